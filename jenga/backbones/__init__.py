@@ -1,0 +1,6 @@
+"""Backbones: encoders that turn a batch's inputs into hidden states."""
+
+from jenga.backbones import text
+from jenga.backbones.base import BackboneManager, BaseBackbone
+
+__all__ = ["BackboneManager", "BaseBackbone", "text"]

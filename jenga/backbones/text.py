@@ -1,0 +1,182 @@
+"""Text backbone: any encoder or decoder of transformers, and a small preset that needs no download."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from jenga.backbones.base import BackboneManager, BaseBackbone
+from jenga.config.schema import ModelConfig
+from jenga.errors import ConfigError, SetupError
+from jenga.types import BackboneOutput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TINY_TEXT = "jenga/tiny-text"
+_POOLING_FILE = "jenga_backbone.json"
+_DROPOUT_KEYS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout",
+    "resid_pdrop", "embd_pdrop", "attn_pdrop", "embedding_dropout", "mlp_dropout",
+)  # fmt: skip
+
+
+@BackboneManager.register("text", config=ModelConfig)
+class TextBackbone(BaseBackbone):
+    """A transformers model without its head.
+
+    `pooler_output` is, by `config.pooling`: the model's own pooler, the first token, the mean over real tokens, or the
+    last real token.
+    """
+
+    def __init__(self, model_name: str, config: ModelConfig) -> None:
+        super().__init__(model_name, config)
+        encoder, has_pooler = _load(model_name, config)
+        self.encoder = encoder
+        self.pooling = _resolve_pooling(config.pooling, encoder, has_pooler)
+        if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None
+
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens that the model has positions for; None: no limit known."""
+        positions = getattr(self.encoder.config, "max_position_embeddings", None)
+        if positions is not None and self.encoder.config.model_type in ("roberta", "xlm-roberta", "camembert"):
+            positions -= self.encoder.config.pad_token_id + 1
+        return positions
+
+    def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
+        """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``, for pairs also ``token_type_ids (B, T)``."""
+        output = self.encoder(**inputs)
+        hidden, mask = output.last_hidden_state, inputs["attention_mask"]
+        if self.pooling == "pooler":
+            pooled = output.pooler_output
+        elif self.pooling == "cls":
+            pooled = hidden[:, 0]
+        elif self.pooling == "mean":
+            weights = mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
+        else:
+            last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
+            pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return BackboneOutput(hidden, pooled, mask)
+
+    def save(self, folder: Path) -> None:
+        """Write a plain transformers checkpoint, which `AutoModel.from_pretrained` loads too."""
+        self.encoder.save_pretrained(folder)
+        (folder / _POOLING_FILE).write_text(json.dumps({"pooling": self.pooling}) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, model_name: str, config: ModelConfig) -> TextBackbone:
+        """Load what `save` wrote, with the pooling that it was trained with."""
+        pooling = json.loads((folder / _POOLING_FILE).read_text())["pooling"]
+        return cls(str(folder), config.model_copy(update={"pooling": pooling}))
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of `config`, with a padding token. Raises SetupError when it cannot be had."""
+    from transformers import AutoTokenizer
+
+    name = config.tokenizer or config.base_model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load("model.tokenizer" if config.tokenizer else "model.base_model", name, error) from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ConfigError(f"model.tokenizer: '{name}' has neither a padding nor an end token; choose another one")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def make_tiny_text(folder: Path, texts: list[str], *, seed: int) -> None:
+    """Write the preset `jenga/tiny-text` to `folder`: a WordPiece tokenizer of the training `texts` and a small,
+    randomly initialised BERT (2 layers of width 128), as a transformers checkpoint.
+    """
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    trained = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
+    trained.train_from_iterator(texts, vocab_size=4096, min_frequency=2, show_progress=False)
+    tokenizer = BertTokenizerFast(tokenizer_object=trained._tokenizer, do_lower_case=False, model_max_length=512)
+    config = BertConfig(
+        vocab_size=trained.get_vocab_size(), hidden_size=128, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=512, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging as transformers_logging
+
+    try:
+        settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+        if settings.is_encoder_decoder:
+            raise ConfigError(
+                f"model.base_model: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
+            )
+        if config.dropout is not None:
+            _set_dropout(settings, config.dropout)
+        verbosity = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        try:
+            model, info = AutoModel.from_pretrained(
+                name, config=settings, dtype=torch.float32, output_loading_info=True,
+                trust_remote_code=config.trust_remote_code,
+            )  # fmt: skip
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load("model.base_model", name, error) from error
+    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise SetupError(
+            f"model.base_model: the checkpoint '{name}' lacks {len(missing)} weights, such as {sorted(missing)[0]}; "
+            "it would start from random values there"
+        )
+    has_pooler = getattr(model, "pooler", None) is not None and not info["missing_keys"]
+    return model, has_pooler
+
+
+def _resolve_pooling(pooling: str, encoder: PreTrainedModel, has_pooler: bool) -> str:
+    if pooling == "pooler" and not has_pooler:
+        raise ConfigError("model.pooling: this checkpoint has no trained pooler; use auto, cls, mean or last")
+    if pooling != "auto":
+        return pooling
+    if _is_causal(encoder.config):
+        return "last"
+    return "pooler" if has_pooler else "mean"
+
+
+def _is_causal(settings: Any) -> bool:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    kind = type(settings)
+    return bool(getattr(settings, "is_decoder", False)) or (
+        kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
+    )
+
+
+def _set_dropout(settings: Any, dropout: float) -> None:
+    present = [key for key in _DROPOUT_KEYS if hasattr(settings, key)]
+    if not present:
+        raise ConfigError(f"model.dropout: a {settings.model_type} model has no dropout setting; remove the key")
+    for key in present:
+        setattr(settings, key, dropout)
+
+
+def _cannot_load(key: str, name: str, error: Exception) -> SetupError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
+    return SetupError(
+        f"{key}: cannot load '{name}': {reason} If this machine has no access to the hub, give the folder of a "
+        f"downloaded checkpoint, or {TINY_TEXT}, which needs none."
+    )

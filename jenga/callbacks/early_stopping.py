@@ -1,0 +1,38 @@
+"""Stop when the chosen metric no longer improves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jenga.callbacks.base import BaseCallback, TrainerView
+from jenga.tasks.metrics import higher_is_better
+
+
+class EarlyStopping(BaseCallback):
+    """Stop after `patience` evaluations in a row without an improvement of `metric` by more than `min_delta`."""
+
+    def __init__(self, metric: str, *, patience: int, min_delta: float) -> None:
+        self.metric = metric
+        self.patience = patience
+        self.min_delta = min_delta
+        self.best: float | None = None
+        self.waited = 0
+
+    def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Compare with the best value so far."""
+        value = metrics[self.metric]
+        gain = 0.0 if self.best is None else (value - self.best) * (1 if higher_is_better(self.metric) else -1)
+        if self.best is None or gain > self.min_delta:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and how long it has stood."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.best, self.waited = state["best"], state["waited"]

@@ -1,0 +1,1 @@
+"""Configuration: the schema, reading YAML with places, and writing it back."""

@@ -1,0 +1,326 @@
+"""The configuration's schema. Every key here changes what is built; a test walks the schema and proves it."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model, field_validator, model_validator
+
+from jenga.registry import Registry
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Base of every block: unknown keys are errors, values are fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+class ModelConfig(Strict):
+    """The shared encoder."""
+
+    base_model: str = Field(description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'.")
+    tokenizer: str | None = Field(None, description="Hub name or folder of the tokenizer; default: the model's own.")
+    pooling: Literal["auto", "pooler", "cls", "mean", "last"] = Field(
+        "auto",
+        description="How tokens become one vector. auto: the model's own pooler where its checkpoint has one, "
+        "the last real token for a causal model, else the mean.",
+    )
+    dropout: Fraction | None = Field(None, description="Dropout inside the encoder; default: as the model sets it.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with a hub model.")
+
+
+# --------------------------------------------------------------------------------------------------------------- heads
+
+
+class HeadConfig(Strict):
+    """One output of a task."""
+
+    name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and label columns.")
+    num_labels: PositiveInt | None = Field(None, description="How many labels; default: as many as the training rows show.")
+    labels: list[str] | None = Field(None, min_length=1, description="Label names in order; default: from the training rows.")
+    column: str | None = Field(None, description="Column with this head's labels; dots reach into nested fields.")
+    weight: PositiveFloat = Field(1.0, description="Factor of this head's mean loss in the task's loss.")
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> HeadConfig:
+        if self.labels is not None:
+            if len(set(self.labels)) != len(self.labels):
+                raise ValueError("labels: a name is given twice")
+            if self.num_labels is not None and len(self.labels) != self.num_labels:
+                raise ValueError(f"num_labels is {self.num_labels}, but labels has {len(self.labels)} names")
+        return self
+
+
+class ClassHead(HeadConfig):
+    """Exactly one of `num_labels` classes."""
+
+    label_smoothing: Fraction = Field(0.0, description="Share of the target spread evenly over all classes.")
+    class_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
+        None, description="Factor of each class's loss; 'balanced': inverse to its frequency in the training rows."
+    )
+
+
+class ItemsHead(HeadConfig):
+    """`num_labels` independent yes/no items."""
+
+    pos_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
+        None, description="Factor of each item's positive loss; 'balanced': negatives per positive in the training rows."
+    )
+
+
+class QAHead(ItemsHead):
+    """One criterion of a scored conversation: yes/no items, or one grade of several."""
+
+    kind: Literal["items", "class"] = Field("items", description="items: yes/no items; class: one grade, worst first.")
+    item_weights: list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, description="Points of each item (or grade) in the score; default: 1 each (or 0 to K-1)."
+    )
+
+
+class NumberHead(HeadConfig):
+    """`num_labels` numbers."""
+
+    standardize: bool = Field(True, description="Learn numbers scaled to the training rows' mean 0 and deviation 1.")
+
+
+# --------------------------------------------------------------------------------------------------------------- tasks
+
+
+class Columns(Strict):
+    """Which columns of the rows hold what; dots reach into nested fields."""
+
+    text: str | None = Field(None, description="Text (a list of words is joined by spaces). Default: text, else tokens.")
+    text_pair: str | None = Field(None, description="Second text of a pair.")
+    tokens: str | None = Field(None, description="Words of a row whose tags are given by word. Default: tokens.")
+    label: str | None = Field(None, description="Label of a task with one head. Default: label, else labels.")
+    labels: str | None = Field(None, description="Mapping from head to label. Default: labels.")
+    entities: str | None = Field(None, description="List of {start, end, label}. Default: entities.")
+    ner_tags: str | None = Field(None, description="BIO tag of each word. Default: ner_tags.")
+    id: str | None = Field(None, description="Name of the row in predictions and messages. Default: id, else its number.")
+
+
+class SplitPaths(Strict):
+    """Files of given splits; what is absent is cut from train (see `data`)."""
+
+    train: str | list[str]
+    valid: str | list[str] | None = None
+    test: str | list[str] | None = None
+
+
+class TaskConfig(Strict):
+    """One task: rows, heads, and its weight in the total loss."""
+
+    name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
+    type: str
+    data_path: str | list[str] | SplitPaths = Field(
+        description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging Face "
+        "dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
+    )
+    columns: Columns = Field(default_factory=Columns, description="Where column names differ from the default.")
+    max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")
+    weight: PositiveFloat = Field(1.0, description="Factor of this task's loss in the total.")
+    dropout: Fraction = Field(0.1, description="Dropout on what the heads read.")
+    heads: list[Any] = Field(default_factory=list)
+
+    @field_validator("heads")
+    @classmethod
+    def _head_names_differ(cls, heads: list[Any]) -> list[Any]:
+        names = [head.name for head in heads]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two heads have the same name; names: {', '.join(names)}")
+        return heads
+
+
+class ClassificationConfig(TaskConfig):
+    """Each head picks one class."""
+
+    heads: list[ClassHead] = Field(default_factory=lambda: [ClassHead(name="label")], min_length=1)
+
+
+class MultiLabelConfig(TaskConfig):
+    """Each head answers independent yes/no items."""
+
+    heads: list[ItemsHead] = Field(default_factory=lambda: [ItemsHead(name="labels")], min_length=1)
+
+
+class QAScoringConfig(TaskConfig):
+    """Criteria of a scored conversation; a null label means not applicable."""
+
+    heads: list[QAHead] = Field(min_length=1)
+
+
+class NERConfig(TaskConfig):
+    """Entities as BIO tags of words."""
+
+    heads: list[ClassHead] = Field(default_factory=lambda: [ClassHead(name="entities")], min_length=1, max_length=1)
+
+
+class RegressionConfig(TaskConfig):
+    """Each head predicts numbers."""
+
+    heads: list[NumberHead] = Field(default_factory=lambda: [NumberHead(name="value")], min_length=1)
+
+
+# --------------------------------------------------------------------------------------------------- data and training
+
+
+class DataConfig(Strict):
+    """How rows are split, checked and turned into tokens."""
+
+    valid_fraction: Fraction = Field(0.1, description="Share of the rows for validation, where no valid file is given.")
+    test_fraction: Fraction = Field(0.1, description="Share of the rows for the final test, of a data_path without splits.")
+    split_seed: int = Field(0, description="Seed of the stratified split.")
+    max_length: PositiveInt = Field(256, description="Tokens kept of a row.")
+    max_bad_fraction: Fraction = Field(0.01, description="Share of unusable rows above which the run stops.")
+    max_rows: PositiveInt | None = Field(None, description="Train on this many rows, drawn by split_seed.")
+    cache_dir: str | None = Field(None, description="Folder for tokenised rows; default: the user's cache folder.")
+
+
+class FusionConfig(Strict):
+    """A task's own view of the shared hidden states."""
+
+    type: Literal["none", "attention"] = Field("none", description="attention: each task attends over all tokens.")
+    dropout: Fraction = Field(0.1, description="Dropout on the attended summary.")
+
+
+class LearningRates(Strict):
+    """Learning rate of each parameter group."""
+
+    backbone: PositiveFloat = 5e-5
+    fusion: PositiveFloat = 5e-4
+    heads: PositiveFloat = 5e-4
+
+
+class TrainingConfig(Strict):
+    """The optimisation."""
+
+    epochs: PositiveInt = Field(3, description="Passes over the rows; ignored where max_steps is given.")
+    max_steps: PositiveInt | None = Field(None, description="Optimizer steps.")
+    batch_size: PositiveInt = Field(32, description="Rows of a forward pass.")
+    gradient_accumulation_steps: PositiveInt = Field(1, description="Forward passes of an optimizer step.")
+    learning_rate: PositiveFloat | LearningRates = Field(
+        default_factory=LearningRates, description="One rate, or one for each of backbone, fusion, heads."
+    )
+    scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the rate after warmup.")
+    warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
+    warmup_ratio: Fraction = Field(0.06, description="Share of all steps spent on warmup.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="Decoupled decay of weights, not of biases or norms.")
+    max_grad_norm: PositiveFloat | None = Field(1.0, description="Gradient norm above which it is scaled down; null: off.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Type of the forward pass.")
+    sampler: Literal["round_robin", "proportional", "temperature"] = Field(
+        "round_robin", description="Whose turn it is when tasks have different rows."
+    )
+    temperature: Annotated[float, Field(ge=1)] = Field(
+        2.0, description="Of the temperature sampler: 1 is proportional, larger is more even."
+    )
+    seed: int = Field(0, description="Seed of weights, order and dropout.")
+    log_every_steps: PositiveInt = Field(10, description="Optimizer steps between training records in metrics.jsonl.")
+    deterministic: bool = Field(False, description="Refuse operations whose results differ from run to run.")
+
+
+class EvaluationConfig(Strict):
+    """When and by what the model is judged."""
+
+    every_steps: PositiveInt | None = Field(None, description="Optimizer steps between evaluations; default: each epoch.")
+    metric: str = Field("eval_loss", description="Metric that picks the best checkpoint.")
+    batch_size: PositiveInt | None = Field(None, description="Rows of a forward pass; default: twice training.batch_size.")
+    thresholds: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
+        0.5, description="Probability from which an item is a yes; tuned: best F1 of each item on the valid rows."
+    )
+    baselines: list[Literal["majority", "tfidf"]] = Field(
+        default_factory=lambda: ["majority"],
+        description="Trained on the same rows and printed beside the result; tfidf: TF-IDF with a linear model.",
+    )
+
+
+class EarlyStoppingConfig(Strict):
+    """Stop when `evaluation.metric` has not improved."""
+
+    patience: PositiveInt = Field(3, description="Evaluations without improvement before stopping.")
+    min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest change that counts as improvement.")
+
+
+class CheckpointConfig(Strict):
+    """Checkpoints to resume from."""
+
+    every_steps: PositiveInt | None = Field(None, description="Optimizer steps between checkpoints; default: each epoch.")
+    keep: PositiveInt = Field(1, description="Newest checkpoints kept; the best model is kept beside them.")
+
+
+class TrackingConfig(Strict):
+    """MLflow."""
+
+    enabled: bool = Field(True, description="Log to MLflow.")
+    uri: str | None = Field(None, description="Tracking server; default: mlflow.db in output_dir.")
+    experiment: str | None = Field(None, description="Experiment's name; default: project_name.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the run.")
+    log_model: bool = Field(True, description="Log the best model as a pyfunc.")
+
+
+class ExperimentConfig(Strict):
+    """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered."""
+
+    project_name: str | None = Field(None, pattern=r"^[^/\\\s][^/\\]*$", description="Default: the file's name.")
+    model: Any
+    tasks: list[Any] = Field(min_length=1)
+    data_root: str | None = Field(None, description="Folder that data_path is relative to; default: the YAML's folder.")
+    data: DataConfig = Field(default_factory=DataConfig)
+    fusion: FusionConfig = Field(default_factory=FusionConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    early_stopping: EarlyStoppingConfig | None = Field(None, description="Absent: train to the end.")
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    callbacks: Any = Field(default_factory=dict)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    output_dir: str = Field("runs", description="Folder of run folders.")
+
+    @field_validator("tasks", check_fields=False)
+    @classmethod
+    def _task_names_differ(cls, tasks: list[Any]) -> list[Any]:
+        names = [task.name for task in tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two tasks have the same name; names: {', '.join(names)}")
+        return tasks
+
+
+def experiment_model(
+    tasks: Registry[Any], backbones: Registry[Any], callbacks: Registry[Any]
+) -> type[ExperimentConfig]:
+    """Return the schema of an experiment made of the registered parts; tasks are told apart by `type`."""
+    for registry in (tasks, backbones, callbacks):
+        registry.load_entry_points()
+    task_models = [_typed(tasks, name, "type", tasks.config_of(name) or ClassificationConfig) for name in tasks]
+    model_models = [_typed(backbones, name, "backbone_type", backbones.config_of(name) or ModelConfig) for name in backbones]
+    callback_fields: dict[str, Any] = {
+        name: ((callbacks.config_of(name) or Strict) | None, None) for name in callbacks
+    }
+    return create_model(
+        "Experiment",
+        __base__=ExperimentConfig,
+        model=(_union(model_models, "backbone_type", "text"), ...),
+        tasks=(list[_union(task_models, "type", None)], Field(min_length=1)),  # type: ignore[misc]
+        callbacks=(create_model("Callbacks", __base__=Strict, **callback_fields), Field(default_factory=dict, validate_default=True)),
+    )
+
+
+def _typed(registry: Registry[Any], name: str, key: str, base: type[Strict]) -> tuple[tuple[str, ...], type[Strict]]:
+    names = (name, *registry.aliases_of(name))
+    default = "text" if key == "backbone_type" and name == "text" else ...
+    return names, create_model(f"{name}_{base.__name__}", __base__=base, **{key: (Literal[names], default)})  # type: ignore[call-overload]
+
+
+def _union(models: list[tuple[tuple[str, ...], type[Strict]]], key: str, default: str | None) -> Any:
+    def tag(value: Any) -> str | None:
+        return value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
+
+    options = [Annotated[model, Tag(name)] for names, model in models for name in names]
+    return Annotated[reduce(or_, options), Discriminator(tag)]

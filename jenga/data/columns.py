@@ -1,0 +1,65 @@
+"""Columns of rows by dotted name: ``labels.opening`` is that very column, or ``opening`` inside ``labels``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jenga.errors import suggest
+
+# Columns in an error message come from this many first rows.
+ROWS_LOOKED_AT = 1000
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN or blank text."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def lookup(row: Mapping[str, Any], column: str) -> Any:
+    """Return the cell at dotted `column`, None where there is none."""
+    return row[column] if column in row else _nested(row, column)
+
+
+def _nested(row: Mapping[str, Any], column: str) -> Any:
+    head, dot, rest = column.partition(".")
+    inner = row.get(head) if dot else None
+    return lookup(inner, rest) if isinstance(inner, Mapping) else None
+
+
+def _has(row: Mapping[str, Any], column: str) -> bool:
+    if column in row:
+        return True
+    head, dot, rest = column.partition(".")
+    inner = row.get(head) if dot else None
+    return isinstance(inner, Mapping) and _has(inner, rest)
+
+
+def find_column(rows: Sequence[Mapping[str, Any]], candidates: Iterable[str]) -> str | None:
+    """Return the first of `candidates` that some row fills, else the first that some row has at all, else None."""
+    candidates = tuple(candidates)
+    for column in candidates:
+        if any(not is_missing(lookup(row, column)) for row in rows):
+            return column
+    return next((column for column in candidates if any(_has(row, column) for row in rows)), None)
+
+
+def column_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of the first rows, in order of appearance; those of nested objects dotted."""
+    names: dict[str, None] = {}
+    for row in rows[:ROWS_LOOKED_AT]:
+        for name, value in row.items():
+            names[name] = None
+            if isinstance(value, Mapping):
+                names.update(dict.fromkeys(f"{name}.{inner}" for inner in value))
+    return list(names)
+
+
+def no_column(what: str, candidates: Sequence[str], rows: Sequence[Mapping[str, Any]], *, fix: str) -> str:
+    """Return the words of an error: `what` has none of `candidates` in `rows`, and which columns there are."""
+    found = column_names(rows)
+    near = next((words for words in (suggest(name, found) for name in candidates) if words), ";")
+    wanted = " or ".join(f"'{name}'" for name in candidates)
+    return f"{what}: the rows have no column {wanted}{near} Columns found: {', '.join(found[:30])}. {fix}"

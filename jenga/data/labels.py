@@ -1,0 +1,205 @@
+"""Labels of rows as arrays: one of K classes, K yes/no items, K numbers. (Tags of words: `jenga.data.tags`.)"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jenga.data.columns import is_missing
+from jenga.errors import suggest
+from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
+
+_INTEGER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
+
+
+@dataclass(frozen=True)
+class HeadColumn:
+    """Where the labels of one head stand, and what the configuration says of them.
+
+    `candidates`: dotted columns; the first that occurs in the rows is used. `size` and `labels`: as configured.
+    """
+
+    task: str
+    head: str
+    kind: LabelKind
+    candidates: tuple[str, ...]
+    size: int | None
+    labels: tuple[str, ...] | None
+
+    @property
+    def where(self) -> str:
+        """The head in messages."""
+        return f"head '{self.task}.{self.head}'"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Task and head."""
+        return self.task, self.head
+
+
+class UnusableRow(ValueError):
+    """A row cannot be used; the message is the reason."""
+
+
+def show(value: Any) -> str:
+    """Return a value from the data for a message, cut to a readable length."""
+    words = json.dumps(value, ensure_ascii=False, default=str)
+    return words if len(words) <= 80 else f"{words[:77]}..."
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return the first names of a list, and how many there are if that is not all."""
+    names = list(names)
+    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])}, ... ({len(names)} in all)"
+
+
+def read_cell(value: Any) -> Any:
+    """Return the list or object that a table's cell holds as JSON, and any other value as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise UnusableRow(f"{show(value)} is not JSON; write lists and objects in a table as JSON") from None
+    return value
+
+
+def class_name(value: Any) -> str | int | None:
+    """Return a class as the data names it: an integer (also from ``true``, ``3.0`` and ``"3"``), a name, or None."""
+    if isinstance(value, str):
+        match = _INTEGER.fullmatch(value)
+        return int(match[1]) if match else value
+    if isinstance(value, (bool, int)):
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+class ClassLabels:
+    """One of K classes: int64 scalar, -100 where missing."""
+
+    missing = IGNORE_INDEX
+
+    def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
+        self.where = column.where
+        self.space = space
+        self.index = {name: position for position, name in enumerate(space.labels)}
+        numbered = any(isinstance(class_name(name), int) for name in space.labels)
+        # An integer is a position only where the configuration gave the order of the names, or they are false, true.
+        self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
+
+    def encode(self, value: Any) -> int:
+        """Return the class id of a label; raises UnusableRow."""
+        if isinstance(value, str) and value in self.index:
+            return self.index[value]
+        if isinstance(value, bool) and str(value).lower() in self.index:
+            return self.index[str(value).lower()]
+        name = class_name(value)
+        if str(name) in self.index and name is not None:
+            return self.index[str(name)]
+        if self.by_position and isinstance(name, int) and 0 <= name < self.space.size:
+            return name
+        if isinstance(name, int):
+            raise UnusableRow(f"{self.where}: class {name} is not one of {self.space.size}; {self._allowed()}")
+        raise UnusableRow(f"{self.where}: {show(value)} is no class{suggest(str(value), self.index)} {self._allowed()}")
+
+    def stack(self, codes: Sequence[int]) -> np.ndarray:
+        """Return int64 ``(M,)``."""
+        return np.array(codes, dtype=np.int64)
+
+    def _allowed(self) -> str:
+        return f"Allowed: {some_of(self.space.labels)}; null where there is none"
+
+
+class ItemLabels:
+    """K independent yes/no items: float32 ``(K,)``, NaN where missing."""
+
+    def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
+        self.where = column.where
+        self.index = {name: position for position, name in enumerate(space.labels)}
+        self.size = space.size
+        # Items that are only numbered have no names to list.
+        self.named = space.labels != numbered_names(space.size)
+        self.missing = np.full(space.size, np.nan, dtype=np.float32)
+
+    def encode(self, value: Any) -> np.ndarray:
+        """Return float32 ``(K,)`` of 0, 1 and NaN; raises UnusableRow."""
+        value = read_cell(value)
+        if isinstance(value, dict):
+            marks = self.missing.copy()
+            for name, mark in value.items():
+                marks[self._item(name)] = self._mark(mark)
+            return marks
+        if isinstance(value, str) and value in self.index:
+            value = [value]
+        if not isinstance(value, list):
+            if self.size > 1 or isinstance(value, str) and class_name(value) not in (0, 1):
+                raise UnusableRow(f"{self.where}: {show(value)} is no list of items; {self._allowed()}")
+            value = [class_name(value)]
+        if (value or self.named) and all(isinstance(name, str) for name in value):
+            marks = np.zeros(self.size, dtype=np.float32)
+            marks[[self._item(name) for name in value]] = 1
+            return marks
+        if len(value) != self.size:
+            raise UnusableRow(f"{self.where}: {len(value)} values for {self.size} items; {self._allowed()}")
+        return np.array([self._mark(mark) for mark in value], dtype=np.float32)
+
+    def stack(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 ``(M, K)``."""
+        return np.array(codes, dtype=np.float32).reshape(len(codes), self.size)
+
+    def _item(self, name: str) -> int:
+        if name not in self.index:
+            raise UnusableRow(f"{self.where}: {show(name)} is no item{suggest(name, self.index)} {self._allowed()}")
+        return self.index[name]
+
+    def _mark(self, mark: Any) -> float:
+        if is_missing(mark):
+            return float("nan")
+        if isinstance(mark, str) or mark not in (0, 1):
+            raise UnusableRow(f"{self.where}: {show(mark)} is no mark of an item; allowed: 1, 0 and null")
+        return float(mark)
+
+    def _allowed(self) -> str:
+        named = f", or item names: {some_of(self.index)}" if self.named else ""
+        return f"allowed: a list of {self.size} marks, each 1, 0 or null{named}"
+
+
+class NumberLabels:
+    """K numbers: float32 ``(K,)``, NaN where missing."""
+
+    def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
+        self.where = column.where
+        self.size = space.size
+        self.missing = np.full(space.size, np.nan, dtype=np.float32)
+
+    def encode(self, value: Any) -> np.ndarray:
+        """Return float32 ``(K,)``; raises UnusableRow."""
+        value = read_cell(value)
+        values = value if isinstance(value, list) else [value]
+        if len(values) != self.size:
+            raise UnusableRow(f"{self.where}: {show(value)} holds {len(values)} numbers; allowed: {self.size}")
+        return np.array([self._number(each) for each in values], dtype=np.float32)
+
+    def stack(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 ``(M, K)``."""
+        return np.array(codes, dtype=np.float32).reshape(len(codes), self.size)
+
+    def _number(self, value: Any) -> float:
+        if value is None or value == "":
+            return float("nan")
+        try:
+            number = float("nan") if isinstance(value, (bool, dict, list)) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = float("nan")
+        if not abs(number) <= np.finfo(np.float32).max:
+            raise UnusableRow(f"{self.where}: {show(value)} is no finite number; null where there is none")
+        return number
+
+
+def numbered_names(size: int) -> tuple[str, ...]:
+    """Return the names of labels that have none: their positions."""
+    return tuple(map(str, range(size)))

@@ -1,0 +1,339 @@
+"""Rows of files: JSON, JSON Lines, CSV, TSV, Parquet, the hub's data sets and the built-in sample.
+
+A row that cannot be read is set aside with its reason; a file that cannot be read stops the run.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jenga.errors import DataError, SetupError, suggest
+
+SAMPLE = "jenga/helpline"
+HUB = "hf://"
+TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+ALLOWED = (
+    "Allowed: .json, .jsonl, .ndjson, .csv and .tsv files (each also with .gz), .parquet files, "
+    f"{HUB}name or {HUB}name/configuration, and {SAMPLE}"
+)
+HUB_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev"), "test": ("test",)}
+RAW_LENGTH = 500
+# Cells beyond the csv module's own limit of 131,072 characters occur: whole conversations, articles.
+CELL_LENGTH = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used. `number`: 1-based line of a text file, else row; `raw`: its first 500 characters."""
+
+    file: str
+    number: int
+    reason: str
+    raw: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}: {self.reason}"
+
+
+@dataclass
+class RawRows:
+    """The rows of one file as they stand there; `numbers[i]` is the line (else the row) of `rows[i]`, from 1."""
+
+    file: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+    def add(self, number: int, row: Any) -> None:
+        """Keep `row` if it is an object with columns, else set it aside."""
+        if isinstance(row, dict):
+            self.rows.append(row)
+            self.numbers.append(number)
+            return
+        what = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(row), "a number")
+        self.refuse(number, f"the row is {what}, not an object with columns", json.dumps(row, ensure_ascii=False))
+
+    def refuse(self, number: int, reason: str, raw: str) -> None:
+        """Set a row aside."""
+        self.bad.append(BadRow(self.file, number, reason, raw[:RAW_LENGTH]))
+
+
+def read_rows(path: str, *, split: str = "train") -> RawRows:
+    """Read every row of `path`: a file, ``hf://name`` or ``hf://name/configuration``, or ``jenga/helpline``.
+
+    `split` (train, valid or test) picks the part of a hub data set; a file holds one part only. Raises DataError for a
+    file that is missing, empty or unreadable, SetupError for a hub data set that cannot be had.
+    """
+    if path == SAMPLE:
+        from jenga.samples.helpline import generate
+
+        return _whole(path, generate())
+    if path.startswith(HUB):
+        return _whole(path, _hub_rows(path, split))
+    suffix = _suffix(path)
+    content = _content(path)
+    if suffix == ".parquet":
+        raw = _whole(path, _parquet_rows(path, content))
+    else:
+        raw = _TEXT_READERS[suffix](path, _decoded(path, content))
+    if not raw.rows and not raw.bad:
+        raise DataError(f"{path}: the file holds no rows")
+    return raw
+
+
+def _whole(path: str, rows: Iterable[Any]) -> RawRows:
+    raw = RawRows(path)
+    for number, row in enumerate(rows, start=1):
+        raw.add(number, row)
+    return raw
+
+
+# --------------------------------------------------------------------------------------------------------------- bytes
+
+
+def _suffix(path: str) -> str:
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes] or [""]
+    suffix = suffixes[-2] if suffixes[-1] == ".gz" and len(suffixes) > 1 else suffixes[-1]
+    if suffix in TEXT_SUFFIXES or suffixes[-1] == ".parquet":
+        return suffix
+    if Path(path).is_dir():
+        raise DataError(f"{path}: this is a folder; name a file in it{_listing(Path(path))}")
+    if not Path(path).exists():
+        raise DataError(_missing(path))
+    raise DataError(f"{path}: unknown file type '{''.join(suffixes[-2:])}'. {ALLOWED}")
+
+
+def _content(path: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DataError(_missing(path)) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is a file and its permissions") from None
+    if path.lower().endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{path}: the gzip data is damaged or cut short ({error}); fetch or compress the file again"
+            ) from None
+    if not content.strip():
+        raise DataError(f"{path}: the file is empty")
+    return content
+
+
+def _decoded(path: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        fix = "convert it, for example with: iconv -f latin1 -t utf-8"
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            fix = "it is UTF-16: convert it with: iconv -f utf-16 -t utf-8"
+        elif content.startswith(b"\x1f\x8b"):
+            fix = "it is compressed: its name must end in .gz"
+        raise DataError(f"{path}:{line}: the file is not UTF-8 (byte {error.start}); {fix}") from None
+
+
+def _missing(path: str) -> str:
+    folder = Path(path).parent
+    if not folder.is_dir():
+        return f"{path}: no such file; the folder '{folder}' does not exist. Check data_path and data_root"
+    near = suggest(Path(path).name, _data_files(folder))
+    return f"{path}: no such file{near or _listing(folder)}. Check data_path and data_root"
+
+
+def _data_files(folder: Path) -> list[str]:
+    known = (*TEXT_SUFFIXES, *(f"{suffix}.gz" for suffix in TEXT_SUFFIXES), ".parquet")
+    return sorted(file.name for file in folder.iterdir() if file.name.lower().endswith(known))
+
+
+def _listing(folder: Path) -> str:
+    names = _data_files(folder)
+    return f"; data files there: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}" if names else ""
+
+
+# ----------------------------------------------------------------------------------------------------------- text files
+
+
+def _read_lines(path: str, text: str) -> RawRows:
+    raw = RawRows(path)
+    # Not str.splitlines: U+2028 and the like may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raw.refuse(number, f"the line is not JSON ({_words_of(error)})", line.strip())
+            continue
+        raw.add(number, row)
+    return raw
+
+
+def _read_json(path: str, text: str) -> RawRows:
+    allowed = "Allowed: a list of objects, an object with one list of objects, or one object a line"
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return _read_lines(path, text)
+        raise DataError(
+            f"{path}:{error.lineno}:{error.colno}: the file is not JSON ({error.msg}), or is cut short. {allowed}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: the file is not usable JSON ({_words_of(error)}). {allowed}") from None
+    if isinstance(value, list):
+        return _whole(path, value)
+    lists = [key for key in value if isinstance(value[key], list)] if isinstance(value, dict) else []
+    if len(lists) == 1 and (not value[lists[0]] or any(isinstance(row, dict) for row in value[lists[0]])):
+        return _whole(path, value[lists[0]])
+    what = f"an object with the keys {', '.join(list(value)[:10])}" if isinstance(value, dict) else "one value"
+    raise DataError(f"{path}: the file holds {what}, not rows. {allowed}")
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def _read_csv(path: str, text: str) -> RawRows:
+    return _read_table(path, text, ",")
+
+
+def _read_tsv(path: str, text: str) -> RawRows:
+    return _read_table(path, text, "\t")
+
+
+def _read_table(path: str, text: str, delimiter: str) -> RawRows:
+    csv.field_size_limit(CELL_LENGTH)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    raw = RawRows(path)
+    header: list[str] | None = None
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return raw
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise DataError(
+                    f"{path}:{number}: a quote that opens in this line is never closed; write a quote inside a cell "
+                    'as two ("") and put the cell in quotes, or use JSON Lines'
+                ) from None
+            raw.refuse(number, f"the line is not CSV ({error})", text.split("\n")[number - 1])
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = _header(path, cells)
+        elif len(cells) != len(header):
+            raw.refuse(number, f"the row has {len(cells)} cells, the header {len(header)}", delimiter.join(cells))
+        else:
+            raw.add(number, {name: cell or None for name, cell in zip(header, cells, strict=True) if name})
+
+
+def _header(path: str, cells: list[str]) -> list[str]:
+    names = [name.strip() for name in cells]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}:1: the header names a column twice: {', '.join(twice)}")
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise DataError(
+            f"{path}:1: the header is one column, '{names[0]}'; separate the cells of a .csv file by commas, "
+            "of a .tsv file by tabs"
+        )
+    return names
+
+
+_TEXT_READERS: dict[str, Callable[[str, str], RawRows]] = {
+    ".json": _read_json,
+    ".jsonl": _read_lines,
+    ".ndjson": _read_lines,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+}
+
+
+# ------------------------------------------------------------------------------------------------- Parquet and the hub
+
+
+def _parquet_rows(path: str, content: bytes) -> list[Any]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return list(parquet.read_table(io.BytesIO(content)).to_pylist())
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: the Parquet data is damaged or cut short ({error}); write the file again") from None
+
+
+def _hub_rows(path: str, split: str) -> list[Any]:
+    dataset = _hub_splits(path)
+    names = HUB_SPLITS.get(split, (split,))
+    found = next((name for name in names if name in dataset), None)
+    if found is None:
+        raise DataError(f"{path}: no split {' or '.join(names)}; the data set has: {', '.join(map(str, dataset))}")
+    return _with_class_names(dataset[found])
+
+
+def _hub_splits(path: str) -> Any:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    parts = path.removeprefix(HUB).strip("/").split("/")
+    # Of two parts the first may be the owner, or the name of a data set without an owner.
+    attempts: list[tuple[str, str | None]] = {
+        1: [(parts[0], None)],
+        2: [("/".join(parts), None), (parts[0], parts[1])],
+        3: [("/".join(parts[:2]), parts[-1])],
+    }.get(len(parts), [])
+    failure: Exception | None = None
+    for name, configuration in attempts:
+        try:
+            return load_dataset(name, configuration)
+        except DatasetNotFoundError:
+            continue
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+        except (OSError, RuntimeError) as error:
+            # Go on: without a network the next reading of the name may be in the cache.
+            failure = error
+    if failure is not None:
+        raise SetupError(
+            f"{path}: the hub's data set cannot be had ({failure}); check the network, or download it and "
+            "set data_path to its files"
+        )
+    raise SetupError(
+        f"{path}: the hub knows no such data set, or it is private. Write {HUB}owner/name or "
+        f"{HUB}owner/name/configuration; for a private one log in first, with: hf auth login"
+    )
+
+
+def _with_class_names(dataset: Any) -> list[Any]:
+    from datasets import ClassLabel
+
+    rows: list[Any] = dataset.to_list()
+    for column, feature in dataset.features.items():
+        inner = getattr(feature, "feature", feature)
+        if isinstance(inner, ClassLabel):
+            for row in rows:
+                row[column] = _class_names(row[column], inner.names)
+    return rows
+
+
+def _class_names(value: Any, names: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_class_names(each, names) for each in value]
+    # The hub's data sets write -1 where a label is withheld.
+    return None if value is None or value < 0 else names[value]

@@ -1,0 +1,99 @@
+"""Whose turn it is, and which rows: the order of training, a pure function of seed and epoch."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+_BUCKET_TURNS = 50
+
+
+class Turn(NamedTuple):
+    """The rows of one optimizer step, all of one source."""
+
+    source: str
+    rows: list[int]
+
+
+class Sampler:
+    """Deals the rows of several sources into turns.
+
+    round_robin: sources take turns until each has shown every row once; proportional: the same turns in random order;
+    temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where it
+    stopped, so that no row is left out for good. Rows of similar length share a turn. Epochs can be asked for in any order.
+    """
+
+    def __init__(
+        self,
+        lengths: Mapping[str, np.ndarray],
+        *,
+        kind: Literal["round_robin", "proportional", "temperature"],
+        rows_per_turn: int,
+        temperature: float,
+        seed: int,
+    ) -> None:
+        self.lengths = dict(lengths)
+        self.kind = kind
+        self.rows_per_turn = rows_per_turn
+        self.seed = seed
+        self.full_turns = {name: -(-len(each) // rows_per_turn) for name, each in self.lengths.items()}
+        self.turns = dict(self.full_turns)
+        if kind == "temperature":
+            self.turns = _apportion(self.full_turns, temperature)
+        self._passes: dict[tuple[str, int], list[list[int]]] = {}
+
+    def __len__(self) -> int:
+        """Turns of an epoch."""
+        return sum(self.turns.values())
+
+    def epoch(self, epoch: int) -> list[Turn]:
+        """Return the turns of `epoch` (from 0)."""
+        queues = {
+            name: [self._turn(name, epoch * turns + i) for i in range(turns)] for name, turns in self.turns.items()
+        }
+        if self.kind == "round_robin":
+            longest = max(map(len, queues.values()), default=0)
+            return [queue[i] for i in range(longest) for queue in queues.values() if i < len(queue)]
+        order = [name for name, queue in queues.items() for _ in queue]
+        self._rng("", epoch).shuffle(order)
+        heads = {name: iter(queue) for name, queue in queues.items()}
+        return [next(heads[name]) for name in order]
+
+    def _turn(self, source: str, number: int) -> Turn:
+        which_pass, at = divmod(number, self.full_turns[source])
+        key = (source, which_pass)
+        if key not in self._passes:
+            self._passes = {k: v for k, v in self._passes.items() if k[0] != source or k[1] == which_pass - 1}
+            self._passes[key] = self._deal(source, which_pass)
+        return Turn(source, self._passes[key][at])
+
+    def _deal(self, source: str, which_pass: int) -> list[list[int]]:
+        """Cut all rows of a source into turns: shuffled, sorted by length within stretches, turns shuffled."""
+        rng = self._rng(source, which_pass)
+        lengths = self.lengths[source]
+        order = rng.permutation(len(lengths))
+        stretch = self.rows_per_turn * _BUCKET_TURNS
+        turns = []
+        for start in range(0, len(order), stretch):
+            part = order[start : start + stretch]
+            part = part[np.argsort(lengths[part], kind="stable")]
+            turns += [part[i : i + self.rows_per_turn].tolist() for i in range(0, len(part), self.rows_per_turn)]
+        return [turns[i] for i in rng.permutation(len(turns))]
+
+    def _rng(self, name: str, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number])
+
+
+def _apportion(turns: Mapping[str, int], temperature: float) -> dict[str, int]:
+    """Share out the same total by largest remainder, at least one turn each."""
+    weights = {name: n ** (1 / temperature) for name, n in turns.items()}
+    total, weight = sum(turns.values()), sum(weights.values())
+    shares = {name: total * w / weight for name, w in weights.items()}
+    result = {name: max(1, int(share)) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: shares[name] % 1, reverse=True)
+    for name in by_remainder[: max(0, total - sum(result.values()))]:
+        result[name] += 1
+    return result

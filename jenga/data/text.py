@@ -1,0 +1,186 @@
+"""Text rows as tokens: tokenised once, aligned to words, kept in a cache on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jenga.errors import SetupError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+_FORMAT = 1
+_CHUNK_ROWS = 1000
+WordSpans = Sequence[Sequence[tuple[int, int]]]
+
+
+@dataclass
+class EncodedText:
+    """The tokens of M rows, laid end to end.
+
+    `input_ids` int32 and `type_ids` int8 (pairs only) of all rows; row i is ``[offsets[i]:offsets[i + 1]]``.
+    `word_token` int32: for each word its first token's place in the row, -1 where it has none (cut off, or inside the
+    token of the word before); row i is ``[word_offsets[i]:word_offsets[i + 1]]``. `truncated` bool (M,).
+    """
+
+    input_ids: np.ndarray
+    offsets: np.ndarray
+    truncated: np.ndarray
+    type_ids: np.ndarray | None = None
+    word_token: np.ndarray | None = None
+    word_offsets: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 (M,)."""
+        return np.diff(self.offsets)
+
+    def words(self, row: int) -> np.ndarray:
+        """First token of each word of `row`, int32 (W,)."""
+        assert self.word_token is not None and self.word_offsets is not None
+        return self.word_token[self.word_offsets[row] : self.word_offsets[row + 1]]
+
+
+def encode(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    pairs: Sequence[str] | None = None,
+    words: WordSpans | None = None,
+    cache_dir: Path | None = None,
+) -> EncodedText:
+    """Tokenise `texts` (with `pairs`), cut to `max_length` tokens, and align the character spans of `words`.
+
+    With `cache_dir`, the result is kept there under a hash of everything that it depends on. Raises SetupError when words
+    are wanted of a tokenizer that cannot say where its tokens come from.
+    """
+    if words is not None and not tokenizer.is_fast:
+        raise SetupError(
+            f"model.tokenizer: {type(tokenizer).__name__} gives no character offsets, which tags need; choose a fast one"
+        )
+    path = None
+    if cache_dir is not None:
+        path = cache_dir / f"{_key(texts, pairs, words, tokenizer, max_length)}.safetensors"
+        if path.exists():
+            return _read(path)
+    encoded = _encode(texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
+    if path is not None:
+        _write(path, encoded)
+    return encoded
+
+
+def default_cache_dir() -> Path:
+    """Return the folder for tokenised rows under the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jenga" / "tokens"
+
+
+def _encode(
+    texts: Sequence[str], tokenizer: Any, *, max_length: int, pairs: Sequence[str] | None, words: WordSpans | None
+) -> EncodedText:
+    ids: list[list[int]] = []
+    types: list[list[int]] = []
+    word_tokens: list[list[int]] = []
+    truncated: list[bool] = []
+    for start in range(0, len(texts), _CHUNK_ROWS):
+        part = slice(start, start + _CHUNK_ROWS)
+        batch = tokenizer(
+            list(texts[part]), None if pairs is None else list(pairs[part]), truncation=True, max_length=max_length,
+            return_attention_mask=False, return_token_type_ids=pairs is not None,
+            return_offsets_mapping=words is not None, return_overflowing_tokens=tokenizer.is_fast,
+        )  # fmt: skip
+        rows = _first_pieces(batch, len(texts[part]))
+        ids += [batch["input_ids"][piece] for piece, _ in rows]
+        truncated += [cut or len(batch["input_ids"][piece]) > max_length for piece, cut in rows]
+        if pairs is not None:
+            types += [batch["token_type_ids"][piece] for piece, _ in rows]
+        if words is not None:
+            for (piece, _), spans in zip(rows, words[part], strict=True):
+                own = [side == 0 for side in batch.sequence_ids(piece)]
+                word_tokens.append(_align(spans, batch["offset_mapping"][piece], own))
+    flat_ids, offsets = _flatten(ids, np.int32)
+    encoded = EncodedText(flat_ids, offsets, np.array(truncated, bool))
+    if pairs is not None:
+        encoded.type_ids = _flatten(types, np.int8)[0]
+    if words is not None:
+        encoded.word_token, encoded.word_offsets = _flatten(word_tokens, np.int32)
+    return encoded
+
+
+def _first_pieces(batch: Any, n_rows: int) -> list[tuple[int, bool]]:
+    """Return, for each row, the index of its first piece and whether more followed (a row was cut)."""
+    mapping = batch.get("overflow_to_sample_mapping")
+    if mapping is None:
+        return [(i, False) for i in range(n_rows)]
+    firsts: dict[int, int] = {}
+    pieces = [0] * n_rows
+    for piece, row in enumerate(mapping):
+        firsts.setdefault(row, piece)
+        pieces[row] += 1
+    return [(firsts[row], pieces[row] > 1) for row in range(n_rows)]
+
+
+def _align(spans: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]], own: Sequence[bool]) -> list[int]:
+    """Return the first token of each word: the first not yet taken that shares a character with it, else -1."""
+    tokens: list[int] = []
+    at, last = 0, len(offsets)
+    for start, stop in spans:
+        while at < last and (not own[at] or offsets[at][1] <= start):
+            at += 1
+        if at < last and offsets[at][0] < stop:
+            tokens.append(at)
+            at += 1
+        else:
+            tokens.append(-1)
+    return tokens
+
+
+def _flatten(rows: Sequence[Sequence[int]], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    flat = np.fromiter((value for row in rows for value in row), dtype, count=int(offsets[-1]))
+    return flat, offsets
+
+
+def _key(
+    texts: Sequence[str], pairs: Sequence[str] | None, words: WordSpans | None, tokenizer: Any, max_length: int
+) -> str:
+    digest = hashlib.sha256(json.dumps([_FORMAT, max_length, type(tokenizer).__name__]).encode())
+    digest.update((tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)).encode())
+    for part in (texts, pairs, words):
+        digest.update(json.dumps(part, ensure_ascii=False).encode(errors="surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+def _write(path: Path, encoded: EncodedText) -> None:
+    from safetensors.numpy import save_file
+
+    arrays = {name: value for name, value in vars(encoded).items() if value is not None}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            save_file(arrays, made)
+            made.replace(path)
+    except OSError as error:
+        logger.warning("tokens are not cached in %s: %s; the next run tokenises again", path.parent, error)
+
+
+def _read(path: Path) -> EncodedText:
+    from safetensors.numpy import load_file
+
+    return EncodedText(**load_file(path))

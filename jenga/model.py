@@ -1,0 +1,63 @@
+"""The model: backbone, fusion and tasks, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from jenga.backbones import BaseBackbone
+from jenga.fusion import AttentionFusion
+from jenga.tasks import BaseTask
+from jenga.types import BackboneOutput, TaskOutput
+
+
+class TaskDict(nn.Module):
+    """Tasks by name. Unlike `nn.ModuleDict` it takes any name, such as 'type' or 'train'."""
+
+    def __init__(self, tasks: Mapping[str, BaseTask]) -> None:
+        super().__init__()
+        self._modules.update(tasks)
+
+    def __getitem__(self, name: str) -> BaseTask:
+        task = self._modules[name]
+        assert isinstance(task, BaseTask)
+        return task
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._modules)
+
+
+class MultiTaskModel(nn.Module):
+    """One encoder pass for all tasks of a batch."""
+
+    def __init__(self, backbone: BaseBackbone, fusion: AttentionFusion | None, tasks: Mapping[str, BaseTask]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.fusion = fusion
+        self.tasks = TaskDict(tasks)
+
+    def forward(
+        self,
+        inputs: Mapping[str, torch.Tensor],
+        tasks: Sequence[str],
+        labels: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    ) -> dict[str, TaskOutput]:
+        """Encode `inputs` once and return the output of each of `tasks`, with losses where `labels` are given."""
+        encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
+        views = self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
+        return {name: self._run(name, views[name], None if labels is None else labels[name]) for name in tasks}
+
+    def _run(self, name: str, view: BackboneOutput, labels: Mapping[str, torch.Tensor] | None) -> TaskOutput:
+        task = self.tasks[name]
+        one_head = next(iter(task.heads.sizes)) if len(task.heads.sizes) == 1 else None
+        output = task.get_forward_output(view, labels[one_head] if labels is not None and one_head else labels)
+        if isinstance(output, TaskOutput):
+            return output
+        logits = output["logits"]
+        if isinstance(logits, torch.Tensor):
+            if one_head is None:
+                raise TypeError(f"task '{name}' has several heads and must return its logits by head")
+            logits = {one_head: logits}
+        return TaskOutput(output.get("loss"), dict(logits))

@@ -1,0 +1,256 @@
+"""Figures of a run, made without pyplot's global state. Colours are those of Okabe and Ito, told apart by most eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jenga.tasks.metrics import primary_metric
+from jenga.types import LabelKind
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", ":", "-.")
+SMOOTHING = 0.9
+MAX_CURVE_POINTS = 1000
+MAX_CONFUSION_CLASSES = 30
+MAX_CONFUSED_PAIRS = 20
+MAX_BARS = 40
+
+Record = Mapping[str, Any]
+
+
+def loss_curves(records: Sequence[Record]) -> Figure:
+    """Return the training and evaluation losses over steps: the total, and beside it each task where there are several.
+
+    `records`: lines of metrics.jsonl. Thin: as recorded; thick: exponential mean; diamonds: on the validation rows.
+    """
+    train, evals = _of(records, "train"), _of(records, "eval")
+    tasks = sorted({task for record in train for task in record["task_loss"]})
+    panels = 2 if len(tasks) > 1 else 1
+    figure = _figure(width=5.5 * panels, height=3.8)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    steps, losses = _series(train, lambda record: record["loss"])
+    axes[0].plot(*_thinned(steps, losses), color=COLOURS[0], alpha=0.25, linewidth=0.8)
+    axes[0].plot(*_thinned(steps, _smoothed(losses)), color=COLOURS[0], label="train")
+    _points(axes[0], evals, "eval_loss", 1, "eval")
+    _decorate(axes[0], title="Loss, all tasks", y="loss")
+    if panels == 2:
+        for i, task in enumerate(tasks):
+            steps, losses = _series(train, lambda record, task=task: record["task_loss"].get(task))
+            axes[1].plot(*_thinned(steps, _smoothed(losses)), label=_plain(task), **_style(i))
+            _points(axes[1], evals, f"eval_{task}_loss", i, None)
+        _decorate(axes[1], title="Loss of each task (line: train, diamond: eval)", y="loss")
+    return figure
+
+
+def learning_rates(records: Sequence[Record]) -> Figure:
+    """Return the learning rate of each parameter group over steps."""
+    train = _of(records, "train")
+    figure = _figure(width=5.5, height=3.2)
+    axes = figure.subplots()
+    for i, group in enumerate(sorted({group for record in train for group in record["learning_rate"]})):
+        steps, rates = _series(train, lambda record, group=group: record["learning_rate"].get(group))
+        axes.plot(*_thinned(steps, rates), label=_plain(group), **_style(i))
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    _decorate(axes, title="Learning rate", y="learning rate per step")
+    return figure
+
+
+def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, LabelKind]]) -> Figure:
+    """Return each head's primary metric on the validation rows over steps, one panel a task.
+
+    `heads`: (task, head, kind) in the order to show them.
+    """
+    evals = _of(records, "eval")
+    tasks = list(dict.fromkeys(task for task, _, _ in heads))
+    columns = min(len(tasks), 2)
+    rows = -(-len(tasks) // columns)
+    figure = _figure(width=5.5 * columns, height=3.4 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    for task, axes in zip(tasks, panels, strict=False):
+        own = [(head, primary_metric(kind)) for name, head, kind in heads if name == task]
+        for i, (head, metric) in enumerate(own):
+            steps, values = _series(evals, lambda r, key=f"eval_{task}_{head}_{metric}": r["metrics"].get(key))
+            axes.plot(steps, values, marker="o", markersize=4, label=_plain(head), **_style(i))
+        metrics = dict.fromkeys(metric for _, metric in own)
+        _decorate(axes, title=_plain(task), y=" / ".join(metrics))
+        if not {"mae"} & set(metrics):
+            axes.set_ylim(-0.02, 1.02)
+    return figure
+
+
+def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+    """Return a confusion matrix (rows: targets, columns: predictions), coloured by share of the row, with counts.
+
+    Above 30 classes the cells cannot be read, so the 20 most frequent confusions are shown as bars instead.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    return _confused_pairs(counts, labels) if len(labels) > MAX_CONFUSION_CLASSES else _heat_map(counts, labels)
+
+
+def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return the F1 of each label with its support; `table` is ``per_label`` of `head_details`.
+
+    Of more than 40 labels, those with the most support are shown.
+    """
+    shown = sorted(table, key=lambda row: -row["support"])[:MAX_BARS]
+    shown = [row for row in table if row in shown]
+    figure = _figure(width=5.5, height=1.2 + 0.24 * len(shown))
+    axes = figure.subplots()
+    places = np.arange(len(shown))
+    scores = [row["f1"] or 0.0 for row in shown]
+    axes.barh(places, scores, color=COLOURS[0], height=0.7)
+    for place, row, score in zip(places, shown, scores, strict=True):
+        text = "undefined" if row["f1"] is None else f"{score:.2f}"
+        inside = score > 0.75
+        axes.annotate(
+            f"{text}  n={row['support']}",
+            (score, place),
+            xytext=(-4 if inside else 4, 0),
+            textcoords="offset points",
+            ha="right" if inside else "left",
+            va="center",
+            fontsize=7,
+            color="white" if inside else "black",
+        )
+    axes.set_yticks(places, [_plain(row["label"]) for row in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("F1 (n: labelled so)")
+    some = "" if len(shown) == len(table) else f", the {len(shown)} most frequent of {len(table)}"
+    axes.set_title(f"F1 of each label{some}", fontsize=10)
+    return figure
+
+
+def number_scatter(points: Sequence[Sequence[float]], label: str) -> Figure:
+    """Return predictions over targets with the line of perfect prediction; `points`: (target, prediction) pairs."""
+    targets, predictions = np.asarray(points, dtype=float).reshape(-1, 2).T
+    figure = _figure(width=4.2, height=4.0)
+    axes = figure.subplots()
+    axes.scatter(targets, predictions, s=12, alpha=0.5, color=COLOURS[0], linewidths=0)
+    axes.axline((float(targets.mean()), float(targets.mean())), slope=1, color=COLOURS[1], linestyle="--", linewidth=1)
+    axes.set_xlabel("target")
+    axes.set_ylabel("prediction")
+    axes.set_title(f"{_plain(label)} (dashed: perfect)", fontsize=10)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+# ----------------------------------------------------------------------------------------------------------- confusion
+
+
+def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    size = len(labels)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.36 * size
+    figure = _figure(width=side + 0.9, height=side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        count = counts[row, column]
+        text = f"{count}" if count < 10_000 else f"{count / 1000:.0f}k"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8 if size <= 12 else 6, color=colour)
+    names = [_plain(label) for label in labels]
+    axes.set_xticks(range(size), names, rotation=45 if size <= 8 else 90, ha="right" if size <= 8 else "center", fontsize=8)
+    axes.set_yticks(range(size), names, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("labelled")
+    axes.set_title("Confusion matrix (rows, coloured by share of the label)", fontsize=10)
+    figure.colorbar(image, ax=axes, label="share of the label's rows", shrink=0.8)
+    return figure
+
+
+def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    wrong = counts - np.diag(counts.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSED_PAIRS]
+    pairs = [divmod(int(place), len(labels)) for place in order if wrong.flat[place]]
+    figure = _figure(width=7.0, height=1.4 + 0.26 * len(pairs))
+    axes = figure.subplots()
+    totals = counts.sum(axis=1)
+    values = [int(wrong[gold, predicted]) for gold, predicted in pairs]
+    axes.barh(range(len(pairs)), values, color=COLOURS[1], height=0.7)
+    for place, ((gold, _), value) in enumerate(zip(pairs, values, strict=True)):
+        axes.annotate(
+            f"{value} of {totals[gold]}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7
+        )
+    axes.set_yticks(
+        range(len(pairs)), [f"{_plain(labels[gold])} → {_plain(labels[predicted])}" for gold, predicted in pairs], fontsize=8
+    )
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("rows")
+    axes.set_title(f"Most frequent confusions of {len(labels)} classes (label → predicted)", fontsize=10)
+    return figure
+
+
+# -------------------------------------------------------------------------------------------------------------- shared
+
+
+def _figure(*, width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _of(records: Sequence[Record], event: str) -> list[Record]:
+    return [record for record in records if record["event"] == event]
+
+
+def _series(records: Sequence[Record], value: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    found = [(record["step"], value(record)) for record in records]
+    pairs = np.array([pair for pair in found if pair[1] is not None], dtype=float).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the exponential mean, corrected for its start; a value that is not finite is passed over."""
+    mean, weight, out = 0.0, 0.0, np.empty_like(values)
+    for i, value in enumerate(values):
+        if np.isfinite(value):
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * value
+            weight = SMOOTHING * weight + (1 - SMOOTHING)
+        out[i] = mean / weight if weight else np.nan
+    return out
+
+
+def _thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return at most 1000 evenly chosen points and the last one, so that a long run's picture stays small."""
+    stride = -(-len(steps) // MAX_CURVE_POINTS) or 1
+    chosen = np.union1d(np.arange(0, len(steps), stride), np.arange(len(steps))[-1:])
+    return steps[chosen], values[chosen]
+
+
+def _points(axes: Axes, evals: Sequence[Record], key: str, colour: int, label: str | None) -> None:
+    steps, values = _series(evals, lambda record: record["metrics"].get(key))
+    axes.plot(steps, values, "D", markersize=5, color=COLOURS[colour % len(COLOURS)], label=label, markeredgecolor="white")
+
+
+def _style(i: int) -> dict[str, str]:
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
+
+
+def _decorate(axes: Axes, *, title: str, y: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+def _plain(name: str, *, width: int = 28) -> str:
+    """Return a label fit for a figure: short, printable, and with dollar signs that do not start a formula."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+    if len(shown) > width:
+        shown = shown[: width - 1] + "…"
+    return shown.replace("$", r"\$")

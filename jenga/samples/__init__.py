@@ -1,0 +1,1 @@
+"""Sample data written by a seeded generator, for the quickstart, the tests and the benchmarks."""

@@ -1,0 +1,118 @@
+"""What every task is, and the registry of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from jenga.kernels import HeadSpec, multi_head_loss
+from jenga.registry import Registry
+from jenga.tasks.heads import HeadBank
+from jenga.tasks.metrics import METRIC_NAMES, head_metrics
+from jenga.types import BackboneOutput, HeadSpace, LabelKind, TaskOutput
+
+TASK_REGISTRY: Registry[BaseTask] = Registry("task type", entry_point_group="jenga.tasks")
+
+Labels = torch.Tensor | Mapping[str, torch.Tensor]
+
+
+class BaseTask(nn.Module):
+    """Heads over a backbone's output.
+
+    `config` is the task's block of the configuration with every head's `num_labels` and `labels` filled in. A subclass
+    may override `get_forward_output` and use `self.head` (of a one-head task) or `self.heads`; without more it is
+    labelled, judged and decoded as a classification.
+    """
+
+    label_kind: ClassVar[LabelKind] = "class"
+    reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+
+    def __init__(self, config: Any, hidden_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.heads = HeadBank({head.name: head.num_labels for head in config.heads}, hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("head_weight", torch.tensor([h.weight for h in config.heads]), persistent=False)
+        for i, head in enumerate(config.heads):
+            for name in ("class_weight", "pos_weight"):
+                values = getattr(head, name, None)
+                self.register_buffer(f"{name}_{i}", None if values is None else torch.tensor(values), persistent=False)
+
+    @classmethod
+    def kind_of(cls, head: Any) -> LabelKind:
+        """Return how `head` (its block of the configuration) is labelled."""
+        return cls.label_kind
+
+    @property
+    def head(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The one head of a one-head task, as a function from hidden states to logits."""
+        if len(self.heads.sizes) != 1:
+            raise AttributeError(f"task '{self.config.name}' has {len(self.heads.sizes)} heads; use self.heads")
+        return self.heads.view(next(iter(self.heads.sizes)))
+
+    def get_forward_output(
+        self, encoder_outputs: BackboneOutput, labels: Labels | None = None
+    ) -> TaskOutput | Mapping[str, Any]:
+        """Return logits (outside training) and, with `labels`, the loss.
+
+        labels: a tensor for a one-head task, else by head; shapes as in `jenga.types.Batch`.
+        """
+        tokens = self.reads == "tokens"
+        hidden = self.dropout(encoder_outputs.last_hidden_state if tokens else encoder_outputs.pooler_output)
+        logits = {} if self.training and labels is not None else self.heads(hidden)
+        if labels is None:
+            return TaskOutput(None, logits)
+        targets = self._targets({next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels)
+        result = multi_head_loss(
+            hidden.flatten(0, 1) if tokens else hidden, self.heads.weight, self.heads.bias,
+            [target.flatten(0, 1) if tokens else target for target in targets], heads=self._specs(),
+        )  # fmt: skip
+        mean = result.loss_sum / result.count.clamp_min(1)
+        return TaskOutput((mean * self.head_weight).sum(), logits, result.loss_sum, result.count)
+
+    def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
+        """Turn the logits ``(M, K)`` of `head` into class ids ``(M,)``, yes/no items ``(M, K)`` or numbers ``(M, K)``.
+
+        threshold: of an item's probability, one or ``(K,)``.
+        """
+        kind = self.kind_of(self._head_config(head))
+        if kind in ("class", "tags"):
+            return logits.argmax(-1).numpy()
+        if kind == "items":
+            return torch.sigmoid(logits.double()).numpy() >= threshold
+        return logits.double().numpy()
+
+    def metrics(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+        """Return the metrics of one head over a whole split; what `head_metrics` gives for its kind."""
+        return head_metrics(space, predictions, targets)
+
+    @classmethod
+    def metric_names(cls, kind: LabelKind) -> tuple[str, ...]:
+        """Return the names that `metrics` may give for a head of `kind`."""
+        return METRIC_NAMES[kind]
+
+    def _head_config(self, head: str) -> Any:
+        return next(each for each in self.config.heads if each.name == head)
+
+    def _targets(self, labels: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        missing = [head for head in self.heads.sizes if head not in labels]
+        if missing:
+            raise KeyError(f"task '{self.config.name}': labels lack the heads {', '.join(missing)}")
+        return [labels[head] for head in self.heads.sizes]
+
+    def _specs(self) -> list[HeadSpec]:
+        kinds: dict[LabelKind, Literal["ce", "bce", "mse"]] = {"class": "ce", "tags": "ce", "items": "bce", "number": "mse"}
+        return [
+            HeadSpec(
+                kind=kinds[self.kind_of(head)],
+                size=head.num_labels,
+                class_weight=getattr(self, f"class_weight_{i}"),
+                pos_weight=getattr(self, f"pos_weight_{i}"),
+                label_smoothing=getattr(head, "label_smoothing", 0.0),
+            )
+            for i, head in enumerate(self.config.heads)
+        ]

@@ -1,0 +1,43 @@
+"""Regression: numbers a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from jenga.config.schema import RegressionConfig
+from jenga.tasks.base import TASK_REGISTRY, BaseTask
+
+
+@TASK_REGISTRY.register("regression", config=RegressionConfig)
+class RegressionTask(BaseTask):
+    """Squared error on targets scaled by `set_scale`; predictions are in the targets' own units."""
+
+    label_kind = "number"
+
+    def __init__(self, config: Any, hidden_size: int) -> None:
+        super().__init__(config, hidden_size)
+        for i, head in enumerate(config.heads):
+            self.register_buffer(f"mean_{i}", torch.zeros(head.num_labels))
+            self.register_buffer(f"std_{i}", torch.ones(head.num_labels))
+
+    def set_scale(self, head: str, mean: np.ndarray, std: np.ndarray) -> None:
+        """Fix the mean and deviation ``(K,)`` of the training targets of `head`."""
+        i = list(self.heads.sizes).index(head)
+        getattr(self, f"mean_{i}").copy_(torch.from_numpy(mean))
+        getattr(self, f"std_{i}").copy_(torch.from_numpy(std))
+
+    def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
+        """Return numbers ``(M, K)`` in the targets' own units."""
+        i = list(self.heads.sizes).index(head)
+        scale = getattr(self, f"std_{i}").cpu().double(), getattr(self, f"mean_{i}").cpu().double()
+        return (logits.double() * scale[0] + scale[1]).numpy()
+
+    def _targets(self, labels: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        return [
+            (target - getattr(self, f"mean_{i}")) / getattr(self, f"std_{i}")
+            for i, target in enumerate(super()._targets(labels))
+        ]

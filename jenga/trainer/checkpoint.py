@@ -1,0 +1,100 @@
+"""What a run needs to go on bit by bit where it stopped: weights, optimizer, schedule, random states, progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from jenga.errors import SetupError
+from jenga.files import atomic_folder, damage, recover_folder
+
+logger = logging.getLogger(__name__)
+
+
+def save_checkpoint(folder: Path, *, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
+    """Write groups of named tensors and a JSON state to `folder`, whole or not at all."""
+    with atomic_folder(folder) as staging:
+        for name, group in tensors.items():
+            save_file({key: value.detach().contiguous().clone() for key, value in group.items()}, staging / f"{name}.safetensors")
+        (staging / "state.json").write_text(json.dumps(state) + "\n")
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Read what `save_checkpoint` wrote. Raises SetupError when a checksum differs."""
+    if harm := damage(folder):
+        raise SetupError(f"checkpoint {folder}: {harm}. Resume from another one with --resume PATH")
+    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    return tensors, json.loads((folder / "state.json").read_text())
+
+
+def checkpoint_folder(parent: Path, step: int) -> Path:
+    """Return where the checkpoint of `step` stands."""
+    return parent / f"step-{step:08d}"
+
+
+def newest_checkpoint(parent: Path) -> Path | None:
+    """Return the newest unharmed checkpoint, with a warning for each harmed one that is passed over."""
+    for leftover in parent.glob(".step-*"):
+        recover_folder(parent / leftover.name[1:].rsplit(".", 1)[0])
+    for folder in sorted(parent.glob("step-*"), reverse=True):
+        harm = damage(folder)
+        if harm is None:
+            return folder
+        logger.warning("checkpoint %s is passed over: %s; the steps since the one before it are done again", folder, harm)
+    return None
+
+
+def retain(parent: Path, keep: int) -> None:
+    """Delete all but the `keep` newest checkpoints."""
+    for folder in sorted(parent.glob("step-*"), reverse=True)[keep:]:
+        shutil.rmtree(folder)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the optimizer's state as named tensors, ``<parameter number>.<name>``."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> None:
+    """Restore what `optimizer_tensors` gave and the settings of the groups."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    now = optimizer.state_dict()["param_groups"]
+    merged = [{**present, **saved} for present, saved in zip(now, groups, strict=True)]
+    optimizer.load_state_dict({"state": state, "param_groups": merged})
+
+
+def random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the states of torch's, Python's and NumPy's global generators."""
+    tensors = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    tensors["numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    version, internal, gauss_next = random.getstate()
+    return tensors, {
+        "python": [version, list(internal), gauss_next],
+        "numpy": [kind, position, has_gauss, gauss],
+    }
+
+
+def set_random_state(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Restore what `random_state` gave."""
+    torch.set_rng_state(tensors["torch"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([tensors[f"cuda{i}"] for i in range(torch.cuda.device_count())])
+    kind, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))

@@ -1,0 +1,188 @@
+"""Judging a model on whole splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from jenga.data.collate import EncodedSplit, Source
+from jenga.model import MultiTaskModel
+from jenga.tasks import BaseTask
+from jenga.types import IGNORE_INDEX
+
+HeadKey = tuple[str, str]
+
+
+@dataclass
+class SplitResult:
+    """Predictions and losses over one split of every source.
+
+    `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. `predictions` and `targets` by (task, head), in
+    the order of the rows; `probabilities` ``(M, K)`` of items.
+    """
+
+    rows: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    predictions: dict[HeadKey, Any] = field(default_factory=dict)
+    targets: dict[HeadKey, Any] = field(default_factory=dict)
+    probabilities: dict[HeadKey, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class Runner:
+    """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor."""
+
+    model: MultiTaskModel
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    batch_size: int
+    thresholds: Mapping[HeadKey, np.ndarray]
+    on_batch: Callable[[], None] = lambda: None
+
+    def logits(
+        self, split: EncodedSplit, tasks: Sequence[str], losses: dict[str, _LossSum] | None = None
+    ) -> dict[HeadKey, list[torch.Tensor]]:
+        """Return each row's float32 logits by head: ``(K,)``, or ``(W, K)`` where a head reads tokens.
+
+        A word without a token of its own (cut off, or merged into the one before) gets NaN.
+        """
+        found: dict[HeadKey, list[torch.Tensor]] = {}
+        order = np.argsort(split.lengths, kind="stable")[::-1]
+        self.model.eval()
+        with torch.inference_mode():
+            for start in range(0, len(order), self.batch_size):
+                self.on_batch()
+                index = order[start : start + self.batch_size].tolist()
+                batch = split.batch(index).to(self.device)
+                with self.autocast():
+                    outputs = self.model(batch.inputs, tasks, batch.labels if losses is not None else None)
+                for task, output in outputs.items():
+                    if losses is not None:
+                        losses[task].add(output.loss_sum, output.count, output.loss, len(index))
+                    for head, logits in output.logits.items():
+                        rows = found.setdefault((task, head), [torch.empty(0)] * len(split))
+                        logits = logits.float().cpu()
+                        for at, row in enumerate(index):
+                            if self.model.tasks[task].reads == "tokens":
+                                rows[row] = _by_word(logits[at], split.encoded.words(row))
+                            else:
+                                rows[row] = logits[at]
+        return found
+
+    def predictions(self, logits: Mapping[HeadKey, list[torch.Tensor]]) -> dict[HeadKey, Any]:
+        """Decode `logits`: arrays over rows, or for tags a list of int64 arrays over words (O where there is no token)."""
+        decoded: dict[HeadKey, Any] = {}
+        for (task_name, head), rows in logits.items():
+            task: BaseTask = self.model.tasks[task_name]
+            if task.reads == "tokens":
+                decoded[task_name, head] = [_tags(row) for row in rows]
+            else:
+                threshold = self.thresholds.get((task_name, head), 0.5)
+                decoded[task_name, head] = task.predict(head, torch.stack(rows), threshold)
+        return decoded
+
+    def evaluate(self, sources: Sequence[Source], split: str) -> SplitResult:
+        """Run every source's `split` and judge every head by its task's metrics."""
+        result = SplitResult()
+        total = 0.0
+        for source in sources:
+            if split not in source.splits:
+                continue
+            part = source.splits[split]
+            result.rows += len(part)
+            losses = {task: _LossSum() for task in source.tasks}
+            logits = self.logits(part, source.tasks, losses)
+            predictions = self.predictions(logits)
+            for task in source.tasks:
+                loss = losses[task].mean(self.model.tasks[task].head_weight.cpu().numpy())
+                if loss is not None:
+                    result.metrics[f"{task}_loss"] = loss
+                    total += self.model.tasks[task].config.weight * loss
+            for key, space in part.spaces.items():
+                targets = part.rows.labels[key]
+                result.predictions[key], result.targets[key] = predictions[key], targets
+                if space.kind == "items":
+                    result.probabilities[key] = torch.sigmoid(torch.stack(logits[key]).double()).numpy()
+                found = self.model.tasks[space.task].metrics(space, predictions[key], targets)
+                result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
+        if result.rows:
+            result.metrics = {"loss": total, **result.metrics}
+        return result
+
+
+def tune_thresholds(result: SplitResult) -> dict[HeadKey, np.ndarray]:
+    """Return for each item the probability that gives its best F1 over labelled rows; 0.5 without a positive one."""
+    return {
+        key: np.array([_best_threshold(p, t) for p, t in zip(probabilities.T, result.targets[key].T, strict=True)])
+        for key, probabilities in result.probabilities.items()
+    }
+
+
+def label_counts(batches: Sequence[Any]) -> dict[str, torch.Tensor]:
+    """Return the number of labels of each task's heads ``(N,)`` over the micro-batches of one optimizer step."""
+    counts: dict[str, list[int]] = {}
+    for batch in batches:
+        for task, heads in batch.labels.items():
+            found = [int(_labelled(target).sum()) for target in heads.values()]
+            counts[task] = [a + b for a, b in zip(counts.get(task, [0] * len(found)), found, strict=True)]
+    return {task: torch.tensor(values, dtype=torch.float32) for task, values in counts.items()}
+
+
+class _LossSum:
+    """The loss of one task over a split: sums and counts by head, or the row-weighted mean of the task's own loss."""
+
+    def __init__(self) -> None:
+        self.sums: np.ndarray | None = None
+        self.counts: np.ndarray | None = None
+        self.own, self.rows = 0.0, 0
+
+    def add(self, loss_sum: Any, count: Any, loss: torch.Tensor | None, rows: int) -> None:
+        if loss_sum is not None:
+            sums, counts = loss_sum.double().cpu().numpy(), count.double().cpu().numpy()
+            self.sums = sums if self.sums is None else self.sums + sums
+            self.counts = counts if self.counts is None else self.counts + counts
+        elif loss is not None:
+            self.own += float(loss) * rows
+            self.rows += rows
+
+    def mean(self, head_weight: np.ndarray) -> float | None:
+        """Return the mean loss, or None when no label arrived (which is not a loss of 0)."""
+        if self.sums is not None and self.counts is not None:
+            labelled = self.counts > 0
+            if not labelled.any():
+                return None
+            return float((head_weight * np.divide(self.sums, self.counts, out=np.zeros_like(self.sums), where=labelled)).sum())
+        return self.own / self.rows if self.rows else None
+
+
+def _labelled(target: torch.Tensor) -> torch.Tensor:
+    return ~target.isnan() if target.is_floating_point() else target != IGNORE_INDEX
+
+
+def _by_word(logits: torch.Tensor, tokens: np.ndarray) -> torch.Tensor:
+    words = torch.full((len(tokens), logits.shape[-1]), float("nan"))
+    kept = np.flatnonzero(tokens >= 0)
+    words[kept] = logits[tokens[kept]]
+    return words
+
+
+def _tags(logits: torch.Tensor) -> np.ndarray:
+    return np.where(logits.isnan().any(-1).numpy(), 0, logits.argmax(-1).numpy())
+
+
+def _best_threshold(probability: np.ndarray, target: np.ndarray) -> float:
+    labelled = ~np.isnan(target)
+    probability, positive = probability[labelled], target[labelled] > 0.5
+    if not positive.any():
+        return 0.5
+    order = np.argsort(-probability, kind="stable")
+    ranked, hits = probability[order], np.cumsum(positive[order])
+    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + positive.sum())
+    f1[:-1][ranked[:-1] == ranked[1:]] = -1
+    best = int(f1.argmax())
+    return float((ranked[best] + ranked[best + 1]) / 2) if best + 1 < len(ranked) else float(ranked[best])

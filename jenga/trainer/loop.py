@@ -1,0 +1,330 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from jenga.callbacks import BaseCallback
+from jenga.config.schema import ExperimentConfig
+from jenga.data.collate import Source
+from jenga.data.sampling import Sampler, Turn
+from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
+from jenga.model import MultiTaskModel
+from jenga.tasks.metrics import higher_is_better
+from jenga.trainer import checkpoint
+from jenga.trainer.evaluate import Runner, label_counts
+from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
+from jenga.trainer.run import MetricsLog, RunFolder
+from jenga.trainer.window import Window
+
+
+@dataclass
+class State:
+    """Progress of a run, all of it in every checkpoint.
+
+    `turn`: optimizer steps done in this epoch. `pending`: the step's evaluation and epoch end are still to be done.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    turn: int = 0
+    rows: int = 0
+    pending: bool = False
+    stopped: bool = False
+    best_value: float | None = None
+    best_step: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    evaluated_step: int = -1
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains a model on the turns that a sampler deals, one source a turn, and keeps the run's folder.
+
+    `write_best(folder)` writes the model in the form that is kept as the run's result.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        sources: Sequence[Source],
+        config: ExperimentConfig,
+        *,
+        run: RunFolder,
+        accelerator: Accelerator,
+        callbacks: Sequence[BaseCallback],
+        write_best: Callable[[Path], None],
+    ) -> None:
+        self.config, self.run, self.accelerator = config, run, accelerator
+        self.sources = {source.name: source for source in sources}
+        self.callbacks = list(callbacks)
+        self.write_best = write_best
+        self.sampler = make_sampler(sources, config)
+        training = config.training
+        self.total_steps = training.max_steps or training.epochs * len(self.sampler)
+        self.model: MultiTaskModel = model.to(accelerator.device)
+        self.optimizer = make_optimizer(self.model, training)
+        self._optimizer = accelerator.prepare_optimizer(self.optimizer)
+        self.scheduler = make_scheduler(self.optimizer, training, self.total_steps)
+        self.state = State()
+        self.window = Window(accelerator.device)
+        self.log = MetricsLog(run.path / "metrics.jsonl")
+        self.folder = run.path
+        self.interrupted = False
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        check_metric(config.evaluation.metric, self.model, sources)
+
+    @property
+    def should_stop(self) -> bool:
+        """Set by a callback to end training after this step."""
+        return self.state.stopped
+
+    @should_stop.setter
+    def should_stop(self, stop: bool) -> None:
+        self.state.stopped = stop
+
+    def train(self) -> None:
+        """Train to the end, or until a callback or the user stops it.
+
+        Raises InterruptedRun after Ctrl-C, with a checkpoint saved, and DivergedError when the loss is not finite.
+        """
+        self._started = time.monotonic() - self.state.seconds
+        with self._signals():
+            self._call("on_train_begin")
+            if self.state.pending:
+                self._finish_step()
+            while not self._done():
+                self._epoch()
+            if self.state.step != self._saved_step():
+                self.save()
+            self._call("on_train_end")
+
+    def _done(self) -> bool:
+        return self.state.step >= self.total_steps or self.state.stopped
+
+    def _epoch(self) -> None:
+        turns = self.sampler.epoch(self.state.epoch)
+        if self.state.turn == 0:
+            self._call("on_epoch_begin", epoch=self.state.epoch)
+        for turn in turns[self.state.turn :]:
+            self._step(turn)
+            self._finish_step()
+            if self.interrupted:
+                self._interrupt()
+            if self._done():
+                break
+
+    def _step(self, turn: Turn) -> None:
+        source, size = self.sources[turn.source], self.config.training.batch_size
+        split = source.splits["train"]
+        batches = [split.batch(turn.rows[i : i + size]) for i in range(0, len(turn.rows), size)]
+        counts = label_counts(batches) if len(batches) > 1 else None
+        if not self.model.training:
+            self.model.train()
+        for batch in batches:
+            batch = batch.to(self.accelerator.device)
+            self._call("on_batch_begin", batch=batch)
+            with self.accelerator.autocast():
+                outputs = self.model(batch.inputs, source.tasks, batch.labels)
+            loss = self.window.add(outputs, self.model.tasks, counts, len(batch.rows) / len(turn.rows))
+            self.accelerator.backward(loss)
+            self._call("on_batch_end", batch=batch, loss=loss.detach())
+        limit = self.config.training.max_grad_norm
+        self.accelerator.unscale_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, math.inf if limit is None else limit)
+        self.window.add_norm(norm)
+        self._optimizer.step()
+        self.scheduler.step()
+        self._optimizer.zero_grad()
+        self.state.step += 1
+        self.state.turn += 1
+        self.state.rows += len(turn.rows)
+        self.state.pending = True
+        self._log()
+
+    def _log(self) -> None:
+        record = None
+        if self.state.step % self.config.training.log_every_steps == 0 or self.state.step == self.total_steps:
+            record = self._record()
+            self.log.append(record)
+        self._call("on_step_end", logs=record)
+
+    def _record(self) -> dict[str, Any]:
+        found = self.window.take()
+        if not math.isfinite(found["loss"]):
+            raise DivergedError(
+                f"step {self.state.step}: the loss is {found['loss']}; lower training.learning_rate, raise "
+                "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
+            )
+        return {
+            "event": "train",
+            "step": self.state.step,
+            "epoch": round(self.state.epoch + self.state.turn / len(self.sampler), 4),
+            **found,
+            "learning_rate": learning_rates(self.optimizer),
+            "rows": self.state.rows,
+            "time_s": round(time.monotonic() - self._started, 3),
+        }
+
+    def _finish_step(self) -> None:
+        """Evaluate, end the epoch and save, where this step is due for it."""
+        epoch_ends = self.state.turn == len(self.sampler)
+        every = self.config.evaluation.every_steps
+        last = self.state.step >= self.total_steps
+        if last or (self.state.step % every == 0 if every else epoch_ends) or (epoch_ends and not self.state.metrics):
+            self._evaluate()
+        if epoch_ends:
+            self._call("on_epoch_end", epoch=self.state.epoch, metrics=self.state.metrics)
+            self.state.epoch += 1
+            self.state.turn = 0
+        self.state.pending = False
+        every = self.config.checkpoint.every_steps
+        if self.state.step % every == 0 if every else epoch_ends:
+            self.save()
+
+    def _evaluate(self) -> None:
+        if self.state.evaluated_step == self.state.step:
+            return
+        config = self.config.evaluation
+        runner = Runner(
+            self.model, self.accelerator.device, self.accelerator.autocast,
+            config.batch_size or 2 * self.config.training.batch_size, {}, self._check_interrupt,
+        )  # fmt: skip
+        result = runner.evaluate(list(self.sources.values()), "valid")
+        metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
+        if not all(math.isfinite(value) for value in metrics.values()):
+            broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+            raise DivergedError(f"step {self.state.step}: not finite: {', '.join(broken)}. The last checkpoint is unharmed")
+        if config.metric not in metrics:
+            raise DataError(f"evaluation.metric: '{config.metric}' is undefined on the validation rows (no labelled row)")
+        self.log.append(
+            {
+                "event": "eval", "step": self.state.step,
+                "epoch": round(self.state.epoch + self.state.turn / len(self.sampler), 4),
+                "metrics": metrics, "time_s": round(time.monotonic() - self._started, 3),
+            }  # fmt: skip
+        )
+        self.state.metrics = metrics
+        self._keep_best(metrics[config.metric])
+        self._call("on_evaluate", metrics=metrics)
+        self.state.evaluated_step = self.state.step
+
+    def _keep_best(self, value: float) -> None:
+        best = self.state.best_value
+        if best is None or (value > best if higher_is_better(self.config.evaluation.metric) else value < best):
+            self.write_best(self.run.best)
+            self.state.best_value, self.state.best_step = value, self.state.step
+
+    def save(self) -> Path:
+        """Write a checkpoint now and return its folder."""
+        self.state.seconds = time.monotonic() - self._started
+        random_tensors, random_state = checkpoint.random_state()
+        window_tensors, window_state = self.window.state()
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+            "random": random_tensors,
+            "window": window_tensors,
+        }
+        scaler = self.accelerator.scaler
+        state = {
+            "state": asdict(self.state),
+            "window": window_state,
+            "random": random_state,
+            "metrics_bytes": self.log.sync(),
+            "scheduler": self.scheduler.state_dict(),
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups],
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "callbacks": [callback.state_dict() for callback in self.callbacks],
+        }
+        folder = checkpoint.checkpoint_folder(self.run.checkpoints, self.state.step)
+        checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
+        checkpoint.retain(self.run.checkpoints, self.config.checkpoint.keep)
+        self._call("on_save", path=folder)
+        return folder
+
+    def load(self, folder: Path | None) -> None:
+        """Go on from the checkpoint in `folder`; None: from the very beginning of the run."""
+        if folder is None:
+            self.log.cut(0)
+            return
+        tensors, state = checkpoint.load_checkpoint(folder)
+        self.model.load_state_dict(tensors["model"])
+        checkpoint.load_optimizer(self.optimizer, tensors["optimizer"], state["groups"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        for callback, memory in zip(self.callbacks, state["callbacks"], strict=True):
+            callback.load_state_dict(memory)
+        self.state = State(**state["state"])
+        self.window.restore(tensors["window"], state["window"])
+        self.log.cut(state["metrics_bytes"])
+        checkpoint.set_random_state(tensors["random"], state["random"])
+
+    def _saved_step(self) -> int | None:
+        newest = checkpoint.newest_checkpoint(self.run.checkpoints)
+        return None if newest is None else int(newest.name.removeprefix("step-"))
+
+    def _call(self, event: str, **details: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, **details)
+
+    def _check_interrupt(self) -> None:
+        if self.interrupted:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        folder = self.save()
+        raise InterruptedRun(f"interrupted at step {self.state.step}; saved {folder}. Go on with --resume auto")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let the first Ctrl-C (or SIGTERM) end the run after this step, with a checkpoint; the second one at once."""
+
+        def ask(number: int, _frame: Any) -> None:
+            self.interrupted = True
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread, where Python delivers no signals
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_sampler(sources: Sequence[Source], config: ExperimentConfig) -> Sampler:
+    """Return the sampler over the training rows of `sources`."""
+    training = config.training
+    return Sampler(
+        {source.name: source.splits["train"].lengths for source in sources},
+        kind=training.sampler,
+        rows_per_turn=training.batch_size * training.gradient_accumulation_steps,
+        temperature=training.temperature,
+        seed=training.seed,
+    )
+
+
+def check_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) -> None:
+    """Raise ConfigError, naming what is known, unless an evaluation gives `metric`."""
+    known = ["eval_loss"]
+    for source in sources:
+        known += [f"eval_{task}_loss" for task in source.tasks]
+        for (task, head), space in source.splits["train"].spaces.items():
+            known += [f"eval_{task}_{head}_{name}" for name in model.tasks[task].metric_names(space.kind)]
+    if metric not in known:
+        raise ConfigError(f"evaluation.metric: unknown '{metric}'{suggest(metric, known)} Known: {', '.join(known)}")
+

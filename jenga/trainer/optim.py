@@ -1,0 +1,49 @@
+"""Optimizer and learning-rate schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from jenga.config.schema import LearningRates, TrainingConfig
+from jenga.model import MultiTaskModel
+
+
+def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.optim.AdamW:
+    """Return AdamW with groups backbone, fusion and heads, each split into decayed weights and the rest.
+
+    Biases and normalisation weights (one-dimensional parameters) are not decayed (Loshchilov & Hutter 2019).
+    """
+    rates = training.learning_rate
+    if not isinstance(rates, LearningRates):
+        rates = LearningRates(backbone=rates, fusion=rates, heads=rates)
+    parts = {"backbone": model.backbone, "fusion": model.fusion, "heads": model.tasks}
+    groups: list[dict[str, Any]] = []
+    for name, part in parts.items():
+        parameters = [p for p in part.parameters() if p.requires_grad] if part is not None else []
+        for decay, chosen in (
+            (training.weight_decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "lr": getattr(rates, name), "weight_decay": decay, "name": name})
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, training: TrainingConfig, total_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return the schedule over `total_steps` optimizer steps: linear warmup, then the chosen shape."""
+    from transformers import get_scheduler
+
+    warmup = training.warmup_steps
+    if warmup is None:
+        warmup = round(training.warmup_ratio * total_steps)
+    name = "constant_with_warmup" if training.scheduler == "constant" else training.scheduler
+    return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the present rate of each named group."""
+    return {group["name"]: group["lr"] for group in optimizer.param_groups}

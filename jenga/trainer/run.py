@@ -1,0 +1,102 @@
+"""The folder of a run: its status, its lock, and the metrics file that never forks."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from jenga.errors import SetupError
+from jenga.files import write_atomic
+
+_FORMAT = 1
+
+
+class RunFolder:
+    """``<output_dir>/<project>/<timestamp>/``. One process at a time may hold it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, output_dir: Path, project: str, digest: str) -> RunFolder:
+        """Make a new folder, named by the time, and hold it."""
+        parent = output_dir / project
+        stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+        for number in range(1, 1000):
+            path = parent / (stamp if number == 1 else f"{stamp}_{number}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise SetupError(f"output_dir: cannot make {path}: {error.strerror}") from error
+            run = cls(path)
+            run.hold()
+            run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), digest=digest)
+            return run
+        raise SetupError(f"output_dir: no free name for a run in {parent}")
+
+    @classmethod
+    def newest_unfinished(cls, output_dir: Path, project: str, digest: str) -> RunFolder | None:
+        """Return the newest run of the same configuration that did not finish, or None."""
+        for status in sorted((output_dir / project).glob("*/run.json"), reverse=True):
+            run = cls(status.parent)
+            info = run.info()
+            if info.get("digest") == digest and info.get("status") != "finished":
+                return run
+        return None
+
+    def hold(self) -> None:
+        """Lock the folder until this process ends. Raises SetupError when another process holds it."""
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SetupError(f"{self.path} is in use by another process; wait for it, or start a new run") from error
+
+    def info(self) -> dict[str, Any]:
+        """Return run.json."""
+        return json.loads((self.path / "run.json").read_text())
+
+    def update(self, **fields: Any) -> None:  # the fields of a JSON file, not options
+        """Set fields of run.json."""
+        present = self.info() if (self.path / "run.json").exists() else {}
+        write_atomic(self.path / "run.json", json.dumps({**present, **fields}, indent=1, ensure_ascii=False) + "\n")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Folder of the best model."""
+        return self.path / "best"
+
+
+class MetricsLog:
+    """metrics.jsonl: appended line by line, cut back to a checkpoint's length on resuming."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab")
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record. Raises ValueError for NaN or infinity, which JSON does not have."""
+        self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Bring everything to disk and return the length in bytes."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def cut(self, length: int) -> None:
+        """Forget what was written after `length` bytes."""
+        self._file.truncate(length)
+        self._file.seek(length)

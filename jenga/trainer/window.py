@@ -1,0 +1,110 @@
+"""Losses of the steps since the last log record, summed on the device so that no step waits for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from jenga.types import TaskOutput
+
+
+class Window:
+    """Adds up a batch's losses into the step's loss, and keeps what a log record tells."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._clear()
+
+    def _clear(self) -> None:
+        self.loss = torch.zeros((), device=self.device)
+        self.norm = torch.zeros((), device=self.device)
+        self.steps = 0
+        self.sums: dict[str, torch.Tensor] = {}
+        self.counts: dict[str, torch.Tensor] = {}
+        self.own: dict[str, torch.Tensor] = {}
+        self.batches: dict[str, float] = {}
+        self.heads: dict[str, list[str]] = {}
+        self.weights: dict[str, list[float]] = {}
+
+    def add(
+        self, outputs: Mapping[str, TaskOutput], tasks: Any, counts: Mapping[str, torch.Tensor] | None, share: float
+    ) -> torch.Tensor:
+        """Return the share of a batch in its step's loss: over tasks and heads, weights x loss sum / number of labels.
+
+        counts: labels of the whole step by task, ``(N,)``, where the step has several batches; share: this batch's part
+        of the step's rows, which weighs the loss of a task that computes its own.
+        """
+        total: torch.Tensor | float = 0.0
+        for name, output in outputs.items():
+            task = tasks[name]
+            if output.loss_sum is not None and output.count is not None:
+                count = output.count if counts is None else counts[name].to(output.count.device)
+                loss = (output.loss_sum * (task.head_weight / count.clamp_min(1))).sum()
+                self._sum(name, task, output.loss_sum.detach(), output.count)
+            elif output.loss is not None:
+                loss = output.loss * share
+                self.own[name] = self.own.get(name, torch.zeros((), device=self.device)) + loss.detach()
+                self.batches[name] = self.batches.get(name, 0.0) + share
+            else:
+                raise TypeError(f"task '{name}' returned no loss in training")
+            total = total + loss * task.config.weight
+        assert isinstance(total, torch.Tensor)
+        self.loss += total.detach()
+        return total
+
+    def add_norm(self, norm: torch.Tensor) -> None:
+        """Close a step with its gradient norm."""
+        self.norm += norm
+        self.steps += 1
+
+    def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:
+        if name in self.sums:
+            self.sums[name] += sums
+            self.counts[name] += counts
+        else:
+            self.sums[name], self.counts[name] = sums.clone(), counts.clone()
+            self.heads[name] = list(task.heads.sizes)
+            self.weights[name] = [head.weight for head in task.config.heads]
+
+    def take(self) -> dict[str, Any]:
+        """Return the mean loss and gradient norm of the steps, the mean loss by task and head, and start anew.
+
+        A head or task that got no label in these steps is left out.
+        """
+        head_loss: dict[str, dict[str, float]] = {}
+        task_loss = {name: float(total) / self.batches[name] for name, total in self.own.items()}
+        for name, sums in self.sums.items():
+            rows = zip(self.heads[name], self.weights[name], sums.tolist(), self.counts[name].tolist(), strict=True)
+            labelled = [(head, weight, total / count) for head, weight, total, count in rows if count]
+            if labelled:
+                head_loss[name] = {head: mean for head, _, mean in labelled}
+                task_loss[name] = sum(weight * mean for _, weight, mean in labelled)
+        found = {
+            "loss": float(self.loss) / max(self.steps, 1),
+            "task_loss": task_loss,
+            "head_loss": head_loss,
+            "grad_norm": float(self.norm) / max(self.steps, 1),
+        }
+        self._clear()
+        return found
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and a JSON state for a checkpoint."""
+        tensors = {"loss": self.loss, "norm": self.norm}
+        for kind in ("sums", "counts", "own"):
+            tensors |= {f"{kind}.{name}": value for name, value in getattr(self, kind).items()}
+        return tensors, {name: getattr(self, name) for name in ("steps", "batches", "heads", "weights")}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self._clear()
+        for name, value in state.items():
+            setattr(self, name, value)
+        for key, value in tensors.items():
+            kind, _, name = key.partition(".")
+            if name:
+                getattr(self, kind)[name] = value.to(self.device)
+            else:
+                setattr(self, kind, value.to(self.device))

@@ -1,0 +1,97 @@
+"""What flows from data to trainer, and the letters for its dimensions.
+
+B batch rows, T tokens, H hidden width, K classes or items of a head, M rows given to a loss, W words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORE_INDEX = -100
+"""Class id of a missing label; a missing item or number is NaN."""
+
+LabelKind = Literal["class", "items", "tags", "number"]
+"""How a head is labelled: one of K classes, K independent yes/no items, one BIO tag a word, K numbers."""
+
+
+@dataclass(frozen=True)
+class HeadSpace:
+    """The labels of one head, fixed by the configuration and the training rows, saved with the model.
+
+    `labels` has `size` entries: class names, item names, BIO tags (``O`` first), or target names for numbers.
+    """
+
+    task: str
+    head: str
+    kind: LabelKind
+    size: int
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Batch:
+    """Rows of one source, ready for the model.
+
+    `inputs`: ``input_ids (B, T)`` and ``attention_mask (B, T)`` for text.
+    `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags (both -100 where missing), float32
+    ``(B, K)`` items or numbers (NaN where missing).
+    """
+
+    inputs: dict[str, torch.Tensor]
+    labels: dict[str, dict[str, torch.Tensor]]
+    sample_ids: list[str]
+    source: str = ""
+    rows: list[int] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same batch on `device` (itself when it is there already)."""
+        if all(tensor.device == device for tensor in self.inputs.values()):
+            return self
+        return replace(
+            self,
+            inputs={name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
+            labels={
+                task: {head: tensor.to(device, non_blocking=True) for head, tensor in heads.items()}
+                for task, heads in self.labels.items()
+            },
+        )
+
+
+@dataclass
+class BackboneOutput:
+    """What every backbone returns: ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)``, ``attention_mask (B, T)``."""
+
+    last_hidden_state: torch.Tensor
+    pooler_output: torch.Tensor
+    attention_mask: torch.Tensor
+
+    @classmethod
+    def of(cls, output: BackboneOutput | Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> BackboneOutput:
+        """Normalise a backbone's output; a mapping without a mask takes that of `inputs`, else all ones."""
+        if isinstance(output, BackboneOutput):
+            return output
+        hidden = output["last_hidden_state"]
+        mask = output.get("attention_mask", inputs.get("attention_mask"))
+        if mask is None or mask.shape != hidden.shape[:2]:
+            mask = hidden.new_ones(hidden.shape[:2], dtype=hidden.dtype).long()
+        return cls(hidden, output["pooler_output"], mask)
+
+
+@dataclass
+class TaskOutput:
+    """What a task returns.
+
+    `loss`: scalar, or None without labels. `logits`: by head, ``(B, K)`` or ``(B, T, K)``; empty in training, where the
+    fused loss never needs them apart. `loss_sum` and `count`: ``(N,)`` over the task's N heads in order; None for a task
+    that computes its own loss.
+    """
+
+    loss: torch.Tensor | None
+    logits: dict[str, torch.Tensor]
+    loss_sum: torch.Tensor | None = None
+    count: torch.Tensor | None = None

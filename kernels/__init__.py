@@ -1,0 +1,22 @@
+"""Native ops of Jenga: each is one public function with a PyTorch reference beside it.
+
+Importing this package loads the compiled library `jenga._C`. A package built with JENGA_NATIVE=OFF runs on the
+references instead and warns once. Raises ImportError where the library is missing but was not switched off.
+"""
+
+from ._native import Backend, backend
+from .multi_head_loss import HeadSpec, MultiHeadLoss, multi_head_loss
+
+__all__ = ["Backend", "HeadSpec", "MultiHeadLoss", "backend_info", "multi_head_loss"]
+
+_OPS = ("multi_head_loss",)
+_DEVICE_TYPES = ("cpu", "cuda")
+
+
+def backend_info() -> dict[str, dict[str, Backend]]:
+    """Which implementation each op uses here, by op name and then device type, and why.
+
+    >>> backend_info()["multi_head_loss"]["cpu"].implementation
+    'native'
+    """
+    return {op: {device_type: backend(device_type) for device_type in _DEVICE_TYPES} for op in _OPS}

@@ -1,0 +1,68 @@
+"""Loads the compiled op libraries, or says why there are none."""
+
+import importlib
+import importlib.util
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The implementation an op uses on one device type, and the reason."""
+
+    implementation: Literal["native", "reference"]
+    reason: str
+
+
+def _load_cpu() -> Backend:
+    if importlib.util.find_spec("jenga._C") is not None:
+        info = importlib.import_module("jenga._C").build_info()
+        return Backend("native", f"jenga._C {info['version']}, {info['compiler']}, running on {info['cpu_isa']}")
+    if importlib.util.find_spec("jenga._C_off") is None:
+        raise ImportError("jenga._C, the compiled kernels, is missing: installed from source? run pip install .")
+    reason = importlib.import_module("jenga._C_off").REASON
+    warnings.warn(
+        f"jenga: {reason}; every op runs on its PyTorch reference, which for multi_head_loss makes a separate pass "
+        "over the logits for each head. Run pip install . for the kernels.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return Backend("reference", reason)
+
+
+def _load_cuda(cpu: Backend) -> Backend:
+    if cpu.implementation == "reference":
+        return cpu
+    if not torch.cuda.is_available():
+        return Backend("reference", f"torch {torch.__version__} sees no CUDA device here")
+    library = importlib.util.find_spec("jenga._C")
+    assert library is not None
+    assert library.origin is not None
+    path = Path(library.origin).with_name("_C_cuda.so")
+    if not path.exists():
+        warnings.warn(
+            "jenga: built without _C_cuda (no nvcc was found); on CUDA every op runs on its PyTorch reference, several "
+            "launches for each head. Install the CUDA toolkit and run pip install . -C cmake.define.JENGA_CUDA=ON",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return Backend("reference", "built without _C_cuda")
+    torch.ops.load_library(path)
+    return Backend("native", str(path))
+
+
+CPU: Backend = _load_cpu()
+CUDA: Backend = _load_cuda(CPU)
+
+
+def backend(device_type: str) -> Backend:
+    """The backend for tensors on `device_type`: `"cpu"`, `"cuda"`, `"meta"` (shapes only, as on the CPU), or another."""
+    if device_type in ("cpu", "meta"):
+        return CPU
+    if device_type == "cuda":
+        return CUDA
+    return Backend("reference", f"no native kernels for {device_type}")

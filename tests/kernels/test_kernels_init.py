@@ -1,0 +1,81 @@
+"""Loading of jenga.kernels: what is used, and what is said where the compiled library is missing."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from jenga import kernels
+
+HIDE_MODULE = """
+import importlib.util, sys, types, warnings
+real_find_spec = importlib.util.find_spec
+hidden = {hidden!r}
+importlib.util.find_spec = lambda name, package=None: None if name in hidden else real_find_spec(name, package)
+"""
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_backend_info_names_an_implementation_and_a_reason_for_every_op_and_device() -> None:
+    info = kernels.backend_info()
+    assert info.keys() == {"multi_head_loss"}
+    for devices in info.values():
+        assert devices.keys() == {"cpu", "cuda"}
+        for backend in devices.values():
+            assert backend.implementation in ("native", "reference")
+            assert backend.reason
+
+
+def test_the_cpu_uses_the_native_library() -> None:
+    assert kernels.backend_info()["multi_head_loss"]["cpu"].implementation == "native"
+
+
+def test_build_info_names_compiler_flags_and_torch_versions() -> None:
+    from jenga import _C
+
+    info = _C.build_info()
+    assert info.keys() == {
+        "version", "compiler", "flags", "cpu_isa", "torch_built_with", "torch_needed", "cuda_library_built",
+    }  # fmt: skip
+    assert all(value != "" for value in info.values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="claims something of a machine without a CUDA device")
+def test_without_a_cuda_device_backend_info_says_so() -> None:
+    cuda = kernels.backend_info()["multi_head_loss"]["cuda"]
+    assert cuda.implementation == "reference"
+    assert "no CUDA device" in cuda.reason
+
+
+def test_a_missing_library_is_an_error_that_names_the_fix() -> None:
+    done = run_python(HIDE_MODULE.format(hidden=["jenga._C"]) + "import jenga.kernels")
+    assert done.returncode != 0
+    assert "ImportError" in done.stderr
+    assert "installed from source? run pip install ." in done.stderr
+
+
+def test_a_package_built_without_native_code_warns_once_and_uses_the_reference() -> None:
+    code = HIDE_MODULE.format(hidden=["jenga._C"]) + """
+off = types.ModuleType("jenga._C_off")
+off.REASON = "built with JENGA_NATIVE=OFF"
+off.__spec__ = importlib.machinery.ModuleSpec("jenga._C_off", None)
+sys.modules["jenga._C_off"] = off
+import torch
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from jenga.kernels import HeadSpec, backend_info, multi_head_loss
+messages = [str(item.message) for item in caught if "JENGA_NATIVE=OFF" in str(item.message)]
+assert len(messages) == 1, messages
+assert "separate pass" in messages[0]
+assert backend_info()["multi_head_loss"]["cpu"].implementation == "reference"
+hidden = torch.randn(3, 4, requires_grad=True)
+loss = multi_head_loss(hidden, torch.randn(2, 4), None, [torch.tensor([0, 1, -100])], heads=[HeadSpec("ce", 2)])
+loss.loss_sum.sum().backward()
+assert loss.count.tolist() == [2.0]
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
