@@ -1,0 +1,36 @@
+"""Jenga: train many tasks over shared encoders from one YAML file."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "train": "jenga.experiment",
+    "load": "jenga.inference.predictor",
+    "Predictor": "jenga.inference.predictor",
+    "backend_info": "jenga.kernels",
+    "BackboneManager": "jenga.backbones",
+    "BaseBackbone": "jenga.backbones",
+    "TASK_REGISTRY": "jenga.tasks",
+    "BaseTask": "jenga.tasks",
+    "CALLBACK_REGISTRY": "jenga.callbacks",
+    "BaseCallback": "jenga.callbacks",
+    "JengaError": "jenga.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 -- names resolved by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("jenga")
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'jenga' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

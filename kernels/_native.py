@@ -60,7 +60,7 @@ CUDA: Backend = _load_cuda(CPU)
 
 
 def backend(device_type: str) -> Backend:
-    """The backend for tensors on `device_type`: `"cpu"`, `"cuda"`, `"meta"` (shapes only, as on the CPU), or another."""
+    """The backend for tensors on `device_type`, torch's name of it; `"meta"` (shapes only) goes with the CPU."""
     if device_type in ("cpu", "meta"):
         return CPU
     if device_type == "cuda":

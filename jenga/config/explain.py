@@ -7,16 +7,28 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from jenga.config.shape import Branch, Kind, entry_branches, homes, item_branches, kind_of_value, tag_key
 from jenga.config.words import did_you_mean, got, known_tags, needs, wrong_value
-from jenga.config.yaml12 import Document, Path, dotted
+from jenga.config.yaml12 import Document, KeyPath, dotted
 from jenga.errors import Problem, suggest
 
+Model = TypeVar("Model", bound=BaseModel)
 TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+
+_SYNONYMS = {
+    "gradient_clip_val": "max_grad_norm",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "scheduler",
+    "model_name": "base_model",
+    "name": "base_model",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+}
+"""What other trainers call our keys, where the spelling is too far off to guess."""
 
 _LABELS: tuple[tuple[str, Kind], ...] = (
     ("literal[", "text"),
@@ -41,7 +53,7 @@ class Finding:
     """
 
     kind: str
-    path: Path
+    path: KeyPath
     problem: Problem
     types: tuple[Branch, ...] = ()
 
@@ -54,13 +66,13 @@ class _Spot:
     that is not meant for a value of this kind.
     """
 
-    path: Path
+    path: KeyPath
     accepts: tuple[Branch, ...]
     holder: tuple[Branch, ...]
     off_branch: bool = False
 
 
-def validate(schema: type[BaseModel], data: Any) -> Any:
+def validate(schema: type[Model], data: Any) -> Model:
     """Return `schema` made of `data` without conversions such as '3' to 3. Raises pydantic's ValidationError.
 
     Read as JSON, since strict mode would otherwise refuse the paths, enums and tuples of a part's model.
@@ -84,7 +96,7 @@ def hidden_findings(known: Sequence[Finding], schema: type[BaseModel], document:
     keys that all types read alike are judged.
     """
     guess = replace(document, data=copy.deepcopy(document.data))
-    blocks: dict[Path, set[str] | None] = {}
+    blocks: dict[KeyPath, set[str] | None] = {}
     for finding in known:
         block = guess.value_at(finding.path[:-1])
         if finding.kind in TAG_ERRORS and finding.types and isinstance(block, dict):
@@ -108,8 +120,8 @@ def _common_keys(types: Sequence[Branch]) -> set[str]:
 
 
 def _explain(errors: Sequence[Any], schema: type[BaseModel], document: Document) -> list[Finding]:
-    found: dict[Path, Finding] = {}
-    unions: dict[Path, Finding] = {}
+    found: dict[KeyPath, Finding] = {}
+    unions: dict[KeyPath, Finding] = {}
     for error in errors:
         spot = _locate(error, schema, document)
         if spot.off_branch:
@@ -126,7 +138,7 @@ def _explain(errors: Sequence[Any], schema: type[BaseModel], document: Document)
 
 def _locate(error: Any, schema: type[BaseModel], document: Document) -> _Spot:
     """Follow pydantic's location, leaving out its names of union alternatives, which the document does not hold."""
-    path: Path = ()
+    path: KeyPath = ()
     accepts: tuple[Branch, ...] = (Branch(schema),)
     holder = accepts
     open_union = False
@@ -175,11 +187,13 @@ def _finding(error: Any, spot: _Spot, schema: type[BaseModel], document: Documen
 def _unknown_key(spot: _Spot, schema: type[BaseModel]) -> str:
     key = str(spot.path[-1])
     known = [name for each in spot.holder if each.model for name in each.model.model_fields]
-    hint = suggest(key, known)
-    elsewhere = homes(schema, key)
+    ours = _SYNONYMS.get(key, key)
+    hint = f"; did you mean '{ours}'?" if ours in known else suggest(key, known)
+    elsewhere = homes(schema, key) or homes(schema, ours)
     if elsewhere and not hint:
         places = [f"under {each}" if each else "at the top level" for each in elsewhere[:3]]
-        hint = f"; it belongs {' or '.join(places)}."
+        name = "" if homes(schema, key) else f", as '{ours}'"
+        hint = f"; it belongs {' or '.join(places)}{name}."
     return f"unknown key{hint or '.'} Known: {', '.join(known) or 'none'}"
 
 
@@ -192,7 +206,7 @@ def _meaning(spot: _Spot, types: Sequence[Branch]) -> str:
     return ""
 
 
-def _is_misspelt(finding: Finding, found: dict[Path, Finding]) -> bool:
+def _is_misspelt(finding: Finding, found: dict[KeyPath, Finding]) -> bool:
     """Whether a required key is missing only because an unknown key beside it was meant."""
     key = str(finding.path[-1]) if finding.path else ""
     return "required key is missing" in finding.problem.message and any(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jenga.config.shape import Branch, Kind, kind_of_value, literals
-from jenga.config.yaml12 import CORE_RESOLVERS, Document, Path
+from jenga.config.syntax import CORE_RESOLVERS
+from jenga.config.yaml12 import Document, KeyPath
 from jenga.errors import suggest
 
 _BOUNDS = {
@@ -55,7 +56,7 @@ def needs(accepts: Sequence[Branch]) -> str:
     return _either(list(dict.fromkeys(words)))
 
 
-def got(document: Document, path: Path, accepts: Sequence[Branch] = (), *, wanted: Sequence[Kind] = ()) -> str:
+def got(document: Document, path: KeyPath, accepts: Sequence[Branch] = (), *, wanted: Sequence[Kind] = ()) -> str:
     """Return the words for the value at `path`, with the fix where its kind gives away the slip."""
     value = document.value_at(path)
     kinds = {*wanted, *(each.kind for each in accepts)}
@@ -91,7 +92,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str | None:
 
 
 def wrong_value(
-    error: Any, accepts: Sequence[Branch], types: Sequence[Branch], document: Document, path: Path
+    error: Any, accepts: Sequence[Branch], types: Sequence[Branch], document: Document, path: KeyPath
 ) -> str:
     """Return the message for pydantic's `error` about the value at `path`.
 
@@ -118,7 +119,7 @@ def wrong_value(
     return _wrong_size(error, document, path)
 
 
-def _wrong_type(value: Any, types: Sequence[Branch], document: Document, path: Path) -> str:
+def _wrong_type(value: Any, types: Sequence[Branch], document: Document, path: KeyPath) -> str:
     tags = [each.tag for each in types if each.tag]
     if isinstance(value, str):
         return f"unknown '{_short(value)}'{suggest(value, tags) or '.'} Known: {known_tags(types)}"
@@ -127,10 +128,11 @@ def _wrong_type(value: Any, types: Sequence[Branch], document: Document, path: P
     return f"needs one of {known_tags(types)}; got {got(document, path)}"
 
 
-def _wrong_size(error: Any, document: Document, path: Path) -> str:
+def _wrong_size(error: Any, document: Document, path: KeyPath) -> str:
     kind, context, message = error["type"], error.get("ctx", {}), str(error["msg"])
     if kind == "string_too_short":
-        return "must not be empty" if context["min_length"] == 1 else f"needs {context['min_length']} characters or more"
+        least = context["min_length"]
+        return "must not be empty" if least == 1 else f"needs at least {least} characters"
     if kind in ("too_short", "too_long"):
         limit = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         return f"needs {limit} item{'s' if limit.split()[-1] != '1' else ''}, got {context['actual_length'] or 'none'}"

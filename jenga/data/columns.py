@@ -60,6 +60,6 @@ def column_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def no_column(what: str, candidates: Sequence[str], rows: Sequence[Mapping[str, Any]], *, fix: str) -> str:
     """Return the words of an error: `what` has none of `candidates` in `rows`, and which columns there are."""
     found = column_names(rows)
-    near = next((words for words in (suggest(name, found) for name in candidates) if words), ";")
+    near = next((words for words in (suggest(name, found) for name in candidates) if words), ".")
     wanted = " or ".join(f"'{name}'" for name in candidates)
     return f"{what}: the rows have no column {wanted}{near} Columns found: {', '.join(found[:30])}. {fix}"

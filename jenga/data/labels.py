@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jenga.data.columns import is_missing
+from jenga.data.readers import json_text
 from jenga.errors import suggest
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
 
@@ -42,13 +43,13 @@ class HeadColumn:
         return self.task, self.head
 
 
-class UnusableRow(ValueError):
+class RowError(ValueError):
     """A row cannot be used; the message is the reason."""
 
 
 def show(value: Any) -> str:
     """Return a value from the data for a message, cut to a readable length."""
-    words = json.dumps(value, ensure_ascii=False, default=str)
+    words = json_text(value)
     return words if len(words) <= 80 else f"{words[:77]}..."
 
 
@@ -58,13 +59,13 @@ def some_of(names: Iterable[str]) -> str:
     return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])}, ... ({len(names)} in all)"
 
 
-def read_cell(value: Any) -> Any:
+def read_cell(value: Any, where: str) -> Any:
     """Return the list or object that a table's cell holds as JSON, and any other value as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise UnusableRow(f"{show(value)} is not JSON; write lists and objects in a table as JSON") from None
+            raise RowError(f"{where}: {show(value)} is not JSON; write lists and objects in a table as JSON") from None
     return value
 
 
@@ -91,8 +92,12 @@ class ClassLabels:
         # An integer is a position only where the configuration gave the order of the names, or they are false, true.
         self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
 
+    def is_missing(self, value: Any) -> bool:
+        """Whether a cell holds no label."""
+        return is_missing(value)
+
     def encode(self, value: Any) -> int:
-        """Return the class id of a label; raises UnusableRow."""
+        """Return the class id of a label; raises RowError."""
         if isinstance(value, str) and value in self.index:
             return self.index[value]
         if isinstance(value, bool) and str(value).lower() in self.index:
@@ -103,8 +108,8 @@ class ClassLabels:
         if self.by_position and isinstance(name, int) and 0 <= name < self.space.size:
             return name
         if isinstance(name, int):
-            raise UnusableRow(f"{self.where}: class {name} is not one of {self.space.size}; {self._allowed()}")
-        raise UnusableRow(f"{self.where}: {show(value)} is no class{suggest(str(value), self.index)} {self._allowed()}")
+            raise RowError(f"{self.where}: class {name} is not one of {self.space.size}; {self._allowed()}")
+        raise RowError(f"{self.where}: {show(value)} is no class{suggest(str(value), self.index)} {self._allowed()}")
 
     def stack(self, codes: Sequence[int]) -> np.ndarray:
         """Return int64 ``(M,)``."""
@@ -125,9 +130,13 @@ class ItemLabels:
         self.named = space.labels != numbered_names(space.size)
         self.missing = np.full(space.size, np.nan, dtype=np.float32)
 
+    def is_missing(self, value: Any) -> bool:
+        """Whether a cell holds no label."""
+        return is_missing(value)
+
     def encode(self, value: Any) -> np.ndarray:
-        """Return float32 ``(K,)`` of 0, 1 and NaN; raises UnusableRow."""
-        value = read_cell(value)
+        """Return float32 ``(K,)`` of 0, 1 and NaN; raises RowError."""
+        value = read_cell(value, self.where)
         if isinstance(value, dict):
             marks = self.missing.copy()
             for name, mark in value.items():
@@ -135,16 +144,18 @@ class ItemLabels:
             return marks
         if isinstance(value, str) and value in self.index:
             value = [value]
+        if isinstance(value, str) and self.size == 1 and class_name(value) in (0, 1):
+            value = class_name(value)
+        if isinstance(value, str) or (self.size > 1 and not isinstance(value, list)):
+            raise RowError(f"{self.where}: {show(value)} is no list of items; {self._allowed()}")
         if not isinstance(value, list):
-            if self.size > 1 or isinstance(value, str) and class_name(value) not in (0, 1):
-                raise UnusableRow(f"{self.where}: {show(value)} is no list of items; {self._allowed()}")
-            value = [class_name(value)]
+            value = [value]
         if (value or self.named) and all(isinstance(name, str) for name in value):
             marks = np.zeros(self.size, dtype=np.float32)
             marks[[self._item(name) for name in value]] = 1
             return marks
         if len(value) != self.size:
-            raise UnusableRow(f"{self.where}: {len(value)} values for {self.size} items; {self._allowed()}")
+            raise RowError(f"{self.where}: {len(value)} values for {self.size} items; {self._allowed()}")
         return np.array([self._mark(mark) for mark in value], dtype=np.float32)
 
     def stack(self, codes: Sequence[np.ndarray]) -> np.ndarray:
@@ -153,14 +164,14 @@ class ItemLabels:
 
     def _item(self, name: str) -> int:
         if name not in self.index:
-            raise UnusableRow(f"{self.where}: {show(name)} is no item{suggest(name, self.index)} {self._allowed()}")
+            raise RowError(f"{self.where}: {show(name)} is no item{suggest(name, self.index)} {self._allowed()}")
         return self.index[name]
 
     def _mark(self, mark: Any) -> float:
         if is_missing(mark):
             return float("nan")
         if isinstance(mark, str) or mark not in (0, 1):
-            raise UnusableRow(f"{self.where}: {show(mark)} is no mark of an item; allowed: 1, 0 and null")
+            raise RowError(f"{self.where}: {show(mark)} is no mark of an item; allowed: 1, 0 and null")
         return float(mark)
 
     def _allowed(self) -> str:
@@ -176,12 +187,16 @@ class NumberLabels:
         self.size = space.size
         self.missing = np.full(space.size, np.nan, dtype=np.float32)
 
+    def is_missing(self, value: Any) -> bool:
+        """Whether a cell holds no label. NaN is one that went wrong, and is refused."""
+        return is_missing(value) and not isinstance(value, float)
+
     def encode(self, value: Any) -> np.ndarray:
-        """Return float32 ``(K,)``; raises UnusableRow."""
-        value = read_cell(value)
+        """Return float32 ``(K,)``; raises RowError."""
+        value = read_cell(value, self.where)
         values = value if isinstance(value, list) else [value]
         if len(values) != self.size:
-            raise UnusableRow(f"{self.where}: {show(value)} holds {len(values)} numbers; allowed: {self.size}")
+            raise RowError(f"{self.where}: {show(value)} holds {len(values)} numbers; allowed: {self.size}")
         return np.array([self._number(each) for each in values], dtype=np.float32)
 
     def stack(self, codes: Sequence[np.ndarray]) -> np.ndarray:
@@ -189,14 +204,14 @@ class NumberLabels:
         return np.array(codes, dtype=np.float32).reshape(len(codes), self.size)
 
     def _number(self, value: Any) -> float:
-        if value is None or value == "":
+        if self.is_missing(value):
             return float("nan")
         try:
             number = float("nan") if isinstance(value, (bool, dict, list)) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not abs(number) <= np.finfo(np.float32).max:
-            raise UnusableRow(f"{self.where}: {show(value)} is no finite number; null where there is none")
+            raise RowError(f"{self.where}: {show(value)} is no finite number; null where there is none")
         return number
 
 

@@ -15,16 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jenga.errors import DataError, SetupError, suggest
+from jenga.data.hub import HUB, hub_rows
+from jenga.errors import DataError, suggest
 
 SAMPLE = "jenga/helpline"
-HUB = "hf://"
 TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 ALLOWED = (
     "Allowed: .json, .jsonl, .ndjson, .csv and .tsv files (each also with .gz), .parquet files, "
     f"{HUB}name or {HUB}name/configuration, and {SAMPLE}"
 )
-HUB_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev"), "test": ("test",)}
 RAW_LENGTH = 500
 # Cells beyond the csv module's own limit of 131,072 characters occur: whole conversations, articles.
 CELL_LENGTH = 2**31 - 1
@@ -59,11 +58,16 @@ class RawRows:
             self.numbers.append(number)
             return
         what = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(row), "a number")
-        self.refuse(number, f"the row is {what}, not an object with columns", json.dumps(row, ensure_ascii=False))
+        self.refuse(number, f"the row is {what}, not an object with columns", json_text(row))
 
     def refuse(self, number: int, reason: str, raw: str) -> None:
         """Set a row aside."""
         self.bad.append(BadRow(self.file, number, reason, raw[:RAW_LENGTH]))
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as JSON for messages and quarantine files; half a character becomes ``?``."""
+    return json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace").decode()
 
 
 def read_rows(path: str, *, split: str = "train") -> RawRows:
@@ -77,7 +81,7 @@ def read_rows(path: str, *, split: str = "train") -> RawRows:
 
         return _whole(path, generate())
     if path.startswith(HUB):
-        return _whole(path, _hub_rows(path, split))
+        return _whole(path, hub_rows(path, split))
     suffix = _suffix(path)
     content = _content(path)
     if suffix == ".parquet":
@@ -117,7 +121,7 @@ def _content(path: str) -> bytes:
     except FileNotFoundError:
         raise DataError(_missing(path)) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is a file and its permissions") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     if path.lower().endswith(".gz"):
         try:
             content = gzip.decompress(content)
@@ -176,6 +180,8 @@ def _read_lines(path: str, text: str) -> RawRows:
             raw.refuse(number, f"the line is not JSON ({_words_of(error)})", line.strip())
             continue
         raw.add(number, row)
+    if not raw.rows and text.lstrip().startswith("["):
+        raise DataError(f"{path}: the file is one JSON list, not one object a line; name it .json")
     return raw
 
 
@@ -265,7 +271,7 @@ _TEXT_READERS: dict[str, Callable[[str, str], RawRows]] = {
 }
 
 
-# ------------------------------------------------------------------------------------------------- Parquet and the hub
+# ------------------------------------------------------------------------------------------------------------- Parquet
 
 
 def _parquet_rows(path: str, content: bytes) -> list[Any]:
@@ -276,64 +282,3 @@ def _parquet_rows(path: str, content: bytes) -> list[Any]:
         return list(parquet.read_table(io.BytesIO(content)).to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: the Parquet data is damaged or cut short ({error}); write the file again") from None
-
-
-def _hub_rows(path: str, split: str) -> list[Any]:
-    dataset = _hub_splits(path)
-    names = HUB_SPLITS.get(split, (split,))
-    found = next((name for name in names if name in dataset), None)
-    if found is None:
-        raise DataError(f"{path}: no split {' or '.join(names)}; the data set has: {', '.join(map(str, dataset))}")
-    return _with_class_names(dataset[found])
-
-
-def _hub_splits(path: str) -> Any:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-
-    parts = path.removeprefix(HUB).strip("/").split("/")
-    # Of two parts the first may be the owner, or the name of a data set without an owner.
-    attempts: list[tuple[str, str | None]] = {
-        1: [(parts[0], None)],
-        2: [("/".join(parts), None), (parts[0], parts[1])],
-        3: [("/".join(parts[:2]), parts[-1])],
-    }.get(len(parts), [])
-    failure: Exception | None = None
-    for name, configuration in attempts:
-        try:
-            return load_dataset(name, configuration)
-        except DatasetNotFoundError:
-            continue
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from None
-        except (OSError, RuntimeError) as error:
-            # Go on: without a network the next reading of the name may be in the cache.
-            failure = error
-    if failure is not None:
-        raise SetupError(
-            f"{path}: the hub's data set cannot be had ({failure}); check the network, or download it and "
-            "set data_path to its files"
-        )
-    raise SetupError(
-        f"{path}: the hub knows no such data set, or it is private. Write {HUB}owner/name or "
-        f"{HUB}owner/name/configuration; for a private one log in first, with: hf auth login"
-    )
-
-
-def _with_class_names(dataset: Any) -> list[Any]:
-    from datasets import ClassLabel
-
-    rows: list[Any] = dataset.to_list()
-    for column, feature in dataset.features.items():
-        inner = getattr(feature, "feature", feature)
-        if isinstance(inner, ClassLabel):
-            for row in rows:
-                row[column] = _class_names(row[column], inner.names)
-    return rows
-
-
-def _class_names(value: Any, names: list[str]) -> Any:
-    if isinstance(value, list):
-        return [_class_names(each, names) for each in value]
-    # The hub's data sets write -1 where a label is withheld.
-    return None if value is None or value < 0 else names[value]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jenga.data.labels import HeadColumn, UnusableRow, read_cell, show, some_of
+from jenga.data.labels import HeadColumn, RowError, show, some_of
 from jenga.errors import suggest
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -54,9 +54,10 @@ def tag_names(types: Sequence[str]) -> tuple[str, ...]:
 
 
 def entity_types(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the sorted types of `names`, which are tags if they hold ``O`` or are all of the form ``B-x``, ``I-x``."""
-    tags = OUTSIDE in names or all(name[:2] in ("B-", "I-") for name in names)
-    return tuple(sorted({name[2:] if tags else name for name in names if not (tags and name == OUTSIDE)}))
+    """Return the sorted types of `names`: tags if each but ``O`` begins with ``B-`` or ``I-``, else types."""
+    inside = [name for name in names if name != OUTSIDE]
+    tags = all(name[:2] in ("B-", "I-") for name in inside)
+    return tuple(sorted({name[2:] if tags else name for name in inside}))
 
 
 class TagLabels:
@@ -71,9 +72,9 @@ class TagLabels:
         self.notes: Counter[str] = Counter()
 
     def encode(self, value: Any, text: str, words: Sequence[Span]) -> np.ndarray:
-        """Return tags int64 ``(W,)`` of the words of `text`; raises UnusableRow."""
+        """Return tags int64 ``(W,)`` of the words of `text`; raises RowError."""
         if not isinstance(value, list):
-            raise UnusableRow(
+            raise RowError(
                 f"{self.where}: {show(value)} is no list; allowed: a list of tags, one a word, or of "
                 "{start, end, label}"
             )
@@ -86,7 +87,7 @@ class TagLabels:
 
     def _from_tags(self, tags: list[Any], words: Sequence[Span]) -> list[str]:
         if len(tags) != len(words):
-            raise UnusableRow(
+            raise RowError(
                 f"{self.where}: {len(tags)} tags for {len(words)} words; give one tag a word, with the words as a list "
                 "(`tokens`) or parted by spaces"
             )
@@ -99,32 +100,33 @@ class TagLabels:
     def _tag_name(self, tag: Any) -> str:
         if isinstance(tag, int) and not isinstance(tag, bool):
             if self.listed is None:
-                raise UnusableRow(f"{self.where}: tag {tag} is a number; set `labels` of the head to the tags, in order")
+                raise RowError(f"{self.where}: tag {tag} is a number; set the head's `labels` to the tags, in order")
             if not 0 <= tag < len(self.listed):
-                raise UnusableRow(f"{self.where}: tag {tag} is beyond the {len(self.listed)} `labels` of the head")
+                raise RowError(f"{self.where}: tag {tag} is beyond the {len(self.listed)} `labels` of the head")
             tag = self.listed[tag]
-        if tag not in self.index if isinstance(tag, str) else True:
-            raise UnusableRow(
+        if not isinstance(tag, str) or tag not in self.index:
+            raise RowError(
                 f"{self.where}: unknown tag {show(tag)}{suggest(str(tag), self.index)} Allowed: {some_of(self.index)}"
             )
-        return str(tag)
+        return tag
 
     def _from_spans(self, spans: list[Any], text: str, words: Sequence[Span]) -> list[str]:
         names = [OUTSIDE] * len(words)
         previous: tuple[Span, str] | None = None
+        widened = 0
         for start, end, label in sorted(self._span(span, text) for span in spans):
             if previous is not None and start < previous[0][1]:
-                raise UnusableRow(
+                raise RowError(
                     f"{self.where}: entities {show(text[slice(*previous[0])])} and {show(text[start:end])} overlap "
                     f"({previous[0][0]}-{previous[0][1]} {previous[1]}, {start}-{end} {label}); keep one of them"
                 )
             covered = [at for at, (first, last) in enumerate(words) if first < end and last > start]
             if not covered:
-                raise UnusableRow(f"{self.where}: the entity at {start}-{end} covers no word")
+                raise RowError(f"{self.where}: the entity at {start}-{end} covers no word")
             if words[covered[0]][0] < start or words[covered[-1]][1] > end:
-                self.notes["widened"] += 1
+                widened += 1
             if any(names[at] != OUTSIDE for at in covered):
-                raise UnusableRow(
+                raise RowError(
                     f"{self.where}: two entities share the word {show(text[slice(*words[covered[0]])])}; "
                     "an entity is made of whole words"
                 )
@@ -132,27 +134,29 @@ class TagLabels:
             for at in covered[1:]:
                 names[at] = f"I-{label}"
             previous = (start, end), label
+        self.notes["widened"] += widened
         return names
 
     def _span(self, span: Any, text: str) -> tuple[int, int, str]:
-        start, end, label = (span.get(key) for key in ("start", "end", "label")) if isinstance(span, dict) else (None,) * 3
+        fields = span if isinstance(span, dict) else {}
+        start, end, label = (fields.get(key) for key in ("start", "end", "label"))
         if type(start) is not int or type(end) is not int or not isinstance(label, str):
-            raise UnusableRow(
+            raise RowError(
                 f"{self.where}: {show(span)} is no entity; allowed: {{start, end, label}}, with numbers of characters "
                 "and an entity type"
             )
         if label not in self.types:
-            raise UnusableRow(
+            raise RowError(
                 f"{self.where}: unknown entity type {show(label)}{suggest(label, self.types)} "
                 f"Allowed: {some_of(self.types)}"
             )
         if not 0 <= start < end <= len(text):
-            raise UnusableRow(
+            raise RowError(
                 f"{self.where}: the span {start}-{end} is empty or outside the text of {len(text)} characters; "
                 "start counts from 0, end is the character after the last"
             )
         if span.get("text") not in (None, text[start:end]):
-            raise UnusableRow(
+            raise RowError(
                 f"{self.where}: the entity's text is {show(span['text'])}, but characters {start}-{end} are "
                 f"{show(text[start:end])}; offsets count characters, not bytes or words"
             )

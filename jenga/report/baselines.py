@@ -168,7 +168,7 @@ def _fit_classes(train: Any, gold: NDArray[np.int64], test: Any) -> NDArray[np.i
     known = np.flatnonzero(gold != IGNORE_INDEX)
     if np.ptp(gold[known]) == 0:
         return np.full(test.shape[0], gold[known[0]])
-    # Macro F1 is what heads are compared by; unbalanced, rare classes are never answered and the baseline is a straw man.
+    # Heads are compared by macro F1; without balance a rare class is never answered, and the baseline is a straw man.
     model = LogisticRegression(C=10.0, class_weight="balanced", tol=1e-3, max_iter=MAX_ITERATIONS)
     _fit(model, train[known], gold[known])
     return np.asarray(model.predict(test), dtype=np.int64)

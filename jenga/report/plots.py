@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
-SMOOTHING = 0.9
-MAX_CURVE_POINTS = 1000
+SMOOTHING = 0.8
+MAX_CURVE_POINTS = 400
 MAX_CONFUSION_CLASSES = 30
 MAX_CONFUSED_PAIRS = 20
 MAX_BARS = 40
 
 Record = Mapping[str, Any]
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def loss_curves(records: Sequence[Record]) -> Figure:
@@ -36,14 +37,14 @@ def loss_curves(records: Sequence[Record]) -> Figure:
     panels = 2 if len(tasks) > 1 else 1
     figure = _figure(width=5.5 * panels, height=3.8)
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    steps, losses = _series(train, lambda record: record["loss"])
+    steps, losses = _series((record["step"], record["loss"]) for record in train)
     axes[0].plot(*_thinned(steps, losses), color=COLOURS[0], alpha=0.25, linewidth=0.8)
     axes[0].plot(*_thinned(steps, _smoothed(losses)), color=COLOURS[0], label="train")
     _points(axes[0], evals, "eval_loss", 1, "eval")
     _decorate(axes[0], title="Loss, all tasks", y="loss")
     if panels == 2:
         for i, task in enumerate(tasks):
-            steps, losses = _series(train, lambda record, task=task: record["task_loss"].get(task))
+            steps, losses = _series((record["step"], record["task_loss"].get(task)) for record in train)
             axes[1].plot(*_thinned(steps, _smoothed(losses)), label=_plain(task), **_style(i))
             _points(axes[1], evals, f"eval_{task}_loss", i, None)
         _decorate(axes[1], title="Loss of each task (line: train, diamond: eval)", y="loss")
@@ -56,7 +57,7 @@ def learning_rates(records: Sequence[Record]) -> Figure:
     figure = _figure(width=5.5, height=3.2)
     axes = figure.subplots()
     for i, group in enumerate(sorted({group for record in train for group in record["learning_rate"]})):
-        steps, rates = _series(train, lambda record, group=group: record["learning_rate"].get(group))
+        steps, rates = _series((record["step"], record["learning_rate"].get(group)) for record in train)
         axes.plot(*_thinned(steps, rates), label=_plain(group), **_style(i))
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     _decorate(axes, title="Learning rate", y="learning rate per step")
@@ -79,7 +80,8 @@ def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, Lab
     for task, axes in zip(tasks, panels, strict=False):
         own = [(head, primary_metric(kind)) for name, head, kind in heads if name == task]
         for i, (head, metric) in enumerate(own):
-            steps, values = _series(evals, lambda r, key=f"eval_{task}_{head}_{metric}": r["metrics"].get(key))
+            key = f"eval_{task}_{head}_{metric}"
+            steps, values = _series((record["step"], record["metrics"].get(key)) for record in evals)
             axes.plot(steps, values, marker="o", markersize=4, label=_plain(head), **_style(i))
         metrics = dict.fromkeys(metric for _, metric in own)
         _decorate(axes, title=_plain(task), y=" / ".join(metrics))
@@ -123,11 +125,11 @@ def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
             color="white" if inside else "black",
         )
     axes.set_yticks(places, [_plain(row["label"]) for row in shown], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("F1 (n: labelled so)")
+    axes.set_xlabel("F1 (n: rows with that label)")
     some = "" if len(shown) == len(table) else f", the {len(shown)} most frequent of {len(table)}"
-    axes.set_title(f"F1 of each label{some}", fontsize=10)
+    figure.suptitle(f"F1 of each label{some}", fontsize=10)
     return figure
 
 
@@ -151,22 +153,21 @@ def number_scatter(points: Sequence[Sequence[float]], label: str) -> Figure:
 def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     size = len(labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.36 * size
-    figure = _figure(width=side + 0.9, height=side)
+    names = [_plain(label) for label in labels]
+    side = 0.8 + 0.36 * size + 0.075 * max(map(len, names))
+    figure = _figure(width=max(side, 4.0), height=side + 0.3)
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.55 else "black"
         count = counts[row, column]
         text = f"{count}" if count < 10_000 else f"{count / 1000:.0f}k"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8 if size <= 12 else 6, color=colour)
-    names = [_plain(label) for label in labels]
-    axes.set_xticks(range(size), names, rotation=45 if size <= 8 else 90, ha="right" if size <= 8 else "center", fontsize=8)
+        axes.text(column, row, text, ha="center", va="center", fontsize=8 if size <= 12 else 7, color=colour)
+    axes.set_xticks(range(size), names, rotation=90, fontsize=8)
     axes.set_yticks(range(size), names, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("labelled")
-    axes.set_title("Confusion matrix (rows, coloured by share of the label)", fontsize=10)
-    figure.colorbar(image, ax=axes, label="share of the label's rows", shrink=0.8)
+    figure.suptitle("Confusion matrix: rows (colour: share of the label)", fontsize=10)
     return figure
 
 
@@ -180,16 +181,15 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     values = [int(wrong[gold, predicted]) for gold, predicted in pairs]
     axes.barh(range(len(pairs)), values, color=COLOURS[1], height=0.7)
     for place, ((gold, _), value) in enumerate(zip(pairs, values, strict=True)):
-        axes.annotate(
-            f"{value} of {totals[gold]}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7
-        )
-    axes.set_yticks(
-        range(len(pairs)), [f"{_plain(labels[gold])} → {_plain(labels[predicted])}" for gold, predicted in pairs], fontsize=8
-    )
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    axes.set_xlabel("rows")
-    axes.set_title(f"Most frequent confusions of {len(labels)} classes (label → predicted)", fontsize=10)
+        text = f"{value} of {totals[gold]}"
+        axes.annotate(text, (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
+    names = [f"{_plain(labels[gold])} → {_plain(labels[predicted])}" for gold, predicted in pairs]
+    axes.set_yticks(range(len(pairs)), names, fontsize=8)
+    axes.set_xlim(0, 1.4 * max(values, default=1))
+    axes.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
+    axes.set_xlabel("rows (of all with that label)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(f"Most frequent confusions of {len(labels)} classes (label → predicted)", fontsize=10)
     return figure
 
 
@@ -206,9 +206,8 @@ def _of(records: Sequence[Record], event: str) -> list[Record]:
     return [record for record in records if record["event"] == event]
 
 
-def _series(records: Sequence[Record], value: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    found = [(record["step"], value(record)) for record in records]
-    pairs = np.array([pair for pair in found if pair[1] is not None], dtype=float).reshape(-1, 2)
+def _series(points: Iterable[tuple[int, float | None]]) -> Curve:
+    pairs = np.array([point for point in points if point[1] is not None], dtype=float).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
@@ -223,19 +222,20 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return at most 1000 evenly chosen points and the last one, so that a long run's picture stays small."""
+def _thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> Curve:
+    """Return about 400 evenly chosen points and the last one, so that a long run's picture stays small."""
     stride = -(-len(steps) // MAX_CURVE_POINTS) or 1
     chosen = np.union1d(np.arange(0, len(steps), stride), np.arange(len(steps))[-1:])
     return steps[chosen], values[chosen]
 
 
 def _points(axes: Axes, evals: Sequence[Record], key: str, colour: int, label: str | None) -> None:
-    steps, values = _series(evals, lambda record: record["metrics"].get(key))
-    axes.plot(steps, values, "D", markersize=5, color=COLOURS[colour % len(COLOURS)], label=label, markeredgecolor="white")
+    steps, values = _series((record["step"], record["metrics"].get(key)) for record in evals)
+    shade = COLOURS[colour % len(COLOURS)]
+    axes.plot(steps, values, "D", markersize=5, color=shade, label=label, markeredgecolor="white")
 
 
-def _style(i: int) -> dict[str, str]:
+def _style(i: int) -> dict[str, Any]:
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
 
 

@@ -139,6 +139,8 @@ class _Call:
         elif self.dice.chance(0.3):
             self._say("Agent", "lets_caller_finish.yes")
         self._say_text("Caller", self._topic_phrase("problem"))
+        if self.dice.chance(0.2):
+            self._say("Agent", "lets_caller_finish.cut")
         if self.dice.chance(0.15):
             self._say("Caller", self.dice.pick(("caller.chat", "caller.where")))
 
@@ -172,8 +174,8 @@ class _Call:
         if asks:
             self._say("Agent", "asks_before_hold.yes")
             self._say("Caller", "caller.yes")
-        elif not late:
-            self._echo("asks_before_hold")
+        elif not late and self.dice.chance(0.65):
+            self._say("Caller", "asks_before_hold.caller")
         if not asks and self.dice.chance(0.3):
             self._say("Agent", "asks_before_hold.not")
         elif not asks or self.dice.chance(0.5):

@@ -12,44 +12,51 @@ _Option = TypeVar("_Option")
 
 ENTITY_TYPES: Final = ("PERSON", "LOCATION", "PHONE", "DATE", "ORGANISATION")
 
-_FIRST_NAMES: Final = (
-    "Aisha Akinyi Ali Amani Amina April Asha Atieno August Baraka Bahati Beatrice Brian Catherine Chebet Daniel David "
-    "Dorcas Ester Evans Fatuma Faith Farida Furaha George Grace Halima Hamisi Hassan Hope Imani Irene Jabari James Jane "
-    "Joseph Juma June Kamau Khadija Kevin Kipchoge Lilian Makena Mariam Mary May Mercy Moses Mwajuma Mwangi Neema Njeri "
-    "Nuru Omar Otieno Peter Pendo Rashid Rehema Rose Saida Salma Samuel Sarah Subira Sunday Tatu Tumaini Upendo Victor "
-    "Wambui Wanjiku Yusuf Zainabu Zawadi Zuhura"
-).split()
-_NAME_STARTS: Final = "Ki Mu Wa O Nya A Che Ma Lu Ka Nje Ndi Ru Mwa Si Be Ko To".split()
-_NAME_MIDDLES: Final = "ti ra mu ngo ke di bo li sa po ma ga be ro lo".split()
-_NAME_ENDS: Final = "no ri ngi le to ma si ya ni nda ka ro ga".split()
-_TOWNS: Final = (
-    "Arusha Bagamoyo Bungoma Dodoma Eldoret Embu Garissa Geita Iringa Isiolo Kakamega Kampala Kericho Kibera Kigali "
-    "Kigoma Kilifi Kisii Kisumu Kitale Kitui Lamu Lindi Lodwar Machakos Malindi Mbeya Meru Mombasa Morogoro Moshi Mtwara "
-    "Musoma Mwanza Nairobi Naivasha Nakuru Nanyuki Narok Njombe Nyeri Pemba Singida Songea Tabora Tanga Thika Voi Wajir"
-).split()
-_COMPANY_NAMES: Final = (
-    "Amani Baraka Tumaini Umoja Furaha Neema Upendo Pwani Ziwa Mlima Savana Nyota Jua Mwanga Tai Simba Twiga Hope Grace "
-    "Peace Unity Sunrise Victory Lakeside Highland Coastal Harvest Acacia Baobab Kilele Maendeleo Mkulima Jirani"
-).split()
+
+def _pool(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+_FIRST_NAMES: Final = _pool(
+    """
+    Aisha Akinyi Ali Amani Amina April Asha Atieno August Baraka Bahati Beatrice Brian Catherine Chebet Daniel David
+    Dorcas Ester Evans Fatuma Faith Farida Furaha George Grace Halima Hamisi Hassan Hope Imani Irene Jabari James Jane
+    Joseph Juma June Kamau Khadija Kevin Kipchoge Lilian Makena Mariam Mary May Mercy Moses Mwajuma Mwangi Neema Njeri
+    Nuru Omar Otieno Peter Pendo Rashid Rehema Rose Saida Salma Samuel Sarah Subira Sunday Tatu Tumaini Upendo Victor
+    Wambui Wanjiku Yusuf Zainabu Zawadi Zuhura
+    """
+)
+_NAME_STARTS: Final = _pool("Ki Mu Wa O Nya A Che Ma Lu Ka Nje Ndi Ru Mwa Si Be Ko To")
+_NAME_MIDDLES: Final = _pool("ti ra mu ngo ke di bo li sa po ma ga be ro lo")
+_NAME_ENDS: Final = _pool("no ri ngi le to ma si ya ni nda ka ro ga")
+_TOWNS: Final = _pool(
+    """
+    Arusha Bagamoyo Bungoma Dodoma Eldoret Embu Garissa Geita Iringa Isiolo Kakamega Kampala Kericho Kibera Kigali
+    Kigoma Kilifi Kisii Kisumu Kitale Kitui Lamu Lindi Lodwar Machakos Malindi Mbeya Meru Mombasa Morogoro Moshi Mtwara
+    Musoma Mwanza Nairobi Naivasha Nakuru Nanyuki Narok Njombe Nyeri Pemba Singida Songea Tabora Tanga Thika Voi Wajir
+    """
+)
+_COMPANY_NAMES: Final = _pool(
+    """
+    Amani Baraka Tumaini Umoja Furaha Neema Upendo Pwani Ziwa Mlima Savana Nyota Jua Mwanga Tai Simba Twiga Hope Grace
+    Peace Unity Sunrise Victory Lakeside Highland Coastal Harvest Acacia Baobab Kilele Maendeleo Mkulima Jirani
+    """
+)
 _COMPANY_FORMS: Final = {
-    "en": (
-        "{} Bank|{} Sacco|{} Couriers|{} Water|{} Energy|{} Hospital|{} Telecom|{} Insurance|{} Stores|{} Farmers Union"
-    ).split("|"),
-    "sw": (
-        "Benki ya {}|{} Sacco|Kampuni ya {}|Shirika la {}|Hospitali ya {}|{} Energy|Chama cha {}|{} Telecom|Duka la {}"
-    ).split("|"),
+    "en": ("{} Bank", "{} Sacco", "{} Couriers", "{} Water", "{} Energy", "{} Hospital", "{} Telecom", "{} Stores"),
+    "sw": ("Benki ya {}", "{} Sacco", "Kampuni ya {}", "Shirika la {}", "Hospitali ya {}", "{} Telecom", "Duka la {}"),
 }
 _PLACE_FORMS: Final = {
     "en": ("{} Estate", "{} Road", "{} Market", "{} Village", "{} Town"),
     "sw": ("Mtaa wa {}", "Kijiji cha {}", "Soko la {}", "Barabara ya {}"),
 }
 _WEEKDAYS: Final = {
-    "en": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
-    "sw": "Jumatatu Jumanne Jumatano Alhamisi Ijumaa Jumamosi Jumapili".split(),
+    "en": _pool("Monday Tuesday Wednesday Thursday Friday Saturday Sunday"),
+    "sw": _pool("Jumatatu Jumanne Jumatano Alhamisi Ijumaa Jumamosi Jumapili"),
 }
 _MONTHS: Final = {
-    "en": "January February March April May June July August September October November December".split(),
-    "sw": "Januari Februari Machi Aprili Mei Juni Julai Agosti Septemba Oktoba Novemba Desemba".split(),
+    "en": _pool("January February March April May June July August September October November December"),
+    "sw": _pool("Januari Februari Machi Aprili Mei Juni Julai Agosti Septemba Oktoba Novemba Desemba"),
 }
 _DATE_FORMS: Final = {
     "en": ("{weekday}", "{day} {month}", "{month} {day}", "{weekday} {day} {month}"),

@@ -12,7 +12,7 @@ Table = dict[str, tuple[str, ...]]
 
 ENGLISH: Final[Table] = {
     "greets_caller.yes": (
-        "[Good morning|Good afternoon|Good evening|Hello|Hi there][, welcome to the helpline| and welcome| to you|].",
+        "[Good morning|Good afternoon|Good evening|Hello|Hi there][, welcome| to you|].",
         "Welcome to {ORGANISATION}, [good morning|good evening|hello].",
         "Before anything else, [hello|good day|good morning] to you.",
         "Let me not forget to say [hello|good morning|good evening].",
@@ -65,7 +65,7 @@ ENGLISH: Final[Table] = {
         "I'm [so |very |truly |]sorry [you are going through this|to hear that|for the trouble].",
         "I [understand|can hear|can imagine] how [upsetting|worrying|hard|frustrating] this is[ for you|].",
         "That must [be|feel] [painful|stressful|very hard|worrying][ for you|].",
-        "Anyone would be [upset|worried|angry], [you are right to call|I hear you].",
+        "Anyone would be [upset|worried|angry], I hear you.",
         "You are not [alone|wrong] to feel [upset|worried|angry] about it.",
     ),
     "acknowledges_feeling.not": (
@@ -77,8 +77,9 @@ ENGLISH: Final[Table] = {
         "This is hard for us too, stop complaining.",
     ),
     "acknowledges_feeling.caller": (
-        "I [understand|can imagine] how [hard|stressful|frustrating] [your work|this job] is[ for you|].",
-        "I'm [so |very |]sorry [to trouble you|for the trouble].",
+        "I [understand|can imagine] how [upsetting|hard|frustrating] this is[ for you|].",
+        "That must be [stressful|very hard] for you.",
+        "I'm [so |very |truly |]sorry [to trouble you|for the trouble].",
     ),
     "lets_caller_finish.yes": (
         "[Please go on|Take your time|Finish your story], I'm listening.",
@@ -94,7 +95,7 @@ ENGLISH: Final[Table] = {
     ),
     "lets_caller_finish.caller": ("[Let me stop you there|Stop, stop|Wait, wait][, I was not done|].",),
     "paraphrases_problem.yes": (
-        "[So|If I follow you,|Let me check:|In other words,] {gist}[, is that right|, correct|, yes|]?",
+        "[So|If I follow you,|Let me check:|In other words,] {gist}[, correct|, yes|]?",
         "[What I hear is that|You are telling me that] {gist}.",
     ),
     "paraphrases_problem.not": (
@@ -125,8 +126,8 @@ ENGLISH: Final[Table] = {
         "[Can|Could] you tell me [what happened|more about it]?",
     ),
     "offers_extra_help.yes": (
-        "Is there anything else [I can do for you|you need|I can help with]?",
-        "What else can I [help with|do for you]?",
+        "Is there anything else [I can do|you need|I can help with]?",
+        "What else can I [help with|do]?",
         "I can also [send you the steps by SMS|explain your rights|give you the office hours].",
         "While you are here, [let me update your contacts|shall I explain the next bill|shall I send you a guide]?",
         "Don't go yet, [shall I check your other account|let me send you a guide too].",
@@ -138,8 +139,8 @@ ENGLISH: Final[Table] = {
         "Anything else must wait[, I'm closing|].",
     ),
     "offers_extra_help.caller": (
-        "Is there anything else [I need to do|you need|I can do]?",
-        "Can you also [send me the steps by SMS|give me the office hours|send me a guide]?",
+        "Is there anything else [I can do|you need|I can help with]?",
+        "I can also [send you the photos by SMS|explain my bills|give you the papers].",
         "What else can I [help with|do]?",
     ),
     "gives_correct_next_step.yes": (
@@ -168,9 +169,7 @@ ENGLISH: Final[Table] = {
         "Whether you agree or not, [it goes ahead|that's the plan].",
         "I don't care if [that works for you|you are comfortable|you agree].",
     ),
-    "confirms_agreement.caller": (
-        "[Do you agree|Does that work for you|Are you fine with that|Would that suit you]?",
-    ),
+    "confirms_agreement.caller": ("[Do you agree|Does that work for you|Are you fine with that|Would that suit you]?",),
     "asks_before_hold.yes": (
         "[May|Can|Could] I [put|place] you on hold[ a minute| while I check|, please]?",
         "Would you [mind waiting|be willing to hold] [a minute|while I check]?",
@@ -213,8 +212,8 @@ ENGLISH: Final[Table] = {
         "No need to hold[, it is quick|].",
     ),
     "summarises_call.yes": (
-        "[To recap|In short|To sum up], [the problem is clear and so is the step|we agreed on a step and a day].",
-        "Let me [go over|repeat] what we agreed: [a step and a day|one waits and one acts|the phone stays on].",
+        "[To recap|In short|To sum up], [the step and the day are clear|we agreed on a step].",
+        "Let me [go over|repeat] what we agreed: [a step and a day|the phone stays on].",
         "[To recap|In short|To sum up], you called because {gist}.",
         "I won't skip the recap: [a step and a day|the phone stays on].",
     ),
@@ -224,8 +223,8 @@ ENGLISH: Final[Table] = {
         "My supervisor will [sum up|recap] [later|another day].",
     ),
     "summarises_call.caller": (
-        "[To recap|In short|To sum up], [the problem is clear and so is the step|we agreed on a step and a day].",
-        "Let me [go over|repeat] what we agreed: [a step and a day|one waits and one acts|the phone stays on].",
+        "[To recap|In short|To sum up], [the step and the day are clear|we agreed on a step].",
+        "Let me [go over|repeat] what we agreed: [a step and a day|the phone stays on].",
     ),
     "says_goodbye_politely.yes": (
         "Thank you for [calling|your time][, goodbye|, have a good day|, stay well].",
@@ -235,7 +234,7 @@ ENGLISH: Final[Table] = {
     ),
     "says_goodbye_politely.not": (
         "[That's all|We are done|Next|I'm hanging up now|You can go].",
-        "No need to [thank me|say goodbye].",
+        "I won't [thank you|say goodbye].",
         "I have no time for [a goodbye|thank you and goodbye][, next caller|].",
         "[Stop calling this line|Goodbye to your money, that's all].",
     ),
@@ -384,8 +383,8 @@ SWAHILI: Final[Table] = {
         "Hata kwetu ni vigumu, acha kulalamika.",
     ),
     "acknowledges_feeling.caller": (
-        "[Naelewa|Najua] jinsi kazi yenu [ilivyo ngumu|inavyochosha|inavyosumbua].",
-        "[Pole|Pole sana] [kwa kukusumbua|kwa kazi nyingi|na kazi].",
+        "[Naelewa|Naweza kufikiria] jinsi [inavyosumbua|ilivyo vigumu][ kwako|].",
+        "[Pole|Pole sana] [kwa kukusumbua|kwa shida hiyo|na kazi].",
     ),
     "lets_caller_finish.yes": (
         "[Tafadhali endelea|Chukua muda wako|Maliza tu], [nakusikiliza|nipo nawe].",
@@ -418,7 +417,7 @@ SWAHILI: Final[Table] = {
         "[Ilianzaje|Ilitokeaje|Ilikuwaje][ tangu mwanzo| hasa|]?",
         "[Ulifanya nini|Uliona nini|Nini kilitokea] [baadaye|baada ya hapo]?",
         "[Nieleze|Niambie|Nisimulie] [ulichoona|yote tangu mwanzo|kilichotokea].",
-        "Sikupata yote, nini kilitokea?",
+        "Sikusikia yote, nini kilitokea?",
     ),
     "asks_open_question.not": (
         "[Ndiyo au hapana|Jibu kwa neno moja], [inafanya kazi|uko nyumbani|umelipa|ni leo]?",
@@ -432,7 +431,7 @@ SWAHILI: Final[Table] = {
         "Unaweza kunieleza [zaidi|kilichotokea]?",
     ),
     "offers_extra_help.yes": (
-        "Kuna jambo lingine [nikusaidie|unalohitaji|ungependa kuuliza]?",
+        "Kuna jambo lingine [unalohitaji|ungependa kuuliza|la kushughulikia]?",
         "Nikusaidie nini [kingine|zaidi]?",
         "Pia naweza [kukutumia maelekezo kwa SMS|kukueleza haki zako|kukupa saa za ofisi].",
         "Ukiwa hapa, [nikubadilishie anwani|nikueleze bili ijayo|nikutumie mwongozo]?",
@@ -445,15 +444,15 @@ SWAHILI: Final[Table] = {
         "Jambo lingine lisubiri[, nafunga|].",
     ),
     "offers_extra_help.caller": (
-        "Kuna jambo lingine [ninalohitaji kufanya|unalohitaji]?",
-        "Pia unaweza [kunitumia maelekezo kwa SMS|kunipa saa za ofisi|kunitumia mwongozo]?",
-        "Nifanye nini [kingine|zaidi]?",
+        "Kuna jambo lingine [unalohitaji|ungependa kuuliza]?",
+        "Pia naweza [kukutumia picha kwa SMS|kukueleza bili zangu|kukupa fomu].",
+        "Nikusaidie nini [kingine|zaidi]?",
     ),
     "gives_correct_next_step.yes": (
         "[Nitaanza|Tutaanza|Naenda|Tunaenda] {do}[ sasa| leo| mara moja|].",
         "Hatua inayofuata ni {do}.",
         "Kitakachosaidia ni {do}[, naanza sasa|].",
-        "Siwezi peke yangu, kwa hiyo nimeomba timu {do}.",
+        "Siwezi peke yangu, timu itasaidia {do}.",
     ),
     "gives_correct_next_step.not": (
         "[Hatuwezi|Hatutaweza|Siwezi] {do}.",
@@ -515,10 +514,10 @@ SWAHILI: Final[Table] = {
         "Hakuna haja ya kusubiri[, ni haraka|].",
     ),
     "summarises_call.yes": (
-        "[Kwa muhtasari|Kwa kifupi|Kwa ufupi], [shida iko wazi na hatua pia|tumekubaliana hatua na siku].",
-        "Nirudie tuliyokubaliana: [hatua na siku|mmoja anasubiri, mmoja anatenda|simu ibaki wazi].",
+        "[Kwa muhtasari|Kwa kifupi|Kwa ufupi], [hatua na siku ziko wazi|tumekubaliana kuhusu hatua].",
+        "Nirudie tuliyokubaliana: [hatua na siku|simu ibaki imewashwa].",
         "[Kwa muhtasari|Kwa kifupi|Kwa ufupi], ulipiga simu kwa sababu {gist}.",
-        "Kabla hujaenda, sitaacha muhtasari: [hatua na siku|simu ibaki wazi].",
+        "Kabla hujaenda, sitaacha muhtasari: [hatua na siku|simu ibaki imewashwa].",
     ),
     "summarises_call.not": (
         "[Hakuna haja ya|Sitatoa|Sina] muhtasari.",
@@ -527,8 +526,8 @@ SWAHILI: Final[Table] = {
         "Sitarudia tuliyokubaliana.",
     ),
     "summarises_call.caller": (
-        "[Kwa muhtasari|Kwa kifupi|Kwa ufupi], [shida iko wazi na hatua pia|tumekubaliana hatua na siku].",
-        "Nirudie tuliyokubaliana: [hatua na siku|mmoja anasubiri, mmoja anatenda|simu ibaki wazi].",
+        "[Kwa muhtasari|Kwa kifupi|Kwa ufupi], [hatua na siku ziko wazi|tumekubaliana kuhusu hatua].",
+        "Nirudie tuliyokubaliana: [hatua na siku|simu ibaki imewashwa].",
     ),
     "says_goodbye_politely.yes": (
         "Asante kwa [kupiga simu|muda wako][, kwaheri|, siku njema|, ubaki salama].",
@@ -538,9 +537,9 @@ SWAHILI: Final[Table] = {
     ),
     "says_goodbye_politely.not": (
         "[Ni hayo tu|Tumemaliza|Anayefuata|Nakata simu sasa|Unaweza kwenda].",
-        "Hakuna haja ya [kunishukuru|kuagana|kusema kwaheri].",
+        "[Sitakuaga|Sitakushukuru|Sitasema kwaheri].",
         "Sina muda wa [kwaheri|asante na kwaheri][, anayefuata|].",
-        "[Acha kupiga laini hii|Kwaheri ya pesa zako, ni hayo tu].",
+        "[Acha kupiga laini hii|Kwaheri pesa zako, ni hayo tu].",
     ),
     "says_goodbye_politely.caller": (
         "Asante kwa muda wako[, kwaheri|, siku njema|, ubaki salama].",
@@ -583,7 +582,7 @@ SWAHILI: Final[Table] = {
         "Hii [haijanisaidia|ni bure kabisa|imeharibu zaidi].",
         "Nilikuwa [nimetulia|nimefurahi|na matumaini] nilipopiga, sasa [nina hasira|nimekasirika|nimeumia].",
         "[Siwezi kusema nimefurahi|Sijaridhika|Sijafarijika hata kidogo].",
-        "Huo ndio msaada? [Hongera|Asante ya bure|Vizuri sana].",
+        "Huo ndio msaada? [Hongera|Asante ya punda|Vizuri sana].",
         "Sijisikii vizuri [hata sasa|hata kidogo].",
     ),
     "feeling.positive": (

@@ -77,6 +77,8 @@ def _check_labels(target: Tensor, n_rows: int, head: HeadSpec, index: int) -> No
 
 def _check_values(target: Tensor, logits: Tensor, index: int) -> None:
     if not target.is_floating_point():
-        raise ValueError(f"targets[{index}]: got dtype {target.dtype}; a bce or mse head takes floats, NaN where masked")
+        raise ValueError(
+            f"targets[{index}]: got dtype {target.dtype}; a bce or mse head takes floats, NaN where masked"
+        )
     if target.shape != logits.shape:
         raise ValueError(f"targets[{index}]: this head takes shape {tuple(logits.shape)}; got {tuple(target.shape)}")

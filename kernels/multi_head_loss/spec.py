@@ -75,5 +75,5 @@ class MultiHeadLoss(NamedTuple):
     """
 
     loss_sum: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks of three tensors
     predictions: list[Tensor]

@@ -9,7 +9,7 @@ import torch
 from jenga import kernels
 
 HIDE_MODULE = """
-import importlib.util, sys, types, warnings
+import importlib.machinery, importlib.util, sys, types, warnings
 real_find_spec = importlib.util.find_spec
 hidden = {hidden!r}
 importlib.util.find_spec = lambda name, package=None: None if name in hidden else real_find_spec(name, package)
@@ -17,7 +17,8 @@ importlib.util.find_spec = lambda name, package=None: None if name in hidden els
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # -P: the clone in the working directory would shadow the installed package.
+    return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
 
 
 def test_backend_info_names_an_implementation_and_a_reason_for_every_op_and_device() -> None:
@@ -59,7 +60,9 @@ def test_a_missing_library_is_an_error_that_names_the_fix() -> None:
 
 
 def test_a_package_built_without_native_code_warns_once_and_uses_the_reference() -> None:
-    code = HIDE_MODULE.format(hidden=["jenga._C"]) + """
+    code = (
+        HIDE_MODULE.format(hidden=["jenga._C"])
+        + """
 off = types.ModuleType("jenga._C_off")
 off.REASON = "built with JENGA_NATIVE=OFF"
 off.__spec__ = importlib.machinery.ModuleSpec("jenga._C_off", None)
@@ -77,5 +80,6 @@ loss = multi_head_loss(hidden, torch.randn(2, 4), None, [torch.tensor([0, 1, -10
 loss.loss_sum.sum().backward()
 assert loss.count.tolist() == [2.0]
 """
+    )
     done = run_python(code)
     assert done.returncode == 0, done.stderr

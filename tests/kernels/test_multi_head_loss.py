@@ -102,9 +102,7 @@ def test_half_precision_logits_lose_only_the_rounding_of_the_stored_gradient(dty
     assert result.loss_sum.dtype == torch.float32
     torch.testing.assert_close(result.loss_sum.double(), truth.loss_sum, **FLOAT32)
     # One rounding to nearest is half an eps; atol covers float16 subnormals.
-    torch.testing.assert_close(
-        gradients[0].double(), true_gradients[0], rtol=torch.finfo(dtype).eps * 0.51, atol=6e-8
-    )
+    torch.testing.assert_close(gradients[0].double(), true_gradients[0], rtol=torch.finfo(dtype).eps * 0.51, atol=6e-8)
 
 
 def test_predictions_equal_those_of_the_reference() -> None:
@@ -119,7 +117,9 @@ def test_predictions_equal_those_of_the_reference() -> None:
 
 
 def test_argmax_of_tied_logits_is_the_first() -> None:
-    result = multi_head_loss(torch.zeros(3, 2), torch.zeros(4, 2), None, [torch.zeros(3).long()], heads=[HeadSpec("ce", 4)])
+    result = multi_head_loss(
+        torch.zeros(3, 2), torch.zeros(4, 2), None, [torch.zeros(3).long()], heads=[HeadSpec("ce", 4)]
+    )
     assert result.predictions[0].tolist() == [0, 0, 0]
 
 
@@ -149,9 +149,7 @@ def test_bce_equals_torch_on_the_unmasked_elements() -> None:
 def test_extreme_logits_give_finite_losses_and_gradients() -> None:
     heads = [HeadSpec("ce", 2), HeadSpec("bce", 2)]
     hidden = torch.tensor([[1e4, -1e4, 1e4, -1e4]], requires_grad=True)
-    result = multi_head_loss(
-        hidden, torch.eye(4), None, [torch.tensor([1]), torch.tensor([[0.0, 1.0]])], heads=heads
-    )
+    result = multi_head_loss(hidden, torch.eye(4), None, [torch.tensor([1]), torch.tensor([[0.0, 1.0]])], heads=heads)
     result.loss_sum.sum().backward()
     assert result.loss_sum.tolist() == [2e4, 2e4]
     assert hidden.grad is not None
@@ -350,7 +348,7 @@ def test_disagreeing_numbers_of_heads_targets_and_outputs_are_refused() -> None:
 )
 def test_head_spec_refuses_what_its_loss_cannot_use(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        HeadSpec(**arguments)  # type: ignore[arg-type]
+        HeadSpec(**arguments)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -360,12 +358,12 @@ def test_cuda_matches_the_cpu(dtype: torch.dtype) -> None:
     weights = {"class_weight": heads[0].class_weight, "pos_weight": heads[1].pos_weight}
     assert all(weight is not None for weight in weights.values())
     cuda_heads = [
-        HeadSpec("ce", 5, class_weight=heads[0].class_weight.cuda(), label_smoothing=0.1),  # type: ignore[union-attr]
-        HeadSpec("bce", 3, pos_weight=heads[1].pos_weight.cuda()),  # type: ignore[union-attr]
+        HeadSpec("ce", 5, class_weight=heads[0].class_weight.cuda(), label_smoothing=0.1),
+        HeadSpec("bce", 3, pos_weight=heads[1].pos_weight.cuda()),
         *heads[2:],
     ]
     cuda_case = (*(tensor.cuda() for tensor in inputs), [target.cuda() for target in targets], cuda_heads)
-    result = multi_head_loss(*cuda_case[:4], heads=cuda_heads)  # type: ignore[arg-type]
+    result = multi_head_loss(*cuda_case[:4], heads=cuda_heads)
     expected = multi_head_loss(*inputs, targets, heads=heads)
     torch.testing.assert_close(result.loss_sum.cpu(), expected.loss_sum, **FLOAT32)
     assert torch.equal(result.count.cpu(), expected.count)

@@ -1,0 +1,126 @@
+"""Contradictions between settings, which no single setting's type can tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from jenga.config.explain import Finding
+from jenga.config.schema import DataConfig
+from jenga.config.yaml12 import Document, KeyPath, dotted
+
+_PER_LABEL = ("class_weight", "pos_weight", "item_weights")
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
+
+
+def contradictions(document: Document) -> list[Finding]:
+    """Return what contradicts itself in `document`, whose values may still have wrong types."""
+    return [
+        *_warmup(document),
+        *_fractions(document),
+        *_stopping(document),
+        *_names(document),
+        *_lengths(document),
+        *_addresses(document),
+    ]
+
+
+def _warmup(document: Document) -> Iterator[Finding]:
+    warmup = _number(document, ("training", "warmup_steps"), None)
+    steps = _number(document, ("training", "max_steps"), None)
+    if warmup is not None and steps is not None and warmup >= steps:
+        message = f"{warmup} steps of warmup leave none of training.max_steps ({steps}); lower it"
+        yield _finding(document, ("training", "warmup_steps"), message)
+
+
+def _fractions(document: Document) -> Iterator[Finding]:
+    shares = {key: _share(document, key) for key in ("valid_fraction", "test_fraction")}
+    if sum(shares.values()) >= 1:
+        given = [key for key in shares if ("data", key) in document.values] or ["valid_fraction"]
+        written = " and ".join(f"{key} ({share:g})" for key, share in shares.items())
+        yield _finding(document, ("data", given[-1]), f"{written} leave no rows to train on; their sum must be below 1")
+
+
+def _stopping(document: Document) -> Iterator[Finding]:
+    """Early stopping needs validation rows; a dataset by name may bring its own."""
+    paths = [path for _, path in _data_paths(document)]
+    own = all(isinstance(path, (str, list)) or not path.get("valid") for path in paths)
+    named = any(isinstance(path, str) and path.startswith(("hf://", "jenga/")) for path in paths)
+    if document.value_at(("early_stopping",)) is None or _share(document, "valid_fraction") > 0:
+        return
+    if paths and own and not named:
+        message = "there are no validation rows to watch: data.valid_fraction is 0 and no data_path gives valid"
+        yield _finding(document, ("early_stopping",), message)
+
+
+def _names(document: Document) -> Iterator[Finding]:
+    lists: list[KeyPath] = [("tasks",), *((*path, "heads") for path, _ in _items(document, ("tasks",)))]
+    for holder in lists:
+        first: dict[str, KeyPath] = {}
+        for path, item in _items(document, holder):
+            if not isinstance(name := item.get("name"), str):
+                continue
+            if name in first:
+                line = document.value_place((*first[name], "name")).line
+                taken = f"{dotted(first[name])}{f' at line {line}' if line else ''}"
+                yield _finding(document, (*path, "name"), f"'{name}' is the name of {taken} already; rename one")
+            first.setdefault(name, path)
+
+
+def _lengths(document: Document) -> Iterator[Finding]:
+    for task, _ in _items(document, ("tasks",)):
+        for path, head in _items(document, (*task, "heads")):
+            labels = head.get("labels")
+            size = len(labels) if isinstance(labels, list) else _number(document, (*path, "num_labels"), None)
+            for key in _PER_LABEL:
+                weights = head.get(key)
+                if size is not None and isinstance(weights, list) and len(weights) != size:
+                    message = f"has length {len(weights)}, but there are {size:g} labels; give one number for each"
+                    yield _finding(document, (*path, key), message)
+
+
+def _addresses(document: Document) -> Iterator[Finding]:
+    for path, value in _data_paths(document):
+        for below, text in _texts(path, value):
+            found = _ADDRESS.match(text)
+            if not text.strip():
+                yield _finding(document, below, "must not be empty")
+            elif found and found[1] != "hf":
+                message = f"{found[1]}:// addresses are not read; download the file and give its path, or use hf://"
+                yield _finding(document, below, message)
+
+
+def _data_paths(document: Document) -> list[tuple[KeyPath, Any]]:
+    """Every task's data_path that is text, a list or a mapping."""
+    return [
+        ((*path, "data_path"), task["data_path"])
+        for path, task in _items(document, ("tasks",))
+        if isinstance(task.get("data_path"), (str, list, dict))
+    ]
+
+
+def _texts(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
+        yield from _texts((*path, key), below)
+
+
+def _items(document: Document, path: KeyPath) -> list[tuple[KeyPath, dict[str, Any]]]:
+    items = document.value_at(path)
+    pairs = enumerate(items) if isinstance(items, list) else ()
+    return [((*path, index), item) for index, item in pairs if isinstance(item, dict)]
+
+
+def _share(document: Document, key: str) -> float:
+    return float(_number(document, ("data", key), DataConfig.model_fields[key].default))
+
+
+def _number(document: Document, path: KeyPath, default: Any) -> Any:
+    value = document.value_at(path)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+
+def _finding(document: Document, path: KeyPath, message: str) -> Finding:
+    return Finding("contradiction", path, document.value_place(path).problem(dotted(path), message))

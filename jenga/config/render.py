@@ -1,0 +1,63 @@
+"""A resolved configuration as YAML, as a digest, and its schema for editors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import yaml
+
+from jenga.config.schema import ExperimentConfig
+from jenga.config.syntax import CORE_RESOLVERS
+
+_NOT_THE_RUN = {"output_dir", "tracking"}
+"""Settings that change where a run is written and shown, not what it computes."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's dumper, which quotes what YAML 1.1 would misread; the resolvers below add what YAML 1.2 would."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _tag, _pattern, _first in CORE_RESOLVERS:
+    _Dumper.add_implicit_resolver(_tag, _pattern, ["" if each == "\0" else each for each in _first])
+
+
+def to_yaml(config: ExperimentConfig) -> str:
+    """Return `config` as YAML that `load_text` reads back as an equal configuration, and YAML 1.1 readers alike."""
+    content = config.model_dump(mode="json")
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def config_digest(config: ExperimentConfig) -> str:
+    """Return the SHA-256, in hex, of what decides a run's results; equal for configurations that compute the same."""
+    content = config.model_dump(mode="json", exclude=_NOT_THE_RUN)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_schema(schema: type[ExperimentConfig]) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of experiment files, for editors.
+
+    Types with aliases appear once, as ``anyOf``: pydantic lists one alternative an alias, which no value could match
+    exactly once.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_without_repeats(schema.model_json_schema()),
+        "title": "Jenga experiment",
+    }
+
+
+def _without_repeats(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_repeats(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _without_repeats(each) for key, each in node.items()}
+    if isinstance(options := node.pop("oneOf", None), list):
+        node["anyOf"] = [each for index, each in enumerate(options) if each not in options[:index]]
+    return node

@@ -1,0 +1,237 @@
+"""Raw rows parsed: texts, words and label arrays, each unusable row set aside with its reason."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jenga.data.columns import find_column, is_missing, lookup, no_column
+from jenga.data.labels import ClassLabels, HeadColumn, ItemLabels, NumberLabels, RowError, read_cell, show
+from jenga.data.readers import RAW_LENGTH, BadRow, RawRows, json_text
+from jenga.data.tags import Span, TagLabels, is_per_word, split_words, words_by_space
+from jenga.errors import DataError
+from jenga.types import HeadSpace
+
+logger = logging.getLogger(__name__)
+Key = tuple[str, str]
+Spaces = Mapping[Key, HeadSpace]
+_NOTES = {
+    "repaired": "{} rows had an I- tag that continues no entity; it was read as B- (IOB1)",
+    "widened": "{} entities began or ended inside a word and were widened to whole words",
+}
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Files that one set of rows comes from, and the columns to read.
+
+    `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
+    `text`: candidate columns, the first that occurs in a file is used; a list of words is joined by single spaces.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    text: tuple[str, ...]
+    text_pair: str | None
+    id: str
+    heads: tuple[HeadColumn, ...]
+    max_length: int = 256
+
+
+@dataclass
+class Rows:
+    """Parsed rows of one split.
+
+    `words`: character spans of the words of each text, only where a head is of kind "tags".
+    `labels` by (task, head): class int64 ``(M,)``, -100 missing; items and number float32 ``(M, K)``, NaN missing; tags
+    a list of int64 ``(W,)``, all -100 for a row without labels.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    pairs: list[str] | None = None
+    words: list[list[Span]] | None = None
+    labels: dict[Key, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int] | np.ndarray) -> Rows:
+        """Return the rows at `index`, in its order."""
+        at = np.asarray(index, dtype=np.int64)
+
+        def pick(column: Any) -> Any:
+            return column[at] if isinstance(column, np.ndarray) else [column[row] for row in at]
+
+        return Rows(
+            ids=pick(self.ids),
+            files=pick(self.files),
+            numbers=pick(self.numbers),
+            texts=pick(self.texts),
+            pairs=None if self.pairs is None else pick(self.pairs),
+            words=None if self.words is None else pick(self.words),
+            labels={key: pick(column) for key, column in self.labels.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return the rows of `parts` (at least one) one after the other."""
+
+        def join(columns: list[Any]) -> Any:
+            if isinstance(columns[0], np.ndarray):
+                return np.concatenate(columns)
+            return [cell for column in columns for cell in column]
+
+        first = parts[0]
+        return cls(
+            ids=join([part.ids for part in parts]),
+            files=join([part.files for part in parts]),
+            numbers=join([part.numbers for part in parts]),
+            texts=join([part.texts for part in parts]),
+            pairs=None if first.pairs is None else join([part.pairs for part in parts]),
+            words=None if first.words is None else join([part.words for part in parts]),
+            labels={key: join([part.labels[key] for part in parts]) for key in first.labels},
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- parsing
+
+
+def parse_rows(
+    raw: RawRows, spec: SourceSpec, *, spaces: Spaces | None, with_labels: bool
+) -> tuple[Rows, list[BadRow]]:
+    """Parse the rows of one file with given label spaces, and return them with all bad rows (`raw.bad` included).
+
+    Without `with_labels` no label column is looked at, `labels` stays empty and `spaces` may be None. Raises DataError
+    when the file has no text column. Repairs of tags are logged.
+    """
+    assert spaces is not None or not with_labels
+    parser = Parser(raw, spec, spaces if with_labels and spaces is not None else {})
+    rows, bad = parser.run()
+    for warning in note_warnings(parser.notes):
+        logger.warning("%s: %s", raw.file, warning)
+    return rows, bad
+
+
+def note_warnings(notes: Counter[tuple[str, str]]) -> list[str]:
+    """Return the repairs counted in `Parser.notes` as warnings."""
+    return [f"{where}: {_NOTES[note].format(count)}" for (where, note), count in sorted(notes.items())]
+
+
+class Parser:
+    """Parses one file; `notes` counts repairs of tags by head and kind."""
+
+    def __init__(self, raw: RawRows, spec: SourceSpec, spaces: Spaces) -> None:
+        self.raw = raw
+        self.spec = spec
+        self.text = self._column("text", spec.text, "Set columns.text of the task")
+        self.pair = self._column("second text", (spec.text_pair,), "Set columns.text_pair") if spec.text_pair else None
+        heads = [head for head in spec.heads if head.key in spaces]
+        self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
+        self.encoders: dict[Key, ClassLabels | ItemLabels | NumberLabels] = {
+            head.key: _ENCODERS[head.kind](head, spaces[head.key]) for head in heads if head.kind != "tags"
+        }
+        self.taggers = {head.key: TagLabels(head, spaces[head.key]) for head in heads if head.kind == "tags"}
+        self.with_words = any(head.kind == "tags" for head in spec.heads)
+
+    def _column(self, what: str, candidates: Sequence[str], fix: str) -> str:
+        column = find_column(self.raw.rows, candidates)
+        if column is None and self.raw.rows:
+            raise DataError(no_column(f"{self.raw.file}: {what}", candidates, self.raw.rows, fix=fix))
+        return column or candidates[0]
+
+    def run(self) -> tuple[Rows, list[BadRow]]:
+        """Return the rows and all bad rows of the file, in its order."""
+        rows = Rows(pairs=[] if self.pair else None, words=[] if self.with_words else None)
+        codes: dict[Key, list[Any]] = {key: [] for key in self.columns}
+        bad = list(self.raw.bad)
+        for number, row in zip(self.raw.numbers, self.raw.rows, strict=True):
+            try:
+                name, text, pair, words, labels = self._parsed(row)
+            except RowError as error:
+                bad.append(BadRow(self.raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
+                continue
+            rows.ids.append(name or str(number))
+            rows.files.append(self.raw.file)
+            rows.numbers.append(number)
+            rows.texts.append(text)
+            if rows.pairs is not None:
+                rows.pairs.append(pair)
+            if rows.words is not None:
+                rows.words.append(words)
+            for key, code in labels.items():
+                codes[key].append(code)
+        for key, column in codes.items():
+            rows.labels[key] = column if key in self.taggers else self.encoders[key].stack(column)
+        return rows, sorted(bad, key=lambda row: row.number)
+
+    def _parsed(self, row: dict[str, Any]) -> tuple[str, str, str, list[Span], dict[Key, Any]]:
+        cell = lookup(row, self.spec.id)
+        name = "" if is_missing(cell) else _encodable(str(cell), self.spec.id)
+        text, words = _text(row, self.text)
+        pair = _text(row, self.pair)[0] if self.pair else ""
+        labels: dict[Key, Any] = {}
+        for key, encoder in self.encoders.items():
+            value = self._cell(row, key)
+            labels[key] = encoder.missing if encoder.is_missing(value) else encoder.encode(value)
+        tags = {key: read_cell(self._cell(row, key), tagger.where) for key, tagger in self.taggers.items()}
+        if self.with_words and words is None:
+            words = words_by_space(text) if any(map(is_per_word, tags.values())) else split_words(text)
+        for key, value in tags.items():
+            tagger = self.taggers[key]
+            labels[key] = tagger.missing(words or []) if is_missing(value) else tagger.encode(value, text, words or [])
+        return name, text, pair, words or [], labels
+
+    def _cell(self, row: dict[str, Any], key: Key) -> Any:
+        column = self.columns[key]
+        return None if column is None else lookup(row, column)
+
+    @property
+    def notes(self) -> Counter[tuple[str, str]]:
+        """Repairs so far, by head and kind."""
+        return Counter(
+            {(tagger.where, note): count for tagger in self.taggers.values() for note, count in tagger.notes.items()}
+        )
+
+
+_ENCODERS: dict[str, type[ClassLabels | ItemLabels | NumberLabels]] = {
+    "class": ClassLabels,
+    "items": ItemLabels,
+    "number": NumberLabels,
+}
+
+
+def _text(row: Mapping[str, Any], column: str) -> tuple[str, list[Span] | None]:
+    value = lookup(row, column)
+    words = None
+    if isinstance(value, list) and value:
+        for at, word in enumerate(value):
+            if not isinstance(word, str) or not word.strip():
+                raise RowError(f"column '{column}': word {at} is {show(word)}; allowed: words that are not blank")
+        words, start = [], 0
+        for word in value:
+            words.append((start, start + len(word)))
+            start += len(word) + 1
+        value = " ".join(value)
+    if is_missing(value) or value == []:
+        raise RowError(f"column '{column}' is empty; allowed: text")
+    if not isinstance(value, str):
+        raise RowError(f"column '{column}' is {show(value)}; allowed: text, or a list of words")
+    return _encodable(value, column), words
+
+
+def _encodable(text: str, column: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"column '{column}' holds half of a character (a lone surrogate)") from None
+    return text

@@ -1,0 +1,194 @@
+"""One source of rows, loaded: read, checked against the configuration, parsed and split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jenga.data.columns import find_column, is_missing, lookup, no_column
+from jenga.data.labels import HeadColumn
+from jenga.data.parse import Key, Parser, Rows, SourceSpec, note_warnings, parse_rows
+from jenga.data.readers import BadRow, RawRows, read_rows
+from jenga.data.spaces import count_labelled, coverage_warnings, infer_space
+from jenga.data.split import TRAIN, cut, duplicate_warning, leak_warning, part_sizes
+from jenga.data.tags import split_words
+from jenga.errors import DataError
+from jenga.types import HeadSpace
+
+if TYPE_CHECKING:
+    from jenga.config.schema import DataConfig
+
+__all__ = ["HeadColumn", "LoadedSource", "Rows", "SourceSpec", "load_source", "parse_rows", "split_words"]
+
+_VALID, _TEST = "valid", "test"
+_BAD_ROWS_SHOWN = 5
+
+
+@dataclass
+class LoadedSource:
+    """A source ready for tokens. `splits` has train and valid, and test unless there is none.
+
+    `bad`: the rows set aside, of all files. `warnings`: sentences for the log.
+    """
+
+    spec: SourceSpec
+    splits: dict[str, Rows]
+    spaces: dict[Key, HeadSpace]
+    bad: list[BadRow]
+    warnings: list[str]
+
+
+def load_source(spec: SourceSpec, *, data: DataConfig) -> LoadedSource:
+    """Read, check and split the rows of a source.
+
+    Label spaces come from the configuration, else from all rows of the train files. Raises DataError when a file cannot
+    be read or has more bad rows than `data.max_bad_fraction`, when a column is missing, when the rows hold more labels
+    than `num_labels`, and when a head has no label in the training rows.
+    """
+    paths = {TRAIN: spec.train, _VALID: spec.valid, _TEST: spec.test}
+    raw = {split: [read_rows(path, split=split) for path in names] for split, names in paths.items() if names}
+    for each in raw[TRAIN]:
+        _stop_if_many_bad(each, each.bad, data.max_bad_fraction)
+    spaces = _spaces(spec.heads, raw[TRAIN], data.max_bad_fraction)
+    notes: Counter[tuple[str, str]] = Counter()
+    bad: list[BadRow] = []
+    given: dict[str, Rows] = {}
+    for split, files in raw.items():
+        parts = []
+        for each in files:
+            parser = Parser(each, spec, spaces)
+            rows, unusable = parser.run()
+            _stop_if_many_bad(each, unusable, data.max_bad_fraction)
+            notes += parser.notes
+            bad += unusable
+            parts.append(rows)
+        given[split] = Rows.joined(parts)
+    splits = _split(spec, given, data)
+    warnings = [
+        *note_warnings(notes),
+        *_duplicate_ids(spec, raw),
+        *_label_warnings(spec, splits, spaces),
+        *_leaks(spec, splits),
+    ]
+    return LoadedSource(spec, splits, spaces, bad, warnings)
+
+
+def _stop_if_many_bad(raw: RawRows, bad: Sequence[BadRow], max_bad_fraction: float) -> None:
+    total = len(raw.rows) + len(raw.bad)
+    if len(bad) <= max_bad_fraction * total:
+        return
+    shown = "\n".join(f"  {row}" for row in bad[:_BAD_ROWS_SHOWN])
+    more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
+    raise DataError(
+        f"{raw.file}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
+        f"Correct the rows or the configuration, or raise data.max_bad_fraction:\n{shown}{more}"
+    )
+
+
+def _spaces(heads: Sequence[HeadColumn], files: Sequence[RawRows], max_bad_fraction: float) -> dict[Key, HeadSpace]:
+    spaces: dict[Key, HeadSpace] = {}
+    problems = []
+    place = files[0].file + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+    for head in heads:
+        try:
+            spaces[head.key] = infer_space(head, _labels_in(head, files), max_bad_fraction=max_bad_fraction)
+        except DataError as error:
+            problems.append(f"{place}: {error}")
+    if problems:
+        raise DataError("\n".join(problems))
+    return spaces
+
+
+def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> list[Any]:
+    columns = [find_column(raw.rows, head.candidates) for raw in files]
+    if not any(columns):
+        rows = [row for raw in files for row in raw.rows]
+        fix = "Set `columns` of the task, or `heads[].column`; the first line of a CSV file names its columns"
+        raise DataError(no_column(head.where, head.candidates, rows, fix=fix))
+    cells = (lookup(row, column) for raw, column in zip(files, columns, strict=True) if column for row in raw.rows)
+    labels = [cell for cell in cells if not is_missing(cell)]
+    if not labels:
+        names = " or ".join(f"'{column}'" for column in dict.fromkeys(columns) if column)
+        raise DataError(
+            f"{head.where}: no training row has a label in column {names}; the head would learn nothing, at loss 0.0. "
+            "Fill the column, name another one (`columns`, `heads[].column`), or take the head out"
+        )
+    return labels
+
+
+# ---------------------------------------------------------------------------------------------------------------- split
+
+
+def _split(spec: SourceSpec, given: Mapping[str, Rows], data: DataConfig) -> dict[str, Rows]:
+    train = given[TRAIN]
+    fractions = {}
+    if _VALID not in given:
+        fractions[_VALID] = data.valid_fraction
+        if _TEST not in given:
+            fractions[_TEST] = data.test_fraction
+    parts = cut(_strata(spec, train), part_sizes(len(train), fractions), seed=data.split_seed)
+    splits = {name: train.take(parts[name]) for name in (TRAIN, *fractions)}
+    splits |= {split: rows for split, rows in given.items() if split != TRAIN}
+    train = splits[TRAIN]
+    if data.max_rows is not None and data.max_rows < len(train):
+        drawn = cut(_strata(spec, train), {"rest": len(train) - data.max_rows}, seed=data.split_seed)
+        splits[TRAIN] = train.take(drawn[TRAIN])
+    if not len(splits[TRAIN]):
+        raise DataError(
+            f"{spec.name}: no training row is left of {len(given[TRAIN])}; give more rows, or lower "
+            "data.valid_fraction and data.test_fraction"
+        )
+    if _TEST in splits and not len(splits[_TEST]):
+        del splits[_TEST]
+    return {name: splits[name] for name in (TRAIN, _VALID, _TEST) if name in splits}
+
+
+def _strata(spec: SourceSpec, rows: Rows) -> np.ndarray:
+    first = next((head.key for head in spec.heads if head.kind == "class"), None)
+    return np.zeros(len(rows), dtype=np.int64) if first is None else np.asarray(rows.labels[first])
+
+
+# ------------------------------------------------------------------------------------------------------------- warnings
+
+
+def _duplicate_ids(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> Iterable[str]:
+    for split, files in raw.items():
+        names = [lookup(row, spec.id) for each in files for row in each.rows]
+        ids = [str(name) for name in names if not is_missing(name)]
+        warning = duplicate_warning(ids, split=split, source=spec.name)
+        if warning:
+            yield warning
+
+
+def _leaks(spec: SourceSpec, splits: Mapping[str, Rows]) -> Iterable[str]:
+    texts = {split: list(zip(rows.texts, rows.pairs or rows.texts, strict=True)) for split, rows in splits.items()}
+    for split in (_VALID, _TEST):
+        warning = leak_warning(texts[TRAIN], texts[split], split=split, source=spec.name) if split in texts else None
+        if warning:
+            yield warning
+
+
+def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mapping[Key, HeadSpace]) -> list[str]:
+    warnings = []
+    if not len(splits[_VALID]):
+        warnings.append(
+            f"{spec.name}: there are no valid rows; nothing shows whether the model learns more than its rows"
+        )
+    for key, space in spaces.items():
+        where = f"head '{'.'.join(key)}'"
+        for split, rows in splits.items():
+            if len(rows) and not count_labelled(space, rows.labels[key]):
+                if split == TRAIN:
+                    raise DataError(
+                        f"{spec.name}: {where}: none of the {len(rows)} training rows that are left after the split "
+                        "and data.max_rows has a label; give more labelled rows, or take the head out"
+                    )
+                warnings.append(
+                    f"{spec.name}: {where}: none of the {len(rows)} {split} rows has a label; it gets no {split} scores"
+                )
+        warnings += coverage_warnings(space, splits[TRAIN].labels[key])
+    return warnings

@@ -1,0 +1,280 @@
+"""A whole experiment: from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from rich.console import Console
+
+from jenga.build import Bundle, Experiment, build, schema
+from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.callbacks.early_stopping import EarlyStopping
+from jenga.callbacks.mlflow import MlflowCallback
+from jenga.callbacks.progress import ProgressCallback
+from jenga.config.load import from_mapping, load
+from jenga.config.render import config_digest, to_yaml
+from jenga.config.schema import ExperimentConfig
+from jenga.errors import ConfigError, InterruptedRun, SetupError
+from jenga.files import write_atomic
+from jenga.report.baselines import compare
+from jenga.report.card import write_card
+from jenga.report.html import write_report
+from jenga.tasks.metrics import head_details, labelled_rows
+from jenga.trainer import Trainer
+from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.evaluate import Runner, SplitResult, tune_thresholds
+from jenga.trainer.run import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Result:
+    """A finished run: its folder, ``evaluation.json``, and the metrics of valid (``eval_``) and test (``test_``)."""
+
+    run: Path
+    evaluation: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def load_config(
+    config: ExperimentConfig | str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> ExperimentConfig:
+    """Return the resolved experiment in a YAML file or a mapping, with ``key=value`` overrides."""
+    if isinstance(config, ExperimentConfig):
+        if overrides:
+            raise ConfigError("overrides need a file or a mapping; this configuration is resolved already")
+        return config
+    if isinstance(config, Mapping):
+        return from_mapping(config, schema=schema(), overrides=overrides)
+    return load(config, schema=schema(), overrides=overrides)
+
+
+def train(
+    config: ExperimentConfig | str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    callbacks: Sequence[BaseCallback] = (),
+    device: str = "auto",
+    resume: str | None = None,
+    console: Console | None = None,
+) -> Result:
+    """Run an experiment to its end and return where its results are.
+
+    resume: ``auto`` goes on with the newest unfinished run of the same configuration (and starts one if there is none);
+    a run's folder goes on with that run. console: where progress is shown; default: nowhere.
+    Raises a `JengaError` for whatever a user can mend.
+    """
+    console = console or Console(quiet=True)
+    config = load_config(config, overrides)
+    run = _find_run(config, resume)
+    accelerator = make_accelerator(config.training.precision, device)
+    with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
+        experiment = build(config, run.path if run else Path(scratch))
+        if run is None:
+            run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
+            if (Path(scratch) / "preset").exists():
+                shutil.move(Path(scratch) / "preset", run.path / "preset")
+    _describe(run, config, experiment, accelerator, console)
+    tracker = None
+    if config.tracking.enabled:
+        tracker = MlflowCallback(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))
+    progress = ProgressCallback(console)
+    chain = [*_configured_callbacks(config), *([tracker] if tracker else []), progress, *callbacks]
+    started = time.monotonic()
+    try:
+        _train(experiment, run, accelerator, chain)
+        result = _finish(experiment, run, accelerator, console)
+        if tracker is not None:
+            tracker.log_result(run.path, result.evaluation)
+    except BaseException as error:
+        stopped = isinstance(error, InterruptedRun | KeyboardInterrupt)
+        run.update(status="interrupted" if stopped else "failed", reason=str(error) or type(error).__name__)
+        if tracker is not None:
+            tracker.close("KILLED" if stopped else "FAILED")
+        raise
+    finally:
+        progress.close()
+    run.update(status="finished", seconds=round(run.info().get("seconds", 0.0) + time.monotonic() - started, 3))
+    return result
+
+
+def make_accelerator(precision: str, device: str) -> Accelerator:
+    """Return accelerate's view of the machine. Raises SetupError for a device that is not there."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SetupError("several processes: not built yet: distributed training; start one process")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"device: unknown '{device}'. Known: auto, cpu, cuda, mps")
+    if (device == "cuda" and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise SetupError(f"device: this machine, or this build of torch, has no {device}; use auto or cpu")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise SetupError("training.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
+    return accelerator
+
+
+def _find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
+    if resume is None:
+        return None
+    digest = config_digest(config)
+    if resume == "auto":
+        run = RunFolder.newest_unfinished(Path(config.output_dir), str(config.project_name), digest)
+    else:
+        run = RunFolder(Path(resume))
+        if not (run.path / "run.json").is_file():
+            raise ConfigError(f"--resume: {resume} is no run folder (it has no run.json)")
+        if run.info()["digest"] != digest:
+            raise ConfigError(
+                f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, or start anew"
+            )
+        if run.info()["status"] == "finished":
+            raise ConfigError(f"--resume: {resume} is finished; its results are in {run.path / 'report.html'}")
+    if run is not None:
+        run.hold()
+    return run
+
+
+def _describe(
+    run: RunFolder, config: ExperimentConfig, experiment: Experiment, accelerator: Accelerator, console: Console
+) -> None:
+    """Write what is known before training, and tell it."""
+    rows = {
+        split: sum(len(source.splits[split]) for source in experiment.sources if split in source.splits)
+        for split in ("train", "valid", "test")
+    }
+    parameters = sum(p.numel() for p in experiment.bundle.model.parameters())
+    run.update(status="running", reason=None, rows=rows, parameters=parameters, warnings=experiment.warnings)
+    write_atomic(run.path / "config.yml", to_yaml(config))
+    write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
+    if experiment.bad:
+        lines = [
+            json.dumps({"file": r.file, "row": r.number, "reason": r.reason, "raw": r.raw}, ensure_ascii=False)
+            for r in experiment.bad
+        ]
+        write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
+        logger.warning("%d rows cannot be used; they are listed in %s", len(lines), run.path / "quarantine.jsonl")
+    for warning in experiment.warnings:
+        logger.warning("%s", warning)
+    console.print(
+        f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
+        f"{len(experiment.sources)} source(s); {parameters:,} parameters on {accelerator.device}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the versions and hardware that a run depends on."""
+    libraries = ("jenga", "torch", "transformers", "accelerate", "datasets", "scikit-learn", "mlflow", "numpy")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in libraries},
+    }
+
+
+def _configured_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
+    chain: list[BaseCallback] = []
+    for name in type(config.callbacks).model_fields:
+        settings = getattr(config.callbacks, name)
+        if settings is not None:
+            chain.append(CALLBACK_REGISTRY[name](**settings.model_dump()))
+    if config.early_stopping is not None:
+        stopping = config.early_stopping
+        chain.append(EarlyStopping(config.evaluation.metric, patience=stopping.patience, min_delta=stopping.min_delta))
+    return chain
+
+
+def _train(
+    experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]
+) -> None:
+    bundle = experiment.bundle
+    trainer = Trainer(
+        bundle.model, experiment.sources, bundle.config,
+        run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save,
+    )  # fmt: skip
+    trainer.load(newest_checkpoint(run.checkpoints))
+    trainer.train()
+    run.update(best_step=trainer.state.best_step)
+
+
+def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, console: Console) -> Result:
+    """Judge the best model on valid and test, beside the baselines, and write the results."""
+    bundle = Bundle.load(run.best)
+    bundle.model.to(accelerator.device)
+    config = bundle.config
+    size = config.evaluation.batch_size or 2 * config.training.batch_size
+    runner = Runner(bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds)
+    items = [key for key, space in bundle.spaces.items() if space.kind == "items"]
+    if config.evaluation.thresholds == "tuned":
+        runner.thresholds = bundle.thresholds = tune_thresholds(runner.evaluate(experiment.sources, "valid"))
+    else:
+        given = config.evaluation.thresholds
+        runner.thresholds = bundle.thresholds = {key: np.full(bundle.spaces[key].size, given) for key in items}
+    bundle.save(run.best)
+    splits = {}
+    for split in ("valid", "test"):
+        result = runner.evaluate(experiment.sources, split)
+        if result.rows:
+            splits[split] = describe_split(result, experiment, split)
+    evaluation = {
+        "project": config.project_name,
+        "best_step": run.info()["best_step"],
+        "metric": config.evaluation.metric,
+        "splits": splits,
+    }
+    write_atomic(run.path / "evaluation.json", json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n")
+    write_card(run.path)
+    write_report(run.path)
+    console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)
+    prefixes = {"valid": "eval", "test": "test"}
+    metrics = {f"{prefixes[s]}_{name}": v for s, found in splits.items() for name, v in found["metrics"].items()}
+    return Result(run.path, evaluation, metrics)
+
+
+def describe_split(result: SplitResult, experiment: Experiment, split: str) -> dict[str, Any]:
+    """Return one split's part of evaluation.json."""
+    config, heads = experiment.bundle.config, []
+    for source in experiment.sources:
+        if split not in source.splits:
+            continue
+        part = source.splits[split]
+        which = config.evaluation.baselines
+        baselines = compare(list(part.spaces.values()), source.splits["train"].rows, part.rows, which=which)
+        for key, space in part.spaces.items():
+            task = experiment.bundle.model.tasks[space.task]
+            predictions, targets = result.predictions[key], result.targets[key]
+            heads.append(
+                {
+                    "task": space.task,
+                    "head": space.head,
+                    "kind": space.kind,
+                    "labels": list(space.labels),
+                    "rows": labelled_rows(space, targets),
+                    "metrics": task.metrics(space, predictions, targets),
+                    "details": head_details(space, predictions, targets),
+                    "baselines": {name: found[key] for name, found in baselines.items()},
+                }
+            )
+    return {"rows": result.rows, "metrics": result.metrics, "heads": heads}

@@ -1,0 +1,278 @@
+"""The model card of a run (README.md), the closing table of the terminal, and the files that both read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jenga.errors import DataError
+from jenga.files import write_atomic
+from jenga.tasks.metrics import higher_is_better, primary_metric
+
+logger = logging.getLogger(__name__)
+
+MAX_LABELS_SHOWN = 12
+Head = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run left in its folder; empty where a file is not there (a run that was stopped early)."""
+
+    config_text: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    run: dict[str, Any]
+    evaluation: dict[str, Any]
+    records: list[dict[str, Any]]
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return str(self.evaluation.get("project") or self.config.get("project_name") or "run")
+
+    @property
+    def splits(self) -> dict[str, Any]:
+        """The evaluated splits, test first."""
+        return dict(sorted(self.evaluation.get("splits", {}).items(), key=lambda split: split[0] != "test"))
+
+    @property
+    def heads(self) -> list[dict[str, Any]]:
+        """The heads as evaluated on the first of `splits`."""
+        return next((list(result["heads"]) for result in self.splits.values()), [])
+
+
+def read_run(run: Path) -> RunFiles:
+    """Read the files of a run folder. Raises DataError when it is no run folder or a file in it is damaged."""
+    if not (run / "config.yml").is_file():
+        raise DataError(f"{run}: not a run folder, it has no config.yml; give the folder that training printed")
+    text = (run / "config.yml").read_text(encoding="utf-8")
+    return RunFiles(
+        # A tracking address may hold a password, and reports are passed around.
+        config_text=re.sub(r"://[^/@\s]+@", "://***@", text),
+        config=yaml.safe_load(text) or {},
+        environment=_json(run / "environment.json"),
+        run=_json(run / "run.json"),
+        evaluation=_json(run / "evaluation.json"),
+        records=_records(run / "metrics.jsonl"),
+    )
+
+
+def closing_table(evaluation: Mapping[str, Any], split: str) -> list[list[str]]:
+    """Return a header and one row a head: its primary metric, ours and the baselines', and what to watch.
+
+    `evaluation`: the content of evaluation.json. Raises ValueError for a split that was not evaluated.
+    """
+    if split not in evaluation["splits"]:
+        raise ValueError(f"split '{split}' was not evaluated; evaluated: {', '.join(evaluation['splits'])}")
+    heads = evaluation["splits"][split]["heads"]
+    baselines = list(dict.fromkeys(name for head in heads for name in head["baselines"]))
+    table = [["task", "head", "metric", "ours", *baselines, "rows", "notes"]]
+    for head in heads:
+        metric = primary_metric(head["kind"])
+        scores = [head["metrics"], *(head["baselines"].get(name, {}) for name in baselines)]
+        shown = [number(score.get(metric)) for score in scores]
+        table.append([head["task"], head["head"], metric, *shown, str(head["rows"]), "; ".join(notes(head))])
+    return table
+
+
+def notes(head: Head) -> list[str]:
+    """Return the warnings of one head of evaluation.json, and the baselines that it does not beat."""
+    metric = primary_metric(head["kind"])
+    ours = head["metrics"].get(metric)
+    found = list(head["details"]["warnings"])
+    for name, metrics in head["baselines"].items():
+        theirs = metrics.get(metric)
+        if ours is None or theirs is None:
+            continue
+        if not (ours > theirs if higher_is_better(metric) else ours < theirs):
+            found.append(f"not better than {name}")
+    return found
+
+
+def number(value: float | None) -> str:
+    """Return a metric for people: three decimals, four digits where it is large, a dash where it is undefined."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def write_card(run: Path) -> Path:
+    """Write README.md, the model card with the front matter that the Hugging Face hub reads, and return its path.
+
+    Raises DataError when `run` is no run folder or a file in it is damaged.
+    """
+    files = read_run(run)
+    sections = [
+        _front_matter(files),
+        f"# {_plain(files.project)}\n\n{_summary(files)}",
+        f"## Tasks\n\n{_markdown(_task_table(files))}",
+        f"## Data\n\n{_markdown(_data_table(files))}",
+        _results(files),
+        f"## Training\n\n{_markdown(_training_table(files))}",
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(files)),
+        _usage(),
+    ]
+    path = run / "README.md"
+    write_atomic(path, encodable("\n\n".join(sections) + "\n"))
+    return path
+
+
+def encodable(text: str) -> str:
+    """Return `text` with half characters, which JSON can carry and UTF-8 cannot, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = []
+    # Not splitlines(): names in a record may hold other characters that it takes for line ends.
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    for i, line in enumerate(lines, start=1):
+        try:
+            records += [json.loads(line)] if line else []
+        except ValueError:
+            logger.warning("%s:%d: not JSON (cut off by a crash?), left out of the report", path, i)
+    return records
+
+
+# ------------------------------------------------------------------------------------------------------------ sections
+
+
+def _front_matter(files: RunFiles) -> str:
+    types = sorted({str(task["type"]) for task in files.config.get("tasks", [])})
+    matter: dict[str, Any] = {"library_name": "jenga", "tags": ["jenga", "multi-task-learning", *types]}
+    base = _base_model(files)
+    if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base) and not base.startswith("jenga/"):
+        matter["base_model"] = base
+    return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---"
+
+
+def _base_model(files: RunFiles) -> str:
+    return str(files.config.get("model", {}).get("base_model", ""))
+
+
+def _summary(files: RunFiles) -> str:
+    tasks = len(files.config.get("tasks", []))
+    text = f"{tasks} task{'s' if tasks != 1 else ''} over one shared encoder"
+    base = _base_model(files)
+    if base:
+        text += f" (`{_plain(_file_name(base))}`)"
+    return text + ", trained with Jenga."
+
+
+def _task_table(files: RunFiles) -> list[list[str]]:
+    types = {task["name"]: task["type"] for task in files.config.get("tasks", [])}
+    table = [["task", "type", "head", "labels"]]
+    for head in files.heads:
+        shown = ", ".join(head["labels"][:MAX_LABELS_SHOWN])
+        more = len(head["labels"]) - MAX_LABELS_SHOWN
+        labels = f"{len(head['labels'])}: {shown}{f' and {more} more' if more > 0 else ''}"
+        table.append([head["task"], str(types.get(head["task"], "")), head["head"], labels])
+    return table
+
+
+def _data_table(files: RunFiles) -> list[list[str]]:
+    table = [["what", "value"]]
+    table += [[f"rows, {split}", f"{rows:,}"] for split, rows in files.run.get("rows", {}).items()]
+    for task in files.config.get("tasks", []):
+        paths = task.get("data_path", [])
+        given = paths.values() if isinstance(paths, dict) else [paths]
+        names = [name for entry in given if entry for name in ([entry] if isinstance(entry, str) else entry)]
+        table.append([f"files of {task['name']}", ", ".join(dict.fromkeys(map(_file_name, names)))])
+    return table
+
+
+def _file_name(path: str) -> str:
+    # A card is published; the folders of the machine that trained are nobody's business.
+    return Path(path).name if Path(path).is_absolute() else path
+
+
+def _results(files: RunFiles) -> str:
+    if not files.splits:
+        return "## Results\n\nThe run ended before its evaluation."
+    parts = ["## Results", "`ours` beside what is free to have: the majority answer, and TF-IDF with linear models."]
+    for split, result in files.splits.items():
+        parts.append(f"### {_plain(split)} ({result['rows']:,} rows)")
+        parts.append(_markdown(closing_table(files.evaluation, split)))
+    return "\n\n".join(parts)
+
+
+def _training_table(files: RunFiles) -> list[list[str]]:
+    table = [["setting", "value"]]
+    table += [[f"training.{name}", json.dumps(value)] for name, value in files.config.get("training", {}).items()]
+    if "max_length" in files.config.get("data", {}):
+        table.append(["data.max_length", str(files.config["data"]["max_length"])])
+    if "parameters" in files.run:
+        table.append(["parameters", f"{files.run['parameters']:,}"])
+    if "seconds" in files.run:
+        table.append(["time", f"{files.run['seconds']:,.0f} s"])
+    if files.evaluation:
+        table.append(["best step", f"{files.evaluation['best_step']} (by {files.evaluation['metric']})"])
+    return table
+
+
+def _limits(files: RunFiles) -> list[str]:
+    lines = [_plain(str(warning)) for warning in files.run.get("warnings", [])]
+    for split, result in files.splits.items():
+        for head in result["heads"]:
+            place = f"{head['task']} / {head['head']}, {split}"
+            lines += [f"{_plain(place)}: {_plain(note)}" for note in notes(head)]
+    if "test" not in files.splits:
+        lines.append("There are no results on test rows: the rows above also chose the best step.")
+    length = files.config.get("data", {}).get("max_length")
+    if length is not None:
+        lines.append(f"Of a longer text, only the first {length} tokens are read.")
+    lines.append("The results hold for rows like the ones it was trained on; nothing else was measured.")
+    return lines
+
+
+def _usage() -> str:
+    return """## Use
+
+```bash
+jenga predict RUN rows.jsonl
+```
+
+```python
+import jenga
+
+predictor = jenga.load("RUN")
+```
+
+`RUN` is this folder."""
+
+
+# ------------------------------------------------------------------------------------------------------------ markdown
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is; labels come from data and may hold anything."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|#~$])", r"\\\1", text)
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in table]
+    return "\n".join([lines[0], "|" + " --- |" * len(table[0]), *lines[1:]])
