@@ -146,7 +146,7 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
         SourceSpec(
             name="+".join(task.name for task in tasks),
             train=paths[0], valid=paths[1], test=paths[2],
-            text=(text,) if text else ("text", "tokens"),
+            text=(text,) if text else _text_candidates(tasks),
             text_pair=pair,
             id=row_id or "id",
             heads=tuple(column for task in tasks for column in _head_columns(task)),
@@ -189,6 +189,12 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
             task=task.name, head=head.name, kind=kind, candidates=_candidates(head, columns, kind, len(task.heads) == 1),
             size=head.num_labels, labels=None if head.labels is None else tuple(head.labels),
         )  # fmt: skip
+
+
+def _text_candidates(tasks: Sequence[Any]) -> tuple[str, ...]:
+    """Return where to look for text: words come first where tags are given by word."""
+    by_word = any(TASK_REGISTRY[task.type].reads == "tokens" and not task.columns.entities for task in tasks)
+    return ("tokens", "text") if by_word else ("text", "tokens")
 
 
 def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str, ...]:

@@ -55,9 +55,13 @@ class HeadConfig(Strict):
         if self.labels is not None:
             if len(set(self.labels)) != len(self.labels):
                 raise ValueError("labels: a name is given twice")
-            if self.num_labels is not None and len(self.labels) != self.num_labels:
+            if self.num_labels is not None and self.num_labels not in self._sizes(self.labels):
                 raise ValueError(f"num_labels is {self.num_labels}, but labels has {len(self.labels)} names")
         return self
+
+    def _sizes(self, labels: list[str]) -> tuple[int, ...]:
+        """Return the numbers of labels that a head with these names may have."""
+        return (len(labels),)
 
 
 class ClassHead(HeadConfig):
@@ -67,6 +71,13 @@ class ClassHead(HeadConfig):
     class_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
         None, description="Factor of each class's loss; 'balanced': inverse to its frequency in the training rows."
     )
+
+
+class TagHead(ClassHead):
+    """BIO tags; `labels` lists entity types or the tags themselves, `num_labels` counts tags."""
+
+    def _sizes(self, labels: list[str]) -> tuple[int, ...]:
+        return (len(labels), 2 * len(labels) + 1)
 
 
 class ItemsHead(HeadConfig):
@@ -161,7 +172,7 @@ class QAScoringConfig(TaskConfig):
 class NERConfig(TaskConfig):
     """Entities as BIO tags of words."""
 
-    heads: list[ClassHead] = Field(default_factory=lambda: [ClassHead(name="entities")], min_length=1, max_length=1)
+    heads: list[TagHead] = Field(default_factory=lambda: [TagHead(name="entities")], min_length=1, max_length=1)
 
 
 class RegressionConfig(TaskConfig):

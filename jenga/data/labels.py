@@ -15,6 +15,7 @@ from jenga.data.readers import json_text
 from jenga.errors import suggest
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
 
+_LARGEST = float(np.finfo(np.float32).max)
 _INTEGER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
 
 
@@ -57,6 +58,11 @@ def some_of(names: Iterable[str]) -> str:
     """Return the first names of a list, and how many there are if that is not all."""
     names = list(names)
     return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])}, ... ({len(names)} in all)"
+
+
+def near(name: Any, known: Iterable[str]) -> str:
+    """Return a suggestion for a message, or the full stop that ends the sentence without one."""
+    return suggest(str(name), known) or "."
 
 
 def read_cell(value: Any, where: str) -> Any:
@@ -108,8 +114,8 @@ class ClassLabels:
         if self.by_position and isinstance(name, int) and 0 <= name < self.space.size:
             return name
         if isinstance(name, int):
-            raise RowError(f"{self.where}: class {name} is not one of {self.space.size}; {self._allowed()}")
-        raise RowError(f"{self.where}: {show(value)} is no class{suggest(str(value), self.index)} {self._allowed()}")
+            raise RowError(f"{self.where}: class {name} is not one of {self.space.size}. {self._allowed()}")
+        raise RowError(f"{self.where}: {show(value)} is no class{near(value, self.index)} {self._allowed()}")
 
     def stack(self, codes: Sequence[int]) -> np.ndarray:
         """Return int64 ``(M,)``."""
@@ -142,12 +148,12 @@ class ItemLabels:
             for name, mark in value.items():
                 marks[self._item(name)] = self._mark(mark)
             return marks
-        if isinstance(value, str) and value in self.index:
+        if isinstance(value, str) and self.named and value in self.index:
             value = [value]
         if isinstance(value, str) and self.size == 1 and class_name(value) in (0, 1):
             value = class_name(value)
         if isinstance(value, str) or (self.size > 1 and not isinstance(value, list)):
-            raise RowError(f"{self.where}: {show(value)} is no list of items; {self._allowed()}")
+            raise RowError(f"{self.where}: {show(value)} is no list of items. {self._allowed()}")
         if not isinstance(value, list):
             value = [value]
         if (value or self.named) and all(isinstance(name, str) for name in value):
@@ -155,7 +161,7 @@ class ItemLabels:
             marks[[self._item(name) for name in value]] = 1
             return marks
         if len(value) != self.size:
-            raise RowError(f"{self.where}: {len(value)} values for {self.size} items; {self._allowed()}")
+            raise RowError(f"{self.where}: {len(value)} values for {self.size} items. {self._allowed()}")
         return np.array([self._mark(mark) for mark in value], dtype=np.float32)
 
     def stack(self, codes: Sequence[np.ndarray]) -> np.ndarray:
@@ -164,7 +170,7 @@ class ItemLabels:
 
     def _item(self, name: str) -> int:
         if name not in self.index:
-            raise RowError(f"{self.where}: {show(name)} is no item{suggest(name, self.index)} {self._allowed()}")
+            raise RowError(f"{self.where}: {show(name)} is no item{near(name, self.index)} {self._allowed()}")
         return self.index[name]
 
     def _mark(self, mark: Any) -> float:
@@ -176,7 +182,7 @@ class ItemLabels:
 
     def _allowed(self) -> str:
         named = f", or item names: {some_of(self.index)}" if self.named else ""
-        return f"allowed: a list of {self.size} marks, each 1, 0 or null{named}"
+        return f"Allowed: a list of {self.size} marks, each 1, 0 or null{named}"
 
 
 class NumberLabels:
@@ -210,7 +216,7 @@ class NumberLabels:
             number = float("nan") if isinstance(value, (bool, dict, list)) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
-        if not abs(number) <= np.finfo(np.float32).max:
+        if not abs(number) <= _LARGEST:
             raise RowError(f"{self.where}: {show(value)} is no finite number; null where there is none")
         return number
 

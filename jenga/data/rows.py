@@ -137,11 +137,6 @@ def _split(spec: SourceSpec, given: Mapping[str, Rows], data: DataConfig) -> dic
     if data.max_rows is not None and data.max_rows < len(train):
         drawn = cut(_strata(spec, train), {"rest": len(train) - data.max_rows}, seed=data.split_seed)
         splits[TRAIN] = train.take(drawn[TRAIN])
-    if not len(splits[TRAIN]):
-        raise DataError(
-            f"{spec.name}: no training row is left of {len(given[TRAIN])}; give more rows, or lower "
-            "data.valid_fraction and data.test_fraction"
-        )
     if _TEST in splits and not len(splits[_TEST]):
         del splits[_TEST]
     return {name: splits[name] for name in (TRAIN, _VALID, _TEST) if name in splits}

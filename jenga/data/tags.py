@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jenga.data.labels import HeadColumn, RowError, show, some_of
-from jenga.errors import suggest
+from jenga.data.labels import HeadColumn, RowError, near, show, some_of
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 Span = tuple[int, int]
@@ -89,7 +88,7 @@ class TagLabels:
         if len(tags) != len(words):
             raise RowError(
                 f"{self.where}: {len(tags)} tags for {len(words)} words; give one tag a word, with the words as a list "
-                "(`tokens`) or parted by spaces"
+                "(columns.tokens) or parted by spaces"
             )
         names = [self._tag_name(tag) for tag in tags]
         repaired = repair(names)
@@ -106,7 +105,7 @@ class TagLabels:
             tag = self.listed[tag]
         if not isinstance(tag, str) or tag not in self.index:
             raise RowError(
-                f"{self.where}: unknown tag {show(tag)}{suggest(str(tag), self.index)} Allowed: {some_of(self.index)}"
+                f"{self.where}: unknown tag {show(tag)}{near(tag, self.index)} Allowed: {some_of(self.index)}"
             )
         return tag
 
@@ -147,7 +146,7 @@ class TagLabels:
             )
         if label not in self.types:
             raise RowError(
-                f"{self.where}: unknown entity type {show(label)}{suggest(label, self.types)} "
+                f"{self.where}: unknown entity type {show(label)}{near(label, self.types)} "
                 f"Allowed: {some_of(self.types)}"
             )
         if not 0 <= start < end <= len(text):

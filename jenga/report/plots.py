@@ -172,6 +172,8 @@ def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
 
 
 def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSED_PAIRS]
     pairs = [divmod(int(place), len(labels)) for place in order if wrong.flat[place]]
@@ -188,7 +190,7 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     axes.set_xlim(0, 1.4 * max(values, default=1))
     axes.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
     axes.set_xlabel("rows (of all with that label)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"Most frequent confusions of {len(labels)} classes (label → predicted)", fontsize=10)
     return figure
 

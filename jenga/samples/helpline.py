@@ -112,7 +112,7 @@ class _Call:
         self._listening()
         if dice.chance(0.5):
             self._hold()
-        elif dice.chance(0.3):
+        elif dice.chance(0.15):
             self._say("Agent", "hold.none")
         self._resolution()
         self._closing()
@@ -122,7 +122,7 @@ class _Call:
             self._judge(item)
         for item in HEADS["opening"]:
             self._echo(item)
-        if self.dice.chance(0.5):
+        if self.dice.chance(0.35):
             self._say("Caller", f"feeling.{self.dice.pick(SENTIMENTS)}")
         if self.dice.chance(0.25):
             self._say("Caller", "caller.where")
@@ -139,7 +139,7 @@ class _Call:
         elif self.dice.chance(0.3):
             self._say("Agent", "lets_caller_finish.yes")
         self._say_text("Caller", self._topic_phrase("problem"))
-        if self.dice.chance(0.2):
+        if self.dice.chance(0.1):
             self._say("Agent", "lets_caller_finish.cut")
         if self.dice.chance(0.15):
             self._say("Caller", self.dice.pick(("caller.chat", "caller.where")))
@@ -155,11 +155,11 @@ class _Call:
 
     def _listening(self) -> None:
         self._judge("acknowledges_feeling")
-        if self.dice.chance(0.2):
+        if self.dice.chance(0.1):
             self._say("Caller", "lets_caller_finish.caller")
         if self._draw("paraphrases_problem"):
             self._say_about("Agent", "paraphrases_problem.yes", self.topic)
-        elif self.dice.chance(0.35):
+        elif self.dice.chance(0.25):
             self._say_about("Agent", "paraphrases_problem.yes", self.other_topic)
         else:
             self._decoy("paraphrases_problem")
@@ -170,18 +170,18 @@ class _Call:
 
     def _hold(self) -> None:
         asks = self._draw("asks_before_hold")
-        late = not asks and self.dice.chance(0.4)
+        late = not asks and self.dice.chance(0.3)
         if asks:
             self._say("Agent", "asks_before_hold.yes")
             self._say("Caller", "caller.yes")
-        elif not late and self.dice.chance(0.65):
+        elif not late and self.dice.chance(0.4):
             self._say("Caller", "asks_before_hold.caller")
         if not asks and self.dice.chance(0.3):
             self._say("Agent", "asks_before_hold.not")
         elif not asks or self.dice.chance(0.5):
             self._say("Agent", "hold.begins")
         thanks = self._draw("thanks_after_hold")
-        if not thanks and self.dice.chance(0.25):
+        if not thanks and self.dice.chance(0.15):
             self._say("Agent", "thanks_after_hold.yes")
         self._say("Agent", "hold.marker")
         self._echo("thanks_after_hold")
@@ -193,7 +193,7 @@ class _Call:
         step = "gives_correct_next_step"
         if self._draw(step):
             self._say_about("Agent", f"{step}.yes", self.topic)
-        elif self.dice.chance(0.4):
+        elif self.dice.chance(0.3):
             self._say_about("Agent", f"{step}.yes", self.other_topic)
         elif self.dice.chance(0.5):
             self._say_about("Agent", f"{step}.not", self.topic)
@@ -232,12 +232,12 @@ class _Call:
             self._decoy(item)
 
     def _decoy(self, item: str) -> None:
-        if self.dice.chance(0.33):
+        if self.dice.chance(0.3):
             self._say("Agent", f"{item}.not")
 
     def _echo(self, item: str) -> None:
         # Callers say these lines in met calls too, or their voice alone would give the label away.
-        if self.dice.chance(0.1 if self.items[item] else 0.42):
+        if self.dice.chance(0.08 if self.items[item] else 0.28):
             self._say("Caller", f"{item}.caller")
 
     def _topic_phrase(self, part: str) -> str:

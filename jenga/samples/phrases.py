@@ -805,7 +805,7 @@ TOPICS: Final[dict[str, dict[str, Table]]] = {
     "water": {
         "en": {
             "problem": (
-                "The water bill of {DATE} is three times higher.",
+                "The water bill that came on {DATE} is three times higher.",
                 "{ORGANISATION} brought me a huge water bill here in {LOCATION}.",
             ),
             "half": ("I opened the water bill and",),
@@ -815,7 +815,7 @@ TOPICS: Final[dict[str, dict[str, Table]]] = {
         },
         "sw": {
             "problem": (
-                "Bili ya maji ya {DATE} ni mara tatu zaidi.",
+                "Bili ya maji iliyokuja {DATE} ni mara tatu zaidi.",
                 "{ORGANISATION} wameniletea bili kubwa ya maji hapa {LOCATION}.",
             ),
             "half": ("Nilifungua bili ya maji na",),

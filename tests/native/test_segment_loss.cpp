@@ -33,11 +33,11 @@ struct Problem {
   core::Segment<acc_t> segment;
 };
 
-// A head of `size` columns in the middle of a matrix with a column before and after it.
+// A head in the last `size` columns of a matrix: one element too far in the last row leaves the buffer.
 template <typename acc_t>
 Problem<acc_t> make_problem(core::HeadKind kind, int64_t n_rows, int64_t size, bool weighted) {
-  Problem<acc_t> problem{n_rows, size + 2, {}, {}, {}, {}, {}};
-  for (int64_t place = 0; place < n_rows * (size + 2); ++place) {
+  Problem<acc_t> problem{n_rows, size + 1, {}, {}, {}, {}, {}};
+  for (int64_t place = 0; place < n_rows * problem.n_columns; ++place) {
     problem.logits.push_back(static_cast<acc_t>(std::sin(0.7 * static_cast<double>(place)) * 5));
   }
   for (int64_t row = 0; row < n_rows; ++row) {
@@ -50,6 +50,10 @@ Problem<acc_t> make_problem(core::HeadKind kind, int64_t n_rows, int64_t size, b
   for (int64_t column = 0; column < size; ++column) {
     problem.weights.push_back(acc_t(0.5) + acc_t(column));
   }
+  problem.logits.shrink_to_fit();
+  problem.labels.shrink_to_fit();
+  problem.values.shrink_to_fit();
+  problem.weights.shrink_to_fit();
   problem.segment = {kind,
                      1,
                      size,

@@ -1,0 +1,386 @@
+"""Tracking with MLflow. Training never waits for it, and never fails because of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from jenga.callbacks.base import BaseCallback, TrainerView
+from jenga.config.schema import ExperimentConfig, TrackingConfig
+from jenga.files import write_atomic
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 2.0
+"""Least time between two uploads of training records."""
+
+_ARTIFACTS = ("report.html", "README.md", "evaluation.json", "metrics.jsonl")
+_REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
+# MLflow's own limits.
+_KEY_LENGTH, _VALUE_LENGTH, _TAG_LENGTH, _PARAMS_A_CALL, _METRICS_A_CALL = 250, 6000, 5000, 100, 1000
+# MLflow's defaults try a dead server for four minutes; what the user sets wins.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class MlflowCallback(BaseCallback):
+    """Mirrors a run in MLflow: parameters, metrics by task and head, the report and the best model.
+
+    Everything that talks to MLflow happens in one background thread, in order. Its first error switches tracking off
+    for the rest of the run, with one warning. A resumed run goes on in the same MLflow run, which run.json names.
+    """
+
+    def __init__(self, tracking: TrackingConfig, *, project: str, output_dir: Path) -> None:
+        self.tracking = tracking
+        self.project = project
+        root = output_dir.resolve()
+        self.uri = tracking.uri or f"sqlite:///{root / 'mlflow.db'}"
+        # A server knows where its artifacts are; the local database would put them into the working directory.
+        self.artifact_root = None if tracking.uri else (root / "mlartifacts").as_uri()
+        self.run_id: str | None = None
+        self.experiment_id: str | None = None
+        self.failed = False
+        self.folder: Path | None = None
+        self._client: Any = None
+        self._noted_id: str | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="jenga-mlflow")
+        self._pending: list[tuple[str, int, int, dict[str, float]]] = []
+        self._flushed = 0.0
+        self._closed = False
+        self._there: dict[str, int] = {}
+
+    # ------------------------------------------------------------------------------------------------------------ events
+
+    def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
+        """Open the MLflow run, or the one of the run that is resumed."""
+        self.folder = trainer.folder
+        known = self.run_id or _run_info(trainer.folder).get("mlflow_run_id")
+        # Imported here, not in the thread: two threads that import the same packages can meet them half made.
+        self._guarded(_import_mlflow)
+        self._submit(self._open, known, trainer.folder.name, parameters_of(trainer.config))
+        if known:
+            for record in _records(trainer.folder / "metrics.jsonl"):
+                self._note(record["event"], record["step"], record)
+            self._flush()
+
+    def on_step_end(self, trainer: TrainerView, logs: dict[str, Any] | None, **kwargs: Any) -> None:
+        """Take up the losses, the gradient norm and the learning rates of a record."""
+        self._note_id()
+        if logs is not None:
+            self._note("train", trainer.state.step, logs)
+            if time.monotonic() - self._flushed >= FLUSH_S:
+                self._flush()
+
+    def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Take up the metrics of the validation rows."""
+        self._note("eval", trainer.state.step, {"metrics": metrics})
+        self._flush()
+
+    def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> None:
+        """Send what is there, so that MLflow is not behind a checkpoint for long."""
+        self._note_id()
+        self._flush()
+
+    def on_train_end(self, trainer: TrainerView, **kwargs: Any) -> None:
+        """Send what is left."""
+        self._flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which MLflow run this is."""
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on in that MLflow run."""
+        self.run_id = state["run_id"]
+
+    def log_result(self, run: Path, evaluation: Mapping[str, Any]) -> None:
+        """Log the final metrics, the report and the best model of the run in folder `run`, and end the MLflow run."""
+        self._flush()
+        self._submit(self._log_evaluation, evaluation)
+        self._submit(self._log_artifacts, run)
+        if self.tracking.log_model:
+            self._submit(self._log_model, run / "best", int(evaluation["best_step"]))
+        self.close("FINISHED")
+
+    def close(self, status: Status) -> None:
+        """End the MLflow run and wait until all is sent."""
+        if self._closed:
+            return
+        self._flush()
+        self._worker.submit(self._terminate, status).result()
+        self._note_id()
+        self._closed = True
+        self._worker.shutdown()
+
+    # ---------------------------------------------------------------------------------------------------------- buffering
+
+    def _note(self, event: str, step: int, record: Mapping[str, Any]) -> None:
+        if not self.failed:
+            found = record["metrics"] if event == "eval" else _training_metrics(record)
+            self._pending.append((event, step, int(time.time() * 1000), dict(found)))
+
+    def _flush(self) -> None:
+        if self._pending and not self.failed:
+            pending, self._pending = self._pending, []
+            self._flushed = time.monotonic()
+            self._submit(self._send, pending)
+
+    def _note_id(self) -> None:
+        """Write the MLflow run's id to run.json, which outlives a process killed before its first checkpoint.
+
+        Here and not in the thread, because the trainer writes to run.json too.
+        """
+        if self.run_id == self._noted_id or self.folder is None:
+            return
+        self._noted_id = self.run_id
+        path = self.folder / "run.json"
+        write_atomic(path, json.dumps({**_run_info(self.folder), "mlflow_run_id": self.run_id}, indent=1) + "\n")
+
+    def _submit(self, job: Callable[..., None], *arguments: Any) -> Future[None]:
+        return self._worker.submit(self._guarded, job, *arguments)
+
+    def _guarded(self, job: Callable[..., None], *arguments: Any) -> None:
+        if self.failed:
+            return
+        try:
+            job(*arguments)
+        except Exception as error:
+            # Whatever a database, a server or the network comes up with: a run of hours must not end for it.
+            self._switch_off(error)
+
+    def _switch_off(self, error: Exception) -> None:
+        logger.debug("MLflow tracking failed", exc_info=error)
+        if self.failed:
+            return
+        self.failed = True
+        reason = redacted(" ".join(str(error).split()))[:300].rstrip(".") or type(error).__name__
+        logger.warning(
+            "MLflow tracking at %s failed and is off for the rest of this run: %s. Training goes on; what MLflow does not "
+            "get stays in %s",
+            redacted(self.uri), reason, self.folder,
+        )  # fmt: skip
+
+    # --------------------------------------------------------------------------------------------- jobs of the one thread
+
+    def _open(self, known: str | None, name: str, parameters: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+        from mlflow.tracking import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        run = self._known_run(known) if known else None
+        if run is None:
+            self.experiment_id = self._experiment()
+            run = self._client.create_run(self.experiment_id, run_name=name)
+        else:
+            self.experiment_id = run.info.experiment_id
+            self._client.update_run(known, status="RUNNING")
+            for event in ("train", "eval"):
+                history = self._client.get_metric_history(known, f"{event}_loss")
+                self._there[event] = max((metric.step for metric in history), default=-1)
+        self.run_id = run.info.run_id
+        tags = {"jenga.version": version("jenga"), **self.tracking.tags}
+        params = [Param(key, value) for key, value in parameters.items()]
+        self._client.log_batch(self.run_id, tags=[RunTag(metric_name(k), v[:_TAG_LENGTH]) for k, v in tags.items()])
+        for start in range(0, len(params), _PARAMS_A_CALL):
+            self._client.log_batch(self.run_id, params=params[start : start + _PARAMS_A_CALL])
+
+    def _known_run(self, run_id: str) -> Any:
+        """Return the MLflow run, or None where this server does not have it (tracking.uri has changed)."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            logger.warning("MLflow at %s does not know run %s; a new one is made", redacted(self.uri), run_id)
+            return None
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = self.tracking.experiment or self.project
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(name, artifact_location=self.artifact_root))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                # Another run made it in between.
+                found = self._client.get_experiment_by_name(name)
+        return str(found.experiment_id)
+
+    def _send(self, pending: list[tuple[str, int, int, dict[str, float]]]) -> None:
+        """Log records; a resumed run leaves out the steps that MLflow had got before it stopped."""
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(metric_name(name), value, timestamp, step)
+            for event, step, timestamp, found in pending
+            if step > self._there.get(event, -1)
+            for name, value in found.items()
+        ]
+        for start in range(0, len(metrics), _METRICS_A_CALL):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
+
+    def _log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
+        found = {
+            f"{split}_{name}": value
+            for split, result in evaluation["splits"].items()
+            for name, value in result["metrics"].items()
+        }
+        self._send([("final", int(evaluation["best_step"]), int(time.time() * 1000), found)])
+
+    def _log_artifacts(self, run: Path) -> None:
+        for name in _ARTIFACTS:
+            if (run / name).is_file():
+                self._client.log_artifact(self.run_id, str(run / name))
+        with tempfile.TemporaryDirectory(dir=run, prefix=".mlflow-") as staging:
+            folder = Path(staging)
+            (folder / "config.yml").write_text(redacted((run / "config.yml").read_text(encoding="utf-8")), encoding="utf-8")
+            _write_plots(run / "report.html", folder / "plots")
+            self._client.log_artifacts(self.run_id, staging)
+
+    def _log_model(self, best: Path, step: int) -> None:
+        """Log the folder `best` as a pyfunc, after it was loaded and has predicted the input example."""
+        import mlflow
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, ModelSignature, infer_signature, set_signature
+
+        inputs, example = _inputs(best)
+        logged = self._client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
+        with tempfile.TemporaryDirectory(dir=best.parent, prefix=".mlflow-") as staging:
+            folder = str(Path(staging) / "model")
+            mlflow.pyfunc.save_model(
+                folder, loader_module="jenga.inference.pyfunc", data_path=str(best), input_example=example,
+                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS],
+                mlflow_model=Model(
+                    artifact_path=logged.artifact_location, run_id=self.run_id, model_uuid=logged.model_id,
+                    model_id=logged.model_id,
+                ),
+            )  # fmt: skip
+            predicted = mlflow.pyfunc.load_model(folder).predict(example)
+            set_signature(folder, ModelSignature(inputs, infer_signature(model_output=predicted).outputs))
+            self._client.log_model_artifacts(logged.model_id, folder)
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        self._client.log_outputs(self.run_id, models=[LoggedModelOutput(logged.model_id, step)])
+
+    def _terminate(self, status: Status) -> None:
+        if self.run_id is None:
+            return
+        try:
+            # Also after a failure: a run whose upload broke must not look as if it were still running.
+            self._client.set_terminated(self.run_id, status)
+        except Exception as error:
+            self._switch_off(error)
+
+
+# ----------------------------------------------------------------------------------------------------------------- words
+
+
+def redacted(text: str) -> str:
+    """Return `text` with the user and password of every address in it hidden."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def metric_name(name: str) -> str:
+    """Return `name` in the characters and the length that MLflow takes.
+
+    A name that had to change ends in a checksum, so that two names stay two.
+    """
+    clean = re.sub(r"[^/\w.\- :]", "_", name)
+    if clean == name and len(name) <= _KEY_LENGTH:
+        return name
+    return f"{clean[: _KEY_LENGTH - 9]}_{zlib.crc32(name.encode()):08x}"
+
+
+def parameters_of(config: ExperimentConfig) -> dict[str, str]:
+    """Return the settings of a run by dotted name, list items under their `name`; what is unset is left out.
+
+    `tracking` may hold a password, and where a run is kept does not describe it.
+    """
+    found: dict[str, str] = {}
+    _flatten(config.model_dump(mode="json", exclude={"tracking", "output_dir"}), "", found)
+    return {metric_name(name): value for name, value in found.items()}
+
+
+def _flatten(value: Any, prefix: str, found: dict[str, str]) -> None:
+    named = isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value)
+    if isinstance(value, dict) or named:
+        items = value.items() if isinstance(value, dict) else ((each["name"], each) for each in value)
+        for name, each in items:
+            _flatten(each, f"{prefix}.{name}".removeprefix("."), found)
+    elif value is not None and value != []:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        found[prefix] = text if len(text) <= _VALUE_LENGTH else f"{text[: _VALUE_LENGTH - 3]}..."
+
+
+def _training_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    found = {"train_loss": record["loss"], "grad_norm": record["grad_norm"], "epoch": record["epoch"]}
+    found |= {f"learning_rate_{group}": rate for group, rate in record["learning_rate"].items()}
+    found |= {f"train_{task}_loss": loss for task, loss in record["task_loss"].items()}
+    for task, losses in record["head_loss"].items():
+        found |= {f"train_{task}_{head}_loss": loss for head, loss in losses.items()}
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------------- files
+
+
+def _run_info(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _write_plots(report: Path, folder: Path) -> None:
+    """Write the pictures of the report as files of their own, named by what they show."""
+    folder.mkdir()
+    page = report.read_text(encoding="utf-8")
+    for content, title in re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)"', page):
+        name = re.sub(r"[^\w.-]+", "-", title).strip("-")[:100]
+        (folder / f"{name}.svg").write_bytes(base64.b64decode(content))
+
+
+def _inputs(best: Path) -> tuple[Any, Any]:
+    """Return the schema of the columns that the model in `best` reads, and a table with one row of them."""
+    import pandas
+    from mlflow.types import ColSpec, Schema
+
+    sources = json.loads((best / "jenga.json").read_text(encoding="utf-8"))["sources"]
+    texts = [name for source in sources for name in (source["text"][0], source["text_pair"]) if name]
+    texts = list(dict.fromkeys(texts))
+    ids = [name for name in dict.fromkeys(source["id"] for source in sources) if name not in texts]
+    columns: list[Any] = [*(ColSpec("string", name) for name in texts), *(ColSpec("string", name, required=False) for name in ids)]
+    example = {name: ["An example of a text."] for name in texts} | {name: ["example"] for name in ids}
+    return Schema(columns), pandas.DataFrame(example)
+
+
+def _import_mlflow() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow.tracking  # noqa: F401
+
+    # Each new database would be announced in two lines.
+    for name in ("mlflow.store", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

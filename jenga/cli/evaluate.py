@@ -1,0 +1,30 @@
+"""`jenga evaluate`: judge a trained model."""
+
+from __future__ import annotations
+
+import click
+
+from jenga.cli import options
+from jenga.cli.output import print_json, print_table
+
+
+@click.command(cls=options.Command)
+@options.run_argument
+@click.option("--data", type=click.Path(), help="Labelled rows. Default: those of the run's configuration.")
+@click.option(
+    "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True,
+    help="Which of the run's rows; with --data, the split of a hub data set.",
+)  # fmt: skip
+@options.device_option
+@options.json_option
+def evaluate(run: str, data: str | None, split: str, device: str, as_json: bool) -> None:
+    """Judge the best model of RUN on labelled rows."""
+    from jenga.inference.predictor import load
+    from jenga.report.card import closing_table
+
+    found = load(run, device=device).evaluate(data, split=split)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{data or f'{split} rows of {run}'}: {found['rows']} rows")
+    print_table(closing_table({"splits": {split: found}}, split))

@@ -1,0 +1,76 @@
+"""What commands have in common: options, and how an error ends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from jenga.cli.output import report_error, show_warnings
+
+QUIET = "jenga.quiet"
+_DEBUG = "jenga.debug"
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.meta[f"jenga.{parameter.name}"] = value
+
+
+class Command(click.Command):
+    """A command with --quiet and --debug, whose errors end as one block on standard error and an exit code."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # click's own signature
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(
+                ["--quiet", "-q"], is_flag=True, expose_value=False, callback=_keep, help="Show errors and results only."
+            ),
+            click.Option(
+                ["--debug"], is_flag=True, expose_value=False, callback=_keep, help="Show where an error comes from."
+            ),
+        ]
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; exit with the code of its error."""
+        debug = context.meta[_DEBUG]
+        show_warnings(quiet=context.meta[QUIET], debug=debug)
+        try:
+            result = super().invoke(context)
+            sys.stdout.flush()
+            return result
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            # The reader has enough. Python would complain when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            context.exit(0)
+        except (Exception, KeyboardInterrupt) as error:
+            context.exit(report_error(error, debug=debug))
+
+
+config_argument = click.argument("config", metavar="CONFIG.yml", type=click.Path())
+run_argument = click.argument("run", metavar="RUN", type=click.Path())
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Set a key of the file, such as training.epochs=5 or tasks[QA].weight=2. May be repeated.",
+)  # fmt: skip
+seed_option = click.option("--seed", type=int, help="Same as --set training.seed=N.")
+output_dir_option = click.option("--output-dir", type=click.Path(), help="Same as --set output_dir=DIR.")
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", help="Default: the GPU if there is one."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+
+
+def all_overrides(overrides: Sequence[str], seed: int | None, output_dir: str | None) -> list[str]:
+    """Return the settings of --set, --seed and --output-dir as ``key=value``."""
+    found = list(overrides)
+    if seed is not None:
+        found.append(f"training.seed={seed}")
+    if output_dir is not None:
+        found.append(f"output_dir={json.dumps(output_dir, ensure_ascii=False)}")
+    return found

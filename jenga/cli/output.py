@@ -1,0 +1,97 @@
+"""What the command line writes: tables, plain sentences for warnings, one block for an error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from jenga.errors import ConfigError, JengaError
+
+_ENVIRONMENT = 4
+_INTERRUPTED = 130
+
+
+class _Sentences(logging.Handler):
+    """Shows a record as one sentence on standard error, where a progress bar makes room for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+def show_warnings(*, quiet: bool, debug: bool) -> None:
+    """Send warnings of the logging and warnings modules to standard error; `quiet`: errors only."""
+    root = logging.getLogger()
+    root.handlers = [_Sentences()]
+    root.setLevel(logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("jenga").setLevel(logging.DEBUG if debug else logging.NOTSET)
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        root.warning("%s", message)
+
+    warnings.showwarning = show
+
+
+def report_error(error: BaseException, *, debug: bool) -> int:
+    """Write what went wrong as one block on standard error and return the exit code."""
+    if debug:
+        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+    message, code = _message(error)
+    click.echo(f"error: {message}", err=True)
+    return code
+
+
+def _message(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        return f"{len(error.problems)} problems\n{error}", error.exit_code
+    if isinstance(error, JengaError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", _INTERRUPTED
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}", _ENVIRONMENT
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        fix = "lower training.batch_size (and raise training.gradient_accumulation_steps as much), or data.max_length"
+        return f"out of memory: {fix}\n{error}".rstrip(), _ENVIRONMENT
+    return f"unexpected {type(error).__name__}: {error}\nThis is a mistake in Jenga or in a part added to it; run with --debug to see where", 1
+
+
+def print_table(table: Sequence[Sequence[str]]) -> None:
+    """Write a header and rows to standard output: drawn on a terminal, aligned by spaces elsewhere."""
+    if sys.stdout.isatty():
+        _draw(table)
+        return
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _draw(table: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    header, *body = table
+    drawn = Table()
+    for at, name in enumerate(header):
+        number = any(row[at] != "-" for row in body) and all(_is_number(row[at]) for row in body)
+        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in body:
+        drawn.add_row(*map(Text, row))
+    Console().print(drawn)
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.replace(",", "").replace(".", "", 1).lstrip("-").isdigit()
+
+
+def print_json(value: Any) -> None:
+    """Write `value` as JSON to standard output."""
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,106 @@
+"""`jenga predict`: answers for new rows, as JSON Lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from jenga.cli import options
+
+if TYPE_CHECKING:
+    from jenga.data.readers import RawRows
+
+logger = logging.getLogger(__name__)
+
+
+@click.command(cls=options.Command)
+@options.run_argument
+@click.argument("file", required=False, type=click.Path(allow_dash=True))
+@click.option("--text", "texts", multiple=True, help="A text instead of FILE. May be repeated.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File for the answers. Default: standard output.")
+@click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows of a forward pass.")
+@options.device_option
+def predict(
+    run: str,
+    file: str | None,
+    texts: tuple[str, ...],
+    output: str | None,
+    probabilities: bool,
+    batch_size: int,
+    device: str,
+) -> None:
+    """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
+
+    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input, JSON objects or plain texts, one a line. A row that
+    cannot be used gives an object with its "id" and an "error".
+    """
+    if (file is None) == (not texts):
+        raise click.UsageError("Give FILE (- for standard input), or --text.")
+    from jenga.data.readers import read_rows
+    from jenga.inference.predictor import load
+
+    predictor = load(run, device=device)
+    rows = list(texts) if file is None else _read_lines(sys.stdin.buffer) if file == "-" else read_rows(file)
+    total = unusable = 0
+    with _writer(output) as out:
+        for row in predictor.stream(rows, batch_size=batch_size, probabilities=probabilities):
+            out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            total += 1
+            unusable += "error" in row
+    if unusable:
+        logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
+
+
+def _read_lines(stream: IO[bytes]) -> RawRows:
+    """Return standard input as rows: JSON where it begins like JSON, else one text a line."""
+    from jenga.data.readers import RawRows
+    from jenga.errors import DataError
+
+    raw = RawRows("standard input")
+    try:
+        text = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{raw.file}: not UTF-8 (byte {error.start}); convert it, for example with iconv") from None
+    if text.lstrip().startswith("["):
+        for number, row in enumerate(_json_list(text), start=1):
+            raw.add(number, row)
+        return raw
+    as_json = text.lstrip().startswith("{")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        if not as_json:
+            raw.add(number, line.rstrip("\r"))
+            continue
+        try:
+            raw.add(number, json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raw.refuse(number, f"the line is not JSON ({error})", line)
+    return raw
+
+
+@contextmanager
+def _writer(path: str | None) -> Iterator[IO[str]]:
+    """Yield a file that takes the place of `path` once all is written; without a path, standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    target = Path(path)
+    staging = target.with_name(f".{target.name}.new")
+    try:
+        with staging.open("w", encoding="utf-8") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        staging.replace(target)
+    finally:
+        staging.unlink(missing_ok=True)

@@ -1,0 +1,67 @@
+"""`jenga train`: run an experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from jenga.cli import options
+from jenga.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from jenga.experiment import Result
+
+
+@click.command(cls=options.Command)
+@options.config_argument
+@options.set_option
+@click.option(
+    "--resume", metavar="auto|RUN", help="Go on with the newest unfinished run of the same configuration, or with RUN."
+)
+@options.device_option
+@options.seed_option
+@options.output_dir_option
+@click.option("--print-config", is_flag=True, help="Write the resolved configuration and stop.")
+@options.json_option
+@click.pass_context
+def train(
+    context: click.Context,
+    config: str,
+    overrides: tuple[str, ...],
+    resume: str | None,
+    device: str,
+    seed: int | None,
+    output_dir: str | None,
+    print_config: bool,
+    as_json: bool,
+) -> None:
+    """Train the experiment in CONFIG.yml.
+
+    Progress goes to standard error, the closing table to standard output. Ctrl-C saves a checkpoint; --resume auto goes
+    on from there.
+    """
+    from rich.console import Console
+
+    from jenga import experiment
+
+    resolved = experiment.load_config(config, options.all_overrides(overrides, seed, output_dir))
+    if print_config:
+        from jenga.config.render import to_yaml
+
+        click.echo(to_yaml(resolved), nl=False)
+        return
+    console = Console(stderr=True, quiet=context.meta[options.QUIET])
+    _show(experiment.train(resolved, device=device, resume=resume, console=console), as_json)
+
+
+def _show(result: Result, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": str(result.run), "metrics": result.metrics, "evaluation": result.evaluation})
+        return
+    from jenga.report.card import closing_table
+
+    for split in result.evaluation["splits"]:
+        click.echo(f"{split} rows:")
+        print_table(closing_table(result.evaluation, split))
+    click.echo(f"run: {result.run}")

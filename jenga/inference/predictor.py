@@ -1,0 +1,336 @@
+"""Predictions of a trained model on raw rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jenga.build import Bundle, encode_rows
+from jenga.data.collate import EncodedSplit, Source
+from jenga.data.columns import find_column, is_missing, lookup
+from jenga.data.readers import RawRows, read_rows
+from jenga.data.rows import Rows, SourceSpec, load_source, parse_rows
+from jenga.errors import ConfigError, DataError, SetupError, suggest
+from jenga.inference.decode import add_scores, decode_head
+from jenga.tasks.metrics import head_details, labelled_rows
+from jenga.trainer.evaluate import Runner
+from jenga.types import HeadSpace
+
+logger = logging.getLogger(__name__)
+
+GIVEN = "the given rows"
+"""Name of rows that come from no file."""
+
+_CHUNK_ROWS = 2048
+HeadKey = tuple[str, str]
+RowsLike = str | Sequence[str] | Sequence[Mapping[str, Any]] | RawRows
+
+
+def load(run: str | Path, *, device: str = "auto") -> Predictor:
+    """Return the predictor of a trained model: a run folder, its best/, or any folder that a bundle was saved to.
+
+    device: auto, cpu, cuda or mps. Raises SetupError where there is no unharmed model or no such device.
+    """
+    folder = Path(run)
+    for each in (folder, folder / "best"):
+        if (each / "jenga.json").is_file():
+            return Predictor(Bundle.load(each), device=device)
+    raise SetupError(f"{folder}: {_what_is(folder)}")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device `name`: auto, cpu, cuda or mps. Raises SetupError where this machine does not have it."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(each for each in ("cuda", "mps", "cpu") if there[each]))
+    if name not in there:
+        raise ConfigError(f"device: unknown '{name}'{suggest(name, there)} Known: auto, {', '.join(there)}")
+    if not there[name]:
+        raise SetupError(f"device: this machine, or this build of torch, has no {name}; use auto or cpu")
+    return torch.device(name)
+
+
+def _what_is(folder: Path) -> str:
+    advice = "give a run folder (as training printed it) or its best/ folder"
+    if not folder.exists():
+        parent = folder.parent
+        near = suggest(folder.name, [each.name for each in parent.iterdir() if each.is_dir()]) if parent.is_dir() else ""
+        return f"no such folder{near or ';'} {advice}"
+    if (folder / "run.json").is_file():
+        return "this run has no model yet: it ended before its first evaluation; go on with --resume"
+    newest = sorted((each.parent.parent for each in folder.glob("*/best/jenga.json")), reverse=True)
+    newest = newest or sorted((each.parent.parent for each in folder.glob("*/*/best/jenga.json")), reverse=True)
+    return f"no trained model here; did you mean {newest[0]}?" if newest else f"no trained model here; {advice}"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The tasks whose rows are read and cut alike, so that one encoding and one encoder pass do for all of them."""
+
+    spec: SourceSpec
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """Rows as one reading sees them: where each stands by its number, and the reasons of those it cannot use."""
+
+    reading: _Reading
+    rows: Rows
+    place: dict[int, int]
+    bad: dict[int, str]
+    as_words: frozenset[int]
+
+    @classmethod
+    def of(cls, raw: RawRows, reading: _Reading) -> _Parsed:
+        rows, bad = _parse(raw, reading.spec)
+        column = find_column(raw.rows, reading.spec.text) or reading.spec.text[0]
+        numbered = zip(raw.numbers, raw.rows, strict=True)
+        return cls(
+            reading, rows, {number: at for at, number in enumerate(rows.numbers)}, bad,
+            frozenset(number for number, row in numbered if isinstance(lookup(row, column), list)),
+        )  # fmt: skip
+
+
+class Predictor:
+    """A trained model with its tokenizer, label names and thresholds.
+
+    It computes in the precision that it was trained with, but for fp16 on a CPU, where it takes fp32.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
+        self.bundle = bundle
+        self.device = choose_device(device)
+        self.model = bundle.model.to(self.device).eval()
+        self._readings = _readings(bundle)
+
+    def predict(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> list[dict[str, Any]]:
+        """Return for each row ``{"id": ..., task: {head: ...}}``, in the order of `rows`.
+
+        rows: a text, texts, or mappings with the columns that the model was trained on (label columns may be absent).
+        A class is ``{"label", "probability"}``, with `probabilities` also all ``"probabilities"``; items are ``{item:
+        {"value", "probability"}}``; tags are ``{"entities": [{"start", "end", "label", "text", "probability"}]}`` in
+        characters of the text, for a row given as words also ``"tags"`` by word; a number is ``{"value"}``, several are
+        ``{"values": {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item
+        or a head has that name). A row that cannot be used is ``{"id", "error"}``; one that some of the tasks cannot use
+        has their reason under ``"error"``. Raises DataError where no row has a column that any task reads.
+        """
+        return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
+
+    def stream(
+        self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what `predict` returns, a few thousand rows at a time."""
+        raw = self._raw(rows)
+        if not raw.rows:
+            yield from ({"id": str(bad.number), "error": bad.reason} for bad in raw.bad)
+            return
+        parsed = [_Parsed.of(raw, reading) for reading in self._usable(raw)]
+        names = self._names(raw)
+        for start in range(0, len(names), _CHUNK_ROWS):
+            chunk = list(names)[start : start + _CHUNK_ROWS]
+            found: dict[int, dict[str, Any]] = {number: {} for number in chunk}
+            reasons: dict[int, list[str]] = {number: [] for number in chunk}
+            for each in parsed:
+                for number in chunk:
+                    if number in each.bad and each.bad[number] not in reasons[number]:
+                        reasons[number].append(each.bad[number])
+                usable = [number for number in chunk if number in each.place]
+                for number, prediction in zip(usable, self._predict(each, usable, batch_size, probabilities), strict=True):
+                    found[number] |= prediction
+            for number in chunk:
+                error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
+                yield {"id": names[number], **found[number], **error}
+
+    def logits(self, rows: RowsLike, *, batch_size: int = 64) -> dict[HeadKey, list[torch.Tensor]]:
+        """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
+
+        Raises DataError for a row that cannot be used.
+        """
+        raw = self._raw(rows)
+        found: dict[HeadKey, list[torch.Tensor]] = {}
+        for reading in self._usable(raw):
+            part, bad = _parse(raw, reading.spec)
+            for number, reason in bad.items():
+                raise DataError(f"{raw.file}:{number}: {reason}")
+            found |= self._runner(batch_size).logits(self._encode(reading.spec, part), reading.tasks)
+        return found
+
+    def evaluate(self, path: str | None = None, *, split: str = "test") -> dict[str, Any]:
+        """Return how well the model does, in the form of a split of evaluation.json: ``rows``, ``metrics``, ``heads``.
+
+        path: labelled rows; None: the rows of `split` (train, valid or test) that the run was configured with. Raises
+        DataError where the rows have no text or no label that the model knows, or their split does not exist.
+        """
+        config = self.bundle.config
+        sources = self._labelled(path, split) if path is not None else self._configured(split)
+        runner = self._runner(config.evaluation.batch_size or 2 * config.training.batch_size)
+        result = runner.evaluate(sources, split)
+        heads = []
+        for source in sources:
+            for key, space in source.splits[split].spaces.items():
+                predictions, targets = result.predictions[key], result.targets[key]
+                heads.append(
+                    {
+                        "task": space.task,
+                        "head": space.head,
+                        "kind": space.kind,
+                        "labels": list(space.labels),
+                        "rows": labelled_rows(space, targets),
+                        "metrics": self.model.tasks[space.task].metrics(space, predictions, targets),
+                        "details": head_details(space, predictions, targets),
+                        "baselines": {},
+                    }
+                )
+        return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
+
+    # -------------------------------------------------------------------------------------------------------------- rows
+
+    def _raw(self, rows: RowsLike) -> RawRows:
+        if isinstance(rows, RawRows):
+            return rows
+        raw = RawRows(GIVEN)
+        for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
+            raw.add(number, self._as_row(row) if isinstance(row, str) else dict(row) if isinstance(row, Mapping) else row)
+        return raw
+
+    def _as_row(self, text: str) -> dict[str, str]:
+        return {reading.spec.text[0]: text for reading in self._readings}
+
+    def _usable(self, raw: RawRows) -> list[_Reading]:
+        """Return the readings whose columns some row has. Raises DataError where there is none."""
+        usable: list[_Reading] = []
+        absent: list[_Reading] = []
+        for reading in self._readings:
+            wanted = [reading.spec.text, *([(reading.spec.text_pair,)] if reading.spec.text_pair else [])]
+            there = all(find_column(raw.rows, candidates) is not None for candidates in wanted)
+            (usable if there else absent).append(reading)
+        if raw.rows and not usable:
+            _parse(raw, absent[0].spec)
+        for reading in absent if raw.rows else ():
+            logger.warning(
+                "%s: no column '%s', so there is nothing for %s",
+                raw.file, "', '".join(filter(None, (reading.spec.text[0], reading.spec.text_pair))),
+                ", ".join(reading.tasks),
+            )  # fmt: skip
+        return usable
+
+    def _names(self, raw: RawRows) -> dict[int, str]:
+        """Return the id of each row by its number, in order, as training names it."""
+        names = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
+        for number, row in zip(raw.numbers, raw.rows, strict=True):
+            if not is_missing(name := lookup(row, self._readings[0].spec.id)):
+                names[number] = str(name)
+        return names
+
+    # ------------------------------------------------------------------------------------------------------------- model
+
+    def _predict(
+        self, parsed: _Parsed, numbers: Sequence[int], batch_size: int, probabilities: bool
+    ) -> list[dict[str, Any]]:
+        if not numbers:
+            return []
+        rows = parsed.rows.take([parsed.place[number] for number in numbers])
+        as_words = [number in parsed.as_words for number in numbers]
+        runner = self._runner(batch_size)
+        logits = runner.logits(self._encode(parsed.reading.spec, rows), parsed.reading.tasks)
+        predictions = runner.predictions(logits)
+        found: list[dict[str, Any]] = [{} for _ in numbers]
+        for name in parsed.reading.tasks:
+            task = self.model.tasks[name]
+            answers: list[dict[str, Any]] = [{} for _ in numbers]
+            for head in task.heads.sizes:
+                key = (name, head)
+                decoded = decode_head(
+                    self.bundle.spaces[key], predictions[key], logits[key], rows,
+                    as_words=as_words, probabilities=probabilities,
+                )  # fmt: skip
+                for answer, each in zip(answers, decoded, strict=True):
+                    answer[head] = each
+            add_scores(task, {head: predictions[name, head] for head in task.heads.sizes}, answers)
+            for row, answer in zip(found, answers, strict=True):
+                row[name] = answer
+        return found
+
+    def _runner(self, batch_size: int) -> Runner:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: got {batch_size}; allowed: 1 or more")
+        return Runner(self.model, self.device, self._autocast, batch_size, self.bundle.thresholds)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.bundle.config.training.precision)
+        if kind is None or (kind is torch.float16 and self.device.type == "cpu"):
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=kind)
+
+    def _encode(self, spec: SourceSpec, rows: Rows, spaces: Mapping[HeadKey, HeadSpace] | None = None) -> EncodedSplit:
+        tokenizer = self.bundle.tokenizer
+        encoded = encode_rows(rows, tokenizer, spec.max_length, None)
+        if cut := int(encoded.truncated.sum()):
+            logger.warning(
+                "%d of %d rows are longer than %d tokens; only that much of them is read", cut, len(rows), spec.max_length
+            )
+        return EncodedSplit(spec.name, rows, encoded, spaces or {}, tokenizer.pad_token_id)
+
+    # -------------------------------------------------------------------------------------------------------- evaluation
+
+    def _labelled(self, path: str, split: str) -> list[Source]:
+        raw = read_rows(path, split=split)
+        sources = []
+        for reading in self._usable(raw):
+            spaces = self._spaces(reading.spec)
+            rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
+            if bad:
+                logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
+            # A task is judged when any of its heads is; its other heads are masked.
+            tasks = {task for (task, _), space in spaces.items() if labelled_rows(space, rows.labels[task, space.head])}
+            judged = {key: space for key, space in spaces.items() if key[0] in tasks}
+            rows.labels = {key: rows.labels[key] for key in judged}
+            if judged:
+                sources.append(self._source(reading.spec, split, rows, judged))
+        if not sources:
+            wanted = [f"{'.'.join(head.key)} ('{head.candidates[0]}')" for spec in self.bundle.specs for head in spec.heads]
+            raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
+        return sources
+
+    def _configured(self, split: str) -> list[Source]:
+        sources = []
+        for spec in self.bundle.specs:
+            loaded = load_source(spec, data=self.bundle.config.data)
+            if loaded.spaces != self._spaces(spec):
+                raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
+            if split in loaded.splits:
+                sources.append(self._source(spec, split, loaded.splits[split], loaded.spaces))
+        if not sources:
+            raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
+        return sources
+
+    def _source(self, spec: SourceSpec, split: str, rows: Rows, spaces: Mapping[HeadKey, HeadSpace]) -> Source:
+        tasks = tuple(dict.fromkeys(task for task, _ in spaces))
+        return Source(spec.name, tasks, {split: self._encode(spec, rows, spaces)})
+
+    def _spaces(self, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
+        return {head.key: self.bundle.spaces[head.key] for head in spec.heads}
+
+
+def _readings(bundle: Bundle) -> list[_Reading]:
+    groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
+    for spec in bundle.specs:
+        groups.setdefault((spec.text, spec.text_pair, spec.max_length), []).append(spec)
+    readings = []
+    for specs in groups.values():
+        heads = tuple(head for spec in specs for head in spec.heads)
+        spec = replace(specs[0], name="+".join(each.name for each in specs), heads=heads)
+        readings.append(_Reading(spec, tuple(dict.fromkeys(head.task for head in heads))))
+    return readings
+
+
+def _parse(raw: RawRows, spec: SourceSpec) -> tuple[Rows, dict[int, str]]:
+    rows, bad = parse_rows(raw, spec, spaces=None, with_labels=False)
+    return rows, {row.number: row.reason for row in bad}

@@ -1,0 +1,25 @@
+"""A trained model as MLflow loads it: a folder and this module, without a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jenga.inference.predictor import Predictor, load
+
+
+class PyfuncModel:
+    """What `mlflow.pyfunc.load_model` hands its calls to."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return `Predictor.predict` of the rows of a pandas DataFrame, or of a list of texts or mappings."""
+        rows: Sequence[Any] = model_input if isinstance(model_input, list) else model_input.to_dict("records")
+        return self.predictor.predict(rows)
+
+
+def _load_pyfunc(data_path: str) -> PyfuncModel:
+    return PyfuncModel(load(Path(data_path)))

@@ -1,0 +1,54 @@
+"""A schema made of the built-in config models, as the real registries make it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jenga.config import schema as models
+from jenga.config.schema import ExperimentConfig, Strict, experiment_model
+from jenga.registry import Registry
+
+
+class Part:
+    """Stands in for a task, backbone or callback; the schema never looks inside one."""
+
+
+class EchoConfig(Strict):
+    """Parameters of a callback that only these tests have."""
+
+    times: int = 1
+
+
+def registries() -> tuple[Registry[Any], Registry[Any], Registry[Any]]:
+    tasks: Registry[Any] = Registry("task type", entry_point_group="jenga.tests.none")
+    tasks.register(
+        "classification",
+        config=models.ClassificationConfig,
+        aliases=("single_label_classification", "multi_head_classification"),
+    )(Part)
+    tasks.register("multi_label_classification", config=models.MultiLabelConfig)(Part)
+    tasks.register("qa_scoring", config=models.QAScoringConfig)(Part)
+    tasks.register("ner", config=models.NERConfig)(Part)
+    tasks.register("regression", config=models.RegressionConfig)(Part)
+    backbones: Registry[Any] = Registry("backbone", entry_point_group="jenga.tests.none")
+    backbones.register("text", config=models.ModelConfig)(Part)
+    callbacks: Registry[Any] = Registry("callback", entry_point_group="jenga.tests.none")
+    callbacks.register("echo", config=EchoConfig)(Part)
+    return tasks, backbones, callbacks
+
+
+@pytest.fixture(scope="session")
+def schema() -> type[ExperimentConfig]:
+    return experiment_model(*registries())
+
+
+@pytest.fixture(scope="session")
+def wider_schema() -> type[ExperimentConfig]:
+    """The schema once someone has built some of what is planned."""
+    tasks, backbones, callbacks = registries()
+    tasks.register("anomaly_detection", config=models.ClassificationConfig)(Part)
+    backbones.register("sequential", config=models.ModelConfig)(Part)
+    callbacks.register("sentinel", config=EchoConfig)(Part)
+    return experiment_model(tasks, backbones, callbacks)
