@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from jenga import __version__
 from jenga.backbones import BackboneManager
-from jenga.backbones.text import TINY_TEXT, TextBackbone, load_tokenizer, make_tiny_text
+from jenga.backbones.text import TINY_TEXT, TextBackbone, load_tokenizer
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.schema import Columns, ExperimentConfig, SplitPaths, experiment_model
 from jenga.data.collate import EncodedSplit, Source
@@ -216,6 +216,8 @@ def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workd
         return config.model
     if config.model.tokenizer is not None:
         raise ConfigError(f"model.tokenizer: {TINY_TEXT} makes its own tokenizer from the training rows; remove the key")
+    from jenga.backbones.tiny import make_tiny_text
+
     folder = workdir / "preset"
     if not folder.exists() or damage(folder):
         texts = [text for source in loaded for text in source.splits["train"].texts]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,8 @@ _DROPOUT_KEYS = (
 class TextBackbone(BaseBackbone):
     """A transformers model without its head.
 
-    `pooler_output` is, by `config.pooling`: the model's own pooler, the first token, the mean over real tokens, or the
-    last real token.
+    `pooler_output` is, by `config.pooling`: the model's own pooler, the first token, the mean or the maximum over
+    real tokens, or the last real token.
     """
 
     def __init__(self, model_name: str, config: ModelConfig) -> None:
@@ -57,6 +59,8 @@ class TextBackbone(BaseBackbone):
             pooled = output.pooler_output
         elif self.pooling == "cls":
             pooled = hidden[:, 0]
+        elif self.pooling == "max":
+            pooled = hidden.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(hidden.dtype).min).amax(1)
         elif self.pooling == "mean":
             weights = mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
@@ -67,7 +71,8 @@ class TextBackbone(BaseBackbone):
 
     def save(self, folder: Path) -> None:
         """Write a plain transformers checkpoint, which `AutoModel.from_pretrained` loads too."""
-        self.encoder.save_pretrained(folder)
+        with _quiet():
+            self.encoder.save_pretrained(folder)
         (folder / _POOLING_FILE).write_text(json.dumps({"pooling": self.pooling}) + "\n")
 
     @classmethod
@@ -93,29 +98,9 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def make_tiny_text(folder: Path, texts: list[str], *, seed: int) -> None:
-    """Write the preset `jenga/tiny-text` to `folder`: a WordPiece tokenizer of the training `texts` and a small,
-    randomly initialised BERT (2 layers of width 128), as a transformers checkpoint.
-    """
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    trained = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
-    trained.train_from_iterator(texts, vocab_size=4096, min_frequency=2, show_progress=False)
-    tokenizer = BertTokenizerFast(tokenizer_object=trained._tokenizer, do_lower_case=False, model_max_length=512)
-    config = BertConfig(
-        vocab_size=trained.get_vocab_size(), hidden_size=128, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=512, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
+    import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
     from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging as transformers_logging
 
     try:
         settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
@@ -125,15 +110,11 @@ def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
             )
         if config.dropout is not None:
             _set_dropout(settings, config.dropout)
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        try:
+        with _quiet():
             model, info = AutoModel.from_pretrained(
                 name, config=settings, dtype=torch.float32, output_loading_info=True,
                 trust_remote_code=config.trust_remote_code,
             )  # fmt: skip
-        finally:
-            transformers_logging.set_verbosity(verbosity)
     except (OSError, ValueError, ImportError) as error:
         raise _cannot_load("model.base_model", name, error) from error
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
@@ -146,11 +127,29 @@ def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
     return model, has_pooler
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and its list of unused weights, which says nothing to a user here, off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
 def _resolve_pooling(pooling: str, encoder: PreTrainedModel, has_pooler: bool) -> str:
     if pooling == "pooler" and not has_pooler:
         raise ConfigError("model.pooling: this checkpoint has no trained pooler; use auto, cls, mean or last")
     if pooling != "auto":
         return pooling
+    if preset := getattr(encoder.config, "default_pooling", None):
+        return str(preset)
     if _is_causal(encoder.config):
         return "last"
     return "pooler" if has_pooler else "mean"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
-import re
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
@@ -17,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jenga.callbacks.base import BaseCallback, TrainerView
-from jenga.config.schema import ExperimentConfig, TrackingConfig
+from jenga.callbacks.mlflow_form import TAG_LENGTH, metric_name, parameters_of, redacted, training_metrics, write_plots
+from jenga.callbacks.mlflow_model import log_model
+from jenga.config.schema import TrackingConfig
 from jenga.files import write_atomic
 
 logger = logging.getLogger(__name__)
@@ -26,9 +25,8 @@ FLUSH_S = 2.0
 """Least time between two uploads of training records."""
 
 _ARTIFACTS = ("report.html", "README.md", "evaluation.json", "metrics.jsonl")
-_REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
 # MLflow's own limits.
-_KEY_LENGTH, _VALUE_LENGTH, _TAG_LENGTH, _PARAMS_A_CALL, _METRICS_A_CALL = 250, 6000, 5000, 100, 1000
+_PARAMS_A_CALL, _METRICS_A_CALL = 100, 1000
 # MLflow's defaults try a dead server for four minutes; what the user sets wins.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -65,7 +63,7 @@ class MlflowCallback(BaseCallback):
         self._closed = False
         self._there: dict[str, int] = {}
 
-    # ------------------------------------------------------------------------------------------------------------ events
+    # -------------------------------------------------------------------------------------------------------- events
 
     def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
         """Open the MLflow run, or the one of the run that is resumed."""
@@ -128,11 +126,11 @@ class MlflowCallback(BaseCallback):
         self._closed = True
         self._worker.shutdown()
 
-    # ---------------------------------------------------------------------------------------------------------- buffering
+    # ------------------------------------------------------------------------------------------------------ buffering
 
     def _note(self, event: str, step: int, record: Mapping[str, Any]) -> None:
         if not self.failed:
-            found = record["metrics"] if event == "eval" else _training_metrics(record)
+            found = record["metrics"] if event == "eval" else training_metrics(record)
             self._pending.append((event, step, int(time.time() * 1000), dict(found)))
 
     def _flush(self) -> None:
@@ -171,12 +169,12 @@ class MlflowCallback(BaseCallback):
         self.failed = True
         reason = redacted(" ".join(str(error).split()))[:300].rstrip(".") or type(error).__name__
         logger.warning(
-            "MLflow tracking at %s failed and is off for the rest of this run: %s. Training goes on; what MLflow does not "
-            "get stays in %s",
+            "MLflow tracking at %s failed and is off for the rest of this run: %s. Training goes on; what "
+            "MLflow does not get stays in %s",
             redacted(self.uri), reason, self.folder,
         )  # fmt: skip
 
-    # --------------------------------------------------------------------------------------------- jobs of the one thread
+    # ----------------------------------------------------------------------------------------- jobs of the one thread
 
     def _open(self, known: str | None, name: str, parameters: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
@@ -196,7 +194,7 @@ class MlflowCallback(BaseCallback):
         self.run_id = run.info.run_id
         tags = {"jenga.version": version("jenga"), **self.tracking.tags}
         params = [Param(key, value) for key, value in parameters.items()]
-        self._client.log_batch(self.run_id, tags=[RunTag(metric_name(k), v[:_TAG_LENGTH]) for k, v in tags.items()])
+        self._client.log_batch(self.run_id, tags=[RunTag(metric_name(k), v[:TAG_LENGTH]) for k, v in tags.items()])
         for start in range(0, len(params), _PARAMS_A_CALL):
             self._client.log_batch(self.run_id, params=params[start : start + _PARAMS_A_CALL])
 
@@ -254,33 +252,14 @@ class MlflowCallback(BaseCallback):
                 self._client.log_artifact(self.run_id, str(run / name))
         with tempfile.TemporaryDirectory(dir=run, prefix=".mlflow-") as staging:
             folder = Path(staging)
-            (folder / "config.yml").write_text(redacted((run / "config.yml").read_text(encoding="utf-8")), encoding="utf-8")
-            _write_plots(run / "report.html", folder / "plots")
+            config = redacted((run / "config.yml").read_text(encoding="utf-8"))
+            (folder / "config.yml").write_text(config, encoding="utf-8")
+            write_plots(run / "report.html", folder / "plots")
             self._client.log_artifacts(self.run_id, staging)
 
     def _log_model(self, best: Path, step: int) -> None:
-        """Log the folder `best` as a pyfunc, after it was loaded and has predicted the input example."""
-        import mlflow
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, ModelSignature, infer_signature, set_signature
-
-        inputs, example = _inputs(best)
-        logged = self._client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
-        with tempfile.TemporaryDirectory(dir=best.parent, prefix=".mlflow-") as staging:
-            folder = str(Path(staging) / "model")
-            mlflow.pyfunc.save_model(
-                folder, loader_module="jenga.inference.pyfunc", data_path=str(best), input_example=example,
-                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS],
-                mlflow_model=Model(
-                    artifact_path=logged.artifact_location, run_id=self.run_id, model_uuid=logged.model_id,
-                    model_id=logged.model_id,
-                ),
-            )  # fmt: skip
-            predicted = mlflow.pyfunc.load_model(folder).predict(example)
-            set_signature(folder, ModelSignature(inputs, infer_signature(model_output=predicted).outputs))
-            self._client.log_model_artifacts(logged.model_id, folder)
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        self._client.log_outputs(self.run_id, models=[LoggedModelOutput(logged.model_id, step)])
+        assert self.run_id is not None and self.experiment_id is not None
+        log_model(self._client, best, run_id=self.run_id, experiment_id=self.experiment_id, step=step)
 
     def _terminate(self, status: Status) -> None:
         if self.run_id is None:
@@ -292,58 +271,6 @@ class MlflowCallback(BaseCallback):
             self._switch_off(error)
 
 
-# ----------------------------------------------------------------------------------------------------------------- words
-
-
-def redacted(text: str) -> str:
-    """Return `text` with the user and password of every address in it hidden."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
-
-
-def metric_name(name: str) -> str:
-    """Return `name` in the characters and the length that MLflow takes.
-
-    A name that had to change ends in a checksum, so that two names stay two.
-    """
-    clean = re.sub(r"[^/\w.\- :]", "_", name)
-    if clean == name and len(name) <= _KEY_LENGTH:
-        return name
-    return f"{clean[: _KEY_LENGTH - 9]}_{zlib.crc32(name.encode()):08x}"
-
-
-def parameters_of(config: ExperimentConfig) -> dict[str, str]:
-    """Return the settings of a run by dotted name, list items under their `name`; what is unset is left out.
-
-    `tracking` may hold a password, and where a run is kept does not describe it.
-    """
-    found: dict[str, str] = {}
-    _flatten(config.model_dump(mode="json", exclude={"tracking", "output_dir"}), "", found)
-    return {metric_name(name): value for name, value in found.items()}
-
-
-def _flatten(value: Any, prefix: str, found: dict[str, str]) -> None:
-    named = isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value)
-    if isinstance(value, dict) or named:
-        items = value.items() if isinstance(value, dict) else ((each["name"], each) for each in value)
-        for name, each in items:
-            _flatten(each, f"{prefix}.{name}".removeprefix("."), found)
-    elif value is not None and value != []:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        found[prefix] = text if len(text) <= _VALUE_LENGTH else f"{text[: _VALUE_LENGTH - 3]}..."
-
-
-def _training_metrics(record: Mapping[str, Any]) -> dict[str, float]:
-    found = {"train_loss": record["loss"], "grad_norm": record["grad_norm"], "epoch": record["epoch"]}
-    found |= {f"learning_rate_{group}": rate for group, rate in record["learning_rate"].items()}
-    found |= {f"train_{task}_loss": loss for task, loss in record["task_loss"].items()}
-    for task, losses in record["head_loss"].items():
-        found |= {f"train_{task}_{head}_loss": loss for head, loss in losses.items()}
-    return found
-
-
-# ----------------------------------------------------------------------------------------------------------------- files
-
-
 def _run_info(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return found
@@ -351,29 +278,6 @@ def _run_info(folder: Path) -> dict[str, Any]:
 
 def _records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _write_plots(report: Path, folder: Path) -> None:
-    """Write the pictures of the report as files of their own, named by what they show."""
-    folder.mkdir()
-    page = report.read_text(encoding="utf-8")
-    for content, title in re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)"', page):
-        name = re.sub(r"[^\w.-]+", "-", title).strip("-")[:100]
-        (folder / f"{name}.svg").write_bytes(base64.b64decode(content))
-
-
-def _inputs(best: Path) -> tuple[Any, Any]:
-    """Return the schema of the columns that the model in `best` reads, and a table with one row of them."""
-    import pandas
-    from mlflow.types import ColSpec, Schema
-
-    sources = json.loads((best / "jenga.json").read_text(encoding="utf-8"))["sources"]
-    texts = [name for source in sources for name in (source["text"][0], source["text_pair"]) if name]
-    texts = list(dict.fromkeys(texts))
-    ids = [name for name in dict.fromkeys(source["id"] for source in sources) if name not in texts]
-    columns: list[Any] = [*(ColSpec("string", name) for name in texts), *(ColSpec("string", name, required=False) for name in ids)]
-    example = {name: ["An example of a text."] for name in texts} | {name: ["example"] for name in ids}
-    return Schema(columns), pandas.DataFrame(example)
 
 
 def _import_mlflow() -> None:

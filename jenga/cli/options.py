@@ -27,7 +27,7 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.params += [
             click.Option(
-                ["--quiet", "-q"], is_flag=True, expose_value=False, callback=_keep, help="Show errors and results only."
+                ["--quiet", "-q"], is_flag=True, expose_value=False, callback=_keep, help="Only results and errors."
             ),
             click.Option(
                 ["--debug"], is_flag=True, expose_value=False, callback=_keep, help="Show where an error comes from."
@@ -61,7 +61,11 @@ set_option = click.option(
 seed_option = click.option("--seed", type=int, help="Same as --set training.seed=N.")
 output_dir_option = click.option("--output-dir", type=click.Path(), help="Same as --set output_dir=DIR.")
 device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", help="Default: the GPU if there is one."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 

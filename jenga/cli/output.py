@@ -60,7 +60,8 @@ def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         fix = "lower training.batch_size (and raise training.gradient_accumulation_steps as much), or data.max_length"
         return f"out of memory: {fix}\n{error}".rstrip(), _ENVIRONMENT
-    return f"unexpected {type(error).__name__}: {error}\nThis is a mistake in Jenga or in a part added to it; run with --debug to see where", 1
+    blame = "This is a mistake in Jenga, or in a part added to it; run with --debug to see where"
+    return f"unexpected {type(error).__name__}: {error}\n{blame}", 1
 
 
 def print_table(table: Sequence[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -40,8 +41,8 @@ def predict(
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
 
-    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input, JSON objects or plain texts, one a line. A row that
-    cannot be used gives an object with its "id" and an "error".
+    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input, JSON objects or plain texts, one a line. A row
+    that cannot be used gives an object with its "id" and an "error".
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
@@ -49,7 +50,7 @@ def predict(
     from jenga.inference.predictor import load
 
     predictor = load(run, device=device)
-    rows = list(texts) if file is None else _read_lines(sys.stdin.buffer) if file == "-" else read_rows(file)
+    rows = list(texts) if file is None else _read_stream(sys.stdin.buffer) if file == "-" else read_rows(file)
     total = unusable = 0
     with _writer(output) as out:
         for row in predictor.stream(rows, batch_size=batch_size, probabilities=probabilities):
@@ -60,8 +61,8 @@ def predict(
         logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
 
 
-def _read_lines(stream: IO[bytes]) -> RawRows:
-    """Return standard input as rows: JSON where it begins like JSON, else one text a line."""
+def _read_stream(stream: IO[bytes]) -> RawRows | list[str]:
+    """Return standard input as rows where it begins like JSON, else as one text a line, blank ones too."""
     from jenga.data.readers import RawRows
     from jenga.errors import DataError
 
@@ -69,22 +70,26 @@ def _read_lines(stream: IO[bytes]) -> RawRows:
     try:
         text = stream.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{raw.file}: not UTF-8 (byte {error.start}); convert it, for example with iconv") from None
-    if text.lstrip().startswith("["):
-        for number, row in enumerate(_json_list(text), start=1):
+        fix = "convert it, for example with: iconv -f latin1 -t utf-8"
+        raise DataError(f"{raw.file}: not UTF-8 (byte {error.start}); {fix}") from None
+    if text.lstrip()[:1] == "[":
+        try:
+            rows = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{raw.file}: begins like a JSON list, but is none ({error})") from None
+        for number, row in enumerate(rows, start=1):
             raw.add(number, row)
         return raw
-    as_json = text.lstrip().startswith("{")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        if not as_json:
-            raw.add(number, line.rstrip("\r"))
-            continue
-        try:
-            raw.add(number, json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raw.refuse(number, f"the line is not JSON ({error})", line)
+    # Not str.splitlines: U+2028 and the like may stand inside a line.
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    if text.lstrip()[:1] != "{":
+        return lines
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                raw.add(number, json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raw.refuse(number, f"the line is not JSON ({error})", line)
     return raw
 
 
@@ -92,12 +97,15 @@ def _read_lines(stream: IO[bytes]) -> RawRows:
 def _writer(path: str | None) -> Iterator[IO[str]]:
     """Yield a file that takes the place of `path` once all is written; without a path, standard output."""
     if path is None:
+        # JSON Lines are UTF-8 whatever the locale; half a character (a lone surrogate) becomes its JSON escape.
+        assert isinstance(sys.stdout, io.TextIOWrapper)
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield sys.stdout
         return
     target = Path(path)
     staging = target.with_name(f".{target.name}.new")
     try:
-        with staging.open("w", encoding="utf-8") as out:
+        with staging.open("w", encoding="utf-8", errors="backslashreplace") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())

@@ -190,7 +190,10 @@ def _unknown_key(spot: _Spot, schema: type[BaseModel]) -> str:
     ours = _SYNONYMS.get(key, key)
     hint = f"; did you mean '{ours}'?" if ours in known else suggest(key, known)
     elsewhere = homes(schema, key) or homes(schema, ours)
-    if elsewhere and not hint:
+    here = re.sub(r"\[\d+\]", "[]", dotted(spot.path[:-1]))
+    of_other_types = [each for each in elsewhere if each.startswith(f"{here} of type ")]
+    elsewhere = of_other_types or elsewhere
+    if of_other_types or (elsewhere and not hint):
         places = [f"under {each}" if each else "at the top level" for each in elsewhere[:3]]
         name = "" if homes(schema, key) else f", as '{ours}'"
         hint = f"; it belongs {' or '.join(places)}{name}."

@@ -167,7 +167,8 @@ def _finish(
     found, unbuilt = _split(findings(schema, document), document, planned)
     found += hidden_findings(found, schema, document)
     clashes = [each for each in contradictions(document) if each.path not in {known.path for known in found}]
-    found = [each for each in found if not _said_by(clashes, each)]
+    unread = {problem.key for problem in document.problems}
+    found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
     problems = document.problems + [each.problem for each in found + clashes]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))

@@ -29,7 +29,7 @@ class ModelConfig(Strict):
 
     base_model: str = Field(description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'.")
     tokenizer: str | None = Field(None, description="Hub name or folder of the tokenizer; default: the model's own.")
-    pooling: Literal["auto", "pooler", "cls", "mean", "last"] = Field(
+    pooling: Literal["auto", "pooler", "cls", "mean", "max", "last"] = Field(
         "auto",
         description="How tokens become one vector. auto: the model's own pooler where its checkpoint has one, "
         "the last real token for a causal model, else the mean.",

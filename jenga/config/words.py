@@ -96,7 +96,8 @@ def wrong_value(
 ) -> str:
     """Return the message for pydantic's `error` about the value at `path`.
 
-    `types`: the alternatives of the discriminated block that the value is to choose from.
+    `types`: the alternatives that the value is to choose from by its tag; none of them has one where a whole block is
+    of the wrong kind.
     """
     kind, context = error["type"], error.get("ctx", {})
     value = document.value_at(path)
@@ -121,10 +122,10 @@ def wrong_value(
 
 def _wrong_type(value: Any, types: Sequence[Branch], document: Document, path: KeyPath) -> str:
     tags = [each.tag for each in types if each.tag]
+    if not tags:
+        return f"needs a mapping (key: value), got {got(document, path, wanted=['mapping'])}"
     if isinstance(value, str):
         return f"unknown '{_short(value)}'{suggest(value, tags) or '.'} Known: {known_tags(types)}"
-    if not isinstance(path[-1], str):
-        return f"needs a mapping (key: value), got {got(document, path, wanted=['mapping'])}"
     return f"needs one of {known_tags(types)}; got {got(document, path)}"
 
 

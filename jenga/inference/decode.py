@@ -39,9 +39,7 @@ def decode_head(
         case "items":
             return _items(space, predictions, torch.stack(list(logits)))
         case "tags":
-            return [
-                _entities(space, predictions[at], logits[at], rows, at, as_words[at]) for at in range(len(rows))
-            ]
+            return [_entities(space, predictions[at], logits[at], rows, at, as_words[at]) for at in range(len(rows))]
         case "number":
             return _numbers(space, predictions)
 

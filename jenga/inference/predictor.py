@@ -60,8 +60,8 @@ def _what_is(folder: Path) -> str:
     advice = "give a run folder (as training printed it) or its best/ folder"
     if not folder.exists():
         parent = folder.parent
-        near = suggest(folder.name, [each.name for each in parent.iterdir() if each.is_dir()]) if parent.is_dir() else ""
-        return f"no such folder{near or ';'} {advice}"
+        folders = [each.name for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
+        return f"no such folder{suggest(folder.name, folders) or ';'} {advice}"
     if (folder / "run.json").is_file():
         return "this run has no model yet: it ended before its first evaluation; go on with --resume"
     newest = sorted((each.parent.parent for each in folder.glob("*/best/jenga.json")), reverse=True)
@@ -75,6 +75,12 @@ class _Reading:
 
     spec: SourceSpec
     tasks: tuple[str, ...]
+
+    @classmethod
+    def of(cls, specs: Sequence[SourceSpec], column: str) -> _Reading:
+        heads = tuple(head for spec in specs for head in spec.heads)
+        spec = replace(specs[0], name="+".join(each.name for each in specs), text=(column,), heads=heads)
+        return cls(spec, tuple(dict.fromkeys(head.task for head in heads)))
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class _Parsed:
     @classmethod
     def of(cls, raw: RawRows, reading: _Reading) -> _Parsed:
         rows, bad = _parse(raw, reading.spec)
-        column = find_column(raw.rows, reading.spec.text) or reading.spec.text[0]
+        column = reading.spec.text[0]
         numbered = zip(raw.numbers, raw.rows, strict=True)
         return cls(
             reading, rows, {number: at for at, number in enumerate(rows.numbers)}, bad,
@@ -108,24 +114,22 @@ class Predictor:
         self.bundle = bundle
         self.device = choose_device(device)
         self.model = bundle.model.to(self.device).eval()
-        self._readings = _readings(bundle)
 
     def predict(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> list[dict[str, Any]]:
         """Return for each row ``{"id": ..., task: {head: ...}}``, in the order of `rows`.
 
         rows: a text, texts, or mappings with the columns that the model was trained on (label columns may be absent).
-        A class is ``{"label", "probability"}``, with `probabilities` also all ``"probabilities"``; items are ``{item:
-        {"value", "probability"}}``; tags are ``{"entities": [{"start", "end", "label", "text", "probability"}]}`` in
-        characters of the text, for a row given as words also ``"tags"`` by word; a number is ``{"value"}``, several are
-        ``{"values": {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item
-        or a head has that name). A row that cannot be used is ``{"id", "error"}``; one that some of the tasks cannot use
-        has their reason under ``"error"``. Raises DataError where no row has a column that any task reads.
+        A class is ``{"label", "probability"}``, with `probabilities` also all ``"probabilities"``. Items are ``{item:
+        {"value", "probability"}}``. Tags are ``{"entities": [{"start", "end", "label", "text", "probability"}]}`` in
+        characters of the text (words given as a list are joined by spaces), for a row given as words also ``"tags"`` by
+        word. A number is ``{"value"}``, several are ``{"values": {name: ...}}``. Scored heads and their task add
+        ``"score"``, from 0 to 1 (``"score_"`` where an item or a head has that name). A row that cannot be used is
+        ``{"id", "error"}``; one that only some tasks can use has an ``"error"`` beside their answers. Raises DataError
+        where no row has a column that any task reads.
         """
         return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
 
-    def stream(
-        self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False
-    ) -> Iterator[dict[str, Any]]:
+    def stream(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> Iterator[dict[str, Any]]:
         """Yield what `predict` returns, a few thousand rows at a time."""
         raw = self._raw(rows)
         if not raw.rows:
@@ -142,8 +146,9 @@ class Predictor:
                     if number in each.bad and each.bad[number] not in reasons[number]:
                         reasons[number].append(each.bad[number])
                 usable = [number for number in chunk if number in each.place]
-                for number, prediction in zip(usable, self._predict(each, usable, batch_size, probabilities), strict=True):
-                    found[number] |= prediction
+                answers = self._predict(each, usable, batch_size, probabilities)
+                for number, answer in zip(usable, answers, strict=True):
+                    found[number] |= answer
             for number in chunk:
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
                 yield {"id": names[number], **found[number], **error}
@@ -190,46 +195,43 @@ class Predictor:
                 )
         return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
 
-    # -------------------------------------------------------------------------------------------------------------- rows
+    # ---------------------------------------------------------------------------------------------------------- rows
 
     def _raw(self, rows: RowsLike) -> RawRows:
         if isinstance(rows, RawRows):
             return rows
         raw = RawRows(GIVEN)
         for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
-            raw.add(number, self._as_row(row) if isinstance(row, str) else dict(row) if isinstance(row, Mapping) else row)
+            raw.add(number, self._as_row(row) if isinstance(row, str) else row)
         return raw
 
     def _as_row(self, text: str) -> dict[str, str]:
-        return {reading.spec.text[0]: text for reading in self._readings}
+        return {"text" if "text" in spec.text else spec.text[0]: text for spec in self.bundle.specs}
 
     def _usable(self, raw: RawRows) -> list[_Reading]:
-        """Return the readings whose columns some row has. Raises DataError where there is none."""
-        usable: list[_Reading] = []
-        absent: list[_Reading] = []
-        for reading in self._readings:
-            wanted = [reading.spec.text, *([(reading.spec.text_pair,)] if reading.spec.text_pair else [])]
-            there = all(find_column(raw.rows, candidates) is not None for candidates in wanted)
-            (usable if there else absent).append(reading)
-        if raw.rows and not usable:
-            _parse(raw, absent[0].spec)
-        for reading in absent if raw.rows else ():
-            logger.warning(
-                "%s: no column '%s', so there is nothing for %s",
-                raw.file, "', '".join(filter(None, (reading.spec.text[0], reading.spec.text_pair))),
-                ", ".join(reading.tasks),
-            )  # fmt: skip
-        return usable
+        """Return how the columns that the rows have are read. Raises DataError where no task finds its columns."""
+        groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
+        for spec in self.bundle.specs:
+            column = find_column(raw.rows, spec.text)
+            pair = find_column(raw.rows, (spec.text_pair,)) if spec.text_pair else None
+            if column is not None and pair == spec.text_pair:
+                groups.setdefault((column, pair, spec.max_length), []).append(spec)
+            else:
+                wanted = "', '".join(filter(None, (spec.text[0], spec.text_pair)))
+                logger.warning("%s: no column '%s', so there is nothing for %s", raw.file, wanted, spec.name)
+        if not groups:
+            _parse(raw, self.bundle.specs[0])
+        return [_Reading.of(specs, column) for (column, *_), specs in groups.items()]
 
     def _names(self, raw: RawRows) -> dict[int, str]:
         """Return the id of each row by its number, in order, as training names it."""
         names = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
         for number, row in zip(raw.numbers, raw.rows, strict=True):
-            if not is_missing(name := lookup(row, self._readings[0].spec.id)):
+            if not is_missing(name := lookup(row, self.bundle.specs[0].id)):
                 names[number] = str(name)
         return names
 
-    # ------------------------------------------------------------------------------------------------------------- model
+    # --------------------------------------------------------------------------------------------------------- model
 
     def _predict(
         self, parsed: _Parsed, numbers: Sequence[int], batch_size: int, probabilities: bool
@@ -273,12 +275,11 @@ class Predictor:
         tokenizer = self.bundle.tokenizer
         encoded = encode_rows(rows, tokenizer, spec.max_length, None)
         if cut := int(encoded.truncated.sum()):
-            logger.warning(
-                "%d of %d rows are longer than %d tokens; only that much of them is read", cut, len(rows), spec.max_length
-            )
+            what = "%d of %d rows are longer than %d tokens; only that much of them is read"
+            logger.warning(what, cut, len(rows), spec.max_length)
         return EncodedSplit(spec.name, rows, encoded, spaces or {}, tokenizer.pad_token_id)
 
-    # -------------------------------------------------------------------------------------------------------- evaluation
+    # ---------------------------------------------------------------------------------------------------- evaluation
 
     def _labelled(self, path: str, split: str) -> list[Source]:
         raw = read_rows(path, split=split)
@@ -295,7 +296,8 @@ class Predictor:
             if judged:
                 sources.append(self._source(reading.spec, split, rows, judged))
         if not sources:
-            wanted = [f"{'.'.join(head.key)} ('{head.candidates[0]}')" for spec in self.bundle.specs for head in spec.heads]
+            heads = [head for spec in self.bundle.specs for head in spec.heads]
+            wanted = [f"{'.'.join(head.key)} ('{head.candidates[0]}')" for head in heads]
             raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
         return sources
 
@@ -317,18 +319,6 @@ class Predictor:
 
     def _spaces(self, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
         return {head.key: self.bundle.spaces[head.key] for head in spec.heads}
-
-
-def _readings(bundle: Bundle) -> list[_Reading]:
-    groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
-    for spec in bundle.specs:
-        groups.setdefault((spec.text, spec.text_pair, spec.max_length), []).append(spec)
-    readings = []
-    for specs in groups.values():
-        heads = tuple(head for spec in specs for head in spec.heads)
-        spec = replace(specs[0], name="+".join(each.name for each in specs), heads=heads)
-        readings.append(_Reading(spec, tuple(dict.fromkeys(head.task for head in heads))))
-    return readings
 
 
 def _parse(raw: RawRows, spec: SourceSpec) -> tuple[Rows, dict[int, str]]:

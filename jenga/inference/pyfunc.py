@@ -16,9 +16,15 @@ class PyfuncModel:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return `Predictor.predict` of the rows of a pandas DataFrame, or of a list of texts or mappings."""
+        """Return `Predictor.predict` of the rows of a pandas DataFrame, or of a list of texts or mappings.
+
+        params: `probabilities` and `batch_size` of `Predictor.predict`.
+        """
         rows: Sequence[Any] = model_input if isinstance(model_input, list) else model_input.to_dict("records")
-        return self.predictor.predict(rows)
+        given = params or {}
+        return self.predictor.predict(
+            rows, batch_size=given.get("batch_size", 64), probabilities=given.get("probabilities", False)
+        )
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:

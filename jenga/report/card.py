@@ -104,6 +104,11 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
+def as_text(value: Any) -> str:
+    """Return a setting as it is written in JSON, a string without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def write_card(run: Path) -> Path:
     """Write README.md, the model card with the front matter that the Hugging Face hub reads, and return its path.
 
@@ -221,7 +226,8 @@ def _results(files: RunFiles) -> str:
 
 def _training_table(files: RunFiles) -> list[list[str]]:
     table = [["setting", "value"]]
-    table += [[f"training.{name}", json.dumps(value)] for name, value in files.config.get("training", {}).items()]
+    settings = files.config.get("training", {})
+    table += [[f"training.{name}", as_text(value)] for name, value in settings.items() if value is not None]
     if "max_length" in files.config.get("data", {}):
         table.append(["data.max_length", str(files.config["data"]["max_length"])])
     if "parameters" in files.run:
@@ -239,7 +245,7 @@ def _limits(files: RunFiles) -> list[str]:
         for head in result["heads"]:
             place = f"{head['task']} / {head['head']}, {split}"
             lines += [f"{_plain(place)}: {_plain(note)}" for note in notes(head)]
-    if "test" not in files.splits:
+    if files.splits and "test" not in files.splits:
         lines.append("There are no results on test rows: the rows above also chose the best step.")
     length = files.config.get("data", {}).get("max_length")
     if length is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,12 +15,13 @@ from xml.etree.ElementTree import Element, tostring
 
 from jenga.files import write_atomic
 from jenga.report import plots
-from jenga.report.card import RunFiles, closing_table, encodable, notes, number, read_run
+from jenga.report.card import RunFiles, as_text, closing_table, encodable, notes, number, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_OPEN_HEADS = 3
+WIDE_INCHES = 7
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #f4f6f8; --warn: #9a3412; --text: #1f2328; --page: #fff }
@@ -33,10 +33,12 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var
 h1 { margin-bottom: 0 } h2 { margin-top: 2rem; border-bottom: 1px solid var(--line) }
 .scroll { overflow-x: auto } .warn { color: var(--warn) }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left; overflow-wrap: anywhere }
-td, th { min-width: 3rem } th { background: var(--soft) } .number { text-align: right }
-figure { display: inline-block; margin: .5rem .5rem .5rem 0; max-width: 100%; vertical-align: top }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; border: 1px solid var(--line) }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left; max-width: 28rem }
+td { overflow-wrap: break-word } th { background: var(--soft); white-space: nowrap }
+.number { text-align: right; white-space: nowrap }
+figure { display: inline-block; margin: .5rem .5rem .5rem 0; max-width: 100%; vertical-align: top; overflow-x: auto }
+img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px }
+img.wide { max-width: max(100%, 45rem) } td:last-child { min-width: 6rem }
 details { border: 1px solid var(--line); border-radius: 6px; padding: .4rem .8rem; margin: .6rem 0 }
 summary { cursor: pointer; font-weight: 600 }
 pre { overflow-x: auto; background: var(--soft); padding: .8rem; border-radius: 6px }
@@ -178,16 +180,22 @@ def _node(tag: str, *children: Element | str, attributes: Mapping[str, str] | No
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Element:
-    def line(tag: str, cells: Sequence[str]) -> Element:
-        return _node("tr", *(_node(tag, cell, attributes=_alignment(cell)) for cell in cells))
-
     header, *body = rows
+    numeric = [
+        any(map(_is_number, column)) and all(_is_number(cell) or cell == "-" for cell in column)
+        for _, *column in zip(*rows, strict=True)
+    ]
+
+    def line(tag: str, cells: Sequence[str]) -> Element:
+        styles: list[dict[str, str]] = [{"class": "number"} if right else {} for right in numeric]
+        return _node("tr", *(_node(tag, cell, attributes=style) for cell, style in zip(cells, styles, strict=True)))
+
     table = _node("table", _node("thead", line("th", header)), _node("tbody", *(line("td", cells) for cells in body)))
     return _node("div", table, attributes={"class": "scroll"})
 
 
-def _alignment(cell: str) -> dict[str, str]:
-    return {"class": "number"} if cell.lstrip("-").replace(",", "").replace(".", "", 1).isdigit() else {}
+def _is_number(cell: str) -> bool:
+    return cell.lstrip("-").replace(",", "").replace(".", "", 1).isdigit()
 
 
 def _cell(value: Any) -> str:
@@ -200,7 +208,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             found += _flat(value, f"{prefix}{name}.")
         else:
-            found.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
+            found.append((f"{prefix}{name}", as_text(value)))
     return found
 
 
@@ -213,5 +221,6 @@ def _picture(figure: Figure, description: str) -> Element:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(content, format="svg", metadata={"Date": None})
+    wide = {"class": "wide"} if figure.get_figwidth() > WIDE_INCHES else {}
     source = "data:image/svg+xml;base64," + base64.b64encode(content.getvalue()).decode("ascii")
-    return _node("figure", _node("img", attributes={"src": source, "alt": description}))
+    return _node("figure", _node("img", attributes={"src": source, "alt": description, **wide}))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
-SMOOTHING = 0.8
+SMOOTHED_SHARE = 0.02
 MAX_CURVE_POINTS = 400
 MAX_CONFUSION_CLASSES = 30
 MAX_CONFUSED_PAIRS = 20
@@ -214,12 +214,13 @@ def _series(points: Iterable[tuple[int, float | None]]) -> Curve:
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the exponential mean, corrected for its start; a value that is not finite is passed over."""
+    """Return the exponential mean over about a fiftieth of the curve; a value that is not finite is passed over."""
+    keep = 1 - 1 / max(1.0, SMOOTHED_SHARE * len(values))
     mean, weight, out = 0.0, 0.0, np.empty_like(values)
     for i, value in enumerate(values):
         if np.isfinite(value):
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * value
-            weight = SMOOTHING * weight + (1 - SMOOTHING)
+            mean = keep * mean + (1 - keep) * value
+            weight = keep * weight + (1 - keep)
         out[i] = mean / weight if weight else np.nan
     return out
 

@@ -55,7 +55,7 @@ tasks:
 
 
 def task(rest: str, type_: str = "classification") -> str:
-    """A configuration whose one task, on line 3, ends with `rest`, which starts in column 53 for classification."""
+    """A configuration whose one task, on line 3, ends with `rest`, in flow style."""
     return f"model: {{base_model: m}}\ntasks:\n  - {{name: a, type: {type_}, data_path: a.jsonl, {rest}}}\n"
 
 
@@ -84,7 +84,7 @@ BROKEN = [
     ("unknown key", GOOD + "trainin: {epochs: 3}\n", "4:1", "trainin: unknown key; did you mean 'training'? Known: "),
     ("key of another block", GOOD + "learning_rate: 2e-5\n", "4:1", "it belongs under training. Known: project_name"),
     ("key of the top level", GOOD + "training:\n  early_stopping: {}\n", "5:3", "it belongs at the top level"),
-    ("key of another type", task("heads: [{name: h, item_weights: [1]}]"), "3:71", "of type 'qa_scoring'"),
+    ("key of another type", task("heads: [{name: h, item_weights: [1]}]"), "3:75", "of type 'qa_scoring'"),
     ("another trainer's key", GOOD + "training: {lr: 2e-5}\n", "4:12", "did you mean 'learning_rate'?"),
     ("another trainer's key, misplaced", GOOD + "lr: 2e-5\n", "4:1", "belongs under training, as 'learning_rate'"),
     ("model by name", GOOD.replace("base_model", "name"), "1:9", "model.name: unknown key; did you mean 'base_model'"),
@@ -121,29 +121,29 @@ BROKEN = [
     ("name with a dot", GOOD.replace("name: a", "name: a.b"), "3:12", "must have no '.', no '/' and no space in it"),
     ("project with a slash", GOOD + "project_name: a/b\n", "4:15", "must have no '/' or '\\' in it"),
     # Types.
-    ("unknown task", GOOD.replace("class", "clas"), "3:20", "tasks[0].type: unknown 'clasification'; did you mean 'classi"),
-    ("number for a type", GOOD.replace("classification", "3"), "3:20", "needs one of classification, multi_label"),
-    ("unknown backbone", GOOD.replace("m}", "m, backbone_type: txt}"), "1:40", "unknown 'txt'; did you mean 'text'? Known"),
+    ("unknown task", GOOD.replace("class", "clas"), "3:21", "tasks[0].type: unknown 'clasification'; did you mean 'classi"),
+    ("number for a type", GOOD.replace("classification", "3"), "3:21", "needs one of classification, multi_label"),
+    ("unknown backbone", GOOD.replace("m}", "m, backbone_type: txt}"), "1:39", "unknown 'txt'; did you mean 'text'? Known"),
     # Settings of several kinds: one problem, for the kind that was given.
     ("rate as text", GOOD + "training: {learning_rate: big}\n", "4:27", "needs a number or a mapping of backbone, fusion"),
     ("rate of an unknown group", GOOD + "training: {learning_rate: {head: 1}}\n", "4:28", "did you mean 'heads'? Known: b"),
-    ("number for a path", GOOD.replace("a.jsonl", "7"), "3:47", "needs text, a list or a mapping of train, valid, test"),
-    ("number in a list of paths", GOOD.replace("a.jsonl", "[b, 7]"), "3:51", "tasks[0].data_path[1]: needs text, got 7"),
-    ("unknown split", GOOD.replace("a.jsonl", "{train: b, dev: c}"), "3:58", "unknown key. Known: train, valid, test"),
+    ("number for a path", GOOD.replace("a.jsonl", "7"), "3:48", "needs text, a list or a mapping of train, valid, test"),
+    ("number in a list of paths", GOOD.replace("a.jsonl", "[b, 7]"), "3:52", "tasks[0].data_path[1]: needs text, got 7"),
+    ("unknown split", GOOD.replace("a.jsonl", "{train: b, dev: c}"), "3:59", "unknown key. Known: train, valid, test"),
     ("unknown word for a number", GOOD + "evaluation: {thresholds: tune}\n", "4:26", "did you mean 'tuned'?"),
-    ("text among weights", task("heads: [{name: h, class_weight: [1, x]}]"), "3:89", "class_weight[1]: needs a number"),
+    ("text among weights", task("heads: [{name: h, class_weight: [1, x]}]"), "3:93", "class_weight[1]: needs a number"),
     # Settings that contradict each other.
     ("two tasks of a name", GOOD + GOOD.splitlines()[2], "4:12", "tasks[1].name: 'a' is the name of tasks[0] at line 3"),
-    ("two heads of a name", task("heads: [{name: h}, {name: h}]"), "3:78", "'h' is the name of tasks[0].heads[0]"),
-    ("two labels of a name", task("heads: [{name: h, labels: [x, x]}]"), "3:71", "a name is given twice"),
-    ("labels miscounted", task("heads: [{name: h, num_labels: 3, labels: [x, y]}]"), "3:71", "but labels has 2 names"),
-    ("weights miscounted", task("heads: [{name: h, num_labels: 3, class_weight: [1, 2]}]"), "3:100", "there are 3 labels"),
-    ("two heads for ner", task("heads: [{name: h}, {name: i}]", "ner"), "3:50", "needs at most 1 item, got 2"),
+    ("two heads of a name", task("heads: [{name: h}, {name: h}]"), "3:83", "'h' is the name of tasks[0].heads[0]"),
+    ("two labels of a name", task("heads: [{name: h, labels: [x, x]}]"), "3:75", "a name is given twice"),
+    ("labels miscounted", task("heads: [{name: h, num_labels: 3, labels: [x, y]}]"), "3:75", "but labels has 2 names"),
+    ("weights miscounted", task("heads: [{name: h, num_labels: 3, class_weight: [1, 2]}]"), "3:104", "there are 3 labels"),
+    ("two heads for ner", task("heads: [{name: h}, {name: i}]", "ner"), "3:53", "needs at most 1 item, got 2"),
     ("all warmup", GOOD + "training: {warmup_steps: 9, max_steps: 9}\n", "4:26", "leave none of training.max_steps (9)"),
     ("no rows left", GOOD + "data:\n  test_fraction: 0.9\n", "5:18", "leave no rows to train on"),
     ("nothing to watch", GOOD + "data: {valid_fraction: 0}\nearly_stopping: {}\n", "5:17", "no validation rows to watch"),
-    ("web address", GOOD.replace("a.jsonl", "https://x.org/a"), "3:47", "https:// addresses are not read"),
-    ("empty path", GOOD.replace("a.jsonl", "''"), "3:47", "tasks[0].data_path: must not be empty"),
+    ("web address", GOOD.replace("a.jsonl", "https://x.org/a"), "3:48", "https:// addresses are not read"),
+    ("empty path", GOOD.replace("a.jsonl", "''"), "3:48", "tasks[0].data_path: must not be empty"),
 ]
 
 
@@ -201,7 +201,7 @@ def test_expanding_aliases_is_bounded(schema: Schema) -> None:
 
 
 def test_deep_nesting_is_an_error_and_no_recursion(schema: Schema) -> None:
-    with pytest.raises(ConfigError, match=r"^cfg.yml:1:106: nested more than 100 levels deep$"):
+    with pytest.raises(ConfigError, match=r"^cfg.yml:1:107: nested more than 100 levels deep$"):
         load_text("model: " + "[" * 5000, file="cfg.yml", schema=schema)
 
 

@@ -11,7 +11,6 @@ from jenga.samples.phrases import TOPICS
 
 Row = dict[str, Any]
 ITEMS = [(head, index, item) for head, items in HEADS.items() for index, item in enumerate(items)]
-HOLD_MARKERS = ("(on hold)", "(music)", "(two minutes pass)", "(anasubiri)", "(muziki)", "(dakika mbili zinapita)")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,9 @@ def spoken(row: Row, speaker: str) -> str:
 
 
 def label(row: Row, wanted: str) -> int | None:
-    return next(row["labels"][head][index] for head, index, item in ITEMS if item == wanted)
+    head, index = next((head, index) for head, index, item in ITEMS if item == wanted)
+    value: int | None = row["labels"][head][index]
+    return value
 
 
 def surfaces(rows: list[Row], entity_type: str) -> set[str]:
@@ -64,7 +65,10 @@ def topic_of(row: Row) -> str | None:
 def test_rows_are_the_same_on_every_machine() -> None:
     written = json.dumps(generate(300), ensure_ascii=False, sort_keys=True)
     # A new digest means new data: figures measured on the old rows no longer hold.
-    assert hashlib.sha256(written.encode()).hexdigest() == "822ec131fbf2f4606f3a9f405c2d8345678fcd8021efef398f0ab7d798a83961"
+    assert (
+        hashlib.sha256(written.encode()).hexdigest()
+        == "822ec131fbf2f4606f3a9f405c2d8345678fcd8021efef398f0ab7d798a83961"
+    )
 
 
 def test_a_longer_list_begins_with_the_shorter_one() -> None:
@@ -193,15 +197,9 @@ def test_the_same_line_counts_from_the_agent_and_not_from_the_caller(true_rows: 
 
 
 def test_thanks_before_the_hold_do_not_count(true_rows: list[Row]) -> None:
-    thanks = ("Thank you for holding.", "Asante kwa subira yako.")
-    early = []
-    for row in true_rows:
-        markers = [marker for marker in HOLD_MARKERS if marker in row["text"]]
-        if len(markers) == 1:
-            before, after = row["text"].split(markers[0])
-            if before.count("\n") and any(t in before for t in thanks) and not re.search("hank|shukuru|sante", after):
-                early.append(label(row, "thanks_after_hold"))
-    assert len(early) >= 5
+    thanks_then_hold = re.compile(r"(thank you for|asante kwa|nashukuru kwa) [a-z ]+\.? \(")
+    early = [label(row, "thanks_after_hold") for row in true_rows if thanks_then_hold.search(spoken(row, "Agent"))]
+    assert len(early) > 20
     assert set(early) == {0}
 
 

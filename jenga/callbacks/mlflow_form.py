@@ -1,0 +1,72 @@
+"""A run's settings and numbers in the form and within the limits of MLflow."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jenga.config.schema import ExperimentConfig
+
+TAG_LENGTH = 5000
+_KEY_LENGTH, _VALUE_LENGTH = 250, 6000
+
+
+def redacted(text: str) -> str:
+    """Return `text` with the user and password of every address in it hidden."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def metric_name(name: str) -> str:
+    """Return `name` in the characters and the length that MLflow takes.
+
+    A name that had to change ends in a checksum, so that two names stay two.
+    """
+    clean = re.sub(r"[^/\w.\- :]", "_", name)
+    if clean == name and len(name) <= _KEY_LENGTH:
+        return name
+    return f"{clean[: _KEY_LENGTH - 9]}_{zlib.crc32(name.encode()):08x}"
+
+
+def parameters_of(config: ExperimentConfig) -> dict[str, str]:
+    """Return the settings of a run by dotted name, list items under their `name`; what is unset is left out.
+
+    `tracking` may hold a password, and where a run is kept does not describe it.
+    """
+    found: dict[str, str] = {}
+    _flatten(config.model_dump(mode="json", exclude={"tracking", "output_dir"}), "", found)
+    return {metric_name(name): value for name, value in found.items()}
+
+
+def _flatten(value: Any, prefix: str, found: dict[str, str]) -> None:
+    named = isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value)
+    if isinstance(value, dict) or named:
+        items = value.items() if isinstance(value, dict) else ((each["name"], each) for each in value)
+        for name, each in items:
+            _flatten(each, f"{prefix}.{name}".removeprefix("."), found)
+    elif value is not None and value != []:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        found[prefix] = text if len(text) <= _VALUE_LENGTH else f"{text[: _VALUE_LENGTH - 3]}..."
+
+
+def training_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a training record of metrics.jsonl by their names in MLflow."""
+    found = {"train_loss": record["loss"], "grad_norm": record["grad_norm"], "epoch": record["epoch"]}
+    found |= {f"learning_rate_{group}": rate for group, rate in record["learning_rate"].items()}
+    found |= {f"train_{task}_loss": loss for task, loss in record["task_loss"].items()}
+    for task, losses in record["head_loss"].items():
+        found |= {f"train_{task}_{head}_loss": loss for head, loss in losses.items()}
+    return found
+
+
+def write_plots(report: Path, folder: Path) -> None:
+    """Write the pictures of the report as files of their own, named by what they show."""
+    folder.mkdir()
+    page = report.read_text(encoding="utf-8")
+    for content, title in re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)"', page):
+        name = re.sub(r"[^\w.-]+", "-", title).strip("-")[:100]
+        (folder / f"{name}.svg").write_bytes(base64.b64decode(content))

@@ -1,0 +1,58 @@
+"""The best model of a run as an MLflow model: a pyfunc of safetensors and JSON, without a pickle."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# Given, so that MLflow does not find them out by loading the model in another process.
+_REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
+
+
+def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step: int) -> None:
+    """Log the bundle in folder `best` as a model of the MLflow run, once it has been loaded and has answered its example.
+
+    client: an `MlflowClient`; step: the optimizer step that the model is of.
+    """
+    import mlflow
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, ModelSignature, infer_signature, set_signature
+    from mlflow.types import ParamSchema, ParamSpec
+
+    inputs, example = _inputs(best)
+    params = ParamSchema([ParamSpec("probabilities", "boolean", False), ParamSpec("batch_size", "long", 64)])
+    logged = client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
+    # Beside the model, where there is room for another of its size.
+    with tempfile.TemporaryDirectory(dir=best.parent, prefix=".mlflow-") as staging:
+        folder = str(Path(staging) / "model")
+        mlflow.pyfunc.save_model(
+            folder, loader_module="jenga.inference.pyfunc", data_path=str(best), input_example=example,
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS],
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id,
+                model_id=logged.model_id,
+            ),
+        )  # fmt: skip
+        answer = mlflow.pyfunc.load_model(folder).predict(example)
+        set_signature(folder, ModelSignature(inputs, infer_signature(example, answer).outputs, params))
+        client.log_model_artifacts(logged.model_id, folder)
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step)])
+
+
+def _inputs(best: Path) -> tuple[Any, Any]:
+    """Return the schema of the columns that the model in `best` reads, and a table with one row of them."""
+    import pandas
+    from mlflow.types import ColSpec, Schema
+
+    sources = json.loads((best / "jenga.json").read_text(encoding="utf-8"))["sources"]
+    texts = {"text" if "text" in source["text"] else source["text"][0]: None for source in sources}
+    texts |= {source["text_pair"]: None for source in sources if source["text_pair"]}
+    ids = {source["id"]: None for source in sources if source["id"] not in texts}
+    columns: list[Any] = [ColSpec("string", name) for name in texts]
+    columns += [ColSpec("string", name, required=False) for name in ids]
+    example = {name: ["An example of a text."] for name in texts} | {name: ["example"] for name in ids}
+    return Schema(columns), pandas.DataFrame(example)

@@ -1,0 +1,181 @@
+"""`jenga check`: try an experiment without training it."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jenga.cli import options
+from jenga.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from accelerate import Accelerator
+
+    from jenga.build import Experiment
+    from jenga.config.schema import ExperimentConfig
+    from jenga.data.collate import Source
+    from jenga.types import HeadSpace
+
+logger = logging.getLogger(__name__)
+_MIB = 1 << 20
+_FROZEN_BYTES, _TRAINED_BYTES = 4, 16
+"""Memory of a parameter in float32: its value; when trained also its gradient and Adam's two moments."""
+
+
+@click.command(cls=options.Command)
+@options.config_argument
+@options.set_option
+@options.device_option
+@options.seed_option
+@options.json_option
+def check(config: str, overrides: tuple[str, ...], device: str, seed: int | None, as_json: bool) -> None:
+    """Try the experiment in CONFIG.yml: read all data, build the model, try a step a task on the longest rows.
+
+    Writes nothing, but for what a model of the hub leaves in the hub's cache.
+    """
+    from jenga.experiment import load_config
+
+    found = _try(load_config(config, options.all_overrides(overrides, seed, None)), device)
+    if as_json:
+        print_json(found)
+        return
+    for warning in found["warnings"]:
+        logger.warning("%s", warning)
+    for name in ("heads", "steps", "parts"):
+        rows = found[name]
+        print_table([[key.replace("_", " ") for key in rows[0]], *(list(map(_cell, row.values())) for row in rows)])
+        click.echo()
+    click.echo(
+        f"{config} is fine: {found['total_steps']:,} steps of up to {found['rows_per_step']} rows on {found['device']}, "
+        f"{found['peak_mib']:,} MiB of memory at most so far"
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)}: {', '.join(value[:6])}{', ...' if len(value) > 6 else ''}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
+    from jenga.build import build
+    from jenga.experiment import make_accelerator
+    from jenga.trainer.loop import check_metric, make_sampler
+
+    accelerator = make_accelerator(config.training.precision, device)
+    with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
+        data = config.data.model_copy(update={"cache_dir": scratch})
+        experiment = build(config.model_copy(update={"data": data}), Path(scratch))
+    model, training = experiment.bundle.model.to(accelerator.device), config.training
+    check_metric(config.evaluation.metric, model, experiment.sources)
+    bad = experiment.bad
+    unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
+    return {
+        "heads": _heads(experiment),
+        "steps": [
+            _step(model, source, task, training.batch_size, accelerator)
+            for source in experiment.sources
+            for task in source.tasks
+        ],
+        "parts": _parts(model),
+        "total_steps": training.max_steps or training.epochs * len(make_sampler(experiment.sources, config)),
+        "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
+        "device": str(accelerator.device),
+        "peak_mib": _peak_mib(accelerator.device),
+        "warnings": [*unusable, *experiment.warnings],
+    }  # fmt: skip
+
+
+def _heads(experiment: Experiment) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": space.task,
+            "head": space.head,
+            "kind": space.kind,
+            "labels": list(space.labels),
+            **{
+                f"{split}_rows": int(_labelled([space], source.splits[split].rows.labels).sum())
+                for split in ("train", "valid", "test")
+                if split in source.splits
+            },
+        }
+        for source in experiment.sources
+        for space in source.splits["train"].spaces.values()
+    ]
+
+
+def _step(model: Any, source: Source, task: str, batch_size: int, accelerator: Accelerator) -> dict[str, Any]:
+    """Take the forward and backward pass of `task` on its longest rows, which need the most memory."""
+    import numpy as np
+
+    from jenga.errors import DivergedError
+
+    split = source.splits["train"]
+    labelled = _labelled([space for space in split.spaces.values() if space.task == task], split.rows.labels)
+    longest = np.argsort(-split.lengths, kind="stable")
+    index = longest[labelled[longest]][:batch_size].tolist()
+    batch = split.batch(index).to(accelerator.device)
+    model.train()
+    model.zero_grad()
+    with accelerator.autocast():
+        loss = model(batch.inputs, [task], batch.labels)[task].loss
+    accelerator.backward(loss)
+    if not all(_is_finite(each) for each in (loss, *_gradients(model))):
+        raise DivergedError(f"task '{task}': its loss ({loss.item()}) or a gradient of it is not finite")
+    if not any(bool(gradient.any()) for gradient in _gradients(model.tasks[task])):
+        raise DivergedError(f"task '{task}': its loss moves none of its parameters")
+    return {"task": task, "loss": loss.item(), "rows": len(index), "tokens": int(split.lengths[index].max())}
+
+
+def _labelled(spaces: Sequence[HeadSpace], labels: Any) -> np.ndarray:
+    """Return bool (M,): which rows have a label of any of `spaces`."""
+    import numpy as np
+
+    from jenga.types import IGNORE_INDEX
+
+    found = []
+    for space in spaces:
+        targets = labels[space.task, space.head]
+        if space.kind == "tags":
+            found.append(np.array([bool((tags != IGNORE_INDEX).any()) for tags in targets]))
+        else:
+            found.append(targets != IGNORE_INDEX if space.kind == "class" else ~np.isnan(targets).all(axis=1))
+    return np.any(found, axis=0)
+
+
+def _gradients(module: Any) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(tensor.isfinite().all())
+
+
+def _parts(model: Any) -> list[dict[str, Any]]:
+    modules = {"backbone": model.backbone, "fusion": model.fusion}
+    modules |= {f"task {name}": model.tasks[name] for name in model.tasks}
+    rows = []
+    for name, module in {**modules, "all": model}.items():
+        parameters = list(module.parameters()) if module is not None else []
+        trained = sum(each.numel() for each in parameters if each.requires_grad)
+        total = sum(each.numel() for each in parameters)
+        needed = trained * _TRAINED_BYTES + (total - trained) * _FROZEN_BYTES
+        if total:
+            rows.append({"part": name, "parameters": total, "trained": trained, "training_bytes": needed})
+    return rows
+
+
+def _peak_mib(device: torch.device) -> int:
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device) / _MIB)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

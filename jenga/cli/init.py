@@ -1,0 +1,133 @@
+"""`jenga init`: a commented experiment to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jenga.cli import options
+from jenga.errors import ConfigError
+
+_HEAD = """\
+# jenga train {file}
+#
+# Before that: jenga check {file}      reads the data, tries one step a task, writes nothing.
+# All keys:    jenga schema             a JSON Schema, with which editors complete and explain them.
+
+model:
+  # Any encoder or decoder of transformers, by its name on the hub or its folder, such as
+  # distilbert-base-multilingual-cased. jenga/tiny-text is small, starts from nothing and needs no download.
+  base_model: jenga/tiny-text
+
+# Tasks that read the same rows share one pass of the encoder.
+tasks:
+"""
+
+_TASKS = {
+    "classification": """\
+  - name: sentiment
+    type: classification              # one class of several
+    data_path: jenga/helpline         # or a .jsonl, .json, .csv or .parquet file; columns: text, label
+    columns: {label: sentiment}       # only where the columns have other names
+    heads:
+      - name: feeling                 # num_labels and labels come from the training rows where they are not given
+""",
+    "multi_label_classification": """\
+  - name: service
+    type: multi_label_classification  # independent yes/no items
+    data_path: jenga/helpline         # or a .jsonl, .json, .csv or .parquet file; columns: text, labels
+    heads:                            # labels: {closing: [1, 0, null], ...}, or a list of the items that apply
+      - name: closing
+        labels: [summarises_call, says_goodbye_politely, gives_reference]
+      - name: hold
+        labels: [asks_before_hold, thanks_after_hold]
+""",
+    "qa_scoring": """\
+  - name: QA
+    type: qa_scoring                  # criteria of a conversation and the score that they add up to
+    data_path: jenga/helpline         # or a .jsonl, .json, .csv or .parquet file; columns: text, labels
+    heads:                            # labels: {opening: [1, 0, 1], ...}; null: does not apply
+      - name: opening
+        labels: [greets_caller, gives_own_name, asks_caller_name]
+      - name: listening
+        labels: [acknowledges_feeling, lets_caller_finish, paraphrases_problem]
+      - name: resolution
+        labels: [gives_correct_next_step, confirms_agreement]
+        item_weights: [2, 1]          # points of each item; default: 1
+      - name: closing
+        labels: [summarises_call, says_goodbye_politely, gives_reference]
+""",
+    "ner": """\
+  - name: entities
+    type: ner                         # spans of the text
+    data_path: jenga/helpline         # or a .jsonl, .json, .csv or .parquet file; columns: text, entities
+                                      # entities: [{start: 0, end: 5, label: PERSON}]; or tokens and ner_tags
+""",
+    "regression": """\
+  - name: rating
+    type: regression                  # numbers
+    data_path: ratings.jsonl          # .jsonl, .json, .csv or .parquet; columns: text, label
+    heads:
+      - name: value
+""",
+}
+
+_TAIL = """\
+
+data:
+  valid_fraction: 0.1                 # cut from the rows, class by class; to name files instead, write
+  test_fraction: 0.1                  #   data_path: {train: ..., valid: ..., test: ...}
+  max_length: 256                     # tokens read of a text
+
+training:
+  epochs: 3
+  batch_size: 32
+  learning_rate: {backbone: 5.0e-5, heads: 5.0e-4}
+  seed: 0
+
+evaluation:
+  metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
+  baselines: [majority, tfidf]        # what the model must beat, printed beside its results
+
+early_stopping:
+  patience: 3
+
+tracking:
+  enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
+
+output_dir: runs
+"""
+
+
+@click.command(cls=options.Command)
+@click.option(
+    "--task", "tasks", type=click.Choice(list(_TASKS)), multiple=True, help="Type of a task. May be repeated.  "
+    "[default: qa_scoring, classification, ner]",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", type=click.Path(allow_dash=True), default="experiment.yml", show_default=True,
+    help="File to write; - is standard output.",
+)  # fmt: skip
+def init(tasks: tuple[str, ...], output: str) -> None:
+    """Write a commented experiment to start from.
+
+    It trains on the built-in sample of helpline calls, but for regression, which the sample has no numbers for.
+    """
+    text = template(list(dict.fromkeys(tasks)) or ["qa_scoring", "classification", "ner"], file=output)
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with Path(output).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{output} is there already; choose another name with -o, or move it away") from None
+    click.echo(f"wrote {output}; next: jenga check {output}")
+
+
+def template(tasks: list[str], *, file: str) -> str:
+    """Return the YAML text of an experiment with a task of each of the types `tasks`, to be kept in `file`."""
+    name = "experiment.yml" if file == "-" else file
+    head = _HEAD.format(file=name)
+    return head + "\n".join(_TASKS[task] for task in tasks) + _TAIL
