@@ -16,6 +16,9 @@ RATIOS = pytest.StashKey[dict[str, PairedRatio]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--paired-json", type=Path, default=None, help="write the paired ratios to this file")
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    parser.addoption("--data-root", type=Path, default=beside, help="folder with snips/train.jsonl")
+    parser.addoption("--base-model", type=Path, default=None, help="folder of a text encoder for the training steps")
     parser.addoption("--threads", type=int, default=None, help="torch threads (default: torch's own)")
 
 

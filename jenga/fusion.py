@@ -36,7 +36,7 @@ class AttentionFusion(nn.Module):
         for task in tasks:
             at = self.index[task]
             score = self.score(torch.tanh(projected + self.query[at])).squeeze(-1)
-            weight = torch.softmax(score.float().masked_fill(masked, float("-inf")), dim=-1).to(hidden.dtype)
+            weight = torch.softmax(score.float().masked_fill(masked, torch.finfo(torch.float32).min), dim=-1).to(hidden.dtype)
             context = torch.bmm(weight.unsqueeze(1), hidden).squeeze(1)
             update = torch.nn.functional.linear(self.dropout(context), self.update_weight[at], self.update_bias[at])
             views[task] = BackboneOutput(

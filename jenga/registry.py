@@ -75,7 +75,7 @@ class Registry(MutableMapping[str, type[T]]):
         try:
             return self._parts[self.canonical(name)]
         except KeyError:
-            raise KeyError(f"unknown {self.what} '{name}'{suggest(name, self)} Known: {', '.join(self)}") from None
+            raise KeyError(f"unknown {self.what} '{name}'{suggest(name, self) or '.'} Known: {', '.join(self)}") from None
 
     def __setitem__(self, name: str, part: type[T]) -> None:
         name = self.canonical(name)

@@ -258,7 +258,8 @@ class MlflowCallback(BaseCallback):
             self._client.log_artifacts(self.run_id, staging)
 
     def _log_model(self, best: Path, step: int) -> None:
-        assert self.run_id is not None and self.experiment_id is not None
+        assert self.run_id is not None
+        assert self.experiment_id is not None
         log_model(self._client, best, run_id=self.run_id, experiment_id=self.experiment_id, step=step)
 
     def _terminate(self, status: Status) -> None:

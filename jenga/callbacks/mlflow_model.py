@@ -13,7 +13,7 @@ _REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
 
 
 def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step: int) -> None:
-    """Log the bundle in folder `best` as a model of the MLflow run, once it has been loaded and has answered its example.
+    """Log the bundle in folder `best` as a model of the MLflow run, once it has loaded and answered its example.
 
     client: an `MlflowClient`; step: the optimizer step that the model is of.
     """

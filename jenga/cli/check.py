@@ -54,8 +54,8 @@ def check(config: str, overrides: tuple[str, ...], device: str, seed: int | None
         print_table([[key.replace("_", " ") for key in rows[0]], *(list(map(_cell, row.values())) for row in rows)])
         click.echo()
     click.echo(
-        f"{config} is fine: {found['total_steps']:,} steps of up to {found['rows_per_step']} rows on {found['device']}, "
-        f"{found['peak_mib']:,} MiB of memory at most so far"
+        f"{config} is fine: {found['total_steps']:,} steps of up to {found['rows_per_step']} rows "
+        f"on {found['device']}; peak memory {found['peak_mib']:,} MiB"
     )
 
 
@@ -148,7 +148,7 @@ def _labelled(spaces: Sequence[HeadSpace], labels: Any) -> np.ndarray:
             found.append(np.array([bool((tags != IGNORE_INDEX).any()) for tags in targets]))
         else:
             found.append(targets != IGNORE_INDEX if space.kind == "class" else ~np.isnan(targets).all(axis=1))
-    return np.any(found, axis=0)
+    return np.asarray(np.any(found, axis=0))
 
 
 def _gradients(module: Any) -> list[torch.Tensor]:

@@ -28,7 +28,10 @@ class _Sentences(logging.Handler):
 def show_warnings(*, quiet: bool, debug: bool) -> None:
     """Send warnings of the logging and warnings modules to standard error; `quiet`: errors only."""
     root = logging.getLogger()
-    root.handlers = [_Sentences()]
+    for handler in root.handlers:
+        if isinstance(handler, _Sentences):
+            root.removeHandler(handler)
+    root.addHandler(_Sentences())
     root.setLevel(logging.ERROR if quiet else logging.WARNING)
     logging.getLogger("jenga").setLevel(logging.DEBUG if debug else logging.NOTSET)
 

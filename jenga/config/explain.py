@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from jenga.config.shape import Branch, Kind, entry_branches, homes, item_branches, kind_of_value, tag_key
-from jenga.config.words import did_you_mean, got, known_tags, needs, wrong_value
+from jenga.config.words import got, known_tags, needs, wrong_value
 from jenga.config.yaml12 import Document, KeyPath, dotted
 from jenga.errors import Problem, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+
+_SURE = 0.8
+"""Likeness of names from which a misspelt type is read as the one it resembles; a suggestion may dare more."""
 
 _SYNONYMS = {
     "gradient_clip_val": "max_grad_norm",
@@ -101,8 +105,9 @@ def hidden_findings(known: Sequence[Finding], schema: type[BaseModel], document:
         block = guess.value_at(finding.path[:-1])
         if finding.kind in TAG_ERRORS and finding.types and isinstance(block, dict):
             tags = [each.tag for each in finding.types if each.tag]
-            meant = did_you_mean(str(block.get(str(finding.path[-1]))), tags)
-            block[str(finding.path[-1])] = meant or tags[0]
+            key = str(finding.path[-1])
+            meant = difflib.get_close_matches(str(block.get(key)), tags, n=1, cutoff=_SURE)
+            block[key] = meant[0] if meant else tags[0]
             blocks[finding.path[:-1]] = None if meant else _common_keys(finding.types)
     return [
         each

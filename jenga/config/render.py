@@ -22,6 +22,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Quote line breaks other than newline: PyYAML writes them bare and reads them as spaces."""
+    style = '"' if any(each in text for each in "\r\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 for _tag, _pattern, _first in CORE_RESOLVERS:
     _Dumper.add_implicit_resolver(_tag, _pattern, ["" if each == "\0" else each for each in _first])
 

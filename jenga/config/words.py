@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,12 +82,6 @@ def known_tags(types: Sequence[Branch]) -> str:
     for each in types:
         names.setdefault(each.model, str(each.tag))
     return ", ".join(sorted(names.values()))
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str | None:
-    """Return the known name that `name` was probably meant to be."""
-    found = re.search(r"'(.+)'", suggest(name, known))
-    return found.group(1) if found else None
 
 
 def wrong_value(

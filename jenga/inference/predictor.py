@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,19 @@ import torch
 
 from jenga.build import Bundle, encode_rows
 from jenga.data.collate import EncodedSplit, Source
-from jenga.data.columns import find_column, is_missing, lookup
-from jenga.data.readers import RawRows, read_rows
+from jenga.data.readers import read_rows
 from jenga.data.rows import Rows, SourceSpec, load_source, parse_rows
 from jenga.errors import ConfigError, DataError, SetupError, suggest
 from jenga.inference.decode import add_scores, decode_head
+from jenga.inference.reading import Parsed, RowsLike, as_raw, names, parse, readings
 from jenga.tasks.metrics import head_details, labelled_rows
 from jenga.trainer.evaluate import Runner
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
 
-GIVEN = "the given rows"
-"""Name of rows that come from no file."""
-
 _CHUNK_ROWS = 2048
 HeadKey = tuple[str, str]
-RowsLike = str | Sequence[str] | Sequence[Mapping[str, Any]] | RawRows
 
 
 def load(run: str | Path, *, device: str = "auto") -> Predictor:
@@ -69,41 +64,6 @@ def _what_is(folder: Path) -> str:
     return f"no trained model here; did you mean {newest[0]}?" if newest else f"no trained model here; {advice}"
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """The tasks whose rows are read and cut alike, so that one encoding and one encoder pass do for all of them."""
-
-    spec: SourceSpec
-    tasks: tuple[str, ...]
-
-    @classmethod
-    def of(cls, specs: Sequence[SourceSpec], column: str) -> _Reading:
-        heads = tuple(head for spec in specs for head in spec.heads)
-        spec = replace(specs[0], name="+".join(each.name for each in specs), text=(column,), heads=heads)
-        return cls(spec, tuple(dict.fromkeys(head.task for head in heads)))
-
-
-@dataclass(frozen=True)
-class _Parsed:
-    """Rows as one reading sees them: where each stands by its number, and the reasons of those it cannot use."""
-
-    reading: _Reading
-    rows: Rows
-    place: dict[int, int]
-    bad: dict[int, str]
-    as_words: frozenset[int]
-
-    @classmethod
-    def of(cls, raw: RawRows, reading: _Reading) -> _Parsed:
-        rows, bad = _parse(raw, reading.spec)
-        column = reading.spec.text[0]
-        numbered = zip(raw.numbers, raw.rows, strict=True)
-        return cls(
-            reading, rows, {number: at for at, number in enumerate(rows.numbers)}, bad,
-            frozenset(number for number, row in numbered if isinstance(lookup(row, column), list)),
-        )  # fmt: skip
-
-
 class Predictor:
     """A trained model with its tokenizer, label names and thresholds.
 
@@ -131,16 +91,15 @@ class Predictor:
 
     def stream(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> Iterator[dict[str, Any]]:
         """Yield what `predict` returns, a few thousand rows at a time."""
-        raw = self._raw(rows)
-        if not raw.rows:
-            yield from ({"id": str(bad.number), "error": bad.reason} for bad in raw.bad)
-            return
-        parsed = [_Parsed.of(raw, reading) for reading in self._usable(raw)]
-        names = self._names(raw)
-        for start in range(0, len(names), _CHUNK_ROWS):
-            chunk = list(names)[start : start + _CHUNK_ROWS]
+        raw = as_raw(rows, self.bundle.specs)
+        parsed = [parse(raw, reading) for reading in readings(raw, self.bundle.specs)]
+        ids = names(raw, self.bundle.specs[0].id)
+        unread = {bad.number: [bad.reason] for bad in raw.bad}
+        numbers = list(ids)
+        for start in range(0, len(numbers), _CHUNK_ROWS):
+            chunk = numbers[start : start + _CHUNK_ROWS]
             found: dict[int, dict[str, Any]] = {number: {} for number in chunk}
-            reasons: dict[int, list[str]] = {number: [] for number in chunk}
+            reasons = {number: unread.get(number, []) for number in chunk}
             for each in parsed:
                 for number in chunk:
                     if number in each.bad and each.bad[number] not in reasons[number]:
@@ -151,20 +110,20 @@ class Predictor:
                     found[number] |= answer
             for number in chunk:
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
-                yield {"id": names[number], **found[number], **error}
+                yield {"id": ids[number], **found[number], **error}
 
     def logits(self, rows: RowsLike, *, batch_size: int = 64) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
 
         Raises DataError for a row that cannot be used.
         """
-        raw = self._raw(rows)
+        raw = as_raw(rows, self.bundle.specs)
         found: dict[HeadKey, list[torch.Tensor]] = {}
-        for reading in self._usable(raw):
-            part, bad = _parse(raw, reading.spec)
-            for number, reason in bad.items():
+        for reading in readings(raw, self.bundle.specs):
+            parsed = parse(raw, reading)
+            for number, reason in parsed.bad.items():
                 raise DataError(f"{raw.file}:{number}: {reason}")
-            found |= self._runner(batch_size).logits(self._encode(reading.spec, part), reading.tasks)
+            found |= self._runner(batch_size).logits(self._encode(reading.spec, parsed.rows), reading.tasks)
         return found
 
     def evaluate(self, path: str | None = None, *, split: str = "test") -> dict[str, Any]:
@@ -195,46 +154,10 @@ class Predictor:
                 )
         return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
 
-    # ---------------------------------------------------------------------------------------------------------- rows
-
-    def _raw(self, rows: RowsLike) -> RawRows:
-        if isinstance(rows, RawRows):
-            return rows
-        raw = RawRows(GIVEN)
-        for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
-            raw.add(number, self._as_row(row) if isinstance(row, str) else row)
-        return raw
-
-    def _as_row(self, text: str) -> dict[str, str]:
-        return {"text" if "text" in spec.text else spec.text[0]: text for spec in self.bundle.specs}
-
-    def _usable(self, raw: RawRows) -> list[_Reading]:
-        """Return how the columns that the rows have are read. Raises DataError where no task finds its columns."""
-        groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
-        for spec in self.bundle.specs:
-            column = find_column(raw.rows, spec.text)
-            pair = find_column(raw.rows, (spec.text_pair,)) if spec.text_pair else None
-            if column is not None and pair == spec.text_pair:
-                groups.setdefault((column, pair, spec.max_length), []).append(spec)
-            else:
-                wanted = "', '".join(filter(None, (spec.text[0], spec.text_pair)))
-                logger.warning("%s: no column '%s', so there is nothing for %s", raw.file, wanted, spec.name)
-        if not groups:
-            _parse(raw, self.bundle.specs[0])
-        return [_Reading.of(specs, column) for (column, *_), specs in groups.items()]
-
-    def _names(self, raw: RawRows) -> dict[int, str]:
-        """Return the id of each row by its number, in order, as training names it."""
-        names = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
-        for number, row in zip(raw.numbers, raw.rows, strict=True):
-            if not is_missing(name := lookup(row, self.bundle.specs[0].id)):
-                names[number] = str(name)
-        return names
-
     # --------------------------------------------------------------------------------------------------------- model
 
     def _predict(
-        self, parsed: _Parsed, numbers: Sequence[int], batch_size: int, probabilities: bool
+        self, parsed: Parsed, numbers: Sequence[int], batch_size: int, probabilities: bool
     ) -> list[dict[str, Any]]:
         if not numbers:
             return []
@@ -284,7 +207,7 @@ class Predictor:
     def _labelled(self, path: str, split: str) -> list[Source]:
         raw = read_rows(path, split=split)
         sources = []
-        for reading in self._usable(raw):
+        for reading in readings(raw, self.bundle.specs):
             spaces = self._spaces(reading.spec)
             rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
             if bad:
@@ -319,8 +242,3 @@ class Predictor:
 
     def _spaces(self, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
         return {head.key: self.bundle.spaces[head.key] for head in spec.heads}
-
-
-def _parse(raw: RawRows, spec: SourceSpec) -> tuple[Rows, dict[int, str]]:
-    rows, bad = parse_rows(raw, spec, spaces=None, with_labels=False)
-    return rows, {row.number: row.reason for row in bad}

@@ -202,11 +202,10 @@ def _flat(rows: Iterable[Sequence[str]]) -> Iterable[str]:
 
 def _triples(rows: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> NDArray[np.int64]:
     """Return (word, word before, word after) as ids for every word, ``(words, 3)``; the empty word marks the edges."""
-    cases = [
-        (vocabulary[word], vocabulary[before], vocabulary[after])
-        for row in rows
-        for before, word, after in zip(["", *row[:-1]], row, [*row[1:], ""], strict=True)
-    ]
+    cases = []
+    for row in rows:
+        ids = [vocabulary[word] for word in ("", *row, "")]
+        cases += [(ids[i], ids[i - 1], ids[i + 1]) for i in range(1, len(ids) - 1)]
     return np.array(cases, dtype=np.int64).reshape(-1, 3)
 
 

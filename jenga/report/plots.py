@@ -58,7 +58,9 @@ def learning_rates(records: Sequence[Record]) -> Figure:
     axes = figure.subplots()
     for i, group in enumerate(sorted({group for record in train for group in record["learning_rate"]})):
         steps, rates = _series((record["step"], record["learning_rate"].get(group)) for record in train)
-        axes.plot(*_thinned(steps, rates), label=_plain(group), **_style(i))
+        # Groups often share one rate; dashes let the line below show through.
+        style = {**_style(i), "linestyle": LINES[i % len(LINES)]}
+        axes.plot(*_thinned(steps, rates), label=_plain(group), **style)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     _decorate(axes, title="Learning rate", y="learning rate per step")
     return figure
@@ -243,6 +245,9 @@ def _style(i: int) -> dict[str, Any]:
 
 
 def _decorate(axes: Axes, *, title: str, y: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(y)

@@ -52,9 +52,11 @@ def newest_checkpoint(parent: Path) -> Path | None:
     return None
 
 
-def retain(parent: Path, keep: int) -> None:
-    """Delete all but the `keep` newest checkpoints."""
-    for folder in sorted(parent.glob("step-*"), reverse=True)[keep:]:
+def retain(newest: Path, keep: int) -> None:
+    """Delete all but `newest` and the `keep` - 1 checkpoints before it; those after it were passed over as harmed."""
+    folders = sorted(newest.parent.glob("step-*"), reverse=True)
+    at = folders.index(newest)
+    for folder in folders[:at] + folders[at + keep :]:
         shutil.rmtree(folder)
 
 

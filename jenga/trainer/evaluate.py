@@ -89,11 +89,11 @@ class Runner:
     def evaluate(self, sources: Sequence[Source], split: str) -> SplitResult:
         """Run every source's `split` and judge every head by its task's metrics."""
         result = SplitResult()
-        total = 0.0
+        weighted: list[float] = []
         for source in sources:
-            if split not in source.splits:
+            part = source.splits.get(split)
+            if part is None or not len(part):
                 continue
-            part = source.splits[split]
             result.rows += len(part)
             losses = {task: _LossSum() for task in source.tasks}
             logits = self.logits(part, source.tasks, losses)
@@ -102,7 +102,7 @@ class Runner:
                 loss = losses[task].mean(self.model.tasks[task].head_weight.cpu().numpy())
                 if loss is not None:
                     result.metrics[f"{task}_loss"] = loss
-                    total += self.model.tasks[task].config.weight * loss
+                    weighted.append(self.model.tasks[task].config.weight * loss)
             for key, space in part.spaces.items():
                 targets = part.rows.labels[key]
                 result.predictions[key], result.targets[key] = predictions[key], targets
@@ -110,8 +110,8 @@ class Runner:
                     result.probabilities[key] = torch.sigmoid(torch.stack(logits[key]).double()).numpy()
                 found = self.model.tasks[space.task].metrics(space, predictions[key], targets)
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
-        if result.rows:
-            result.metrics = {"loss": total, **result.metrics}
+        if weighted:
+            result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
 
 

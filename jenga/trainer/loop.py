@@ -117,14 +117,15 @@ class Trainer:
         if self.state.turn == 0:
             self._call("on_epoch_begin", epoch=self.state.epoch)
         for turn in turns[self.state.turn :]:
-            self._step(turn)
+            self.step(turn)
             self._finish_step()
             if self.interrupted:
                 self._interrupt()
             if self._done():
                 break
 
-    def _step(self, turn: Turn) -> None:
+    def step(self, turn: Turn) -> None:
+        """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size."""
         source, size = self.sources[turn.source], self.config.training.batch_size
         split = source.splits["train"]
         batches = [split.batch(turn.rows[i : i + size]) for i in range(0, len(turn.rows), size)]

@@ -13,7 +13,7 @@ from jenga.model import MultiTaskModel
 def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.optim.AdamW:
     """Return AdamW with groups backbone, fusion and heads, each split into decayed weights and the rest.
 
-    Biases and normalisation weights (one-dimensional parameters) are not decayed (Loshchilov & Hutter 2019).
+    Biases and normalisation weights are not decayed (Loshchilov & Hutter 2019).
     """
     rates = training.learning_rate
     if not isinstance(rates, LearningRates):
@@ -21,14 +21,17 @@ def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.opt
     parts = {"backbone": model.backbone, "fusion": model.fusion, "heads": model.tasks}
     groups: list[dict[str, Any]] = []
     for name, part in parts.items():
-        parameters = [p for p in part.parameters() if p.requires_grad] if part is not None else []
-        for decay, chosen in (
-            (training.weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
+        named = [(key, p) for key, p in part.named_parameters() if p.requires_grad] if part is not None else []
+        for decay, decayed in ((training.weight_decay, True), (0.0, False)):
+            chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
             if chosen:
                 groups.append({"params": chosen, "lr": getattr(rates, name), "weight_decay": decay, "name": name})
     return torch.optim.AdamW(groups, fused=True)
+
+
+def _is_decayed(name: str, parameter: torch.nn.Parameter) -> bool:
+    """Fusion packs one bias a task into a matrix, so the dimensions alone do not tell."""
+    return parameter.ndim > 1 and not name.endswith("bias")
 
 
 def make_scheduler(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jenga.errors import SetupError
-from jenga.files import write_atomic
+from jenga.files import recover_folder, write_atomic
 
 _FORMAT = 1
 
@@ -52,12 +52,21 @@ class RunFolder:
         return None
 
     def hold(self) -> None:
-        """Lock the folder until this process ends. Raises SetupError when another process holds it."""
-        self._lock = (self.path / ".lock").open("w")
+        """Lock the folder until `release`, or the process's end. Raises SetupError when another process holds it."""
+        lock = (self.path / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            lock.close()
             raise SetupError(f"{self.path} is in use by another process; wait for it, or start a new run") from error
+        self._lock = lock
+        recover_folder(self.best)
+
+    def release(self) -> None:
+        """Unlock the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def info(self) -> dict[str, Any]:
         """Return run.json."""
@@ -84,19 +93,20 @@ class MetricsLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab")
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record. Raises ValueError for NaN or infinity, which JSON does not have."""
-        self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        with self.path.open("ab") as file:
+            file.write(line)
 
     def sync(self) -> int:
         """Bring everything to disk and return the length in bytes."""
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        with self.path.open("ab") as file:
+            os.fsync(file.fileno())
+            return file.tell()
 
     def cut(self, length: int) -> None:
         """Forget what was written after `length` bytes."""
-        self._file.truncate(length)
-        self._file.seek(length)
+        with self.path.open("ab") as file:
+            file.truncate(length)

@@ -1,0 +1,110 @@
+"""Given rows as a model's tasks read them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jenga.data.columns import find_column, is_missing, lookup
+from jenga.data.readers import RawRows
+from jenga.data.rows import Rows, SourceSpec, parse_rows
+
+logger = logging.getLogger(__name__)
+
+GIVEN = "the given rows"
+"""Name in messages of rows that come from no file."""
+
+RowsLike = str | Sequence[str] | Sequence[Mapping[str, Any]] | RawRows
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Tasks whose rows are read and cut alike, so that one encoding and one encoder pass do for all of them."""
+
+    spec: SourceSpec
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Rows as one reading sees them, by their number: where in `rows` each stands, and why one cannot be used.
+
+    `as_words`: the numbers of the rows whose text was given as a list of words.
+    """
+
+    reading: Reading
+    rows: Rows
+    place: dict[int, int]
+    bad: dict[int, str]
+    as_words: frozenset[int]
+
+
+def as_raw(rows: RowsLike, specs: Sequence[SourceSpec]) -> RawRows:
+    """Return texts or mappings as rows numbered from 1; a text fills the text column of each of `specs`."""
+    if isinstance(rows, RawRows):
+        return rows
+    given: object = rows
+    if not isinstance(given, Sequence):
+        advice = "give a text, or a list of texts or of mappings (for a table: table.to_dict('records'))"
+        raise TypeError(f"rows: got {type(rows).__name__}; {advice}")
+    raw = RawRows(GIVEN)
+    for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
+        if isinstance(row, str):
+            raw.add(number, {"text" if "text" in spec.text else spec.text[0]: row for spec in specs})
+        else:
+            raw.add(number, dict(row) if isinstance(row, Mapping) else row)
+    return raw
+
+
+def readings(raw: RawRows, specs: Sequence[SourceSpec]) -> list[Reading]:
+    """Return how the columns that the rows have are read, with a warning for tasks whose columns they lack.
+
+    Raises DataError where no task finds its columns.
+    """
+    groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
+    for spec in specs:
+        column = find_column(raw.rows, spec.text)
+        pair = find_column(raw.rows, (spec.text_pair,)) if spec.text_pair else None
+        if column is not None and pair == spec.text_pair:
+            groups.setdefault((column, pair, spec.max_length), []).append(spec)
+    if not groups:
+        parse_rows(raw, specs[0], spaces=None, with_labels=False)
+        return []
+    for spec in specs:
+        if not any(spec in group for group in groups.values()):
+            wanted = "', '".join(filter(None, (spec.text[0], spec.text_pair)))
+            logger.warning("%s: no column '%s', so there is nothing for %s", raw.file, wanted, spec.name)
+    return [_joined(group, column) for (column, *_), group in groups.items()]
+
+
+def _joined(specs: Sequence[SourceSpec], column: str) -> Reading:
+    heads = tuple(head for spec in specs for head in spec.heads)
+    spec = replace(specs[0], name="+".join(each.name for each in specs), text=(column,), heads=heads)
+    return Reading(spec, tuple(dict.fromkeys(head.task for head in heads)))
+
+
+def parse(raw: RawRows, reading: Reading) -> Parsed:
+    """Parse rows without their labels."""
+    rows, bad = parse_rows(raw, reading.spec, spaces=None, with_labels=False)
+    return Parsed(
+        reading=reading,
+        rows=rows,
+        place={number: at for at, number in enumerate(rows.numbers)},
+        bad={row.number: row.reason for row in bad},
+        as_words=frozenset(
+            number
+            for number, row in zip(raw.numbers, raw.rows, strict=True)
+            if isinstance(lookup(row, reading.spec.text[0]), list)
+        ),
+    )
+
+
+def names(raw: RawRows, column: str) -> dict[int, str]:
+    """Return the name of each row, bad ones too, by its number and in that order: its `column`, else the number."""
+    found = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
+    for number, row in zip(raw.numbers, raw.rows, strict=True):
+        if not is_missing(name := lookup(row, column)):
+            found[number] = str(name)
+    return found

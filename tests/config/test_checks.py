@@ -1,0 +1,57 @@
+"""Contradictions are found, and what only looks like one is left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from jenga.config.checks import contradictions
+from jenga.config.yaml12 import read_document
+
+
+def keys(text: str) -> list[str]:
+    return [each.problem.key for each in contradictions(read_document(text, file="f.yml"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("training: {warmup_steps: 10, max_steps: 10}", "training.warmup_steps"),
+        ("data: {valid_fraction: 0.5, test_fraction: 0.5}", "data.test_fraction"),
+        ("data: {valid_fraction: 0.95}", "data.valid_fraction"),
+        ("{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: a}]}", "early_stopping"),
+        ("{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: {train: a, test: b}}]}", "early_stopping"),
+        ("tasks: [{name: a}, {name: b}, {name: a}]", "tasks[2].name"),
+        ("tasks: [{heads: [{name: a}, {name: a}]}]", "tasks[0].heads[1].name"),
+        ("tasks: [{heads: [{num_labels: 2, class_weight: [1]}]}]", "tasks[0].heads[0].class_weight"),
+        ("tasks: [{heads: [{labels: [x, y], pos_weight: [1]}]}]", "tasks[0].heads[0].pos_weight"),
+        ("tasks: [{heads: [{num_labels: 2, item_weights: [1, 2, 3]}]}]", "tasks[0].heads[0].item_weights"),
+        ("tasks: [{data_path: s3://bucket/a}]", "tasks[0].data_path"),
+        ("tasks: [{data_path: [a, http://x/b]}]", "tasks[0].data_path[1]"),
+        ("tasks: [{data_path: {train: a, valid: ' '}}]", "tasks[0].data_path.valid"),
+    ],
+)
+def test_a_contradiction_is_found_at_its_key(text: str, key: str) -> None:
+    assert keys(text) == [key]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training: {warmup_steps: 9, max_steps: 10}",
+        "training: {warmup_steps: 10}",
+        "training: {warmup_steps: true, max_steps: 1}",
+        "data: {valid_fraction: 0.5, test_fraction: 0.4}",
+        "{early_stopping: null, data: {valid_fraction: 0}, tasks: [{data_path: a}]}",
+        "{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: {train: a, valid: b}}]}",
+        "{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: hf://clinc}]}",
+        "tasks: [{name: a, heads: [{name: h}]}, {name: b, heads: [{name: h}]}]",
+        "tasks: [{heads: [{num_labels: 2, class_weight: balanced}]}]",
+        "tasks: [{heads: [{num_labels: two, class_weight: [1]}]}]",
+        "tasks: [{heads: [{class_weight: [1, 2, 3]}]}]",
+        "tasks: [{data_path: hf://clinc/small}, {data_path: jenga/helpline}, {data_path: a:b.csv}]",
+        "{tasks: 3, data: [], training: text, early_stopping: 4}",
+        "tasks: [3, {heads: 4}, {heads: [5]}, {name: [6], data_path: 7}, {data_path: [8]}]",
+    ],
+)
+def test_what_is_no_contradiction_is_left_alone(text: str) -> None:
+    assert keys(text) == []

@@ -1,0 +1,172 @@
+"""Writing a configuration: read back equal, by YAML 1.1 readers too; its digest; its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jenga.config.load import load_text
+from jenga.config.render import config_digest, json_schema, to_yaml
+from jenga.config.schema import ExperimentConfig
+from jenga.config.yaml12 import read_document
+
+Schema = type[ExperimentConfig]
+
+SMALL = """\
+model: {base_model: m}
+tasks:
+  - {name: a, type: classification, data_path: a.jsonl}
+"""
+FULL = """\
+project_name: 'no'
+model: {base_model: ./m, pooling: cls, dropout: 0.2}
+data_root: /rows
+tasks:
+  - name: intent
+    type: single_label_classification
+    data_path: {train: [a.csv, b.csv], test: hf://clinc}
+    columns: {text: 'on', label: '2026-01-31'}
+    weight: 0.5
+    heads:
+      - name: '1'
+        labels: ['yes', '012', '2e-5', '1:30', '', 'null', ' padded ', "two\\nlines"]
+        class_weight: balanced
+  - name: QA
+    type: qa_scoring
+    data_path: jenga/helpline
+    heads: [{name: opening, kind: class, num_labels: 3, item_weights: [0, 1.5, 1e-7]}]
+training: {learning_rate: 2e-5, max_grad_norm: null, weight_decay: 1e22, seed: 0o17}
+evaluation: {thresholds: tuned}
+early_stopping: {patience: 2}
+callbacks: {echo: {times: 3}}
+tracking: {tags: {'2e-5': '0x1F', 'no': '.inf', ü: "é \\u2028 \\U0001F600"}}
+"""
+RATES = SMALL + "training: {learning_rate: {heads: 1e-3}}\nproject_name: '012'\noutput_dir: '~'\n"
+
+
+@pytest.mark.parametrize("text", [SMALL, FULL, RATES], ids=["small", "full", "rates"])
+def test_what_is_written_is_read_back_equal(schema: Schema, text: str) -> None:
+    config = load_text(text, file="/conf/cfg.yml", schema=schema)
+    written = to_yaml(config)
+    assert load_text(written, file="/elsewhere/config.yml", schema=schema) == config
+    assert yaml.safe_load(written) == read_document(written, file="f.yml").data
+
+
+def test_writing_is_stable_and_without_aliases(schema: Schema) -> None:
+    config = load_text(FULL, file="/conf/cfg.yml", schema=schema)
+    written = to_yaml(config)
+    assert to_yaml(load_text(written, file="/x.yml", schema=schema)) == written
+    assert "&" not in written
+    assert "seed: 15\n" in written
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.from_regex(
+    r"[-+]?[0-9._:oxXeE]{1,8}|[~=<yntf][a-zA-Z<=]{0,4}|\s?[-?:#&*!|>'\"%@`{\[,]{1,3}\s?[a-z]?", fullmatch=True
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS)
+def test_any_text_survives_both_kinds_of_yaml(schema: Schema, text: str) -> None:
+    config = load_text(SMALL, file="/conf/cfg.yml", schema=schema)
+    config = config.model_copy(update={"output_dir": text})
+    written = to_yaml(config)
+    assert read_document(written, file="f.yml").data["output_dir"] == text
+    assert yaml.safe_load(written)["output_dir"] == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(number=st.floats(allow_nan=False, allow_infinity=False), seed=st.integers())
+def test_any_number_survives_both_kinds_of_yaml(schema: Schema, number: float, seed: int) -> None:
+    config = load_text(SMALL, file="/conf/cfg.yml", schema=schema)
+    training = config.training.model_copy(update={"weight_decay": number, "seed": seed})
+    written = to_yaml(config.model_copy(update={"training": training}))
+    for data in (read_document(written, file="f.yml").data, yaml.safe_load(written)):
+        read = data["training"]
+        assert (read["weight_decay"], type(read["weight_decay"])) == (number, float)
+        assert (read["seed"], type(read["seed"])) == (seed, int)
+
+
+# -------------------------------------------------------------------------------------------------------------- digest
+
+
+def digest(schema: Schema, text: str) -> str:
+    return config_digest(load_text(text, file="/conf/cfg.yml", schema=schema))
+
+
+def test_the_digest_survives_writing_and_spelling(schema: Schema) -> None:
+    config = load_text(FULL, file="/conf/cfg.yml", schema=schema)
+    assert config_digest(load_text(to_yaml(config), file="/x.yml", schema=schema)) == config_digest(config)
+    assert digest(schema, SMALL + "training: {epochs: 3, seed: 0}\n") == digest(schema, SMALL)
+    assert len(config_digest(config)) == 64
+
+
+def test_the_digest_ignores_where_a_run_is_written_and_shown(schema: Schema) -> None:
+    assert digest(schema, SMALL + "output_dir: elsewhere\ntracking: {enabled: false}\n") == digest(schema, SMALL)
+
+
+def test_the_digest_tells_runs_apart(schema: Schema) -> None:
+    changes = ["training: {seed: 1}\n", "data: {max_length: 8}\n", "project_name: x\n", "early_stopping: {}\n"]
+    assert len({digest(schema, SMALL + change) for change in ["", *changes]}) == 1 + len(changes)
+
+
+# --------------------------------------------------------------------------------------------------------- JSON Schema
+
+NLP_FORM: dict[str, Any] = {
+    "project_name": "JengaAI_NLP",
+    "model": {"base_model": "distilbert-base-uncased", "backbone_type": "text"},
+    "tasks": [
+        {
+            "name": "QAScoring",
+            "type": "multi_label_classification",
+            "data_path": "./qa_data.json",
+            "heads": [{"name": "opening", "num_labels": 5}],
+        }
+    ],
+}
+
+
+def test_the_json_schema_forbids_unknown_keys_everywhere(schema: Schema) -> None:
+    described = json_schema(schema)
+    models = [described, *described["$defs"].values()]
+    objects = [model for model in models if "properties" in model]
+    assert len(objects) > 15
+    assert all(model["additionalProperties"] is False for model in objects)
+    assert described["title"] == "Jenga experiment"
+    assert described["$schema"].startswith("https://json-schema.org/")
+
+
+def test_the_json_schema_lists_each_task_type_once(schema: Schema) -> None:
+    described = json_schema(schema)
+    references = [each["$ref"].rpartition("/")[2] for each in described["properties"]["tasks"]["items"]["anyOf"]]
+    assert len(references) == len(set(references)) == 5
+    types = [described["$defs"][name]["properties"]["type"] for name in references]
+    assert {"const": "ner"}.items() <= next(each for each in types if "ner" in each.values()).items()
+    assert ["classification", "single_label_classification", "multi_head_classification"] in [
+        each.get("enum") for each in types
+    ]
+
+
+def test_every_setting_of_a_block_is_described(schema: Schema) -> None:
+    training = json_schema(schema)["$defs"]["TrainingConfig"]["properties"]
+    assert training
+    assert all(each.get("description") for each in training.values())
+
+
+def test_the_json_schema_accepts_what_loads_and_refuses_what_does_not(schema: Schema) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    described = json_schema(schema)
+    jsonschema.Draft202012Validator.check_schema(described)
+    check = jsonschema.Draft202012Validator(described).is_valid
+    assert check(NLP_FORM)
+    assert check(read_document(FULL, file="f.yml").data)
+    for type_ in ("classification", "single_label_classification", "ner"):
+        assert check({**NLP_FORM, "tasks": [{"name": "a", "type": type_, "data_path": "x"}]})
+    assert not check({**NLP_FORM, "trainin": {}})
+    assert not check({**NLP_FORM, "tasks": []})
+    assert not check({**NLP_FORM, "tasks": [{"name": "a", "type": "unheard", "data_path": "x"}]})
+    assert not check({**NLP_FORM, "training": {"learning_rate": "big"}})

@@ -1,0 +1,246 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jenga.errors import ConfigError, DataError, JengaError, SetupError
+from jenga.inference import predictor as module
+from jenga.inference.predictor import Predictor, choose_device, load
+
+TEXT = "Agent: Hello, you speak with Asha. Caller: This is Otieno from Kisumu."
+
+
+# load
+
+
+def test_run_folder_and_its_best_folder_give_the_same_model(run: Path, predictor: Predictor) -> None:
+    assert load(run / "best", device="cpu").predict(TEXT) == predictor.predict(TEXT)
+
+
+def test_missing_folder_is_answered_with_the_nearest_name(run: Path) -> None:
+    near = run.with_name(run.name[:-1] + "x")
+    with pytest.raises(SetupError, match=f"no such folder; did you mean '{run.name}'"):
+        load(near)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_folder_above_runs_is_answered_with_the_newest_run(run: Path, levels: int) -> None:
+    above = run.parents[levels - 1]
+    with pytest.raises(SetupError, match=f"did you mean {run}"):
+        load(above)
+
+
+def test_run_without_a_model_says_that_it_ended_too_early(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SetupError, match=r"before its first evaluation; go on with --resume"):
+        load(tmp_path)
+
+
+def test_harmed_model_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run / "best", tmp_path / "best")
+    weights = copy / "heads.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(SetupError, match=r"heads\.safetensors has another checksum"):
+        load(copy)
+
+
+def test_unknown_device_is_a_usage_mistake_and_a_missing_one_an_environment_mistake() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'cuda'"):
+        choose_device("cuba")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(SetupError, match="no mps"):
+            choose_device("mps")
+    assert choose_device("cpu").type == "cpu"
+
+
+# predict
+
+
+def test_text_list_and_mapping_get_the_same_answer(predictor: Predictor) -> None:
+    [answer] = predictor.predict(TEXT)
+    assert predictor.predict([TEXT]) == [answer]
+    assert predictor.predict([{"text": TEXT}]) == [answer]
+    assert predictor.predict([{"id": "call-7", "text": TEXT}]) == [{**answer, "id": "call-7"}]
+
+
+def test_every_kind_of_head_answers_in_its_own_form(predictor: Predictor) -> None:
+    [answer] = predictor.predict(TEXT)
+    assert list(answer) == ["id", "QA", "sentiment", "names", "length"]
+    assert list(answer["QA"]["closing"]) == [
+        "summarises_call", "says_goodbye_politely", "gives_reference", "score",
+    ]  # fmt: skip
+    assert list(answer["QA"]["closing"]["summarises_call"]) == ["value", "probability"]
+    assert answer["QA"]["grade"]["label"] in {"0", "1", "2"}
+    assert answer["sentiment"]["feeling"]["label"] in {"negative", "neutral", "positive"}
+    assert isinstance(answer["names"]["entities"]["entities"], list)
+    assert isinstance(answer["length"]["words"]["value"], float)
+    json.dumps(answer, allow_nan=False)
+
+
+def test_probabilities_of_all_classes_come_when_asked_for(predictor: Predictor) -> None:
+    [answer] = predictor.predict(TEXT, probabilities=True)
+    feeling = answer["sentiment"]["feeling"]
+    assert list(feeling["probabilities"]) == ["negative", "neutral", "positive"]
+    assert sum(feeling["probabilities"].values()) == pytest.approx(1, abs=3e-6)  # three numbers of six digits
+    assert feeling["probability"] == max(feeling["probabilities"].values())
+
+
+def test_numbers_are_in_the_unit_of_the_training_rows(predictor: Predictor) -> None:
+    # Targets are 1000 and something; a head that forgot its scale would answer around 0.
+    assert 1050 < predictor.predict(TEXT)[0]["length"]["words"]["value"] < 1160
+
+
+def test_items_follow_the_thresholds_of_the_bundle(run: Path) -> None:
+    own = load(run, device="cpu")
+    for threshold, value in ((0.0, True), (1.0, False)):
+        own.bundle.thresholds["QA", "closing"] = np.full(3, threshold)
+        closing = own.predict(TEXT)[0]["QA"]["closing"]
+        assert [closing[item]["value"] for item in ("summarises_call", "gives_reference")] == [value, value]
+
+
+def test_entities_are_spans_of_the_given_text(predictor: Predictor, rows: list[dict[str, Any]]) -> None:
+    answers = predictor.predict(rows)
+    entities = [
+        (row["text"], entity)
+        for row, answer in zip(rows, answers, strict=True)
+        for entity in answer["names"]["entities"]["entities"]
+    ]
+    assert entities
+    for text, entity in entities:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+        assert 0 < entity["probability"] <= 1
+
+
+def test_rows_given_as_words_get_a_tag_a_word(predictor: Predictor) -> None:
+    words = ["Otieno's", "call", "from", "Kisumu"]
+    by_words, by_text = predictor.predict([{"tokens": words}, {"tokens": "Otieno's call"}])
+    assert len(by_words["names"]["entities"]["tags"]) == len(words)
+    assert "tags" not in by_text["names"]["entities"]
+
+
+def test_order_is_kept_across_chunks_and_batches(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [TEXT * (1 + n * 7 % 5) for n in range(11)]
+    # Rows of another length share a batch, which may move the last digits of float32.
+    alone = [predictor.predict(text)[0]["length"]["words"]["value"] for text in texts]
+    monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+    together = predictor.predict(texts, batch_size=3)
+    assert [row["id"] for row in together] == [str(n) for n in range(1, 12)]
+    assert [row["length"]["words"]["value"] for row in together] == pytest.approx(alone, rel=1e-5)
+
+
+def test_unusable_row_is_an_error_in_its_place(predictor: Predictor) -> None:
+    answers = predictor.predict([{"text": TEXT}, {"id": "b", "text": " "}, {"text": TEXT}])
+    assert answers[1] == {"id": "b", "error": "column 'text' is empty; allowed: text"}
+    assert [set(answer) >= {"QA", "sentiment"} for answer in answers] == [True, False, True]
+
+
+def test_what_is_no_row_at_all_is_an_error_in_its_place(predictor: Predictor) -> None:
+    answers = predictor.predict([None, {"text": TEXT}])  # type: ignore[list-item]
+    assert answers[0] == {"id": "1", "error": "the row is null, not an object with columns"}
+    assert "QA" in answers[1]
+
+
+def test_rows_without_any_text_column_raise_and_name_the_columns_found(predictor: Predictor) -> None:
+    with pytest.raises(DataError, match="no column 'text'.* Columns found: transcript"):
+        predictor.predict([{"transcript": TEXT}])
+
+
+def test_no_rows_give_no_answers(predictor: Predictor) -> None:
+    assert predictor.predict([]) == []
+
+
+def test_longer_texts_are_told_to_be_cut(predictor: Predictor, caplog: pytest.LogCaptureFixture) -> None:
+    predictor.predict([TEXT, TEXT * 20])
+    assert "1 of 2 rows are longer than 64 tokens" in caplog.text
+
+
+def test_a_table_is_refused_and_not_read_as_its_column_names(predictor: Predictor) -> None:
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="got DataFrame; .*to_dict"):
+        predictor.predict(pandas.DataFrame({"text": [TEXT]}))
+
+
+def test_batch_size_below_one_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(ConfigError, match="batch_size: got 0"):
+        predictor.predict(TEXT, batch_size=0)
+
+
+# logits
+
+
+def test_logits_are_bit_equal_before_and_after_saving(predictor: Predictor, tmp_path: Path) -> None:
+    before = predictor.logits([TEXT, TEXT * 2])
+    predictor.bundle.save(tmp_path / "copy")
+    after = load(tmp_path / "copy", device="cpu").logits([TEXT, TEXT * 2])
+    assert before.keys() == after.keys() == set(predictor.bundle.spaces)
+    for key, wanted in before.items():
+        for a, b in zip(wanted, after[key], strict=True):
+            assert torch.equal(a, b)
+
+
+def test_logits_refuse_a_row_that_they_would_have_to_leave_out(predictor: Predictor) -> None:
+    with pytest.raises(DataError, match="the given rows:2: column 'text' is empty"):
+        predictor.logits([TEXT, ""])
+
+
+# evaluate
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluation_of_the_runs_own_rows_repeats_evaluation_json(run: Path, predictor: Predictor, split: str) -> None:
+    wanted = json.loads((run / "evaluation.json").read_text())["splits"][split]
+    found = json.loads(json.dumps(predictor.evaluate(split=split)))
+    assert found["rows"] == wanted["rows"]
+    assert found["metrics"] == wanted["metrics"]
+    for ours, theirs in zip(found["heads"], wanted["heads"], strict=True):
+        assert {**ours, "baselines": None} == {**theirs, "baselines": None}
+
+
+def test_file_with_the_labels_of_one_task_judges_that_task(
+    predictor: Predictor, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(json.dumps({"text": row["text"], "sentiment": row["sentiment"]}) for row in rows))
+    found = predictor.evaluate(str(path))
+    assert [(head["task"], head["head"], head["rows"]) for head in found["heads"]] == [("sentiment", "feeling", 60)]
+    assert found["metrics"]["loss"] == found["metrics"]["sentiment_loss"] > 0
+
+
+def test_file_without_labels_is_refused_with_the_columns_that_are_looked_for(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    path = tmp_path / "bare.jsonl"
+    path.write_text(json.dumps({"text": TEXT}))
+    with pytest.raises(DataError, match=r"no row has a label; .*QA\.closing \('labels\.closing'\)"):
+        predictor.evaluate(str(path))
+
+
+def test_unusable_rows_of_a_file_do_not_count_and_are_told(
+    predictor: Predictor, rows: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(map(json.dumps, [{**rows[0], "sentiment": "angry"}, *rows[1:10]])))
+    assert predictor.evaluate(str(path))["rows"] == 9
+    assert "1 rows cannot be used" in caplog.text
+
+
+def test_labels_that_changed_since_training_are_refused(run: Path, rows_file: Path) -> None:
+    own = load(run, device="cpu")
+    content = rows_file.read_text(encoding="utf-8")
+    try:
+        rows_file.write_text(content.replace('"neutral"', '"calm"'), encoding="utf-8")
+        with pytest.raises(DataError, match="other labels now"):
+            own.evaluate()
+    finally:
+        rows_file.write_text(content, encoding="utf-8")
+
+
+def test_every_refusal_is_an_error_for_users(predictor: Predictor) -> None:
+    with pytest.raises(JengaError):
+        predictor.evaluate("no-such-file.jsonl")

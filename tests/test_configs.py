@@ -1,0 +1,171 @@
+"""Every experiment in configs/ loads, builds and trains: on stand-ins, and on the real rows where they are at hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jenga import experiment
+from jenga.build import source_specs
+from jenga.cli.train import train
+from jenga.config.schema import ExperimentConfig
+from jenga.data.labels import HeadColumn
+from jenga.data.parse import SourceSpec
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yml"))
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+TINY = ["training.max_steps=2", "training.batch_size=4", "data.max_rows=64", "tracking.enabled=false"]
+N_ROWS = 12
+
+real_rows = pytest.mark.skipif(
+    not REAL_DATA.is_dir(), reason="the real rows (../shared/data) are not beside this checkout"
+)
+tried: dict[str, set[str]] = {"stand-ins": set(), "real rows": set()}
+
+
+def in_parts(path: Path) -> Any:
+    return pytest.param(path, id=path.stem)
+
+
+def command_of(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the environment and the words of the command in line 1."""
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    words = shlex.split(first.removeprefix("# "))
+    environment = {}
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    return environment, words
+
+
+def overrides(config: ExperimentConfig, output_dir: Path, bert: Path) -> list[str]:
+    """Return what makes an experiment small, its model replaced unless it is one of our own presets."""
+    found = [*TINY, f"output_dir={output_dir}", f"data.cache_dir={output_dir / 'tokens'}"]
+    return found if config.model.base_model.startswith("jenga/") else [*found, f"model.base_model={bert}"]
+
+
+# ----------------------------------------------------------------------------------------------------- stand-in rows
+
+
+def write_stand_ins(config: ExperimentConfig) -> None:
+    """Write a few rows into each file that `config` names, with a cell for each column that it asks for."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    by_words = {task.name for task in config.tasks if task.type == "ner" and not task.columns.entities}
+    for spec in source_specs(config):
+        for path in (*spec.train, *spec.valid, *spec.test):
+            if not path.startswith(("jenga/", "hf://")):
+                rows = tables.setdefault(path, [{} for _ in range(N_ROWS)])
+                fill(rows, spec, by_words)
+    for path, rows in tables.items():
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(gzip.compress(content) if path.endswith(".gz") else content)
+
+
+def fill(rows: list[dict[str, Any]], spec: SourceSpec, by_words: set[str]) -> None:
+    for number, row in enumerate(rows):
+        words = ["play", "the", "song", f"number{number}"]
+        put(row, spec.text[0], words if spec.text[0] == "tokens" else " ".join(words))
+        if spec.text_pair:
+            put(row, spec.text_pair, "thanks")
+        for head in spec.heads:
+            put(row, head.candidates[0], label_of(head, number, head.task in by_words))
+
+
+def label_of(head: HeadColumn, number: int, by_words: bool) -> Any:
+    size = head.size or (len(head.labels) if head.labels else 2)
+    match head.kind:
+        case "class":
+            return (head.labels or [f"class{at}" for at in range(size)])[number % size]
+        case "items":
+            marks = [(number + at) % 2 for at in range(size)]
+            return [name for name, mark in zip(head.labels, marks, strict=True) if mark] if head.labels else marks
+        case "number":
+            return [float(number + at) for at in range(size)]
+        case "tags":
+            types = [name.removeprefix("B-") for name in head.labels or ["thing"] if name[:2] not in ("O", "I-")]
+            kind = types[number % len(types)]
+            return ["O", f"B-{kind}", f"I-{kind}", "O"] if by_words else [{"start": 5, "end": 8, "label": kind}]
+
+
+def put(row: dict[str, Any], column: str, value: Any) -> None:
+    *outer, last = column.split(".")
+    for name in outer:
+        row = row.setdefault(name, {})
+    row[last] = value
+
+
+# ------------------------------------------------------------------------------------------------------------ the tests
+
+
+def test_there_are_configs() -> None:
+    assert len(CONFIGS) >= 6
+
+
+@pytest.mark.parametrize("path", map(in_parts, CONFIGS))
+def test_line_1_is_the_command_that_runs_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, words = command_of(path)
+    assert words[:2] == ["jenga", "train"]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(REPOSITORY)
+    with train.make_context("train", words[2:]) as context:
+        assert Path(context.params["config"]).resolve() == path
+        config = experiment.load_config(context.params["config"], context.params["overrides"])
+    assert config.project_name == path.stem
+    for spec in source_specs(config):
+        for name in spec.train:
+            assert name.startswith((str(REPOSITORY / "data"), "jenga/"))
+
+
+@pytest.mark.parametrize("path", map(in_parts, CONFIGS))
+def test_trains_two_steps_on_stand_ins(
+    path: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JENGA_DATA_ROOT", str(tmp_path / "data"))
+    config = experiment.load_config(path)
+    write_stand_ins(config)
+    check(experiment.train(path, overrides=overrides(config, tmp_path / "runs", tiny_bert), device="cpu"), config)
+    tried["stand-ins"].add(path.name)
+
+
+@pytest.mark.slow
+@real_rows
+@pytest.mark.parametrize("path", map(in_parts, CONFIGS))
+def test_trains_two_steps_on_the_real_rows(
+    path: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JENGA_DATA_ROOT", str(REAL_DATA))
+    config = experiment.load_config(path)
+    small = [*overrides(config, tmp_path / "runs", tiny_bert), "evaluation.baselines=[majority]"]
+    result = experiment.train(path, overrides=small, device="cpu")
+    check(result, config)
+    assert not (result.run / "quarantine.jsonl").exists()
+    tried["real rows"].add(path.name)
+
+
+def check(result: experiment.Result, config: ExperimentConfig) -> None:
+    records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    assert max(record["step"] for record in records if record["event"] == "train") == 2
+    assert config.evaluation.metric in result.metrics
+    assert all(math.isfinite(value) for value in result.metrics.values())
+    judged = {(head["task"], head["head"]) for head in result.evaluation["splits"]["valid"]["heads"]}
+    assert judged == {(task.name, head.name) for task in config.tasks for head in task.heads}
+
+
+def test_every_file_was_trained_on_stand_ins() -> None:
+    assert tried["stand-ins"] == {path.name for path in (REPOSITORY / "configs").iterdir()}
+
+
+@pytest.mark.slow
+@real_rows
+def test_every_file_was_trained_on_the_real_rows() -> None:
+    assert tried["real rows"] == {path.name for path in (REPOSITORY / "configs").iterdir()}
