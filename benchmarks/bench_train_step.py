@@ -95,7 +95,6 @@ def make_trainer(folder: Path, tasks: list[dict[str, object]]) -> tuple[Trainer,
 
 def steps(trainer: Trainer) -> Callable[[], None]:
     """Take the next step of training at each call, without end; the log records that fall due are written."""
-    trainer._started = 0.0
     turns = cycle(trainer.sampler.epoch(0))
     return lambda: trainer.step(next(turns))
 

@@ -116,8 +116,7 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
     from accelerate.utils import set_seed
 
     set_seed(config.training.seed)
-    if config.training.deterministic:
-        torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(config.training.deterministic)
     loaded = [load_source(spec, data=config.data) for spec in source_specs(config)]
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     model_config = _materialise(config, loaded, workdir)
@@ -140,7 +139,7 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
     for task in config.tasks:
         columns = task.columns
         paths = _paths(task.data_path)
-        key = (paths, columns.text or columns.tokens, columns.text_pair, columns.id, task.max_length)
+        key = (paths, columns.text or columns.tokens, columns.text_pair, columns.id, task.max_length or config.data.max_length)
         groups.setdefault(key, []).append(task)
     return [
         SourceSpec(
@@ -150,7 +149,7 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
             text_pair=pair,
             id=row_id or "id",
             heads=tuple(column for task in tasks for column in _head_columns(task)),
-            max_length=max_length or config.data.max_length,
+            max_length=max_length,
         )  # fmt: skip
         for (paths, text, pair, row_id, max_length), tasks in groups.items()
     ]
@@ -193,7 +192,9 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
 
 def _text_candidates(tasks: Sequence[Any]) -> tuple[str, ...]:
     """Return where to look for text: words come first where tags are given by word."""
-    by_word = any(TASK_REGISTRY[task.type].reads == "tokens" and not task.columns.entities for task in tasks)
+    by_word = any(
+        TASK_REGISTRY[task.type].reads == "tokens" and not getattr(task.columns, "entities", None) for task in tasks
+    )
     return ("tokens", "text") if by_word else ("text", "tokens")
 
 
@@ -202,7 +203,7 @@ def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str
     if head.column:
         return (head.column,)
     if kind == "tags":
-        given = tuple(column for column in (columns.ner_tags, columns.entities) if column)
+        given = tuple(filter(None, (getattr(columns, key, None) for key in ("ner_tags", "entities"))))
         return given or ("ner_tags", "entities", f"labels.{head.name}")
     if only and columns.label:
         return (columns.label,)

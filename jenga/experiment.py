@@ -83,13 +83,35 @@ def train(
     console = console or Console(quiet=True)
     config = load_config(config, overrides)
     run = _find_run(config, resume)
-    accelerator = make_accelerator(config.training.precision, device)
+    try:
+        accelerator = make_accelerator(config.training.precision, device)
+        experiment, run = _open(config, run)
+        return _carry_out(config, experiment, run, accelerator, callbacks, console)
+    finally:
+        if run is not None:
+            run.release()
+
+
+def _open(config: ExperimentConfig, run: RunFolder | None) -> tuple[Experiment, RunFolder]:
+    """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
+    if run is not None:
+        return build(config, run.path), run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
-        experiment = build(config, run.path if run else Path(scratch))
-        if run is None:
-            run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
-            if (Path(scratch) / "preset").exists():
-                shutil.move(Path(scratch) / "preset", run.path / "preset")
+        experiment = build(config, Path(scratch))
+        run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
+        if (Path(scratch) / "preset").exists():
+            shutil.move(Path(scratch) / "preset", run.path / "preset")
+    return experiment, run
+
+
+def _carry_out(
+    config: ExperimentConfig,
+    experiment: Experiment,
+    run: RunFolder,
+    accelerator: Accelerator,
+    callbacks: Sequence[BaseCallback],
+    console: Console,
+) -> Result:
     _describe(run, config, experiment, accelerator, console)
     tracker = None
     if config.tracking.enabled:

@@ -1,29 +1,88 @@
-"""A model small enough to build in milliseconds, for tests whose subject is not the model."""
+"""Tiny checkpoints, rows and experiments, so that a test trains in milliseconds and touches no network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
 import pytest
 
-WORDS = "a and are call good great hello help is it late no not play right song thanks the to wrong yes you".split()
+WORDS = (
+    "the agent was kind and quick but line dropped after two minutes of music Amina called from Nairobi about her "
+    "bill which nobody could explain good bad refund please thank you never again café"
+).split()
+TOKENS = "a and are call good great hello help is it late no not play right song thanks the to wrong yes you"
+WIDTH = 32
+POSITIONS = 64
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("JENGA_DATA_ROOT", raising=False)
+
+
+def sentences(count: int, seed: int = 0) -> list[list[str]]:
+    """Return `count` lists of 2 to 12 words."""
+    rng = np.random.default_rng(seed)
+    return [rng.choice(WORDS, int(rng.integers(2, 13))).tolist() for _ in range(count)]
+
+
+@pytest.fixture(scope="session")
+def make_rows() -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that makes rows labelled for every kind of head; each label follows from the words."""
+
+    def make(count: int, seed: int = 0) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": f"r{i}",
+                "text": " ".join(words),
+                "other": " ".join(reversed(words)),
+                "tokens": words,
+                "ner_tags": ["B-NAME" if word in ("Amina", "Nairobi") else "O" for word in words],
+                "mood": ("bad", "good")[len(words) % 2],
+                "topic": "abc"[sum(map(len, words)) % 3],
+                "flags": [int("the" in words), int(len(words) > 7), int(words[0] < "m")],
+                "price": 100.0 + 10.0 * len(words),
+            }
+            for i, words in enumerate(sentences(count, seed))
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_rows() -> Callable[[Path, Iterable[Mapping[str, Any]]], str]:
+    def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
 
 
 @pytest.fixture(scope="session")
 def make_bert(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that writes a random BERT and its tokenizer, a token a word, and returns their folder.
 
-    Words that are not among `words` become one unknown token each.
+    Words that do not stand in `words` become one unknown token each.
     """
 
-    def make(*, words: Sequence[str] = WORDS, hidden_size: int = 16) -> Path:
+    def make(*, words: str = TOKENS, hidden_size: int = 16) -> Path:
         import torch
         from tokenizers import BertWordPieceTokenizer
         from transformers import BertConfig, BertModel, BertTokenizerFast
 
         folder = tmp_path_factory.mktemp("bert")
-        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words.split()]
         tokenizer = BertWordPieceTokenizer(vocab={piece: at for at, piece in enumerate(pieces)})
         BertTokenizerFast(tokenizer_object=tokenizer._tokenizer).save_pretrained(folder)
         config = BertConfig(
@@ -42,3 +101,172 @@ def make_bert(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def tiny_bert(make_bert: Callable[..., Path]) -> Path:
     """The folder of a random BERT of one layer and width 16."""
     return make_bert()
+
+def _wordpiece() -> Any:
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    letters = sorted(set("".join(WORDS)))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{each}" for each in letters), *WORDS[:20]]
+    made = BertWordPieceTokenizer({piece: at for at, piece in enumerate(pieces)}, lowercase=False, strip_accents=False)
+    return BertTokenizerFast(tokenizer_object=made._tokenizer, do_lower_case=False)
+
+
+def _byte_level() -> Any:
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    trained = ByteLevelBPETokenizer(add_prefix_space=True)
+    trained.train_from_iterator(
+        [" ".join(WORDS)], vocab_size=320, min_frequency=1, special_tokens=["<|end|>"], show_progress=False
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, eos_token="<|end|>")
+
+
+def _metaspace() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<unk>", "<pad>", "</s>"]
+    trainer = trainers.UnigramTrainer(vocab_size=80, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator([" ".join(words) for words in sentences(200)], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[[str], Any]:
+    """Return a function that makes a new tokenizer of a family; they differ in what offsets say of spaces."""
+    families = {"wordpiece": _wordpiece, "byte_level": _byte_level, "metaspace": _metaspace}
+    return lambda family: families[family]()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the folder of a checkpoint of width 32: bert (with its pooler), distilbert (none), gpt2 (causal)."""
+    import torch
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
+
+    made: dict[str, str] = {}
+
+    def bert(size: int) -> Any:
+        return BertModel(
+            BertConfig(
+                vocab_size=size, hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+                max_position_embeddings=POSITIONS,
+            )  # fmt: skip
+        )
+
+    def distilbert(size: int) -> Any:
+        return DistilBertModel(
+            DistilBertConfig(
+                vocab_size=size, dim=WIDTH, n_layers=1, n_heads=2, hidden_dim=64, max_position_embeddings=POSITIONS
+            )
+        )
+
+    def gpt2(size: int) -> Any:
+        return GPT2Model(
+            GPT2Config(
+                vocab_size=size, n_embd=WIDTH, n_layer=1, n_head=2, n_positions=POSITIONS, bos_token_id=0, eos_token_id=0
+            )
+        )
+
+    kinds: dict[str, tuple[Callable[[int], Any], Callable[[], Any]]] = {
+        "bert": (bert, _wordpiece),
+        "distilbert": (distilbert, _wordpiece),
+        "gpt2": (gpt2, _byte_level),
+    }
+
+    def make(kind: str) -> str:
+        if kind not in made:
+            folder = tmp_path_factory.mktemp("checkpoints") / kind
+            build, tokenizer = kinds[kind][0], kinds[kind][1]()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(1)
+                build(len(tokenizer)).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            made[kind] = str(folder)
+        return made[kind]
+
+    return make
+
+
+# --------------------------------------------------------------------------------------------------------- experiments
+
+TASKS: dict[str, dict[str, Any]] = {
+    "mood": {"type": "classification", "heads": [{"name": "mood"}, {"name": "topic"}]},
+    "flags": {"type": "multi_label_classification", "heads": [{"name": "flags"}]},
+    "names": {"type": "ner", "heads": [{"name": "names"}]},
+    "price": {"type": "regression", "heads": [{"name": "price"}]},
+}
+
+
+@pytest.fixture
+def settings(
+    tmp_path: Path,
+    checkpoint: Callable[[str], str],
+    make_rows: Callable[..., list[dict[str, Any]]],
+    write_rows: Callable[..., str],
+) -> Callable[..., dict[str, Any]]:
+    """Return a function that makes an experiment as a mapping.
+
+    It takes names of `TASKS`, which read one file of `rows`, and blocks that are merged into the defaults.
+    """
+
+    def make(*tasks: str, rows: list[dict[str, Any]] | None = None, **blocks: Any) -> dict[str, Any]:
+        path = write_rows(tmp_path / "rows.jsonl", make_rows(40) if rows is None else rows)
+        content: dict[str, Any] = {
+            "project_name": "test",
+            "model": {"base_model": checkpoint("bert")},
+            "tasks": [{"name": name, "data_path": path, **TASKS[name]} for name in tasks or ("mood",)],
+            "data": {"max_length": 32},
+            "training": {"epochs": 2, "batch_size": 8, "log_every_steps": 1},
+            "evaluation": {"baselines": []},
+            "tracking": {"enabled": False},
+            "output_dir": str(tmp_path / "runs"),
+        }
+        for name, block in blocks.items():
+            content[name] = {**content[name], **block} if isinstance(content.get(name), dict) else block
+        return content
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return a function that builds an experiment and its trainer, on the CPU.
+
+    It takes what `settings` takes, and `callbacks`, and `run`, a folder to go on with. The trainer's attribute
+    `experiment` is what `build` gave.
+    """
+    from jenga.build import build
+    from jenga.config.render import config_digest
+    from jenga.experiment import load_config, make_accelerator
+    from jenga.trainer import Trainer
+    from jenga.trainer.checkpoint import newest_checkpoint
+    from jenga.trainer.run import RunFolder
+
+    held: list[RunFolder] = []
+
+    def make(*tasks: str, callbacks: Sequence[Any] = (), run: Path | None = None, **options: Any) -> Any:
+        config = load_config(settings(*tasks, **options))
+        experiment = build(config, tmp_path)
+        if run is None:
+            folder = RunFolder.create(Path(config.output_dir), "test", config_digest(config))
+            held.append(folder)
+        else:
+            folder = RunFolder(run)
+        trainer: Any = Trainer(
+            experiment.bundle.model, experiment.sources, experiment.bundle.config,
+            run=folder, accelerator=make_accelerator(config.training.precision, "cpu"), callbacks=callbacks,
+            write_best=experiment.bundle.save,
+        )  # fmt: skip
+        trainer.load(newest_checkpoint(folder.checkpoints))
+        trainer.experiment = experiment
+        return trainer
+
+    yield make
+    for folder in held:
+        folder.release()

@@ -20,6 +20,7 @@ from jenga.data.parse import SourceSpec
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yml"))
+EACH_CONFIG = [pytest.param(path, id=path.stem) for path in CONFIGS]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 TINY = ["training.max_steps=2", "training.batch_size=4", "data.max_rows=64", "tracking.enabled=false"]
 N_ROWS = 12
@@ -30,12 +31,8 @@ real_rows = pytest.mark.skipif(
 tried: dict[str, set[str]] = {"stand-ins": set(), "real rows": set()}
 
 
-def in_parts(path: Path) -> Any:
-    return pytest.param(path, id=path.stem)
-
-
 def command_of(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Return the environment and the words of the command in line 1."""
+    """Return the environment of the command in line 1, and what it hands to `jenga train`."""
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ")
     words = shlex.split(first.removeprefix("# "))
@@ -43,7 +40,9 @@ def command_of(path: Path) -> tuple[dict[str, str], list[str]]:
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
         environment[name] = value
-    return environment, words
+    command = ["jenga-train"] if words[0] == "jenga-train" else ["jenga", "train"]
+    assert words[: len(command)] == command
+    return environment, words[len(command) :]
 
 
 def overrides(config: ExperimentConfig, output_dir: Path, bert: Path) -> list[str]:
@@ -110,14 +109,13 @@ def test_there_are_configs() -> None:
     assert len(CONFIGS) >= 6
 
 
-@pytest.mark.parametrize("path", map(in_parts, CONFIGS))
+@pytest.mark.parametrize("path", EACH_CONFIG)
 def test_line_1_is_the_command_that_runs_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment, words = command_of(path)
-    assert words[:2] == ["jenga", "train"]
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(REPOSITORY)
-    with train.make_context("train", words[2:]) as context:
+    with train.make_context("train", words) as context:
         assert Path(context.params["config"]).resolve() == path
         config = experiment.load_config(context.params["config"], context.params["overrides"])
     assert config.project_name == path.stem
@@ -126,7 +124,7 @@ def test_line_1_is_the_command_that_runs_it(path: Path, monkeypatch: pytest.Monk
             assert name.startswith((str(REPOSITORY / "data"), "jenga/"))
 
 
-@pytest.mark.parametrize("path", map(in_parts, CONFIGS))
+@pytest.mark.parametrize("path", EACH_CONFIG)
 def test_trains_two_steps_on_stand_ins(
     path: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +137,7 @@ def test_trains_two_steps_on_stand_ins(
 
 @pytest.mark.slow
 @real_rows
-@pytest.mark.parametrize("path", map(in_parts, CONFIGS))
+@pytest.mark.parametrize("path", EACH_CONFIG)
 def test_trains_two_steps_on_the_real_rows(
     path: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

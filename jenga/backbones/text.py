@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from jenga.backbones.base import BackboneManager, BaseBackbone
 from jenga.config.schema import ModelConfig
@@ -52,7 +53,11 @@ class TextBackbone(BaseBackbone):
         return positions
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
-        """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``, for pairs also ``token_type_ids (B, T)``."""
+        """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``, for pairs also ``token_type_ids (B, T)``, which only a
+        model with embeddings for them reads.
+        """
+        if getattr(self.encoder.config, "type_vocab_size", 0) < 2:
+            inputs.pop("token_type_ids", None)
         output = self.encoder(**inputs)
         hidden, mask = output.last_hidden_state, inputs["attention_mask"]
         if self.pooling == "pooler":
@@ -71,7 +76,7 @@ class TextBackbone(BaseBackbone):
 
     def save(self, folder: Path) -> None:
         """Write a plain transformers checkpoint, which `AutoModel.from_pretrained` loads too."""
-        with _quiet():
+        with quiet():
             self.encoder.save_pretrained(folder)
         (folder / _POOLING_FILE).write_text(json.dumps({"pooling": self.pooling}) + "\n")
 
@@ -110,12 +115,12 @@ def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
             )
         if config.dropout is not None:
             _set_dropout(settings, config.dropout)
-        with _quiet():
+        with quiet():
             model, info = AutoModel.from_pretrained(
                 name, config=settings, dtype=torch.float32, output_loading_info=True,
                 trust_remote_code=config.trust_remote_code,
             )  # fmt: skip
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise _cannot_load("model.base_model", name, error) from error
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
@@ -128,7 +133,7 @@ def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' bars and its list of unused weights, which says nothing to a user here, off the terminal."""
     from transformers.utils import logging as transformers_logging
 
@@ -145,7 +150,7 @@ def _quiet() -> Iterator[None]:
 
 def _resolve_pooling(pooling: str, encoder: PreTrainedModel, has_pooler: bool) -> str:
     if pooling == "pooler" and not has_pooler:
-        raise ConfigError("model.pooling: this checkpoint has no trained pooler; use auto, cls, mean or last")
+        raise ConfigError("model.pooling: this checkpoint has no trained pooler; use auto, cls, mean, max or last")
     if pooling != "auto":
         return pooling
     if preset := getattr(encoder.config, "default_pooling", None):

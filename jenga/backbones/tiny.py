@@ -6,6 +6,7 @@ is speaking from the first epochs. It is an ordinary transformers model, so that
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
+
+from jenga.backbones.text import quiet
+
+_ALPHABET = 1000
 
 
 class TinyTextConfig(PretrainedConfig):
@@ -71,14 +76,33 @@ def make_tiny_text(folder: Path, texts: list[str], *, seed: int) -> None:
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizerFast
 
-    trained = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
-    trained.train_from_iterator(texts, vocab_size=4096, min_frequency=2, show_progress=False)
-    tokenizer = BertTokenizerFast(tokenizer_object=trained._tokenizer, do_lower_case=False)
-    config = TinyTextConfig(vocab_size=trained.get_vocab_size(), pad_token_id=tokenizer.pad_token_id)
-    with torch.random.fork_rng(devices=[]):
+    made = BertWordPieceTokenizer(_train_vocabulary(texts), lowercase=False, strip_accents=False)
+    tokenizer = BertTokenizerFast(tokenizer_object=made._tokenizer, do_lower_case=False)
+    config = TinyTextConfig(vocab_size=made.get_vocab_size(), pad_token_id=tokenizer.pad_token_id)
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         TinyTextModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _train_vocabulary(texts: list[str]) -> dict[str, int]:
+    """Return WordPiece's vocabulary of `texts`, the same in every process.
+
+    The trainer numbers the pieces that continue a word in the random order of its hash maps, and breaks ties by number:
+    hence they are numbered beforehand, in order of frequency, as if they were special.
+    """
+    from tokenizers import BertWordPieceTokenizer
+
+    trained = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
+    normalize = trained._tokenizer.normalizer.normalize_str
+    counts = Counter(char for text in texts for char in normalize(text) if not char.isspace())
+    alphabet = sorted(counts, key=lambda char: (-counts[char], char))[:_ALPHABET]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trained.train_from_iterator(
+        texts, vocab_size=4096, min_frequency=2, show_progress=False, initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet), special_tokens=special + [f"##{char}" for char in alphabet],
+    )  # fmt: skip
+    return dict(trained.get_vocab())
 
 
 def _reorder(hidden: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -69,14 +69,14 @@ def _names(document: Document) -> Iterator[Finding]:
 
 
 def _lengths(document: Document) -> Iterator[Finding]:
+    """Weights are one a label; `labels` does not tell how many there are, since a tag head makes more of them."""
     for task, _ in _items(document, ("tasks",)):
         for path, head in _items(document, (*task, "heads")):
-            labels = head.get("labels")
-            size = len(labels) if isinstance(labels, list) else _number(document, (*path, "num_labels"), None)
+            size = _number(document, (*path, "num_labels"), None)
             for key in _PER_LABEL:
                 weights = head.get(key)
                 if size is not None and isinstance(weights, list) and len(weights) != size:
-                    message = f"has length {len(weights)}, but there are {size:g} labels; give one number for each"
+                    message = f"has length {len(weights)}, but num_labels is {size:g}; give one number for each"
                     yield _finding(document, (*path, key), message)
 
 

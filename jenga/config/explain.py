@@ -66,13 +66,14 @@ class Finding:
 class _Spot:
     """Where an error's location leads: the path in the document, and what the schema accepts there.
 
-    `holder`: what it accepts one level up. `off_branch`: the location entered an alternative of the union at `path`
-    that is not meant for a value of this kind.
+    `holder`: what it accepts one level up. `others`: the alternatives at `path` for values of other kinds.
+    `off_branch`: the location entered one of those.
     """
 
     path: KeyPath
     accepts: tuple[Branch, ...]
     holder: tuple[Branch, ...]
+    others: tuple[Branch, ...] = ()
     off_branch: bool = False
 
 
@@ -146,6 +147,7 @@ def _locate(error: Any, schema: type[BaseModel], document: Document) -> _Spot:
     path: KeyPath = ()
     accepts: tuple[Branch, ...] = (Branch(schema),)
     holder = accepts
+    others: tuple[Branch, ...] = ()
     open_union = False
     for part in error["loc"]:
         if open_union:
@@ -156,14 +158,15 @@ def _locate(error: Any, schema: type[BaseModel], document: Document) -> _Spot:
             kind = kind_of_value(document.value_at(path))
             if _label_kind(str(part), accepts) not in (kind, "any"):
                 return _Spot(path, accepts, holder, off_branch=True)
-            accepts = tuple(each for each in accepts if each.kind in (kind, "any"))
+            others = tuple(each for each in accepts if each.kind not in (kind, "any"))
+            accepts = tuple(each for each in accepts if each not in others)
         elif part != "[key]":
-            path, holder = (*path, part), accepts
+            path, holder, others = (*path, part), accepts, ()
             accepts = tuple(item_branches(accepts) if isinstance(part, int) else entry_branches(accepts, part))
             open_union = len(accepts) > 1 or any(each.tag for each in accepts)
     if error["type"] in TAG_ERRORS and isinstance(document.value_at(path), dict) and (key := tag_key(accepts)):
         path, holder = (*path, key), accepts
-    return _Spot(path, accepts, holder)
+    return _Spot(path, accepts, holder, others)
 
 
 def _label_kind(label: str, accepts: Sequence[Branch]) -> Kind:
@@ -184,6 +187,8 @@ def _finding(error: Any, spot: _Spot, schema: type[BaseModel], document: Documen
         place, message = document.key_place(path[:-1]), "required key is missing" + _meaning(spot, types)
     else:
         place, message = document.value_place(path), wrong_value(error, spot.accepts, spot.holder, document, path)
+        if kind == "literal_error" and spot.others:
+            message += f", or {needs(spot.others)}"
         if kind == "value_error" and (word := re.match(r"\w+", message)) and (*path, word.group()) in document.keys:
             place = document.key_place((*path, word.group()))
     return Finding(kind, path, place.problem(dotted(path), message), types)

@@ -236,7 +236,7 @@ def _resolve(data: dict[str, Any], folder: Path) -> None:
     if data.get("data_root") is not None:
         root = _absolute(data["data_root"], folder)
     else:
-        root = os.path.abspath(Path(variable).expanduser()) if variable else str(folder)
+        root = os.path.abspath(os.path.expanduser(variable)) if variable else str(folder)
     data["data_root"] = root
     for task in data["tasks"]:
         task["data_path"] = _resolved(task.get("data_path"), Path(root))
@@ -257,4 +257,4 @@ def _resolved(data_path: Any, root: Path) -> Any:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / Path(path).expanduser())
+    return os.path.abspath(folder / os.path.expanduser(path))

@@ -12,6 +12,7 @@ from jenga.registry import Registry
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
@@ -112,11 +113,21 @@ class Columns(Strict):
     text: str | None = Field(None, description="Text (a list of words is joined by spaces). Default: text, else tokens.")
     text_pair: str | None = Field(None, description="Second text of a pair.")
     tokens: str | None = Field(None, description="Words of a row whose tags are given by word. Default: tokens.")
+    id: str | None = Field(None, description="Name of the row in predictions and messages. Default: id, else its number.")
+
+
+class LabelColumns(Columns):
+    """Columns of a task whose heads label whole rows."""
+
     label: str | None = Field(None, description="Label of a task with one head. Default: label, else labels.")
     labels: str | None = Field(None, description="Mapping from head to label. Default: labels.")
+
+
+class TagColumns(Columns):
+    """Columns of a task that labels words."""
+
     entities: str | None = Field(None, description="List of {start, end, label}. Default: entities.")
     ner_tags: str | None = Field(None, description="BIO tag of each word. Default: ner_tags.")
-    id: str | None = Field(None, description="Name of the row in predictions and messages. Default: id, else its number.")
 
 
 class SplitPaths(Strict):
@@ -136,7 +147,7 @@ class TaskConfig(Strict):
         description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging Face "
         "dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
     )
-    columns: Columns = Field(default_factory=Columns, description="Where column names differ from the default.")
+    columns: Columns = Field(default_factory=Columns, description="Where column names are not the default.")
     max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")
     weight: PositiveFloat = Field(1.0, description="Factor of this task's loss in the total.")
     dropout: Fraction = Field(0.1, description="Dropout on what the heads read.")
@@ -154,30 +165,35 @@ class TaskConfig(Strict):
 class ClassificationConfig(TaskConfig):
     """Each head picks one class."""
 
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
     heads: list[ClassHead] = Field(default_factory=lambda: [ClassHead(name="label")], min_length=1)
 
 
 class MultiLabelConfig(TaskConfig):
     """Each head answers independent yes/no items."""
 
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
     heads: list[ItemsHead] = Field(default_factory=lambda: [ItemsHead(name="labels")], min_length=1)
 
 
 class QAScoringConfig(TaskConfig):
     """Criteria of a scored conversation; a null label means not applicable."""
 
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
     heads: list[QAHead] = Field(min_length=1)
 
 
 class NERConfig(TaskConfig):
     """Entities as BIO tags of words."""
 
+    columns: TagColumns = Field(default_factory=TagColumns, description="Where column names are not the default.")
     heads: list[TagHead] = Field(default_factory=lambda: [TagHead(name="entities")], min_length=1, max_length=1)
 
 
 class RegressionConfig(TaskConfig):
     """Each head predicts numbers."""
 
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
     heads: list[NumberHead] = Field(default_factory=lambda: [NumberHead(name="value")], min_length=1)
 
 
@@ -189,7 +205,7 @@ class DataConfig(Strict):
 
     valid_fraction: Fraction = Field(0.1, description="Share of the rows for validation, where no valid file is given.")
     test_fraction: Fraction = Field(0.1, description="Share of the rows for the final test, of a data_path without splits.")
-    split_seed: int = Field(0, description="Seed of the stratified split.")
+    split_seed: Seed = Field(0, description="Seed of the stratified split.")
     max_length: PositiveInt = Field(256, description="Tokens kept of a row.")
     max_bad_fraction: Fraction = Field(0.01, description="Share of unusable rows above which the run stops.")
     max_rows: PositiveInt | None = Field(None, description="Train on this many rows, drawn by split_seed.")
@@ -233,7 +249,7 @@ class TrainingConfig(Strict):
     temperature: Annotated[float, Field(ge=1)] = Field(
         2.0, description="Of the temperature sampler: 1 is proportional, larger is more even."
     )
-    seed: int = Field(0, description="Seed of weights, order and dropout.")
+    seed: Seed = Field(0, description="Seed of weights, order and dropout.")
     log_every_steps: PositiveInt = Field(10, description="Optimizer steps between training records in metrics.jsonl.")
     deterministic: bool = Field(False, description="Refuse operations whose results differ from run to run.")
 

@@ -44,7 +44,10 @@ _ADVICE: tuple[tuple[str, str, bool], ...] = (
     (r"expected <block end>", "indentation does not fit the lines above; keys of one block start in one column", False),
     (r"expected the node content", "a value is missing here, or this symbol needs quotes", False),
     (r"sequence entries are not allowed", "a '- ' item must start on a line of its own", False),
-    (r"found unknown escape character", "no such escape in double quotes; write '\\\\', or use single quotes", False),
+    (r"expected alphabetic or numeric", "text that starts with '&' or '*' needs quotes", True),
+    (r"expected a comment or a line break|expected chomping", "text that starts with '|' or '>' needs quotes", True),
+    (r"expected '<document start>'", "this stands outside the document; check the lines above", False),
+    (r"unknown escape character|escape sequence", "no such escape; write '\\\\', or use single quotes", False),
     (r"found undefined alias '?(.+?)'?$", "alias '*{0}' has no anchor '&{0}' above it", False),
     (r"second occurrence", "this anchor's name is taken; rename one of the two", False),
     (r"but found another document", "the file holds several documents; keep one and remove the '---' line", False),
@@ -94,6 +97,10 @@ def compose(text: str, file: str) -> yaml.Node | None:
         loader = _Loader(text)
         try:
             return loader.get_single_node()
+        except (ValueError, OverflowError):
+            # PyYAML hands the digits of \U escapes and %YAML versions to chr() and int() unchecked.
+            message = "no character has this number; write the character itself"
+            raise ConfigError([place_of(file, loader.get_mark()).problem("", message)]) from None
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jenga.errors import SetupError
+from jenga.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,17 +67,20 @@ def encode(
     """Tokenise `texts` (with `pairs`), cut to `max_length` tokens, and align the character spans of `words`.
 
     With `cache_dir`, the result is kept there under a hash of everything that it depends on. Raises SetupError when words
-    are wanted of a tokenizer that cannot say where its tokens come from.
+    are wanted of a tokenizer that cannot say where its tokens come from, ConfigError when nothing but special tokens fits.
     """
     if words is not None and not tokenizer.is_fast:
         raise SetupError(
             f"model.tokenizer: {type(tokenizer).__name__} gives no character offsets, which tags need; choose a fast one"
         )
+    added = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
+    if max_length <= added:
+        raise ConfigError(f"max_length: {max_length} leaves no room for text beside {added} special tokens; raise it")
     path = None
     if cache_dir is not None:
         path = cache_dir / f"{_key(texts, pairs, words, tokenizer, max_length)}.safetensors"
-        if path.exists():
-            return _read(path)
+        if path.exists() and (cached := _read(path)) is not None:
+            return cached
     encoded = _encode(texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
     if path is not None:
         _write(path, encoded)
@@ -160,10 +163,17 @@ def _key(
     texts: Sequence[str], pairs: Sequence[str] | None, words: WordSpans | None, tokenizer: Any, max_length: int
 ) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, max_length, type(tokenizer).__name__]).encode())
-    digest.update((tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)).encode())
+    digest.update(json.dumps(_identity(tokenizer), sort_keys=True).encode(errors="surrogatepass"))
     for part in (texts, pairs, words):
         digest.update(json.dumps(part, ensure_ascii=False).encode(errors="surrogatepass"))
     return digest.hexdigest()[:32]
+
+
+def _identity(tokenizer: Any) -> Any:
+    """Return all that decides what `tokenizer` does, but for the cutting and padding that its last call left set."""
+    if not tokenizer.is_fast:
+        return [repr(tokenizer), tokenizer.get_vocab()]
+    return json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
 
 
 def _write(path: Path, encoded: EncodedText) -> None:
@@ -180,7 +190,12 @@ def _write(path: Path, encoded: EncodedText) -> None:
         logger.warning("tokens are not cached in %s: %s; the next run tokenises again", path.parent, error)
 
 
-def _read(path: Path) -> EncodedText:
+def _read(path: Path) -> EncodedText | None:
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return EncodedText(**load_file(path))
+    try:
+        return EncodedText(**load_file(path))
+    except (OSError, SafetensorError) as error:
+        logger.warning("cached tokens in %s cannot be read: %s; tokenising again", path, error)
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import time
@@ -26,6 +27,8 @@ from jenga.trainer.evaluate import Runner, label_counts
 from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.window import Window
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -81,6 +84,8 @@ class Trainer:
         self.log = MetricsLog(run.path / "metrics.jsonl")
         self.folder = run.path
         self.interrupted = False
+        self._started = time.monotonic()
+        self._saved_step: int | None = None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         check_metric(config.evaluation.metric, self.model, sources)
 
@@ -105,7 +110,7 @@ class Trainer:
                 self._finish_step()
             while not self._done():
                 self._epoch()
-            if self.state.step != self._saved_step():
+            if self.state.step != self._saved_step:
                 self.save()
             self._call("on_train_end")
 
@@ -143,7 +148,7 @@ class Trainer:
         limit = self.config.training.max_grad_norm
         self.accelerator.unscale_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, math.inf if limit is None else limit)
-        self.window.add_norm(norm)
+        self.window.add_norm(norm, scaled=self.accelerator.scaler is not None)
         self._optimizer.step()
         self.scheduler.step()
         self._optimizer.zero_grad()
@@ -161,12 +166,8 @@ class Trainer:
         self._call("on_step_end", logs=record)
 
     def _record(self) -> dict[str, Any]:
+        self._check_finite()
         found = self.window.take()
-        if not math.isfinite(found["loss"]):
-            raise DivergedError(
-                f"step {self.state.step}: the loss is {found['loss']}; lower training.learning_rate, raise "
-                "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
-            )
         return {
             "event": "train",
             "step": self.state.step,
@@ -177,12 +178,19 @@ class Trainer:
             "time_s": round(time.monotonic() - self._started, 3),
         }
 
+    def _check_finite(self) -> None:
+        for what, value in (("loss", float(self.window.loss)), ("gradient norm", float(self.window.norm))):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"step {self.state.step}: the {what} is {value}; lower training.learning_rate, raise "
+                    "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
+                )
+
     def _finish_step(self) -> None:
         """Evaluate, end the epoch and save, where this step is due for it."""
         epoch_ends = self.state.turn == len(self.sampler)
         every = self.config.evaluation.every_steps
-        last = self.state.step >= self.total_steps
-        if last or (self.state.step % every == 0 if every else epoch_ends) or (epoch_ends and not self.state.metrics):
+        if self._done() or (self.state.step % every == 0 if every else epoch_ends) or (epoch_ends and not self.state.metrics):
             self._evaluate()
         if epoch_ends:
             self._call("on_epoch_end", epoch=self.state.epoch, metrics=self.state.metrics)
@@ -202,6 +210,9 @@ class Trainer:
             config.batch_size or 2 * self.config.training.batch_size, {}, self._check_interrupt,
         )  # fmt: skip
         result = runner.evaluate(list(self.sources.values()), "valid")
+        if not result.rows:
+            self._keep_last()
+            return
         metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
         if not all(math.isfinite(value) for value in metrics.values()):
             broken = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -217,8 +228,8 @@ class Trainer:
         )
         self.state.metrics = metrics
         self._keep_best(metrics[config.metric])
-        self._call("on_evaluate", metrics=metrics)
         self.state.evaluated_step = self.state.step
+        self._call("on_evaluate", metrics=metrics)
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value
@@ -226,8 +237,15 @@ class Trainer:
             self.write_best(self.run.best)
             self.state.best_value, self.state.best_step = value, self.state.step
 
+    def _keep_last(self) -> None:
+        """Without validation rows no model is the best; the run's result is the last one."""
+        if self._done():
+            self.write_best(self.run.best)
+            self.state.best_step = self.state.step
+
     def save(self) -> Path:
-        """Write a checkpoint now and return its folder."""
+        """Write a checkpoint now and return its folder. Raises DivergedError where the weights are no longer finite."""
+        self._check_finite()
         self.state.seconds = time.monotonic() - self._started
         random_tensors, random_state = checkpoint.random_state()
         window_tensors, window_state = self.window.state()
@@ -246,11 +264,12 @@ class Trainer:
             "scheduler": self.scheduler.state_dict(),
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups],
             "scaler": None if scaler is None else scaler.state_dict(),
-            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
         }
         folder = checkpoint.checkpoint_folder(self.run.checkpoints, self.state.step)
         checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
-        checkpoint.retain(self.run.checkpoints, self.config.checkpoint.keep)
+        checkpoint.retain(folder, self.config.checkpoint.keep)
+        self._saved_step = self.state.step
         self._call("on_save", path=folder)
         return folder
 
@@ -265,16 +284,23 @@ class Trainer:
         self.scheduler.load_state_dict(state["scheduler"])
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        for callback, memory in zip(self.callbacks, state["callbacks"], strict=True):
-            callback.load_state_dict(memory)
+        self._remind(state["callbacks"])
         self.state = State(**state["state"])
+        self._saved_step = self.state.step
         self.window.restore(tensors["window"], state["window"])
         self.log.cut(state["metrics_bytes"])
         checkpoint.set_random_state(tensors["random"], state["random"])
 
-    def _saved_step(self) -> int | None:
-        newest = checkpoint.newest_checkpoint(self.run.checkpoints)
-        return None if newest is None else int(newest.name.removeprefix("step-"))
+    def _remind(self, memories: list[tuple[str, dict[str, Any]]]) -> None:
+        """Give each callback its memory back. The chain may have changed: where a run is tracked is no part of it."""
+        left = list(self.callbacks)
+        for name, memory in memories:
+            callback = next((each for each in left if type(each).__name__ == name), None)
+            if callback is not None:
+                left.remove(callback)
+                callback.load_state_dict(memory)
+            elif memory:
+                logger.warning("callback %s was there when the checkpoint was made; what it had in memory is dropped", name)
 
     def _call(self, event: str, **details: Any) -> None:
         for callback in self.callbacks:
@@ -327,5 +353,5 @@ def check_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) 
         for (task, head), space in source.splits["train"].spaces.items():
             known += [f"eval_{task}_{head}_{name}" for name in model.tasks[task].metric_names(space.kind)]
     if metric not in known:
-        raise ConfigError(f"evaluation.metric: unknown '{metric}'{suggest(metric, known)} Known: {', '.join(known)}")
+        raise ConfigError(f"evaluation.metric: unknown '{metric}'{suggest(metric, known) or '.'} Known: {', '.join(known)}")
 

@@ -54,9 +54,9 @@ class Window:
         self.loss += total.detach()
         return total
 
-    def add_norm(self, norm: torch.Tensor) -> None:
-        """Close a step with its gradient norm."""
-        self.norm += norm
+    def add_norm(self, norm: torch.Tensor, *, scaled: bool) -> None:
+        """Close a step with its gradient norm. With scaled (fp16) gradients one that overflows is skipped, not fatal."""
+        self.norm += norm.nan_to_num(nan=0.0, posinf=0.0) if scaled else norm
         self.steps += 1
 
     def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:

@@ -125,7 +125,8 @@ def test_a_required_key_that_is_only_misspelt_is_told_once(schema: Schema) -> No
 
 
 def test_a_validators_words_are_placed_at_the_key_they_begin_with(schema: Schema) -> None:
-    text = HEAD + "  - {name: a, type: classification, data_path: x, heads: [{name: h,\n      num_labels: 3, labels: [x]}]}\n"
+    task = "{name: a, type: classification, data_path: x, heads: [{name: h,\n      num_labels: 3, labels: [x]}]}"
+    text = f"{HEAD}  - {task}\n"
     (found,) = findings(schema, read_document(text, file="f.yml"))
     assert str(found.problem) == "f.yml:4:7: tasks[0].heads[0]: num_labels is 3, but labels has 1 names"
 

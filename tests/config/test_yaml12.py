@@ -108,7 +108,7 @@ def test_the_first_of_two_equal_keys_is_kept_and_both_places_told() -> None:
     assert str(problem) == "f.yml:4:3: a.b: given twice; first at line 2, column 3"
 
 
-# ---------------------------------------------------------------------------------------------------- aliases and merges
+# ----------------------------------------------------------------------------------------------- aliases and merges
 
 
 def test_aliases_are_copies() -> None:
@@ -157,7 +157,7 @@ def test_merges_count_towards_the_limit() -> None:
         read("\n".join(lines))
 
 
-# ---------------------------------------------------------------------------------------------------------------- places
+# -------------------------------------------------------------------------------------------------------------- places
 
 PLACED = """\
 model:

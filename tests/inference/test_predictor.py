@@ -104,17 +104,19 @@ def test_items_follow_the_thresholds_of_the_bundle(run: Path) -> None:
         assert [closing[item]["value"] for item in ("summarises_call", "gives_reference")] == [value, value]
 
 
-def test_entities_are_spans_of_the_given_text(predictor: Predictor, rows: list[dict[str, Any]]) -> None:
-    answers = predictor.predict(rows)
-    entities = [
-        (row["text"], entity)
-        for row, answer in zip(rows, answers, strict=True)
-        for entity in answer["names"]["entities"]["entities"]
-    ]
-    assert entities
-    for text, entity in entities:
-        assert text[entity["start"] : entity["end"]] == entity["text"]
-        assert 0 < entity["probability"] <= 1
+def test_entities_are_spans_of_the_given_text(run: Path, rows: list[dict[str, Any]]) -> None:
+    own = load(run, device="cpu")
+    # Three steps teach nothing but O; random weights find entities everywhere.
+    torch.nn.init.normal_(own.model.tasks["names"].heads.weight, generator=torch.Generator().manual_seed(0))
+    texts = [row["text"] for row in rows] + ["Karibu \N{ELEPHANT} Nai\u0301robi, Asha!"]
+    found = 0
+    for text, answer in zip(texts, own.predict(texts), strict=True):
+        for entity in answer["names"]["entities"]["entities"]:
+            assert text[entity["start"] : entity["end"]] == entity["text"] != ""
+            assert entity["label"] in {"PERSON", "LOCATION", "PHONE", "DATE", "ORGANISATION"}
+            assert 0 < entity["probability"] <= 1
+            found += 1
+    assert found > len(texts)
 
 
 def test_rows_given_as_words_get_a_tag_a_word(predictor: Predictor) -> None:
@@ -147,7 +149,7 @@ def test_what_is_no_row_at_all_is_an_error_in_its_place(predictor: Predictor) ->
 
 
 def test_rows_without_any_text_column_raise_and_name_the_columns_found(predictor: Predictor) -> None:
-    with pytest.raises(DataError, match="no column 'text'.* Columns found: transcript"):
+    with pytest.raises(DataError, match=r"no column '.*'text'.* Columns found: transcript"):
         predictor.predict([{"transcript": TEXT}])
 
 
@@ -162,7 +164,7 @@ def test_longer_texts_are_told_to_be_cut(predictor: Predictor, caplog: pytest.Lo
 
 def test_a_table_is_refused_and_not_read_as_its_column_names(predictor: Predictor) -> None:
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(TypeError, match="got DataFrame; .*to_dict"):
+    with pytest.raises(TypeError, match=r"got DataFrame; .*to_dict"):
         predictor.predict(pandas.DataFrame({"text": [TEXT]}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,7 @@ tracking: {uri: 'http://user:password@tracking.example/'}
 """
 
 
-def write_evaluation(run: Path, evaluation: dict[str, Any]) -> None:
-    """Replace evaluation.json, refusing what is not strict JSON as the trainer does."""
-    (run / "evaluation.json").write_text(json.dumps(evaluation, allow_nan=False))
-
-
-def evaluated(space: HeadSpace, predictions: Any, targets: Any, **baselines: Any) -> dict[str, Any]:
+def _evaluated(space: HeadSpace, predictions: Any, targets: Any, **baselines: Any) -> dict[str, Any]:
     """Return a head as evaluation.json has it; `baselines`: predictions by name."""
     return {
         "task": space.task,
@@ -58,10 +54,10 @@ def _heads(rows: int) -> list[dict[str, Any]]:
     wait = HeadSpace("Wait", "value", "number", 1, ("minutes",))
     minutes = rng.gamma(2, 10, (rows, 1))
     return [
-        evaluated(items, ticked, answers, majority=np.zeros_like(ticked)),
-        evaluated(mood, np.where(rng.random(rows) < 0.8, moods, 0), moods, majority=np.zeros(rows, int), tfidf=moods),
-        evaluated(ner, [np.where(rng.random(12) < 0.9, row, 0) for row in tags], tags),
-        evaluated(wait, minutes + rng.normal(0, 5, (rows, 1)), minutes, majority=np.full((rows, 1), 20.0)),
+        _evaluated(items, ticked, answers, majority=np.zeros_like(ticked)),
+        _evaluated(mood, np.where(rng.random(rows) < 0.8, moods, 0), moods, majority=np.zeros(rows, int), tfidf=moods),
+        _evaluated(ner, [np.where(rng.random(12) < 0.9, row, 0) for row in tags], tags),
+        _evaluated(wait, minutes + rng.normal(0, 5, (rows, 1)), minutes, majority=np.full((rows, 1), 20.0)),
     ]
 
 
@@ -104,12 +100,18 @@ def records() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, records: list[dict[str, Any]]) -> Path:
-    """A finished run's folder."""
-    folder = tmp_path / "2030-01-01_00-00-00"
+def run(tmp_path: Path, finished_run: Path) -> Path:
+    """A finished run's folder, free to be changed."""
+    return shutil.copytree(finished_run, tmp_path / finished_run.name)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder, not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "2030-01-01_00-00-00"
     folder.mkdir()
     (folder / "config.yml").write_text(CONFIG)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in _records(300)))
     environment = {"versions": {"python": "3.11", "torch": "2.13"}, "device": "cpu", "cores": 2}
     (folder / "environment.json").write_text(json.dumps(environment))
     state = {
@@ -122,5 +124,7 @@ def run(tmp_path: Path, records: list[dict[str, Any]]) -> Path:
     }
     (folder / "run.json").write_text(json.dumps(state))
     splits = {split: {"rows": 300, "metrics": {"loss": 1.5}, "heads": _heads(300)} for split in ("valid", "test")}
-    write_evaluation(folder, {"project": "helpline", "best_step": 250, "metric": "eval_loss", "splits": splits})
+    evaluation = {"project": "helpline", "best_step": 250, "metric": "eval_loss", "splits": splits}
+    # The trainer writes strict JSON too: a NaN among the results is a bug.
+    (folder / "evaluation.json").write_text(json.dumps(evaluation, allow_nan=False))
     return folder

@@ -25,14 +25,8 @@ def make_rows(count: int, *, seed: int) -> Rows:
     waits = rng.integers(1, 5, count)
     for mood, greeting, wait in zip(moods, greeted, waits, strict=True):
         name = "".join(rng.choice(list("abcdefgh"), 5)).capitalize()
-        row = [
-            "hello" if greeting else "so",
-            "Mr",
-            name,
-            "is",
-            ("crying", "there", "laughing")[mood],
-            *["waiting"] * wait,
-        ]
+        feeling, number = ("crying", "there", "laughing")[mood], ("one", "two", "three", "four")[wait - 1]
+        row = ["hello" if greeting else "so", "Mr", name, "is", feeling, number]
         starts = np.cumsum([0, *[len(word) + 1 for word in row[:-1]]]).tolist()
         texts.append(" ".join(row))
         words.append([(start, start + len(word)) for start, word in zip(starts, row, strict=True)])
@@ -62,7 +56,7 @@ def train() -> Rows:
 
 
 @pytest.fixture(scope="module")
-def test() -> Rows:
+def unseen() -> Rows:
     return make_rows(40, seed=1)
 
 
@@ -91,14 +85,14 @@ def test_majority_of_numbers_is_the_mean_of_the_labelled() -> None:
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.kind)
-def test_without_a_training_label_there_is_nothing_to_learn(space: HeadSpace, train: Rows, test: Rows) -> None:
+def test_without_a_training_label_there_is_nothing_to_learn(space: HeadSpace, train: Rows, unseen: Rows) -> None:
     nothing = without_labels(train, space)
     key = space.task, space.head
     with pytest.raises(ValueError, match=f"{space.task}.{space.head}: no labelled training row"):
-        majority(space, nothing.labels[key], test.labels[key])
+        majority(space, nothing.labels[key], unseen.labels[key])
     with pytest.raises(ValueError, match=f"{space.task}.{space.head}: no labelled training row"):
-        Tfidf(nothing, test).predict(space)
-    for side in ((nothing, test), (train, without_labels(test, space))):
+        Tfidf(nothing, unseen).predict(space)
+    for side in ((nothing, unseen), (train, without_labels(unseen, space))):
         assert compare([space], *side, which=["majority", "tfidf"]) == {"majority": {key: {}}, "tfidf": {key: {}}}
 
 
@@ -114,8 +108,8 @@ def without_labels(rows: Rows, space: HeadSpace) -> Rows:
 # ---------------------------------------------------------------------------------------------------------------- tfidf
 
 
-def test_tfidf_learns_what_the_words_tell(train: Rows, test: Rows) -> None:
-    metrics = compare(SPACES, train, test, which=["tfidf"])["tfidf"]
+def test_tfidf_learns_what_the_words_tell(train: Rows, unseen: Rows) -> None:
+    metrics = compare(SPACES, train, unseen, which=["tfidf"])["tfidf"]
     assert metrics["mood", "label"]["macro_f1"] == 1
     assert metrics["qa", "opening"]["macro_f1"] == 1
     # Names differ between the splits: only the word before and the capital letter tell them.
@@ -123,8 +117,8 @@ def test_tfidf_learns_what_the_words_tell(train: Rows, test: Rows) -> None:
     assert metrics["wait", "value"]["r2"] > 0.9
 
 
-def test_tfidf_beats_majority_and_both_are_there_in_the_order_asked(train: Rows, test: Rows) -> None:
-    results = compare(SPACES, train, test, which=["tfidf", "majority"])
+def test_tfidf_beats_majority_and_both_are_there_in_the_order_asked(train: Rows, unseen: Rows) -> None:
+    results = compare(SPACES, train, unseen, which=["tfidf", "majority"])
     assert list(results) == ["tfidf", "majority"]
     for space in SPACES:
         key = space.task, space.head
@@ -134,18 +128,20 @@ def test_tfidf_beats_majority_and_both_are_there_in_the_order_asked(train: Rows,
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.kind)
-def test_the_same_rows_give_the_same_answers(space: HeadSpace, train: Rows, test: Rows) -> None:
-    first, second = (Tfidf(train, test).predict(space) for _ in range(2))
+def test_the_same_rows_give_the_same_answers(space: HeadSpace, train: Rows, unseen: Rows) -> None:
+    first, second = (Tfidf(train, unseen).predict(space) for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.kind)
-def test_answers_do_not_depend_on_test_labels(space: HeadSpace, train: Rows, test: Rows) -> None:
-    answers, blind = Tfidf(train, test).predict(space), Tfidf(train, without_labels(test, space)).predict(space)
+def test_answers_do_not_depend_on_test_labels(space: HeadSpace, train: Rows, unseen: Rows) -> None:
+    answers, blind = Tfidf(train, unseen).predict(space), Tfidf(train, without_labels(unseen, space)).predict(space)
     assert all(np.array_equal(one, other) for one, other in zip(answers, blind, strict=True))
 
 
-def test_the_texts_are_vectorised_once_for_all_heads(train: Rows, test: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_texts_are_vectorised_once_for_all_heads(
+    train: Rows, unseen: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     fits, original = [], TfidfVectorizer.fit_transform
@@ -155,38 +151,38 @@ def test_the_texts_are_vectorised_once_for_all_heads(train: Rows, test: Rows, mo
         return original(self, texts, y)
 
     monkeypatch.setattr(TfidfVectorizer, "fit_transform", counted)
-    compare(SPACES, train, test, which=["tfidf"])
+    compare(SPACES, train, unseen, which=["tfidf"])
     assert fits == [150]
 
 
-def test_unlabelled_rows_are_not_learnt_as_no(train: Rows, test: Rows) -> None:
+def test_unlabelled_rows_are_not_learnt_as_no(train: Rows, unseen: Rows) -> None:
     answers = train.labels["qa", "opening"].copy()
     answers[answers[:, 0] == 0, 0] = NAN
     rows = Rows(**{**vars(train), "labels": {("qa", "opening"): answers}})
-    predicted = Tfidf(rows, test).predict(STEPS)
+    predicted = Tfidf(rows, unseen).predict(STEPS)
     assert predicted[:, 0].all()  # every labelled answer is yes
     assert not predicted[:, 2].any()  # nothing is known of it
 
 
-def test_constant_targets_need_no_model(train: Rows, test: Rows) -> None:
+def test_constant_targets_need_no_model(train: Rows, unseen: Rows) -> None:
     tags = [np.zeros_like(row) for row in train.labels["ner", "entities"]]
     labels = {("mood", "label"): np.full(150, 1), ("ner", "entities"): tags}
     rows = Rows(**{**vars(train), "labels": labels})
-    assert set(Tfidf(rows, test).predict(MOOD).tolist()) == {1}
-    assert not any(row.any() for row in Tfidf(rows, test).predict(NER))
+    assert set(Tfidf(rows, unseen).predict(MOOD).tolist()) == {1}
+    assert not any(row.any() for row in Tfidf(rows, unseen).predict(NER))
 
 
-def test_tags_keep_the_rows_and_words_apart(train: Rows, test: Rows) -> None:
-    empty = Rows(**{**vars(test), "texts": ["", *test.texts], "words": [[], *(test.words or [])]})
+def test_tags_keep_the_rows_and_words_apart(train: Rows, unseen: Rows) -> None:
+    empty = Rows(**{**vars(unseen), "texts": ["", *unseen.texts], "words": [[], *(unseen.words or [])]})
     predicted = Tfidf(train, empty).predict(NER)
-    assert [len(row) for row in predicted] == [0, *[len(words) for words in test.words or []]]
+    assert [len(row) for row in predicted] == [0, *[len(words) for words in unseen.words or []]]
 
 
-def test_the_second_text_of_a_pair_is_read(train: Rows, test: Rows) -> None:
+def test_the_second_text_of_a_pair_is_read(train: Rows, unseen: Rows) -> None:
     def as_pairs(rows: Rows) -> Rows:
         return Rows(**{**vars(rows), "texts": ["same"] * len(rows.texts), "pairs": rows.texts})
 
-    metrics = compare([MOOD], as_pairs(train), as_pairs(test), which=["tfidf"])
+    metrics = compare([MOOD], as_pairs(train), as_pairs(unseen), which=["tfidf"])
     assert metrics["tfidf"]["mood", "label"]["macro_f1"] == 1
 
 
@@ -201,6 +197,6 @@ def test_equal_cases_learnt_once_weigh_as_often_as_they_occur() -> None:
     assert Tfidf(train, rows(["may"], [0])).predict(NER)[0].tolist() == [0]
 
 
-def test_tags_without_words_are_refused(train: Rows, test: Rows) -> None:
+def test_tags_without_words_are_refused(train: Rows, unseen: Rows) -> None:
     with pytest.raises(ValueError, match="rows with tags need words"):
-        Tfidf(Rows(**{**vars(train), "words": None}), test).predict(NER)
+        Tfidf(Rows(**{**vars(train), "words": None}), unseen).predict(NER)

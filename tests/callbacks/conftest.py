@@ -1,0 +1,42 @@
+"""A trainer as callbacks see it, without the training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jenga.experiment import load_config
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that makes a `TrainerView` whose run folder is a new folder."""
+
+    def make(**settings: Any) -> Any:
+        config = load_config(
+            {
+                "project_name": "calls",
+                "model": {"base_model": "jenga/tiny-text"},
+                "tasks": [
+                    {
+                        "name": "intent",
+                        "type": "classification",
+                        "data_path": "rows.jsonl",
+                        "heads": [{"name": "topic", "labels": ["a", "b"]}],
+                    }
+                ],
+                "output_dir": str(tmp_path),
+                **settings,
+            }
+        )
+        folder = tmp_path / "calls" / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "run.json").exists():
+            (folder / "run.json").write_text('{"status": "running"}')
+        (folder / "metrics.jsonl").touch()
+        state = SimpleNamespace(step=0, epoch=0, best_value=None, best_step=None)
+        return SimpleNamespace(state=state, config=config, folder=folder, should_stop=False, total_steps=20)
+
+    return make

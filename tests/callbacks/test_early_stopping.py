@@ -1,0 +1,50 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jenga.callbacks.early_stopping import EarlyStopping
+
+
+def stops_after(trainer: Any, callback: EarlyStopping, metric: str, values: list[float]) -> int | None:
+    """Return after how many of `values` training stops; None: not at all."""
+    for count, value in enumerate(values, start=1):
+        callback.on_evaluate(trainer, {metric: value})
+        if trainer.should_stop:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "stop"),
+    [
+        ("eval_loss", [3.0, 2.0, 2.5, 2.4], 4),
+        ("eval_loss", [3.0, 2.0, 2.5, 1.9, 1.8, 1.7], None),
+        ("eval_QA_closing_macro_f1", [0.1, 0.2, 0.2, 0.2], 4),
+        ("eval_QA_closing_macro_f1", [0.3, 0.2, 0.4, 0.3], None),
+        ("eval_rating_value_mae", [0.1, 0.2, 0.3], 3),
+    ],
+)
+def test_stops_when_patience_evaluations_brought_nothing_better(
+    make_trainer: Callable[..., Any], metric: str, values: list[float], stop: int | None
+) -> None:
+    callback = EarlyStopping(metric, patience=2, min_delta=0.0)
+    assert stops_after(make_trainer(), callback, metric, values) == stop
+
+
+def test_gain_within_min_delta_is_no_gain(make_trainer: Callable[..., Any]) -> None:
+    callback = EarlyStopping("eval_loss", patience=2, min_delta=0.1)
+    assert stops_after(make_trainer(), callback, "eval_loss", [1.0, 0.95, 0.91]) == 3
+
+
+def test_small_gains_add_up_against_the_value_that_was_kept(make_trainer: Callable[..., Any]) -> None:
+    callback = EarlyStopping("eval_loss", patience=2, min_delta=0.1)
+    assert stops_after(make_trainer(), callback, "eval_loss", [1.0, 0.95, 0.85, 0.8, 0.7]) is None
+
+
+def test_resumed_run_goes_on_counting(make_trainer: Callable[..., Any]) -> None:
+    first = EarlyStopping("eval_loss", patience=2, min_delta=0.0)
+    assert stops_after(make_trainer(), first, "eval_loss", [1.0, 1.1]) is None
+    second = EarlyStopping("eval_loss", patience=2, min_delta=0.0)
+    second.load_state_dict(first.state_dict())
+    assert stops_after(make_trainer(), second, "eval_loss", [1.1]) == 1

@@ -1,0 +1,69 @@
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jenga.callbacks.mlflow_form import metric_name, parameters_of, redacted, training_metrics, write_plots
+
+
+def test_password_in_an_address_is_hidden_and_the_rest_is_kept() -> None:
+    text = "cannot reach https://ann:p%40ss@host:5000/api; tried postgresql://u@db/x, file:///a@b"
+    assert redacted(text) == "cannot reach https://***@host:5000/api; tried postgresql://***@db/x, file:///a@b"
+
+
+@pytest.mark.parametrize("name", ["eval_QA_loss", "test_a/b.c-d e:f", "train_résumé_loss"])
+def test_name_that_mlflow_takes_stays(name: str) -> None:
+    assert metric_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["eval_R&D_loss", "x" * 251, "a[0]"])
+def test_name_that_mlflow_refuses_is_changed_into_one_that_it_takes(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    assert metric_name(name) != name
+    _validate_metric_name(metric_name(name))
+
+
+def test_two_names_stay_two() -> None:
+    assert metric_name("eval_a&b_loss") != metric_name("eval_a|b_loss")
+    assert metric_name("x" * 300) != metric_name("x" * 301)
+
+
+def test_parameters_are_dotted_by_name_without_secrets_and_unset_keys(make_trainer: Callable[..., Any]) -> None:
+    found = parameters_of(make_trainer(tracking={"uri": "https://ann:secret@host"}).config)
+    assert found["tasks.intent.type"] == "classification"
+    assert found["tasks.intent.heads.topic.weight"] == "1.0"
+    assert "early_stopping" not in found
+    assert not [name for name in found if name.startswith(("tracking", "output_dir"))]
+    assert "secret" not in "".join(found.values())
+
+
+def test_long_value_is_cut_to_what_mlflow_takes(make_trainer: Callable[..., Any]) -> None:
+    paths = [f"{'x' * 100}{n}.jsonl" for n in range(100)]
+    task = {"name": "a", "type": "classification", "data_path": paths}
+    value = parameters_of(make_trainer(tasks=[task]).config)["tasks.a.data_path"]
+    assert len(value) == 6000
+    assert value.endswith("...")
+
+
+def test_head_that_got_no_label_in_these_steps_has_no_number() -> None:
+    record = {
+        "loss": 1.0, "grad_norm": 2.0, "epoch": 0.5, "learning_rate": {"heads": 0.1}, "task_loss": {"a": 1.0},
+        "head_loss": {"a": {"h": 1.0}},
+    }  # fmt: skip
+    assert training_metrics(record) == {
+        "train_loss": 1.0, "grad_norm": 2.0, "epoch": 0.5, "learning_rate_heads": 0.1, "train_a_loss": 1.0,
+        "train_a_h_loss": 1.0,
+    }  # fmt: skip
+
+
+def test_pictures_of_the_report_become_files(tmp_path: Path) -> None:
+    content = base64.b64encode(b"<svg/>").decode()
+    image = f'<img src="data:image/svg+xml;base64,{content}" alt="confusion of QA / grade">'
+    (tmp_path / "report.html").write_text(f"<p>{image}</p>")
+    write_plots(tmp_path / "report.html", tmp_path / "plots")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "plots").iterdir()] == [
+        ("confusion-of-QA-grade.svg", "<svg/>")
+    ]

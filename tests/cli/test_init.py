@@ -1,0 +1,75 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from jenga.cli.init import template
+from jenga.experiment import load_config
+
+Invoke = Callable[..., Result]
+TYPES = ["classification", "multi_label_classification", "qa_scoring", "ner", "regression"]
+
+
+def ratings(folder: Path) -> None:
+    rows = [{"text": f"call {n}", "label": n % 5} for n in range(40)]
+    (folder / "ratings.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_every_built_in_type_has_a_template() -> None:
+    from jenga.cli.init import _TASKS
+    from jenga.tasks import TASK_REGISTRY
+
+    assert set(_TASKS) == set(TASK_REGISTRY)
+    assert list(_TASKS) == TYPES
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_template_of_each_type_loads(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "experiment.yml"
+    path.write_text(template([kind], file="experiment.yml"))
+    assert [task.type for task in load_config(path).tasks] == [kind]
+
+
+def test_templates_of_all_types_are_one_experiment_that_passes_check(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "all.yml"
+    types = [part for kind in TYPES for part in ("--task", kind)]
+    assert invoke("init", *types, "-o", path).exit_code == 0
+    ratings(tmp_path)
+    result = invoke("check", path, "--json", "--set", "data.max_rows=64")
+    assert result.exit_code == 0, result.stderr
+    tasks = {head["task"] for head in json.loads(result.stdout)["heads"]}
+    assert tasks == {"sentiment", "service", "QA", "entities", "rating"}
+
+
+def test_plain_init_writes_the_commented_default_and_tells_what_next(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("init")
+    assert result.stdout == "wrote experiment.yml; next: jenga check experiment.yml\n"
+    text = (tmp_path / "experiment.yml").read_text()
+    assert text.startswith("# jenga train experiment.yml\n")
+    assert [task.type for task in load_config("experiment.yml").tasks] == ["qa_scoring", "classification", "ner"]
+
+
+def test_file_that_is_there_is_never_replaced(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text("mine")
+    result = invoke("init", "-o", path)
+    assert result.exit_code == 2
+    assert f"{path} is there already" in result.stderr
+    assert path.read_text() == "mine"
+
+
+def test_dash_writes_to_standard_output(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke("init", "--task", "ner", "-o", "-").stdout == template(["ner"], file="-")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_folder_is_told_in_words(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("init", "-o", tmp_path / "no" / "x.yml")
+    assert result.exit_code == 4
+    assert "No such file or directory" in result.stderr

@@ -1,0 +1,96 @@
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from jenga.cli.main import jenga
+from jenga.cli.train import train
+
+HEAVY = ("torch", "transformers", "pydantic", "rich", "mlflow", "numpy", "pandas", "yaml", "sklearn", "datasets")
+HELP = """
+import sys
+from jenga.cli.main import main
+sys.argv = ["jenga", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
+"""
+COMMANDS = ["init", "check", "train", "evaluate", "predict", "schema", "doctor"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["init", "-o", "-"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELP.format(heavy=HEAVY), *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout
+    assert done.stderr.strip() == "loaded: []"
+
+
+def test_help_answers_within_three_tenths_of_a_second() -> None:
+    def processor_time() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    times = []
+    for _ in range(3):
+        before = processor_time()
+        subprocess.run([sys.executable, "-c", HELP.format(heavy=HEAVY), "--help"], capture_output=True, check=True)
+        times.append(processor_time() - before)
+    # Processor time: other work on the machine does not count.
+    assert min(times) < 0.3
+
+
+def test_all_commands_are_listed_with_a_line_each(invoke: Callable[..., Result]) -> None:
+    assert list(jenga.commands) == COMMANDS
+    text = invoke("--help").stdout
+    for name in COMMANDS:
+        assert f"\n  {name} " in text
+    assert "_JENGA_COMPLETE=bash_source" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_every_option(invoke: Callable[..., Result], name: str) -> None:
+    result = invoke(name, "--help")
+    assert result.exit_code == 0
+    options = [each for each in jenga.commands[name].params if isinstance(each, click.Option)]
+    assert options
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_unknown_command_is_a_usage_mistake(invoke: Callable[..., Result]) -> None:
+    result = invoke("trian")
+    assert result.exit_code == 2
+    assert "trian" in result.stderr
+
+
+def test_version_is_told(invoke: Callable[..., Result]) -> None:
+    from jenga import __version__
+
+    assert __version__ in invoke("--version").stdout
+
+
+def test_jenga_train_is_the_train_command() -> None:
+    assert CliRunner().invoke(train, ["--help"]).stdout.count("CONFIG.yml") >= 1
+    done = subprocess.run(
+        [sys.executable, "-c", "from jenga.cli.main import train_main; train_main()", "no-such.yml"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: no-such.yml: no such file" in done.stderr
+
+
+def test_shell_completion_offers_commands() -> None:
+    environment = {**os.environ, "_JENGA_COMPLETE": "bash_complete", "COMP_WORDS": "jenga tr", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from jenga.cli.main import main; main()"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "plain,train"

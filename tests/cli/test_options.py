@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from jenga.cli.options import Command, all_overrides
+from jenga.errors import DataError
+
+FLOOD = """
+import click
+from jenga.cli.options import Command
+
+@click.command(cls=Command)
+def flood():
+    for number in range(100000):
+        click.echo(f"line {number}")
+
+flood()
+"""
+
+
+def command_that_raises(error: BaseException) -> click.Command:
+    @click.command(cls=Command)
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_error_ends_the_command_with_its_code_and_without_a_traceback() -> None:
+    result = CliRunner().invoke(command_that_raises(DataError("no rows")))
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "error: no rows\n")
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in CliRunner().invoke(command_that_raises(DataError("no rows")), ["--debug"]).stderr
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError("x"), 1), (MemoryError(), 4)])
+def test_other_ends_have_their_codes(error: BaseException, code: int) -> None:
+    assert CliRunner().invoke(command_that_raises(error)).exit_code == code
+
+
+def test_usage_mistakes_stay_clicks() -> None:
+    result = CliRunner().invoke(command_that_raises(click.UsageError("give FILE")))
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr
+
+
+def test_reader_that_has_enough_ends_the_command_quietly() -> None:
+    line = f"{sys.executable} -c '{FLOOD}' | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "line 0\n", "")
+
+
+def test_seed_and_output_dir_are_settings_and_win_over_the_file_like_any_other() -> None:
+    assert all_overrides(["a=1"], 3, 'my "runs"') == ["a=1", "training.seed=3", 'output_dir="my \\"runs\\""']
+    assert all_overrides([], None, None) == []

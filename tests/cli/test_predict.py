@@ -1,0 +1,143 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+Invoke = Callable[..., Result]
+
+
+def answers(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_text_gets_one_line_of_json(invoke: Invoke, run: Path) -> None:
+    [answer] = answers(invoke("predict", run, "--text", "we are good"))
+    assert answer["mood"]["feeling"]["label"] in {"bad", "fine", "good"}
+    assert list(answer) == ["id", "mood", "rating"]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.json", "rows.parquet"])
+def test_files_of_every_kind_get_the_same_answers(invoke: Invoke, run: Path, tmp_path: Path, name: str) -> None:
+    import pandas
+
+    rows = [{"id": "a", "text": "we are good"}, {"id": "b", "text": "it was bad"}]
+    path = tmp_path / name
+    table = pandas.DataFrame(rows)
+    match path.suffix:
+        case ".jsonl":
+            path.write_text("\n".join(map(json.dumps, rows)))
+        case ".json":
+            path.write_text(json.dumps(rows))
+        case ".csv":
+            table.to_csv(path, index=False)
+        case ".parquet":
+            table.to_parquet(path)
+    found = answers(invoke("predict", run, path))
+    assert [answer["id"] for answer in found] == ["a", "b"]
+    by_text = answers(invoke("predict", run, "--text", "we are good", "--text", "it was bad"))
+    assert [{**answer, "id": ""} for answer in found] == [{**answer, "id": ""} for answer in by_text]
+
+
+@pytest.mark.parametrize(
+    ("stdin", "ids"),
+    [
+        ("we are good\n\nit was bad\n", ["1", "2", "3"]),
+        ("we are good\r\nit was bad", ["1", "2"]),
+        ('{"id": "x", "text": "good"}\n\n{"text": "bad"}\n', ["x", "3"]),
+        ('[{"id": "x", "text": "good"}, {"id": "y", "text": "bad"}]', ["x", "y"]),
+        ("\ufeffwe are good", ["1"]),
+        ("", []),
+    ],
+)
+def test_standard_input_is_json_or_a_text_a_line(invoke: Invoke, run: Path, stdin: str, ids: list[str]) -> None:
+    assert [answer["id"] for answer in answers(invoke("predict", run, "-", stdin=stdin))] == ids
+
+
+def test_blank_line_keeps_its_place(invoke: Invoke, run: Path) -> None:
+    found = answers(invoke("predict", run, "-", stdin="good\n\nbad\n"))
+    assert ["error" in answer for answer in found] == [False, True, False]
+
+
+def test_broken_line_is_an_error_in_its_place_and_told_at_the_end(invoke: Invoke, run: Path) -> None:
+    result = invoke("predict", run, "-", stdin='{"text": "good"}\n{"text": \n{"text": "bad"}\n')
+    found = answers(result)
+    assert ["error" in answer for answer in found] == [False, True, False]
+    assert found[1]["id"] == "2"
+    assert "warning: 1 of 3 rows cannot be used" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("stdin", "words"), [(b"caf\xe9\n", "not UTF-8 (byte 3)"), (b"[1, ", "begins like a JSON list")]
+)
+def test_standard_input_that_cannot_be_read_ends_with_code_three(
+    invoke: Invoke, run: Path, stdin: bytes, words: str
+) -> None:
+    result = invoke("predict", run, "-", stdin=stdin)
+    assert result.exit_code == 3
+    assert words in result.stderr
+
+
+def test_output_file_is_whole_or_not_there(
+    invoke: Invoke, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenga.inference.predictor import Predictor
+
+    path = tmp_path / "out.jsonl"
+    result = invoke("predict", run, "--text", "déjà vu", "-o", path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(path.read_text(encoding="utf-8"))["id"] == "1"
+    before = path.read_text()
+    stream = Predictor.stream
+
+    def breaks(self: Predictor, *arguments: Any, **options: Any) -> Any:
+        yield from stream(self, *arguments, **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Predictor, "stream", breaks)
+    assert invoke("predict", run, "--text", "another", "-o", path).exit_code == 4
+    assert path.read_text() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_probabilities_and_batch_size_reach_the_model(invoke: Invoke, run: Path) -> None:
+    [answer] = answers(invoke("predict", run, "--text", "good", "--probabilities", "--batch-size", 1))
+    assert list(answer["mood"]["feeling"]["probabilities"]) == ["bad", "fine", "good"]
+    assert invoke("predict", run, "--text", "good", "--batch-size", 0).exit_code == 2
+
+
+def test_either_a_file_or_texts_must_be_given(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    for arguments in ([], [tmp_path / "x.jsonl", "--text", "good"]):
+        result = invoke("predict", run, *arguments)
+        assert result.exit_code == 2
+        assert "Give FILE" in result.stderr
+
+
+def test_wrong_run_is_told_with_what_to_give(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("predict", tmp_path, "--text", "good")
+    assert result.exit_code == 4
+    assert "no trained model here" in result.stderr
+
+
+def test_half_a_character_in_an_id_is_escaped_and_not_an_error(invoke: Invoke, run: Path) -> None:
+    [answer] = answers(invoke("predict", run, "-", stdin='{"id": "\\ud83d", "text": "good"}'))
+    assert answer["id"] == "\ud83d"
+
+
+def test_prediction_loads_neither_mlflow_nor_datasets_and_a_closed_pipe_is_quiet(run: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "we are good"}\n' * 3000)
+    code = (
+        "import atexit, sys; from jenga.cli.main import main; "
+        "atexit.register(lambda: print(*{'mlflow', 'datasets', 'matplotlib'} & set(sys.modules), file=sys.stderr)); main()"
+    )
+    line = f'{sys.executable} -W ignore -c "{code}" predict {run} {rows} --quiet | head -n 1; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["id"] == "1"
+    assert [text for text in done.stderr.splitlines() if "Loading weights" not in text and text] == []

@@ -1,0 +1,16 @@
+import json
+from collections.abc import Callable
+
+from click.testing import Result
+
+
+def test_schema_is_json_schema_with_every_task_type_and_descriptions(invoke: Callable[..., Result]) -> None:
+    result = invoke("schema")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    schema = json.loads(result.stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert set(schema["required"]) >= {"model", "tasks"}
+    for kind in ("classification", "multi_label_classification", "qa_scoring", "ner", "regression"):
+        assert f'"{kind}"' in result.stdout
+    assert schema["properties"]["output_dir"]["description"]

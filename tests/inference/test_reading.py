@@ -1,0 +1,68 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jenga.data.readers import RawRows
+from jenga.data.rows import HeadColumn, SourceSpec
+from jenga.errors import DataError
+from jenga.inference.reading import as_raw, names, parse, readings
+
+
+def spec(task: str, *text: str, pair: str | None = None, max_length: int = 8) -> SourceSpec:
+    head = HeadColumn(task, "head", "class", ("label",), None, None)
+    return SourceSpec(
+        name=task, train=("a.jsonl",), valid=(), test=(), text=text, text_pair=pair, id="id", heads=(head,),
+        max_length=max_length,
+    )  # fmt: skip
+
+
+def raw(*rows: dict[str, Any]) -> RawRows:
+    return as_raw(list(rows), [])
+
+
+def tasks(*specs: SourceSpec, rows: RawRows) -> list[tuple[str, ...]]:
+    return [reading.tasks for reading in readings(rows, specs)]
+
+
+def test_tasks_that_read_one_column_alike_share_a_reading_whatever_files_they_were_trained_on() -> None:
+    specs = spec("a", "text", "tokens"), replace(spec("b", "tokens", "text"), train=("b.jsonl",))
+    assert tasks(*specs, rows=raw({"text": "x"})) == [("a", "b")]
+
+
+def test_tasks_that_cut_at_other_lengths_are_read_apart() -> None:
+    specs = spec("a", "text"), spec("b", "text", max_length=9)
+    assert tasks(*specs, rows=raw({"text": "x"})) == [("a",), ("b",)]
+
+
+def test_task_whose_columns_are_missing_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    specs = spec("a", "text"), spec("b", "text", pair="answer")
+    assert tasks(*specs, rows=raw({"text": "x"})) == [("a",)]
+    assert "no column 'text', 'answer', so there is nothing for b" in caplog.text
+    assert tasks(*specs, rows=raw({"text": "x", "answer": "y"})) == [("a",), ("b",)]
+
+
+def test_rows_that_no_task_can_read_are_refused() -> None:
+    with pytest.raises(DataError, match="Columns found: body"):
+        readings(raw({"body": "x"}), [spec("a", "text")])
+
+
+def test_text_fills_the_columns_of_all_tasks() -> None:
+    specs = spec("a", "text", "tokens"), spec("b", "tokens", "text"), spec("c", "body")
+    assert as_raw("x", specs).rows == [{"text": "x", "body": "x"}]
+
+
+def test_rows_are_placed_by_number_around_the_unusable() -> None:
+    rows = raw({"text": "x"}, {"text": ""}, {"text": ["y", "z"]})
+    [reading] = readings(rows, [spec("a", "text")])
+    parsed = parse(rows, reading)
+    assert parsed.place == {1: 0, 3: 1}
+    assert list(parsed.bad) == [2]
+    assert parsed.as_words == {3}
+
+
+def test_names_are_ids_or_numbers_bad_rows_included() -> None:
+    rows = RawRows("file", rows=[{"id": 7}, {"id": None}], numbers=[1, 3])
+    rows.refuse(2, "broken", "{")
+    assert names(rows, "id") == {1: "7", 2: "2", 3: "3"}
+    assert list(names(rows, "id")) == [1, 2, 3]

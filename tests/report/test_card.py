@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jenga.errors import DataError
+from jenga.report.card import as_text, closing_table, encodable, notes, number, write_card
+
+
+def card_of(run: Path) -> str:
+    return write_card(run).read_text(encoding="utf-8")
+
+
+def evaluation_of(run: Path) -> dict[str, Any]:
+    content = json.loads((run / "evaluation.json").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    _, matter, _ = card.split("---\n", 2)
+    content = yaml.safe_load(matter)
+    assert isinstance(content, dict)
+    return content
+
+
+def section(card: str, title: str) -> str:
+    return card.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+# -------------------------------------------------------------------------------------------------------- closing table
+
+
+def test_the_closing_table_has_a_row_for_each_head_with_its_baselines(run: Path) -> None:
+    header, *rows = closing_table(evaluation_of(run), "test")
+    assert header == ["task", "head", "metric", "ours", "majority", "tfidf", "rows", "notes"]
+    assert [row[:3] for row in rows] == [
+        ["QA", "opening", "macro_f1"],
+        ["Mood", "label", "macro_f1"],
+        ["NER", "entities", "f1"],
+        ["Wait", "value", "mae"],
+    ]
+    heads = evaluation_of(run)["splits"]["test"]["heads"]
+    assert rows[1][3] == f"{heads[1]['metrics']['macro_f1']:.3f}"
+    assert rows[1][5] == f"{heads[1]['baselines']['tfidf']['macro_f1']:.3f}"
+    assert rows[2][4:6] == ["-", "-"]
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_without_baselines_the_closing_table_has_no_column_for_them(run: Path) -> None:
+    evaluation = evaluation_of(run)
+    for head in evaluation["splits"]["test"]["heads"]:
+        head["baselines"] = {}
+    assert closing_table(evaluation, "test")[0] == ["task", "head", "metric", "ours", "rows", "notes"]
+
+
+def test_an_unknown_split_is_named_with_the_known_ones(run: Path) -> None:
+    with pytest.raises(ValueError, match="split 'train' was not evaluated; evaluated: valid, test"):
+        closing_table(evaluation_of(run), "train")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "theirs", "expected"),
+    [
+        ("class", {"macro_f1": 0.6}, {"macro_f1": 0.5}, []),
+        ("class", {"macro_f1": 0.5}, {"macro_f1": 0.5}, ["not better than tfidf"]),
+        ("number", {"mae": 1.0}, {"mae": 2.0}, []),
+        ("number", {"mae": 2.0}, {"mae": 1.0}, ["not better than tfidf"]),
+        ("tags", {"token_accuracy": 1.0}, {"f1": 0.5}, []),
+        ("items", {"macro_f1": 0.5}, {}, []),
+    ],
+)
+def test_a_baseline_that_is_not_beaten_is_noted(
+    kind: str, ours: dict[str, float], theirs: dict[str, float], expected: list[str]
+) -> None:
+    head = {"kind": kind, "metrics": ours, "baselines": {"tfidf": theirs}, "details": {"warnings": []}}
+    assert notes(head) == expected
+
+
+def test_notes_begin_with_the_warnings_of_the_head() -> None:
+    details = {"warnings": ["predicts one class only (neutral)"]}
+    scores = {"macro_f1": 0.2}
+    head = {"kind": "class", "metrics": scores, "baselines": {"majority": scores}, "details": details}
+    assert notes(head) == ["predicts one class only (neutral)", "not better than majority"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "-"), (0.0, "0.000"), (0.12345, "0.123"), (-1.5, "-1.500"), (12345.6, "1.235e+04")]
+)
+def test_numbers_are_short(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+# ----------------------------------------------------------------------------------------------------------------- card
+
+
+def test_the_front_matter_is_what_the_hub_reads(run: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(write_card(run))
+    assert card.data.library_name == "jenga"
+    assert card.data.base_model == "distilbert-base-uncased"
+    assert card.data.tags[:2] == ["jenga", "multi-task-learning"]
+    assert {"ner", "regression"} <= set(card.data.tags)
+
+
+@pytest.mark.parametrize("base", ["jenga/tiny-text", "/home/someone/model", "./model", "../a/b"])
+def test_a_base_model_that_is_not_on_the_hub_is_not_linked(run: Path, base: str) -> None:
+    config = run / "config.yml"
+    config.write_text(config.read_text().replace("distilbert-base-uncased", base))
+    assert "base_model" not in front_matter(card_of(run))
+
+
+def test_folders_and_passwords_of_the_machine_stay_out(run: Path) -> None:
+    config = run / "config.yml"
+    config.write_text(config.read_text().replace("distilbert-base-uncased", "/home/someone/secret/model"))
+    card = card_of(run)
+    assert "calls.jsonl" in section(card, "Data")
+    assert "mood.jsonl" in section(card, "Data")
+    for private in ("someone", "secret", "password", str(run)):
+        assert private not in card
+
+
+def test_results_show_every_split_beside_the_baselines_test_first(run: Path) -> None:
+    results = section(card_of(run), "Results")
+    assert results.index("### test (300 rows)") < results.index("### valid (300 rows)")
+    lines = [line for line in results.splitlines() if line.startswith("| Mood")]
+    assert [cells(line) for line in lines] == [
+        row for split in ("test", "valid") for row in closing_table(evaluation_of(run), split) if row[0] == "Mood"
+    ]
+
+
+def test_labels_cannot_break_the_tables_or_become_markup(run: Path) -> None:
+    card = card_of(run)
+    assert "<script>" not in card
+    assert "&lt;script&gt;" in card
+    for block in ("Tasks", "Data", "Results", "Training"):
+        tables = re.findall(r"(?:^\|.*\n?)+", section(card, block), flags=re.MULTILINE)
+        assert tables
+        for table in tables:
+            assert len({len(cells(line)) for line in table.strip().splitlines()}) == 1
+
+
+def test_many_labels_are_counted_and_the_first_named(run: Path) -> None:
+    evaluation = evaluation_of(run)
+    evaluation["splits"]["test"]["heads"][1]["labels"] = [f"intent{i}" for i in range(150)]
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    tasks = section(card_of(run), "Tasks")
+    assert "150: intent0, " in tasks
+    assert "intent11 and 138 more" in tasks
+    assert "intent12" not in tasks
+
+
+def test_training_settings_are_shown_and_unset_ones_left_out(run: Path) -> None:
+    config = run / "config.yml"
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 3, max_steps: null, scheduler: linear"))
+    training = section(card_of(run), "Training")
+    assert "| training.epochs | 3 |" in training
+    assert "| training.scheduler | linear |" in training
+    assert '"heads": 0.0005' in training
+    assert "max_steps" not in training
+    assert "| best step | 250 (by eval_loss) |" in training
+
+
+def test_limits_name_warnings_unbeaten_baselines_and_truncation(run: Path) -> None:
+    limits = section(card_of(run), "Limits")
+    assert "- Mood / label, test: not better than tfidf" in limits
+    assert "has few rows" in limits
+    assert "only the first 256 tokens" in limits
+    assert "no results on test rows" not in limits
+
+
+def test_results_on_valid_rows_alone_are_called_what_they_are(run: Path) -> None:
+    evaluation = evaluation_of(run)
+    del evaluation["splits"]["test"]
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    assert "There are no results on test rows: the rows above also chose the best step." in section(
+        card_of(run), "Limits"
+    )
+
+
+def test_a_run_without_evaluation_has_a_card_that_says_so(run: Path) -> None:
+    (run / "evaluation.json").unlink()
+    card = card_of(run)
+    assert "The run ended before its evaluation." in section(card, "Results")
+    assert "# helpline" in card
+    assert "the rows above" not in card
+
+
+def test_the_card_tells_how_to_use_the_model(run: Path) -> None:
+    use = section(card_of(run), "Use")
+    assert "jenga predict RUN rows.jsonl" in use
+    assert 'jenga.load("RUN")' in use
+
+
+def test_a_folder_that_is_no_run_gets_no_card(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a run folder"):
+        write_card(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_characters_become_question_marks_and_the_rest_stays() -> None:
+    assert encodable("a\ud800b é 中 😀") == "a?b é 中 😀"
+
+
+def test_settings_are_written_as_json_and_strings_bare() -> None:
+    assert [as_text(value) for value in (True, None, 0.5, "linear", ["é"])] == [
+        "true",
+        "null",
+        "0.5",
+        "linear",
+        '["é"]',
+    ]

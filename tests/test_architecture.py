@@ -1,0 +1,231 @@
+"""The walls of the house: who may import whom, what has a test, and what no source may hold."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+RANKS = {
+    "errors": 0, "registry": 0, "types": 0, "files": 0,
+    "config": 1, "kernels": 1,
+    "refinery": 2, "peft": 2, "samples": 2,
+    "data": 3,
+    "backbones": 4,
+    "fusion": 5,
+    "tasks": 6,
+    "model": 7,
+    "report": 8, "callbacks": 8,
+    "trainer": 9,
+    "build": 10,
+    "inference": 11, "experiment": 11,
+    "cli": 12,
+}  # fmt: skip
+"""A room (a package or module of jenga/, or kernels/) imports lower ranks only; those of rank 0 also one another."""
+
+MAX_LINES = 400
+TABLES = {"jenga/samples/phrases.py"}
+"""Data written as Python, which may be longer."""
+
+WHOLE_PROJECT = {
+    "tests/test_architecture.py", "tests/test_broken_inputs.py", "tests/test_configs.py",
+    "tests/test_extension_snippets.py", "tests/test_seed_forms.py", "tests/config/test_schema_effects.py",
+}  # fmt: skip
+"""Tests whose subject is no single module."""
+
+SOURCES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in ("jenga", "kernels")
+    for path in (REPOSITORY / folder).rglob("*.py")
+)
+TESTS = sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tests").rglob("test_*.py"))
+
+
+@cache
+def tree(source: str) -> ast.Module:
+    return ast.parse((REPOSITORY / source).read_text(encoding="utf-8"), filename=source)
+
+
+def room_of(source: str) -> str:
+    """Return the room of a source file; '' for jenga/__init__.py."""
+    first, *rest = Path(source).with_suffix("").parts
+    if first == "kernels":
+        return "kernels"
+    return "" if rest == ["__init__"] else rest[0]
+
+
+def imported(source: str) -> Iterator[str]:
+    """Yield the dotted names that a file imports, `from a import b` as both ``a`` and ``a.b``.
+
+    Imports inside functions count: they only come later. So do those for types alone: a room that has to know a
+    higher room's types knows too much. Names given to importlib count where they are literals.
+    """
+    package = [*Path(source).parts[:-1]]
+    package = ["jenga", *package] if package[0] == "kernels" else package
+    for node in ast.walk(tree(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and name_of(node.func) == "importlib.import_module":
+            yield from (each.value for each in node.args if isinstance(each, ast.Constant))
+
+
+def name_of(node: ast.expr) -> str:
+    """Return the dotted name that an expression is, or ''."""
+    if isinstance(node, ast.Attribute):
+        before = name_of(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def rooms_imported(source: str) -> set[str]:
+    """Return the rooms that a file imports; names of jenga/__init__.py itself, such as its version, are in none."""
+    parts = (name.split(".") for name in imported(source) if name.startswith("jenga."))
+    return {each[1] for each in parts if each[1] in RANKS or (REPOSITORY / "jenga" / f"{each[1]}.py").exists()}
+
+
+# --------------------------------------------------------------------------------------------------------------- ranks
+
+
+def test_every_room_has_a_rank() -> None:
+    assert len(SOURCES) > 50
+    assert {room_of(source) for source in SOURCES} - {""} <= RANKS.keys()
+
+
+def test_imports_go_to_lower_ranks_only() -> None:
+    wrong, seen = [], set()
+    for source in SOURCES:
+        room = room_of(source)
+        for other in rooms_imported(source) - {room}:
+            seen.add((room, other))
+            if room and not (RANKS[other] < RANKS[room] or RANKS[other] == RANKS[room] == 0):
+                wrong.append(f"{source} ({room}, rank {RANKS[room]}) imports {other}, rank {RANKS[other]}")
+    assert not wrong, "\n".join(wrong)
+    # The walk sees imports inside functions (data reads the sample's rows in one) and relative ones.
+    assert {("build", "tasks"), ("data", "samples"), ("cli", "experiment"), ("tasks", "kernels")} <= seen
+    assert "jenga.kernels.multi_head_loss" in set(imported("kernels/__init__.py"))
+
+
+def test_a_forbidden_import_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "def late():\n    from jenga.cli import main\n    from jenga import build"
+    monkeypatch.setattr(sys.modules[__name__], "tree", lambda source: ast.parse(code))
+    assert rooms_imported("jenga/data/imagined.py") == {"cli", "build"}
+
+
+def test_kernels_import_only_the_compiled_library_and_themselves() -> None:
+    found = {name for source in SOURCES if room_of(source) == "kernels" for name in imported(source)}
+    ours = {name for name in found if name.split(".")[0] == "jenga"}
+    allowed = ("jenga.kernels", "jenga._C")
+    assert ours
+    assert not [name for name in ours if not name.startswith(allowed)]
+
+
+def test_import_jenga_loads_no_heavy_library() -> None:
+    code = "import sys, jenga; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "jenga" in loaded
+    heavy = {"torch", "transformers", "peft", "mlflow", "numpy", "pandas", "sklearn", "datasets", "pydantic"}
+    assert not heavy & set(loaded)
+
+
+def test_the_public_names_of_jenga_are_there() -> None:
+    import jenga
+
+    assert len(jenga.__all__) > 5
+    assert [name for name in jenga.__all__ if getattr(jenga, name, None) is None] == []
+    assert set(dir(jenga)) == set(jenga.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = jenga.trian
+
+
+# -------------------------------------------------------------------------------------------------------------- mirror
+
+
+def has_code(source: str) -> bool:
+    """Whether a file holds more than a docstring, imports and assignments of names."""
+    plain = (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)
+    return any(not isinstance(node, plain) for node in tree(source).body)
+
+
+def mirror_of(source: str) -> str | None:
+    """Return the file that tests a source, or None for a package's __init__.py without code.
+
+    An op's folder in kernels/ is tested whole, since its reference is its test's other half; a module that is private
+    to its package is tested with the package's __init__.py.
+    """
+    path = Path(source)
+    folder = Path("tests", *path.parts[:-1]) if path.parts[0] == "kernels" else Path("tests", *path.parts[1:-1])
+    if path.parts[0] == "kernels" and len(path.parts) == 3:
+        return f"tests/kernels/test_{path.parts[1]}.py"
+    if path.name == "__init__.py" or path.stem.startswith("_"):
+        if path.parts[:-1] == ("jenga",):
+            return "tests/test_architecture.py"
+        return (folder / f"test_{path.parent.name}_init.py").as_posix() if has_code(source) else None
+    return (folder / f"test_{path.stem}.py").as_posix()
+
+
+def test_every_module_has_its_test() -> None:
+    wanted = {source: mirror_of(source) for source in SOURCES}
+    missing = [f"{source}: no {test}" for source, test in wanted.items() if test and test not in TESTS]
+    assert not missing, "\n".join(missing)
+
+
+def test_every_test_has_its_module() -> None:
+    assert len(TESTS) > 10
+    wanted = {mirror_of(source) for source in SOURCES}
+    assert sorted(set(TESTS) - wanted - WHOLE_PROJECT) == []
+
+
+def test_no_file_is_longer_than_a_sitting() -> None:
+    lines = {source: len((REPOSITORY / source).read_text(encoding="utf-8").splitlines()) for source in SOURCES}
+    assert {source: count for source, count in lines.items() if count > MAX_LINES and source not in TABLES} == {}
+    assert lines.keys() >= TABLES
+
+
+# ------------------------------------------------------------------------------------------------------------ security
+
+UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {
+    "eval", "exec", "os.system", "yaml.load", "yaml.full_load", "yaml.unsafe_load", "yaml.load_all", "torch.load",
+    "torch.save", "numpy.load", "np.load", "pandas.read_pickle", "pd.read_pickle",
+}  # fmt: skip
+UNSAFE_OPTIONS = {"allow_pickle", "trust_remote_code", "shell"}
+"""Options that no source may switch on by itself; `trust_remote_code` may pass on what the user has set."""
+
+
+def unsafe(code: ast.Module) -> Iterator[str]:
+    for node in ast.walk(code):
+        if isinstance(node, ast.Import):
+            yield from (f"import {each.name}" for each in node.names if each.name.split(".")[0] in UNSAFE_MODULES)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNSAFE_MODULES:
+            yield f"from {node.module} import"
+        elif isinstance(node, ast.Call):
+            if (called := name_of(node.func)) in UNSAFE_CALLS:
+                yield f"{called}()"
+            for option in node.keywords:
+                on = isinstance(option.value, ast.Constant) and option.value.value is True
+                if option.arg in UNSAFE_OPTIONS and on:
+                    yield f"{option.arg}=True"
+
+
+@pytest.mark.parametrize(
+    "code", ["import pickle", "from joblib import load", "yaml.load(text)", "torch.load(path)", "f(allow_pickle=True)"]
+)
+def test_unsafe_code_would_be_seen(code: str) -> None:
+    assert list(unsafe(ast.parse(code)))
+
+
+def test_no_source_runs_code_that_comes_with_data() -> None:
+    found = [f"{source}: {each}" for source in SOURCES for each in unsafe(tree(source))]
+    assert not found, "\n".join(found)

@@ -1,0 +1,331 @@
+"""The extension points: the three snippets of the architecture page as they stand, in real use; and entry points."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import jenga
+from jenga import experiment
+from jenga.backbones import BackboneManager, BaseBackbone
+from jenga.build import schema
+from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.config.schema import ClassificationConfig
+from jenga.errors import ConfigError
+from jenga.model import MultiTaskModel
+from jenga.registry import Registry
+from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.types import BackboneOutput
+
+# Verbatim, but for the package name.
+SNIPPETS = {
+    "backbone": """\
+# In jenga/core/backbones.py
+class VisionBackbone(BaseBackbone):
+    def __init__(self, model_name: str, config):
+        super().__init__(model_name, config)
+        import timm
+        self.encoder = timm.create_model(model_name, pretrained=True)
+    
+    def forward(self, pixel_values, **kwargs):
+        features = self.encoder(pixel_values)
+        return {
+            "last_hidden_state": features,
+            "pooler_output": features.mean(dim=1)
+        }
+
+# Register it
+BackboneManager._REGISTRY["vision"] = VisionBackbone
+""",  # noqa: W293
+    "task": """\
+# In jenga/tasks/my_task.py
+class MyCustomTask(BaseTask):
+    def get_forward_output(self, encoder_outputs, labels=None):
+        logits = self.head(encoder_outputs.pooler_output)
+        loss = F.cross_entropy(logits, labels) if labels is not None else None
+        return {"loss": loss, "logits": logits}
+
+# Register in tasks/__init__.py
+TASK_REGISTRY["my_custom_task"] = MyCustomTask
+""",
+    "callback": """\
+# In jenga/training/callbacks.py
+class MyCallback(BaseCallback):
+    def on_epoch_end(self, trainer, epoch, metrics, **kwargs):
+        if metrics['eval_loss'] < 0.5:
+            print("🎉 Target achieved!")
+""",
+}
+TARGET = "🎉 Target achieved!"
+ran: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_before() -> Iterator[None]:
+    """Take back what a test registers."""
+    registries: list[Registry[Any]] = [TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY]
+    before = [set(registry) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry) - names:
+            del registry[name]
+
+
+def run_snippet(name: str) -> dict[str, Any]:
+    """Execute a snippet beside the names that its place in the package would give it, and return its names."""
+    names = {
+        "BaseBackbone": BaseBackbone, "BackboneManager": BackboneManager, "BaseTask": BaseTask, "F": F,
+        "TASK_REGISTRY": TASK_REGISTRY, "BaseCallback": BaseCallback,
+    }  # fmt: skip
+    exec(SNIPPETS[name], names)
+    return names
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    path = tmp_path / "rows.jsonl"
+    lines = [{"text": f"call number {at} is {'good' if at % 2 else 'wrong'}", "label": at % 2} for at in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def config(tiny_bert: Path, rows: str, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an experiment of two steps, with lines added to its task and at its end."""
+
+    def write(*, type: str = "classification", task: str = "", more: str = "") -> Path:
+        path = tmp_path / "experiment.yml"
+        path.write_text(
+            f"model: {{base_model: {tiny_bert}}}\n"
+            f"tasks:\n- name: verdict\n  type: {type}\n  data_path: {rows}\n{task}"
+            "data: {max_length: 16}\n"
+            "training: {epochs: 1, batch_size: 8, log_every_steps: 1}\n"
+            f"tracking: {{enabled: false}}\noutput_dir: {tmp_path / 'runs'}\n{more}",
+            encoding="utf-8",
+        )
+        return path
+
+    return write
+
+
+# ------------------------------------------------------------------------------------------------------------ backbone
+
+
+class Patches(nn.Module):
+    """Stands in for a network of timm: pictures ``(B, 3, 8, 8)`` to ``(B, T=4, H=6)``."""
+
+    num_features = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, self.num_features, kernel_size=4, stride=4)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.patch(pixel_values)
+        return features.flatten(2).transpose(1, 2)
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Stand in for timm; the list fills with what it was asked for."""
+    asked: list[tuple[str, bool]] = []
+    stub = ModuleType("timm")
+
+    def create_model(name: str, pretrained: bool = False) -> nn.Module:
+        asked.append((name, pretrained))
+        return Patches()
+
+    stub.create_model = create_model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", stub)
+    return asked
+
+
+def classification(n_classes: int = 3) -> ClassificationConfig:
+    return ClassificationConfig.model_validate(
+        {
+            "name": "digit", "type": "classification", "data_path": "digits.jsonl",
+            "heads": [{"name": "label", "num_labels": n_classes}],
+        }
+    )  # fmt: skip
+
+
+def test_the_backbone_snippet_trains_a_classification_through_the_model(timm: list[tuple[str, bool]]) -> None:
+    run_snippet("backbone")
+    backbone = BackboneManager.create("vision", "tf_efficientnet_lite0", None)
+    assert timm == [("tf_efficientnet_lite0", True)]
+    assert backbone.hidden_size == 6
+    task = TASK_REGISTRY["classification"](classification(), backbone.hidden_size)
+    model = MultiTaskModel(backbone, None, {"digit": task})
+    pictures, labels = torch.randn(2, 3, 8, 8), {"digit": {"label": torch.tensor([2, 0])}}
+
+    loss = model({"pixel_values": pictures}, ["digit"], labels)["digit"].loss
+    loss.backward()
+    before = loss.item()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    model.eval()
+    output = model({"pixel_values": pictures}, ["digit"], labels)["digit"]
+    assert output.loss.item() < before
+    assert output.logits["label"].shape == (2, 3)
+    assert set(model.state_dict()) == {
+        "backbone.encoder.patch.weight", "backbone.encoder.patch.bias",
+        "tasks.digit.heads.label.weight", "tasks.digit.heads.label.bias",
+    }  # fmt: skip
+    ran.add("backbone")
+
+
+def test_the_backbone_snippet_comes_back_from_disk_as_it_was(timm: list[tuple[str, bool]], tmp_path: Path) -> None:
+    run_snippet("backbone")
+    backbone = BackboneManager.create("vision", "tiny", None).eval()
+    backbone.save(tmp_path / "backbone")
+    again = BackboneManager.load("vision", tmp_path / "backbone", "tiny", None).eval()
+    pictures = torch.randn(2, 3, 8, 8)
+    first = BackboneOutput.of(backbone(pixel_values=pictures), {"pixel_values": pictures})
+    second = BackboneOutput.of(again(pixel_values=pictures), {"pixel_values": pictures})
+    assert torch.equal(first.last_hidden_state, second.last_hidden_state)
+    assert first.attention_mask.tolist() == [[1] * 4] * 2
+
+
+def test_a_registered_backbone_becomes_a_backbone_type_of_the_schema(timm: list[tuple[str, bool]]) -> None:
+    run_snippet("backbone")
+    content = {
+        "model": {"base_model": "x", "backbone_type": "vision"},
+        "tasks": [{"name": "t", "type": "classification", "data_path": "x.jsonl"}],
+    }
+    assert experiment.load_config(content).model.backbone_type == "vision"
+
+
+# ---------------------------------------------------------------------------------------------------------------- task
+
+
+def test_the_task_snippet_trains_from_yaml_and_predicts(config: Callable[..., Path]) -> None:
+    run_snippet("task")
+    heads = "  heads: [{name: label, num_labels: 2}]\n"
+    result = experiment.train(config(type="my_custom_task", task=heads), device="cpu")
+    records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if record["event"] == "train"]
+    assert [record["step"] for record in steps] == [1, 2]
+    assert all(0 < record["task_loss"]["verdict"] < 2 for record in steps)
+    assert 0 <= result.metrics["test_verdict_label_accuracy"] <= 1
+    answers = jenga.load(result.run, device="cpu").predict(["this call is good", "hello"])
+    assert len(answers) == 2
+    ran.add("task")
+
+
+def test_the_task_snippet_changes_the_weights_that_are_saved(config: Callable[..., Path]) -> None:
+    run_snippet("task")
+
+    class Keep(BaseCallback):
+        def on_train_begin(self, trainer: Any, **kwargs: Any) -> None:
+            self.before = trainer.model.tasks["verdict"].heads.weight.detach().clone()
+
+    keep = Keep()
+    result = experiment.train(config(type="my_custom_task"), device="cpu", callbacks=[keep])
+    after = jenga.load(result.run, device="cpu").bundle.model.tasks["verdict"].heads.weight
+    assert not torch.equal(keep.before, after)
+
+
+def test_without_the_task_snippet_its_type_is_unknown(config: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match="unknown 'my_custom_task'"):
+        experiment.load_config(config(type="my_custom_task"))
+
+
+# ------------------------------------------------------------------------------------------------------------ callback
+
+
+@pytest.mark.parametrize(("weight", "times"), [(0.01, 1), (100.0, 0)])
+def test_the_callback_snippet_prints_where_the_loss_is_below_its_target(
+    config: Callable[..., Path], capsys: pytest.CaptureFixture[str], weight: float, times: int
+) -> None:
+    callback = run_snippet("callback")["MyCallback"]()
+    path = config(task=f"  weight: {weight}\n")
+    experiment.train(path, device="cpu", callbacks=[callback])
+    assert capsys.readouterr().out.count(TARGET) == times
+    ran.add("callback")
+
+
+def test_the_callback_snippet_can_be_switched_on_in_yaml(
+    config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    CALLBACK_REGISTRY["my_callback"] = run_snippet("callback")["MyCallback"]
+    path = config(task="  weight: 0.01\n", more="callbacks: {my_callback: {}}\n")
+    experiment.train(path, overrides=["training.epochs=2"], device="cpu")
+    assert capsys.readouterr().out.count(TARGET) == 2
+
+
+def test_all_three_snippets_ran() -> None:
+    assert ran == SNIPPETS.keys()
+
+
+# -------------------------------------------------------------------------------------------------------- entry points
+
+PLUGIN = """
+from pydantic import Field
+
+from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.config.schema import Strict
+
+
+class ShoutConfig(Strict):
+    word: str = "hey"
+    times: int = Field(1, ge=1)
+
+
+@CALLBACK_REGISTRY.register("shout", config=ShoutConfig)
+class Shout(BaseCallback):
+    def __init__(self, *, word: str, times: int) -> None:
+        self.word, self.times = word, times
+
+    def on_train_end(self, trainer, **kwargs):
+        print("shout:", self.word * self.times)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install, for one test, a package that offers a callback."""
+    folder = tmp_path / "site"
+    (folder / "jenga_shout-1.0.dist-info").mkdir(parents=True)
+    (folder / "jenga_shout.py").write_text(PLUGIN, encoding="utf-8")
+    metadata = folder / "jenga_shout-1.0.dist-info"
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: jenga-shout\nVersion: 1.0\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("[jenga.callbacks]\nshout = jenga_shout:Shout\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    # A process asks for entry points once; this one has asked before the package came.
+    monkeypatch.setattr(CALLBACK_REGISTRY, "_entry_points_loaded", False)
+    yield
+    sys.modules.pop("jenga_shout", None)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_parameters_in_yaml_reach_a_callback_of_an_installed_package(
+    config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(more="callbacks: {shout: {word: ho, times: 3}}\n")
+    experiment.train(path, device="cpu")
+    assert "shout: hohoho\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("plugin")
+def test_mistakes_in_a_plugins_parameters_have_their_place(config: Callable[..., Path]) -> None:
+    path = config(more="callbacks: {shout: {wird: ho, times: 0}}\n")
+    with pytest.raises(ConfigError) as caught:
+        experiment.load_config(path)
+    assert "callbacks.shout.wird: unknown key; did you mean 'word'?" in str(caught.value)
+    assert "callbacks.shout.times: must be at least 1" in str(caught.value)
+    assert str(caught.value).count(f"{path}:") == 2
+
+
+def test_without_the_plugin_its_callback_is_unknown(config: Callable[..., Path]) -> None:
+    assert "shout" not in schema().model_fields["callbacks"].annotation.model_fields  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match=r"callbacks\.shout: unknown key"):
+        experiment.load_config(config(more="callbacks: {shout: {word: ho}}\n"))

@@ -1,0 +1,82 @@
+"""Task-specific attention over shared hidden states."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from jenga.fusion import AttentionFusion
+from jenga.types import BackboneOutput
+
+WIDTH = 8
+
+
+@pytest.fixture
+def trained() -> AttentionFusion:
+    """A fusion that is no longer the identity."""
+    torch.manual_seed(0)
+    fusion = AttentionFusion(WIDTH, ["a", "b"], dropout=0.5).eval()
+    torch.nn.init.normal_(fusion.update_weight)
+    torch.nn.init.normal_(fusion.query)
+    return fusion
+
+
+def encoded(rows: int = 3, tokens: int = 5) -> BackboneOutput:
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(rows, tokens, WIDTH, generator=generator)
+    return BackboneOutput(hidden, hidden[:, 0].clone(), torch.ones(rows, tokens, dtype=torch.int64))
+
+
+def test_training_starts_from_the_backbones_own_output() -> None:
+    fusion, given = AttentionFusion(WIDTH, ["a", "b"], dropout=0.1), encoded()
+    for view in fusion(given, ["a", "b"]).values():
+        assert torch.equal(view.last_hidden_state, given.last_hidden_state)
+        assert torch.equal(view.pooler_output, given.pooler_output)
+
+
+def test_the_identity_is_left_by_the_first_gradient() -> None:
+    fusion = AttentionFusion(WIDTH, ["a"], dropout=0.0)
+    fusion(encoded(), ["a"])["a"].pooler_output.square().sum().backward()
+    assert fusion.update_weight.grad is not None
+    assert fusion.update_weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(trained: AttentionFusion, side: str) -> None:
+    given = encoded()
+    noise = torch.full((3, 4, WIDTH), 100.0)
+    zeros = torch.zeros(3, 4, dtype=torch.int64)
+    parts = ((noise, given.last_hidden_state), (zeros, given.attention_mask))
+    hidden, mask = (torch.cat(pair if side == "left" else pair[::-1], 1) for pair in parts)
+    view = trained(given, ["a"])["a"]
+    padded = trained(BackboneOutput(hidden, given.pooler_output, mask), ["a"])["a"]
+    real = padded.last_hidden_state[:, 4:] if side == "left" else padded.last_hidden_state[:, :5]
+    # Sums over 5 and over 9 terms (4 of them zero) may be added in another order.
+    torch.testing.assert_close(padded.pooler_output, view.pooler_output, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(real, view.last_hidden_state, rtol=1e-5, atol=1e-5)
+    assert padded.attention_mask is mask
+
+
+def test_each_task_sees_its_own_view(trained: AttentionFusion) -> None:
+    views = trained(encoded(), ["a", "b"])
+    assert not torch.allclose(views["a"].pooler_output, views["b"].pooler_output)
+    alone = trained(encoded(), ["b"])
+    assert torch.equal(alone["b"].pooler_output, views["b"].pooler_output), "a view does not depend on the other tasks"
+    assert list(alone) == ["b"]
+
+
+def test_a_task_trains_only_its_own_query_and_update(trained: AttentionFusion) -> None:
+    trained(encoded(), ["b"])["b"].pooler_output.sum().backward()
+    for parameter in (trained.query, trained.update_weight, trained.update_bias):
+        assert parameter.grad is not None
+        assert parameter.grad[0].abs().sum() == 0
+        assert parameter.grad[1].abs().sum() > 0
+
+
+def test_a_row_without_a_real_token_stays_finite(trained: AttentionFusion) -> None:
+    given = encoded()
+    given.attention_mask[1] = 0
+    view = trained(given, ["a"])["a"]
+    assert view.pooler_output.isfinite().all()
+    view.pooler_output.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trained.parameters())
