@@ -200,14 +200,20 @@ def _text_candidates(tasks: Sequence[Any]) -> tuple[str, ...]:
 
 def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str, ...]:
     """Return where to look for a head's labels, the likeliest place first."""
+
+    def given(key: str) -> str | None:
+        # A kind of task has only those keys that it reads.
+        name: str | None = getattr(columns, key, None)
+        return name
+
     if head.column:
         return (head.column,)
     if kind == "tags":
-        given = tuple(filter(None, (getattr(columns, key, None) for key in ("ner_tags", "entities"))))
-        return given or ("ner_tags", "entities", f"labels.{head.name}")
-    if only and columns.label:
-        return (columns.label,)
-    labels = columns.labels or "labels"
+        named = tuple(filter(None, (given("ner_tags"), given("entities"))))
+        return named or ("ner_tags", "entities", f"labels.{head.name}")
+    if only and (label := given("label")):
+        return (label,)
+    labels = given("labels") or "labels"
     return (f"{labels}.{head.name}", "label", labels, head.name) if only else (f"{labels}.{head.name}", head.name)
 
 

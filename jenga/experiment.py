@@ -38,6 +38,7 @@ from jenga.tasks.metrics import head_details, labelled_rows
 from jenga.trainer import Trainer
 from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.evaluate import Runner, SplitResult, tune_thresholds
+from jenga.trainer.loop import check_metric
 from jenga.trainer.run import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ def _open(config: ExperimentConfig, run: RunFolder | None) -> tuple[Experiment, 
         return build(config, run.path), run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch))
+        check_metric(config.evaluation.metric, experiment.bundle.model, experiment.sources)
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
         if (Path(scratch) / "preset").exists():
             shutil.move(Path(scratch) / "preset", run.path / "preset")

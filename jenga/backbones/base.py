@@ -33,12 +33,13 @@ class BaseBackbone(nn.Module):
     def hidden_size(self) -> int:
         """Width H of the hidden states: the encoder's ``config.hidden_size`` or ``num_features``.
 
-        Raises AttributeError when neither exists; then the subclass must define it.
+        Raises TypeError when neither exists; then the subclass must define it.
         """
         encoder = self._modules.get("encoder")
         size = getattr(getattr(encoder, "config", None), "hidden_size", None) or getattr(encoder, "num_features", None)
         if not isinstance(size, int):
-            raise AttributeError(f"{type(self).__name__}: define hidden_size, the width of last_hidden_state")
+            # Not AttributeError, which nn.Module turns into its own "has no attribute".
+            raise TypeError(f"{type(self).__name__}: define hidden_size, the width of last_hidden_state")
         return size
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput | Mapping[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
@@ -14,14 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jenga.callbacks.base import BaseCallback, TrainerView
-from jenga.callbacks.mlflow_form import TAG_LENGTH, metric_name, parameters_of, redacted, training_metrics, write_plots
+from jenga.callbacks.mlflow_form import (
+    TAG_LENGTH,
+    metric_name,
+    parameters_of,
+    reason_of,
+    redacted,
+    training_metrics,
+    write_plots,
+)
 from jenga.callbacks.mlflow_model import log_model
 from jenga.config.schema import TrackingConfig
 from jenga.files import write_atomic
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 2.0
+FLUSH_S = 5.0
 """Least time between two uploads of training records."""
 
 _ARTIFACTS = ("report.html", "README.md", "evaluation.json", "metrics.jsonl")
@@ -33,6 +42,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -167,11 +177,10 @@ class MlflowCallback(BaseCallback):
         if self.failed:
             return
         self.failed = True
-        reason = redacted(" ".join(str(error).split()))[:300].rstrip(".") or type(error).__name__
         logger.warning(
             "MLflow tracking at %s failed and is off for the rest of this run: %s. Training goes on; what "
             "MLflow does not get stays in %s",
-            redacted(self.uri), reason, self.folder,
+            redacted(self.uri), reason_of(error), self.folder,
         )  # fmt: skip
 
     # ----------------------------------------------------------------------------------------- jobs of the one thread
@@ -260,7 +269,10 @@ class MlflowCallback(BaseCallback):
     def _log_model(self, best: Path, step: int) -> None:
         assert self.run_id is not None
         assert self.experiment_id is not None
-        log_model(self._client, best, run_id=self.run_id, experiment_id=self.experiment_id, step=step)
+        with warnings.catch_warnings():
+            # MLflow warns of its own type hints. Other threads are not affected: training is over and waits.
+            warnings.simplefilter("ignore")
+            log_model(self._client, best, run_id=self.run_id, experiment_id=self.experiment_id, step=step)
 
     def _terminate(self, status: Status) -> None:
         if self.run_id is None:

@@ -21,6 +21,12 @@ def redacted(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
+def reason_of(error: Exception) -> str:
+    """Return an error's message as one short line, without secrets and colours."""
+    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())
+    return redacted(words)[:300].rstrip(". ") or type(error).__name__
+
+
 def metric_name(name: str) -> str:
     """Return `name` in the characters and the length that MLflow takes.
 

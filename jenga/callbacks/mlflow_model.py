@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,7 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
             ),
         )  # fmt: skip
         answer = mlflow.pyfunc.load_model(folder).predict(example)
-        with warnings.catch_warnings():
-            # An example without entities leaves their form open, which MLflow warns of.
-            warnings.simplefilter("ignore")
-            outputs = infer_signature(model_output=answer).outputs
+        outputs = infer_signature(model_output=answer).outputs
         set_signature(folder, ModelSignature(inputs, outputs, params))
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")

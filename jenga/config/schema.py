@@ -264,7 +264,7 @@ class EvaluationConfig(Strict):
         0.5, description="Probability from which an item is a yes; tuned: best F1 of each item on the valid rows."
     )
     baselines: list[Literal["majority", "tfidf"]] = Field(
-        default_factory=lambda: ["majority"],
+        ["majority"],
         description="Trained on the same rows and printed beside the result; tfidf: TF-IDF with a linear model.",
     )
 
@@ -330,13 +330,14 @@ def experiment_model(
     callback_fields: dict[str, Any] = {
         name: ((callbacks.config_of(name) or Strict) | None, None) for name in callbacks
     }
-    return create_model(
-        "Experiment",
-        __base__=ExperimentConfig,
-        model=(_union(model_models, "backbone_type", "text"), ...),
-        tasks=(list[_union(task_models, "type", None)], Field(min_length=1)),  # type: ignore[misc]
-        callbacks=(create_model("Callbacks", __base__=Strict, **callback_fields), Field(default_factory=dict, validate_default=True)),
-    )
+    callbacks_model = create_model("Callbacks", __base__=Strict, **callback_fields)
+    task_model: Any = _union(task_models, "type", None)
+    fields: dict[str, Any] = {
+        "model": (_union(model_models, "backbone_type", "text"), ...),
+        "tasks": (list[task_model], Field(min_length=1)),
+        "callbacks": (callbacks_model, Field(default_factory=dict, validate_default=True)),
+    }
+    return create_model("Experiment", __base__=ExperimentConfig, **fields)
 
 
 def _typed(registry: Registry[Any], name: str, key: str, base: type[Strict]) -> tuple[tuple[str, ...], type[Strict]]:

@@ -151,8 +151,8 @@ def _missing(path: str) -> str:
     folder = Path(path).parent
     if not folder.is_dir():
         return f"{path}: no such file; the folder '{folder}' does not exist. Check data_path and data_root"
-    near = suggest(Path(path).name, _data_files(folder))
-    return f"{path}: no such file{near or _listing(folder)}. Check data_path and data_root"
+    near = suggest(Path(path).name, _data_files(folder)) or f"{_listing(folder)}."
+    return f"{path}: no such file{near} Check data_path and data_root"
 
 
 def _data_files(folder: Path) -> list[str]:

@@ -210,7 +210,7 @@ def _triples(rows: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> NDArr
 
 
 def _joined(tables: Sequence[Any], cases: NDArray[np.int64]) -> Any:
-    from scipy.sparse import hstack  # type: ignore[import-untyped]
+    from scipy.sparse import hstack
 
     words, neighbours = tables
     return hstack([words[cases[:, 0]], neighbours[cases[:, 1]], neighbours[cases[:, 2]]], format="csr")

@@ -202,8 +202,10 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
 
 def _figure(*, width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained")
+    # Wide margins: text in an SVG is set in the reader's font, which may run wider than the one measured here.
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.08))
 
 
 def _of(records: Sequence[Record], event: str) -> list[Record]:
@@ -247,7 +249,7 @@ def _style(i: int) -> dict[str, Any]:
 def _decorate(axes: Axes, *, title: str, y: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(y)

@@ -51,7 +51,8 @@ class BaseTask(nn.Module):
     def head(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """The one head of a one-head task, as a function from hidden states to logits."""
         if len(self.heads.sizes) != 1:
-            raise AttributeError(f"task '{self.config.name}' has {len(self.heads.sizes)} heads; use self.heads")
+            # Not AttributeError, which nn.Module turns into its own "has no attribute".
+            raise TypeError(f"task '{self.config.name}' has {len(self.heads.sizes)} heads; use self.heads")
         return self.heads.view(next(iter(self.heads.sizes)))
 
     def get_forward_output(

@@ -43,7 +43,8 @@ class QAScoringTask(BaseTask):
             return np.where(applicable, reached, np.nan)
         possible = (applicable * points).sum(1)
         reached = (np.where(applicable, values, 0) * points).sum(1)
-        return np.divide(reached, possible, out=np.full(len(possible), np.nan), where=possible > 0)
+        share: np.ndarray = np.divide(reached, possible, out=np.full(len(possible), np.nan), where=possible > 0)
+        return share
 
     def metrics(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to the metrics of the head's kind."""

@@ -99,7 +99,7 @@ class Runner:
             logits = self.logits(part, source.tasks, losses)
             predictions = self.predictions(logits)
             for task in source.tasks:
-                loss = losses[task].mean(self.model.tasks[task].head_weight.cpu().numpy())
+                loss = losses[task].mean([head.weight for head in self.model.tasks[task].config.heads])
                 if loss is not None:
                     result.metrics[f"{task}_loss"] = loss
                     weighted.append(self.model.tasks[task].config.weight * loss)
@@ -150,13 +150,13 @@ class _LossSum:
             self.own += float(loss) * rows
             self.rows += rows
 
-    def mean(self, head_weight: np.ndarray) -> float | None:
+    def mean(self, head_weight: Sequence[float]) -> float | None:
         """Return the mean loss, or None when no label arrived (which is not a loss of 0)."""
         if self.sums is not None and self.counts is not None:
             labelled = self.counts > 0
             if not labelled.any():
                 return None
-            return float((head_weight * np.divide(self.sums, self.counts, out=np.zeros_like(self.sums), where=labelled)).sum())
+            return float((np.asarray(head_weight) * np.divide(self.sums, self.counts, out=np.zeros_like(self.sums), where=labelled)).sum())
         return self.own / self.rows if self.rows else None
 
 

@@ -75,7 +75,8 @@ class Trainer:
         self.sampler = make_sampler(sources, config)
         training = config.training
         self.total_steps = training.max_steps or training.epochs * len(self.sampler)
-        self.model: MultiTaskModel = model.to(accelerator.device)
+        # A checkpoint's encoder comes in evaluation mode, without dropout.
+        self.model: MultiTaskModel = model.to(accelerator.device).train()
         self.optimizer = make_optimizer(self.model, training)
         self._optimizer = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, self.total_steps)

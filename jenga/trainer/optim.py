@@ -44,7 +44,10 @@ def make_scheduler(
     if warmup is None:
         warmup = round(training.warmup_ratio * total_steps)
     name = "constant_with_warmup" if training.scheduler == "constant" else training.scheduler
-    return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
+    schedule: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps
+    )
+    return schedule
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

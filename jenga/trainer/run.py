@@ -70,7 +70,8 @@ class RunFolder:
 
     def info(self) -> dict[str, Any]:
         """Return run.json."""
-        return json.loads((self.path / "run.json").read_text())
+        info: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        return info
 
     def update(self, **fields: Any) -> None:  # the fields of a JSON file, not options
         """Set fields of run.json."""

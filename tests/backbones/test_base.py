@@ -56,7 +56,7 @@ def test_hidden_size_comes_from_the_encoder() -> None:
 
 
 def test_a_backbone_without_a_known_width_says_what_to_define() -> None:
-    with pytest.raises(AttributeError, match="hidden_size"):
+    with pytest.raises(TypeError, match="BaseBackbone: define hidden_size"):
         _ = BaseBackbone("x", None).hidden_size
 
 

@@ -5,12 +5,18 @@ from typing import Any
 
 import pytest
 
-from jenga.callbacks.mlflow_form import metric_name, parameters_of, redacted, training_metrics, write_plots
+from jenga.callbacks.mlflow_form import metric_name, parameters_of, reason_of, redacted, training_metrics, write_plots
 
 
 def test_password_in_an_address_is_hidden_and_the_rest_is_kept() -> None:
     text = "cannot reach https://ann:p%40ss@host:5000/api; tried postgresql://u@db/x, file:///a@b"
     assert redacted(text) == "cannot reach https://***@host:5000/api; tried postgresql://***@db/x, file:///a@b"
+
+
+def test_reason_is_one_line_without_colours_and_secrets() -> None:
+    assert reason_of(ValueError("\x1b[1;33mno route\n to https://a:b@host. \x1b[0m")) == "no route to https://***@host"
+    assert reason_of(ValueError()) == "ValueError"
+    assert len(reason_of(ValueError("x" * 1000))) == 300
 
 
 @pytest.mark.parametrize("name", ["eval_QA_loss", "test_a/b.c-d e:f", "train_résumé_loss"])

@@ -5,6 +5,7 @@ import logging
 import random
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ tracking: {enabled: false}
 """
 
 
-@pytest.fixture(autouse=True)
+@contextmanager
 def same_logging_afterwards() -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("jenga")
     handlers, levels = list(root.handlers), (root.level, ours.level)
@@ -40,6 +41,12 @@ def same_logging_afterwards() -> Iterator[None]:
     root.handlers = handlers
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    with same_logging_afterwards():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that `jenga train` finished."""
     folder = tmp_path_factory.mktemp("experiment")
     config = write_experiment(folder)
-    with warnings.catch_warnings():
+    with same_logging_afterwards():
         result = CliRunner().invoke(
             jenga, ["train", str(config), "--json", "--output-dir", str(folder / "runs"), "--set",
                     f"data.cache_dir={folder / 'cache'}"]

@@ -134,7 +134,8 @@ def test_prediction_loads_neither_mlflow_nor_datasets_and_a_closed_pipe_is_quiet
     rows.write_text('{"text": "we are good"}\n' * 3000)
     code = (
         "import atexit, sys; from jenga.cli.main import main; "
-        "atexit.register(lambda: print(*{'mlflow', 'datasets', 'matplotlib'} & set(sys.modules), file=sys.stderr)); main()"
+        "heavy = {'mlflow', 'datasets', 'matplotlib'}; "
+        "atexit.register(lambda: print(*heavy & set(sys.modules), file=sys.stderr)); main()"
     )
     line = f'{sys.executable} -W ignore -c "{code}" predict {run} {rows} --quiet | head -n 1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)

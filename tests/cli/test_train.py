@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,8 @@ def interrupted(config: Path, arguments: list[str]) -> tuple[int, str]:
 
 
 def test_interrupted_run_saves_and_goes_on_with_resume_auto(invoke: Invoke, config: Path, tmp_path: Path) -> None:
-    settings = ["--set", "training.max_steps=200", "--output-dir", str(tmp_path / "out")]
+    keys = ("training.max_steps=60", "evaluation.every_steps=60", "checkpoint.every_steps=60")
+    settings = [*(part for key in keys for part in ("--set", key)), "--output-dir", str(tmp_path / "out")]
     code, shown = interrupted(config, settings)
     assert code == 130, shown
     assert "error: interrupted at step" in shown
@@ -104,7 +104,7 @@ def test_interrupted_run_saves_and_goes_on_with_resume_auto(invoke: Invoke, conf
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["run"] == str(run)
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines() if "train" in line]
-    assert steps == list(range(1, 201))
+    assert steps == list(range(1, 61))
 
 
 def test_resume_of_what_is_no_run_is_refused(invoke: Invoke, config: Path, tmp_path: Path) -> None:
@@ -121,11 +121,3 @@ def test_full_disk_is_told_in_words(invoke: Invoke, config: Path, monkeypatch: p
     result = invoke("train", config)
     assert result.exit_code == 4
     assert result.stderr == "error: checkpoint: No space left on device\n"
-
-
-def test_start_until_the_mistake_is_told_is_short() -> None:
-    started = time.monotonic()
-    done = subprocess.run([*JENGA, "train", "no-such.yml"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    # Twenty seconds is a machine that is busy; loading MLflow, a model or data by mistake takes longer.
-    assert time.monotonic() - started < 20

@@ -1,0 +1,622 @@
+"""Every key of the schema changes something that is built, computed or written; a key that changes nothing is a bug.
+
+The schema is walked to its leaves. Each leaf has a probe: a value that is not the base's, and what must then differ.
+What is compared is never the configuration itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from jenga import build, experiment
+from jenga.backbones import BackboneManager
+from jenga.backbones.text import TextBackbone
+from jenga.config.schema import ExperimentConfig, ModelConfig
+from jenga.config.shape import field_branches, item_branches
+from jenga.data.collate import EncodedSplit
+from jenga.data.rows import Rows, load_source
+from jenga.errors import JengaError
+from jenga.trainer.evaluate import Runner
+from jenga.trainer.loop import make_sampler
+from jenga.trainer.optim import make_optimizer, make_scheduler
+from jenga.trainer.window import Window
+
+OTHER_BACKBONE = "other_text"
+
+
+# ------------------------------------------------------------------------------------------------------------ the walk
+
+
+def leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Yield each leaf of a schema, such as ``tasks[ner].heads[].weight``; the tag of a union's member in brackets."""
+    for key in model.model_fields:
+        below = f"{path}.{key}".removeprefix(".")
+        found = field_branches(model, key)
+        seen = set()
+        for branch in (*found, *item_branches(found)):
+            if branch.model is not None and branch.model not in seen:
+                seen.add(branch.model)
+                in_list = branch not in found
+                yield from leaves(branch.model, below + (f"[{branch.tag or ''}]" if branch.tag or in_list else ""))
+        if any(branch.model is None and not any(each.model for each in item_branches([branch])) for branch in found):
+            yield below
+
+
+LEAVES = list(dict.fromkeys(leaves(build.schema())))
+TYPES = list(dict.fromkeys(match[1] for leaf in LEAVES if (match := re.match(r"tasks\[(\w+)\]", leaf))))
+
+
+# ------------------------------------------------------------------------------------------------------------ the rows
+
+WORDS = "call good great hello help late no not play right song thanks wrong yes".split()  # noqa: SIM905
+CLASSES = ("late", "no", "yes")
+N_ROWS = 24
+
+
+def words_of(number: int, shift: int) -> list[str]:
+    return [WORDS[(number * step + shift) % len(WORDS)] for step in (1, 2, 3, 5, 7)]
+
+
+def label_of(kind: str, number: int) -> Any:
+    match kind:
+        case "classification":
+            return CLASSES[number % 7 % 3]
+        case "regression":
+            return float(number * number % 11)
+        case "ner":
+            return ["B-place" if word in ("help", "song") else "O" for word in words_of(number, 0)]
+        case _:
+            return [name for at, name in enumerate(("good", "late", "wrong")) if number % (at + 2) == 0]
+
+
+def row_of(kind: str, number: int) -> dict[str, Any]:
+    first, second = label_of(kind, number), label_of(kind, number + 1)
+    words = words_of(number, 0)
+    spans = [{"start": 0, "end": len(words_of(number, 4)[0]), "label": "thing"}]
+    return {
+        "id": f"r{number}",
+        "name": f"n{number}",
+        "tokens": words,
+        "words": words_of(number, 3),
+        "text": " ".join(words_of(number, 4)),
+        "other": " ".join(words_of(number, 5)),
+        "second": second,
+        "labels": {"first": first, "renamed": first},
+        "other_labels": {"first": second},
+        **({"ner_tags": first, "tags2": second, "spans": spans} if kind == "ner" else {}),
+    }
+
+
+def write_files(folder: Path) -> None:
+    def write(name: str, rows: list[dict[str, Any]]) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    for kind in TYPES:
+        rows = [row_of(kind, number) for number in range(N_ROWS)]
+        write(f"{kind}.jsonl", rows)
+        write(f"elsewhere/{kind}.jsonl", rows[: N_ROWS // 2])
+        write(f"{kind}_bad.jsonl", [*rows, {**rows[0], "tokens": [], "text": ""}])
+    words = [" ".join(words_of(number, 0)) for number in range(N_ROWS)]
+    tags = [label_of("ner", number) for number in range(N_ROWS)]
+    write(
+        "any.jsonl",
+        [{"text": t, "label": i % 2, "ner_tags": y} for i, (t, y) in enumerate(zip(words, tags, strict=True))],
+    )
+    write("mixed.jsonl", [{"text": t, "label": [0.5, i] if i % 3 else [0.5]} for i, t in enumerate(words)])
+
+
+# -------------------------------------------------------------------------------------------------------- observations
+
+
+def rows_of(config: ExperimentConfig) -> Any:
+    """The rows, labels and label spaces of every source; or the error's class, where they are refused."""
+    try:
+        sources = [load_source(spec, data=config.data) for spec in build.source_specs(config)]
+    except JengaError as error:
+        return type(error).__name__
+    return [
+        (
+            {key: (space.kind, space.labels) for key, space in source.spaces.items()},
+            {split: (rows.ids, rows.texts, rows.pairs, numbers(rows)) for split, rows in source.splits.items()},
+        )
+        for source in sources
+    ]
+
+
+def numbers(rows: Rows) -> Any:
+    return {key: [np.asarray(label).tolist() for label in labels] for key, labels in rows.labels.items()}
+
+
+class Built:
+    """An experiment as `build` makes it, and its first training batch."""
+
+    def __init__(self, config: ExperimentConfig, folder: Path) -> None:
+        self.experiment = build.build(config, folder)
+        self.config = self.experiment.bundle.config
+        self.model = self.experiment.bundle.model
+        self.source = self.experiment.sources[0]
+        self.batch = self.source.splits["train"].batch(range(8))
+
+
+def tokens(built: Built) -> Any:
+    return built.batch.inputs["input_ids"].tolist()
+
+
+def modules(built: Built) -> Any:
+    """Every module's class and dropout, every parameter and buffer."""
+    parts = [(name, type(part).__name__, getattr(part, "p", None)) for name, part in built.model.named_modules()]
+    tensors = [*built.model.named_parameters(), *built.model.named_buffers()]
+    return parts, [(name, tuple(tensor.shape), tensor.double().sum().item()) for name, tensor in tensors]
+
+
+def dropouts(built: Built) -> Any:
+    return [(name, part.p) for name, part in built.model.named_modules() if isinstance(part, nn.Dropout)]
+
+
+def backbone_class(built: Built) -> Any:
+    return type(built.model.backbone).__name__
+
+
+def pooled(built: Built) -> Any:
+    built.model.eval()
+    return built.model.backbone(**built.batch.inputs).pooler_output.tolist()
+
+
+def loss(built: Built) -> Any:
+    """The total loss of one batch as a training step adds it up, without dropout."""
+    built.model.eval()
+    accelerator = experiment.make_accelerator(built.config.training.precision, "cpu")
+    with accelerator.autocast():
+        outputs = built.model(built.batch.inputs, built.source.tasks, built.batch.labels)
+    return Window(accelerator.device).add(outputs, built.model.tasks, None, 1.0).item()
+
+
+def metrics(built: Built) -> Any:
+    runner = Runner(built.model, torch.device("cpu"), contextlib.nullcontext, 8, {})
+    return runner.evaluate(built.experiment.sources, "train").metrics
+
+
+def groups(built: Built) -> Any:
+    """What the optimizer does with each parameter, and the rates of the first ten steps."""
+    optimizer = make_optimizer(built.model, built.config.training)
+    scheduler = make_scheduler(optimizer, built.config.training, 10)
+    settings = [(g["name"], g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
+    rates = []
+    for _ in range(10):
+        optimizer.step()
+        rates.append(scheduler.get_last_lr())
+        scheduler.step()
+    return settings, rates
+
+
+def turns(built: Built) -> Any:
+    sampler = make_sampler(built.experiment.sources, built.config)
+    return [(turn.source, turn.rows) for epoch in range(3) for turn in sampler.epoch(epoch)]
+
+
+def is_deterministic(_: Built) -> Any:
+    return torch.are_deterministic_algorithms_enabled()
+
+
+@dataclass
+class Run:
+    """A finished run, and what it asked of its surroundings."""
+
+    folder: Path
+    evaluation: dict[str, Any]
+    batches: list[int]
+    client: MagicMock
+    logged_models: int
+    records: list[dict[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        self.records = [json.loads(line) for line in lines]
+
+
+def place(run: Run) -> Any:
+    return run.folder.parent
+
+
+def last_step(run: Run) -> Any:
+    return max(record["step"] for record in run.records)
+
+
+def train_records(run: Run) -> Any:
+    return [record["step"] for record in run.records if record["event"] == "train"]
+
+
+def evaluations(run: Run) -> Any:
+    return [record["step"] for record in run.records if record["event"] == "eval"]
+
+
+def best_value(run: Run) -> Any:
+    newest = max((run.folder / "checkpoints").glob("step-*"))
+    return json.loads((newest / "state.json").read_text())["state"]["best_value"]
+
+
+def batch_sizes(run: Run) -> Any:
+    return run.batches
+
+
+def checkpoints(run: Run) -> Any:
+    return sorted(path.name for path in (run.folder / "checkpoints").glob("step-*"))
+
+
+def trained_weights(run: Run) -> Any:
+    return hashlib.sha256((run.folder / "best" / "heads.safetensors").read_bytes()).hexdigest()
+
+
+def thresholds(run: Run) -> Any:
+    return json.loads((run.folder / "best" / "jenga.json").read_text())["thresholds"]
+
+
+def baselines(run: Run) -> Any:
+    return [list(head["baselines"]) for head in run.evaluation["splits"]["valid"]["heads"]]
+
+
+def tracked(run: Run) -> Any:
+    return len(run.client.mock_calls) > 0
+
+
+def tracking_server(run: Run) -> Any:
+    return run.client.server
+
+
+def tracked_experiment(run: Run) -> Any:
+    return run.client.create_experiment.call_args.args
+
+
+def tracked_tags(run: Run) -> Any:
+    calls = run.client.log_batch.call_args_list
+    return sorted((tag.key, tag.value) for call in calls for tag in call.kwargs.get("tags", ()))
+
+
+def logged_models(run: Run) -> Any:
+    return run.logged_models
+
+
+RUN_VIEWS = {
+    place, last_step, train_records, evaluations, best_value, batch_sizes, checkpoints, trained_weights, thresholds,
+    baselines, tracked, tracking_server, tracked_experiment, tracked_tags, logged_models,
+}  # fmt: skip
+
+
+def cached_tokens(config: ExperimentConfig, folder: Path) -> Any:
+    """The files of tokens under the folder that the probe gives."""
+    build.build(config, folder)
+    return len(list((folder / "tokens-here").glob("*.safetensors")))
+
+
+def remote_code(config: ExperimentConfig, folder: Path) -> Any:
+    """What transformers is asked for by every loader."""
+    import transformers
+
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        for loader in (transformers.AutoTokenizer, transformers.AutoConfig, transformers.AutoModel):
+            real = loader.from_pretrained
+
+            def spy(*args: Any, real: Callable[..., Any] = real, **options: Any) -> Any:
+                asked.append(options.get("trust_remote_code"))
+                return real(*args, **options)
+
+            patch.setattr(loader, "from_pretrained", spy)
+        build.build(config, folder)
+    return asked
+
+
+WHOLE_VIEWS = {cached_tokens, remote_code}
+
+
+# ----------------------------------------------------------------------------------------------------------- the probes
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A value of the key, and what it changes.
+
+    `value`: of the key, or by task type. `base`: the key's value to compare with; None: absent. `given`: settings that
+    both have, by dotted key. ``{tmp}`` stands for the folder of the rows.
+    """
+
+    see: Callable[..., Any]
+    value: Any
+    given: Mapping[str, Any] = field(default_factory=dict)
+    base: Any = None
+
+
+@dataclass(frozen=True)
+class ByType:
+    """A value for each task type."""
+
+    values: Mapping[str, Any]
+
+
+ITEM_NAMES = ["wrong", "late", "good"]
+FUSED = {"fusion.type": "attention"}
+ONE_SOURCE_MORE = {"second_task": True}
+TRACKED = {"tracking.enabled": True}
+FOUR_EPOCHS = {"training.epochs": 4}
+
+PROBES: dict[str, Probe] = {
+    "project_name": Probe(place, "other"),
+    "data_root": Probe(rows_of, "{tmp}/elsewhere"),
+    "output_dir": Probe(place, "{tmp}/other-runs"),
+    # model
+    "model[text].base_model": Probe(modules, "{wider}"),
+    "model[text].tokenizer": Probe(tokens, "{other_words}"),
+    "model[text].pooling": Probe(pooled, "cls"),
+    "model[text].dropout": Probe(dropouts, 0.4),
+    "model[text].trust_remote_code": Probe(remote_code, True),
+    "model[text].backbone_type": Probe(backbone_class, OTHER_BACKBONE),
+    # tasks
+    "tasks[*].name": Probe(rows_of, "renamed"),
+    "tasks[*].type": Probe(
+        modules,
+        ByType({kind: "regression" if kind == "classification" else "classification" for kind in TYPES}),
+        {"tasks[].data_path": "any.jsonl"},
+    ),
+    "tasks[*].data_path": Probe(rows_of, ByType({kind: f"elsewhere/{kind}.jsonl" for kind in TYPES})),
+    "tasks[*].data_path.train": Probe(rows_of, ByType({kind: f"elsewhere/{kind}.jsonl" for kind in TYPES})),
+    "tasks[*].data_path.valid": Probe(rows_of, ByType({kind: f"elsewhere/{kind}.jsonl" for kind in TYPES})),
+    "tasks[*].data_path.test": Probe(rows_of, ByType({kind: f"elsewhere/{kind}.jsonl" for kind in TYPES})),
+    "tasks[*].columns.text": Probe(rows_of, "other"),
+    "tasks[*].columns.text_pair": Probe(rows_of, "other"),
+    "tasks[*].columns.tokens": Probe(rows_of, "words"),
+    "tasks[*].columns.id": Probe(rows_of, "name"),
+    "tasks[*].columns.label": Probe(rows_of, "second"),
+    "tasks[*].columns.labels": Probe(rows_of, "other_labels"),
+    "tasks[ner].columns.entities": Probe(rows_of, "spans"),
+    "tasks[ner].columns.ner_tags": Probe(rows_of, "tags2"),
+    "tasks[*].max_length": Probe(tokens, 4),
+    "tasks[*].weight": Probe(loss, 3.0),
+    "tasks[*].dropout": Probe(dropouts, 0.4),
+    # heads
+    "tasks[*].heads[].name": Probe(rows_of, "renamed", base="first"),
+    "tasks[*].heads[].num_labels": Probe(modules, 7),
+    "tasks[regression].heads[].num_labels": Probe(
+        rows_of, 1, {"tasks[].data_path": "mixed.jsonl", "data.max_bad_fraction": 0.9}
+    ),
+    "tasks[classification].heads[].labels": Probe(rows_of, list(reversed(CLASSES))),
+    "tasks[multi_label_classification].heads[].labels": Probe(rows_of, ITEM_NAMES),
+    "tasks[qa_scoring].heads[].labels": Probe(rows_of, ITEM_NAMES),
+    "tasks[ner].heads[].labels": Probe(rows_of, ["place", "person"]),
+    "tasks[regression].heads[].labels": Probe(rows_of, ["minutes"]),
+    "tasks[*].heads[].column": Probe(rows_of, "second"),
+    "tasks[*].heads[].weight": Probe(loss, 3.0),
+    "tasks[*].heads[].label_smoothing": Probe(loss, 0.3),
+    "tasks[*].heads[].class_weight": Probe(loss, "balanced"),
+    "tasks[*].heads[].pos_weight": Probe(loss, [1.0, 2.0, 3.0]),
+    "tasks[qa_scoring].heads[].kind": Probe(rows_of, "class", {"tasks[].data_path": "any.jsonl"}),
+    "tasks[qa_scoring].heads[].item_weights": Probe(metrics, [5.0, 1.0, 0.0]),
+    "tasks[regression].heads[].standardize": Probe(loss, False),
+    # data
+    "data.valid_fraction": Probe(rows_of, 0.3),
+    "data.test_fraction": Probe(rows_of, 0.3),
+    "data.split_seed": Probe(rows_of, 1),
+    "data.max_length": Probe(tokens, 4),
+    "data.max_bad_fraction": Probe(rows_of, 0.5, {"tasks[].data_path": "classification_bad.jsonl"}),
+    "data.max_rows": Probe(rows_of, 8),
+    "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
+    "fusion.type": Probe(modules, "attention"),
+    "fusion.dropout": Probe(dropouts, 0.4, FUSED),
+    # training
+    "training.epochs": Probe(last_step, 2),
+    "training.max_steps": Probe(last_step, 2),
+    "training.batch_size": Probe(turns, 4),
+    "training.gradient_accumulation_steps": Probe(turns, 2),
+    "training.learning_rate": Probe(groups, 0.5),
+    "training.learning_rate.backbone": Probe(groups, 0.5, FUSED),
+    "training.learning_rate.fusion": Probe(groups, 0.5, FUSED),
+    "training.learning_rate.heads": Probe(groups, 0.5, FUSED),
+    "training.scheduler": Probe(groups, "cosine"),
+    "training.warmup_steps": Probe(groups, 5),
+    "training.warmup_ratio": Probe(groups, 0.5),
+    "training.weight_decay": Probe(groups, 0.5),
+    "training.max_grad_norm": Probe(trained_weights, 1e-8),
+    "training.precision": Probe(loss, "bf16"),
+    "training.sampler": Probe(turns, "proportional", ONE_SOURCE_MORE),
+    "training.temperature": Probe(
+        turns, 9.0, {**ONE_SOURCE_MORE, "training.sampler": "temperature", "training.batch_size": 2}
+    ),
+    "training.seed": Probe(modules, 1),
+    "training.log_every_steps": Probe(train_records, 1),
+    "training.deterministic": Probe(is_deterministic, True),
+    # evaluation
+    "evaluation.every_steps": Probe(evaluations, 1),
+    "evaluation.metric": Probe(best_value, "eval_task_first_accuracy"),
+    "evaluation.batch_size": Probe(batch_sizes, 1),
+    "evaluation.thresholds": Probe(thresholds, 0.3, {"tasks[].type": "multi_label_classification"}),
+    "evaluation.baselines": Probe(baselines, ["tfidf"]),
+    "early_stopping.patience": Probe(last_step, 2, {**FOUR_EPOCHS, "early_stopping.min_delta": 1000.0}, base=1),
+    "early_stopping.min_delta": Probe(last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1}, base=0.0),
+    "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),
+    "checkpoint.keep": Probe(checkpoints, 2, {"checkpoint.every_steps": 1}),
+    # tracking
+    "tracking.enabled": Probe(tracked, True, base=False),
+    "tracking.uri": Probe(tracking_server, "sqlite:///{tmp}/other.db", TRACKED),
+    "tracking.experiment": Probe(tracked_experiment, "other", TRACKED),
+    "tracking.tags": Probe(tracked_tags, {"team": "helpline"}, TRACKED),
+    "tracking.log_model": Probe(logged_models, False, TRACKED),
+}
+
+
+def probe_of(leaf: str) -> str | None:
+    """Return the name of a leaf's probe: its own, else the one for every task type."""
+    return next((name for name in (leaf, re.sub(r"^tasks\[\w+\]", "tasks[*]", leaf)) if name in PROBES), None)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tests
+
+
+class Laboratory:
+    """Makes configurations and looks at what comes of them; what was looked at once is remembered."""
+
+    def __init__(self, folder: Path, checkpoints: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.checkpoints = {"{tmp}": str(folder), **checkpoints}
+        self.runs: dict[str, Run] = {}
+        self.built: dict[str, Built] = {}
+        write_files(folder)
+
+    def settings(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        given = dict(given)
+        task = {"name": "task", "type": kind, "data_path": f"{kind}.jsonl", "heads": [{"name": "first"}]}
+        settings: dict[str, Any] = {
+            "project_name": "test", "model": {"base_model": "{bert}"}, "tasks": [task], "data_root": "{tmp}",
+            "data": {"max_length": 16}, "training": {"epochs": 1, "batch_size": 8},
+            "evaluation": {"baselines": ["majority"]}, "tracking": {"enabled": False}, "output_dir": "{tmp}/runs",
+        }  # fmt: skip
+        if given.pop("second_task", False):
+            settings["tasks"].append({**copy.deepcopy(task), "name": "more", "data_path": f"elsewhere/{kind}.jsonl"})
+        for key, value in given.items():
+            put(settings, key, value)
+        if given.get("tasks[].type"):
+            task["data_path"] = f"{given['tasks[].type']}.jsonl"
+        return settings
+
+    def see(self, view: Callable[..., Any], settings: dict[str, Any]) -> Any:
+        text = json.dumps(settings)
+        for name, path in self.checkpoints.items():
+            text = text.replace(name, path)
+        config = experiment.load_config(json.loads(text))
+        torch.use_deterministic_algorithms(False)
+        try:
+            if view is rows_of:
+                return rows_of(config)
+            if view in WHOLE_VIEWS:
+                return view(config, self.folder)
+            if view in RUN_VIEWS:
+                if text not in self.runs:
+                    self.runs[text] = self.run(config)
+                return view(self.runs[text])
+            if text not in self.built or view is is_deterministic:
+                self.built[text] = Built(config, self.folder)
+            return view(self.built[text])
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+    def run(self, config: ExperimentConfig) -> Run:
+        batches: list[int] = []
+        client, models = MagicMock(), []
+        client.get_experiment_by_name.return_value = None
+        client.create_experiment.return_value = "0"
+        client.create_run.return_value.info.run_id = "run"
+
+        def connect(**options: Any) -> MagicMock:
+            client.server = options["tracking_uri"]
+            return client
+
+        real = EncodedSplit.batch
+
+        def batch(split: EncodedSplit, index: Any) -> Any:
+            batches.append(len(index))
+            return real(split, index)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(EncodedSplit, "batch", batch)
+            patch.setattr(experiment, "write_report", lambda folder: None)
+            patch.setattr(experiment, "write_card", lambda folder: None)
+            if config.tracking.enabled:
+                patch.setattr("mlflow.tracking.MlflowClient", connect)
+                patch.setattr("jenga.callbacks.mlflow.log_model", lambda *_, **__: models.append(1))
+                patch.setattr("jenga.callbacks.mlflow.write_plots", lambda *_: None)
+                patch.setattr("jenga.callbacks.mlflow._ARTIFACTS", ())
+            result = experiment.train(config, device="cpu")
+        return Run(result.run, result.evaluation, batches, client, len(models))
+
+
+def put(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, as of a leaf or shorter; what is in brackets picks the first item, or nothing."""
+    *holders, last = re.sub(r"^model\[\w+\]", "model", key).split(".")
+    at: Any = settings
+    for holder in holders:
+        name, bracket, _ = holder.partition("[")
+        if name == "data_path" and isinstance(at.get(name), str):
+            at[name] = {"train": at[name]}
+        at = at.setdefault(name, {})
+        at = at[0] if bracket else at
+    at[last] = copy.deepcopy(value)
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[..., Path]) -> Iterator[Laboratory]:
+    class OtherBackbone(TextBackbone):
+        pass
+
+    BackboneManager.register(OTHER_BACKBONE, config=ModelConfig)(OtherBackbone)
+    words = " ".join(WORDS)
+    checkpoints = {
+        "{bert}": make_bert(words=words),
+        "{wider}": make_bert(words=words, hidden_size=24),
+        "{other_words}": make_bert(words=" ".join(reversed(WORDS))),
+    }
+    yield Laboratory(tmp_path_factory.mktemp("effects"), {name: str(path) for name, path in checkpoints.items()})
+    del BackboneManager._REGISTRY[OTHER_BACKBONE]
+
+
+def test_the_walk_reaches_every_block() -> None:
+    assert len(LEAVES) > 150
+    assert len(TYPES) >= 5
+    for leaf in (
+        "training.learning_rate", "training.learning_rate.backbone", "tasks[ner].heads[].label_smoothing",
+        "tasks[qa_scoring].heads[].item_weights", "tasks[regression].data_path.valid", "model[text].pooling",
+        "tasks[classification].columns.label", "early_stopping.patience", "tracking.tags",
+    ):  # fmt: skip
+        assert leaf in LEAVES
+
+
+def test_every_key_has_a_probe_and_every_probe_a_key() -> None:
+    assert [leaf for leaf in LEAVES if probe_of(leaf) is None] == []
+    assert sorted(PROBES.keys() - {probe_of(leaf) for leaf in LEAVES}) == []
+
+
+@pytest.mark.parametrize("view", [rows_of, modules, loss, groups, turns, trained_weights, batch_sizes])
+def test_equal_settings_look_equal(view: Callable[..., Any], laboratory: Laboratory) -> None:
+    settings = laboratory.settings("classification", {})
+    first = laboratory.see(view, settings)
+    laboratory.runs.clear()
+    laboratory.built.clear()
+    assert laboratory.see(view, settings) == first
+
+
+def test_a_key_without_an_effect_would_be_noticed(laboratory: Laboratory) -> None:
+    base, changed = laboratory.settings("ner", {}), laboratory.settings("ner", {"data.cache_dir": "{tmp}/unseen"})
+    assert laboratory.see(tokens, base) == laboratory.see(tokens, changed)
+    assert laboratory.see(rows_of, base) == laboratory.see(rows_of, changed)
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_key_has_an_effect(leaf: str, laboratory: Laboratory) -> None:
+    name = probe_of(leaf)
+    assert name is not None
+    probe = PROBES[name]
+    found = re.match(r"tasks\[(\w+)\]", leaf)
+    kind = found[1] if found else "classification"
+    value = probe.value.values[kind] if isinstance(probe.value, ByType) else probe.value
+    base, changed = laboratory.settings(kind, probe.given), laboratory.settings(kind, probe.given)
+    key = re.sub(r"^tasks\[\w+\]", "tasks[]", leaf)
+    if probe.base is not None:
+        put(base, key, probe.base)
+    elif key.startswith("tasks[].data_path."):
+        put(base, "tasks[].data_path.train", base["tasks"][0]["data_path"])
+    put(changed, key, value)
+    assert base != changed
+    assert laboratory.see(probe.see, base) != laboratory.see(probe.see, changed)

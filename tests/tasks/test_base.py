@@ -1,0 +1,154 @@
+"""What every task does: losses over heads, predictions, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from jenga.config.schema import ClassHead, ClassificationConfig
+from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.tasks.base import Labels
+from jenga.types import BackboneOutput, HeadSpace, TaskOutput
+
+WIDTH = 6
+
+
+def config(*heads: ClassHead, **options: Any) -> ClassificationConfig:
+    return ClassificationConfig(
+        name="task", type="classification", data_path="rows.jsonl", **{"dropout": 0.0, **options},
+        heads=list(heads) or [ClassHead(name="label", num_labels=3)],
+    )  # fmt: skip
+
+
+def encoded(rows: int = 4, tokens: int = 3) -> BackboneOutput:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(rows, tokens, WIDTH, generator=generator)
+    return BackboneOutput(hidden, torch.randn(rows, WIDTH, generator=generator), torch.ones(rows, tokens).long())
+
+
+def output_of(task: BaseTask, given: BackboneOutput, labels: Labels | None = None) -> TaskOutput:
+    output = task.get_forward_output(given, labels)
+    assert isinstance(output, TaskOutput)
+    return output
+
+
+def test_the_loss_is_the_weighted_sum_of_each_heads_mean() -> None:
+    task = BaseTask(config(ClassHead(name="a", num_labels=3, weight=2.0), ClassHead(name="b", num_labels=2, weight=0.5)), WIDTH)
+    given = encoded()
+    labels = {"a": torch.tensor([0, 1, 2, -100]), "b": torch.tensor([1, -100, -100, -100])}
+    output = output_of(task.eval(), given, labels)
+    logits = task.heads(given.pooler_output)
+    expected = 2.0 * F.cross_entropy(logits["a"], labels["a"]) + 0.5 * F.cross_entropy(logits["b"], labels["b"])
+    torch.testing.assert_close(output.loss, expected)
+    assert output.count is not None
+    assert output.count.tolist() == [3, 1]
+
+
+def test_masked_labels_get_zero_gradient() -> None:
+    task = BaseTask(config(ClassHead(name="a", num_labels=3), ClassHead(name="b", num_labels=2)), WIDTH)
+    given = encoded()
+    given.pooler_output.requires_grad_()
+    labels = {"a": torch.tensor([0, -100, 2, -100]), "b": torch.full((4,), -100)}
+    output = output_of(task, given, labels)
+    assert output.loss is not None
+    output.loss.backward()
+    assert given.pooler_output.grad is not None
+    assert given.pooler_output.grad.abs().sum(1).gt(0).tolist() == [True, False, True, False]
+    assert task.heads.weight.grad is not None
+    assert task.heads.weight.grad[3:].eq(0).all(), "a head without labels does not move"
+    assert task.heads.weight.grad[:3].abs().sum() > 0
+
+
+def test_a_batch_without_any_label_gives_zero_loss_and_zero_gradient() -> None:
+    task = BaseTask(config(), WIDTH)
+    output = output_of(task, encoded(), torch.full((4,), -100))
+    assert output.loss is not None
+    output.loss.backward()
+    assert float(output.loss.detach()) == 0.0
+    assert task.heads.weight.grad is not None
+    assert task.heads.weight.grad.eq(0).all()
+
+
+def test_a_one_head_task_takes_a_tensor_or_a_mapping() -> None:
+    task, labels = BaseTask(config(), WIDTH).eval(), torch.tensor([0, 1, 2, 0])
+    one, other = output_of(task, encoded(), labels), output_of(task, encoded(), {"label": labels})
+    assert one.loss is not None
+    assert torch.equal(one.loss, torch.as_tensor(other.loss))
+
+
+def test_labels_that_lack_a_head_are_refused_by_name() -> None:
+    task = BaseTask(config(ClassHead(name="a", num_labels=3), ClassHead(name="b", num_labels=2)), WIDTH)
+    with pytest.raises(KeyError, match="task 'task': labels lack the heads b"):
+        task.get_forward_output(encoded(), {"a": torch.tensor([0, 1, 2, 0])})
+
+
+def test_logits_are_left_out_only_in_training_with_labels() -> None:
+    task, labels = BaseTask(config(), WIDTH), torch.tensor([0, 1, 2, 0])
+    assert output_of(task.train(), encoded(), labels).logits == {}
+    assert output_of(task.train(), encoded()).logits["label"].shape == (4, 3)
+    assert output_of(task.eval(), encoded(), labels).logits["label"].shape == (4, 3)
+    assert output_of(task.eval(), encoded()).loss is None
+
+
+def test_dropout_falls_on_what_the_heads_read_and_only_in_training() -> None:
+    task = BaseTask(config(dropout=0.5), WIDTH)
+    given = encoded(rows=1)
+    with torch.no_grad():
+        assert len({float(output_of(task.train(), given).logits["label"].sum()) for _ in range(8)}) > 1
+        assert len({float(output_of(task.eval(), given).logits["label"].sum()) for _ in range(8)}) == 1
+
+
+def test_self_head_is_the_one_head_and_refused_where_there_are_several() -> None:
+    task, hidden = BaseTask(config(), WIDTH), torch.randn(2, WIDTH)
+    torch.testing.assert_close(task.head(hidden), task.heads(hidden)["label"])
+    two = BaseTask(config(ClassHead(name="a", num_labels=3), ClassHead(name="b", num_labels=2)), WIDTH)
+    with pytest.raises(TypeError, match=r"task 'task' has 2 heads; use self.heads"):
+        _ = two.head
+
+
+def test_the_state_dict_holds_heads_only() -> None:
+    """Weights of classes and heads come from the configuration, not from the checkpoint."""
+    task = BaseTask(config(ClassHead(name="a", num_labels=2, class_weight=[1.0, 3.0])), WIDTH)
+    assert set(task.state_dict()) == {"heads.a.weight", "heads.a.bias"}
+
+
+def test_class_weight_and_smoothing_reach_the_loss() -> None:
+    labels, given = torch.tensor([0, 1, 1, 0]), encoded()
+    for options in ({"class_weight": [1.0, 3.0]}, {"label_smoothing": 0.3}):
+        task = BaseTask(config(ClassHead(name="a", num_labels=2, **options)), WIDTH).eval()  # type: ignore[arg-type]
+        logits = task.heads(given.pooler_output)["a"]
+        weight = torch.tensor(options["class_weight"]) if "class_weight" in options else None
+        expected = F.cross_entropy(
+            logits, labels, weight=weight, reduction="sum", label_smoothing=float(options.get("label_smoothing", 0.0))  # type: ignore[arg-type]
+        )  # fmt: skip
+        torch.testing.assert_close(output_of(task, given, labels).loss, expected / 4)
+
+
+def test_predict_takes_the_likeliest_class() -> None:
+    logits = torch.tensor([[0.1, 0.9, 0.2], [3.0, 0.0, 1.0]])
+    assert BaseTask(config(), WIDTH).predict("label", logits).tolist() == [1, 0]
+
+
+class Custom(BaseTask):
+    """A user's task with a loss of its own."""
+
+    def get_forward_output(self, encoder_outputs: BackboneOutput, labels: Any = None) -> Mapping[str, Any]:
+        logits = self.head(encoder_outputs.pooler_output)
+        return {"loss": F.cross_entropy(logits, labels) if labels is not None else None, "logits": logits}
+
+
+def test_a_users_task_is_labelled_and_judged_as_classification_unless_it_says_otherwise() -> None:
+    TASK_REGISTRY["my_custom_task"] = Custom
+    try:
+        task = TASK_REGISTRY["my_custom_task"](config(), WIDTH)
+    finally:
+        del TASK_REGISTRY["my_custom_task"]
+    space = HeadSpace("task", "label", "class", 3, ("a", "b", "c"))
+    assert task.kind_of(None) == "class"
+    assert task.metrics(space, np.array([0, 1]), np.array([0, 1]))["accuracy"] == 1.0
+    assert "accuracy" in task.metric_names("class")

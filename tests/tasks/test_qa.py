@@ -1,0 +1,83 @@
+"""Criteria, points, and what does not apply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jenga.config.schema import QAHead, QAScoringConfig
+from jenga.tasks.qa import QAScoringTask
+from jenga.types import BackboneOutput, HeadSpace, TaskOutput
+
+ITEMS = HeadSpace("qa", "opening", "items", 3, ("greets", "names", "asks"))
+GRADE = HeadSpace("qa", "tone", "class", 3, ("poor", "fair", "good"))
+NAN = float("nan")
+
+
+def task_of(**options: Any) -> QAScoringTask:
+    heads = [
+        QAHead(name="opening", num_labels=3, **options),
+        QAHead(name="tone", kind="class", num_labels=3, **({"item_weights": [0.0, 4.0, 5.0]} if options else {})),
+    ]
+    return QAScoringTask(QAScoringConfig(name="qa", type="qa_scoring", data_path="x", dropout=0.0, heads=heads), 4)
+
+
+def test_each_head_is_of_its_own_kind_in_one_loss() -> None:
+    task = task_of()
+    given = BackboneOutput(torch.randn(2, 3, 4), torch.randn(2, 4), torch.ones(2, 3).long())
+    labels = {"opening": torch.tensor([[1.0, 0.0, NAN], [NAN] * 3]), "tone": torch.tensor([2, -100])}
+    output = task.get_forward_output(given, labels)
+    assert isinstance(output, TaskOutput)
+    assert output.count is not None
+    assert output.count.tolist() == [2, 1]
+    assert [task.kind_of(head) for head in task.config.heads] == ["items", "class"]
+
+
+def test_points_that_do_not_apply_do_not_count_against_a_row() -> None:
+    values = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 0], [1, 1, 1]])
+    applicable = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0]], bool)
+    score = task_of().score("opening", values, applicable)
+    np.testing.assert_allclose(score, [2 / 3, 1.0, 0.0, NAN])
+
+
+def test_item_weights_are_points() -> None:
+    task = task_of(item_weights=[1.0, 0.0, 3.0])
+    np.testing.assert_allclose(task.score("opening", np.array([[1, 1, 0], [0, 0, 1]])), [0.25, 0.75])
+    only_worthless = np.array([[False, True, False]])
+    assert np.isnan(task.score("opening", np.array([[1, 1, 1]]), only_worthless)).all()
+    np.testing.assert_allclose(task.score("tone", np.array([0, 1, 2])), [0.0, 0.8, 1.0])
+
+
+def test_a_grade_is_a_share_of_the_best_and_nan_where_it_does_not_apply() -> None:
+    score = task_of().score("tone", np.array([0, 1, 2, -100]), np.array([True, True, True, False]))
+    np.testing.assert_allclose(score, [0.0, 0.5, 1.0, NAN])
+
+
+def test_metrics_add_score_error_and_kappa() -> None:
+    targets = np.array([[1, 0, NAN], [1, 1, 1], [NAN, NAN, NAN]], np.float32)
+    predictions = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 1]])
+    found = task_of().metrics(ITEMS, predictions, targets)
+    assert found["score_mae"] == pytest.approx((0.5 + 1 / 3) / 2)
+    assert found["accuracy"] == pytest.approx(3 / 5)
+    assert -1 <= found["kappa"] <= 1
+    assert set(found) <= set(task_of().metric_names("items"))
+
+
+def test_metrics_of_a_grade() -> None:
+    found = task_of().metrics(GRADE, np.array([2, 1, 0]), np.array([2, 0, -100]))
+    assert found["score_mae"] == pytest.approx(0.25)
+    assert found["accuracy"] == pytest.approx(0.5)
+
+
+def test_a_perfect_model_has_no_error_and_full_agreement() -> None:
+    targets = np.array([[1, 0, 1], [0, 1, NAN], [0, 0, 1]], np.float32)
+    found = task_of().metrics(ITEMS, np.nan_to_num(targets), targets)
+    assert (found["score_mae"], found["kappa"]) == (0.0, pytest.approx(1.0))
+
+
+def test_rows_to_which_nothing_applies_give_no_score_error() -> None:
+    found = task_of().metrics(ITEMS, np.ones((2, 3)), np.full((2, 3), NAN, np.float32))
+    assert "score_mae" not in found

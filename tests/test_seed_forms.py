@@ -1,0 +1,167 @@
+"""The three YAML forms of the architecture page, as they stand there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import jenga
+from jenga import experiment
+from jenga.cli import main
+from jenga.errors import SetupError
+
+NLP = """\
+project_name: "JengaAI_NLP"
+model:
+  base_model: "distilbert-base-uncased"
+  backbone_type: "text"  # Optional (default)
+tasks:
+  - name: "QAScoring"
+    type: "multi_label_classification"
+    data_path: "./qa_data.json"
+    heads:
+      - name: "opening"
+        num_labels: 5
+"""
+SECURITY = """\
+project_name: "JengaAI_Security"
+model:
+  base_model: "security_mlp_v1"
+  backbone_type: "sequential"  # Required
+tasks:
+  - name: "ThreatDetection"
+    type: "anomaly_detection"
+    data_path: "./network_traffic.json"
+    heads:
+      - name: "threat"
+        num_labels: 2
+"""
+LLM = """\
+model:
+  name: "distilgpt2"
+  teacher_student_config:
+    enabled: true
+    teacher_model: "gpt2-medium"
+    distillation_alpha: 0.5
+    temperature: 2.0
+"""
+NOT_BUILT = {
+    "security": (SECURITY, {"4:3": "the backbone for tables", "7:5": "anomaly detection"}),
+    "llm": (LLM, {"2:3": "LLM fine-tuning and distillation", "3:3": "LLM fine-tuning and distillation"}),
+}
+N_ROWS = 24
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The command line sends warnings to standard error; take that back."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    with warnings.catch_warnings():
+        yield
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main.jenga, [str(argument) for argument in arguments], prog_name="jenga")
+
+
+@pytest.fixture
+def nlp(tmp_path: Path) -> Path:
+    """The NLP form beside calls scored on five items, some of which do not apply."""
+    rows = [
+        {
+            "text": f"hello is it call number {number} thanks",
+            "labels": {
+                "opening": [number % 2, (None, 1, 1)[number % 3], 0, int(number % 5 == 0), (1, None)[number % 2]]
+            },
+        }
+        for number in range(N_ROWS)
+    ]
+    (tmp_path / "qa_data.json").write_text(json.dumps(rows), encoding="utf-8")
+    path = tmp_path / "experiment.yml"
+    path.write_text(NLP, encoding="utf-8")
+    return path
+
+
+def small(tmp_path: Path, model: Path) -> list[str]:
+    return [
+        f"model.base_model={model}", "training.max_steps=2", "training.batch_size=8", "training.log_every_steps=1",
+        "data.max_length=32", "tracking.enabled=false", f"output_dir={tmp_path / 'runs'}",
+    ]  # fmt: skip
+
+
+def test_the_nlp_form_loads_as_it_stands(nlp: Path) -> None:
+    config = experiment.load_config(nlp)
+    assert config.project_name == "JengaAI_NLP"
+    assert config.model.base_model == "distilbert-base-uncased"
+    assert config.tasks[0].heads[0].num_labels == 5
+
+
+def test_the_nlp_form_trains_two_steps_and_predicts_its_items(nlp: Path, tmp_path: Path, tiny_bert: Path) -> None:
+    result = experiment.train(nlp, overrides=small(tmp_path, tiny_bert), device="cpu")
+    assert result.run.parent == tmp_path / "runs" / "JengaAI_NLP"
+    records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["head_loss"]["QAScoring"]["opening"] for record in records if record["event"] == "train"]
+    assert len(losses) == 2
+    assert all(0 < loss < 5 for loss in losses)
+    head = result.evaluation["splits"]["valid"]["heads"][0]
+    assert (head["kind"], len(head["labels"])) == ("items", 5)
+    answer = jenga.load(result.run, device="cpu").predict(["hello thanks"])[0]
+    assert list(answer["QAScoring"]["opening"]) == ["0", "1", "2", "3", "4"]
+
+
+def test_items_that_do_not_apply_are_no_zeros(nlp: Path, tmp_path: Path, tiny_bert: Path) -> None:
+    config = experiment.load_config(nlp, small(tmp_path, tiny_bert))
+    built = experiment.build(config, tmp_path)
+    labels = built.sources[0].splits["train"].rows.labels["QAScoring", "opening"]
+    given = json.loads((tmp_path / "qa_data.json").read_text())
+    rows = {int(name) - 1: row for name, row in zip(built.sources[0].splits["train"].rows.ids, labels, strict=True)}
+    for number, row in rows.items():
+        wanted = given[number]["labels"]["opening"]
+        assert [None if value != value else int(value) for value in row] == wanted
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_the_nlp_form_runs_from_the_command_line(command: str, nlp: Path, tmp_path: Path, tiny_bert: Path) -> None:
+    settings = [word for each in small(tmp_path, tiny_bert) for word in ("--set", each)]
+    done = run(command, nlp, *settings, "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    assert "QAScoring" in done.stdout
+    assert (tmp_path / "runs").exists() == (command == "train")
+
+
+@pytest.mark.parametrize("form", NOT_BUILT)
+def test_a_form_that_is_not_built_yet_says_so_in_python(form: str, tmp_path: Path) -> None:
+    text, parts = NOT_BUILT[form]
+    path = tmp_path / "experiment.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SetupError) as caught:
+        experiment.load_config(path)
+    assert caught.value.exit_code == 4
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(parts)
+    for line, (where, part) in zip(lines, parts.items(), strict=True):
+        assert line.startswith(f"{path}:{where}: ")
+        assert f"not built yet: {part}" in line
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+@pytest.mark.parametrize("form", NOT_BUILT)
+def test_a_form_that_is_not_built_yet_ends_the_command_with_4(form: str, command: str, tmp_path: Path) -> None:
+    text, parts = NOT_BUILT[form]
+    path = tmp_path / "experiment.yml"
+    path.write_text(text, encoding="utf-8")
+    done = run(command, path)
+    assert done.exit_code == 4
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("not built yet: ") == len(parts)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,641 @@
+"""The training loop: what a step computes, what happens when, and going on where a run stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from jenga.build import Bundle
+from jenga.callbacks import BaseCallback
+from jenga.callbacks.early_stopping import EarlyStopping
+from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
+from jenga.files import damage
+from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
+from jenga.types import BackboneOutput
+
+NO_DROPOUT = {"dropout": 0.0}
+
+
+class OwnLoss(BaseTask):
+    """A user's task, with a loss that is a mean over rows."""
+
+    def get_forward_output(self, encoder_outputs: BackboneOutput, labels: Any = None) -> Mapping[str, Any]:
+        logits = self.head(encoder_outputs.pooler_output)
+        return {"loss": F.cross_entropy(logits, labels) if labels is not None else None, "logits": logits}
+
+
+@pytest.fixture
+def own_loss() -> Iterator[None]:
+    TASK_REGISTRY["own_loss"] = OwnLoss
+    yield
+    del TASK_REGISTRY["own_loss"]
+
+
+class Do(BaseCallback):
+    """Calls a function at one event."""
+
+    def __init__(self, event: str, action: Callable[..., Any]) -> None:
+        setattr(self, event, lambda trainer, **details: action(trainer, **details))
+
+
+def at_step(step: int, action: Callable[[Any], Any]) -> Callable[..., None]:
+    return lambda trainer, **_: action(trainer) if trainer.state.step == step else None
+
+
+def interrupt(trainer: Any) -> None:
+    trainer.interrupted = True
+
+
+def records(trainer: Any, event: str | None = None) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in trainer.log.path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time_s"} for line in lines if event in (None, line["event"])]
+
+
+def weights(trainer: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def partly_labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave each head another number of labels, unevenly spread."""
+    for i, row in enumerate(rows):
+        row["mood"] = row["mood"] if i % 3 else None
+        row["flags"] = [row["flags"][0] if i < 4 else None, None if i % 2 else row["flags"][1], row["flags"][2]]
+        row["price"] = row["price"] if i > 6 else None
+        row["ner_tags"] = row["ner_tags"] if i % 4 else None
+    return rows
+
+
+# -------------------------------------------------------------------------------------------------------------- a step
+
+
+@pytest.mark.usefixtures("own_loss")
+@pytest.mark.parametrize("fusion", ["none", "attention"])
+def test_micro_batches_give_the_gradients_of_the_one_big_batch(
+    make_trainer: Callable[..., Any], settings: Callable[..., Any], make_rows: Callable[..., Any], fusion: str
+) -> None:
+    names = ("mood", "flags", "names", "price")
+    rows = partly_labelled(make_rows(10))
+    tasks = [{**task, **NO_DROPOUT, "weight": 1.0 + i} for i, task in enumerate(settings(*names, rows=rows)["tasks"])]
+    tasks[0]["heads"] = [{"name": "mood", "weight": 0.3}, {"name": "topic", "label_smoothing": 0.1}]
+    tasks.append({**tasks[0], "name": "own", "type": "own_loss", "heads": [{"name": "topic"}]})
+    found = []
+    for size, accumulation in ((12, 1), (4, 3)):
+        trainer = make_trainer(
+            rows=rows, tasks=tasks, data={"valid_fraction": 0.0, "test_fraction": 0.0, "max_bad_fraction": 0.9},
+            fusion={"type": fusion, **NO_DROPOUT},
+            model={"base_model": settings()["model"]["base_model"], **NO_DROPOUT},
+            training={
+                "batch_size": size, "gradient_accumulation_steps": accumulation, "epochs": 1, "max_grad_norm": None,
+                "warmup_ratio": 0.0, "learning_rate": 1e-2,
+            },
+        )  # fmt: skip
+        settings(rows=rows)
+        gradients: dict[str, torch.Tensor] = {}
+        step = trainer._optimizer.step
+
+        def keep(trainer: Any = trainer, gradients: dict[str, torch.Tensor] = gradients, step: Any = step) -> None:
+            gradients.update({n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None})
+            step()
+
+        trainer._optimizer.step = keep
+        (turn,) = trainer.sampler.epoch(0)
+        assert len(turn.rows) == 10
+        trainer._started = 0.0
+        trainer.step(turn)
+        found.append((gradients, dict(trainer.model.named_parameters()), records(trainer)))
+    (big, big_weights, big_log), (micro, micro_weights, micro_log) = found
+    assert big.keys() == micro.keys()
+    moved = 0
+    for name, gradient in big.items():
+        # Sums over 10 and over 4 + 4 + 2 rows are added in another order, in float32.
+        torch.testing.assert_close(micro[name], gradient, rtol=1e-3, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        # Adam's first step is about lr * sign(gradient): comparable where the gradient is no rounding noise.
+        clear = gradient.abs() > 1e-4
+        moved += int(clear.sum())
+        torch.testing.assert_close(micro_weights[name][clear], big_weights[name][clear], rtol=0, atol=1e-5)
+    assert moved > 1000
+    for key in ("task_loss", "head_loss"):
+        assert json.dumps(big_log[0][key]) != "{}"
+    assert big_log[0]["loss"] == pytest.approx(micro_log[0]["loss"], rel=1e-5)
+    for task, heads in big_log[0]["head_loss"].items():
+        assert micro_log[0]["head_loss"][task] == pytest.approx(heads, rel=1e-4)
+    assert micro_log[0]["task_loss"] == pytest.approx(big_log[0]["task_loss"], rel=1e-4)
+
+
+def test_tasks_of_one_source_share_each_encoder_pass(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", "flags", "names", "price", training={"epochs": 1})
+    passes = []
+    trainer.model.backbone.register_forward_hook(lambda module, *_: passes.append(module.training))
+    trainer.train()
+    assert len(trainer.sources) == 1
+    assert passes.count(True) == trainer.state.step == 4
+    assert set(records(trainer, "train")[0]["task_loss"]) == {"mood", "flags", "names", "price"}
+
+
+def test_dropout_is_on_in_every_step_and_off_in_every_evaluation(make_trainer: Callable[..., Any]) -> None:
+    """Loading a checkpoint leaves its encoder in evaluation mode; the first epoch must not be trained that way."""
+    modes: list[tuple[bool, set[bool]]] = []
+    trainer = make_trainer("mood", training={"epochs": 2})
+    trainer.model.backbone.register_forward_hook(
+        lambda *_: modes.append((torch.is_grad_enabled(), {each.training for each in trainer.model.modules()}))
+    )
+    trainer.train()
+    assert [training for with_grad, training in modes if with_grad] == [{True}] * 8
+    assert [training for with_grad, training in modes if not with_grad] == [{False}] * 2
+
+
+def test_sources_with_rows_of_their_own_take_turns(
+    make_trainer: Callable[..., Any], settings: Callable[..., Any], make_rows: Callable[..., Any], tmp_path: Path,
+    write_rows: Callable[..., str],
+) -> None:  # fmt: skip
+    tasks = settings("mood", "price", rows=make_rows(40))["tasks"]
+    tasks[1]["data_path"] = write_rows(tmp_path / "other.jsonl", make_rows(20, seed=1))
+    turns: list[tuple[str, list[str]]] = []
+    note = Do("on_batch_begin", lambda trainer, batch: turns.append((batch.source, list(batch.labels))))
+    trainer = make_trainer(tasks=tasks, callbacks=[note], training={"epochs": 1})
+    trainer.train()
+    assert turns == [("mood", ["mood"]), ("price", ["price"]), ("mood", ["mood"]), ("price", ["price"]), *[("mood", ["mood"])] * 2]
+    assert [set(each["task_loss"]) for each in records(trainer, "train")[:2]] == [{"mood"}, {"price"}]
+
+
+def test_a_head_without_labels_is_left_out_of_the_record_and_never_at_zero(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
+    rows = make_rows(40)
+    for row in rows[4:]:
+        row["topic"] = None
+    trainer = make_trainer("mood", "price", rows=rows, training={"epochs": 1, "batch_size": 4})
+    labelled = trainer.experiment.sources[0].splits["train"].rows.labels["mood", "topic"] != -100
+    turns = trainer.sampler.epoch(0)
+    assert 0 < sum(labelled[turn.rows].any() for turn in turns) < len(turns)
+    trainer.train()
+    for turn, record in zip(turns, records(trainer, "train"), strict=True):
+        assert set(record["head_loss"]["mood"]) == ({"mood", "topic"} if labelled[turn.rows].any() else {"mood"})
+        assert 0.0 not in record["head_loss"]["mood"].values()
+
+
+def test_gradients_are_clipped_and_the_norm_is_that_before(make_trainer: Callable[..., Any]) -> None:
+    norms: list[float] = []
+
+    def note(trainer: Any) -> None:
+        step = trainer._optimizer.step
+
+        def noting() -> None:
+            norms.append(float(torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]).norm()))
+            step()
+
+        trainer._optimizer.step = noting
+
+    for limit in (1e-3, None):
+        trainer = make_trainer("mood", training={"epochs": 1, "max_grad_norm": limit})
+        note(trainer)
+        trainer.train()
+        logged = [each["grad_norm"] for each in records(trainer, "train")]
+        assert min(logged) > 0.01
+        assert norms == pytest.approx([1e-3] * 4 if limit else logged, rel=1e-3)
+        norms.clear()
+
+
+def test_a_bf16_step_runs_on_the_cpu_and_trains_float32_weights(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", "flags", "names", "price", fusion={"type": "attention"}, training={"precision": "bf16"})
+    dtypes = set()
+    trainer.model.backbone.encoder.encoder.register_forward_hook(
+        lambda *_: dtypes.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+    )
+    before = weights(trainer)
+    trainer.train()
+    assert dtypes == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
+    assert not same(weights(trainer), before)
+
+
+def test_the_learning_rates_of_a_record_follow_the_schedule(make_trainer: Callable[..., Any]) -> None:
+    rates = {"backbone": 1e-4, "fusion": 1e-3, "heads": 1e-2}
+    training = {"epochs": 1, "scheduler": "linear", "warmup_steps": 0, "learning_rate": rates}
+    trainer = make_trainer("mood", fusion={"type": "attention"}, training=training)
+    trainer.train()
+    for at, record in enumerate(records(trainer, "train"), start=1):
+        assert record["learning_rate"] == pytest.approx({name: rate * (1 - at / 4) for name, rate in rates.items()})
+
+
+# ------------------------------------------------------------------------------------------------------ what happens when
+
+
+class Diary(BaseCallback):
+    """Writes every event down, with what came along."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.details: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("on_"):
+            return super().__getattribute__(name)
+
+        def note(trainer: Any, **details: Any) -> None:
+            assert trainer.model is not None
+            self.events.append(name)
+            self.details.append((name, details))
+
+        return note
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"events": list(self.events)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.events = state["events"]
+
+
+STEP = ["on_batch_begin", "on_batch_end"] * 2 + ["on_step_end"]
+EPOCH_OF_TWO = ["on_epoch_begin", *STEP, *STEP, "on_evaluate", "on_epoch_end", "on_save"]
+SMALL: dict[str, Any] = {"batch_size": 8, "gradient_accumulation_steps": 2, "epochs": 2, "log_every_steps": 2}
+
+
+def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Callable[..., Any]) -> None:
+    diary = Diary()
+    trainer = make_trainer("mood", callbacks=[diary], training=SMALL)
+    trainer.train()
+    assert diary.events == ["on_train_begin", *EPOCH_OF_TWO, *EPOCH_OF_TWO, "on_train_end"]
+    by_event: dict[str, list[dict[str, Any]]] = {}
+    for event, details in diary.details:
+        by_event.setdefault(event, []).append(details)
+    assert {event: set(details[0]) for event, details in by_event.items()} == {
+        "on_train_begin": set(), "on_train_end": set(), "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
+        "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss"}, "on_step_end": {"logs"},
+        "on_evaluate": {"metrics"}, "on_save": {"path"},
+    }  # fmt: skip
+    assert [each["epoch"] for each in by_event["on_epoch_begin"]] == [each["epoch"] for each in by_event["on_epoch_end"]] == [0, 1]
+    assert [each["logs"] is None for each in by_event["on_step_end"]] == [True, False] * 2
+    assert [each["logs"]["step"] for each in by_event["on_step_end"] if each["logs"]] == [2, 4]
+    assert not any(each["loss"].requires_grad for each in by_event["on_batch_end"])
+    shares = [float(each["loss"]) for each in by_event["on_batch_end"][:4]]
+    assert sum(shares) / 2 == pytest.approx(records(trainer, "train")[0]["loss"])
+    assert by_event["on_evaluate"][1]["metrics"] == by_event["on_epoch_end"][1]["metrics"] == records(trainer, "eval")[1]["metrics"]
+    assert [each["path"].name for each in by_event["on_save"]] == ["step-00000002", "step-00000004"]
+    assert by_event["on_save"][1]["path"] == newest_checkpoint(trainer.run.checkpoints)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_events_and_callback_memory_go_on_after_a_resume(make_trainer: Callable[..., Any], stop_at: int) -> None:
+    first = make_trainer("mood", callbacks=[Diary(), Do("on_step_end", at_step(stop_at, interrupt))], training=SMALL)
+    with pytest.raises(InterruptedRun):
+        first.train()
+    diary = Diary()
+    make_trainer("mood", callbacks=[diary], training=SMALL, run=first.folder).train()
+    told = [event for event in diary.events if event not in ("on_save", "on_train_begin")]
+    assert told == [event for event in [*EPOCH_OF_TWO, *EPOCH_OF_TWO, "on_train_end"] if event != "on_save"]
+    assert diary.events.count("on_train_begin") == 2
+
+
+def test_a_changed_chain_of_callbacks_keeps_each_memory_with_its_owner(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tracking may be switched off, or a callback added, when a run is resumed."""
+
+    class Other(Diary):
+        pass
+
+    first = make_trainer("mood", callbacks=[Other(), Diary(), Do("on_step_end", at_step(2, interrupt))], training=SMALL)
+    with pytest.raises(InterruptedRun):
+        first.train()
+    diary = Diary()
+    make_trainer("mood", callbacks=[EarlyStopping("eval_loss", patience=3, min_delta=0.0), diary], training=SMALL, run=first.folder)
+    assert diary.events[:2] == ["on_train_begin", "on_epoch_begin"]
+    assert "callback Other was there when the checkpoint was made" in caplog.text
+
+
+def test_max_steps_wins_over_epochs_and_the_end_is_judged_and_saved(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", training={"max_steps": 6, "epochs": 1})
+    trainer.train()
+    assert (trainer.state.step, trainer.total_steps) == (6, 6)
+    assert [each["step"] for each in records(trainer, "eval")] == [4, 6]
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    assert newest.name == "step-00000006"
+    assert [each["epoch"] for each in records(trainer, "train")] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+
+
+def test_evaluations_and_checkpoints_come_every_so_many_steps(make_trainer: Callable[..., Any]) -> None:
+    saves: list[str] = []
+    trainer = make_trainer(
+        "mood", evaluation={"every_steps": 3}, checkpoint={"every_steps": 2, "keep": 2}, training={"log_every_steps": 5},
+        callbacks=[Do("on_save", lambda trainer, path: saves.append(path.name))],
+    )  # fmt: skip
+    trainer.train()
+    assert [each["step"] for each in records(trainer, "eval")] == [3, 6, 8]
+    assert saves == [f"step-0000000{step}" for step in (2, 4, 6, 8)]
+    assert sorted(each.name for each in trainer.run.checkpoints.iterdir()) == saves[-2:]
+    assert [each["step"] for each in records(trainer, "train")] == [5, 8]
+
+
+def test_an_unknown_metric_is_refused_before_the_first_step(make_trainer: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation.metric: unknown 'eval_mod_loss'; did you mean 'eval_mood_loss'\? Known:"):
+        make_trainer("mood", "price", evaluation={"metric": "eval_mod_loss"})
+    with pytest.raises(ConfigError, match=r"evaluation.metric: unknown 'zzz'\. Known: eval_loss, "):
+        make_trainer("mood", evaluation={"metric": "zzz"})
+
+
+def test_every_metric_of_an_evaluation_may_be_chosen(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", "flags", "names", "price", training={"epochs": 1}, data={"valid_fraction": 0.3})
+    trainer.train()
+    found = trainer.state.metrics
+    assert {name.split("_")[1] for name in found} == {"loss", "mood", "flags", "names", "price"}
+    for name in found:
+        make_trainer("mood", "flags", "names", "price", evaluation={"metric": name})
+
+
+def test_a_metric_without_labelled_validation_rows_is_a_data_error(
+    make_trainer: Callable[..., Any]
+) -> None:
+    trainer = make_trainer("mood", "price", evaluation={"metric": "eval_price_loss"})
+    trainer.experiment.sources[0].splits["valid"].rows.labels["price", "price"][:] = math.nan
+    with pytest.raises(DataError, match="'eval_price_loss' is undefined on the validation rows"):
+        trainer.train()
+
+
+# ------------------------------------------------------------------------------------------------- the best, and the end
+
+
+def test_the_best_model_is_that_of_the_best_evaluation(make_trainer: Callable[..., Any]) -> None:
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    def spoil(trainer: Any, epoch: int) -> None:
+        if epoch == 1:
+            with torch.no_grad():
+                trainer.model.tasks["mood"].heads.weight.mul_(50)
+
+    trainer = make_trainer(
+        "mood", training={"epochs": 3},
+        callbacks=[Do("on_epoch_begin", spoil), Do("on_evaluate", lambda trainer, metrics: seen.update({trainer.state.step: weights(trainer)}))],
+    )  # fmt: skip
+    trainer.train()
+    losses = {each["step"]: each["metrics"]["eval_loss"] for each in records(trainer, "eval")}
+    best = min(losses, key=losses.__getitem__)
+    assert best == 4
+    assert (trainer.state.best_step, trainer.state.best_value) == (best, losses[best])
+    assert same(Bundle.load(trainer.run.best).model.state_dict(), seen[best])
+
+
+def test_a_metric_that_should_rise_picks_its_maximum(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", training={"epochs": 4, "learning_rate": 1e-2}, evaluation={"metric": "eval_mood_topic_accuracy"})
+    trainer.train()
+    values = {each["step"]: each["metrics"]["eval_mood_topic_accuracy"] for each in records(trainer, "eval")}
+    assert trainer.state.best_value == max(values.values())
+    assert trainer.state.best_step == min(step for step, value in values.items() if value == max(values.values()))
+
+
+def test_early_stopping_ends_the_run_and_leaves_the_best(make_trainer: Callable[..., Any]) -> None:
+    stopping = EarlyStopping("eval_loss", patience=2, min_delta=1e9)
+    trainer = make_trainer("mood", training={"epochs": 50}, callbacks=[stopping])
+    trainer.train()
+    assert [each["step"] for each in records(trainer, "eval")] == [4, 8, 12]
+    assert trainer.state.step == 12
+    assert damage(trainer.run.best) is None
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    assert newest.name == "step-00000012"
+
+
+@pytest.mark.parametrize("event", ["on_step_end", "on_batch_end"])
+def test_a_run_that_a_callback_stops_is_judged_there(make_trainer: Callable[..., Any], event: str) -> None:
+    """Even before the first evaluation was due, or there would be no model."""
+
+    def stop(trainer: Any) -> None:
+        trainer.should_stop = True
+
+    trainer = make_trainer("mood", callbacks=[Do(event, at_step(1, stop))])
+    trainer.train()
+    ends_at = 1 if event == "on_step_end" else 2
+    assert [each["step"] for each in records(trainer, "eval")] == [ends_at]
+    assert trainer.state.best_step == ends_at
+    assert damage(trainer.run.best) is None
+
+
+def test_without_validation_rows_the_last_model_is_the_result(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", data={"valid_fraction": 0.0})
+    trainer.train()
+    assert records(trainer, "eval") == []
+    assert (trainer.state.best_step, trainer.state.best_value) == (trainer.state.step, None)
+    assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
+
+
+# ------------------------------------------------------------------------------------------------------------ divergence
+
+
+def poison_weights(trainer: Any) -> None:
+    with torch.no_grad():
+        trainer.model.tasks["mood"].heads.bias.fill_(math.nan)
+
+
+def poison_gradient(trainer: Any) -> None:
+    trainer.model.tasks["mood"].heads.bias.grad.fill_(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("event", "action", "log_every"),
+    [
+        ("on_batch_begin", poison_weights, 1),
+        ("on_batch_begin", poison_weights, 1000),
+        ("on_batch_end", poison_gradient, 1),
+        ("on_batch_end", poison_gradient, 1000),
+    ],
+)
+def test_a_diverged_run_stops_and_leaves_the_last_checkpoint_unharmed(
+    make_trainer: Callable[..., Any], event: str, action: Callable[[Any], None], log_every: int
+) -> None:
+    """Whether a loss or only a gradient goes wrong, and whether a record or a checkpoint comes first."""
+    trainer = make_trainer(
+        "mood", checkpoint={"every_steps": 1}, training={"log_every_steps": log_every},
+        callbacks=[Do(event, at_step(2, action))],
+    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"step 3: the (loss|gradient norm) is nan"):
+        trainer.train()
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    assert newest.name == "step-00000002"
+    tensors, _ = load_checkpoint(newest)
+    assert all(value.isfinite().all() for value in tensors["model"].values() if value.is_floating_point())
+    assert all(math.isfinite(each["loss"]) for each in records(trainer, "train"))
+
+
+def test_an_evaluation_that_is_not_finite_stops_the_run_and_spares_the_best(make_trainer: Callable[..., Any]) -> None:
+    def spoil(trainer: Any, **_: Any) -> None:
+        if trainer.state.step == 8:
+            poison_weights(trainer)
+
+    trainer = make_trainer("mood", training={"epochs": 3, "log_every_steps": 1000}, callbacks=[Do("on_step_end", spoil)])
+    with pytest.raises(DivergedError, match=r"step 8: not finite: eval_loss"):
+        trainer.train()
+    assert damage(trainer.run.best) is None
+    assert all(p.isfinite().all() for p in Bundle.load(trainer.run.best).model.parameters())
+
+
+# ---------------------------------------------------------------------------------------------------- stopping and resuming
+
+
+@pytest.fixture
+def rich(
+    make_trainer: Callable[..., Any], settings: Callable[..., Any], make_rows: Callable[..., Any], tmp_path: Path,
+    write_rows: Callable[..., str],
+) -> Callable[..., Any]:  # fmt: skip
+    """A trainer with all that has a state: dropout, two sources, a random order, micro-batches, records over steps."""
+    tasks = settings("mood", "flags", "price", rows=make_rows(40))["tasks"]
+    tasks[2]["data_path"] = write_rows(tmp_path / "other.jsonl", make_rows(30, seed=1))
+
+    def make(**options: Any) -> Any:
+        training = {
+            "epochs": 3, "batch_size": 4, "gradient_accumulation_steps": 2, "sampler": "temperature", "temperature": 3.0,
+            "log_every_steps": 3, "learning_rate": 1e-2, "scheduler": "cosine",
+        }  # fmt: skip
+        given = {"fusion": {"type": "attention"}, "evaluation": {"every_steps": 2}, "checkpoint": {"every_steps": 5}}
+        return make_trainer(tasks=tasks, training=training, **{**given, **options})
+
+    return make
+
+
+def result(trainer: Any) -> tuple[Any, ...]:
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    tensors, _ = load_checkpoint(newest)
+    best = {each.name: each.read_bytes() for each in sorted(trainer.run.best.rglob("*.safetensors"))}
+    flat = {f"{group}/{name}": value.numpy().tobytes() for group, part in tensors.items() for name, value in part.items()}
+    state = {**asdict(trainer.state), "seconds": None}
+    return newest.name, flat, best, records(trainer), state
+
+
+def go_on(first: Any, make: Callable[..., Any]) -> Any:
+    with pytest.raises(InterruptedRun, match=r"interrupted at step \d+; saved .*. Go on with --resume auto"):
+        first.train()
+    resumed = make(run=first.folder)
+    assert resumed.state.step == first.state.step
+    resumed.train()
+    return resumed
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7, 9])
+def test_an_interrupted_run_goes_on_bit_by_bit(rich: Callable[..., Any], stop_at: int) -> None:
+    straight = rich()
+    straight.train()
+    assert straight.total_steps > 9
+    resumed = go_on(rich(callbacks=[Do("on_step_end", at_step(stop_at, interrupt))]), rich)
+    assert result(resumed) == result(straight)
+
+
+@pytest.mark.parametrize("stop_at", [4, 6])
+def test_an_interrupt_during_an_evaluation_loses_nothing(rich: Callable[..., Any], stop_at: int) -> None:
+    straight = rich()
+    straight.train()
+    first = rich()
+
+    def interrupt_in_evaluation(module: torch.nn.Module, *_: Any) -> None:
+        if not module.training and first.state.step == stop_at:
+            first.interrupted = True
+
+    first.model.backbone.register_forward_hook(interrupt_in_evaluation)
+    resumed = go_on(first, rich)
+    assert first.state.pending
+    assert [each["step"] for each in records(resumed, "eval")] == [each["step"] for each in records(straight, "eval")]
+    assert result(resumed) == result(straight)
+
+
+@pytest.mark.parametrize("event", ["on_step_end", "on_evaluate"])
+def test_a_checkpoint_that_a_callback_asks_for_is_as_good_as_any(rich: Callable[..., Any], event: str) -> None:
+    """A run that dies right after it must neither judge the same step twice nor forget to."""
+    straight = rich()
+    straight.train()
+
+    class PowerCut(Exception):
+        pass
+
+    def save(trainer: Any) -> None:
+        trainer.save()
+        raise PowerCut
+
+    first = rich(callbacks=[Do(event, at_step(4, save))])
+    with pytest.raises(PowerCut):
+        first.train()
+    resumed = rich(run=first.folder)
+    assert resumed.state.step == 4
+    resumed.train()
+    assert result(resumed) == result(straight)
+
+
+def test_a_run_without_a_checkpoint_begins_again(rich: Callable[..., Any]) -> None:
+    straight = rich()
+    straight.train()
+
+    class PowerCut(Exception):
+        pass
+
+    def cut(trainer: Any) -> None:
+        raise PowerCut
+
+    first = rich(callbacks=[Do("on_step_end", at_step(4, cut))])
+    with pytest.raises(PowerCut):
+        first.train()
+    assert records(first)
+    resumed = rich(run=first.folder)
+    assert (resumed.state.step, records(resumed)) == (0, [])
+    resumed.train()
+    assert result(resumed) == result(straight)
+
+
+def test_a_harmed_checkpoint_costs_its_steps_and_no_more(rich: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    straight = rich(checkpoint={"every_steps": 2, "keep": 3})
+    straight.train()
+    first = rich(checkpoint={"every_steps": 2, "keep": 3}, callbacks=[Do("on_step_end", at_step(7, interrupt))])
+    with pytest.raises(InterruptedRun):
+        first.train()
+    newest = newest_checkpoint(first.run.checkpoints)
+    assert newest is not None
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "model.safetensors").write_bytes(bytes(content))
+    resumed = rich(checkpoint={"every_steps": 2, "keep": 3}, run=first.folder)
+    assert resumed.state.step == 6
+    assert "step-00000007 is passed over" in caplog.text
+    resumed.train()
+    assert result(resumed) == result(straight)
+    assert sorted(each.name for each in resumed.run.checkpoints.iterdir()) == sorted(
+        each.name for each in straight.run.checkpoints.iterdir()
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(make_trainer: Callable[..., Any], number: int) -> None:
+    before = signal.getsignal(number)
+    trainer = make_trainer("mood", callbacks=[Do("on_batch_begin", at_step(2, lambda _: signal.raise_signal(number)))])
+    with pytest.raises(InterruptedRun, match="interrupted at step 3"):
+        trainer.train()
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    assert newest.name == "step-00000003"
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once(make_trainer: Callable[..., Any]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def twice(trainer: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    trainer = make_trainer("mood", callbacks=[Do("on_batch_begin", at_step(2, twice))])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert newest_checkpoint(trainer.run.checkpoints) is None
+    assert signal.getsignal(signal.SIGINT) is before

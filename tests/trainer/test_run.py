@@ -1,0 +1,142 @@
+"""The folder of a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jenga.errors import SetupError
+from jenga.files import atomic_folder
+from jenga.trainer.run import MetricsLog, RunFolder
+
+HOLD = """
+import sys
+from pathlib import Path
+from jenga.trainer.run import RunFolder
+run = RunFolder(Path(sys.argv[1]))
+run.hold()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def create(parent: Path, digest: str = "d", **fields: str) -> RunFolder:
+    run = RunFolder.create(parent, "p", digest)
+    run.update(**fields)
+    run.release()
+    return run
+
+
+def test_a_new_run_is_named_by_the_time_and_says_what_it_is(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    assert run.path.parent == tmp_path / "p"
+    assert {key: run.info()[key] for key in ("status", "digest", "format")} == {"status": "running", "digest": "d", "format": 1}
+
+
+def test_runs_of_the_same_second_have_names_of_their_own(tmp_path: Path) -> None:
+    assert len({create(tmp_path).path for _ in range(3)}) == 3
+
+
+def test_a_place_that_cannot_be_written_is_a_setup_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="output_dir: cannot make"):
+        RunFolder.create(tmp_path / "file", "p", "d")
+
+
+def test_update_keeps_the_other_fields(tmp_path: Path) -> None:
+    run = create(tmp_path, status="failed", reason="é")
+    run.update(status="finished")
+    assert (run.info()["status"], run.info()["reason"]) == ("finished", "é")
+
+
+def test_the_newest_unfinished_run_of_the_same_configuration_is_found(tmp_path: Path) -> None:
+    assert RunFolder.newest_unfinished(tmp_path, "p", "d") is None
+    old, newer = create(tmp_path, status="interrupted"), create(tmp_path, status="failed")
+    create(tmp_path, digest="other")
+    create(tmp_path, status="finished")
+    found = RunFolder.newest_unfinished(tmp_path, "p", "d")
+    assert found is not None
+    assert found.path == newer.path
+    newer.update(status="finished")
+    found = RunFolder.newest_unfinished(tmp_path, "p", "d")
+    assert found is not None
+    assert found.path == old.path
+
+
+def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
+    """A crash may come between making a folder and writing its status."""
+    (tmp_path / "p" / "2999-01-01_00-00-00").mkdir(parents=True)
+    assert RunFolder.newest_unfinished(tmp_path, "p", "d") is None
+
+
+def test_a_run_in_use_by_another_process_is_refused_until_that_ends(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(SetupError, match=f"{run.path} is in use by another process"):
+            run.hold()
+        other.kill()
+        other.wait()
+    run.hold()
+    run.release()
+
+
+def test_a_released_run_can_be_held_again_in_the_same_process(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    first, second = RunFolder(run.path), RunFolder(run.path)
+    first.hold()
+    with pytest.raises(SetupError, match="in use"):
+        second.hold()
+    first.release()
+    second.hold()
+    second.release()
+
+
+def test_holding_mends_a_best_model_that_a_crash_left_aside(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    with atomic_folder(run.best) as staging:
+        (staging / "a.txt").write_text("a")
+    run.best.rename(run.path / ".best.old")
+    (run.path / ".best.new").mkdir()
+    run.hold()
+    run.release()
+    assert (run.best / "a.txt").read_text() == "a"
+    assert not list(run.path.glob(".best.*"))
+
+
+def test_records_are_lines_and_can_be_cut_back(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.append({"step": 1, "name": "é"})
+    length = log.sync()
+    log.append({"step": 2})
+    assert length < log.sync() == (tmp_path / "metrics.jsonl").stat().st_size
+    again = MetricsLog(tmp_path / "metrics.jsonl")
+    again.cut(length)
+    again.append({"step": 3})
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 1, "name": "é"}, {"step": 3}]
+
+
+def test_a_half_written_last_line_is_cut_away(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.append({"step": 1})
+    length = log.sync()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    log.cut(length)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_what_json_does_not_have_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.cut(0)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        log.append({"loss": float("nan")})
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
