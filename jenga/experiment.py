@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -120,7 +119,6 @@ def _carry_out(
         tracker = MlflowCallback(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))
     progress = ProgressCallback(console)
     chain = [*_configured_callbacks(config), *([tracker] if tracker else []), progress, *callbacks]
-    started = time.monotonic()
     try:
         _train(experiment, run, accelerator, chain)
         result = _finish(experiment, run, accelerator, console)
@@ -134,7 +132,7 @@ def _carry_out(
         raise
     finally:
         progress.close()
-    run.update(status="finished", seconds=round(run.info().get("seconds", 0.0) + time.monotonic() - started, 3))
+    run.update(status="finished")
     return result
 
 
@@ -240,7 +238,7 @@ def _train(
     )  # fmt: skip
     trainer.load(newest_checkpoint(run.checkpoints))
     trainer.train()
-    run.update(best_step=trainer.state.best_step)
+    run.update(best_step=trainer.state.best_step, seconds=round(trainer.state.seconds, 3))
 
 
 def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, console: Console) -> Result:

@@ -63,7 +63,7 @@ def write_report(run: Path) -> Path:
 
 def _summary(files: RunFiles) -> list[Element]:
     run = files.run
-    facts = [("status", run.get("status", "unknown")), ("created", run.get("created", "unknown"))]
+    facts = [("created", run.get("created", "unknown"))]
     facts += [(f"{split} rows", f"{rows:,}") for split, rows in run.get("rows", {}).items()]
     if "parameters" in run:
         facts.append(("parameters", f"{run['parameters']:,}"))

@@ -34,7 +34,8 @@ class RegressionTask(BaseTask):
         """Return numbers ``(M, K)`` in the targets' own units."""
         i = list(self.heads.sizes).index(head)
         scale = getattr(self, f"std_{i}").cpu().double(), getattr(self, f"mean_{i}").cpu().double()
-        return (logits.double() * scale[0] + scale[1]).numpy()
+        numbers: np.ndarray = (logits.double() * scale[0] + scale[1]).numpy()
+        return numbers
 
     def _targets(self, labels: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         return [

@@ -110,7 +110,7 @@ def test_labels_are_text_and_never_markup(run: Path) -> None:
 def test_markup_in_every_other_text_is_escaped_too(run: Path) -> None:
     evil = "</pre></style><script>alert(1)</script>"
     change(run / "evaluation.json", project=evil)
-    change(run / "run.json", warnings=[evil], status=evil)
+    change(run / "run.json", warnings=[evil], created=evil)
     change(run / "environment.json", **{evil: evil})
     config = run / "config.yml"
     config.write_text(config.read_text() + f"output_dir: '{evil}'\n")

@@ -1,0 +1,233 @@
+"""From a configuration to objects, and a model with all that belongs to it on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from jenga.build import Bundle, Experiment, build, source_specs
+from jenga.errors import ConfigError, DataError, JengaError, SetupError
+from jenga.experiment import load_config
+from jenga.tasks.regression import RegressionTask
+from jenga.trainer.evaluate import Runner
+
+ALL = ("mood", "flags", "names", "price")
+
+
+@pytest.fixture
+def built(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Experiment]:
+    def make(*tasks: str, **blocks: Any) -> Experiment:
+        return build(load_config(settings(*tasks, **blocks)), tmp_path / "work")
+
+    return make
+
+
+def logits_of(bundle: Bundle, experiment: Experiment) -> dict[Any, list[torch.Tensor]]:
+    source = experiment.sources[0]
+    runner = Runner(bundle.model, torch.device("cpu"), contextlib.nullcontext, 8, bundle.thresholds)
+    return runner.logits(source.splits["train"], source.tasks)
+
+
+@pytest.mark.parametrize("model", ["bert", "distilbert", "gpt2", "jenga/tiny-text"])
+def test_a_reloaded_bundle_gives_bit_equal_logits(
+    built: Callable[..., Experiment], checkpoint: Callable[[str], str], tmp_path: Path, model: str
+) -> None:
+    experiment = built(
+        *ALL, model={"base_model": model if "/" in model else checkpoint(model)}, fusion={"type": "attention"}
+    )
+    bundle = experiment.bundle
+    with torch.no_grad():
+        for parameter in bundle.model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    bundle.thresholds = {("flags", "flags"): np.array([0.1, 0.25, 1 / 3])}
+    bundle.save(tmp_path / "best")
+    again = Bundle.load(tmp_path / "best")
+    wanted, found = logits_of(bundle, experiment), logits_of(again, experiment)
+    assert wanted.keys() == found.keys()
+    for key, rows in wanted.items():
+        assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(rows, found[key], strict=True)), key
+    assert again.spaces == bundle.spaces
+    assert again.specs == bundle.specs
+    assert again.config.model_dump() == bundle.config.model_dump()
+    assert again.thresholds["flags", "flags"].tolist() == [0.1, 0.25, 1 / 3]
+    assert again.tokenizer("the agent, café")["input_ids"] == bundle.tokenizer("the agent, café")["input_ids"]
+    assert again.tokenizer.pad_token_id == bundle.tokenizer.pad_token_id
+    assert not again.model.training
+    price = again.model.tasks["price"]
+    assert isinstance(price, RegressionTask)
+    assert float(price.mean_0) > 100
+
+
+def test_a_bundle_holds_safetensors_and_json_with_readable_keys(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    built(*ALL).bundle.save(tmp_path / "best")
+    kinds = {each.suffix for each in (tmp_path / "best").rglob("*") if each.is_file()}
+    assert kinds <= {".safetensors", ".json", ".txt"}
+    with safe_open(tmp_path / "best" / "heads.safetensors", "pt") as file:
+        keys = set(file.keys())
+    assert {f"tasks.mood.heads.{head}.{part}" for head in ("mood", "topic") for part in ("weight", "bias")} <= keys
+    assert not [key for key in keys if key.startswith("backbone.")]
+
+
+def test_what_is_no_bundle_or_is_harmed_is_refused(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no trained model here"):
+        Bundle.load(tmp_path)
+    best = tmp_path / "best"
+    built("mood").bundle.save(best)
+    description = json.loads((best / "jenga.json").read_text())
+    weights = best / "backbone" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(SetupError, match=r"model.safetensors has another checksum; restore the folder"):
+        Bundle.load(best)
+    weights.write_bytes(content)
+    manifest = json.loads((best / "manifest.json").read_text())
+    (best / "jenga.json").write_text(json.dumps({**description, "format": 99, "jenga": "9.0"}))
+    manifest["jenga.json"] = hashlib.sha256((best / "jenga.json").read_bytes()).hexdigest()
+    (best / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SetupError, match="written by Jenga 9.0, a later version; upgrade Jenga"):
+        Bundle.load(best)
+
+
+# ------------------------------------------------------------------------------------------------------------- sources
+
+
+def specs(settings: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [tuple(spec.name.split("+")) for spec in source_specs(load_config(settings))]
+
+
+def test_tasks_with_the_same_rows_form_one_source(settings: Callable[..., dict[str, Any]]) -> None:
+    assert specs(settings(*ALL)) == [ALL]
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_length": 16}, {"columns": {"text": "other"}}, {"columns": {"text_pair": "other"}}, {"columns": {"id": "text"}}]
+)
+def test_what_is_tokenised_otherwise_is_a_source_of_its_own(settings: Callable[..., Any], change: dict[str, Any]) -> None:
+    content = settings("mood", "flags", "price")
+    content["tasks"][1].update(change)
+    assert specs(content) == [("mood", "price"), ("flags",)]
+
+
+def test_writing_the_default_length_out_splits_no_source(settings: Callable[..., dict[str, Any]]) -> None:
+    content = settings("mood", "flags")
+    content["tasks"][1]["max_length"] = content["data"]["max_length"]
+    content["tasks"][0]["data_path"] = [content["tasks"][0]["data_path"]]
+    assert specs(content) == [("mood", "flags")]
+
+
+def test_each_head_finds_its_column(settings: Callable[..., dict[str, Any]], built: Callable[..., Experiment]) -> None:
+    experiment = built(*ALL)
+    assert {key: (space.kind, space.size) for key, space in experiment.bundle.spaces.items()} == {
+        ("mood", "mood"): ("class", 2), ("mood", "topic"): ("class", 3), ("flags", "flags"): ("items", 3),
+        ("names", "names"): ("tags", 3), ("price", "price"): ("number", 1),
+    }  # fmt: skip
+    (source,) = experiment.sources
+    assert source.tasks == ALL
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 32, "valid": 4, "test": 4}
+
+
+# ------------------------------------------------------------------------------------------------------------- details
+
+
+def test_the_same_seed_builds_the_same_model(built: Callable[..., Experiment]) -> None:
+    states = [built("mood", training={"seed": seed}).bundle.model.state_dict() for seed in (3, 3, 4)]
+    same = [all(torch.equal(states[0][name], other[name]) for name in states[0]) for other in states[1:]]
+    assert same == [True, False]
+
+
+def test_numbers_are_scaled_by_the_training_rows(built: Callable[..., Experiment], settings: Callable[..., Any]) -> None:
+    experiment = built("price")
+    targets = experiment.sources[0].splits["train"].rows.labels["price", "price"]
+    task: Any = experiment.bundle.model.tasks["price"]
+    assert float(task.mean_0) == pytest.approx(float(targets.mean()))
+    assert float(task.std_0) == pytest.approx(float(targets.std()))
+    tasks = settings("price")["tasks"]
+    tasks[0]["heads"] = [{"name": "price", "standardize": False}]
+    plain: Any = built("price", tasks=tasks).bundle.model.tasks["price"]
+    assert (float(plain.mean_0), float(plain.std_0)) == (0.0, 1.0)
+
+
+def test_numbers_that_never_change_are_not_divided_by_zero(built: Callable[..., Experiment], make_rows: Callable[..., Any]) -> None:
+    task: Any = built("price", rows=[{**row, "price": 5.0} for row in make_rows(20)]).bundle.model.tasks["price"]
+    assert (float(task.mean_0), float(task.std_0)) == (5.0, 1.0)
+
+
+def test_balanced_weights_come_from_the_training_rows(
+    built: Callable[..., Experiment], settings: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
+    rows = [
+        {**row, "mood": "good" if i % 4 else "bad", "flags": [1, int(i % 4 == 0), 0]} for i, row in enumerate(make_rows(40))
+    ]
+    tasks = settings("mood", "flags")["tasks"]
+    tasks[0]["heads"] = [{"name": "mood", "class_weight": "balanced"}]
+    tasks[1]["heads"] = [{"name": "flags", "pos_weight": "balanced"}]
+    mood, flags = built("mood", "flags", rows=rows, tasks=tasks).bundle.config.tasks
+    assert mood.heads[0].class_weight == pytest.approx([2.0, 2 / 3])
+    # Always yes, yes in a quarter, never yes: 1 of each at least, so that no weight is 0 or endless.
+    assert flags.heads[0].pos_weight == pytest.approx([1 / 32, 3.0, 32.0])
+
+
+@pytest.mark.parametrize("name", ["class_weight"])
+def test_weights_of_another_number_than_the_labels_are_refused(
+    built: Callable[..., Experiment], settings: Callable[..., Any], name: str
+) -> None:
+    tasks = settings("mood")["tasks"]
+    tasks[0]["heads"] = [{"name": "mood", name: [1.0, 1.0, 1.0]}]
+    with pytest.raises(ConfigError, match=rf"tasks\[mood\].heads\[mood\].{name}: 3 values for 2 labels: bad, good"):
+        built("mood", tasks=tasks)
+
+
+def test_rows_longer_than_the_model_are_refused(built: Callable[..., Experiment]) -> None:
+    with pytest.raises(ConfigError, match=r"data.max_length: 65 tokens for mood, but the model has positions for 64"):
+        built("mood", data={"max_length": 65})
+
+
+def test_cut_rows_and_lost_words_are_told(built: Callable[..., Experiment]) -> None:
+    warnings = [each for each in built("names", data={"max_length": 6}).warnings if "longer than max_length 6 tokens" in each]
+    assert any("names, train:" in each and "words have no token of their own and count as untagged" in each for each in warnings)
+
+
+def test_a_preset_takes_no_other_tokenizer(built: Callable[..., Experiment], checkpoint: Callable[[str], str]) -> None:
+    with pytest.raises(ConfigError, match=r"model.tokenizer: jenga/tiny-text makes its own tokenizer"):
+        built("mood", model={"base_model": "jenga/tiny-text", "tokenizer": checkpoint("bert")})
+
+
+def test_the_preset_is_made_once_a_run(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    made = []
+    for _ in range(2):
+        built("mood", model={"base_model": "jenga/tiny-text"})
+        made.append((tmp_path / "work" / "preset" / "model.safetensors").stat().st_mtime_ns)
+    assert made[0] == made[1]
+
+
+def test_deterministic_is_the_runs_and_not_the_processs(built: Callable[..., Experiment]) -> None:
+    try:
+        for wanted in (True, False):
+            built("mood", training={"deterministic": wanted})
+            assert torch.are_deterministic_algorithms_enabled() == wanted
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_tokens_are_cached_where_the_configuration_says(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    cache = tmp_path / "tokens"
+    experiments = [built("mood", data={"cache_dir": str(cache)}) for _ in range(2)]
+    assert len(list(cache.iterdir())) == 3
+    ids = [each.sources[0].splits["train"].encoded.input_ids for each in experiments]
+    assert np.array_equal(*ids)
+
+
+def test_missing_data_is_a_data_error(built: Callable[..., Experiment], settings: Callable[..., Any]) -> None:
+    tasks = settings("mood")["tasks"]
+    tasks[0]["data_path"] = "/nowhere/rows.jsonl"
+    with pytest.raises((DataError, JengaError), match="/nowhere/rows.jsonl"):
+        built("mood", tasks=tasks)
