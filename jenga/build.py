@@ -301,5 +301,7 @@ def _set_scales(model: MultiTaskModel, source: LoadedSource) -> None:
     for (name, head), targets in source.splits["train"].labels.items():
         task = model.tasks[name]
         if isinstance(task, RegressionTask) and task._head_config(head).standardize:
-            std = np.nanstd(targets, axis=0)
-            task.set_scale(head, np.nanmean(targets, axis=0), np.where(std > 0, std, 1.0).astype(np.float32))
+            # The squares of numbers from 1e19 on are beyond float32.
+            exact = targets.astype(np.float64)
+            mean, std = np.nanmean(exact, axis=0).astype(np.float32), np.nanstd(exact, axis=0)
+            task.set_scale(head, mean, np.where(std > 0, std, 1.0).astype(np.float32))

@@ -325,13 +325,15 @@ def strike(content: dict[str, Any], folder: Path, deaths: list[list[Any]]) -> di
 def mortal(settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     return settings(
         *ALL, model={"base_model": "jenga/tiny-text"}, evaluation={"every_steps": 3}, checkpoint={"every_steps": 2},
-        training={**TRAINING, "log_every_steps": 3, "gradient_accumulation_steps": 2, "batch_size": 2, "learning_rate": 1e-2},
+        training={
+            "max_steps": 10, "log_every_steps": 3, "gradient_accumulation_steps": 2, "batch_size": 2, "learning_rate": 1e-2,
+        },
     )  # fmt: skip
 
 
 def test_a_run_killed_twice_and_resumed_equals_one_that_was_not(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """Once while a checkpoint takes the place of another, once at some moment."""
-    found = strike(mortal(settings), tmp_path, [[signal.SIGKILL, "write", 120], [signal.SIGKILL, "share", 0.5]])
+    found = strike(mortal(settings), tmp_path, [[signal.SIGKILL, "write", 60], [signal.SIGKILL, "share", 0.3]])
     assert found["codes"] == [-signal.SIGKILL] * 2
     assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
 
@@ -345,7 +347,7 @@ def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
     deaths: list[list[Any]] = []
     for _ in range(15):
         number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
-        deaths.append([number, "write", int(rng.integers(1, 160))] if rng.random() < 0.7 else [number, "share", float(rng.uniform(0.1, 0.9))])
+        deaths.append([number, "write", int(rng.integers(1, 70))] if rng.random() < 0.7 else [number, "share", float(rng.uniform(0.1, 0.9))])
     found = strike(mortal(settings), tmp_path, deaths)
     assert set(found["codes"]) <= {0, 130, -signal.SIGKILL}
     assert found["codes"].count(-signal.SIGKILL) >= 5

@@ -79,7 +79,7 @@ def load_text(
     return _finish(
         read_document(text, file=file),
         folder=Path(os.path.abspath(file)).parent,
-        project_name=re.sub(r"[\\\s]+", "-", Path(file).stem).strip("-") or "experiment",
+        project_name=re.sub(r"[\\\s]+", "-", Path(file).stem).strip("-.") or "experiment",
         schema=schema,
         overrides=overrides,
         planned=planned,

@@ -14,6 +14,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Paths = str | Annotated[list[str], Field(min_length=1)]
 
 
 class Strict(BaseModel):
@@ -28,8 +29,8 @@ class Strict(BaseModel):
 class ModelConfig(Strict):
     """The shared encoder."""
 
-    base_model: str = Field(description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'.")
-    tokenizer: str | None = Field(None, description="Hub name or folder of the tokenizer; default: the model's own.")
+    base_model: str = Field(min_length=1, description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'.")
+    tokenizer: str | None = Field(None, min_length=1, description="Hub name or folder of the tokenizer; default: the model's own.")
     pooling: Literal["auto", "pooler", "cls", "mean", "max", "last"] = Field(
         "auto",
         description="How tokens become one vector. auto: the model's own pooler where its checkpoint has one, "
@@ -46,7 +47,9 @@ class HeadConfig(Strict):
     """One output of a task."""
 
     name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and label columns.")
-    num_labels: PositiveInt | None = Field(None, description="How many labels; default: as many as the training rows show.")
+    num_labels: PositiveInt | None = Field(
+        None, le=100_000, description="How many labels; default: as many as the training rows show."
+    )
     labels: list[str] | None = Field(None, min_length=1, description="Label names in order; default: from the training rows.")
     column: str | None = Field(None, description="Column with this head's labels; dots reach into nested fields.")
     weight: PositiveFloat = Field(1.0, description="Factor of this head's mean loss in the task's loss.")
@@ -97,6 +100,12 @@ class QAHead(ItemsHead):
         None, description="Points of each item (or grade) in the score; default: 1 each (or 0 to K-1)."
     )
 
+    @model_validator(mode="after")
+    def _only_items_have_positives(self) -> QAHead:
+        if self.kind == "class" and self.pos_weight is not None:
+            raise ValueError("pos_weight: a grade has no yes; remove it, or set kind: items")
+        return self
+
 
 class NumberHead(HeadConfig):
     """`num_labels` numbers."""
@@ -133,9 +142,9 @@ class TagColumns(Columns):
 class SplitPaths(Strict):
     """Files of given splits; what is absent is cut from train (see `data`)."""
 
-    train: str | list[str]
-    valid: str | list[str] | None = None
-    test: str | list[str] | None = None
+    train: Paths
+    valid: Paths | None = None
+    test: Paths | None = None
 
 
 class TaskConfig(Strict):
@@ -143,7 +152,7 @@ class TaskConfig(Strict):
 
     name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
     type: str
-    data_path: str | list[str] | SplitPaths = Field(
+    data_path: Paths | SplitPaths = Field(
         description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging Face "
         "dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
     )
@@ -296,7 +305,7 @@ class TrackingConfig(Strict):
 class ExperimentConfig(Strict):
     """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered."""
 
-    project_name: str | None = Field(None, pattern=r"^[^/\\\s][^/\\]*$", description="Default: the file's name.")
+    project_name: str | None = Field(None, pattern=r"^[^./\\\s][^/\\]*$", description="Default: the file's name.")
     model: Any
     tasks: list[Any] = Field(min_length=1)
     data_root: str | None = Field(None, description="Folder that data_path is relative to; default: the YAML's folder.")

@@ -36,7 +36,7 @@ _KIND_WORDS: dict[Kind, str] = {
 }
 _PATTERNS = {
     r"^[^./\s]+$": "must have no '.', no '/' and no space in it",
-    r"^[^/\\\s][^/\\]*$": "must have no '/' or '\\' in it, and not start with a space",
+    r"^[^./\\\s][^/\\]*$": "must have no '/' or '\\' in it, and not start with '.' or a space",
 }
 _SHOWN = 60
 """Characters of a value that a message repeats."""

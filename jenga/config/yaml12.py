@@ -192,6 +192,8 @@ class _Converter:
         if tag in ("str", "merge"):
             if any("\ud800" <= each <= "\udfff" for each in text):
                 self._report(place, path, "half of a surrogate pair is no character; write the character itself")
+            if "\0" in text:
+                self._report(place, path, "the character U+0000 cannot be in a name or a path; remove it")
             return text
         if node.tag not in PATTERNS:
             self._refuse_tag(node, path, place)

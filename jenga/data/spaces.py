@@ -50,7 +50,7 @@ def _class_names(column: HeadColumn, values: Sequence[Any], max_bad_fraction: fl
     counts = Counter(name for name in map(class_name, values) if name is not None)
     if counts and all(isinstance(name, int) for name in counts):
         return _integer_classes(column, {int(name): count for name, count in counts.items()}, max_bad_fraction)
-    return _sized(column, tuple(sorted(map(str, counts))))
+    return _sized(column, tuple(sorted(map(str, counts)))) if counts else ()
 
 
 def _integer_classes(column: HeadColumn, counts: dict[int, int], max_bad_fraction: float) -> tuple[str, ...]:

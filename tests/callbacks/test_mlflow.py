@@ -263,13 +263,17 @@ class _Server(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self) -> None:
+        if "runs/get" in self.path:
+            info = {"run_id": "a" * 32, "experiment_id": "1", "status": "RUNNING"}
+            self._answer({"run": {"info": info, "data": {}}})
+            return
         self._answer({"experiment": {"experiment_id": "1", "name": "calls", "lifecycle_stage": "active"}})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path.endswith("runs/create"):
+        if self.path.endswith(("runs/create", "runs/update")):
             info = {"run_id": "a" * 32, "run_uuid": "a" * 32, "experiment_id": "1", "status": "RUNNING"}
-            self._answer({"run": {"info": info, "data": {}}})
+            self._answer({"run": {"info": info, "data": {}}, "run_info": info})
         elif body.get("metrics"):
             threading.Thread(target=self.server.shutdown).start()
             self.close_connection = True
@@ -308,6 +312,58 @@ def test_server_that_dies_gives_one_warning_and_training_goes_on(
     assert "is off for the rest of this run" in "\n".join(
         record.getMessage() for record in caplog.records if record.name.startswith("jenga")
     )
+
+
+def finished(trainer: Any) -> dict[str, Any]:
+    """Write what a finished run has into its folder and return its evaluation."""
+    (trainer.folder / "config.yml").write_text("tracking: {uri: 'https://ann:s3cret@host/api'}\n")
+    (trainer.folder / "report.html").write_text("<p></p>")
+    return {"best_step": 3, "splits": {"test": {"metrics": {"loss": 0.5}}}}
+
+
+def test_password_stays_out_of_the_logged_configuration(make_trainer: Callable[..., Any], database: str) -> None:
+    trainer = make_trainer(tracking={"log_model": False})
+    callback = callback_of(trainer)
+    callback.on_train_begin(trainer)
+    callback.log_result(trainer.folder, finished(trainer))
+    run = only_run(database)
+    path = client(database).download_artifacts(run.info.run_id, "config.yml")
+    assert Path(path).read_text() == "tracking: {uri: 'https://***@host/api'}\n"
+    assert history(database, "test_loss") == [(3, 0.5)]
+    assert not list(trainer.folder.glob(".mlflow-*"))
+
+
+def test_run_whose_model_could_not_be_logged_is_finished_with_one_warning(
+    make_trainer: Callable[..., Any],
+    database: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "log_model", full)
+    trainer = make_trainer()
+    callback = callback_of(trainer)
+    callback.on_train_begin(trainer)
+    callback.log_result(trainer.folder, finished(trainer))
+    assert only_run(database).info.status == "FINISHED"
+    assert "No space left on device. Training goes on" in one_warning(caplog)
+
+
+def test_nothing_is_written_to_standard_output_which_belongs_to_results(
+    make_trainer: Callable[..., Any],
+    dying_server: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    trainer = make_trainer(tracking={"uri": dying_server})
+    callback = callback_of(trainer)
+    callback.on_train_begin(trainer)
+    callback.close("FINISHED")
+    assert not callback.failed
+    assert capsys.readouterr().out == ""
 
 
 def test_what_the_user_set_for_mlflow_wins(monkeypatch: pytest.MonkeyPatch) -> None:

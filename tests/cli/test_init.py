@@ -7,6 +7,7 @@ from click.testing import Result
 
 from jenga.cli.init import template
 from jenga.experiment import load_config
+from jenga.samples.helpline import generate
 
 Invoke = Callable[..., Result]
 TYPES = ["classification", "multi_label_classification", "qa_scoring", "ner", "regression"]
@@ -32,12 +33,15 @@ def test_template_of_each_type_loads(tmp_path: Path, kind: str) -> None:
     assert [task.type for task in load_config(path).tasks] == [kind]
 
 
-def test_templates_of_all_types_are_one_experiment_that_passes_check(invoke: Invoke, tmp_path: Path) -> None:
+def test_templates_of_all_types_are_one_experiment_that_passes_check(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jenga.samples.helpline.generate", lambda: generate(150))
     path = tmp_path / "all.yml"
     types = [part for kind in TYPES for part in ("--task", kind)]
     assert invoke("init", *types, "-o", path).exit_code == 0
     ratings(tmp_path)
-    result = invoke("check", path, "--json", "--set", "data.max_rows=64")
+    result = invoke("check", path, "--json")
     assert result.exit_code == 0, result.stderr
     tasks = {head["task"] for head in json.loads(result.stdout)["heads"]}
     assert tasks == {"sentiment", "service", "QA", "entities", "rating"}

@@ -1,0 +1,120 @@
+"""The schema's own rules, and how it is made of what is registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from jenga.config import schema as models
+from jenga.config.schema import ExperimentConfig, Strict, experiment_model
+from jenga.registry import Registry
+
+TASK = {"name": "t", "data_path": "x.jsonl"}
+
+
+def experiment(schema: type[ExperimentConfig], task: dict[str, Any], **blocks: Any) -> Any:
+    return schema.model_validate({"model": {"base_model": "x"}, "tasks": [{**TASK, **task}], **blocks})
+
+
+def errors(schema: type[ExperimentConfig], task: dict[str, Any], **blocks: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        experiment(schema, task, **blocks)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("alias", ["classification", "single_label_classification", "multi_head_classification"])
+def test_an_alias_has_the_schema_of_its_type(alias: str, schema: type[ExperimentConfig]) -> None:
+    task = experiment(schema, {"type": alias}).tasks[0]
+    assert isinstance(task, models.ClassificationConfig)
+    assert [head.name for head in task.heads] == ["label"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("classification", "ner_tags"), ("regression", "entities"), ("ner", "label"), ("ner", "labels")],
+)
+def test_a_task_type_has_only_the_columns_that_it_reads(kind: str, key: str, schema: type[ExperimentConfig]) -> None:
+    assert "Extra inputs are not permitted" in errors(schema, {"type": kind, "columns": {key: "x"}})
+
+
+@pytest.mark.parametrize("path", [[], {"train": []}, {"train": "x", "valid": []}])
+def test_a_list_of_no_files_is_an_error(path: Any, schema: type[ExperimentConfig]) -> None:
+    assert "at least 1 item" in errors(schema, {"type": "ner", "data_path": path})
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ({"name": "a", "labels": ["x", "x"]}, "a name is given twice"),
+        ({"name": "a", "labels": ["x", "y"], "num_labels": 3}, "num_labels is 3, but labels has 2 names"),
+        ({"name": "a.b"}, "should match pattern"),
+        ({"name": "a", "num_labels": 100_001}, "less than or equal to 100000"),
+    ],
+)
+def test_a_head_that_contradicts_itself_is_an_error(
+    head: dict[str, Any], words: str, schema: type[ExperimentConfig]
+) -> None:
+    assert words in errors(schema, {"type": "classification", "heads": [head]})
+
+
+@pytest.mark.parametrize("num_labels", [2, 5])
+def test_a_tag_heads_num_labels_may_count_types_or_tags(num_labels: int, schema: type[ExperimentConfig]) -> None:
+    head = {"name": "a", "labels": ["place", "person"], "num_labels": num_labels}
+    assert experiment(schema, {"type": "ner", "heads": [head]}).tasks[0].heads[0].num_labels == num_labels
+
+
+def test_a_grade_has_no_weight_of_positives(schema: type[ExperimentConfig]) -> None:
+    head = {"name": "a", "kind": "class", "pos_weight": [1.0, 2.0]}
+    assert "pos_weight: a grade has no yes" in errors(schema, {"type": "qa_scoring", "heads": [head]})
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", " a", "a\\b"])
+def test_a_project_name_is_the_name_of_one_folder(name: str, schema: type[ExperimentConfig]) -> None:
+    assert "project_name" in errors(schema, {"type": "ner"}, project_name=name)
+
+
+def test_two_tasks_of_a_name_are_an_error(schema: type[ExperimentConfig]) -> None:
+    tasks = [{**TASK, "type": "ner"}, {**TASK, "type": "regression"}]
+    with pytest.raises(ValidationError, match="two tasks have the same name"):
+        schema.model_validate({"model": {"base_model": "x"}, "tasks": tasks})
+
+
+def test_values_are_fixed_once_read(schema: type[ExperimentConfig]) -> None:
+    config = experiment(schema, {"type": "ner"})
+    with pytest.raises(ValidationError, match="frozen"):
+        config.training.epochs = 5
+
+
+def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
+    class Part:
+        pass
+
+    registries: list[Registry[Any]] = [Registry(what, entry_point_group="jenga.tests.none") for what in "tbc"]
+    for registry in registries:
+        registry.register("plain")(Part)
+    made = experiment_model(*registries)
+    config = made.model_validate(
+        {
+            "model": {"base_model": "x", "backbone_type": "plain"},
+            "tasks": [{**TASK, "type": "plain"}],
+            "callbacks": {"plain": {}},
+        }
+    )
+    assert isinstance(config.tasks[0], models.ClassificationConfig)
+    assert config.model.backbone_type == "plain"
+    assert isinstance(config.callbacks.plain, Strict)
+
+
+def test_every_field_that_users_see_is_described() -> None:
+    plain = (models.ModelConfig, models.ClassHead, models.QAHead, models.NumberHead, models.DataConfig)
+    blocks = (*plain, models.TrainingConfig, models.EvaluationConfig, models.CheckpointConfig, models.TrackingConfig)
+    bare = [
+        f"{block.__name__}.{name}"
+        for block in blocks
+        for name, info in block.model_fields.items()
+        if not info.description
+    ]
+    assert bare == []
+    assert TypeAdapter(models.DataConfig).json_schema()["properties"].keys() == models.DataConfig.model_fields.keys()
