@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from jenga import __version__
@@ -58,7 +59,8 @@ class Bundle:
             description = {
                 "format": _BUNDLE_FORMAT,
                 "jenga": __version__,
-                "config": self.config.model_dump(mode="json"),
+                # where a run was tracked is no part of the model, and may hold a password
+                "config": self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
                 "sources": [asdict(spec) for spec in self.specs],
                 "spaces": [asdict(space) for space in self.spaces.values()],
                 "thresholds": [[task, head, list(map(float, t))] for (task, head), t in self.thresholds.items()],
@@ -77,7 +79,12 @@ class Bundle:
         description = json.loads((folder / _BUNDLE_FILE).read_text())
         if description["format"] > _BUNDLE_FORMAT:
             raise SetupError(f"{folder}: written by Jenga {description['jenga']}, a later version; upgrade Jenga")
-        config = schema().model_validate(description["config"])
+        try:
+            config = schema().model_validate(description["config"])
+        except ValidationError as error:
+            raise SetupError(
+                f"{folder}: made by Jenga {description['jenga']} with parts or settings that are not here: {error}"
+            ) from error
         spaces = {(s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]}
         backbone = BackboneManager.load(
             config.model.backbone_type, folder / "backbone", config.model.base_model, config.model
@@ -127,6 +134,7 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
     model = _join(config, backbone)
     warnings = [warning for source in loaded for warning in source.warnings]
     sources = [_encode(source, tokenizer, config, warnings) for source in loaded]
+    _check_vocabulary(backbone, tokenizer, sources)
     for source in loaded:
         _set_scales(model, source)
     bundle = Bundle(config, model, tokenizer, [source.spec for source in loaded], spaces)
@@ -279,6 +287,17 @@ def _check_lengths(backbone: Any, loaded: Sequence[LoadedSource]) -> None:
             )
 
 
+def _check_vocabulary(backbone: Any, tokenizer: Any, sources: Sequence[Source]) -> None:
+    size = backbone.vocabulary_size if isinstance(backbone, TextBackbone) else None
+    encoded = [split.encoded.input_ids for source in sources for split in source.splits.values()]
+    highest = max(int(ids.max(initial=tokenizer.pad_token_id)) for ids in encoded)
+    if size is not None and highest >= size:
+        raise ConfigError(
+            f"model.tokenizer: gives token number {highest}, but the model has embeddings for {size}; use the "
+            "tokenizer that the model was trained with"
+        )
+
+
 def _encode(source: LoadedSource, tokenizer: Any, config: ExperimentConfig, warnings: list[str]) -> Source:
     cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
     splits = {}
@@ -303,5 +322,7 @@ def _set_scales(model: MultiTaskModel, source: LoadedSource) -> None:
         if isinstance(task, RegressionTask) and task._head_config(head).standardize:
             # The squares of numbers from 1e19 on are beyond float32.
             exact = targets.astype(np.float64)
-            mean, std = np.nanmean(exact, axis=0).astype(np.float32), np.nanstd(exact, axis=0)
-            task.set_scale(head, mean, np.where(std > 0, std, 1.0).astype(np.float32))
+            mean, std = np.zeros(exact.shape[1]), np.ones(exact.shape[1])
+            labelled = ~np.isnan(exact).all(axis=0)
+            mean[labelled], std[labelled] = np.nanmean(exact[:, labelled], axis=0), np.nanstd(exact[:, labelled], axis=0)
+            task.set_scale(head, mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32))

@@ -33,10 +33,9 @@ from jenga.files import write_atomic
 from jenga.report.baselines import compare
 from jenga.report.card import write_card
 from jenga.report.html import write_report
-from jenga.tasks.metrics import head_details, labelled_rows
 from jenga.trainer import Trainer
 from jenga.trainer.checkpoint import newest_checkpoint
-from jenga.trainer.evaluate import Runner, SplitResult, tune_thresholds
+from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.loop import check_metric
 from jenga.trainer.run import RunFolder
 
@@ -140,14 +139,9 @@ def make_accelerator(precision: str, device: str) -> Accelerator:
     """Return accelerate's view of the machine. Raises SetupError for a device that is not there."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SetupError("several processes: not built yet: distributed training; start one process")
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"device: unknown '{device}'. Known: auto, cpu, cuda, mps")
-    if (device == "cuda" and not torch.cuda.is_available()) or (
-        device == "mps" and not torch.backends.mps.is_available()
-    ):
-        raise SetupError(f"device: this machine, or this build of torch, has no {device}; use auto or cpu")
+    chosen = choose_device(device)
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise SetupError("training.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
     return accelerator
@@ -259,7 +253,8 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     for split in ("valid", "test"):
         result = runner.evaluate(experiment.sources, split)
         if result.rows:
-            splits[split] = describe_split(result, experiment, split)
+            splits[split] = describe_split(result, bundle.model, experiment.sources, split)
+            _add_baselines(splits[split], experiment, split)
     evaluation = {
         "project": config.project_name,
         "best_step": run.info()["best_step"],
@@ -275,28 +270,14 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     return Result(run.path, evaluation, metrics)
 
 
-def describe_split(result: SplitResult, experiment: Experiment, split: str) -> dict[str, Any]:
-    """Return one split's part of evaluation.json."""
-    config, heads = experiment.bundle.config, []
+def _add_baselines(description: dict[str, Any], experiment: Experiment, split: str) -> None:
+    """Fit the configured baselines on the training rows and put their metrics beside the model's."""
     for source in experiment.sources:
-        if split not in source.splits:
-            continue
-        part = source.splits[split]
-        which = config.evaluation.baselines
-        baselines = compare(list(part.spaces.values()), source.splits["train"].rows, part.rows, which=which)
-        for key, space in part.spaces.items():
-            task = experiment.bundle.model.tasks[space.task]
-            predictions, targets = result.predictions[key], result.targets[key]
-            heads.append(
-                {
-                    "task": space.task,
-                    "head": space.head,
-                    "kind": space.kind,
-                    "labels": list(space.labels),
-                    "rows": labelled_rows(space, targets),
-                    "metrics": task.metrics(space, predictions, targets),
-                    "details": head_details(space, predictions, targets),
-                    "baselines": {name: found[key] for name, found in baselines.items()},
-                }
-            )
-    return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
+        if split in source.splits:
+            part, train_rows = source.splits[split], source.splits["train"].rows
+            which = experiment.bundle.config.evaluation.baselines
+            compared = compare(list(part.spaces.values()), train_rows, part.rows, which=which)
+            for head in description["heads"]:
+                key = head["task"], head["head"]
+                if key in part.spaces:
+                    head["baselines"] = {name: found[key] for name, found in compared.items()}

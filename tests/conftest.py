@@ -13,10 +13,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pytest
 
-WORDS = (
-    "the agent was kind and quick but line dropped after two minutes of music Amina called from Nairobi about her "
-    "bill which nobody could explain good bad refund please thank you never again café"
-).split()
+_TEXT = """
+the agent was kind and quick but line dropped after two minutes of music Amina called from Nairobi about her bill which
+nobody could explain good bad refund please thank you never again café
+"""
+WORDS = _TEXT.split()
 TOKENS = "a and are call good great hello help is it late no not play right song thanks the to wrong yes you"
 WIDTH = 32
 POSITIONS = 64
@@ -66,7 +67,7 @@ def write_rows() -> Callable[[Path, Iterable[Mapping[str, Any]]], str]:
     return write
 
 
-# --------------------------------------------------------------------------------------------------------- checkpoints
+# ---------------------------------------------------------------------------------------------------------- checkpoints
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +102,7 @@ def make_bert(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def tiny_bert(make_bert: Callable[..., Path]) -> Path:
     """The folder of a random BERT of one layer and width 16."""
     return make_bert()
+
 
 def _wordpiece() -> Any:
     from tokenizers import BertWordPieceTokenizer
@@ -154,9 +156,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     def bert(size: int) -> Any:
         return BertModel(
             BertConfig(
-                vocab_size=size, hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+                vocab_size=size,
+                hidden_size=WIDTH,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=64,
                 max_position_embeddings=POSITIONS,
-            )  # fmt: skip
+            )
         )
 
     def distilbert(size: int) -> Any:
@@ -169,7 +175,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     def gpt2(size: int) -> Any:
         return GPT2Model(
             GPT2Config(
-                vocab_size=size, n_embd=WIDTH, n_layer=1, n_head=2, n_positions=POSITIONS, bos_token_id=0, eos_token_id=0
+                vocab_size=size,
+                n_embd=WIDTH,
+                n_layer=1,
+                n_head=2,
+                n_positions=POSITIONS,
+                bos_token_id=0,
+                eos_token_id=0,
             )
         )
 
@@ -193,7 +205,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     return make
 
 
-# --------------------------------------------------------------------------------------------------------- experiments
+# ---------------------------------------------------------------------------------------------------------- experiments
 
 TASKS: dict[str, dict[str, Any]] = {
     "mood": {"type": "classification", "heads": [{"name": "mood"}, {"name": "topic"}]},

@@ -3,8 +3,8 @@
     python crash_driver.py plan.json
 
 Each run is a fork of this process, so that torch is imported once. `plan.json`: `config`; `folder`; `deaths`, each
-``[signal, "write", n]``: at the n-th change of a file or folder of the run, or ``[signal, "share", x]``: after that share of
-the straight run's time. Prints JSON: the two run folders, how each fork ended, and the number of changes counted.
+``[signal, "write", n]``: at the n-th change of a file or folder of the run, or ``[signal, "share", x]``: after that
+share of the straight run's time. Prints JSON: how each fork ended, with its run folder and the changes it counted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def fork(config: dict[str, Any], folder: Path, death: list[Any] | None, seconds:
             code = 0
         except (InterruptedRun, KeyboardInterrupt):
             code = 130
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)

@@ -71,7 +71,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     assert RunFolder(one).info()["status"] == RunFolder(other).info()["status"] == "finished"
 
 
-# ----------------------------------------------------------------------------------------------------------- a whole run
+# ---------------------------------------------------------------------------------------------------------- a whole run
 
 
 def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str, Any]]) -> None:
@@ -84,7 +84,9 @@ def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str,
     assert {"eval_loss", "test_loss", "eval_mood_mood_accuracy", "test_price_price_mae"} <= set(result.metrics)
     assert json.loads((result.run / "evaluation.json").read_text()) == json.loads(json.dumps(result.evaluation))
     assert load_config(str(result.run / "config.yml")).model_dump() == load_config(content).model_dump()
-    best = next(each["metrics"] for each in lines(result.run) if each["event"] == "eval" and each["step"] == info["best_step"])
+    best = next(
+        each["metrics"] for each in lines(result.run) if each["event"] == "eval" and each["step"] == info["best_step"]
+    )
     assert {name: result.metrics[name] for name in best} == pytest.approx(best)
 
 
@@ -96,7 +98,10 @@ def test_the_same_configuration_gives_the_same_run(settings: Callable[..., dict[
 
 def test_tuned_thresholds_are_saved_and_applied(settings: Callable[..., dict[str, Any]]) -> None:
     content = settings(
-        "flags", data={"valid_fraction": 0.4}, evaluation={"thresholds": "tuned"}, training={**TRAINING, "learning_rate": 1e-2}
+        "flags",
+        data={"valid_fraction": 0.4},
+        evaluation={"thresholds": "tuned"},
+        training={**TRAINING, "learning_rate": 1e-2},
     )
     tuned = train(content, device="cpu")
     bundle = Bundle.load(tuned.run / "best")
@@ -111,7 +116,9 @@ def test_tuned_thresholds_are_saved_and_applied(settings: Callable[..., dict[str
     assert heads["metrics"] != tuned.evaluation["splits"]["valid"]["heads"][0]["metrics"]
 
 
-def test_a_run_without_validation_and_test_rows_ends_with_its_last_model(settings: Callable[..., dict[str, Any]]) -> None:
+def test_a_run_without_validation_and_test_rows_ends_with_its_last_model(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
     result = train(settings("mood", "flags", data={"valid_fraction": 0.0, "test_fraction": 0.0}), device="cpu")
     assert result.metrics == {}
     assert damage(result.run / "best") is None
@@ -124,7 +131,9 @@ def test_bad_rows_are_listed(settings: Callable[..., dict[str, Any]], make_rows:
     assert json.loads(line)["row"] == 4
 
 
-def test_overrides_reach_the_run_and_a_resolved_configuration_takes_none(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_overrides_reach_the_run_and_a_resolved_configuration_takes_none(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     path = tmp_path / "mine.yml"
     path.write_text(yaml.safe_dump({k: v for k, v in settings("mood").items() if k != "project_name"}))
     config = load_config(path, ["training.batch_size=3"])
@@ -157,7 +166,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(settings: Callable[..., dict[s
     assert not Path(content["output_dir"]).exists()
 
 
-# ------------------------------------------------------------------------------------------------------- parts of the user
+# ---------------------------------------------------------------------------------------------------- parts of the user
 
 
 class OneHot(BaseBackbone):
@@ -209,7 +218,11 @@ def test_backbone_task_and_callback_of_the_user_run_from_the_configuration(
     TASK_REGISTRY["own"] = OwnTask
     CALLBACK_REGISTRY.register("echo", config=EchoConfig)(Echo)
     try:
-        content = settings("mood", model={"backbone_type": "one_hot", "base_model": checkpoint("bert")}, callbacks={"echo": {"times": 2}})
+        content = settings(
+            "mood",
+            model={"backbone_type": "one_hot", "base_model": checkpoint("bert")},
+            callbacks={"echo": {"times": 2}},
+        )
         content["tasks"][0].update(type="own", heads=[{"name": "topic"}])
         result = train(content, device="cpu")
         assert Echo.heard == [0, 0, 1, 1]
@@ -254,7 +267,9 @@ def test_a_run_can_be_resumed_by_its_folder_with_tracking_changed(
     assert train(content, device="cpu", resume=str(run), overrides=["tracking.enabled=true"]).run == run
 
 
-def test_what_cannot_be_resumed_is_refused_with_the_reason(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_is_refused_with_the_reason(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     content = settings("mood", training={**TRAINING, "max_steps": 2})
     run = train(content, device="cpu").run
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
@@ -306,7 +321,7 @@ def test_a_failed_run_says_why_and_can_be_resumed(settings: Callable[..., dict[s
     assert_equal_runs(train(content, device="cpu", resume="auto").run, straight.run)
 
 
-# ----------------------------------------------------------------------------------------------------------- killed runs
+# ---------------------------------------------------------------------------------------------------------- killed runs
 
 
 def strike(content: dict[str, Any], folder: Path, deaths: list[list[Any]]) -> dict[str, Any]:
@@ -326,12 +341,15 @@ def mortal(settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     return settings(
         *ALL, model={"base_model": "jenga/tiny-text"}, evaluation={"every_steps": 3}, checkpoint={"every_steps": 2},
         training={
-            "max_steps": 10, "log_every_steps": 3, "gradient_accumulation_steps": 2, "batch_size": 2, "learning_rate": 1e-2,
+            "max_steps": 10, "log_every_steps": 3, "gradient_accumulation_steps": 2, "batch_size": 2,
+            "learning_rate": 1e-2,
         },
     )  # fmt: skip
 
 
-def test_a_run_killed_twice_and_resumed_equals_one_that_was_not(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_a_run_killed_twice_and_resumed_equals_one_that_was_not(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     """Once while a checkpoint takes the place of another, once at some moment."""
     found = strike(mortal(settings), tmp_path, [[signal.SIGKILL, "write", 60], [signal.SIGKILL, "share", 0.3]])
     assert found["codes"] == [-signal.SIGKILL] * 2
@@ -347,7 +365,11 @@ def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
     deaths: list[list[Any]] = []
     for _ in range(15):
         number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
-        deaths.append([number, "write", int(rng.integers(1, 70))] if rng.random() < 0.7 else [number, "share", float(rng.uniform(0.1, 0.9))])
+        deaths.append(
+            [number, "write", int(rng.integers(1, 70))]
+            if rng.random() < 0.7
+            else [number, "share", float(rng.uniform(0.1, 0.9))]
+        )
     found = strike(mortal(settings), tmp_path, deaths)
     assert set(found["codes"]) <= {0, 130, -signal.SIGKILL}
     assert found["codes"].count(-signal.SIGKILL) >= 5

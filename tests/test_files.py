@@ -91,9 +91,13 @@ def test_the_crash_points_are_all_that_there_are(tmp_path: Path, monkeypatch: py
 def test_an_error_inside_the_block_leaves_the_old_folder(tmp_path: Path) -> None:
     target = tmp_path / "best"
     write(target, "old")
-    with pytest.raises(RuntimeError), atomic_folder(target) as staging:
-        (staging / "half.txt").write_text("half")
-        raise RuntimeError("the disk is full")
+
+    def fill(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"), atomic_folder(target) as staging:
+        fill(staging)
     assert content(target) == "old"
 
 

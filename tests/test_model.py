@@ -44,9 +44,7 @@ def task_config(name: str, *heads: str) -> ClassificationConfig:
 class OwnLoss(BaseTask):
     """A user's task in the shape of the documentation: one head, its own loss, a plain dict."""
 
-    def get_forward_output(
-        self, encoder_outputs: BackboneOutput, labels: Any = None
-    ) -> TaskOutput | Mapping[str, Any]:
+    def get_forward_output(self, encoder_outputs: BackboneOutput, labels: Any = None) -> TaskOutput | Mapping[str, Any]:
         logits = self.head(encoder_outputs.pooler_output)
         loss = torch.nn.functional.cross_entropy(logits, labels) if labels is not None else None
         return {"loss": loss, "logits": logits}
@@ -76,7 +74,9 @@ def test_all_tasks_of_a_batch_share_one_encoder_pass() -> None:
 
 
 def test_only_the_tasks_asked_for_run() -> None:
-    model = model_of(a=ClassificationTask(task_config("a", "x"), WIDTH), b=ClassificationTask(task_config("b", "x"), WIDTH))
+    model = model_of(
+        a=ClassificationTask(task_config("a", "x"), WIDTH), b=ClassificationTask(task_config("b", "x"), WIDTH)
+    )
     assert list(model(INPUTS, ["b"])) == ["b"]
 
 

@@ -64,7 +64,9 @@ def test_aliases_reach_part_and_config(parts: Registry[Any]) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_known(parts: Registry[Any]) -> None:
-    with pytest.raises(KeyError, match=r"unknown part 'classfication'; did you mean 'classification'\? Known: classification"):
+    with pytest.raises(
+        KeyError, match=r"unknown part 'classfication'; did you mean 'classification'\? Known: classification"
+    ):
         parts["classfication"]
     with pytest.raises(KeyError, match=r"unknown part 'zzz'\. Known: classification"):
         parts["zzz"]
@@ -77,7 +79,9 @@ def test_deleting_takes_config_and_aliases_along(parts: Registry[Any]) -> None:
     assert parts["single"] is Other
 
 
-def test_entry_points_are_loaded_once_and_do_not_displace(parts: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_are_loaded_once_and_do_not_displace(
+    parts: Registry[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     loads = []
 
     class Point:

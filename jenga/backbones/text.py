@@ -52,6 +52,12 @@ class TextBackbone(BaseBackbone):
             positions -= self.encoder.config.pad_token_id + 1
         return positions
 
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Tokens that the model has embeddings for; None: not known."""
+        size: int | None = getattr(self.encoder.config, "vocab_size", None)
+        return size
+
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
         """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``, for pairs also ``token_type_ids (B, T)``, which only a
         model with embeddings for them reads.

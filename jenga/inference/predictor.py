@@ -17,8 +17,8 @@ from jenga.data.rows import Rows, SourceSpec, load_source, parse_rows
 from jenga.errors import ConfigError, DataError, SetupError, suggest
 from jenga.inference.decode import add_scores, decode_head
 from jenga.inference.reading import Parsed, RowsLike, as_raw, names, parse, readings
-from jenga.tasks.metrics import head_details, labelled_rows
-from jenga.trainer.evaluate import Runner
+from jenga.tasks.metrics import labelled_rows
+from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -37,18 +37,6 @@ def load(run: str | Path, *, device: str = "auto") -> Predictor:
         if (each / "jenga.json").is_file():
             return Predictor(Bundle.load(each), device=device)
     raise SetupError(f"{folder}: {_what_is(folder)}")
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device `name`: auto, cpu, cuda or mps. Raises SetupError where this machine does not have it."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(each for each in ("cuda", "mps", "cpu") if there[each]))
-    if name not in there:
-        raise ConfigError(f"device: unknown '{name}'{suggest(name, there)} Known: auto, {', '.join(there)}")
-    if not there[name]:
-        raise SetupError(f"device: this machine, or this build of torch, has no {name}; use auto or cpu")
-    return torch.device(name)
 
 
 def _what_is(folder: Path) -> str:
@@ -136,23 +124,7 @@ class Predictor:
         sources = self._labelled(path, split) if path is not None else self._configured(split)
         runner = self._runner(config.evaluation.batch_size or 2 * config.training.batch_size)
         result = runner.evaluate(sources, split)
-        heads = []
-        for source in sources:
-            for key, space in source.splits[split].spaces.items():
-                predictions, targets = result.predictions[key], result.targets[key]
-                heads.append(
-                    {
-                        "task": space.task,
-                        "head": space.head,
-                        "kind": space.kind,
-                        "labels": list(space.labels),
-                        "rows": labelled_rows(space, targets),
-                        "metrics": self.model.tasks[space.task].metrics(space, predictions, targets),
-                        "details": head_details(space, predictions, targets),
-                        "baselines": {},
-                    }
-                )
-        return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
+        return describe_split(result, self.model, sources, split)
 
     # --------------------------------------------------------------------------------------------------------- model
 

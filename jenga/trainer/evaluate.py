@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from jenga.data.collate import EncodedSplit, Source
+from jenga.errors import ConfigError, SetupError, suggest
 from jenga.model import MultiTaskModel
 from jenga.tasks import BaseTask
+from jenga.tasks.metrics import head_details, labelled_rows
 from jenga.types import IGNORE_INDEX
 
 HeadKey = tuple[str, str]
@@ -113,6 +115,41 @@ class Runner:
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
+
+
+def describe_split(
+    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str
+) -> dict[str, Any]:
+    """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``."""
+    heads = []
+    for source in sources:
+        for key, space in source.splits[split].spaces.items() if split in source.splits else ():
+            predictions, targets = result.predictions[key], result.targets[key]
+            heads.append(
+                {
+                    "task": space.task,
+                    "head": space.head,
+                    "kind": space.kind,
+                    "labels": list(space.labels),
+                    "rows": labelled_rows(space, targets),
+                    "metrics": model.tasks[space.task].metrics(space, predictions, targets),
+                    "details": head_details(space, predictions, targets),
+                    "baselines": {},
+                }
+            )
+    return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device `name`: auto, cpu, cuda or mps. Raises SetupError where this machine does not have it."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(each for each in ("cuda", "mps", "cpu") if there[each]))
+    if name not in there:
+        raise ConfigError(f"device: unknown '{name}'{suggest(name, there)} Known: auto, {', '.join(there)}")
+    if not there[name]:
+        raise SetupError(f"device: this machine, or this build of torch, has no {name}; use auto or cpu")
+    return torch.device(name)
 
 
 def tune_thresholds(result: SplitResult) -> dict[HeadKey, np.ndarray]:

@@ -149,12 +149,18 @@ def test_a_tokenizer_with_neither_is_refused(make_tokenizer: Callable[[str], Any
 
 def test_dropout_reaches_every_layer(checkpoint: Callable[[str], str]) -> None:
     for kind in ("bert", "distilbert", "gpt2"):
-        rates = {each.p for each in backbone_of(checkpoint(kind), dropout=0.37).modules() if isinstance(each, torch.nn.Dropout)}
+        rates = {
+            each.p
+            for each in backbone_of(checkpoint(kind), dropout=0.37).modules()
+            if isinstance(each, torch.nn.Dropout)
+        }
         assert rates == {0.37}, kind
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "gpt2"])
-def test_token_types_reach_only_a_model_that_has_embeddings_for_them(checkpoint: Callable[[str], str], kind: str) -> None:
+def test_token_types_reach_only_a_model_that_has_embeddings_for_them(
+    checkpoint: Callable[[str], str], kind: str
+) -> None:
     backbone = backbone_of(checkpoint(kind))
     inputs = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
     with torch.inference_mode():
@@ -163,7 +169,9 @@ def test_token_types_reach_only_a_model_that_has_embeddings_for_them(checkpoint:
     assert torch.equal(plain, paired) == (kind != "bert")
 
 
-@pytest.mark.parametrize(("kind", "pooling"), [("bert", "pooler"), ("bert", "mean"), ("distilbert", "cls"), ("gpt2", "last")])
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("bert", "pooler"), ("bert", "mean"), ("distilbert", "cls"), ("gpt2", "last")]
+)
 def test_save_and_load_give_bit_equal_outputs_and_a_plain_checkpoint(
     checkpoint: Callable[[str], str], tmp_path: Path, kind: str, pooling: str
 ) -> None:
@@ -184,7 +192,9 @@ def test_save_and_load_give_bit_equal_outputs_and_a_plain_checkpoint(
     assert torch.equal(one.last_hidden_state, plain.last_hidden_state)
 
 
-def test_max_positions_leaves_out_what_roberta_keeps_for_padding(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+def test_max_positions_leaves_out_what_roberta_keeps_for_padding(
+    checkpoint: Callable[[str], str], tmp_path: Path
+) -> None:
     from transformers import RobertaConfig, RobertaModel
 
     assert backbone_of(checkpoint("bert")).max_positions == 64

@@ -82,7 +82,9 @@ def test_padding_on_the_right_changes_nothing() -> None:
     mask = (torch.arange(6) < lengths.unsqueeze(1)).long()
     padded = model(input_ids=ids, attention_mask=mask).last_hidden_state
     for row, length in enumerate(lengths.tolist()):
-        alone = model(input_ids=ids[row : row + 1, :length], attention_mask=mask[row : row + 1, :length]).last_hidden_state
+        alone = model(
+            input_ids=ids[row : row + 1, :length], attention_mask=mask[row : row + 1, :length]
+        ).last_hidden_state
         torch.testing.assert_close(padded[row, :length], alone[0], rtol=1e-5, atol=1e-5)  # other GEMM sizes
 
 

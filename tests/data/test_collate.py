@@ -32,7 +32,9 @@ HEADS = (
 
 
 @pytest.fixture
-def split(tmp_path: Path, write_rows: Callable[..., str], make_tokenizer: Callable[[str], Any]) -> Callable[..., EncodedSplit]:
+def split(
+    tmp_path: Path, write_rows: Callable[..., str], make_tokenizer: Callable[[str], Any]
+) -> Callable[..., EncodedSplit]:
     def make(*, pairs: bool = False, max_length: int = 16, heads: tuple[HeadColumn, ...] = HEADS) -> EncodedSplit:
         path = write_rows(tmp_path / "rows.jsonl", ROWS)
         spec = SourceSpec("s", (path,), (), (), ("text",), "pair" if pairs else None, "id", heads)

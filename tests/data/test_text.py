@@ -42,7 +42,9 @@ def equal(one: EncodedText, other: EncodedText) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("words", SENTENCES, ids=lambda words: words[0])
-def test_each_word_points_to_its_first_token(make_tokenizer: Callable[[str], Any], family: str, words: list[str]) -> None:
+def test_each_word_points_to_its_first_token(
+    make_tokenizer: Callable[[str], Any], family: str, words: list[str]
+) -> None:
     tokenizer, (text, spans) = make_tokenizer(family), spans_of(words)
     encoded = encode([text], tokenizer, max_length=64, words=[spans])
     offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
@@ -87,7 +89,10 @@ def test_words_of_a_pair_lie_in_the_first_text_only(make_tokenizer: Callable[[st
 
 def test_pairs_have_type_ids_and_singles_have_none(make_tokenizer: Callable[[str], Any]) -> None:
     tokenizer = make_tokenizer("wordpiece")
-    single, pair = encode(["the agent"], tokenizer, max_length=16), encode(["the"], tokenizer, max_length=16, pairs=["agent was"])
+    single, pair = (
+        encode(["the agent"], tokenizer, max_length=16),
+        encode(["the"], tokenizer, max_length=16, pairs=["agent was"]),
+    )
     assert single.type_ids is None
     assert pair.type_ids is not None
     assert pair.type_ids.tolist() == [0, 0, 0, 1, 1, 1]
@@ -95,7 +100,9 @@ def test_pairs_have_type_ids_and_singles_have_none(make_tokenizer: Callable[[str
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_cut_pair_keeps_to_max_length(make_tokenizer: Callable[[str], Any], family: str) -> None:
-    encoded = encode(["the agent was kind " * 9, "a"], make_tokenizer(family), max_length=10, pairs=["of music " * 9, "b"])
+    encoded = encode(
+        ["the agent was kind " * 9, "a"], make_tokenizer(family), max_length=10, pairs=["of music " * 9, "b"]
+    )
     assert encoded.lengths[0] == 10
     assert encoded.truncated.tolist() == [True, False]
 
@@ -109,7 +116,9 @@ def test_a_length_that_holds_no_text_is_refused(make_tokenizer: Callable[[str], 
     assert encode(["the agent"], tokenizer, max_length=3).lengths.tolist() == [3]
 
 
-def test_rows_keep_their_order_over_chunks(make_tokenizer: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_keep_their_order_over_chunks(
+    make_tokenizer: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = ["the agent " * (1 + at % 7) for at in range(25)]
     whole = encode(texts, make_tokenizer("wordpiece"), max_length=8)
     monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
@@ -133,7 +142,7 @@ def test_tags_need_a_tokenizer_with_offsets() -> None:
         encode(["a"], slow, max_length=8, words=[[(0, 1)]])
 
 
-# --------------------------------------------------------------------------------------------------------------- cache
+# ---------------------------------------------------------------------------------------------------------------- cache
 
 
 def files(folder: Path) -> set[str]:
@@ -144,7 +153,12 @@ def test_a_hit_equals_a_miss_and_does_not_tokenise(
     make_tokenizer: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, spans = spans_of(["Amina", "called"])
-    options: dict[str, Any] = {"max_length": 16, "pairs": ["was kind"], "words": [spans], "cache_dir": tmp_path / "cache"}
+    options: dict[str, Any] = {
+        "max_length": 16,
+        "pairs": ["was kind"],
+        "words": [spans],
+        "cache_dir": tmp_path / "cache",
+    }
     missed = encode([text], make_tokenizer("wordpiece"), **options)
     monkeypatch.setattr(module, "_encode", None)
     assert equal(encode([text], make_tokenizer("wordpiece"), **options), missed)
@@ -173,8 +187,10 @@ def test_whatever_changes_the_tokens_changes_the_key(make_tokenizer: Callable[[s
         assert len(files(tmp_path)) == number
 
 
-def test_the_key_does_not_depend_on_what_the_tokenizer_did_before(make_tokenizer: Callable[[str], Any], tmp_path: Path) -> None:
-    """A call leaves its cutting set in the tokenizer; a second run, whose first rows come from the cache, makes no call."""
+def test_the_key_does_not_depend_on_what_the_tokenizer_did_before(
+    make_tokenizer: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """A call leaves its cutting set in the tokenizer; a second run, whose first rows are cached, makes no call."""
     first = make_tokenizer("wordpiece")
     for texts in (["the agent"], ["was kind"]):
         encode(texts, first, max_length=8, cache_dir=tmp_path)

@@ -9,7 +9,8 @@ import torch
 
 from jenga.errors import ConfigError, DataError, JengaError, SetupError
 from jenga.inference import predictor as module
-from jenga.inference.predictor import Predictor, choose_device, load
+from jenga.inference.predictor import Predictor, load
+from jenga.trainer.evaluate import choose_device
 
 TEXT = "Agent: Hello, you speak with Asha. Caller: This is Otieno from Kisumu."
 

@@ -38,7 +38,9 @@ def output_of(task: BaseTask, given: BackboneOutput, labels: Labels | None = Non
 
 
 def test_the_loss_is_the_weighted_sum_of_each_heads_mean() -> None:
-    task = BaseTask(config(ClassHead(name="a", num_labels=3, weight=2.0), ClassHead(name="b", num_labels=2, weight=0.5)), WIDTH)
+    task = BaseTask(
+        config(ClassHead(name="a", num_labels=3, weight=2.0), ClassHead(name="b", num_labels=2, weight=0.5)), WIDTH
+    )
     given = encoded()
     labels = {"a": torch.tensor([0, 1, 2, -100]), "b": torch.tensor([1, -100, -100, -100])}
     output = output_of(task.eval(), given, labels)

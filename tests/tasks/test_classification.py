@@ -67,4 +67,7 @@ def test_items_are_yes_from_their_own_threshold() -> None:
     logits = torch.logit(torch.tensor([[0.4, 0.4, 0.6], [0.5, 0.2, 0.9]], dtype=torch.float64))
     task = items_task()
     assert task.predict("flags", logits).tolist() == [[False, False, True], [True, False, True]]
-    assert task.predict("flags", logits, np.array([0.3, 0.5, 0.95])).tolist() == [[True, False, False], [True, False, False]]
+    assert task.predict("flags", logits, np.array([0.3, 0.5, 0.95])).tolist() == [
+        [True, False, False],
+        [True, False, False],
+    ]

@@ -33,7 +33,10 @@ def steps(parent: Path) -> list[int]:
 
 def test_tensors_and_state_come_back_as_they_were(tmp_path: Path) -> None:
     shared = torch.arange(6.0).reshape(2, 3)
-    tensors = {"model": {"a": shared.T, "b": shared[0], "n": torch.tensor(3)}, "random": {"r": torch.tensor([1], dtype=torch.uint8)}}
+    tensors = {
+        "model": {"a": shared.T, "b": shared[0], "n": torch.tensor(3)},
+        "random": {"r": torch.tensor([1], dtype=torch.uint8)},
+    }
     state = {"x": 0.1, "big": 2**63, "none": None, "list": [1, "é"]}
     checkpoint.save_checkpoint(tmp_path / "c", tensors=tensors, state=state)
     found, found_state = checkpoint.load_checkpoint(tmp_path / "c")
@@ -95,7 +98,7 @@ def test_a_harmed_later_checkpoint_does_not_displace_the_one_just_written(tmp_pa
 
 
 def draw() -> list[float]:
-    return [float(torch.rand(1)), random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn()]  # noqa: NPY002
+    return [float(torch.rand(1)), random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn()]
 
 
 def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ def test_logits_are_those_of_each_row_alone(make_trainer: Callable[..., Any]) ->
         batch = split.batch([row])
         with torch.inference_mode():
             outputs = trainer.model(batch.inputs, ["mood", "names"])
-        torch.testing.assert_close(logits["mood", "topic"][row], outputs["mood"].logits["topic"][0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            logits["mood", "topic"][row], outputs["mood"].logits["topic"][0], rtol=1e-4, atol=1e-5
+        )
         tokens = split.encoded.words(row)
         by_word = logits["names", "names"][row]
         assert by_word.shape[0] == len(tokens)
@@ -94,7 +96,9 @@ def test_the_total_loss_weighs_tasks_and_heads(make_trainer: Callable[..., Any],
     assert metrics["mood_loss"] == pytest.approx(float(losses[0] + 0.25 * losses[1]), rel=1e-4)
 
 
-def test_a_task_without_labels_has_no_loss_and_no_metrics(make_trainer: Callable[..., Any], make_rows: Callable[..., Any]) -> None:
+def test_a_task_without_labels_has_no_loss_and_no_metrics(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
     trainer = make_trainer("mood", "price")
     source = trainer.experiment.sources[0]
     source.splits["valid"].rows.labels["price", "price"][:] = NAN

@@ -41,6 +41,10 @@ def own_loss() -> Iterator[None]:
     del TASK_REGISTRY["own_loss"]
 
 
+class PowerCutError(Exception):
+    """The run ends here, with nothing saved."""
+
+
 class Do(BaseCallback):
     """Calls a function at one event."""
 
@@ -79,7 +83,7 @@ def partly_labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-# -------------------------------------------------------------------------------------------------------------- a step
+# --------------------------------------------------------------------------------------------------------------- a step
 
 
 @pytest.mark.usefixtures("own_loss")
@@ -122,7 +126,9 @@ def test_micro_batches_give_the_gradients_of_the_one_big_batch(
     moved = 0
     for name, gradient in big.items():
         # Sums over 10 and over 4 + 4 + 2 rows are added in another order, in float32.
-        torch.testing.assert_close(micro[name], gradient, rtol=1e-3, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            micro[name], gradient, rtol=1e-3, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
         # Adam's first step is about lr * sign(gradient): comparable where the gradient is no rounding noise.
         clear = gradient.abs() > 1e-4
         moved += int(clear.sum())
@@ -168,7 +174,13 @@ def test_sources_with_rows_of_their_own_take_turns(
     note = Do("on_batch_begin", lambda trainer, batch: turns.append((batch.source, list(batch.labels))))
     trainer = make_trainer(tasks=tasks, callbacks=[note], training={"epochs": 1})
     trainer.train()
-    assert turns == [("mood", ["mood"]), ("price", ["price"]), ("mood", ["mood"]), ("price", ["price"]), *[("mood", ["mood"])] * 2]
+    assert turns == [
+        ("mood", ["mood"]),
+        ("price", ["price"]),
+        ("mood", ["mood"]),
+        ("price", ["price"]),
+        *[("mood", ["mood"])] * 2,
+    ]
     assert [set(each["task_loss"]) for each in records(trainer, "train")[:2]] == [{"mood"}, {"price"}]
 
 
@@ -195,7 +207,9 @@ def test_gradients_are_clipped_and_the_norm_is_that_before(make_trainer: Callabl
         step = trainer._optimizer.step
 
         def noting() -> None:
-            norms.append(float(torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]).norm()))
+            norms.append(
+                float(torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]).norm())
+            )
             step()
 
         trainer._optimizer.step = noting
@@ -211,7 +225,9 @@ def test_gradients_are_clipped_and_the_norm_is_that_before(make_trainer: Callabl
 
 
 def test_a_bf16_step_runs_on_the_cpu_and_trains_float32_weights(make_trainer: Callable[..., Any]) -> None:
-    trainer = make_trainer("mood", "flags", "names", "price", fusion={"type": "attention"}, training={"precision": "bf16"})
+    trainer = make_trainer(
+        "mood", "flags", "names", "price", fusion={"type": "attention"}, training={"precision": "bf16"}
+    )
     dtypes = set()
     trainer.model.backbone.encoder.encoder.register_forward_hook(
         lambda *_: dtypes.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
@@ -232,7 +248,7 @@ def test_the_learning_rates_of_a_record_follow_the_schedule(make_trainer: Callab
         assert record["learning_rate"] == pytest.approx({name: rate * (1 - at / 4) for name, rate in rates.items()})
 
 
-# ------------------------------------------------------------------------------------------------------ what happens when
+# ---------------------------------------------------------------------------------------------------- what happens when
 
 
 class Diary(BaseCallback):
@@ -274,17 +290,26 @@ def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Cal
     for event, details in diary.details:
         by_event.setdefault(event, []).append(details)
     assert {event: set(details[0]) for event, details in by_event.items()} == {
-        "on_train_begin": set(), "on_train_end": set(), "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
+        "on_train_begin": set(), "on_train_end": set(),
+        "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
         "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss"}, "on_step_end": {"logs"},
         "on_evaluate": {"metrics"}, "on_save": {"path"},
     }  # fmt: skip
-    assert [each["epoch"] for each in by_event["on_epoch_begin"]] == [each["epoch"] for each in by_event["on_epoch_end"]] == [0, 1]
+    assert (
+        [each["epoch"] for each in by_event["on_epoch_begin"]]
+        == [each["epoch"] for each in by_event["on_epoch_end"]]
+        == [0, 1]
+    )
     assert [each["logs"] is None for each in by_event["on_step_end"]] == [True, False] * 2
     assert [each["logs"]["step"] for each in by_event["on_step_end"] if each["logs"]] == [2, 4]
     assert not any(each["loss"].requires_grad for each in by_event["on_batch_end"])
     shares = [float(each["loss"]) for each in by_event["on_batch_end"][:4]]
     assert sum(shares) / 2 == pytest.approx(records(trainer, "train")[0]["loss"])
-    assert by_event["on_evaluate"][1]["metrics"] == by_event["on_epoch_end"][1]["metrics"] == records(trainer, "eval")[1]["metrics"]
+    assert (
+        by_event["on_evaluate"][1]["metrics"]
+        == by_event["on_epoch_end"][1]["metrics"]
+        == records(trainer, "eval")[1]["metrics"]
+    )
     assert [each["path"].name for each in by_event["on_save"]] == ["step-00000002", "step-00000004"]
     assert by_event["on_save"][1]["path"] == newest_checkpoint(trainer.run.checkpoints)
 
@@ -313,7 +338,12 @@ def test_a_changed_chain_of_callbacks_keeps_each_memory_with_its_owner(
     with pytest.raises(InterruptedRun):
         first.train()
     diary = Diary()
-    make_trainer("mood", callbacks=[EarlyStopping("eval_loss", patience=3, min_delta=0.0), diary], training=SMALL, run=first.folder)
+    make_trainer(
+        "mood",
+        callbacks=[EarlyStopping("eval_loss", patience=3, min_delta=0.0), diary],
+        training=SMALL,
+        run=first.folder,
+    )
     assert diary.events[:2] == ["on_train_begin", "on_epoch_begin"]
     assert "callback Other was there when the checkpoint was made" in caplog.text
 
@@ -332,7 +362,8 @@ def test_max_steps_wins_over_epochs_and_the_end_is_judged_and_saved(make_trainer
 def test_evaluations_and_checkpoints_come_every_so_many_steps(make_trainer: Callable[..., Any]) -> None:
     saves: list[str] = []
     trainer = make_trainer(
-        "mood", evaluation={"every_steps": 3}, checkpoint={"every_steps": 2, "keep": 2}, training={"log_every_steps": 5},
+        "mood", evaluation={"every_steps": 3}, checkpoint={"every_steps": 2, "keep": 2},
+        training={"log_every_steps": 5},
         callbacks=[Do("on_save", lambda trainer, path: saves.append(path.name))],
     )  # fmt: skip
     trainer.train()
@@ -343,7 +374,9 @@ def test_evaluations_and_checkpoints_come_every_so_many_steps(make_trainer: Call
 
 
 def test_an_unknown_metric_is_refused_before_the_first_step(make_trainer: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match=r"evaluation.metric: unknown 'eval_mod_loss'; did you mean 'eval_mood_loss'\? Known:"):
+    with pytest.raises(
+        ConfigError, match=r"evaluation.metric: unknown 'eval_mod_loss'; did you mean 'eval_mood_loss'\? Known:"
+    ):
         make_trainer("mood", "price", evaluation={"metric": "eval_mod_loss"})
     with pytest.raises(ConfigError, match=r"evaluation.metric: unknown 'zzz'\. Known: eval_loss, "):
         make_trainer("mood", evaluation={"metric": "zzz"})
@@ -358,16 +391,14 @@ def test_every_metric_of_an_evaluation_may_be_chosen(make_trainer: Callable[...,
         make_trainer("mood", "flags", "names", "price", evaluation={"metric": name})
 
 
-def test_a_metric_without_labelled_validation_rows_is_a_data_error(
-    make_trainer: Callable[..., Any]
-) -> None:
+def test_a_metric_without_labelled_validation_rows_is_a_data_error(make_trainer: Callable[..., Any]) -> None:
     trainer = make_trainer("mood", "price", evaluation={"metric": "eval_price_loss"})
     trainer.experiment.sources[0].splits["valid"].rows.labels["price", "price"][:] = math.nan
     with pytest.raises(DataError, match="'eval_price_loss' is undefined on the validation rows"):
         trainer.train()
 
 
-# ------------------------------------------------------------------------------------------------- the best, and the end
+# ------------------------------------------------------------------------------------------------ the best, and the end
 
 
 def test_the_best_model_is_that_of_the_best_evaluation(make_trainer: Callable[..., Any]) -> None:
@@ -378,9 +409,12 @@ def test_the_best_model_is_that_of_the_best_evaluation(make_trainer: Callable[..
             with torch.no_grad():
                 trainer.model.tasks["mood"].heads.weight.mul_(50)
 
+    def note(trainer: Any, metrics: dict[str, float]) -> None:
+        seen[trainer.state.step] = weights(trainer)
+
     trainer = make_trainer(
         "mood", training={"epochs": 3},
-        callbacks=[Do("on_epoch_begin", spoil), Do("on_evaluate", lambda trainer, metrics: seen.update({trainer.state.step: weights(trainer)}))],
+        callbacks=[Do("on_epoch_begin", spoil), Do("on_evaluate", note)],
     )  # fmt: skip
     trainer.train()
     losses = {each["step"]: each["metrics"]["eval_loss"] for each in records(trainer, "eval")}
@@ -391,7 +425,9 @@ def test_the_best_model_is_that_of_the_best_evaluation(make_trainer: Callable[..
 
 
 def test_a_metric_that_should_rise_picks_its_maximum(make_trainer: Callable[..., Any]) -> None:
-    trainer = make_trainer("mood", training={"epochs": 4, "learning_rate": 1e-2}, evaluation={"metric": "eval_mood_topic_accuracy"})
+    trainer = make_trainer(
+        "mood", training={"epochs": 4, "learning_rate": 1e-2}, evaluation={"metric": "eval_mood_topic_accuracy"}
+    )
     trainer.train()
     values = {each["step"]: each["metrics"]["eval_mood_topic_accuracy"] for each in records(trainer, "eval")}
     assert trainer.state.best_value == max(values.values())
@@ -433,7 +469,7 @@ def test_without_validation_rows_the_last_model_is_the_result(make_trainer: Call
     assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
 
 
-# ------------------------------------------------------------------------------------------------------------ divergence
+# ----------------------------------------------------------------------------------------------------------- divergence
 
 
 def poison_weights(trainer: Any) -> None:
@@ -477,14 +513,16 @@ def test_an_evaluation_that_is_not_finite_stops_the_run_and_spares_the_best(make
         if trainer.state.step == 8:
             poison_weights(trainer)
 
-    trainer = make_trainer("mood", training={"epochs": 3, "log_every_steps": 1000}, callbacks=[Do("on_step_end", spoil)])
+    trainer = make_trainer(
+        "mood", training={"epochs": 3, "log_every_steps": 1000}, callbacks=[Do("on_step_end", spoil)]
+    )
     with pytest.raises(DivergedError, match=r"step 8: not finite: eval_loss"):
         trainer.train()
     assert damage(trainer.run.best) is None
     assert all(p.isfinite().all() for p in Bundle.load(trainer.run.best).model.parameters())
 
 
-# ---------------------------------------------------------------------------------------------------- stopping and resuming
+# ------------------------------------------------------------------------------------------------ stopping and resuming
 
 
 @pytest.fixture
@@ -498,7 +536,8 @@ def rich(
 
     def make(**options: Any) -> Any:
         training = {
-            "epochs": 3, "batch_size": 4, "gradient_accumulation_steps": 2, "sampler": "temperature", "temperature": 3.0,
+            "epochs": 3, "batch_size": 4, "gradient_accumulation_steps": 2, "sampler": "temperature",
+            "temperature": 3.0,
             "log_every_steps": 3, "learning_rate": 1e-2, "scheduler": "cosine",
         }  # fmt: skip
         given = {"fusion": {"type": "attention"}, "evaluation": {"every_steps": 2}, "checkpoint": {"every_steps": 5}}
@@ -512,7 +551,9 @@ def result(trainer: Any) -> tuple[Any, ...]:
     assert newest is not None
     tensors, _ = load_checkpoint(newest)
     best = {each.name: each.read_bytes() for each in sorted(trainer.run.best.rglob("*.safetensors"))}
-    flat = {f"{group}/{name}": value.numpy().tobytes() for group, part in tensors.items() for name, value in part.items()}
+    flat = {
+        f"{group}/{name}": value.numpy().tobytes() for group, part in tensors.items() for name, value in part.items()
+    }
     state = {**asdict(trainer.state), "seconds": None}
     return newest.name, flat, best, records(trainer), state
 
@@ -558,15 +599,12 @@ def test_a_checkpoint_that_a_callback_asks_for_is_as_good_as_any(rich: Callable[
     straight = rich()
     straight.train()
 
-    class PowerCut(Exception):
-        pass
-
     def save(trainer: Any) -> None:
         trainer.save()
-        raise PowerCut
+        raise PowerCutError
 
     first = rich(callbacks=[Do(event, at_step(4, save))])
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         first.train()
     resumed = rich(run=first.folder)
     assert resumed.state.step == 4
@@ -578,14 +616,11 @@ def test_a_run_without_a_checkpoint_begins_again(rich: Callable[..., Any]) -> No
     straight = rich()
     straight.train()
 
-    class PowerCut(Exception):
-        pass
-
     def cut(trainer: Any) -> None:
-        raise PowerCut
+        raise PowerCutError
 
     first = rich(callbacks=[Do("on_step_end", at_step(4, cut))])
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         first.train()
     assert records(first)
     resumed = rich(run=first.folder)
@@ -594,7 +629,9 @@ def test_a_run_without_a_checkpoint_begins_again(rich: Callable[..., Any]) -> No
     assert result(resumed) == result(straight)
 
 
-def test_a_harmed_checkpoint_costs_its_steps_and_no_more(rich: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_harmed_checkpoint_costs_its_steps_and_no_more(
+    rich: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     straight = rich(checkpoint={"every_steps": 2, "keep": 3})
     straight.train()
     first = rich(checkpoint={"every_steps": 2, "keep": 3}, callbacks=[Do("on_step_end", at_step(7, interrupt))])

@@ -25,7 +25,9 @@ def test_every_parameter_is_in_exactly_one_group_at_its_parts_rate(model: MultiT
     rates = LearningRates(backbone=1e-5, fusion=2e-4, heads=3e-3)
     optimizer = make_optimizer(model, TrainingConfig(learning_rate=rates))
     rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(rate_of) == len(list(model.parameters()))
+    assert (
+        sum(len(group["params"]) for group in optimizer.param_groups) == len(rate_of) == len(list(model.parameters()))
+    )
     for name, parameter in model.named_parameters():
         part = name.split(".")[0]
         assert rate_of[id(parameter)] == {"backbone": 1e-5, "fusion": 2e-4, "tasks": 3e-3}[part], name

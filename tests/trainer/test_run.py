@@ -34,7 +34,11 @@ def create(parent: Path, digest: str = "d", **fields: str) -> RunFolder:
 def test_a_new_run_is_named_by_the_time_and_says_what_it_is(tmp_path: Path) -> None:
     run = create(tmp_path)
     assert run.path.parent == tmp_path / "p"
-    assert {key: run.info()[key] for key in ("status", "digest", "format")} == {"status": "running", "digest": "d", "format": 1}
+    assert {key: run.info()[key] for key in ("status", "digest", "format")} == {
+        "status": "running",
+        "digest": "d",
+        "format": 1,
+    }
 
 
 def test_runs_of_the_same_second_have_names_of_their_own(tmp_path: Path) -> None:
