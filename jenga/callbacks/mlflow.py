@@ -59,8 +59,9 @@ class MlflowCallback(BaseCallback):
         self.project = project
         root = output_dir.resolve()
         self.uri = tracking.uri or f"sqlite:///{root / 'mlflow.db'}"
-        # A server knows where its artifacts are; the local database would put them into the working directory.
-        self.artifact_root = None if tracking.uri else (root / "mlartifacts").as_uri()
+        # A server knows where its artifacts are; a local database would put them into the working directory.
+        served = self.uri.startswith(("http:", "https:", "databricks", "file:"))
+        self.artifact_root = None if served else (root / "mlartifacts").as_uri()
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.failed = False

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jenga
+from jenga.callbacks.mlflow_model import log_model
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_rows: Callable[..., list[dict[str, Any]]], write_jsonl: Callable[..., Path]) -> Path:
+    rows = write_jsonl(tmp_path / "rows.jsonl", make_rows(40))
+    config = {
+        "model": {"base_model": "jenga/tiny-text"},
+        "tasks": [{"name": "mood", "type": "classification", "data_path": str(rows), "heads": [{"name": "mood"}]}],
+        "training": {"max_steps": 1},
+        "tracking": {"enabled": False},
+        "output_dir": str(tmp_path / "runs"),
+    }
+    return jenga.train(config).run
+
+
+def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path) -> None:
+    import mlflow
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("x", artifact_location=(tmp_path / "artifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    mlflow.set_tracking_uri(uri)
+    log_model(client, run / "best", run_id=run_id, experiment_id=experiment, step=1)
+    files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".bin")]
+    model = next(path.parent for path in files if path.name == "MLmodel")
+    loaded = mlflow.pyfunc.load_model(str(model))
+    assert loaded.metadata.signature is not None
+    (answer,) = loaded.predict([{"text": "the agent was kind"}])
+    assert answer["mood"]["mood"]["label"] in ("bad", "good")

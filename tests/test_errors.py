@@ -1,0 +1,40 @@
+import pytest
+
+from jenga.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    InterruptedRun,
+    JengaError,
+    Problem,
+    SetupError,
+    suggest,
+)
+
+
+def test_each_kind_of_error_has_the_documented_exit_code() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in (ConfigError, DataError, SetupError, DivergedError, InterruptedRun)}
+    assert codes == {"ConfigError": 2, "DataError": 3, "SetupError": 4, "DivergedError": 5, "InterruptedRun": 130}
+    assert JengaError.exit_code == 1
+
+
+def test_a_problem_is_told_with_its_place() -> None:
+    assert str(Problem("cfg.yml", 4, 3, "model.x", "unknown key")) == "cfg.yml:4:3: model.x: unknown key"
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [(Problem("cfg.yml", 0, 0, "", "is empty"), "cfg.yml: is empty"), (Problem("", 0, 0, "device", "no"), "device: no")],
+)
+def test_what_has_no_place_is_told_without_one(problem: Problem, words: str) -> None:
+    assert str(problem) == words
+
+
+def test_all_problems_come_in_reading_order() -> None:
+    late, early = Problem("a.yml", 10, 1, "b", "wrong"), Problem("a.yml", 2, 5, "z", "wrong")
+    assert str(ConfigError([late, early])) == "a.yml:2:5: z: wrong\na.yml:10:1: b: wrong"
+
+
+def test_only_a_near_name_is_suggested() -> None:
+    assert suggest("classfication", ["ner", "classification"]) == "; did you mean 'classification'?"
+    assert suggest("zebra", ["ner", "classification"]) == ""
