@@ -6,7 +6,7 @@ same lengths; the model is ``--base-model``, else a randomly initialised one of 
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def hand_written(trainer: Trainer, experiment: Experiment) -> Callable[[], None]
 
 
 def hugging_face(experiment: Experiment, folder: Path, n_steps: int) -> Callable[[], None]:
-    """Two plain Trainer runs, one a task, over the same rows: its defaults, the longest row of a batch sets its width."""
+    """Two plain Trainer runs, one a task, over the same rows: its defaults, padding to the longest row of a batch."""
     from transformers import (
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
@@ -149,7 +149,9 @@ def hugging_face(experiment: Experiment, folder: Path, n_steps: int) -> Callable
     for i in range(len(split)):
         batch = split.batch([i])
         ids, mask = batch.inputs["input_ids"][0].tolist(), batch.inputs["attention_mask"][0].tolist()
-        rows["intent"].append({"input_ids": ids, "attention_mask": mask, "labels": int(batch.labels["intent"]["intent"])})
+        rows["intent"].append(
+            {"input_ids": ids, "attention_mask": mask, "labels": int(batch.labels["intent"]["intent"])}
+        )
         tags = batch.labels["slots"]["slots"][0].tolist()
         rows["slots"].append({"input_ids": ids, "attention_mask": mask, "labels": tags})
     arguments = TrainingArguments(
@@ -175,18 +177,19 @@ def hugging_face(experiment: Experiment, folder: Path, n_steps: int) -> Callable
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quiet() -> Iterator[None]:
+def _quiet() -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    yield
 
 
 def test_joint_step_costs_little_over_a_hand_written_loop(folder: Path, report_ratio: Report) -> None:
     """Ours, collating included, over the plain loop on ready batches. Bar: 1.03."""
     trainer, experiment = make_trainer(folder, [INTENT, SLOTS])
     # a whole number of passes over the turns, so that both sides see the same batches equally often
-    ratio = compare(steps(trainer), hand_written(trainer, experiment), rounds=2 * len(trainer.sampler), warmup=4, min_round_s=0)
+    ratio = compare(
+        steps(trainer), hand_written(trainer, experiment), rounds=2 * len(trainer.sampler), warmup=4, min_round_s=0
+    )
     report_ratio("train_step-fp32-snips: jenga / hand-written joint loop", ratio)
     assert ratio.ratio < 1.5, "a regression, not noise"
 

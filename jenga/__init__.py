@@ -19,7 +19,7 @@ _PUBLIC = {
     "JengaError": "jenga.errors",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 -- names resolved by __getattr__
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

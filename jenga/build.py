@@ -85,7 +85,9 @@ class Bundle:
             raise SetupError(
                 f"{folder}: made by Jenga {description['jenga']} with parts or settings that are not here: {error}"
             ) from error
-        spaces = {(s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]}
+        spaces = {
+            (s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]
+        }
         backbone = BackboneManager.load(
             config.model.backbone_type, folder / "backbone", config.model.base_model, config.model
         )
@@ -147,32 +149,40 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
     for task in config.tasks:
         columns = task.columns
         paths = _paths(task.data_path)
-        key = (paths, columns.text or columns.tokens, columns.text_pair, columns.id, task.max_length or config.data.max_length)
+        key = (
+            paths,
+            columns.text or columns.tokens,
+            columns.text_pair,
+            columns.id,
+            task.max_length or config.data.max_length,
+        )
         groups.setdefault(key, []).append(task)
     return [
         SourceSpec(
             name="+".join(task.name for task in tasks),
-            train=paths[0], valid=paths[1], test=paths[2],
+            train=paths[0],
+            valid=paths[1],
+            test=paths[2],
             text=(text,) if text else _text_candidates(tasks),
             text_pair=pair,
             id=row_id or "id",
             heads=tuple(column for task in tasks for column in _head_columns(task)),
             max_length=max_length,
-        )  # fmt: skip
+        )
         for (paths, text, pair, row_id, max_length), tasks in groups.items()
     ]
 
 
 def encode_rows(rows: Rows, tokenizer: Any, max_length: int, cache_dir: Path | None) -> EncodedText:
     """Tokenise the rows of one split."""
-    return encode(
-        rows.texts, tokenizer, max_length=max_length, pairs=rows.pairs, words=rows.words, cache_dir=cache_dir
-    )
+    return encode(rows.texts, tokenizer, max_length=max_length, pairs=rows.pairs, words=rows.words, cache_dir=cache_dir)
 
 
 def _spec_of(saved: dict[str, Any]) -> SourceSpec:
     heads = tuple(
-        HeadColumn(**{**head, "candidates": tuple(head["candidates"]), "labels": head["labels"] and tuple(head["labels"])})
+        HeadColumn(
+            **{**head, "candidates": tuple(head["candidates"]), "labels": head["labels"] and tuple(head["labels"])}
+        )
         for head in saved["heads"]
     )
     paths = {name: tuple(saved[name]) for name in ("train", "valid", "test", "text")}
@@ -193,9 +203,13 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
     for head in task.heads:
         kind = task_class.kind_of(head)
         yield HeadColumn(
-            task=task.name, head=head.name, kind=kind, candidates=_candidates(head, columns, kind, len(task.heads) == 1),
-            size=head.num_labels, labels=None if head.labels is None else tuple(head.labels),
-        )  # fmt: skip
+            task=task.name,
+            head=head.name,
+            kind=kind,
+            candidates=_candidates(head, columns, kind, len(task.heads) == 1),
+            size=head.num_labels,
+            labels=None if head.labels is None else tuple(head.labels),
+        )
 
 
 def _text_candidates(tasks: Sequence[Any]) -> tuple[str, ...]:
@@ -230,7 +244,9 @@ def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workd
     if config.model.base_model != TINY_TEXT:
         return config.model
     if config.model.tokenizer is not None:
-        raise ConfigError(f"model.tokenizer: {TINY_TEXT} makes its own tokenizer from the training rows; remove the key")
+        raise ConfigError(
+            f"model.tokenizer: {TINY_TEXT} makes its own tokenizer from the training rows; remove the key"
+        )
     from jenga.backbones.tiny import make_tiny_text
 
     folder = workdir / "preset"
@@ -324,5 +340,8 @@ def _set_scales(model: MultiTaskModel, source: LoadedSource) -> None:
             exact = targets.astype(np.float64)
             mean, std = np.zeros(exact.shape[1]), np.ones(exact.shape[1])
             labelled = ~np.isnan(exact).all(axis=0)
-            mean[labelled], std[labelled] = np.nanmean(exact[:, labelled], axis=0), np.nanstd(exact[:, labelled], axis=0)
+            mean[labelled], std[labelled] = (
+                np.nanmean(exact[:, labelled], axis=0),
+                np.nanstd(exact[:, labelled], axis=0),
+            )
             task.set_scale(head, mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32))

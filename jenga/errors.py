@@ -70,7 +70,7 @@ class DivergedError(JengaError):
     exit_code = 5
 
 
-class InterruptedRun(JengaError):
+class InterruptedRun(JengaError):  # noqa: N818 -- not a fault
     """The user stopped the run; a checkpoint was saved first."""
 
     exit_code = 130

@@ -159,7 +159,8 @@ def _find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
             raise ConfigError(f"--resume: {resume} is no run folder (it has no run.json)")
         if run.info()["digest"] != digest:
             raise ConfigError(
-                f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, or start anew"
+                f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, "
+                "or start anew"
             )
         if run.info()["status"] == "finished":
             raise ConfigError(f"--resume: {resume} is finished; its results are in {run.path / 'report.html'}")
@@ -222,9 +223,7 @@ def _configured_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
     return chain
 
 
-def _train(
-    experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]
-) -> None:
+def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]) -> None:
     bundle = experiment.bundle
     trainer = Trainer(
         bundle.model, experiment.sources, bundle.config,

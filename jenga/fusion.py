@@ -14,8 +14,8 @@ class AttentionFusion(nn.Module):
     """Additive attention over the tokens with one learned query a task (Bahdanau et al. 2015, section 3.1).
 
     For task t: ``score_i = v . tanh(W h_i + q_t)``, ``c_t = sum_i softmax(score)_i h_i`` over unmasked tokens, and both
-    the pooled vector and every token get ``+ U_t dropout(c_t)``. ``U_t`` starts at zero, so that training starts from the
-    backbone's own output.
+    the pooled vector and every token get ``+ U_t dropout(c_t)``. ``U_t`` starts at zero, so that training starts from
+    the backbone's own output.
     """
 
     def __init__(self, hidden_size: int, tasks: Sequence[str], *, dropout: float) -> None:
@@ -36,7 +36,9 @@ class AttentionFusion(nn.Module):
         for task in tasks:
             at = self.index[task]
             score = self.score(torch.tanh(projected + self.query[at])).squeeze(-1)
-            weight = torch.softmax(score.float().masked_fill(masked, torch.finfo(torch.float32).min), dim=-1).to(hidden.dtype)
+            weight = torch.softmax(score.float().masked_fill(masked, torch.finfo(torch.float32).min), dim=-1).to(
+                hidden.dtype
+            )
             context = torch.bmm(weight.unsqueeze(1), hidden).squeeze(1)
             update = torch.nn.functional.linear(self.dropout(context), self.update_weight[at], self.update_bias[at])
             views[task] = BackboneOutput(

@@ -28,9 +28,7 @@ class Registry(MutableMapping[str, type[T]]):
         self._aliases: dict[str, str] = {}
         self._entry_points_loaded = False
 
-    def register(
-        self, name: str, *, config: Any = None, aliases: Sequence[str] = ()
-    ) -> Callable[[type[T]], type[T]]:
+    def register(self, name: str, *, config: Any = None, aliases: Sequence[str] = ()) -> Callable[[type[T]], type[T]]:
         """Return a class decorator that files the class under `name` and its `aliases`.
 
         `config`: pydantic model of the part's parameters. Raises ValueError when a name is taken.
@@ -75,7 +73,9 @@ class Registry(MutableMapping[str, type[T]]):
         try:
             return self._parts[self.canonical(name)]
         except KeyError:
-            raise KeyError(f"unknown {self.what} '{name}'{suggest(name, self) or '.'} Known: {', '.join(self)}") from None
+            raise KeyError(
+                f"unknown {self.what} '{name}'{suggest(name, self) or '.'} Known: {', '.join(self)}"
+            ) from None
 
     def __setitem__(self, name: str, part: type[T]) -> None:
         name = self.canonical(name)

@@ -64,7 +64,10 @@ class Batch:
 
 @dataclass
 class BackboneOutput:
-    """What every backbone returns: ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)``, ``attention_mask (B, T)``."""
+    """What every backbone returns.
+
+    ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``.
+    """
 
     last_hidden_state: torch.Tensor
     pooler_output: torch.Tensor
@@ -87,8 +90,8 @@ class TaskOutput:
     """What a task returns.
 
     `loss`: scalar, or None without labels. `logits`: by head, ``(B, K)`` or ``(B, T, K)``; empty in training, where the
-    fused loss never needs them apart. `loss_sum` and `count`: ``(N,)`` over the task's N heads in order; None for a task
-    that computes its own loss.
+    fused loss never needs them apart. `loss_sum` and `count`: ``(N,)`` over the task's N heads in order; None for a
+    task that computes its own loss.
     """
 
     loss: torch.Tensor | None

@@ -13,7 +13,9 @@ from jenga.errors import (
 
 
 def test_each_kind_of_error_has_the_documented_exit_code() -> None:
-    codes = {kind.__name__: kind.exit_code for kind in (ConfigError, DataError, SetupError, DivergedError, InterruptedRun)}
+    codes = {
+        kind.__name__: kind.exit_code for kind in (ConfigError, DataError, SetupError, DivergedError, InterruptedRun)
+    }
     assert codes == {"ConfigError": 2, "DataError": 3, "SetupError": 4, "DivergedError": 5, "InterruptedRun": 130}
     assert JengaError.exit_code == 1
 
@@ -24,7 +26,10 @@ def test_a_problem_is_told_with_its_place() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "words"),
-    [(Problem("cfg.yml", 0, 0, "", "is empty"), "cfg.yml: is empty"), (Problem("", 0, 0, "device", "no"), "device: no")],
+    [
+        (Problem("cfg.yml", 0, 0, "", "is empty"), "cfg.yml: is empty"),
+        (Problem("", 0, 0, "device", "no"), "device: no"),
+    ],
 )
 def test_what_has_no_place_is_told_without_one(problem: Problem, words: str) -> None:
     assert str(problem) == words

@@ -62,7 +62,8 @@ class BaseBackbone(nn.Module):
 class BackboneManager:
     """Creates backbones by `backbone_type`.
 
-    Users add one with ``BackboneManager._REGISTRY["vision"] = VisionBackbone`` or ``@BackboneManager.register("vision")``.
+    Users add one with ``BackboneManager._REGISTRY["vision"] = VisionBackbone``, or with
+    ``@BackboneManager.register("vision")`` above the class.
     """
 
     _REGISTRY: ClassVar[Registry[BaseBackbone]] = Registry("backbone", entry_point_group="jenga.backbones")

@@ -59,8 +59,9 @@ class TextBackbone(BaseBackbone):
         return size
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
-        """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``, for pairs also ``token_type_ids (B, T)``, which only a
-        model with embeddings for them reads.
+        """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``.
+
+        For pairs also ``token_type_ids (B, T)``, which only a model with embeddings for them reads.
         """
         if getattr(self.encoder.config, "type_vocab_size", 0) < 2:
             inputs.pop("token_type_ids", None)
@@ -110,14 +111,16 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
-    import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
     from transformers import AutoConfig, AutoModel
+
+    import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
 
     try:
         settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
         if settings.is_encoder_decoder:
             raise ConfigError(
-                f"model.base_model: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
+                f"model.base_model: '{name}' is an encoder-decoder ({settings.model_type}); "
+                "choose an encoder or a decoder"
             )
         if config.dropout is not None:
             _set_dropout(settings, config.dropout)

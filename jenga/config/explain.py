@@ -223,7 +223,8 @@ def _is_misspelt(finding: Finding, found: dict[KeyPath, Finding]) -> bool:
     """Whether a required key is missing only because an unknown key beside it was meant."""
     key = str(finding.path[-1]) if finding.path else ""
     return "required key is missing" in finding.problem.message and any(
-        other.kind == "extra_forbidden" and other.path[:-1] == finding.path[:-1]
+        other.kind == "extra_forbidden"
+        and other.path[:-1] == finding.path[:-1]
         and f"did you mean '{key}'?" in other.problem.message
         for other in found.values()
     )

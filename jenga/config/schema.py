@@ -29,8 +29,12 @@ class Strict(BaseModel):
 class ModelConfig(Strict):
     """The shared encoder."""
 
-    base_model: str = Field(min_length=1, description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'.")
-    tokenizer: str | None = Field(None, min_length=1, description="Hub name or folder of the tokenizer; default: the model's own.")
+    base_model: str = Field(
+        min_length=1, description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'."
+    )
+    tokenizer: str | None = Field(
+        None, min_length=1, description="Hub name or folder of the tokenizer; default: the model's own."
+    )
     pooling: Literal["auto", "pooler", "cls", "mean", "max", "last"] = Field(
         "auto",
         description="How tokens become one vector. auto: the model's own pooler where its checkpoint has one, "
@@ -46,11 +50,15 @@ class ModelConfig(Strict):
 class HeadConfig(Strict):
     """One output of a task."""
 
-    name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and label columns.")
+    name: str = Field(
+        min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and label columns."
+    )
     num_labels: PositiveInt | None = Field(
         None, le=100_000, description="How many labels; default: as many as the training rows show."
     )
-    labels: list[str] | None = Field(None, min_length=1, description="Label names in order; default: from the training rows.")
+    labels: list[str] | None = Field(
+        None, min_length=1, description="Label names in order; default: from the training rows."
+    )
     column: str | None = Field(None, description="Column with this head's labels; dots reach into nested fields.")
     weight: PositiveFloat = Field(1.0, description="Factor of this head's mean loss in the task's loss.")
 
@@ -88,7 +96,8 @@ class ItemsHead(HeadConfig):
     """`num_labels` independent yes/no items."""
 
     pos_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
-        None, description="Factor of each item's positive loss; 'balanced': negatives per positive in the training rows."
+        None,
+        description="Factor of each item's positive loss; 'balanced': negatives per positive in the training rows.",
     )
 
 
@@ -119,10 +128,14 @@ class NumberHead(HeadConfig):
 class Columns(Strict):
     """Which columns of the rows hold what; dots reach into nested fields."""
 
-    text: str | None = Field(None, description="Text (a list of words is joined by spaces). Default: text, else tokens.")
+    text: str | None = Field(
+        None, description="Text (a list of words is joined by spaces). Default: text, else tokens."
+    )
     text_pair: str | None = Field(None, description="Second text of a pair.")
     tokens: str | None = Field(None, description="Words of a row whose tags are given by word. Default: tokens.")
-    id: str | None = Field(None, description="Name of the row in predictions and messages. Default: id, else its number.")
+    id: str | None = Field(
+        None, description="Name of the row in predictions and messages. Default: id, else its number."
+    )
 
 
 class LabelColumns(Columns):
@@ -153,8 +166,8 @@ class TaskConfig(Strict):
     name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
     type: str
     data_path: Paths | SplitPaths = Field(
-        description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging Face "
-        "dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
+        description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging "
+        "Face dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
     )
     columns: Columns = Field(default_factory=Columns, description="Where column names are not the default.")
     max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")
@@ -213,7 +226,9 @@ class DataConfig(Strict):
     """How rows are split, checked and turned into tokens."""
 
     valid_fraction: Fraction = Field(0.1, description="Share of the rows for validation, where no valid file is given.")
-    test_fraction: Fraction = Field(0.1, description="Share of the rows for the final test, of a data_path without splits.")
+    test_fraction: Fraction = Field(
+        0.1, description="Share of the rows for the final test, of a data_path without splits."
+    )
     split_seed: Seed = Field(0, description="Seed of the stratified split.")
     max_length: PositiveInt = Field(256, description="Tokens kept of a row.")
     max_bad_fraction: Fraction = Field(0.01, description="Share of unusable rows above which the run stops.")
@@ -249,8 +264,12 @@ class TrainingConfig(Strict):
     scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the rate after warmup.")
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
     warmup_ratio: Fraction = Field(0.06, description="Share of all steps spent on warmup.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="Decoupled decay of weights, not of biases or norms.")
-    max_grad_norm: PositiveFloat | None = Field(1.0, description="Gradient norm above which it is scaled down; null: off.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.01, description="Decoupled decay of weights, not of biases or norms."
+    )
+    max_grad_norm: PositiveFloat | None = Field(
+        1.0, description="Gradient norm above which it is scaled down; null: off."
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Type of the forward pass.")
     sampler: Literal["round_robin", "proportional", "temperature"] = Field(
         "round_robin", description="Whose turn it is when tasks have different rows."
@@ -266,9 +285,13 @@ class TrainingConfig(Strict):
 class EvaluationConfig(Strict):
     """When and by what the model is judged."""
 
-    every_steps: PositiveInt | None = Field(None, description="Optimizer steps between evaluations; default: each epoch.")
+    every_steps: PositiveInt | None = Field(
+        None, description="Optimizer steps between evaluations; default: each epoch."
+    )
     metric: str = Field("eval_loss", description="Metric that picks the best checkpoint.")
-    batch_size: PositiveInt | None = Field(None, description="Rows of a forward pass; default: twice training.batch_size.")
+    batch_size: PositiveInt | None = Field(
+        None, description="Rows of a forward pass; default: twice training.batch_size."
+    )
     thresholds: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
         0.5, description="Probability from which an item is a yes; tuned: best F1 of each item on the valid rows."
     )
@@ -288,7 +311,9 @@ class EarlyStoppingConfig(Strict):
 class CheckpointConfig(Strict):
     """Checkpoints to resume from."""
 
-    every_steps: PositiveInt | None = Field(None, description="Optimizer steps between checkpoints; default: each epoch.")
+    every_steps: PositiveInt | None = Field(
+        None, description="Optimizer steps between checkpoints; default: each epoch."
+    )
     keep: PositiveInt = Field(1, description="Newest checkpoints kept; the best model is kept beside them.")
 
 
@@ -335,10 +360,10 @@ def experiment_model(
     for registry in (tasks, backbones, callbacks):
         registry.load_entry_points()
     task_models = [_typed(tasks, name, "type", tasks.config_of(name) or ClassificationConfig) for name in tasks]
-    model_models = [_typed(backbones, name, "backbone_type", backbones.config_of(name) or ModelConfig) for name in backbones]
-    callback_fields: dict[str, Any] = {
-        name: ((callbacks.config_of(name) or Strict) | None, None) for name in callbacks
-    }
+    model_models = [
+        _typed(backbones, name, "backbone_type", backbones.config_of(name) or ModelConfig) for name in backbones
+    ]
+    callback_fields: dict[str, Any] = {name: ((callbacks.config_of(name) or Strict) | None, None) for name in callbacks}
     callbacks_model = create_model("Callbacks", __base__=Strict, **callback_fields)
     task_model: Any = _union(task_models, "type", None)
     fields: dict[str, Any] = {

@@ -52,7 +52,9 @@ class EncodedSplit:
                 task, head = key
                 tags = self._token_tags.get(key)
                 labels.setdefault(task, {})[head] = (
-                    torch.from_numpy(self.rows.labels[key][index]) if tags is None else self._pad(tags, index, IGNORE_INDEX)
+                    torch.from_numpy(self.rows.labels[key][index])
+                    if tags is None
+                    else self._pad(tags, index, IGNORE_INDEX)
                 )
         return Batch(inputs, labels, [self.rows.ids[i] for i in index], self.source, index)
 

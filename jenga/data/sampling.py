@@ -22,8 +22,9 @@ class Sampler:
     """Deals the rows of several sources into turns.
 
     round_robin: sources take turns until each has shown every row once; proportional: the same turns in random order;
-    temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where it
-    stopped, so that no row is left out for good. Rows of similar length share a turn. Epochs can be asked for in any order.
+    temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
+    it stopped, so that no row is left out for good. Rows of similar length share a turn. Epochs can be asked for in any
+    order.
     """
 
     def __init__(

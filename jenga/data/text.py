@@ -51,7 +51,8 @@ class EncodedText:
 
     def words(self, row: int) -> np.ndarray:
         """First token of each word of `row`, int32 (W,)."""
-        assert self.word_token is not None and self.word_offsets is not None
+        assert self.word_token is not None
+        assert self.word_offsets is not None
         return self.word_token[self.word_offsets[row] : self.word_offsets[row + 1]]
 
 
@@ -66,12 +67,14 @@ def encode(
 ) -> EncodedText:
     """Tokenise `texts` (with `pairs`), cut to `max_length` tokens, and align the character spans of `words`.
 
-    With `cache_dir`, the result is kept there under a hash of everything that it depends on. Raises SetupError when words
-    are wanted of a tokenizer that cannot say where its tokens come from, ConfigError when nothing but special tokens fits.
+    With `cache_dir`, the result is kept there under a hash of everything that it depends on. Raises SetupError when
+    words are wanted of a tokenizer that cannot say where its tokens come from, ConfigError when nothing but special
+    tokens fits.
     """
     if words is not None and not tokenizer.is_fast:
         raise SetupError(
-            f"model.tokenizer: {type(tokenizer).__name__} gives no character offsets, which tags need; choose a fast one"
+            f"model.tokenizer: {type(tokenizer).__name__} gives no character offsets, which tags need; "
+            "choose a fast one"
         )
     added = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     if max_length <= added:

@@ -106,7 +106,12 @@ class BaseTask(nn.Module):
         return [labels[head] for head in self.heads.sizes]
 
     def _specs(self) -> list[HeadSpec]:
-        kinds: dict[LabelKind, Literal["ce", "bce", "mse"]] = {"class": "ce", "tags": "ce", "items": "bce", "number": "mse"}
+        kinds: dict[LabelKind, Literal["ce", "bce", "mse"]] = {
+            "class": "ce",
+            "tags": "ce",
+            "items": "bce",
+            "number": "mse",
+        }
         return [
             HeadSpec(
                 kind=kinds[self.kind_of(head)],

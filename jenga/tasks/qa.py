@@ -34,7 +34,8 @@ class QAScoringTask(BaseTask):
         config = self._head_config(head)
         kind = self.kind_of(config)
         points = np.asarray(
-            config.item_weights or (np.ones(config.num_labels) if kind == "items" else np.arange(config.num_labels)), float
+            config.item_weights or (np.ones(config.num_labels) if kind == "items" else np.arange(config.num_labels)),
+            float,
         )
         if applicable is None:
             applicable = np.ones(np.shape(values), bool)
@@ -47,7 +48,7 @@ class QAScoringTask(BaseTask):
         return share
 
     def metrics(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
-        """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to the metrics of the head's kind."""
+        """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to what the head's kind has."""
         found = super().metrics(space, predictions, targets)
         applicable = targets != IGNORE_INDEX if space.kind == "class" else ~np.isnan(targets)
         gold = self.score(space.head, np.where(applicable, targets, 0), applicable)

@@ -23,7 +23,10 @@ def save_checkpoint(folder: Path, *, tensors: dict[str, dict[str, torch.Tensor]]
     """Write groups of named tensors and a JSON state to `folder`, whole or not at all."""
     with atomic_folder(folder) as staging:
         for name, group in tensors.items():
-            save_file({key: value.detach().contiguous().clone() for key, value in group.items()}, staging / f"{name}.safetensors")
+            save_file(
+                {key: value.detach().contiguous().clone() for key, value in group.items()},
+                staging / f"{name}.safetensors",
+            )
         (staging / "state.json").write_text(json.dumps(state) + "\n")
 
 
@@ -48,7 +51,9 @@ def newest_checkpoint(parent: Path) -> Path | None:
         harm = damage(folder)
         if harm is None:
             return folder
-        logger.warning("checkpoint %s is passed over: %s; the steps since the one before it are done again", folder, harm)
+        logger.warning(
+            "checkpoint %s is passed over: %s; the steps since the one before it are done again", folder, harm
+        )
     return None
 
 
@@ -66,7 +71,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> None:
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]
+) -> None:
     """Restore what `optimizer_tensors` gave and the settings of the groups."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():

@@ -77,7 +77,7 @@ class Runner:
         return found
 
     def predictions(self, logits: Mapping[HeadKey, list[torch.Tensor]]) -> dict[HeadKey, Any]:
-        """Decode `logits`: arrays over rows, or for tags a list of int64 arrays over words (O where there is no token)."""
+        """Decode `logits`: arrays over rows; for tags a list of int64 arrays over words, O where there is no token."""
         decoded: dict[HeadKey, Any] = {}
         for (task_name, head), rows in logits.items():
             task: BaseTask = self.model.tasks[task_name]
@@ -117,9 +117,7 @@ class Runner:
         return result
 
 
-def describe_split(
-    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str
-) -> dict[str, Any]:
+def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str) -> dict[str, Any]:
     """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``."""
     heads = []
     for source in sources:
@@ -193,7 +191,12 @@ class _LossSum:
             labelled = self.counts > 0
             if not labelled.any():
                 return None
-            return float((np.asarray(head_weight) * np.divide(self.sums, self.counts, out=np.zeros_like(self.sums), where=labelled)).sum())
+            return float(
+                (
+                    np.asarray(head_weight)
+                    * np.divide(self.sums, self.counts, out=np.zeros_like(self.sums), where=labelled)
+                ).sum()
+            )
         return self.own / self.rows if self.rows else None
 
 

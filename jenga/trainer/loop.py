@@ -191,7 +191,11 @@ class Trainer:
         """Evaluate, end the epoch and save, where this step is due for it."""
         epoch_ends = self.state.turn == len(self.sampler)
         every = self.config.evaluation.every_steps
-        if self._done() or (self.state.step % every == 0 if every else epoch_ends) or (epoch_ends and not self.state.metrics):
+        if (
+            self._done()
+            or (self.state.step % every == 0 if every else epoch_ends)
+            or (epoch_ends and not self.state.metrics)
+        ):
             self._evaluate()
         if epoch_ends:
             self._call("on_epoch_end", epoch=self.state.epoch, metrics=self.state.metrics)
@@ -217,15 +221,21 @@ class Trainer:
         metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
         if not all(math.isfinite(value) for value in metrics.values()):
             broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-            raise DivergedError(f"step {self.state.step}: not finite: {', '.join(broken)}. The last checkpoint is unharmed")
+            raise DivergedError(
+                f"step {self.state.step}: not finite: {', '.join(broken)}. The last checkpoint is unharmed"
+            )
         if config.metric not in metrics:
-            raise DataError(f"evaluation.metric: '{config.metric}' is undefined on the validation rows (no labelled row)")
+            raise DataError(
+                f"evaluation.metric: '{config.metric}' is undefined on the validation rows (no labelled row)"
+            )
         self.log.append(
             {
-                "event": "eval", "step": self.state.step,
+                "event": "eval",
+                "step": self.state.step,
                 "epoch": round(self.state.epoch + self.state.turn / len(self.sampler), 4),
-                "metrics": metrics, "time_s": round(time.monotonic() - self._started, 3),
-            }  # fmt: skip
+                "metrics": metrics,
+                "time_s": round(time.monotonic() - self._started, 3),
+            }
         )
         self.state.metrics = metrics
         self._keep_best(metrics[config.metric])
@@ -301,7 +311,9 @@ class Trainer:
                 left.remove(callback)
                 callback.load_state_dict(memory)
             elif memory:
-                logger.warning("callback %s was there when the checkpoint was made; what it had in memory is dropped", name)
+                logger.warning(
+                    "callback %s was there when the checkpoint was made; what it had in memory is dropped", name
+                )
 
     def _call(self, event: str, **details: Any) -> None:
         for callback in self.callbacks:
@@ -354,5 +366,6 @@ def check_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) 
         for (task, head), space in source.splits["train"].spaces.items():
             known += [f"eval_{task}_{head}_{name}" for name in model.tasks[task].metric_names(space.kind)]
     if metric not in known:
-        raise ConfigError(f"evaluation.metric: unknown '{metric}'{suggest(metric, known) or '.'} Known: {', '.join(known)}")
-
+        raise ConfigError(
+            f"evaluation.metric: unknown '{metric}'{suggest(metric, known) or '.'} Known: {', '.join(known)}"
+        )

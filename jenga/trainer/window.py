@@ -55,7 +55,7 @@ class Window:
         return total
 
     def add_norm(self, norm: torch.Tensor, *, scaled: bool) -> None:
-        """Close a step with its gradient norm. With scaled (fp16) gradients one that overflows is skipped, not fatal."""
+        """Close a step with its gradient norm. Of scaled (fp16) gradients one that overflows is skipped, not fatal."""
         self.norm += norm.nan_to_num(nan=0.0, posinf=0.0) if scaled else norm
         self.steps += 1
 
@@ -74,9 +74,10 @@ class Window:
         A head or task that got no label in these steps is left out.
         """
         head_loss: dict[str, dict[str, float]] = {}
-        task_loss = {name: float(total) / self.batches[name] for name, total in self.own.items()}
-        for name, sums in self.sums.items():
-            rows = zip(self.heads[name], self.weights[name], sums.tolist(), self.counts[name].tolist(), strict=True)
+        task_loss = {name: float(self.own[name]) / batches for name, batches in self.batches.items()}
+        for name, heads in self.heads.items():  # in the order of the turns, also after a resume
+            sums, counts = self.sums[name].tolist(), self.counts[name].tolist()
+            rows = zip(heads, self.weights[name], sums, counts, strict=True)
             labelled = [(head, weight, total / count) for head, weight, total, count in rows if count]
             if labelled:
                 head_loss[name] = {head: mean for head, _, mean in labelled}

@@ -9,13 +9,20 @@ import pytest
 import jenga
 from jenga.callbacks.mlflow_model import log_model
 
+pytestmark = [
+    # MLflow's own use of SQLAlchemy and sqlite
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
+]
+
 
 @pytest.fixture
-def run(tmp_path: Path, make_rows: Callable[..., list[dict[str, Any]]], write_jsonl: Callable[..., Path]) -> Path:
-    rows = write_jsonl(tmp_path / "rows.jsonl", make_rows(40))
+def run(tmp_path: Path, make_rows: Callable[..., list[dict[str, Any]]], write_rows: Callable[..., str]) -> Path:
+    rows = write_rows(tmp_path / "rows.jsonl", make_rows(40))
     config = {
         "model": {"base_model": "jenga/tiny-text"},
-        "tasks": [{"name": "mood", "type": "classification", "data_path": str(rows), "heads": [{"name": "mood"}]}],
+        "tasks": [{"name": "mood", "type": "classification", "data_path": rows, "heads": [{"name": "mood"}]}],
         "training": {"max_steps": 1},
         "tracking": {"enabled": False},
         "output_dir": str(tmp_path / "runs"),
@@ -25,6 +32,7 @@ def run(tmp_path: Path, make_rows: Callable[..., list[dict[str, Any]]], write_js
 
 def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path) -> None:
     import mlflow
+    import pandas
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -39,5 +47,5 @@ def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path
     model = next(path.parent for path in files if path.name == "MLmodel")
     loaded = mlflow.pyfunc.load_model(str(model))
     assert loaded.metadata.signature is not None
-    (answer,) = loaded.predict([{"text": "the agent was kind"}])
+    (answer,) = loaded.predict(pandas.DataFrame({"text": ["the agent was kind"]}))
     assert answer["mood"]["mood"]["label"] in ("bad", "good")

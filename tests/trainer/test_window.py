@@ -150,3 +150,18 @@ def test_a_restored_window_goes_on_as_if_it_had_never_stopped() -> None:
     for window in (straight, resumed):
         step(window, 0.3)
     assert resumed.take() == straight.take()
+
+
+def test_a_restored_window_writes_the_same_bytes() -> None:
+    """Tensors come back from a checkpoint sorted by name; the record keeps the order of the turns."""
+    windows = []
+    for _ in range(2):
+        window = Window(CPU)
+        window.add({"z": built_in((6.0, 3.0), (8.0, 2.0))}, tasks(z=1.0), None, 1.0)
+        window.add({"a": built_in((1.0, 3.0), (8.0, 2.0)), "own": own(5.0)}, tasks(a=1.0, own=1.0), None, 1.0)
+        close(window)
+        windows.append(window)
+    tensors, state = windows[1].state()
+    restored = Window(CPU)
+    restored.restore(dict(sorted(tensors.items())), json.loads(json.dumps(state)))
+    assert json.dumps(restored.take()) == json.dumps(windows[0].take())
