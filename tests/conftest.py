@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Python started by a test must find the installed package, not the clone's jenga/ in the working directory.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 import numpy as np
 import pytest
