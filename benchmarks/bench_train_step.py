@@ -188,10 +188,8 @@ def _quiet() -> None:
 def test_joint_step_costs_little_over_a_hand_written_loop(folder: Path, report_ratio: Report) -> None:
     """Ours, collating included, over the plain loop on ready batches. Bar: 1.03."""
     trainer, experiment = make_trainer(folder, [INTENT, SLOTS])
-    # a whole number of passes over the turns, so that both sides see the same batches equally often
-    ratio = compare(
-        steps(trainer), hand_written(trainer, experiment), rounds=4 * len(trainer.sampler), warmup=4, min_round_s=0
-    )
+    # several steps a round: single steps of two threads scatter too widely
+    ratio = compare(steps(trainer), hand_written(trainer, experiment), rounds=40, warmup=4, min_round_s=1.0)
     report_ratio("train_step-fp32-snips: jenga / hand-written joint loop", ratio)
     assert ratio.ratio < 1.5, "a regression, not noise"
 

@@ -254,11 +254,11 @@ def test_messages_repeat_the_file_as_the_user_gave_it(
 
 
 def test_the_nlp_form_loads_verbatim(schema: Schema) -> None:
-    config = load_text(NLP_FORM, file="/work/cfg.yml", schema=schema)
+    config = load_text(NLP_FORM, file="/srv/cfg.yml", schema=schema)
     assert config.project_name == "JengaAI_NLP"
     assert (config.model.base_model, config.model.backbone_type) == ("distilbert-base-uncased", "text")
     (only,) = config.tasks
-    assert (only.name, only.type, only.data_path) == ("QAScoring", "multi_label_classification", "/work/qa_data.json")
+    assert (only.name, only.type, only.data_path) == ("QAScoring", "multi_label_classification", "/srv/qa_data.json")
     assert [(head.name, head.num_labels) for head in only.heads] == [("opening", 5)]
 
 
