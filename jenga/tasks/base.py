@@ -30,6 +30,7 @@ class BaseTask(nn.Module):
 
     label_kind: ClassVar[LabelKind] = "class"
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    head_weight: torch.Tensor
 
     def __init__(self, config: Any, hidden_size: int) -> None:
         super().__init__()
