@@ -1,15 +1,25 @@
 #!/usr/bin/env bash
-# Builds the torch-free core with its driver under ASan and UBSan and runs it. Any finding ends with a non-zero status.
+# Builds the torch-free core with its drivers under ASan and UBSan and runs them. Any finding ends with a non-zero status.
+# simdjson's sources are those of SIMDJSON_ROOT, else of the wheel: pip install pysimdjson==7.0.2.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build_dir=$(mktemp -d)
 trap 'rm -rf "$build_dir"' EXIT
 
+simdjson=${SIMDJSON_ROOT:-$(python3 -c "from importlib.util import find_spec as f; print(f('simdjson').submodule_search_locations[0])")}
+compile=("${CXX:-g++}" -std=c++20 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+  -ffp-contract=off -pthread -Icsrc -Icsrc/include -isystem "$simdjson")
+
+"${compile[@]}" -w -c "$simdjson/simdjson.cpp" -o "$build_dir/simdjson.o"
+for source in csrc/core/*/*.cpp; do
+  "${compile[@]}" -Wall -Wextra -Werror -c "$source" -o "$build_dir/$(basename "$source" .cpp).o"
+done
+ar rcs "$build_dir/core.a" "$build_dir"/*.o
+
 n_drivers=0
 for driver in tests/native/*.cpp; do
   binary="$build_dir/$(basename "$driver" .cpp)"
-  "${CXX:-g++}" -std=c++20 -O1 -g -Wall -Wextra -Werror -fno-omit-frame-pointer \
-    -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc -Icsrc/include "$driver" -o "$binary"
+  "${compile[@]}" -Wall -Wextra -Werror "$driver" "$build_dir/core.a" -o "$binary"
   "$binary"
   echo "sanitize: $driver passed"
   n_drivers=$((n_drivers + 1))

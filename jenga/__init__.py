@@ -10,6 +10,7 @@ _PUBLIC = {
     "load": "jenga.inference.predictor",
     "Predictor": "jenga.inference.predictor",
     "backend_info": "jenga.kernels",
+    "SecurityRefinery": "jenga.refinery",
     "BackboneManager": "jenga.backbones",
     "BaseBackbone": "jenga.backbones",
     "TASK_REGISTRY": "jenga.tasks",

@@ -28,12 +28,18 @@ from jenga.callbacks.progress import ProgressCallback
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
+from jenga.data.collate import Source
+from jenga.data.tabular import Features
 from jenga.errors import ConfigError, InterruptedRun, SetupError
 from jenga.files import write_atomic
 from jenga.report.baselines import compare
+from jenga.report.boosting import boosting
 from jenga.report.card import write_card
 from jenga.report.html import write_report
+from jenga.tasks import BaseTask
+from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.trainer import Trainer
+from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.loop import check_metric
@@ -177,8 +183,10 @@ def _describe(
         split: sum(len(source.splits[split]) for source in experiment.sources if split in source.splits)
         for split in ("train", "valid", "test")
     }
-    parameters = sum(p.numel() for p in experiment.bundle.model.parameters())
-    run.update(status="running", reason=None, rows=rows, parameters=parameters, warnings=experiment.warnings)
+    model = experiment.bundle.model
+    parameters = sum(p.numel() for p in model.parameters())
+    warnings = [*experiment.warnings, *(note for name in model.tasks for note in model.tasks[name].notes())]
+    run.update(status="running", reason=None, rows=rows, parameters=parameters, warnings=warnings)
     write_atomic(run.path / "config.yml", to_yaml(config))
     write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
     if experiment.bad:
@@ -188,7 +196,7 @@ def _describe(
         ]
         write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
         logger.warning("%d rows cannot be used; they are listed in %s", len(lines), run.path / "quarantine.jsonl")
-    for warning in experiment.warnings:
+    for warning in warnings:
         logger.warning("%s", warning)
     console.print(
         f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
@@ -241,6 +249,10 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     config = bundle.config
     size = config.evaluation.batch_size or 2 * config.training.batch_size
     runner = Runner(bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds)
+    warnings = calibrate(runner, experiment.sources)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    run.update(warnings=[*run.info()["warnings"], *warnings])
     items = [key for key, space in bundle.spaces.items() if space.kind == "items"]
     if config.evaluation.thresholds == "tuned":
         runner.thresholds = bundle.thresholds = tune_thresholds(runner.evaluate(experiment.sources, "valid"))
@@ -275,8 +287,24 @@ def _add_baselines(description: dict[str, Any], experiment: Experiment, split: s
         if split in source.splits:
             part, train_rows = source.splits[split], source.splits["train"].rows
             which = experiment.bundle.config.evaluation.baselines
-            compared = compare(list(part.spaces.values()), train_rows, part.rows, which=which)
+            on_rows = [name for name in which if name != "boosting"]
+            compared = compare(list(part.spaces.values()), train_rows, part.rows, which=on_rows)
             for head in description["heads"]:
                 key = head["task"], head["head"]
                 if key in part.spaces:
                     head["baselines"] = {name: found[key] for name, found in compared.items()}
+                    if "boosting" in which:
+                        task = experiment.bundle.model.tasks[head["task"]]
+                        head["baselines"]["boosting"] = _boosted(source, split, key, task)
+
+
+def _boosted(source: Source, split: str, key: tuple[str, str], task: BaseTask) -> dict[str, float]:
+    train, part = source.splits["train"], source.splits[split]
+    features = train.encoded, part.encoded
+    assert isinstance(features[0], Features)
+    assert isinstance(features[1], Features)
+    normal = task.normal[key[1]] if isinstance(task, AnomalyDetectionTask) else None
+    return boosting(
+        part.spaces[key], (features[0].features, train.rows.labels[key]), (features[1].features, part.rows.labels[key]),
+        normal=normal,
+    )  # fmt: skip

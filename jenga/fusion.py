@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -41,7 +42,9 @@ class AttentionFusion(nn.Module):
             )
             context = torch.bmm(weight.unsqueeze(1), hidden).squeeze(1)
             update = torch.nn.functional.linear(self.dropout(context), self.update_weight[at], self.update_bias[at])
-            views[task] = BackboneOutput(
-                hidden + update.unsqueeze(1), encoded.pooler_output + update, encoded.attention_mask
+            views[task] = replace(
+                encoded,
+                last_hidden_state=hidden + update.unsqueeze(1),
+                pooler_output=encoded.pooler_output + update,
             )
         return views

@@ -37,6 +37,9 @@ class MultiTaskModel(nn.Module):
         self.backbone = backbone
         self.fusion = fusion
         self.tasks = TaskDict(tasks)
+        n_features = backbone.config.n_features if backbone.modality == "tabular" else None
+        for task in tasks.values():
+            task.attach(n_features)
 
     def forward(
         self,
@@ -45,9 +48,13 @@ class MultiTaskModel(nn.Module):
         labels: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
     ) -> dict[str, TaskOutput]:
         """Encode `inputs` once and return the output of each of `tasks`, with losses where `labels` are given."""
-        encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
-        views = self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
+        views = self.encode(inputs, tasks)
         return {name: self._run(name, views[name], None if labels is None else labels[name]) for name in tasks}
+
+    def encode(self, inputs: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> dict[str, BackboneOutput]:
+        """Encode `inputs` once and return what each of `tasks` reads."""
+        encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
+        return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
 
     def _run(self, name: str, view: BackboneOutput, labels: Mapping[str, torch.Tensor] | None) -> TaskOutput:
         task = self.tasks[name]

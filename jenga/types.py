@@ -1,6 +1,6 @@
 """What flows from data to trainer, and the letters for its dimensions.
 
-B batch rows, T tokens, H hidden width, K classes or items of a head, M rows given to a loss, W words.
+B batch rows, T tokens, H hidden width, F features, K classes or items of a head, M rows given to a loss, W words.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class HeadSpace:
 class Batch:
     """Rows of one source, ready for the model.
 
-    `inputs`: ``input_ids (B, T)`` and ``attention_mask (B, T)`` for text.
+    `inputs`: ``input_ids (B, T)`` and ``attention_mask (B, T)`` for text, float32 ``features (B, F)`` for events.
     `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags (both -100 where missing), float32
     ``(B, K)`` items or numbers (NaN where missing).
     """
@@ -66,12 +66,14 @@ class Batch:
 class BackboneOutput:
     """What every backbone returns.
 
-    ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``.
+    ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``. `features` ``(B, F)``: what
+    the encoder read, where that is one vector a row; a head may reconstruct it.
     """
 
     last_hidden_state: torch.Tensor
     pooler_output: torch.Tensor
     attention_mask: torch.Tensor
+    features: torch.Tensor | None = None
 
     @classmethod
     def of(cls, output: BackboneOutput | Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> BackboneOutput:
@@ -82,7 +84,7 @@ class BackboneOutput:
         mask = output.get("attention_mask", inputs.get("attention_mask"))
         if mask is None or mask.shape != hidden.shape[:2]:
             mask = hidden.new_ones(hidden.shape[:2], dtype=hidden.dtype).long()
-        return cls(hidden, output["pooler_output"], mask)
+        return cls(hidden, output["pooler_output"], mask, output.get("features"))
 
 
 @dataclass

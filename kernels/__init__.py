@@ -6,8 +6,9 @@ references instead and warns once. Raises ImportError where the library is missi
 
 from ._native import Backend, backend
 from .multi_head_loss import HeadSpec, MultiHeadLoss, multi_head_loss
+from .refinery import refine
 
-__all__ = ["Backend", "HeadSpec", "MultiHeadLoss", "backend_info", "multi_head_loss"]
+__all__ = ["Backend", "HeadSpec", "MultiHeadLoss", "backend_info", "multi_head_loss", "refine"]
 
 _OPS = ("multi_head_loss",)
 _DEVICE_TYPES = ("cpu", "cuda")

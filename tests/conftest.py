@@ -248,6 +248,41 @@ def settings(
     return make
 
 
+@pytest.fixture(scope="session")
+def flows() -> list[dict[str, Any]]:
+    """200 network flows, of which about one in six is an attack (`threat`)."""
+    from jenga.samples.network import generate_flows
+
+    return generate_flows(200, label_noise=0.0)
+
+
+@pytest.fixture
+def event_settings(tmp_path: Path, flows: list[dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return a function that makes an experiment on events, a file of `rows`, as a mapping.
+
+    It takes settings of its one task (default: a classification of `threat`), and blocks merged into the defaults.
+    """
+
+    def make(rows: list[Any] | None = None, task: dict[str, Any] | None = None, **blocks: Any) -> dict[str, Any]:
+        path = tmp_path / "flows.json"
+        path.write_text(json.dumps(flows if rows is None else rows), encoding="utf-8")
+        given = {"name": "find", "type": "classification", "data_path": str(path), "heads": [{"name": "threat"}]}
+        content: dict[str, Any] = {
+            "project_name": "test",
+            "model": {"base_model": "security_mlp_v1", "backbone_type": "sequential"},
+            "tasks": [given | (task or {})],
+            "training": {"epochs": 2, "batch_size": 16, "log_every_steps": 1},
+            "evaluation": {"baselines": []},
+            "tracking": {"enabled": False},
+            "output_dir": str(tmp_path / "runs"),
+        }
+        for name, block in blocks.items():
+            content[name] = {**content[name], **block} if isinstance(content.get(name), dict) else block
+        return content
+
+    return make
+
+
 @pytest.fixture
 def make_trainer(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Return a function that builds an experiment and its trainer, on the CPU.

@@ -356,6 +356,22 @@ def test_a_run_killed_twice_and_resumed_equals_one_that_was_not(
     assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
 
 
+def test_a_run_on_events_killed_twice_and_resumed_equals_one_that_was_not(
+    event_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    content = event_settings(
+        evaluation={"every_steps": 3}, checkpoint={"every_steps": 2},
+        model={"base_model": "mlp", "hidden_sizes": [8], "dropout": 0.2, "normalization": "batch"},
+        training={"max_steps": 10, "log_every_steps": 3, "batch_size": 16, "learning_rate": 1e-2},
+    )  # fmt: skip
+    found = strike(content, tmp_path, [[signal.SIGKILL, "write", 45], [signal.SIGKILL, "share", 0.5]])
+    assert found["codes"][0] == -signal.SIGKILL
+    straight, struck = Path(found["straight"]["run"]), Path(found["struck"]["run"])
+    assert_equal_runs(straight, struck)
+    states = [run / "best" / "backbone" / "refinery.safetensors" for run in (straight, struck)]
+    assert states[0].read_bytes() == states[1].read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(

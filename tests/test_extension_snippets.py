@@ -19,7 +19,7 @@ from jenga import experiment
 from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.build import schema
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
-from jenga.config.schema import ClassificationConfig
+from jenga.config.tasks import ClassificationConfig
 from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
 from jenga.registry import Registry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +34,13 @@ def test_training_starts_from_the_backbones_own_output() -> None:
     for view in fusion(given, ["a", "b"]).values():
         assert torch.equal(view.last_hidden_state, given.last_hidden_state)
         assert torch.equal(view.pooler_output, given.pooler_output)
+
+
+def test_what_the_encoder_read_passes_through(trained: AttentionFusion) -> None:
+    given = replace(encoded(), features=torch.ones(3, 2))
+    views = trained(given, ["a", "b"])
+    assert all(view.features is given.features for view in views.values())
+    assert trained(encoded(), ["a"])["a"].features is None
 
 
 def test_the_identity_is_left_by_the_first_gradient() -> None:

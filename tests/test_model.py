@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jenga.backbones import BaseBackbone
-from jenga.config.schema import ClassHead, ClassificationConfig
+from jenga.config.tasks import ClassHead, ClassificationConfig
 from jenga.fusion import AttentionFusion
 from jenga.model import MultiTaskModel
 from jenga.tasks import BaseTask

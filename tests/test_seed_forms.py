@@ -15,6 +15,7 @@ import jenga
 from jenga import experiment
 from jenga.cli import main
 from jenga.errors import SetupError
+from jenga.samples.network import generate_flows
 
 NLP = """\
 project_name: "JengaAI_NLP"
@@ -52,7 +53,6 @@ model:
     temperature: 2.0
 """
 NOT_BUILT = {
-    "security": (SECURITY, {"4:3": "the backbone for tables", "7:5": "anomaly detection"}),
     "llm": (LLM, {"2:3": "LLM fine-tuning and distillation", "3:3": "LLM fine-tuning and distillation"}),
 }
 N_ROWS = 24
@@ -136,6 +136,76 @@ def test_the_nlp_form_runs_from_the_command_line(command: str, nlp: Path, tmp_pa
     assert done.exit_code == 0, done.stderr
     assert "QAScoring" in done.stdout
     assert (tmp_path / "runs").exists() == (command == "train")
+
+
+# ------------------------------------------------------------------------------------------------------------ security
+
+
+@pytest.fixture
+def security(tmp_path: Path) -> Path:
+    """The security form beside a flat list of flows."""
+    (tmp_path / "network_traffic.json").write_text(json.dumps(generate_flows(600), indent=1), encoding="utf-8")
+    path = tmp_path / "security.yml"
+    path.write_text(SECURITY, encoding="utf-8")
+    return path
+
+
+def test_the_security_form_trains_as_it_stands_and_its_loss_falls(
+    security: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = experiment.train(security, overrides=["tracking.enabled=false"], device="cpu")
+    records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["metrics"]["eval_loss"] for record in records if record["event"] == "eval"]
+    assert len(losses) == 20  # the default of the backbone
+    assert min(losses) < 0.6 * losses[0]
+    assert result.metrics["test_ThreatDetection_threat_auroc"] > 0.8
+    assert result.run.resolve().parent == tmp_path / "runs" / "JengaAI_Security"
+
+
+def test_a_model_of_the_security_form_answers_flows_as_they_come(security: Path, tmp_path: Path) -> None:
+    small = ["tracking.enabled=false", "training.max_steps=2", f"output_dir={tmp_path / 'runs'}"]
+    trained = experiment.train(security, overrides=small, device="cpu").run
+    flow = generate_flows(1, seed=1)[0]
+    odd = [
+        {name: None if value is None else str(value) for name, value in flow.items()},
+        dict.fromkeys(flow),
+        {**flow, "service": "gopher", "tcp_flags": "NEW"},
+        {"id": "bare", "bytes_out": 5},
+    ]
+    (tmp_path / "new.json").write_text(json.dumps(odd), encoding="utf-8")
+    done = run("predict", trained, tmp_path / "new.json", "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    answers = [json.loads(line)["ThreatDetection"]["threat"] for line in done.stdout.splitlines()]
+    assert len(answers) == len(odd)
+    assert all(0 <= answer["score"] <= 1 for answer in answers)
+
+
+def test_flows_whose_fields_were_renamed_are_answered_with_a_word(security: Path, tmp_path: Path) -> None:
+    small = ["tracking.enabled=false", "training.max_steps=2", f"output_dir={tmp_path / 'runs'}"]
+    trained = experiment.train(security, overrides=small, device="cpu").run
+    flows = [{name.replace("bytes_", "n_bytes_"): value for name, value in flow.items()} for flow in generate_flows(3)]
+    (tmp_path / "new.json").write_text(json.dumps(flows), encoding="utf-8")
+    done = run("predict", trained, tmp_path / "new.json", "--device", "cpu")
+    assert done.exit_code == 0
+    assert "no event has 'bytes_out' (did you mean 'n_bytes_out'?)" in done.stderr
+    (tmp_path / "new.json").write_text(json.dumps([{f"x_{at}": 1} for at in range(3)]), encoding="utf-8")
+    done = run("predict", trained, tmp_path / "new.json", "--device", "cpu")
+    assert done.exit_code == 3
+    assert "the rows have no column" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_the_security_form_runs_from_the_command_line(command: str, security: Path, tmp_path: Path) -> None:
+    settings = ["--set", "training.max_steps=2", "--set", "tracking.enabled=false", "--output-dir", tmp_path / "runs"]
+    settings = settings if command == "train" else settings[:4]
+    done = run(command, security, *settings, "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    assert "ThreatDetection" in done.stdout
+    assert (tmp_path / "runs").exists() == (command == "train")
+
+
+# -------------------------------------------------------------------------------------------------------- not built yet
 
 
 @pytest.mark.parametrize("form", NOT_BUILT)

@@ -34,6 +34,13 @@ def test_without_a_mask_of_the_hidden_states_length_all_tokens_are_real() -> Non
         assert output.attention_mask.dtype == torch.int64
 
 
+def test_features_are_taken_from_a_mapping_that_has_them() -> None:
+    features = torch.randn(2, 7)
+    mapping = {"last_hidden_state": HIDDEN, "pooler_output": POOLED}
+    assert BackboneOutput.of(mapping, {"features": features}).features is None
+    assert BackboneOutput.of({**mapping, "features": features}, {}).features is features
+
+
 def test_a_backbone_output_passes_as_it_is() -> None:
     output = BackboneOutput(HIDDEN, POOLED, torch.ones(2, 3))
     assert BackboneOutput.of(output, {}) is output

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "rows.h"
+
 namespace py = pybind11;
 
 namespace {
@@ -39,4 +41,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info,
         "How this library was built: version, compiler, flags, torch_built_with, torch_needed (oldest that loads it), "
         "cuda_library_built, and cpu_isa, the widest instruction set of the processor it runs on.");
+  bind_rows(m);
 }

@@ -1,6 +1,6 @@
 """Backbones: encoders that turn a batch's inputs into hidden states."""
 
-from jenga.backbones import text
+from jenga.backbones import sequential, text
 from jenga.backbones.base import BackboneManager, BaseBackbone
 
-__all__ = ["BackboneManager", "BaseBackbone", "text"]
+__all__ = ["BackboneManager", "BaseBackbone", "sequential", "text"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -22,7 +22,13 @@ class BaseBackbone(nn.Module):
 
     A subclass builds its network in ``__init__(model_name, config)`` and returns from ``forward(**inputs)`` a
     `BackboneOutput` or a mapping with ``last_hidden_state (B, T, H)`` and ``pooler_output (B, H)``.
+
+    `modality`: what ``forward`` takes; text: tokens, tabular: the features of events. `defaults`: settings that suit
+    the backbone better than the general ones, by block; they hold where the configuration says nothing.
     """
+
+    modality: ClassVar[Literal["text", "tabular"]] = "text"
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, model_name: str, config: Any) -> None:
         super().__init__()
@@ -41,6 +47,11 @@ class BaseBackbone(nn.Module):
             # Not AttributeError, which nn.Module turns into its own "has no attribute".
             raise TypeError(f"{type(self).__name__}: define hidden_size, the width of last_hidden_state")
         return size
+
+    @property
+    def n_features(self) -> int | None:
+        """Width F of the features that the encoder reads; None where it reads something else."""
+        return None
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput | Mapping[str, Any]:
         """Encode a batch's inputs."""
@@ -78,6 +89,11 @@ class BackboneManager:
     def load(cls, backbone_type: str, folder: Path, model_name: str, config: Any) -> BaseBackbone:
         """Return the backbone that `BaseBackbone.save` wrote to `folder`."""
         return cls._class_of(backbone_type).load(folder, model_name, config)
+
+    @classmethod
+    def modality(cls, backbone_type: str) -> Literal["text", "tabular"]:
+        """Return what backbones of this type read. Raises ConfigError for an unknown type."""
+        return cls._class_of(backbone_type).modality
 
     @classmethod
     def _class_of(cls, backbone_type: str) -> type[BaseBackbone]:

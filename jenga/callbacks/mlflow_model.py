@@ -10,6 +10,8 @@ from typing import Any
 
 # Given, so that MLflow does not find them out by loading the model in another process.
 _REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
+_EXAMPLES = {"categorical": "example", "text": "example.com", "ip": "10.0.0.1", "timestamp": "2026-01-01T00:00:00Z"}
+"""A value for the fields of an example event, by kind; 0 for the others."""
 
 
 def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step: int) -> None:
@@ -20,7 +22,8 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
     import mlflow
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature, infer_signature, set_signature
-    from mlflow.types import ParamSchema, ParamSpec
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
 
     inputs, example = _inputs(best)
     params = ParamSchema([ParamSpec("probabilities", "boolean", False), ParamSpec("batch_size", "long", 64)])
@@ -37,7 +40,9 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
             ),
         )  # fmt: skip
         answer = mlflow.pyfunc.load_model(folder).predict(example)
-        outputs = infer_signature(model_output=answer).outputs
+        # Answers of events differ: an alert tells its drivers, whose values are of any type.
+        of_events = any(isinstance(spec.type, AnyType) for spec in inputs)
+        outputs = Schema([ColSpec(AnyType())]) if of_events else infer_signature(model_output=answer).outputs
         set_signature(folder, ModelSignature(inputs, outputs, params))
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")
@@ -48,12 +53,23 @@ def _inputs(best: Path) -> tuple[Any, Any]:
     """Return the schema of the columns that the model in `best` reads, and a table with one row of them."""
     import pandas
     from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
-    sources = json.loads((best / "jenga.json").read_text(encoding="utf-8"))["sources"]
-    texts = {"text" if "text" in source["text"] else source["text"][0]: None for source in sources}
-    texts |= {source["text_pair"]: None for source in sources if source["text_pair"]}
-    ids = {source["id"]: None for source in sources if source["id"] not in texts}
+    description = json.loads((best / "jenga.json").read_text(encoding="utf-8"))
+    ids = {source["id"]: None for source in description["sources"]}
+    if fields := description["inputs"].get("fields"):
+        # A field's type may drift from event to event; the model's refinery reads what fits and counts the rest.
+        specs = [ColSpec(AnyType(), path, required=False) for path in [*(path for path, _ in fields), *ids]]
+        events = {path: [_EXAMPLES.get(kind, 0)] for path, kind in fields} | {path: ["example"] for path in ids}
+        return Schema(specs), pandas.DataFrame(events)
+    texts = {_text_column(source): None for source in description["sources"]}
+    texts |= {source["text_pair"]: None for source in description["sources"] if source["text_pair"]}
+    ids = {name: None for name in ids if name not in texts}
     columns: list[Any] = [ColSpec("string", name) for name in texts]
     columns += [ColSpec("string", name, required=False) for name in ids]
     example = {name: ["An example of a text."] for name in texts} | {name: ["example"] for name in ids}
     return Schema(columns), pandas.DataFrame(example)
+
+
+def _text_column(source: dict[str, Any]) -> str:
+    return "text" if "text" in source["text"] else str(source["text"][0])

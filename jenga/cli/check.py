@@ -132,7 +132,14 @@ def _step(model: Any, source: Source, task: str, batch_size: int, accelerator: A
         raise DivergedError(f"task '{task}': its loss ({loss.item()}) or a gradient of it is not finite")
     if not any(bool(gradient.any()) for gradient in _gradients(model.tasks[task])):
         raise DivergedError(f"task '{task}': its loss moves none of its parameters")
-    return {"task": task, "loss": loss.item(), "rows": len(index), "tokens": int(split.lengths[index].max())}
+    return {"task": task, "loss": loss.item(), "rows": len(index), **_size(batch.inputs)}
+
+
+def _size(inputs: dict[str, torch.Tensor]) -> dict[str, int]:
+    """Return how much of each row the encoder reads."""
+    if "features" in inputs:
+        return {"features": inputs["features"].shape[1]}
+    return {"tokens": inputs["input_ids"].shape[1]}
 
 
 def _labelled(spaces: Sequence[HeadSpace], labels: Any) -> np.ndarray:

@@ -73,6 +73,61 @@ _TASKS = {
 """,
 }
 
+_EVENT_TASKS = {
+    "anomaly_detection": """\
+  - name: ThreatDetection
+    type: anomaly_detection           # or classification, regression ...: tasks share one encoder
+    data_path: jenga/network          # or a .json (a list of objects), .jsonl (.gz, .zst), .csv or .parquet file
+    mode: supervised                  # unsupervised: learns normal rows alone, and needs no label
+    heads:
+      - name: threat                  # labels: column threat, or label; other names: column: ...
+        num_labels: 2
+""",
+}
+
+_EVENT_HEAD = """\
+# jenga train {file}
+#
+# Before that: jenga check {file}      reads the data, tries one step a task, writes nothing.
+# All keys:    jenga schema             a JSON Schema, with which editors complete and explain them.
+
+model:
+  backbone_type: sequential           # an MLP over the features of events
+  base_model: security_mlp_v1         # layers of 128 and 64; hidden_sizes, residual, normalization, dropout, activation
+  # refinery:                         # how events become features; default: found in the training rows
+  #   preset: zeek                    # or nsl_kdd, unsw_nb15, cicflowmeter, suricata, sysmon, ecs, ocsf
+  #   schema: schema.yml              # or fields of your own
+  #   nan: quarantine                 # rows with NaN; missing: only the value is
+
+tasks:
+"""
+
+_EVENT_TAIL = """\
+
+data:
+  valid_fraction: 0.1                 # cut from the rows, class by class; to name files instead, write
+  test_fraction: 0.1                  #   data_path: {train: ..., valid: ..., test: ...}
+  max_bad_fraction: 0.01              # share of unusable rows above which the run stops; see quarantine.jsonl
+
+training:
+  epochs: 20
+  batch_size: 128
+  learning_rate: 1.0e-3
+  seed: 0
+
+evaluation:
+  metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
+  baselines: [majority, boosting]     # what the model must beat, printed beside its results
+
+early_stopping:
+  patience: 5
+
+tracking:
+  enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
+
+output_dir: runs
+"""
+
 _TAIL = """\
 
 data:
@@ -101,20 +156,27 @@ output_dir: runs
 
 
 @click.command(cls=options.Command)
+@click.argument("kind", type=click.Choice(["text", "security"]), required=False)
 @click.option(
-    "--task", "tasks", type=click.Choice(list(_TASKS)), multiple=True, help="Type of a task. May be repeated.  "
-    "[default: qa_scoring, classification, ner]",
+    "--task", "tasks", type=click.Choice([*_TASKS, *_EVENT_TASKS]), multiple=True, help="Type of a task. May be "
+    "repeated.  [default: qa_scoring, classification, ner; of security: anomaly_detection]",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(allow_dash=True), default="experiment.yml", show_default=True,
     help="File to write; - is standard output.",
 )  # fmt: skip
-def init(tasks: tuple[str, ...], output: str) -> None:
-    """Write a commented experiment to start from.
+def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
+    """Write a commented experiment to start from, on texts or, with KIND security, on events.
 
-    It trains on the built-in sample of helpline calls, but for regression, which the sample has no numbers for.
+    It trains on a built-in sample, but for regression, which the sample of helpline calls has no numbers for.
     """
-    text = template(list(dict.fromkeys(tasks)) or ["qa_scoring", "classification", "ner"], file=output)
+    chosen = list(dict.fromkeys(tasks))
+    events = kind == "security" or (kind is None and bool(chosen) and set(chosen) <= _EVENT_TASKS.keys())
+    if strangers := set(chosen) - (_EVENT_TASKS if events else _TASKS).keys():
+        what, other = ("events", "jenga init") if events else ("texts", "jenga init security")
+        raise click.UsageError(f"--task {min(strangers)}: no template of it on {what}; see {other}.")
+    default = list(_EVENT_TASKS) if events else ["qa_scoring", "classification", "ner"]
+    text = template(chosen or default, file=output)
     if output == "-":
         click.echo(text, nl=False)
         return
@@ -129,5 +191,6 @@ def init(tasks: tuple[str, ...], output: str) -> None:
 def template(tasks: list[str], *, file: str) -> str:
     """Return the YAML text of an experiment with a task of each of the types `tasks`, to be kept in `file`."""
     name = "experiment.yml" if file == "-" else file
-    head = _HEAD.format(file=name)
-    return head + "\n".join(_TASKS[task] for task in tasks) + _TAIL
+    events = set(tasks) <= _EVENT_TASKS.keys()
+    head, blocks, tail = (_EVENT_HEAD, _EVENT_TASKS, _EVENT_TAIL) if events else (_HEAD, _TASKS, _TAIL)
+    return head.format(file=name) + "\n".join(blocks[task] for task in tasks) + tail

@@ -9,6 +9,7 @@ from jenga.cli.doctor import doctor
 from jenga.cli.evaluate import evaluate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
+from jenga.cli.refine import refine
 from jenga.cli.schema import schema
 from jenga.cli.train import train
 
@@ -31,7 +32,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, evaluate, predict, schema, doctor):
+for _command in (init, check, train, evaluate, predict, refine, schema, doctor):
     jenga.add_command(_command)
 
 

@@ -18,6 +18,7 @@ from jenga.cli import options
 
 if TYPE_CHECKING:
     from jenga.data.readers import RawRows
+    from jenga.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +42,15 @@ def predict(
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
 
-    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input, JSON objects or plain texts, one a line. A row
-    that cannot be used gives an object with its "id" and an "error".
+    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, or plain texts, one a line. A row that
+    cannot be used gives an object with its "id" and an "error".
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
-    from jenga.data.readers import read_rows
     from jenga.inference.predictor import load
 
     predictor = load(run, device=device)
-    rows = list(texts) if file is None else _read_stream(sys.stdin.buffer) if file == "-" else read_rows(file)
+    rows = _rows(predictor, file, list(texts))
     total = unusable = 0
     with _writer(output) as out:
         for row in predictor.stream(rows, batch_size=batch_size, probabilities=probabilities):
@@ -59,6 +59,16 @@ def predict(
             unusable += "error" in row
     if unusable:
         logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
+
+
+def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows | list[str]:
+    if file is None and predictor.reads_events:
+        raise click.UsageError("This model reads events, not texts: give FILE (- for standard input).")
+    if file is None:
+        return texts
+    if file != "-":
+        return predictor.read(file)
+    return predictor.read(sys.stdin.buffer.read()) if predictor.reads_events else _read_stream(sys.stdin.buffer)
 
 
 def _read_stream(stream: IO[bytes]) -> RawRows | list[str]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from jenga.config.checks import contradictions
 from jenga.config.explain import TAG_ERRORS, Finding, findings, hidden_findings, validate
+from jenga.config.modality import fill_defaults, misplaced
 from jenga.config.overrides import apply_overrides
 from jenga.config.schema import ExperimentConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
@@ -24,11 +25,9 @@ SIZE_LIMIT = 1 << 20
 PLANNED: Mapping[str, str] = {
     "model.name": "LLM fine-tuning and distillation",
     "model.teacher_student_config": "LLM fine-tuning and distillation",
-    "model.backbone_type=sequential": "the backbone for tables",
     "model.backbone_type=audio": "the audio backbone",
     "model.backbone_type=vision": "the vision backbone",
     "model.backbones": "several backbones",
-    "tasks[].type=anomaly_detection": "anomaly detection",
     "tasks[].type=causal_lm": "LLM fine-tuning and distillation",
     "tasks[].backbone": "several backbones",
     "peft": "LoRA and adapters",
@@ -73,8 +72,8 @@ def load_text(
 
     Every `data_path` becomes absolute: relative to `data_root`, else to the environment variable JENGA_DATA_ROOT,
     else to the file's folder; names that begin with ``hf://`` or ``jenga/`` stay. A `base_model` or `tokenizer` that
-    begins with ``./``, ``../``, ``~/`` or ``/`` is a folder, relative to the file's folder. A missing `project_name`
-    is the file's stem.
+    begins with ``./``, ``../``, ``~/`` or ``/`` is a folder, relative to the file's folder, as is a refinery's schema.
+    A missing `project_name` is the file's stem. Where nothing is said, the backbone's own defaults come first.
     """
     return _finish(
         read_document(text, file=file),
@@ -166,7 +165,8 @@ def _finish(
     apply_overrides(document, overrides)
     found, unbuilt = _split(findings(schema, document), document, planned)
     found += hidden_findings(found, schema, document)
-    clashes = [each for each in contradictions(document) if each.path not in {known.path for known in found}]
+    known = {each.path for each in found}
+    clashes = [each for each in (*contradictions(document), *misplaced(document, schema)) if each.path not in known]
     unread = {problem.key for problem in document.problems}
     found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
     problems = document.problems + [each.problem for each in found + clashes]
@@ -175,6 +175,7 @@ def _finish(
     if unbuilt:
         raise SetupError("\n".join(map(str, sorted(unbuilt))))
     _resolve(document.data, folder)
+    fill_defaults(document.data, schema)
     if document.data.get("project_name") is None:
         document.data["project_name"] = project_name
     try:
@@ -244,6 +245,9 @@ def _resolve(data: dict[str, Any], folder: Path) -> None:
         name = data["model"].get(key)
         if isinstance(name, str) and name.startswith(("./", "../", "~/", "/")):
             data["model"][key] = _absolute(name, folder)
+    refinery = data["model"].get("refinery")
+    if isinstance(refinery, dict) and isinstance(refinery.get("schema"), str):
+        refinery["schema"] = _absolute(refinery["schema"], folder)
 
 
 def _resolved(data_path: Any, root: Path) -> Any:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, create_model, field_validator
 
+from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
+from jenga.config.tasks import ClassificationConfig
 from jenga.registry import Registry
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-Paths = str | Annotated[list[str], Field(min_length=1)]
-
-
-class Strict(BaseModel):
-    """Base of every block: unknown keys are errors, values are fixed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 # --------------------------------------------------------------------------------------------------------------- model
@@ -42,181 +35,6 @@ class ModelConfig(Strict):
     )
     dropout: Fraction | None = Field(None, description="Dropout inside the encoder; default: as the model sets it.")
     trust_remote_code: bool = Field(False, description="Run code that comes with a hub model.")
-
-
-# --------------------------------------------------------------------------------------------------------------- heads
-
-
-class HeadConfig(Strict):
-    """One output of a task."""
-
-    name: str = Field(
-        min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and label columns."
-    )
-    num_labels: PositiveInt | None = Field(
-        None, le=100_000, description="How many labels; default: as many as the training rows show."
-    )
-    labels: list[str] | None = Field(
-        None, min_length=1, description="Label names in order; default: from the training rows."
-    )
-    column: str | None = Field(None, description="Column with this head's labels; dots reach into nested fields.")
-    weight: PositiveFloat = Field(1.0, description="Factor of this head's mean loss in the task's loss.")
-
-    @model_validator(mode="after")
-    def _counts_agree(self) -> HeadConfig:
-        if self.labels is not None:
-            if len(set(self.labels)) != len(self.labels):
-                raise ValueError("labels: a name is given twice")
-            if self.num_labels is not None and self.num_labels not in self._sizes(self.labels):
-                raise ValueError(f"num_labels is {self.num_labels}, but labels has {len(self.labels)} names")
-        return self
-
-    def _sizes(self, labels: list[str]) -> tuple[int, ...]:
-        """Return the numbers of labels that a head with these names may have."""
-        return (len(labels),)
-
-
-class ClassHead(HeadConfig):
-    """Exactly one of `num_labels` classes."""
-
-    label_smoothing: Fraction = Field(0.0, description="Share of the target spread evenly over all classes.")
-    class_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
-        None, description="Factor of each class's loss; 'balanced': inverse to its frequency in the training rows."
-    )
-
-
-class TagHead(ClassHead):
-    """BIO tags; `labels` lists entity types or the tags themselves, `num_labels` counts tags."""
-
-    def _sizes(self, labels: list[str]) -> tuple[int, ...]:
-        return (len(labels), 2 * len(labels) + 1)
-
-
-class ItemsHead(HeadConfig):
-    """`num_labels` independent yes/no items."""
-
-    pos_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
-        None,
-        description="Factor of each item's positive loss; 'balanced': negatives per positive in the training rows.",
-    )
-
-
-class QAHead(ItemsHead):
-    """One criterion of a scored conversation: yes/no items, or one grade of several."""
-
-    kind: Literal["items", "class"] = Field("items", description="items: yes/no items; class: one grade, worst first.")
-    item_weights: list[Annotated[float, Field(ge=0)]] | None = Field(
-        None, description="Points of each item (or grade) in the score; default: 1 each (or 0 to K-1)."
-    )
-
-    @model_validator(mode="after")
-    def _only_items_have_positives(self) -> QAHead:
-        if self.kind == "class" and self.pos_weight is not None:
-            raise ValueError("pos_weight: a grade has no yes; remove it, or set kind: items")
-        return self
-
-
-class NumberHead(HeadConfig):
-    """`num_labels` numbers."""
-
-    standardize: bool = Field(True, description="Learn numbers scaled to the training rows' mean 0 and deviation 1.")
-
-
-# --------------------------------------------------------------------------------------------------------------- tasks
-
-
-class Columns(Strict):
-    """Which columns of the rows hold what; dots reach into nested fields."""
-
-    text: str | None = Field(
-        None, description="Text (a list of words is joined by spaces). Default: text, else tokens."
-    )
-    text_pair: str | None = Field(None, description="Second text of a pair.")
-    tokens: str | None = Field(None, description="Words of a row whose tags are given by word. Default: tokens.")
-    id: str | None = Field(
-        None, description="Name of the row in predictions and messages. Default: id, else its number."
-    )
-
-
-class LabelColumns(Columns):
-    """Columns of a task whose heads label whole rows."""
-
-    label: str | None = Field(None, description="Label of a task with one head. Default: label, else labels.")
-    labels: str | None = Field(None, description="Mapping from head to label. Default: labels.")
-
-
-class TagColumns(Columns):
-    """Columns of a task that labels words."""
-
-    entities: str | None = Field(None, description="List of {start, end, label}. Default: entities.")
-    ner_tags: str | None = Field(None, description="BIO tag of each word. Default: ner_tags.")
-
-
-class SplitPaths(Strict):
-    """Files of given splits; what is absent is cut from train (see `data`)."""
-
-    train: Paths
-    valid: Paths | None = None
-    test: Paths | None = None
-
-
-class TaskConfig(Strict):
-    """One task: rows, heads, and its weight in the total loss."""
-
-    name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
-    type: str
-    data_path: Paths | SplitPaths = Field(
-        description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging "
-        "Face dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
-    )
-    columns: Columns = Field(default_factory=Columns, description="Where column names are not the default.")
-    max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")
-    weight: PositiveFloat = Field(1.0, description="Factor of this task's loss in the total.")
-    dropout: Fraction = Field(0.1, description="Dropout on what the heads read.")
-    heads: list[Any] = Field(default_factory=list)
-
-    @field_validator("heads")
-    @classmethod
-    def _head_names_differ(cls, heads: list[Any]) -> list[Any]:
-        names = [head.name for head in heads]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two heads have the same name; names: {', '.join(names)}")
-        return heads
-
-
-class ClassificationConfig(TaskConfig):
-    """Each head picks one class."""
-
-    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
-    heads: list[ClassHead] = Field(default_factory=lambda: [ClassHead(name="label")], min_length=1)
-
-
-class MultiLabelConfig(TaskConfig):
-    """Each head answers independent yes/no items."""
-
-    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
-    heads: list[ItemsHead] = Field(default_factory=lambda: [ItemsHead(name="labels")], min_length=1)
-
-
-class QAScoringConfig(TaskConfig):
-    """Criteria of a scored conversation; a null label means not applicable."""
-
-    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
-    heads: list[QAHead] = Field(min_length=1)
-
-
-class NERConfig(TaskConfig):
-    """Entities as BIO tags of words."""
-
-    columns: TagColumns = Field(default_factory=TagColumns, description="Where column names are not the default.")
-    heads: list[TagHead] = Field(default_factory=lambda: [TagHead(name="entities")], min_length=1, max_length=1)
-
-
-class RegressionConfig(TaskConfig):
-    """Each head predicts numbers."""
-
-    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
-    heads: list[NumberHead] = Field(default_factory=lambda: [NumberHead(name="value")], min_length=1)
 
 
 # --------------------------------------------------------------------------------------------------- data and training
@@ -254,12 +72,15 @@ class LearningRates(Strict):
 class TrainingConfig(Strict):
     """The optimisation."""
 
-    epochs: PositiveInt = Field(3, description="Passes over the rows; ignored where max_steps is given.")
+    epochs: PositiveInt = Field(
+        3, description="Passes over the rows; ignored where max_steps is given. Default of sequential: 20."
+    )
     max_steps: PositiveInt | None = Field(None, description="Optimizer steps.")
-    batch_size: PositiveInt = Field(32, description="Rows of a forward pass.")
+    batch_size: PositiveInt = Field(32, description="Rows of a forward pass. Default of sequential: 128.")
     gradient_accumulation_steps: PositiveInt = Field(1, description="Forward passes of an optimizer step.")
     learning_rate: PositiveFloat | LearningRates = Field(
-        default_factory=LearningRates, description="One rate, or one for each of backbone, fusion, heads."
+        default_factory=LearningRates,
+        description="One rate, or one for each of backbone, fusion, heads. Default of sequential: 1e-3.",
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the rate after warmup.")
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
@@ -295,9 +116,10 @@ class EvaluationConfig(Strict):
     thresholds: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
         0.5, description="Probability from which an item is a yes; tuned: best F1 of each item on the valid rows."
     )
-    baselines: list[Literal["majority", "tfidf"]] = Field(
+    baselines: list[Literal["majority", "tfidf", "boosting"]] = Field(
         ["majority"],
-        description="Trained on the same rows and printed beside the result; tfidf: TF-IDF with a linear model.",
+        description="Trained on the same rows and printed beside the result; tfidf: TF-IDF with a linear model, of "
+        "texts; boosting: gradient-boosted trees on the features of events.",
     )
 
 
@@ -327,8 +149,21 @@ class TrackingConfig(Strict):
     log_model: bool = Field(True, description="Log the best model as a pyfunc.")
 
 
+class BackboneTraits(NamedTuple):
+    """What a type of backbone reads, and settings by block that suit it better than the general defaults."""
+
+    modality: str
+    defaults: Mapping[str, Any]
+
+
 class ExperimentConfig(Strict):
-    """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered."""
+    """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered.
+
+    `backbone_traits`: by `backbone_type`; `token_tasks`: the types of tasks that label words.
+    """
+
+    backbone_traits: ClassVar[Mapping[str, BackboneTraits]] = {}
+    token_tasks: ClassVar[frozenset[str]] = frozenset()
 
     project_name: str | None = Field(None, pattern=r"^[^./\\\s][^/\\]*$", description="Default: the file's name.")
     model: Any
@@ -371,7 +206,16 @@ def experiment_model(
         "tasks": (list[task_model], Field(min_length=1)),
         "callbacks": (callbacks_model, Field(default_factory=dict, validate_default=True)),
     }
-    return create_model("Experiment", __base__=ExperimentConfig, **fields)
+    experiment = create_model("Experiment", __base__=ExperimentConfig, **fields)
+    experiment.backbone_traits = {
+        each: BackboneTraits(backbones[name].modality, backbones[name].defaults)
+        for name in backbones
+        for each in (name, *backbones.aliases_of(name))
+    }
+    experiment.token_tasks = frozenset(
+        each for name in tasks if tasks[name].reads == "tokens" for each in (name, *tasks.aliases_of(name))
+    )
+    return experiment
 
 
 def _typed(registry: Registry[Any], name: str, key: str, base: type[Strict]) -> tuple[tuple[str, ...], type[Strict]]:

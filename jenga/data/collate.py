@@ -1,4 +1,4 @@
-"""Rows and their tokens as batches."""
+"""Rows and what a backbone reads of them, as batches."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import numpy as np
 import torch
 
 from jenga.data.rows import Rows
+from jenga.data.tabular import Features
 from jenga.data.text import EncodedText
 from jenga.types import IGNORE_INDEX, Batch, HeadSpace
 
 
 @dataclass
 class EncodedSplit:
-    """The rows of one split of one source with their tokens, from which batches are made."""
+    """The rows of one split of one source with their tokens or features, from which batches are made.
+
+    `pad_token_id` is of tokens only.
+    """
 
     source: str
     rows: Rows
-    encoded: EncodedText
+    encoded: EncodedText | Features
     spaces: Mapping[tuple[str, str], HeadSpace]
-    pad_token_id: int
+    pad_token_id: int = 0
     _token_tags: dict[tuple[str, str], np.ndarray] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -37,15 +41,19 @@ class EncodedSplit:
         """Tokens of each row, int64 (M,)."""
         return self.encoded.lengths
 
+    @property
+    def text(self) -> EncodedText:
+        """The tokens of rows that are text."""
+        assert isinstance(self.encoded, EncodedText)
+        return self.encoded
+
     def batch(self, index: Sequence[int]) -> Batch:
-        """Return the rows at `index`, padded on the right to the longest of them."""
+        """Return the rows at `index`; tokens are padded on the right to the longest of them."""
         index = list(index)
-        inputs = {"input_ids": self._pad(self.encoded.input_ids, index, self.pad_token_id)}
-        lengths = torch.from_numpy(self.lengths[index])
-        width = inputs["input_ids"].shape[1]
-        inputs["attention_mask"] = (torch.arange(width) < lengths.unsqueeze(1)).long()
-        if self.encoded.type_ids is not None:
-            inputs["token_type_ids"] = self._pad(self.encoded.type_ids, index, 0)
+        if isinstance(self.encoded, Features):
+            inputs = self.encoded.inputs(index)
+        else:
+            inputs = self.encoded.inputs(index, self.pad_token_id)
         labels: dict[str, dict[str, torch.Tensor]] = {}
         for key in self.spaces:
             if key in self.rows.labels:
@@ -54,26 +62,17 @@ class EncodedSplit:
                 labels.setdefault(task, {})[head] = (
                     torch.from_numpy(self.rows.labels[key][index])
                     if tags is None
-                    else self._pad(tags, index, IGNORE_INDEX)
+                    else self.text.padded(tags, index, IGNORE_INDEX)
                 )
         return Batch(inputs, labels, [self.rows.ids[i] for i in index], self.source, index)
 
-    def _pad(self, flat: np.ndarray, index: Sequence[int], fill: int) -> torch.Tensor:
-        offsets = self.encoded.offsets
-        starts = offsets[index]
-        lengths = offsets[np.asarray(index) + 1] - starts
-        padded = np.full((len(index), int(lengths.max(initial=0))), fill, np.int64)
-        for row, start, length in zip(padded, starts, lengths, strict=True):
-            row[:length] = flat[start : start + length]
-        return torch.from_numpy(padded)
-
     def _spread(self, tags: Sequence[np.ndarray]) -> np.ndarray:
         """Put each word's tag on its first token; every other token is ignored."""
-        spread = np.full(len(self.encoded.input_ids), IGNORE_INDEX, np.int64)
+        spread = np.full(len(self.text.input_ids), IGNORE_INDEX, np.int64)
         for row, row_tags in enumerate(tags):
-            tokens = self.encoded.words(row)
+            tokens = self.text.words(row)
             kept = tokens >= 0
-            spread[self.encoded.offsets[row] + tokens[kept]] = row_tags[kept]
+            spread[self.text.offsets[row] + tokens[kept]] = row_tags[kept]
         return spread
 
 

@@ -16,6 +16,9 @@ from jenga.errors import suggest
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
 
 _LARGEST = float(np.finfo(np.float32).max)
+NORMAL_NAMES = ("normal", "benign", "legitimate", "clean", "ok", "false", "0")
+"""What the class of normal rows is called where the configuration does not say; the first of these that is a label."""
+
 _INTEGER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
 
 
@@ -24,6 +27,9 @@ class HeadColumn:
     """Where the labels of one head stand, and what the configuration says of them.
 
     `candidates`: dotted columns; the first that occurs in the rows is used. `size` and `labels`: as configured.
+    `absent`: the class of every row of a file without such a column, where the head learns what is normal without
+    labels; None: the column must be there. `written`: the configuration names the column; it is not the default one.
+    `open`: the labels are made up of the normal class and one for all that is not: any other label means the second.
     """
 
     task: str
@@ -32,6 +38,9 @@ class HeadColumn:
     candidates: tuple[str, ...]
     size: int | None
     labels: tuple[str, ...] | None
+    absent: str | None = None
+    written: bool = False
+    open: bool = False
 
     @property
     def where(self) -> str:
@@ -75,6 +84,12 @@ def read_cell(value: Any, where: str) -> Any:
     return value
 
 
+def usual_normal(labels: Iterable[str]) -> int | None:
+    """Return the position of the label that is called as normal rows usually are, None without one."""
+    lower = [label.lower() for label in labels]
+    return next((lower.index(name) for name in NORMAL_NAMES if name in lower), None)
+
+
 def class_name(value: Any) -> str | int | None:
     """Return a class as the data names it: an integer (also from ``true``, ``3.0`` and ``"3"``), a name, or None."""
     if isinstance(value, str):
@@ -93,6 +108,7 @@ class ClassLabels:
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         self.where = column.where
         self.space = space
+        self.open = column.open
         self.index = {name: position for position, name in enumerate(space.labels)}
         numbered = any(isinstance(class_name(name), int) for name in space.labels)
         # An integer is a position only where the configuration gave the order of the names, or they are false, true.
@@ -113,6 +129,8 @@ class ClassLabels:
             return self.index[str(name)]
         if self.by_position and isinstance(name, int) and 0 <= name < self.space.size:
             return name
+        if self.open and name is not None:
+            return 0 if str(name).strip().lower() in NORMAL_NAMES else 1
         if isinstance(name, int):
             raise RowError(f"{self.where}: class {name} is not one of {self.space.size}. {self._allowed()}")
         raise RowError(f"{self.where}: {show(value)} is no class{near(value, self.index)} {self._allowed()}")

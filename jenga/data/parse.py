@@ -32,6 +32,7 @@ class SourceSpec:
 
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
     `text`: candidate columns, the first that occurs in a file is used; a list of words is joined by single spaces.
+    Without any, rows are events: no text is read of them.
     """
 
     name: str
@@ -49,7 +50,8 @@ class SourceSpec:
 class Rows:
     """Parsed rows of one split.
 
-    `words`: character spans of the words of each text, only where a head is of kind "tags".
+    `texts`: empty where rows are events. `words`: character spans of the words of each text, only where a head is of
+    kind "tags".
     `labels` by (task, head): class int64 ``(M,)``, -100 missing; items and number float32 ``(M, K)``, NaN missing; tags
     a list of int64 ``(W,)``, all -100 for a row without labels.
     """
@@ -76,7 +78,7 @@ class Rows:
             ids=pick(self.ids),
             files=pick(self.files),
             numbers=pick(self.numbers),
-            texts=pick(self.texts),
+            texts=pick(self.texts) if self.texts else [],
             pairs=None if self.pairs is None else pick(self.pairs),
             words=None if self.words is None else pick(self.words),
             labels={key: pick(column) for key, column in self.labels.items()},
@@ -133,10 +135,11 @@ class Parser:
     def __init__(self, raw: RawRows, spec: SourceSpec, spaces: Spaces) -> None:
         self.raw = raw
         self.spec = spec
-        self.text = self._column("text", spec.text, "Set columns.text of the task")
+        self.text = self._column("text", spec.text, "Set columns.text of the task") if spec.text else None
         self.pair = self._column("second text", (spec.text_pair,), "Set columns.text_pair") if spec.text_pair else None
         heads = [head for head in spec.heads if head.key in spaces]
         self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
+        self.absent = {head.key: head.absent for head in heads}
         self.encoders: dict[Key, ClassLabels | ItemLabels | NumberLabels] = {
             head.key: _ENCODERS[head.kind](head, spaces[head.key]) for head in heads if head.kind != "tags"
         }
@@ -146,7 +149,7 @@ class Parser:
     def _column(self, what: str, candidates: Sequence[str], fix: str) -> str:
         column = find_column(self.raw.rows, candidates)
         if column is None and self.raw.rows:
-            raise DataError(no_column(f"{self.raw.file}: {what}", candidates, self.raw.rows, fix=fix))
+            raise DataError(no_column(f"{self.raw.file}: {what}", candidates, self.raw.examples, fix=fix))
         return column or candidates[0]
 
     def run(self) -> tuple[Rows, list[BadRow]]:
@@ -163,7 +166,8 @@ class Parser:
             rows.ids.append(name or str(number))
             rows.files.append(self.raw.file)
             rows.numbers.append(number)
-            rows.texts.append(text)
+            if self.text is not None:
+                rows.texts.append(text)
             if rows.pairs is not None:
                 rows.pairs.append(pair)
             if rows.words is not None:
@@ -177,7 +181,7 @@ class Parser:
     def _parsed(self, row: dict[str, Any]) -> tuple[str, str, str, list[Span], dict[Key, Any]]:
         cell = lookup(row, self.spec.id)
         name = "" if is_missing(cell) else _encodable(str(cell), self.spec.id)
-        text, words = _text(row, self.text)
+        text, words = _text(row, self.text) if self.text is not None else ("", None)
         pair = _text(row, self.pair)[0] if self.pair else ""
         labels: dict[Key, Any] = {}
         for key, encoder in self.encoders.items():
@@ -193,7 +197,7 @@ class Parser:
 
     def _cell(self, row: dict[str, Any], key: Key) -> Any:
         column = self.columns[key]
-        return None if column is None else lookup(row, column)
+        return self.absent.get(key) if column is None else lookup(row, column)
 
     @property
     def notes(self) -> Counter[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Rows of files: JSON, JSON Lines, CSV, TSV, Parquet, the hub's data sets and the built-in sample.
+"""Rows of files: JSON, JSON Lines, CSV, TSV, Parquet, the hub's data sets and the built-in samples.
 
 A row that cannot be read is set aside with its reason; a file that cannot be read stops the run.
 """
@@ -18,11 +18,11 @@ from typing import Any
 from jenga.data.hub import HUB, hub_rows
 from jenga.errors import DataError, suggest
 
-SAMPLE = "jenga/helpline"
+SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
 TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 ALLOWED = (
     "Allowed: .json, .jsonl, .ndjson, .csv and .tsv files (each also with .gz), .parquet files, "
-    f"{HUB}name or {HUB}name/configuration, and {SAMPLE}"
+    f"{HUB}name or {HUB}name/configuration, {SAMPLE} and {NETWORK}"
 )
 RAW_LENGTH = 500
 # Cells beyond the csv module's own limit of 131,072 characters occur: whole conversations, articles.
@@ -51,6 +51,11 @@ class RawRows:
     numbers: list[int] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
 
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """The rows with all their columns, for messages."""
+        return self.rows
+
     def add(self, number: int, row: Any) -> None:
         """Keep `row` if it is an object with columns, else set it aside."""
         if isinstance(row, dict):
@@ -71,7 +76,7 @@ def json_text(value: Any) -> str:
 
 
 def read_rows(path: str, *, split: str = "train") -> RawRows:
-    """Read every row of `path`: a file, ``hf://name`` or ``hf://name/configuration``, or ``jenga/helpline``.
+    """Read every row of `path`: a file, ``hf://name`` or ``hf://name/configuration``, or a built-in sample.
 
     `split` (train, valid or test) picks the part of a hub data set; a file holds one part only. Raises DataError for a
     file that is missing, empty or unreadable, SetupError for a hub data set that cannot be had.
@@ -80,6 +85,10 @@ def read_rows(path: str, *, split: str = "train") -> RawRows:
         from jenga.samples.helpline import generate
 
         return _whole(path, generate())
+    if path == NETWORK:
+        from jenga.samples.network import generate_flows
+
+        return _whole(path, generate_flows())
     if path.startswith(HUB):
         return _whole(path, hub_rows(path, split))
     suffix = _suffix(path)

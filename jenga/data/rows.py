@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jenga.data.columns import find_column, is_missing, lookup, no_column
-from jenga.data.labels import HeadColumn
+from jenga.data.columns import column_names, find_column, is_missing, lookup, no_column
+from jenga.data.labels import HeadColumn, near
 from jenga.data.parse import Key, Parser, Rows, SourceSpec, note_warnings, parse_rows
 from jenga.data.readers import BadRow, RawRows, read_rows
-from jenga.data.spaces import count_labelled, coverage_warnings, infer_space
+from jenga.data.spaces import count_labelled, coverage_warnings, infer_normal_space, infer_space
 from jenga.data.split import TRAIN, cut, duplicate_warning, leak_warning, part_sizes
 from jenga.data.tags import split_words
 from jenga.errors import DataError
@@ -42,18 +42,20 @@ class LoadedSource:
     warnings: list[str]
 
 
-def load_source(spec: SourceSpec, *, data: DataConfig) -> LoadedSource:
+def load_source(spec: SourceSpec, *, data: DataConfig, read: Callable[..., RawRows] = read_rows) -> LoadedSource:
     """Read, check and split the rows of a source.
 
-    Label spaces come from the configuration, else from all rows of the train files. Raises DataError when a file cannot
-    be read or has more bad rows than `data.max_bad_fraction`, when a column is missing, when the rows hold more labels
-    than `num_labels`, and when a head has no label in the training rows.
+    read: called as ``read(path, split=...)`` for each file. Label spaces come from the configuration, else from all
+    rows of the train files; those of a head that learns what is normal, which has no logit a label, from all files.
+    Raises DataError when a file cannot be read or has more bad rows than
+    `data.max_bad_fraction`, when a column is missing, when the rows hold more labels than `num_labels`, and when a head
+    has no label in the training rows.
     """
     paths = {TRAIN: spec.train, _VALID: spec.valid, _TEST: spec.test}
-    raw = {split: [read_rows(path, split=split) for path in names] for split, names in paths.items() if names}
+    raw = {split: [read(path, split=split) for path in names] for split, names in paths.items() if names}
     for each in raw[TRAIN]:
-        _stop_if_many_bad(each, each.bad, data.max_bad_fraction)
-    spaces = _spaces(spec.heads, raw[TRAIN], data.max_bad_fraction)
+        stop_if_many_bad(each, each.bad, data.max_bad_fraction)
+    spec, spaces = _spaces(spec, raw, data.max_bad_fraction)
     notes: Counter[tuple[str, str]] = Counter()
     bad: list[BadRow] = []
     given: dict[str, Rows] = {}
@@ -62,7 +64,7 @@ def load_source(spec: SourceSpec, *, data: DataConfig) -> LoadedSource:
         for each in files:
             parser = Parser(each, spec, spaces)
             rows, unusable = parser.run()
-            _stop_if_many_bad(each, unusable, data.max_bad_fraction)
+            stop_if_many_bad(each, unusable, data.max_bad_fraction)
             notes += parser.notes
             bad += unusable
             parts.append(rows)
@@ -71,13 +73,21 @@ def load_source(spec: SourceSpec, *, data: DataConfig) -> LoadedSource:
     warnings = [
         *note_warnings(notes),
         *_duplicate_ids(spec, raw),
+        *_unlabelled(spec, raw),
         *_label_warnings(spec, splits, spaces),
         *_leaks(spec, splits),
     ]
     return LoadedSource(spec, splits, spaces, bad, warnings)
 
 
-def _stop_if_many_bad(raw: RawRows, bad: Sequence[BadRow], max_bad_fraction: float) -> None:
+def stop_if_many_bad(
+    raw: RawRows,
+    bad: Sequence[BadRow],
+    max_bad_fraction: float,
+    *,
+    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
+) -> None:
+    """Raise DataError, which shows the first of them, where `bad` are more than a share of the rows of a file."""
     total = len(raw.rows) + len(raw.bad)
     if len(bad) <= max_bad_fraction * total:
         return
@@ -85,32 +95,42 @@ def _stop_if_many_bad(raw: RawRows, bad: Sequence[BadRow], max_bad_fraction: flo
     more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
     raise DataError(
         f"{raw.file}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
-        f"Correct the rows or the configuration, or raise data.max_bad_fraction:\n{shown}{more}"
+        f"{fix}:\n{shown}{more}"
     )
 
 
-def _spaces(heads: Sequence[HeadColumn], files: Sequence[RawRows], max_bad_fraction: float) -> dict[Key, HeadSpace]:
+def _spaces(
+    spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]], max_bad_fraction: float
+) -> tuple[SourceSpec, dict[Key, HeadSpace]]:
+    """Return the label spaces, and `spec` with what they settle of its heads."""
     spaces: dict[Key, HeadSpace] = {}
-    problems = []
-    place = files[0].file + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-    for head in heads:
+    heads, problems = [], []
+    train = raw[TRAIN]
+    place = train[0].file + (f" and {len(train) - 1} more" if len(train) > 1 else "")
+    for head in spec.heads:
+        if wrong := _lacks_written(head, raw):
+            problems.append(wrong)
+            continue
         try:
-            spaces[head.key] = infer_space(head, _labels_in(head, files), max_bad_fraction=max_bad_fraction)
+            if head.absent is None:
+                spaces[head.key] = infer_space(head, _labels_in(head, train), max_bad_fraction=max_bad_fraction)
+            else:
+                spaces[head.key], head = _normal_space(head, raw, max_bad_fraction)
         except DataError as error:
             problems.append(f"{place}: {error}")
+        heads.append(head)
     if problems:
         raise DataError("\n".join(problems))
-    return spaces
+    return replace(spec, heads=tuple(heads)), spaces
 
 
 def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> list[Any]:
     columns = [find_column(raw.rows, head.candidates) for raw in files]
     if not any(columns):
-        rows = [row for raw in files for row in raw.rows]
+        rows = [row for raw in files for row in raw.examples]
         fix = "Set `columns` of the task, or `heads[].column`; the first line of a CSV file names its columns"
         raise DataError(no_column(head.where, head.candidates, rows, fix=fix))
-    cells = (lookup(row, column) for raw, column in zip(files, columns, strict=True) if column for row in raw.rows)
-    labels = [cell for cell in cells if not is_missing(cell)]
+    labels = _cells(files, columns)
     if not labels:
         names = " or ".join(f"'{column}'" for column in dict.fromkeys(columns) if column)
         raise DataError(
@@ -118,6 +138,36 @@ def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> list[Any]:
             "Fill the column, name another one (`columns`, `heads[].column`), or take the head out"
         )
     return labels
+
+
+def _cells(files: Sequence[RawRows], columns: Sequence[str | None]) -> list[Any]:
+    cells = (lookup(row, column) for raw, column in zip(files, columns, strict=True) if column for row in raw.rows)
+    return [cell for cell in cells if not is_missing(cell)]
+
+
+def _lacks_written(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> str | None:
+    """Return what is wrong where a training file lacks the column that the configuration names for optional labels."""
+    if head.absent is None or not head.written:
+        return None
+    lacking = [each for each in raw[TRAIN] if each.rows and not find_column(each.rows, head.candidates)]
+    others = [each for split, files in raw.items() if split != TRAIN for each in files]
+    # Where no training file has the column but a valid or test file does, it is no slip: training is on normal rows.
+    if not lacking or (
+        len(lacking) == len(raw[TRAIN]) and any(find_column(each.rows, head.candidates) for each in others)
+    ):
+        return None
+    fix = "Correct `columns` of the task or `heads[].column`; leave it out where no row has a label"
+    return no_column(f"{lacking[0].file}: {head.where}", head.candidates, lacking[0].examples, fix=fix)
+
+
+def _normal_space(
+    head: HeadColumn, raw: Mapping[str, Sequence[RawRows]], max_bad_fraction: float
+) -> tuple[HeadSpace, HeadColumn]:
+    files = [each for several in raw.values() for each in several]
+    columns = [find_column(each.rows, head.candidates) for each in files]
+    return infer_normal_space(
+        head, _cells(files, columns), unlabelled=None in columns, max_bad_fraction=max_bad_fraction
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------- split
@@ -160,11 +210,27 @@ def _duplicate_ids(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> It
 
 
 def _leaks(spec: SourceSpec, splits: Mapping[str, Rows]) -> Iterable[str]:
+    if not spec.text:
+        return
     texts = {split: list(zip(rows.texts, rows.pairs or rows.texts, strict=True)) for split, rows in splits.items()}
     for split in (_VALID, _TEST):
         warning = leak_warning(texts[TRAIN], texts[split], split=split, source=spec.name) if split in texts else None
         if warning:
             yield warning
+
+
+def _unlabelled(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> Iterable[str]:
+    for head in spec.heads:
+        for each in (each for files in raw.values() for each in files):
+            if head.absent is None or not each.rows or find_column(each.rows, head.candidates):
+                continue
+            found = column_names(each.examples)
+            close = next((words for words in (near(name, found) for name in head.candidates) if words != "."), ".")
+            wanted = " or ".join(f"'{name}'" for name in head.candidates)
+            yield (
+                f"{each.file} has no column {wanted} for {head.where}{close} All {len(each.rows)} rows are taken for "
+                f"normal; if their labels stand elsewhere, name the column (`heads[].column`)"
+            )
 
 
 def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mapping[Key, HeadSpace]) -> list[str]:
@@ -173,11 +239,12 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
         warnings.append(
             f"{spec.name}: there are no valid rows; nothing shows whether the model learns more than its rows"
         )
+    unsupervised = {head.key for head in spec.heads if head.absent is not None}
     for key, space in spaces.items():
         where = f"head '{'.'.join(key)}'"
         for split, rows in splits.items():
             if len(rows) and not count_labelled(space, rows.labels[key]):
-                if split == TRAIN:
+                if split == TRAIN and key not in unsupervised:
                     raise DataError(
                         f"{spec.name}: {where}: none of the {len(rows)} training rows that are left after the split "
                         "and data.max_rows has a label; give more labelled rows, or take the head out"
@@ -185,5 +252,6 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
                 warnings.append(
                     f"{spec.name}: {where}: none of the {len(rows)} {split} rows has a label; it gets no {split} scores"
                 )
-        warnings += coverage_warnings(space, splits[TRAIN].labels[key])
+        if key not in unsupervised:
+            warnings += coverage_warnings(space, splits[TRAIN].labels[key])
     return warnings

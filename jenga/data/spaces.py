@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from jenga.data.labels import HeadColumn, RowError, class_name, numbered_names, read_cell, some_of
+from jenga.data.labels import HeadColumn, RowError, class_name, numbered_names, read_cell, some_of, usual_normal
 from jenga.data.tags import OUTSIDE, entity_types, is_per_word, tag_names
 from jenga.errors import DataError
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 # Integer classes this sparse are identifiers, and a head for each number up to the largest would be mostly dead.
 _SPARSE_FACTOR, _SPARSE_OFFSET = 10, 100
+_ANOMALY = "anomaly"
 
 
 def infer_space(column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> HeadSpace:
@@ -30,6 +32,32 @@ def infer_space(column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: 
     if not labels:
         raise DataError(f"{column.where}: no label in the training rows has a form that is allowed for '{column.kind}'")
     return HeadSpace(column.task, column.head, column.kind, len(labels), labels)
+
+
+def infer_normal_space(
+    column: HeadColumn, values: Sequence[Any], *, unlabelled: bool, max_bad_fraction: float
+) -> tuple[HeadSpace, HeadColumn]:
+    """Return the label space of a head that learns what is normal, and `column` with `absent` and `open` settled.
+
+    values: its labels in the rows of all splits, may be empty. unlabelled: whether rows without a label column count as
+    normal, so that there is a normal class even where no row names it. Raises DataError as `infer_space` does.
+    """
+    absent = column.absent
+    assert absent is not None
+    names = _class_names(column, values, max_bad_fraction)
+    if values and not names:
+        raise DataError(f"{column.where}: no label in the rows has a form that is allowed for 'class'")
+    made_up = False
+    if column.labels is None:
+        usual = usual_normal(names)
+        if absent not in names and (not names or (unlabelled and usual is None) or names == (_ANOMALY,)):
+            names = (absent, *names)
+        elif absent not in names and usual is not None:
+            absent = names[usual]
+        if made_up := len(names) == 1:
+            names = (*names, _ANOMALY)
+    space = HeadSpace(column.task, column.head, column.kind, len(names), names)
+    return space, replace(column, absent=absent, open=made_up)
 
 
 def _readable(values: Sequence[Any]) -> list[Any]:
@@ -123,6 +151,8 @@ def _sized(column: HeadColumn, labels: tuple[str, ...]) -> tuple[str, ...]:
             f"{column.where}: the rows hold {len(labels)} {what} ({some_of(labels)}), but num_labels is {size}; "
             f"set num_labels to {len(labels)} or leave it out, or list the allowed ones in `labels`"
         )
+    if column.absent is not None:
+        return labels
     return (*labels, *(f"unused_{at}" for at in range(len(labels), size)))
 
 

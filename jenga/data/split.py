@@ -59,14 +59,16 @@ def _shares(left: np.ndarray, size: int, generator: np.random.Generator) -> np.n
     return take
 
 
-def leak_warning(train: Sequence[object], other: Sequence[object], *, split: str, source: str) -> str | None:
-    """Return a warning when texts of `split` stand in the training rows too, else None."""
+def leak_warning(
+    train: Sequence[object], other: Sequence[object], *, split: str, source: str, what: str = "a text that is"
+) -> str | None:
+    """Return a warning when texts of `split` stand in the training rows too, else None. `what` is shared, in words."""
     known = set(train)
     shared = sum(text in known for text in other)
     if not shared:
         return None
     return (
-        f"{source}: {shared} of {len(other)} {split} rows have a text that is in the training rows too; "
+        f"{source}: {shared} of {len(other)} {split} rows have {what} in the training rows too; "
         f"{split} scores flatter the model"
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 from jenga.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,29 @@ class EncodedText:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (M,)."""
         return np.diff(self.offsets)
+
+    def inputs(self, index: Sequence[int], pad_token_id: int) -> dict[str, torch.Tensor]:
+        """Return the model's inputs for the rows at `index`, padded on the right to the longest of them."""
+        import torch
+
+        inputs = {"input_ids": self.padded(self.input_ids, index, pad_token_id)}
+        width = inputs["input_ids"].shape[1]
+        lengths = torch.from_numpy(self.lengths[list(index)])
+        inputs["attention_mask"] = (torch.arange(width) < lengths.unsqueeze(1)).long()
+        if self.type_ids is not None:
+            inputs["token_type_ids"] = self.padded(self.type_ids, index, 0)
+        return inputs
+
+    def padded(self, flat: np.ndarray, index: Sequence[int], fill: int) -> torch.Tensor:
+        """Return the values of `flat`, one a token of all rows, of the rows at `index`: int64 ``(B, T)``."""
+        import torch
+
+        starts = self.offsets[index]
+        lengths = self.offsets[np.asarray(index) + 1] - starts
+        rows = np.full((len(index), int(lengths.max(initial=0))), fill, np.int64)
+        for row, start, length in zip(rows, starts, lengths, strict=True):
+            row[:length] = flat[start : start + length]
+        return torch.from_numpy(rows)
 
     def words(self, row: int) -> np.ndarray:
         """First token of each word of `row`, int32 (W,)."""

@@ -10,7 +10,9 @@ import torch
 
 from jenga.data.rows import Rows
 from jenga.data.tags import repair
+from jenga.errors import SetupError
 from jenga.tasks import BaseTask
+from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.metrics import spans
 from jenga.tasks.qa import QAScoringTask
 from jenga.types import HeadSpace
@@ -25,14 +27,18 @@ def decode_head(
     logits: Sequence[torch.Tensor],
     rows: Rows,
     *,
+    task: BaseTask,
     as_words: Sequence[bool],
     probabilities: bool,
 ) -> Answers:
-    """Return each row's answer of one head; the forms are those of `Predictor.predict`.
+    """Return each row's answer of one head of `task`; the forms are those of `Predictor.predict`.
 
     predictions: as `Runner.predictions` gives them; logits: each row's, ``(K,)`` or ``(W, K)``; as_words: whether a row
-    was given as words, and so gets its tags by word too.
+    was given as words, and so gets its tags by word too. Raises SetupError for a head of anomalies whose run ended
+    before its threshold was fitted.
     """
+    if isinstance(task, AnomalyDetectionTask):
+        return _alerts(task, space, predictions, torch.stack(list(logits)), probabilities)
     match space.kind:
         case "class":
             return _classes(space, predictions, torch.stack(list(logits)), probabilities)
@@ -65,6 +71,28 @@ def free_name(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name += "_"
     return name
+
+
+def _alerts(
+    task: AnomalyDetectionTask, space: HeadSpace, predictions: np.ndarray, logits: torch.Tensor, probabilities: bool
+) -> Answers:
+    calibrator = task.calibrator(space.head)
+    limit = calibrator.threshold
+    if limit is None:
+        raise SetupError(
+            f"head '{space.task}.{space.head}': the run ended before the threshold of its alerts was fitted; go on "
+            "with it (--resume PATH), or train again"
+        )
+    raw = task.scores(space.head, logits)
+    threshold = _rounded(calibrator.calibrated(np.array([limit]))[0])
+    answers: Answers = [
+        {"score": _rounded(score), "alert": bool(alert), "threshold": threshold}
+        for score, alert in zip(calibrator.calibrated(raw), raw > limit, strict=True)
+    ]
+    if task.supervised:
+        for answer, each in zip(answers, _classes(space, predictions, logits, probabilities), strict=True):
+            answer |= each
+    return answers
 
 
 def _classes(space: HeadSpace, predictions: np.ndarray, logits: torch.Tensor, probabilities: bool) -> Answers:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from jenga.build import Bundle, encode_rows
+from jenga.bundle import Bundle
 from jenga.data.collate import EncodedSplit, Source
-from jenga.data.readers import read_rows
-from jenga.data.rows import Rows, SourceSpec, load_source, parse_rows
+from jenga.data.readers import RawRows
+from jenga.data.rows import SourceSpec, load_source, parse_rows, stop_if_many_bad
+from jenga.data.tabular import Events, Features
 from jenga.errors import ConfigError, DataError, SetupError, suggest
+from jenga.inference.alerts import add_drivers
 from jenga.inference.decode import add_scores, decode_head
-from jenga.inference.reading import Parsed, RowsLike, as_raw, names, parse, readings
+from jenga.inference.reading import Parsed, RowsLike, as_events, as_raw, names, parse, readings
+from jenga.inputs import Encoder, TabularInputs
+from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.metrics import labelled_rows
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.types import HeadSpace
@@ -53,7 +57,7 @@ def _what_is(folder: Path) -> str:
 
 
 class Predictor:
-    """A trained model with its tokenizer, label names and thresholds.
+    """A trained model with its tokenizer or refinery, label names and thresholds.
 
     It computes in the precision that it was trained with, but for fp16 on a CPU, where it takes fp32.
     """
@@ -66,23 +70,26 @@ class Predictor:
     def predict(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> list[dict[str, Any]]:
         """Return for each row ``{"id": ..., task: {head: ...}}``, in the order of `rows`.
 
-        rows: a text, texts, or mappings with the columns that the model was trained on (label columns may be absent).
-        A class is ``{"label", "probability"}``, with `probabilities` also all ``"probabilities"``. Items are ``{item:
-        {"value", "probability"}}``. Tags are ``{"entities": [{"start", "end", "label", "text", "probability"}]}`` in
-        characters of the text (words given as a list are joined by spaces), for a row given as words also ``"tags"`` by
-        word. A number is ``{"value"}``, several are ``{"values": {name: ...}}``. Scored heads and their task add
-        ``"score"``, from 0 to 1 (``"score_"`` where an item or a head has that name). A row that cannot be used is
-        ``{"id", "error"}``; one that only some tasks can use has an ``"error"`` beside their answers. Raises DataError
-        where no row has a column that any task reads.
+        rows: a text, texts, or mappings with the columns that the model was trained on (label columns may be absent);
+        for a model of events also JSON as bytes or text. A class is ``{"label", "probability"}``, with `probabilities`
+        also all ``"probabilities"``. Items are ``{item: {"value", "probability"}}``. Tags are ``{"entities": [{"start",
+        "end", "label", "text", "probability"}]}`` in characters of the text (words given as a list are joined by
+        spaces), for a row given as words also ``"tags"`` by word. A number is ``{"value"}``, several are ``{"values":
+        {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
+        has that name). An anomaly is ``{"score", "alert", "threshold"}``, supervised with its class, and an alert has
+        the ``"drivers"`` that `jenga.inference.alerts.add_drivers` describes. A row that cannot be used is ``{"id",
+        "error"}``; one that only some tasks can use has an ``"error"`` beside their answers. Raises DataError where no
+        row has a column that any task reads.
         """
         return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
 
     def stream(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> Iterator[dict[str, Any]]:
         """Yield what `predict` returns, a few thousand rows at a time."""
-        raw = as_raw(rows, self.bundle.specs)
+        raw = self._raw(rows)
         parsed = [parse(raw, reading) for reading in readings(raw, self.bundle.specs)]
+        encoder = self.bundle.inputs.encoder([raw])
         ids = names(raw, self.bundle.specs[0].id)
-        unread = {bad.number: [bad.reason] for bad in raw.bad}
+        unread = {bad.number: [bad.reason] for bad in [*raw.bad, *encoder.bad]}
         numbers = list(ids)
         for start in range(0, len(numbers), _CHUNK_ROWS):
             chunk = numbers[start : start + _CHUNK_ROWS]
@@ -92,8 +99,8 @@ class Predictor:
                 for number in chunk:
                     if number in each.bad and each.bad[number] not in reasons[number]:
                         reasons[number].append(each.bad[number])
-                usable = [number for number in chunk if number in each.place]
-                answers = self._predict(each, usable, batch_size, probabilities)
+                usable = [number for number in chunk if number in each.place and number not in unread]
+                answers = self._predict(each, encoder, raw, usable, batch_size, probabilities)
                 for number, answer in zip(usable, answers, strict=True):
                     found[number] |= answer
             for number in chunk:
@@ -105,20 +112,37 @@ class Predictor:
 
         Raises DataError for a row that cannot be used.
         """
-        raw = as_raw(rows, self.bundle.specs)
+        raw = self._raw(rows)
+        encoder = self.bundle.inputs.encoder([raw])
         found: dict[HeadKey, list[torch.Tensor]] = {}
         for reading in readings(raw, self.bundle.specs):
             parsed = parse(raw, reading)
-            for number, reason in parsed.bad.items():
+            for number, reason in [*parsed.bad.items(), *((bad.number, bad.reason) for bad in encoder.bad)]:
                 raise DataError(f"{raw.file}:{number}: {reason}")
-            found |= self._runner(batch_size).logits(self._encode(reading.spec, parsed.rows), reading.tasks)
+            split = encoder.encode(parsed.rows, reading.spec, {})
+            found |= self._runner(batch_size).logits(split, reading.tasks)
         return found
+
+    def read(self, source: str | bytes) -> RawRows:
+        """Return the rows of a file, or of bytes of JSON that a model of events reads, for `predict` and `stream`."""
+        inputs = self.bundle.inputs
+        if isinstance(source, bytes):
+            if not isinstance(inputs, TabularInputs):
+                raise ConfigError("rows: bytes are JSON events, but this model reads texts; give a file or texts")
+            return inputs.read(source, self.bundle.specs, split="test")
+        return inputs.read(source, self.bundle.specs, split="test")
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether rows are events, not texts."""
+        return isinstance(self.bundle.inputs, TabularInputs)
 
     def evaluate(self, path: str | None = None, *, split: str = "test") -> dict[str, Any]:
         """Return how well the model does, in the form of a split of evaluation.json: ``rows``, ``metrics``, ``heads``.
 
         path: labelled rows; None: the rows of `split` (train, valid or test) that the run was configured with. Raises
-        DataError where the rows have no text or no label that the model knows, or their split does not exist.
+        DataError where the rows have no text or no label that the model knows, where more of them than
+        data.max_bad_fraction cannot be used, or their split does not exist.
         """
         config = self.bundle.config
         sources = self._labelled(path, split) if path is not None else self._configured(split)
@@ -128,15 +152,27 @@ class Predictor:
 
     # --------------------------------------------------------------------------------------------------------- model
 
+    def _raw(self, rows: RowsLike) -> RawRows:
+        if isinstance(self.bundle.inputs, TabularInputs):
+            return as_events(rows, self.bundle.inputs, self.bundle.specs)
+        return as_raw(rows, self.bundle.specs)
+
     def _predict(
-        self, parsed: Parsed, numbers: Sequence[int], batch_size: int, probabilities: bool
+        self,
+        parsed: Parsed,
+        encoder: Encoder,
+        raw: RawRows,
+        numbers: Sequence[int],
+        batch_size: int,
+        probabilities: bool,
     ) -> list[dict[str, Any]]:
         if not numbers:
             return []
         rows = parsed.rows.take([parsed.place[number] for number in numbers])
         as_words = [number in parsed.as_words for number in numbers]
         runner = self._runner(batch_size)
-        logits = runner.logits(self._encode(parsed.reading.spec, rows), parsed.reading.tasks)
+        encoded = encoder.encode(rows, parsed.reading.spec, {})
+        logits = runner.logits(encoded, parsed.reading.tasks)
         predictions = runner.predictions(logits)
         found: list[dict[str, Any]] = [{} for _ in numbers]
         for name in parsed.reading.tasks:
@@ -146,14 +182,28 @@ class Predictor:
                 key = (name, head)
                 decoded = decode_head(
                     self.bundle.spaces[key], predictions[key], logits[key], rows,
-                    as_words=as_words, probabilities=probabilities,
+                    task=task, as_words=as_words, probabilities=probabilities,
                 )  # fmt: skip
                 for answer, each in zip(answers, decoded, strict=True):
                     answer[head] = each
+            if isinstance(task, AnomalyDetectionTask):
+                self._explain(name, encoded, raw, numbers, answers)
             add_scores(task, {head: predictions[name, head] for head in task.heads.sizes}, answers)
             for row, answer in zip(found, answers, strict=True):
                 row[name] = answer
         return found
+
+    def _explain(
+        self, name: str, encoded: EncodedSplit, raw: RawRows, numbers: Sequence[int], answers: list[dict[str, Any]]
+    ) -> None:
+        """Say of each alert which fields of its event drove it; a backbone of a user's own may read none."""
+        inputs = self.bundle.inputs
+        if not (isinstance(inputs, TabularInputs) and isinstance(encoded.encoded, Features)):
+            return
+        assert isinstance(raw, Events)
+        at = dict(zip(raw.numbers, range(len(raw.numbers)), strict=True))
+        events = [raw.events[at[number]] for number in numbers]
+        add_drivers(self.model, name, inputs.refinery, events, encoded.encoded.features, answers)
 
     def _runner(self, batch_size: int) -> Runner:
         if batch_size < 1:
@@ -166,22 +216,18 @@ class Predictor:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=kind)
 
-    def _encode(self, spec: SourceSpec, rows: Rows, spaces: Mapping[HeadKey, HeadSpace] | None = None) -> EncodedSplit:
-        tokenizer = self.bundle.tokenizer
-        encoded = encode_rows(rows, tokenizer, spec.max_length, None)
-        if cut := int(encoded.truncated.sum()):
-            what = "%d of %d rows are longer than %d tokens; only that much of them is read"
-            logger.warning(what, cut, len(rows), spec.max_length)
-        return EncodedSplit(spec.name, rows, encoded, spaces or {}, tokenizer.pad_token_id)
-
     # ---------------------------------------------------------------------------------------------------- evaluation
 
     def _labelled(self, path: str, split: str) -> list[Source]:
-        raw = read_rows(path, split=split)
+        raw = self.bundle.inputs.read(path, self.bundle.specs, split=split)
+        encoder = self.bundle.inputs.encoder([raw])
         sources = []
         for reading in readings(raw, self.bundle.specs):
             spaces = self._spaces(reading.spec)
             rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
+            bad = [*bad, *encoder.bad]
+            fix = "Correct the rows, or take out those that are not meant to be judged"
+            stop_if_many_bad(raw, bad, self.bundle.config.data.max_bad_fraction, fix=fix)
             if bad:
                 logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
             # A task is judged when any of its heads is; its other heads are masked.
@@ -189,28 +235,37 @@ class Predictor:
             judged = {key: space for key, space in spaces.items() if key[0] in tasks}
             rows.labels = {key: rows.labels[key] for key in judged}
             if judged:
-                sources.append(self._source(reading.spec, split, rows, judged))
+                sources.append(_source(encoder.encode(rows, reading.spec, judged), split))
         if not sources:
             heads = [head for spec in self.bundle.specs for head in spec.heads]
-            wanted = [f"{'.'.join(head.key)} ('{head.candidates[0]}')" for head in heads]
+            wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
             raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
         return sources
 
     def _configured(self, split: str) -> list[Source]:
         sources = []
-        for spec in self.bundle.specs:
-            loaded = load_source(spec, data=self.bundle.config.data)
+        inputs, specs = self.bundle.inputs, self.bundle.specs
+        for spec in specs:
+            files: dict[str, RawRows] = {}
+
+            def read(path: str, *, split: str, files: dict[str, RawRows] = files) -> RawRows:
+                raw = inputs.read(path, specs, split=split)
+                return files.setdefault(raw.file, raw)
+
+            loaded = load_source(spec, data=self.bundle.config.data, read=read)
             if loaded.spaces != self._spaces(spec):
                 raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
             if split in loaded.splits:
-                sources.append(self._source(spec, split, loaded.splits[split], loaded.spaces))
+                encoder = inputs.encoder(list(files.values()))
+                sources.append(_source(encoder.encode(loaded.splits[split], spec, loaded.spaces), split))
         if not sources:
             raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
         return sources
 
-    def _source(self, spec: SourceSpec, split: str, rows: Rows, spaces: Mapping[HeadKey, HeadSpace]) -> Source:
-        tasks = tuple(dict.fromkeys(task for task, _ in spaces))
-        return Source(spec.name, tasks, {split: self._encode(spec, rows, spaces)})
-
     def _spaces(self, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
         return {head.key: self.bundle.spaces[head.key] for head in spec.heads}
+
+
+def _source(encoded: EncodedSplit, split: str) -> Source:
+    tasks = tuple(dict.fromkeys(task for task, _ in encoded.spaces))
+    return Source(encoded.source, tasks, {split: encoded})

@@ -18,13 +18,18 @@ class PyfuncModel:
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return `Predictor.predict` of the rows of a pandas DataFrame, or of a list of texts or mappings.
 
-        params: `probabilities` and `batch_size` of `Predictor.predict`.
+        In a table, NaN is a value that is not there. params: `probabilities` and `batch_size` of `Predictor.predict`.
         """
-        rows: Sequence[Any] = model_input if isinstance(model_input, list) else model_input.to_dict("records")
+        rows: Sequence[Any] = model_input if isinstance(model_input, list) else _records(model_input)
         given = params or {}
         return self.predictor.predict(
             rows, batch_size=given.get("batch_size", 64), probabilities=given.get("probabilities", False)
         )
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return rows
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:

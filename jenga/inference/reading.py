@@ -10,13 +10,15 @@ from typing import Any
 from jenga.data.columns import find_column, is_missing, lookup
 from jenga.data.readers import RawRows
 from jenga.data.rows import Rows, SourceSpec, parse_rows
+from jenga.data.tabular import Events
+from jenga.inputs import TabularInputs
 
 logger = logging.getLogger(__name__)
 
 GIVEN = "the given rows"
 """Name in messages of rows that come from no file."""
 
-RowsLike = str | Sequence[str] | Sequence[Mapping[str, Any]] | RawRows
+RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | Sequence[Mapping[str, Any]] | RawRows
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,33 @@ def as_raw(rows: RowsLike, specs: Sequence[SourceSpec]) -> RawRows:
     return raw
 
 
+def as_events(rows: RowsLike, inputs: TabularInputs, specs: Sequence[SourceSpec]) -> Events:
+    """Return events given as JSON (text or bytes) or mappings, one or several, numbered from 1."""
+    if isinstance(rows, Events):
+        return rows
+    if isinstance(rows, RawRows):
+        return inputs.given(rows.rows, specs, file=rows.file, numbers=rows.numbers, bad=rows.bad)
+    given: object = [rows] if isinstance(rows, str | bytes | Mapping) else rows
+    if not isinstance(given, Sequence):
+        advice = "give an event, or a list of events, as mappings or JSON (for a table: table.to_dict('records'))"
+        raise TypeError(f"rows: got {type(rows).__name__}; {advice}")
+    events: dict[int, Any] = {}
+    others = RawRows(GIVEN)
+    for number, row in enumerate(given, start=1):
+        if isinstance(row, str | bytes | Mapping):
+            events[number] = dict(row) if isinstance(row, Mapping) else row
+        else:
+            others.add(number, row)
+    return inputs.given(list(events.values()), specs, file=GIVEN, numbers=list(events), bad=others.bad)
+
+
 def readings(raw: RawRows, specs: Sequence[SourceSpec]) -> list[Reading]:
     """Return how the columns that the rows have are read, with a warning for tasks whose columns they lack.
 
-    Raises DataError where no task finds its columns.
+    Events are read alike by all tasks. Raises DataError where no task finds its columns.
     """
+    if not specs[0].text:
+        return [_joined(specs, ())]
     groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
     for spec in specs:
         column = find_column(raw.rows, spec.text)
@@ -76,12 +100,13 @@ def readings(raw: RawRows, specs: Sequence[SourceSpec]) -> list[Reading]:
         if not any(spec in group for group in groups.values()):
             wanted = "', '".join(filter(None, (spec.text[0], spec.text_pair)))
             logger.warning("%s: no column '%s', so there is nothing for %s", raw.file, wanted, spec.name)
-    return [_joined(group, column) for (column, *_), group in groups.items()]
+    return [_joined(group, (column,)) for (column, *_), group in groups.items()]
 
 
-def _joined(specs: Sequence[SourceSpec], column: str) -> Reading:
-    heads = tuple(head for spec in specs for head in spec.heads)
-    spec = replace(specs[0], name="+".join(each.name for each in specs), text=(column,), heads=heads)
+def _joined(specs: Sequence[SourceSpec], text: tuple[str, ...]) -> Reading:
+    # A file without labels taught what is normal; it can judge nothing.
+    heads = tuple(replace(head, absent=None) for spec in specs for head in spec.heads)
+    spec = replace(specs[0], name="+".join(each.name for each in specs), text=text, heads=heads)
     return Reading(spec, tuple(dict.fromkeys(head.task for head in heads)))
 
 
@@ -96,7 +121,7 @@ def parse(raw: RawRows, reading: Reading) -> Parsed:
         as_words=frozenset(
             number
             for number, row in zip(raw.numbers, raw.rows, strict=True)
-            if isinstance(lookup(row, reading.spec.text[0]), list)
+            if reading.spec.text and isinstance(lookup(row, reading.spec.text[0]), list)
         ),
     )
 

@@ -14,7 +14,7 @@ import yaml
 
 from jenga.errors import DataError
 from jenga.files import write_atomic
-from jenga.tasks.metrics import higher_is_better, primary_metric
+from jenga.tasks.metrics import higher_is_better
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def closing_table(evaluation: Mapping[str, Any], split: str) -> list[list[str]]:
     baselines = list(dict.fromkeys(name for head in heads for name in head["baselines"]))
     table = [["task", "head", "metric", "ours", *baselines, "rows", "notes"]]
     for head in heads:
-        metric = primary_metric(head["kind"])
+        metric = head["primary_metric"]
         scores = [head["metrics"], *(head["baselines"].get(name, {}) for name in baselines)]
         shown = [number(score.get(metric)) for score in scores]
         table.append([head["task"], head["head"], metric, *shown, str(head["rows"]), "; ".join(notes(head))])
@@ -85,7 +85,7 @@ def closing_table(evaluation: Mapping[str, Any], split: str) -> list[list[str]]:
 
 def notes(head: Head) -> list[str]:
     """Return the warnings of one head of evaluation.json, and the baselines that it does not beat."""
-    metric = primary_metric(head["kind"])
+    metric = head["primary_metric"]
     ours = head["metrics"].get(metric)
     found = list(head["details"]["warnings"])
     for name, metrics in head["baselines"].items():

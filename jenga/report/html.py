@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, tostring
 
 from jenga.files import write_atomic
-from jenga.report import plots
+from jenga.report import detection_plots, plots
 from jenga.report.card import RunFiles, as_text, closing_table, encodable, notes, number, read_run
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _curves(files: RunFiles) -> list[Element]:
         parts.append(_picture(plots.learning_rates(files.records), "learning rate over optimizer steps"))
     else:
         parts.append(_node("p", "No training step was recorded."))
-    heads = [(head["task"], head["head"], head["kind"]) for head in files.heads]
+    heads = [(head["task"], head["head"], head["primary_metric"]) for head in files.heads]
     if heads and any(record["event"] == "eval" for record in files.records):
         parts.append(_picture(plots.metric_curves(files.records, heads), "validation metrics over optimizer steps"))
     return parts
@@ -129,7 +129,7 @@ def _metric_table(head: Mapping[str, Any]) -> list[Element]:
 def _head_details(head: Mapping[str, Any]) -> list[Element]:
     details, name = head["details"], f"{head['task']} / {head['head']}"
     table = details.get("per_label", [])
-    parts = []
+    parts = _detection(details["detection"], name) if "detection" in details else []
     if "confusion" in details:
         parts.append(_picture(plots.confusion(details["confusion"], head["labels"]), f"confusion of {name}"))
     if table and "f1" in table[0]:
@@ -141,6 +141,15 @@ def _head_details(head: Mapping[str, Any]) -> list[Element]:
         columns = [column for column in table[0] if column != "points"]
         rows = [[_cell(row[column]) for column in columns] for row in table]
         parts.append(_table([[column.replace("_", " ") for column in columns], *rows]))
+    return parts
+
+
+def _detection(found: Mapping[str, Any], name: str) -> list[Element]:
+    parts = [_node("p", sentence) for sentence in detection_plots.sentences(found)]
+    for title, draw in detection_plots.FIGURES.items():
+        figure = draw(found)
+        if figure is not None:
+            parts.append(_picture(figure, f"{title} of {name}"))
     return parts
 
 

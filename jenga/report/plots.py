@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.tasks.metrics import primary_metric
-from jenga.types import LabelKind
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -35,7 +32,7 @@ def loss_curves(records: Sequence[Record]) -> Figure:
     train, evals = _of(records, "train"), _of(records, "eval")
     tasks = sorted({task for record in train for task in record["task_loss"]})
     panels = 2 if len(tasks) > 1 else 1
-    figure = _figure(width=5.5 * panels, height=3.8)
+    figure = new_figure(width=5.5 * panels, height=3.8)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     steps, losses = _series((record["step"], record["loss"]) for record in train)
     axes[0].plot(*_thinned(steps, losses), color=COLOURS[0], alpha=0.25, linewidth=0.8)
@@ -45,7 +42,7 @@ def loss_curves(records: Sequence[Record]) -> Figure:
     if panels == 2:
         for i, task in enumerate(tasks):
             steps, losses = _series((record["step"], record["task_loss"].get(task)) for record in train)
-            axes[1].plot(*_thinned(steps, _smoothed(losses)), label=_plain(task), **_style(i))
+            axes[1].plot(*_thinned(steps, _smoothed(losses)), label=plain(task), **_style(i))
             _points(axes[1], evals, f"eval_{task}_loss", i, None)
         _decorate(axes[1], title="Loss of each task (line: train, diamond: eval)", y="loss")
     return figure
@@ -54,39 +51,39 @@ def loss_curves(records: Sequence[Record]) -> Figure:
 def learning_rates(records: Sequence[Record]) -> Figure:
     """Return the learning rate of each parameter group over steps."""
     train = _of(records, "train")
-    figure = _figure(width=5.5, height=3.2)
+    figure = new_figure(width=5.5, height=3.2)
     axes = figure.subplots()
     for i, group in enumerate(sorted({group for record in train for group in record["learning_rate"]})):
         steps, rates = _series((record["step"], record["learning_rate"].get(group)) for record in train)
         # Groups often share one rate; dashes let the line below show through.
         style = {**_style(i), "linestyle": LINES[i % len(LINES)]}
-        axes.plot(*_thinned(steps, rates), label=_plain(group), **style)
+        axes.plot(*_thinned(steps, rates), label=plain(group), **style)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     _decorate(axes, title="Learning rate", y="learning rate per step")
     return figure
 
 
-def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, LabelKind]]) -> Figure:
+def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, str]]) -> Figure:
     """Return each head's primary metric on the validation rows over steps, one panel a task.
 
-    `heads`: (task, head, kind) in the order to show them.
+    `heads`: (task, head, metric) in the order to show them.
     """
     evals = _of(records, "eval")
     tasks = list(dict.fromkeys(task for task, _, _ in heads))
     columns = min(len(tasks), 2)
     rows = -(-len(tasks) // columns)
-    figure = _figure(width=5.5 * columns, height=3.4 * rows)
+    figure = new_figure(width=5.5 * columns, height=3.4 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(tasks) :]:
         axes.remove()
     for task, axes in zip(tasks, panels, strict=False):
-        own = [(head, primary_metric(kind)) for name, head, kind in heads if name == task]
+        own = [(head, metric) for name, head, metric in heads if name == task]
         for i, (head, metric) in enumerate(own):
             key = f"eval_{task}_{head}_{metric}"
             steps, values = _series((record["step"], record["metrics"].get(key)) for record in evals)
-            axes.plot(steps, values, marker="o", markersize=4, label=_plain(head), **_style(i))
+            axes.plot(steps, values, marker="o", markersize=4, label=plain(head), **_style(i))
         metrics = dict.fromkeys(metric for _, metric in own)
-        _decorate(axes, title=_plain(task), y=" / ".join(metrics))
+        _decorate(axes, title=plain(task), y=" / ".join(metrics))
         if not {"mae"} & set(metrics):
             axes.set_ylim(-0.02, 1.02)
     return figure
@@ -108,7 +105,7 @@ def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
     """
     shown = sorted(table, key=lambda row: -row["support"])[:MAX_BARS]
     shown = [row for row in table if row in shown]
-    figure = _figure(width=5.5, height=1.2 + 0.24 * len(shown))
+    figure = new_figure(width=5.5, height=1.2 + 0.24 * len(shown))
     axes = figure.subplots()
     places = np.arange(len(shown))
     scores = [row["f1"] or 0.0 for row in shown]
@@ -126,7 +123,7 @@ def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
             fontsize=7,
             color="white" if inside else "black",
         )
-    axes.set_yticks(places, [_plain(row["label"]) for row in shown], fontsize=8)
+    axes.set_yticks(places, [plain(row["label"]) for row in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel("F1 (n: rows with that label)")
@@ -138,13 +135,13 @@ def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
 def number_scatter(points: Sequence[Sequence[float]], label: str) -> Figure:
     """Return predictions over targets with the line of perfect prediction; `points`: (target, prediction) pairs."""
     targets, predictions = np.asarray(points, dtype=float).reshape(-1, 2).T
-    figure = _figure(width=4.2, height=4.0)
+    figure = new_figure(width=4.2, height=4.0)
     axes = figure.subplots()
     axes.scatter(targets, predictions, s=12, alpha=0.5, color=COLOURS[0], linewidths=0)
     axes.axline((float(targets.mean()), float(targets.mean())), slope=1, color=COLOURS[1], linestyle="--", linewidth=1)
     axes.set_xlabel("target")
     axes.set_ylabel("prediction")
-    axes.set_title(f"{_plain(label)} (dashed: perfect)", fontsize=10)
+    axes.set_title(f"{plain(label)} (dashed: perfect)", fontsize=10)
     axes.grid(alpha=0.3)
     return figure
 
@@ -155,9 +152,9 @@ def number_scatter(points: Sequence[Sequence[float]], label: str) -> Figure:
 def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     size = len(labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [_plain(label) for label in labels]
+    names = [plain(label) for label in labels]
     side = 0.8 + 0.36 * size + 0.075 * max(map(len, names))
-    figure = _figure(width=max(side, 4.0), height=side + 0.3)
+    figure = new_figure(width=max(side, 4.0), height=side + 0.3)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -179,7 +176,7 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSED_PAIRS]
     pairs = [divmod(int(place), len(labels)) for place in order if wrong.flat[place]]
-    figure = _figure(width=7.0, height=1.4 + 0.26 * len(pairs))
+    figure = new_figure(width=7.0, height=1.4 + 0.26 * len(pairs))
     axes = figure.subplots()
     totals = counts.sum(axis=1)
     values = [int(wrong[gold, predicted]) for gold, predicted in pairs]
@@ -187,7 +184,7 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     for place, ((gold, _), value) in enumerate(zip(pairs, values, strict=True)):
         text = f"{value} of {totals[gold]}"
         axes.annotate(text, (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
-    names = [f"{_plain(labels[gold])} → {_plain(labels[predicted])}" for gold, predicted in pairs]
+    names = [f"{plain(labels[gold])} → {plain(labels[predicted])}" for gold, predicted in pairs]
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.set_xlim(0, 1.4 * max(values, default=1))
     axes.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
@@ -200,7 +197,8 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
 # -------------------------------------------------------------------------------------------------------------- shared
 
 
-def _figure(*, width: float, height: float) -> Figure:
+def new_figure(*, width: float, height: float) -> Figure:
+    """Return an empty figure, sizes in inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -258,7 +256,7 @@ def _decorate(axes: Axes, *, title: str, y: str) -> None:
         axes.legend(fontsize=8)
 
 
-def _plain(name: str, *, width: int = 28) -> str:
+def plain(name: str, *, width: int = 28) -> str:
     """Return a label fit for a figure: short, printable, and with dollar signs that do not start a formula."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
     if len(shown) > width:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,12 +12,23 @@ from torch import nn
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.registry import Registry
 from jenga.tasks.heads import HeadBank
-from jenga.tasks.metrics import METRIC_NAMES, head_metrics
-from jenga.types import BackboneOutput, HeadSpace, LabelKind, TaskOutput
+from jenga.tasks.metrics import METRIC_NAMES, head_details, head_metrics, primary_metric
+from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, LabelKind, TaskOutput
 
 TASK_REGISTRY: Registry[BaseTask] = Registry("task type", entry_point_group="jenga.tasks")
 
 Labels = torch.Tensor | Mapping[str, torch.Tensor]
+Stage = Literal["start", "evaluation"]
+
+
+class Observer(Protocol):
+    """Sees every training row once, in evaluation mode and without gradients."""
+
+    def see(self, encoder_outputs: BackboneOutput, labels: Mapping[str, torch.Tensor]) -> None:
+        """Take a batch in; labels: by head, as in `jenga.types.Batch`."""
+
+    def finish(self) -> None:
+        """Store what was seen in buffers of the task. Raises DataError where there was nothing to learn from."""
 
 
 class BaseTask(nn.Module):
@@ -25,17 +36,18 @@ class BaseTask(nn.Module):
 
     `config` is the task's block of the configuration with every head's `num_labels` and `labels` filled in. A subclass
     may override `get_forward_output` and use `self.head` (of a one-head task) or `self.heads`; without more it is
-    labelled, judged and decoded as a classification.
+    labelled, judged and decoded as a classification. `calibrated`: whether `calibrate` has something to fit.
     """
 
     label_kind: ClassVar[LabelKind] = "class"
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    calibrated: ClassVar[bool] = False
     head_weight: torch.Tensor
 
     def __init__(self, config: Any, hidden_size: int) -> None:
         super().__init__()
         self.config = config
-        self.heads = HeadBank({head.name: head.num_labels for head in config.heads}, hidden_size)
+        self.heads: HeadBank = self.make_heads(config, hidden_size)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("head_weight", torch.tensor([h.weight for h in config.heads]), persistent=False)
         for i, head in enumerate(config.heads):
@@ -43,10 +55,41 @@ class BaseTask(nn.Module):
                 values = getattr(head, name, None)
                 self.register_buffer(f"{name}_{i}", None if values is None else torch.tensor(values), persistent=False)
 
+    def make_heads(self, config: Any, hidden_size: int) -> Any:
+        """Return the module of the heads; its `sizes` are the numbers of their logits by name, in order."""
+        return HeadBank({head.name: head.num_labels for head in config.heads}, hidden_size)
+
     @classmethod
     def kind_of(cls, head: Any) -> LabelKind:
         """Return how `head` (its block of the configuration) is labelled."""
         return cls.label_kind
+
+    @classmethod
+    def training_rows(cls, config: Any, labels: np.ndarray, space: HeadSpace) -> np.ndarray | None:
+        """Return which rows, bool ``(M,)``, a head learns from, where that is not told by their having a label.
+
+        config: the task's block; labels: of the head `space`, as in `Rows.labels`. None: all that are labelled.
+        """
+        return None
+
+    @classmethod
+    def needs_labels(cls, config: Any) -> bool:
+        """Return whether training rows without any label teach nothing; config: the task's block."""
+        return True
+
+    def attach(self, n_features: int | None) -> None:
+        """Make what depends on the encoder. Called once, before weights are loaded.
+
+        n_features: width F of the features that the encoder reads; None where it reads something else.
+        """
+
+    def observer(self, stage: Stage) -> Observer | None:
+        """Return what wants to see all training rows before the first step, or before each evaluation; else None."""
+        return None
+
+    def notes(self) -> list[str]:
+        """Return what a user should know of how this task was set up, a sentence each."""
+        return []
 
     @property
     def head(self) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -88,14 +131,49 @@ class BaseTask(nn.Module):
             return torch.sigmoid(logits.double()).numpy() >= threshold
         return logits.double().numpy()
 
-    def metrics(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
-        """Return the metrics of one head over a whole split; what `head_metrics` gives for its kind."""
+    def scores(self, head: str, logits: torch.Tensor) -> np.ndarray | None:
+        """Return what ranks the rows of `head` by its logits ``(M, K)``, float64.
+
+        Items: probabilities ``(M, K)``. None for kinds whose metrics need no more than predictions.
+        """
+        if self.kind_of(self._head_config(head)) != "items":
+            return None
+        probabilities: np.ndarray = torch.sigmoid(logits.double()).numpy()
+        return probabilities
+
+    def calibrate(self, space: HeadSpace, scores: np.ndarray, targets: Any) -> list[str]:
+        """Fit what turns `scores` of the validation rows into answers, into buffers; return warnings.
+
+        Called once, with the best weights, of a task that is `calibrated`.
+        """
+        return []
+
+    def metrics(
+        self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return the metrics of one head over a whole split; what `head_metrics` gives for its kind.
+
+        scores: what `scores` gave for these rows.
+        """
         return head_metrics(space, predictions, targets)
 
-    @classmethod
-    def metric_names(cls, kind: LabelKind) -> tuple[str, ...]:
-        """Return the names that `metrics` may give for a head of `kind`."""
-        return METRIC_NAMES[kind]
+    def details(
+        self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """Return the tables of one head over a whole split, ready for JSON; what `head_details` gives for its kind."""
+        return head_details(space, predictions, targets)
+
+    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
+        """Return the names that `metrics` may give for the head of `space`."""
+        return METRIC_NAMES[space.kind]
+
+    def primary_metric(self, space: HeadSpace) -> str:
+        """Return the metric that stands for the head of `space` where there is room for one."""
+        return primary_metric(space.kind)
+
+    def count_labels(self, labels: Mapping[str, torch.Tensor]) -> Sequence[int]:
+        """Return how many labels of a batch count in the loss of each head, in order."""
+        return [int(_labelled(target).sum()) for target in labels.values()]
 
     def _head_config(self, head: str) -> Any:
         return next(each for each in self.config.heads if each.name == head)
@@ -123,3 +201,7 @@ class BaseTask(nn.Module):
             )
             for i, head in enumerate(self.config.heads)
         ]
+
+
+def _labelled(target: torch.Tensor) -> torch.Tensor:
+    return ~target.isnan() if target.is_floating_point() else target != IGNORE_INDEX

@@ -1,6 +1,6 @@
 """Classification: one class a head, or independent items a head."""
 
-from jenga.config.schema import ClassificationConfig, MultiLabelConfig
+from jenga.config.tasks import ClassificationConfig, MultiLabelConfig
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 
 

@@ -31,7 +31,7 @@ def primary_metric(kind: LabelKind) -> str:
 
 def higher_is_better(name: str) -> bool:
     """Return False for errors and losses, told by the name's last part (``eval_QA_loss``, ``test_value_score_mae``)."""
-    return name.rsplit("_", 1)[-1] not in {"loss", "mae", "rmse"}
+    return name.rsplit("_", 1)[-1] not in {"loss", "mae", "rmse", "ece", "fpr"}
 
 
 def labelled_rows(space: HeadSpace, targets: Any) -> int:

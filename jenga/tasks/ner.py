@@ -1,6 +1,6 @@
 """Named entities as BIO tags of words, read from each word's first token."""
 
-from jenga.config.schema import NERConfig
+from jenga.config.tasks import NERConfig
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 
 

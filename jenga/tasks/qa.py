@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jenga.config.schema import QAScoringConfig
+from jenga.config.tasks import QAScoringConfig
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 from jenga.tasks.metrics import agreement
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
@@ -21,10 +21,9 @@ class QAScoringTask(BaseTask):
         """Return ``items`` or ``class``, as the head's block says."""
         return "items" if head.kind == "items" else "class"
 
-    @classmethod
-    def metric_names(cls, kind: LabelKind) -> tuple[str, ...]:
+    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
         """Return the kind's names and those of the score."""
-        return (*super().metric_names(kind), "score_mae", "kappa")
+        return (*super().metric_names(space), "score_mae", "kappa")
 
     def score(self, head: str, values: np.ndarray, applicable: np.ndarray | None = None) -> np.ndarray:
         """Return each row's points for `head` as a share of the points that apply, in [0, 1], NaN where none applies.
@@ -47,7 +46,9 @@ class QAScoringTask(BaseTask):
         share: np.ndarray = np.divide(reached, possible, out=np.full(len(possible), np.nan), where=possible > 0)
         return share
 
-    def metrics(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+    def metrics(
+        self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
+    ) -> dict[str, float]:
         """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to what the head's kind has."""
         found = super().metrics(space, predictions, targets)
         applicable = targets != IGNORE_INDEX if space.kind == "class" else ~np.isnan(targets)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jenga.config.schema import RegressionConfig
+from jenga.config.tasks import RegressionConfig
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 
 

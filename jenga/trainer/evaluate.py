@@ -14,8 +14,8 @@ from jenga.data.collate import EncodedSplit, Source
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.model import MultiTaskModel
 from jenga.tasks import BaseTask
-from jenga.tasks.metrics import head_details, labelled_rows
-from jenga.types import IGNORE_INDEX
+from jenga.tasks.metrics import labelled_rows
+from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
 
@@ -24,15 +24,16 @@ HeadKey = tuple[str, str]
 class SplitResult:
     """Predictions and losses over one split of every source.
 
-    `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. `predictions` and `targets` by (task, head), in
-    the order of the rows; `probabilities` ``(M, K)`` of items.
+    `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. The rest by (task, head), in the order of the
+    rows; `scores` of heads whose task gives any: probabilities ``(M, K)`` of items, raw scores ``(M,)`` of anomalies.
     """
 
     rows: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     predictions: dict[HeadKey, Any] = field(default_factory=dict)
     targets: dict[HeadKey, Any] = field(default_factory=dict)
-    probabilities: dict[HeadKey, np.ndarray] = field(default_factory=dict)
+    scores: dict[HeadKey, np.ndarray] = field(default_factory=dict)
+    spaces: dict[HeadKey, HeadSpace] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Runner:
                         logits = logits.float().cpu()
                         for at, row in enumerate(index):
                             if self.model.tasks[task].reads == "tokens":
-                                rows[row] = _by_word(logits[at], split.encoded.words(row))
+                                rows[row] = _by_word(logits[at], split.text.words(row))
                             else:
                                 rows[row] = logits[at]
         return found
@@ -100,17 +101,18 @@ class Runner:
             losses = {task: _LossSum() for task in source.tasks}
             logits = self.logits(part, source.tasks, losses)
             predictions = self.predictions(logits)
-            for task in source.tasks:
-                loss = losses[task].mean([head.weight for head in self.model.tasks[task].config.heads])
+            for name in source.tasks:
+                loss = losses[name].mean([head.weight for head in self.model.tasks[name].config.heads])
                 if loss is not None:
-                    result.metrics[f"{task}_loss"] = loss
-                    weighted.append(self.model.tasks[task].config.weight * loss)
+                    result.metrics[f"{name}_loss"] = loss
+                    weighted.append(self.model.tasks[name].config.weight * loss)
             for key, space in part.spaces.items():
-                targets = part.rows.labels[key]
-                result.predictions[key], result.targets[key] = predictions[key], targets
-                if space.kind == "items":
-                    result.probabilities[key] = torch.sigmoid(torch.stack(logits[key]).double()).numpy()
-                found = self.model.tasks[space.task].metrics(space, predictions[key], targets)
+                task, targets = self.model.tasks[space.task], part.rows.labels[key]
+                result.predictions[key], result.targets[key], result.spaces[key] = predictions[key], targets, space
+                scores = None if task.reads == "tokens" else task.scores(space.head, torch.stack(logits[key]))
+                if scores is not None:
+                    result.scores[key] = scores
+                found = task.metrics(space, predictions[key], targets, scores=scores)
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
@@ -122,7 +124,8 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
     heads = []
     for source in sources:
         for key, space in source.splits[split].spaces.items() if split in source.splits else ():
-            predictions, targets = result.predictions[key], result.targets[key]
+            task, targets = model.tasks[space.task], result.targets[key]
+            judged = (space, result.predictions[key], targets)
             heads.append(
                 {
                     "task": space.task,
@@ -130,8 +133,9 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
                     "kind": space.kind,
                     "labels": list(space.labels),
                     "rows": labelled_rows(space, targets),
-                    "metrics": model.tasks[space.task].metrics(space, predictions, targets),
-                    "details": head_details(space, predictions, targets),
+                    "primary_metric": task.primary_metric(space),
+                    "metrics": task.metrics(*judged, scores=result.scores.get(key)),
+                    "details": task.details(*judged, scores=result.scores.get(key)),
                     "baselines": {},
                 }
             )
@@ -153,17 +157,21 @@ def choose_device(name: str) -> torch.device:
 def tune_thresholds(result: SplitResult) -> dict[HeadKey, np.ndarray]:
     """Return for each item the probability that gives its best F1 over labelled rows; 0.5 without a positive one."""
     return {
-        key: np.array([_best_threshold(p, t) for p, t in zip(probabilities.T, result.targets[key].T, strict=True)])
-        for key, probabilities in result.probabilities.items()
+        key: np.array([_best_threshold(p, t) for p, t in zip(result.scores[key].T, result.targets[key].T, strict=True)])
+        for key, space in result.spaces.items()
+        if space.kind == "items"
     }
 
 
-def label_counts(batches: Sequence[Any]) -> dict[str, torch.Tensor]:
-    """Return the number of labels of each task's heads ``(N,)`` over the micro-batches of one optimizer step."""
+def label_counts(batches: Sequence[Any], tasks: Any) -> dict[str, torch.Tensor]:
+    """Return how many labels of each task's heads ``(N,)`` count in the loss of one optimizer step's micro-batches.
+
+    tasks: by name, as in `MultiTaskModel.tasks`.
+    """
     counts: dict[str, list[int]] = {}
     for batch in batches:
         for task, heads in batch.labels.items():
-            found = [int(_labelled(target).sum()) for target in heads.values()]
+            found = tasks[task].count_labels(heads)
             counts[task] = [a + b for a, b in zip(counts.get(task, [0] * len(found)), found, strict=True)]
     return {task: torch.tensor(values, dtype=torch.float32) for task, values in counts.items()}
 
@@ -198,10 +206,6 @@ class _LossSum:
                 ).sum()
             )
         return self.own / self.rows if self.rows else None
-
-
-def _labelled(target: torch.Tensor) -> torch.Tensor:
-    return ~target.isnan() if target.is_floating_point() else target != IGNORE_INDEX
 
 
 def _by_word(logits: torch.Tensor, tokens: np.ndarray) -> torch.Tensor:

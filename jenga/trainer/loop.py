@@ -23,6 +23,7 @@ from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, 
 from jenga.model import MultiTaskModel
 from jenga.tasks.metrics import higher_is_better
 from jenga.trainer import checkpoint
+from jenga.trainer.calibrate import observe
 from jenga.trainer.evaluate import Runner, label_counts
 from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
 from jenga.trainer.run import MetricsLog, RunFolder
@@ -107,6 +108,8 @@ class Trainer:
         self._started = time.monotonic() - self.state.seconds
         with self._signals():
             self._call("on_train_begin")
+            if self.state.step == 0:
+                observe(self._runner(), list(self.sources.values()), "start")
             if self.state.pending:
                 self._finish_step()
             while not self._done():
@@ -135,7 +138,7 @@ class Trainer:
         source, size = self.sources[turn.source], self.config.training.batch_size
         split = source.splits["train"]
         batches = [split.batch(turn.rows[i : i + size]) for i in range(0, len(turn.rows), size)]
-        counts = label_counts(batches) if len(batches) > 1 else None
+        counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
             self.model.train()
         for batch in batches:
@@ -209,12 +212,9 @@ class Trainer:
     def _evaluate(self) -> None:
         if self.state.evaluated_step == self.state.step:
             return
-        config = self.config.evaluation
-        runner = Runner(
-            self.model, self.accelerator.device, self.accelerator.autocast,
-            config.batch_size or 2 * self.config.training.batch_size, {}, self._check_interrupt,
-        )  # fmt: skip
-        result = runner.evaluate(list(self.sources.values()), "valid")
+        config, runner, sources = self.config.evaluation, self._runner(), list(self.sources.values())
+        observe(runner, sources, "evaluation")
+        result = runner.evaluate(sources, "valid")
         if not result.rows:
             self._keep_last()
             return
@@ -241,6 +241,12 @@ class Trainer:
         self._keep_best(metrics[config.metric])
         self.state.evaluated_step = self.state.step
         self._call("on_evaluate", metrics=metrics)
+
+    def _runner(self) -> Runner:
+        size = self.config.evaluation.batch_size or 2 * self.config.training.batch_size
+        return Runner(
+            self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt
+        )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value
@@ -364,7 +370,7 @@ def check_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) 
     for source in sources:
         known += [f"eval_{task}_loss" for task in source.tasks]
         for (task, head), space in source.splits["train"].spaces.items():
-            known += [f"eval_{task}_{head}_{name}" for name in model.tasks[task].metric_names(space.kind)]
+            known += [f"eval_{task}_{head}_{name}" for name in model.tasks[task].metric_names(space)]
     if metric not in known:
         raise ConfigError(
             f"evaluation.metric: unknown '{metric}'{suggest(metric, known) or '.'} Known: {', '.join(known)}"

@@ -49,3 +49,27 @@ def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path
     assert loaded.metadata.signature is not None
     (answer,) = loaded.predict(pandas.DataFrame({"text": ["the agent was kind"]}))
     assert answer["mood"]["mood"]["label"] in ("bad", "good")
+
+
+def test_a_logged_model_of_events_takes_tables_whose_types_drift(
+    event_settings: Callable[..., dict[str, Any]], flows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    import mlflow
+    import pandas
+    from mlflow import MlflowClient
+
+    run = jenga.train(event_settings(training={"max_steps": 1})).run
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("x", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_tracking_uri(uri)
+    run_id = client.create_run(experiment).info.run_id
+    log_model(client, run / "best", run_id=run_id, experiment_id=experiment, step=1)
+    loaded = mlflow.pyfunc.load_model(str(next((tmp_path / "artifacts").rglob("MLmodel")).parent))
+    assert {"bytes_out", "id"} <= set(loaded.metadata.signature.inputs.input_names())
+    assert "threat" not in loaded.metadata.signature.inputs.input_names()
+    wanted = jenga.load(run, device="cpu").predict(flows[:4])
+    table = pandas.DataFrame(flows[:4]).drop(columns="threat")
+    assert loaded.predict(table) == wanted
+    assert loaded.predict(table.assign(bytes_out=table["bytes_out"].astype(str))) == wanted
+    assert len(loaded.predict(table[["id", "bytes_out"]])) == 4

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jenga.cli.main import jenga
+from jenga.samples.network import generate_flows
 
 WORDS = ["the", "a", "call", "was", "is", "and", "so", "it", "we", "they", "agent", "caller", "line", "today", "again"]
 CONFIG = """\
@@ -84,6 +85,28 @@ def invoke() -> Callable[..., Result]:
         return CliRunner().invoke(jenga, [str(argument) for argument in arguments], input=stdin, prog_name="jenga")
 
     return call
+
+
+EVENTS = """\
+model: {base_model: security_mlp_v1, backbone_type: sequential}
+tasks:
+  - {name: find, type: classification, data_path: flows.json, heads: [{name: threat}]}
+training: {max_steps: 2, batch_size: 8}
+tracking: {enabled: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def event_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on network flows; flows.yml and flows.json lie two folders above it."""
+    folder = tmp_path_factory.mktemp("events")
+    (folder / "flows.json").write_text(json.dumps(generate_flows(80)))
+    (folder / "flows.yml").write_text(EVENTS)
+    with same_logging_afterwards():
+        arguments = ["train", str(folder / "flows.yml"), "--json", "--output-dir", str(folder)]
+        result = CliRunner().invoke(jenga, arguments)
+    assert result.exit_code == 0, result.stderr
+    return Path(json.loads(result.stdout)["run"])
 
 
 @pytest.fixture(scope="session")

@@ -111,3 +111,12 @@ def test_loss_that_moves_nothing_is_found(invoke: Invoke, config: Path, monkeypa
     result = invoke("check", config)
     assert result.exit_code == 5
     assert "task 'rating': its loss moves none of its parameters" in result.stderr
+
+
+def test_an_experiment_on_events_is_tried_with_its_features(invoke: Invoke, event_run: Path) -> None:
+    result = invoke("check", event_run.parents[1] / "flows.yml", "--json")
+    assert result.exit_code == 0, result.stderr
+    (step,) = json.loads(result.stdout)["steps"]
+    assert (step["task"], step["rows"]) == ("find", 8)
+    assert step["features"] > 20
+    assert "tokens" not in step

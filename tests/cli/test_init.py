@@ -8,9 +8,11 @@ from click.testing import Result
 from jenga.cli.init import template
 from jenga.experiment import load_config
 from jenga.samples.helpline import generate
+from jenga.samples.network import generate_flows
 
 Invoke = Callable[..., Result]
 TYPES = ["classification", "multi_label_classification", "qa_scoring", "ner", "regression"]
+EVENT_TYPES = ["anomaly_detection"]
 
 
 def ratings(folder: Path) -> None:
@@ -19,14 +21,14 @@ def ratings(folder: Path) -> None:
 
 
 def test_every_built_in_type_has_a_template() -> None:
-    from jenga.cli.init import _TASKS
+    from jenga.cli.init import _EVENT_TASKS, _TASKS
     from jenga.tasks import TASK_REGISTRY
 
-    assert set(_TASKS) == set(TASK_REGISTRY)
-    assert list(_TASKS) == TYPES
+    assert {*_TASKS, *_EVENT_TASKS} == set(TASK_REGISTRY)
+    assert (list(_TASKS), list(_EVENT_TASKS)) == (TYPES, EVENT_TYPES)
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", [*TYPES, *EVENT_TYPES])
 def test_template_of_each_type_loads(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "experiment.yml"
     path.write_text(template([kind], file="experiment.yml"))
@@ -45,6 +47,36 @@ def test_templates_of_all_types_are_one_experiment_that_passes_check(
     assert result.exit_code == 0, result.stderr
     tasks = {head["task"] for head in json.loads(result.stdout)["heads"]}
     assert tasks == {"sentiment", "service", "QA", "entities", "rating"}
+
+
+@pytest.mark.parametrize("words", [["security"], ["--task", "anomaly_detection"]])
+def test_the_template_of_events_passes_check_on_its_sample(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr("jenga.samples.network.generate_flows", lambda: generate_flows(150))
+    path = tmp_path / "security.yml"
+    assert invoke("init", *words, "-o", path).exit_code == 0
+    result = invoke("check", path, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert [(head["task"], head["head"]) for head in found["heads"]] == [("ThreatDetection", "threat")]
+
+
+def test_every_line_of_the_template_of_events_can_be_switched_on(tmp_path: Path) -> None:
+    path = tmp_path / "security.yml"
+    text = template(["anomaly_detection"], file="security.yml")
+    path.write_text(
+        text.replace("# refinery:", "refinery:").replace("#   preset", "  preset").replace("#   nan", "  nan")
+    )
+    refinery = load_config(path).model.refinery
+    assert (refinery.preset, refinery.nan) == ("zeek", "quarantine")
+
+
+@pytest.mark.parametrize("words", [["security", "--task", "ner"], ["--task", "ner", "--task", "anomaly_detection"]])
+def test_tasks_on_texts_and_on_events_do_not_mix(invoke: Invoke, words: list[str]) -> None:
+    result = invoke("init", *words, "-o", "-")
+    assert result.exit_code == 2
+    assert "no template of it on" in result.stderr
 
 
 def test_plain_init_writes_the_commented_default_and_tells_what_next(

@@ -2,7 +2,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
@@ -22,7 +22,7 @@ except SystemExit as exit:
     assert not exit.code, exit.code
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
-COMMANDS = ["init", "check", "train", "evaluate", "predict", "schema", "doctor"]
+COMMANDS = ["init", "check", "train", "evaluate", "predict", "refine", "schema", "doctor"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["init", "-o", "-"]])
@@ -56,11 +56,21 @@ def test_all_commands_are_listed_with_a_line_each(invoke: Callable[..., Result])
     assert "_JENGA_COMPLETE=bash_source" in text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_every_option(invoke: Callable[..., Result], name: str) -> None:
-    result = invoke(name, "--help")
+def _leaves(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _leaves(command, (*before, name))
+        else:
+            yield (*before, name), command
+
+
+@pytest.mark.parametrize(("names", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in _leaves(jenga)])
+def test_every_command_explains_every_option(
+    invoke: Callable[..., Result], names: tuple[str, ...], command: click.Command
+) -> None:
+    result = invoke(*names, "--help")
     assert result.exit_code == 0
-    options = [each for each in jenga.commands[name].params if isinstance(each, click.Option)]
+    options = [each for each in command.params if isinstance(each, click.Option)]
     assert options
     assert [option.name for option in options if not option.help] == []
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from jenga.samples.network import generate_flows
+
 Invoke = Callable[..., Result]
 
 
@@ -142,3 +144,34 @@ def test_prediction_loads_neither_mlflow_nor_datasets_and_a_closed_pipe_is_quiet
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["id"] == "1"
     assert [text for text in done.stderr.splitlines() if "Loading weights" not in text and text] == []
+
+
+# events
+
+
+@pytest.mark.parametrize("source", ["file", "array on standard input", "lines on standard input"])
+def test_events_are_read_from_files_and_standard_input(
+    invoke: Invoke, event_run: Path, tmp_path: Path, source: str
+) -> None:
+    flows = generate_flows(3, seed=1)
+    lines = "\n".join(map(json.dumps, flows))
+    (tmp_path / "new.jsonl").write_text(lines)
+    stdin = {"file": None, "array on standard input": json.dumps(flows), "lines on standard input": lines}[source]
+    path = "-" if stdin else tmp_path / "new.jsonl"
+    found = answers(invoke("predict", event_run, path, stdin=stdin))
+    assert [answer["id"] for answer in found] == [flow["id"] for flow in flows]
+    assert {answer["find"]["threat"]["label"] for answer in found} <= {"0", "1"}
+
+
+def test_events_that_cannot_be_used_are_answered_and_counted(invoke: Invoke, event_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new.jsonl"
+    path.write_text(json.dumps(generate_flows(1)[0]) + '\n{"id": "x", \n[1]\n')
+    result = invoke("predict", event_run, path)
+    assert [("error" in answer) for answer in answers(result)] == [False, True, True]
+    assert "2 of 3 rows cannot be used" in result.stderr
+
+
+def test_a_model_of_events_takes_no_texts(invoke: Invoke, event_run: Path) -> None:
+    result = invoke("predict", event_run, "--text", "hello")
+    assert result.exit_code == 2
+    assert "reads events, not texts: give FILE" in result.stderr

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from jenga.backbones.sequential import SequentialConfig
 from jenga.config import schema as models
+from jenga.config import tasks as blocks
 from jenga.config.schema import ExperimentConfig, Strict, experiment_model
 from jenga.registry import Registry
 
 
 class Part:
-    """Stands in for a task, backbone or callback; the schema never looks inside one."""
+    """Stands in for a task, backbone or callback; the schema looks at no more of one than this."""
+
+    modality = "text"
+    defaults: ClassVar[dict[str, Any]] = {}
+    reads = "pooled"
+
+
+class WordPart(Part):
+    """Stands in for a task that labels words."""
+
+    reads = "tokens"
+
+
+class TabularPart(Part):
+    """Stands in for a backbone that reads events."""
+
+    modality = "tabular"
+    defaults: ClassVar[dict[str, Any]] = {
+        "training": {"epochs": 7, "learning_rate": {"backbone": 1e-3, "fusion": 1e-3, "heads": 1e-3}}
+    }
 
 
 class EchoConfig(Strict):
@@ -25,15 +46,17 @@ def registries() -> tuple[Registry[Any], Registry[Any], Registry[Any]]:
     tasks: Registry[Any] = Registry("task type", entry_point_group="jenga.tests.none")
     tasks.register(
         "classification",
-        config=models.ClassificationConfig,
+        config=blocks.ClassificationConfig,
         aliases=("single_label_classification", "multi_head_classification"),
     )(Part)
-    tasks.register("multi_label_classification", config=models.MultiLabelConfig)(Part)
-    tasks.register("qa_scoring", config=models.QAScoringConfig)(Part)
-    tasks.register("ner", config=models.NERConfig)(Part)
-    tasks.register("regression", config=models.RegressionConfig)(Part)
+    tasks.register("multi_label_classification", config=blocks.MultiLabelConfig)(Part)
+    tasks.register("qa_scoring", config=blocks.QAScoringConfig)(Part)
+    tasks.register("ner", config=blocks.NERConfig)(WordPart)
+    tasks.register("regression", config=blocks.RegressionConfig)(Part)
+    tasks.register("anomaly_detection", config=blocks.AnomalyConfig)(Part)
     backbones: Registry[Any] = Registry("backbone", entry_point_group="jenga.tests.none")
     backbones.register("text", config=models.ModelConfig)(Part)
+    backbones.register("sequential", config=SequentialConfig)(TabularPart)
     callbacks: Registry[Any] = Registry("callback", entry_point_group="jenga.tests.none")
     callbacks.register("echo", config=EchoConfig)(Part)
     return tasks, backbones, callbacks
@@ -48,7 +71,7 @@ def schema() -> type[ExperimentConfig]:
 def wider_schema() -> type[ExperimentConfig]:
     """The schema once someone has built some of what is planned."""
     tasks, backbones, callbacks = registries()
-    tasks.register("anomaly_detection", config=models.ClassificationConfig)(Part)
-    backbones.register("sequential", config=models.ModelConfig)(Part)
+    tasks.register("causal_lm", config=blocks.ClassificationConfig)(Part)
+    backbones.register("audio", config=models.ModelConfig)(Part)
     callbacks.register("sentinel", config=EchoConfig)(Part)
     return experiment_model(tasks, backbones, callbacks)

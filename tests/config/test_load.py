@@ -94,7 +94,7 @@ BROKEN = [
     ("no tasks", "model: {base_model: m}\n", "1:1", "tasks: required key is missing"),
     ("no base_model", GOOD.replace("base_model: m", "pooling: cls"), "1:1", "base_model: required key is missing"),
     ("no data_path", GOOD.replace(", data_path: a.jsonl", ""), "3:5", "tasks[0].data_path: required key is missing"),
-    ("no type", GOOD.replace("type: classification, ", ""), "3:5", "tasks[0].type: required key is missing. Known: c"),
+    ("no type", GOOD.replace("type: classification, ", ""), "3:5", "type: required key is missing. Known: anomaly"),
     ("no heads", GOOD.replace("classification", "qa_scoring"), "3:5", "tasks[0].heads: required key is missing"),
     # Values of the wrong kind.
     ("text for a whole number", GOOD + "training: {epochs: three}\n", "4:20", "whole number, got text 'three'"),
@@ -122,7 +122,7 @@ BROKEN = [
     ("project with a slash", GOOD + "project_name: a/b\n", "4:15", "must have no '/' or '\\' in it"),
     # Types.
     ("unknown task", GOOD.replace("class", "clas"), "3:21", "unknown 'clasification'; did you mean 'cl"),
-    ("number for a type", GOOD.replace("classification", "3"), "3:21", "needs one of classification, multi_label"),
+    ("number for a type", GOOD.replace("classification", "3"), "3:21", "needs one of anomaly_detection, c"),
     ("unknown backbone", GOOD.replace("m}", "m, backbone_type: txt}"), "1:39", "did you mean 'text'? Known"),
     # Settings of several kinds: one problem, for the kind that was given.
     ("rate as text", GOOD + "training: {learning_rate: big}\n", "4:27", "a number or a mapping of backbone"),
@@ -262,13 +262,23 @@ def test_the_nlp_form_loads_verbatim(schema: Schema) -> None:
     assert [(head.name, head.num_labels) for head in only.heads] == [("opening", 5)]
 
 
-def test_the_security_form_names_each_part_not_built_yet(schema: Schema) -> None:
+def test_the_security_form_loads_verbatim_with_the_backbones_own_defaults(schema: Schema) -> None:
+    config = load_text(SECURITY_FORM, file="/srv/cfg.yml", schema=schema)
+    assert (config.model.base_model, config.model.backbone_type) == ("security_mlp_v1", "sequential")
+    (only,) = config.tasks
+    assert (only.type, only.data_path) == ("anomaly_detection", "/srv/network_traffic.json")
+    assert only.heads[0].num_labels == 2
+    assert config.training.epochs == 7
+
+
+def test_parts_not_built_yet_are_named_at_their_place(schema: Schema) -> None:
+    text = SECURITY_FORM.replace("sequential", "audio").replace("anomaly_detection", "causal_lm")
     with pytest.raises(SetupError) as caught:
-        load_text(SECURITY_FORM, file="cfg.yml", schema=schema)
+        load_text(text, file="cfg.yml", schema=schema)
     assert caught.value.exit_code == 4
     assert str(caught.value).splitlines() == [
-        "cfg.yml:4:3: model.backbone_type: not built yet: the backbone for tables ('sequential')",
-        "cfg.yml:7:5: tasks[0].type: not built yet: anomaly detection ('anomaly_detection')",
+        "cfg.yml:4:3: model.backbone_type: not built yet: the audio backbone ('audio')",
+        "cfg.yml:7:5: tasks[0].type: not built yet: LLM fine-tuning and distillation ('causal_lm')",
     ]
 
 
@@ -294,19 +304,18 @@ def test_mistakes_come_before_parts_not_built_yet(schema: Schema) -> None:
 
 
 def test_a_planned_part_loads_once_it_is_registered(wider_schema: Schema) -> None:
-    config = load_text(SECURITY_FORM + "callbacks: {sentinel: {times: 2}}\n", file="cfg.yml", schema=wider_schema)
-    assert config.tasks[0].type == "anomaly_detection"
+    text = SECURITY_FORM.replace("sequential", "audio").replace("anomaly_detection", "causal_lm")
+    config = load_text(text + "callbacks: {sentinel: {times: 2}}\n", file="cfg.yml", schema=wider_schema)
+    assert (config.model.backbone_type, config.tasks[0].type) == ("audio", "causal_lm")
     assert config.callbacks.sentinel.times == 2
 
 
 PLANNED_USES = {
     "model.backbone_type=audio": GOOD.replace("m}", "m, backbone_type: audio}"),
     "model.backbone_type=vision": GOOD.replace("m}", "m, backbone_type: vision}"),
-    "model.backbone_type=sequential": GOOD.replace("m}", "m, backbone_type: sequential}"),
     "model.backbones": GOOD.replace("{base_model: m}", "{backbones: {text: {base_model: m}}}"),
     "model.name": LLM_FORM,
     "model.teacher_student_config": LLM_FORM,
-    "tasks[].type=anomaly_detection": GOOD.replace("classification", "anomaly_detection"),
     "tasks[].type=causal_lm": GOOD.replace("classification", "causal_lm"),
     "tasks[].backbone": GOOD.replace("a.jsonl", "a.jsonl, backbone: text"),
     "peft": GOOD + "peft: {lora: {rank: 8}}\n",

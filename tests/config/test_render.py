@@ -143,7 +143,7 @@ def test_the_json_schema_forbids_unknown_keys_everywhere(schema: Schema) -> None
 def test_the_json_schema_lists_each_task_type_once(schema: Schema) -> None:
     described = json_schema(schema)
     references = [each["$ref"].rpartition("/")[2] for each in described["properties"]["tasks"]["items"]["anyOf"]]
-    assert len(references) == len(set(references)) == 5
+    assert len(references) == len(set(references)) == 6
     types = [described["$defs"][name]["properties"]["type"] for name in references]
     assert {"const": "ner"}.items() <= next(each for each in types if "ner" in each.values()).items()
     assert ["classification", "single_label_classification", "multi_head_classification"] in [

@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,18 +26,19 @@ from torch import nn
 
 from jenga import build, experiment
 from jenga.backbones import BackboneManager
+from jenga.backbones.sequential import SequentialBackbone, SequentialConfig
 from jenga.backbones.text import TextBackbone
 from jenga.config.schema import ExperimentConfig, ModelConfig
 from jenga.config.shape import field_branches, item_branches
 from jenga.data.collate import EncodedSplit
 from jenga.data.rows import Rows, load_source
-from jenga.errors import JengaError
+from jenga.errors import ConfigError, JengaError
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.loop import make_sampler
 from jenga.trainer.optim import make_optimizer, make_scheduler
 from jenga.trainer.window import Window
 
-OTHER_BACKBONE = "other_text"
+OTHER_BACKBONE, OTHER_SEQUENTIAL = "other_text", "other_sequential"
 
 
 # ------------------------------------------------------------------------------------------------------------ the walk
@@ -74,7 +76,7 @@ def words_of(number: int, shift: int) -> list[str]:
 
 def label_of(kind: str, number: int) -> Any:
     match kind:
-        case "classification":
+        case "classification" | "anomaly_detection":
             return CLASSES[number % 7 % 3]
         case "regression":
             return float(number * number % 11)
@@ -118,6 +120,13 @@ def write_files(folder: Path) -> None:
         "any.jsonl",
         [{"text": t, "label": i % 2, "ner_tags": y} for i, (t, y) in enumerate(zip(words, tags, strict=True))],
     )
+    good = [{"id": f"r{i}", "text": t, "n": i, "duration": i, "label": i % 2} for i, t in enumerate(words)]
+    odd = [
+        '{"id": "unread", "text": "a", "n": 1, "label": 1, "other": tru}',
+        '{"id": "nan", "text": "a", "n": NaN, "label": 1}',
+        '{"id": "twice", "text": "a", "n": 1, "n": 2, "label": 1}',
+    ]
+    (folder / "odd.jsonl").write_text("\n".join([*map(json.dumps, good), *odd]), encoding="utf-8")
     write("mixed.jsonl", [{"text": t, "label": [0.5, i] if i % 3 else [0.5]} for i, t in enumerate(words)])
 
 
@@ -147,11 +156,16 @@ class Built:
     """An experiment as `build` makes it, and its first training batch."""
 
     def __init__(self, config: ExperimentConfig, folder: Path) -> None:
-        self.experiment = build.build(config, folder)
+        # A folder of its own: a refinery is fitted once a folder.
+        self.experiment = build.build(config, Path(tempfile.mkdtemp(dir=folder)))
         self.config = self.experiment.bundle.config
         self.model = self.experiment.bundle.model
         self.source = self.experiment.sources[0]
         self.batch = self.source.splits["train"].batch(range(8))
+
+
+def features(built: Built) -> Any:
+    return built.batch.inputs["features"].tolist()
 
 
 def tokens(built: Built) -> Any:
@@ -298,6 +312,15 @@ RUN_VIEWS = {
 }  # fmt: skip
 
 
+def accepted(settings: dict[str, Any]) -> Any:
+    """Whether settings are a configuration."""
+    try:
+        experiment.load_config(settings)
+    except ConfigError:
+        return False
+    return True
+
+
 def cached_tokens(config: ExperimentConfig, folder: Path) -> Any:
     """The files of tokens under the folder that the probe gives."""
     build.build(config, folder)
@@ -322,7 +345,14 @@ def remote_code(config: ExperimentConfig, folder: Path) -> Any:
     return asked
 
 
-WHOLE_VIEWS = {cached_tokens, remote_code}
+def kept_rows(config: ExperimentConfig, folder: Path) -> Any:
+    """Which events are used, and why the others are not."""
+    made = build.build(config, Path(tempfile.mkdtemp(dir=folder)))
+    ids = [split.rows.ids for source in made.sources for split in source.splits.values()]
+    return sorted(name for each in ids for name in each), [bad.reason for bad in made.bad]
+
+
+WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows}
 
 
 # ----------------------------------------------------------------------------------------------------------- the probes
@@ -354,6 +384,14 @@ FUSED = {"fusion.type": "attention"}
 ONE_SOURCE_MORE = {"second_task": True}
 TRACKED = {"tracking.enabled": True}
 FOUR_EPOCHS = {"training.epochs": 4}
+MORE_VALID_ROWS = {"data.valid_fraction": 0.4}
+OF_EVENTS = {"model": {"base_model": "mlp", "backbone_type": "sequential", "hidden_sizes": [8]}, "data": {}}
+
+EVENTS = {"model": {"base_model": "security_mlp_v1", "backbone_type": "sequential"}, "data": {"max_bad_fraction": 0.5}}
+ODD_EVENTS = {
+    **EVENTS, "tasks[].data_path": "odd.jsonl",
+    "model.refinery": {"schema": {"fields": [{"path": "text", "kind": "text"}, {"path": "n", "kind": "numeric"}]}},
+}  # fmt: skip
 
 PROBES: dict[str, Probe] = {
     "project_name": Probe(place, "other"),
@@ -366,6 +404,18 @@ PROBES: dict[str, Probe] = {
     "model[text].dropout": Probe(dropouts, 0.4),
     "model[text].trust_remote_code": Probe(remote_code, True),
     "model[text].backbone_type": Probe(backbone_class, OTHER_BACKBONE),
+    "model[sequential].backbone_type": Probe(backbone_class, OTHER_SEQUENTIAL, EVENTS, base="sequential"),
+    "model[sequential].base_model": Probe(accepted, "mlp", EVENTS),
+    "model[sequential].hidden_sizes": Probe(modules, [8], EVENTS),
+    "model[sequential].residual": Probe(modules, True, EVENTS),
+    "model[sequential].normalization": Probe(modules, "layer", EVENTS),
+    "model[sequential].dropout": Probe(dropouts, 0.4, EVENTS),
+    "model[sequential].activation": Probe(pooled, "tanh", EVENTS),
+    "model[sequential].refinery.preset": Probe(features, "nsl_kdd", {**EVENTS, "tasks[].data_path": "odd.jsonl"}),
+    "model[sequential].refinery.schema": Probe(features, {"fields": [{"path": "text", "kind": "text"}]}, EVENTS),
+    "model[sequential].refinery.validate": Probe(kept_rows, "fast", ODD_EVENTS),
+    "model[sequential].refinery.nan": Probe(kept_rows, "missing", ODD_EVENTS),
+    "model[sequential].refinery.duplicates": Probe(kept_rows, "quarantine", ODD_EVENTS),
     # tasks
     "tasks[*].name": Probe(rows_of, "renamed"),
     "tasks[*].type": Probe(
@@ -395,6 +445,7 @@ PROBES: dict[str, Probe] = {
         rows_of, 1, {"tasks[].data_path": "mixed.jsonl", "data.max_bad_fraction": 0.9}
     ),
     "tasks[classification].heads[].labels": Probe(rows_of, list(reversed(CLASSES))),
+    "tasks[anomaly_detection].heads[].labels": Probe(rows_of, list(reversed(CLASSES))),
     "tasks[multi_label_classification].heads[].labels": Probe(rows_of, ITEM_NAMES),
     "tasks[qa_scoring].heads[].labels": Probe(rows_of, ITEM_NAMES),
     "tasks[ner].heads[].labels": Probe(rows_of, ["place", "person"]),
@@ -404,6 +455,18 @@ PROBES: dict[str, Probe] = {
     "tasks[*].heads[].label_smoothing": Probe(loss, 0.3),
     "tasks[*].heads[].class_weight": Probe(loss, "balanced"),
     "tasks[*].heads[].pos_weight": Probe(loss, [1.0, 2.0, 3.0]),
+    "tasks[anomaly_detection].mode": Probe(modules, "unsupervised", OF_EVENTS),
+    "tasks[anomaly_detection].method": Probe(modules, "mahalanobis", {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
+    "tasks[anomaly_detection].loss": Probe(loss, "focal"),
+    "tasks[anomaly_detection].gamma": Probe(loss, 5.0, {"tasks[].loss": "focal"}),
+    "tasks[anomaly_detection].bottleneck": Probe(modules, 3, {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
+    "tasks[anomaly_detection].decoder": Probe(modules, [5], {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
+    "tasks[anomaly_detection].projection": Probe(
+        modules, 5, {"tasks[].mode": "unsupervised", "tasks[].method": "deep_svdd"}
+    ),
+    "tasks[anomaly_detection].heads[].normal": Probe(metrics, "no"),
+    "tasks[anomaly_detection].heads[].calibration": Probe(trained_weights, "none", MORE_VALID_ROWS),
+    "tasks[anomaly_detection].heads[].target_fpr": Probe(trained_weights, 0.5, MORE_VALID_ROWS),
     "tasks[qa_scoring].heads[].kind": Probe(rows_of, "class", {"tasks[].data_path": "any.jsonl"}),
     "tasks[qa_scoring].heads[].item_weights": Probe(metrics, [5.0, 1.0, 0.0]),
     "tasks[regression].heads[].standardize": Probe(loss, False),
@@ -496,6 +559,8 @@ class Laboratory:
         text = json.dumps(settings)
         for name, path in self.checkpoints.items():
             text = text.replace(name, path)
+        if view is accepted:
+            return accepted(json.loads(text))
         config = experiment.load_config(json.loads(text))
         torch.use_deterministic_algorithms(False)
         try:
@@ -561,7 +626,11 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[...
     class OtherBackbone(TextBackbone):
         pass
 
+    class OtherSequential(SequentialBackbone):
+        pass
+
     BackboneManager.register(OTHER_BACKBONE, config=ModelConfig)(OtherBackbone)
+    BackboneManager.register(OTHER_SEQUENTIAL, config=SequentialConfig)(OtherSequential)
     words = " ".join(WORDS)
     checkpoints = {
         "{bert}": make_bert(words=words),
@@ -569,7 +638,8 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[...
         "{other_words}": make_bert(words=" ".join(reversed(WORDS))),
     }
     yield Laboratory(tmp_path_factory.mktemp("effects"), {name: str(path) for name, path in checkpoints.items()})
-    del BackboneManager._REGISTRY[OTHER_BACKBONE]
+    for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL):
+        del BackboneManager._REGISTRY[name]
 
 
 def test_the_walk_reaches_every_block() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from jenga.config.schema import ExperimentConfig, LearningRates, SplitPaths, TaskConfig, TrainingConfig
+from jenga.config.schema import ExperimentConfig, LearningRates, TrainingConfig
 from jenga.config.shape import (
     Branch,
     branches,
@@ -22,6 +22,7 @@ from jenga.config.shape import (
     literals,
     tag_key,
 )
+from jenga.config.tasks import SplitPaths, TaskConfig
 
 
 class Colour(Enum):
@@ -94,7 +95,7 @@ def test_tagged_models_are_found_with_the_key_that_tells_them_apart(schema: type
     assert tag_key(tasks) == "type"
     assert {each.tag for each in tasks} >= {"classification", "single_label_classification", "ner"}
     model = field_branches(schema, "model")
-    assert [each.tag for each in model] == ["text"]
+    assert [each.tag for each in model] == ["sequential", "text"]
     assert tag_key(model) == "backbone_type"
     assert tag_key(field_branches(TrainingConfig, "learning_rate")) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -218,3 +219,21 @@ def test_any_json_is_encoded_or_refused(value: Any, kind: LabelKind) -> None:
     assert np.asarray(code).shape == (() if kind == "class" else (2,))
     assert kind != "class" or code in (0, 1)
     assert kind == "class" or not np.isinf(code).any()
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("normal", 0), ("Benign", 0), (" clean ", 0), (0, 0), ("0", 0), (False, 0), ("false", 0),
+        ("anomaly", 1), ("attack", 1), (1, 1), (7, 1), (True, 1), ("yes", 1),
+    ],
+)  # fmt: skip
+def test_where_labels_are_made_up_all_that_is_not_normal_is_an_anomaly(value: Any, code: int) -> None:
+    space = HeadSpace("task", "head", "class", 2, ("normal", "anomaly"))
+    column = HeadColumn("task", "head", "class", ("label",), None, None, None, False, True)
+    assert ClassLabels(column, space).encode(value) == code
+    with pytest.raises(RowError, match="is no class"):
+        ClassLabels(column, space).encode([1])
+    if value not in space.labels:
+        with pytest.raises(RowError):
+            ClassLabels(replace(column, open=False), space).encode(value)

@@ -62,6 +62,12 @@ def test_parquet_keeps_lists_and_nulls(tmp_path: Path) -> None:
     assert (raw.rows, raw.numbers) == (rows, [1, 2])
 
 
+def test_the_sample_of_flows_is_read_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jenga.samples.network.generate_flows", lambda: [{"threat": 1}])
+    raw = read_rows("jenga/network")
+    assert (raw.file, raw.rows, raw.examples) == ("jenga/network", [{"threat": 1}], [{"threat": 1}])
+
+
 def test_the_built_in_sample_has_texts_and_numbers_from_one() -> None:
     raw = read_rows("jenga/helpline")
     assert raw.numbers == list(range(1, len(raw.rows) + 1))

@@ -241,3 +241,66 @@ def test_ten_thousand_rows_load_within_seconds(tmp_path: Path) -> None:
     # About 0.6 s on one slow core; the bound only catches a step that is not linear in the rows.
     assert time.process_time() - start < 6
     assert sum(sizes(source).values()) == 10_000
+
+
+# ------------------------------------------------------------------------------------------- labels that may be missing
+
+
+def detector(*columns: str, written: bool = False, size: int | None = None) -> HeadColumn:
+    return HeadColumn("task", "odd", "class", columns or ("label",), size, None, "normal", written)
+
+
+def flows(*labels: str | int | None) -> list[dict[str, Any]]:
+    """Rows in the order of `labels`; None: without the column."""
+    return [{"text": f"{label} {at}"} | ({} if label is None else {"label": label}) for at, label in enumerate(labels)]
+
+
+def test_a_written_label_column_that_the_training_rows_lack_is_an_error_that_names_its_like(tmp_path: Path) -> None:
+    first, second = (write(tmp_path / f"{name}.jsonl", flows(*["normal"] * 9)) for name in "ab")
+    other = write(tmp_path / "c.jsonl", flows(*[None] * 9))
+    with pytest.raises(DataError) as caught:
+        load(first, detector("labell", written=True))
+    assert str(caught.value) == (
+        f"{first}: head 'task.odd': the rows have no column 'labell'; did you mean 'label'? Columns found: text, "
+        "label. Correct `columns` of the task or `heads[].column`; leave it out where no row has a label"
+    )
+    with pytest.raises(DataError, match=r"c\.jsonl: head 'task\.odd': the rows have no column 'label'"):
+        load((first, second, other), detector(written=True))
+
+
+def test_rows_without_the_default_label_column_are_all_normal_and_the_log_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", flows(*[None] * 20))
+    source = load(path, detector("label", "labels"))
+    assert source.spaces["task", "odd"].labels == ("normal", "anomaly")
+    assert set(source.splits["train"].labels["task", "odd"]) == {0}
+    assert source.warnings == [
+        f"{path} has no column 'label' or 'labels' for head 'task.odd'. All 20 rows are taken for normal; if their "
+        "labels stand elsewhere, name the column (`heads[].column`)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "names", "normal"),
+    [
+        ("normal", ("normal", "attack"), ("attack", "normal"), 1),
+        (None, ("benign", "attack"), ("attack", "benign"), 1),
+        (None, ("dos", "probe"), ("normal", "dos", "probe"), 0),
+        (None, (1, 0), ("0", "1"), 0),
+    ],
+)
+def test_a_head_that_learns_what_is_normal_takes_its_labels_from_all_splits(
+    train: str | None, test: tuple[str | int, ...], names: tuple[str, ...], normal: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl", flows(*[train] * 20))
+    judged = write(tmp_path / "b.jsonl", flows(*test * 5))
+    source = load(path, detector(size=2, written=True), test=judged)
+    assert source.bad == []
+    assert source.spaces["task", "odd"].labels == names
+    assert set(source.splits["train"].labels["task", "odd"]) == {normal}
+    assert source.splits["test"].labels["task", "odd"].tolist() == [names.index(str(label)) for label in test] * 5
+
+
+def test_a_label_column_without_a_label_says_nothing_against_the_rows(tmp_path: Path) -> None:
+    source = load(write(tmp_path / "a.jsonl", [{**row, "label": None} for row in flows(*[None] * 20)]), detector())
+    assert set(source.splits["train"].labels["task", "odd"]) == {-100}
+    assert source.spaces["task", "odd"].labels == ("normal", "anomaly")

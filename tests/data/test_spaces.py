@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jenga.data.labels import HeadColumn
-from jenga.data.spaces import count_labelled, coverage_warnings, infer_space
+from jenga.data.spaces import count_labelled, coverage_warnings, infer_normal_space, infer_space
 from jenga.errors import DataError
 from jenga.types import HeadSpace, LabelKind
 
@@ -174,3 +174,30 @@ def test_any_json_gives_a_space_or_a_data_error(values: list[Any], kind: LabelKi
     except DataError:
         return
     assert len(found) == len(set(found)) > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "unlabelled", "size", "found", "absent", "made_up"),
+    [
+        ([], True, None, ("normal", "anomaly"), "normal", True),
+        (["normal"], False, 2, ("normal", "anomaly"), "normal", True),
+        (["0"], False, None, ("0", "anomaly"), "0", True),
+        (["anomaly"], False, None, ("normal", "anomaly"), "normal", False),
+        (["dos"], True, None, ("normal", "dos"), "normal", False),
+        (["Benign", "dos"], True, 4, ("Benign", "dos"), "Benign", False),
+        (["web", "dos"], False, None, ("dos", "web"), "normal", False),
+    ],
+)
+def test_a_space_of_normal_rows_has_a_normal_class_and_no_unused_one(
+    values: list[Any], unlabelled: bool, size: int | None, found: tuple[str, ...], absent: str, made_up: bool
+) -> None:
+    column = HeadColumn("task", "head", "class", ("label",), size, None, "normal")
+    space, settled = infer_normal_space(column, values, unlabelled=unlabelled, max_bad_fraction=0.01)
+    assert (space.labels, space.size) == (found, len(found))
+    assert (settled.absent, settled.open) == (absent, made_up)
+
+
+def test_labels_of_no_form_are_an_error_where_they_are_optional_too() -> None:
+    column = HeadColumn("task", "head", "class", ("label",), None, None, "normal")
+    with pytest.raises(DataError, match="no label in the rows has a form that is allowed"):
+        infer_normal_space(column, [[1]], unlabelled=False, max_bad_fraction=0.01)

@@ -9,6 +9,7 @@ import pytest
 import jenga
 from jenga.inference.predictor import Predictor, load
 from jenga.samples.helpline import generate
+from jenga.samples.network import generate_flows
 
 N_ROWS = 60
 
@@ -76,3 +77,36 @@ def predictor(run: Path) -> Predictor:
 @pytest.fixture
 def rows(rows_file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in rows_file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def event_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on network flows, with a class, a number and yes/no items."""
+    folder = tmp_path_factory.mktemp("flows")
+    rows = [{**flow, "odd": [int(flow["dst_port"] % 2), 1]} for flow in generate_flows(200)]
+    (folder / "flows.json").write_text(json.dumps(rows), encoding="utf-8")
+    task = {"data_path": str(folder / "flows.json")}
+    config: dict[str, Any] = {
+        "project_name": "flows",
+        "model": {"base_model": "security_mlp_v1", "backbone_type": "sequential"},
+        "tasks": [
+            {**task, "name": "find", "type": "classification", "heads": [{"name": "threat"}]},
+            {**task, "name": "size", "type": "regression", "heads": [{"name": "bytes", "column": "bytes_in"}]},
+            {**task, "name": "marks", "type": "multi_label_classification", "heads": [{"name": "odd"}]},
+        ],
+        "training": {"max_steps": 3, "batch_size": 16},
+        "tracking": {"enabled": False},
+        "output_dir": str(folder / "runs"),
+    }
+    return jenga.train(config).run
+
+
+@pytest.fixture(scope="session")
+def detector(event_run: Path) -> Predictor:
+    return load(event_run, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def flows() -> list[dict[str, Any]]:
+    """New flows."""
+    return generate_flows(20, seed=1)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.config.schema import QAHead, QAScoringConfig
+from jenga.config.tasks import AnomalyConfig, ClassHead, ClassificationConfig, QAHead, QAScoringConfig
 from jenga.data.rows import Rows
+from jenga.errors import SetupError
 from jenga.inference.decode import add_scores, decode_head, free_name
+from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.classification import ClassificationTask
 from jenga.tasks.qa import QAScoringTask
 from jenga.types import HeadSpace, LabelKind
@@ -19,7 +21,13 @@ def space(kind: LabelKind, *labels: str) -> HeadSpace:
 def answers(space: HeadSpace, predictions: Any, logits: list[torch.Tensor], **options: Any) -> list[dict[str, Any]]:
     rows = options.pop("rows", Rows(ids=["1"] * len(logits), texts=[""] * len(logits)))
     as_words = options.pop("as_words", [False] * len(logits))
-    return decode_head(space, predictions, logits, rows, as_words=as_words, probabilities=options.get("all", False))
+    head = ClassHead(name="a", num_labels=2)
+    plain = ClassificationConfig(name="task", type="classification", data_path="x", heads=[head])
+    return decode_head(
+        space, predictions, logits, rows,
+        task=options.get("task", ClassificationTask(plain, 2)), as_words=as_words,
+        probabilities=options.get("all", False),
+    )  # fmt: skip
 
 
 def test_class_gets_the_softmax_of_its_logit() -> None:
@@ -110,3 +118,48 @@ def test_tasks_that_are_not_scored_stay_as_they_are() -> None:
 
 def test_free_name_goes_on_until_it_is_free() -> None:
     assert free_name("score", {"score", "score_"}) == "score__"
+
+
+# ------------------------------------------------------------------------------------------------------------- anomaly
+
+FLOWS = HeadSpace("task", "head", "class", 3, ("normal", "dos", "probe"))
+
+
+def anomaly_task(*, fitted: bool = True, **settings: Any) -> AnomalyDetectionTask:
+    """A task whose threshold lies at raw score 0 (supervised), or at an error of 1."""
+    head = {"name": "head", "num_labels": 3, "labels": list(FLOWS.labels), "calibration": "none"}
+    config = AnomalyConfig.model_validate(
+        {"name": "task", "type": "anomaly_detection", "data_path": "x", "heads": [head], **settings}
+    )
+    task = AnomalyDetectionTask(config, 2)
+    if fitted:
+        task.calibrate(FLOWS, np.zeros(100), np.zeros(100, np.int64))
+    return task
+
+
+def test_a_supervised_anomaly_has_score_alert_threshold_and_class() -> None:
+    logits = [torch.tensor([np.log(3.0), 0.0, -200.0]), torch.tensor([0.0, np.log(2.0), np.log(6.0)])]
+    first, second = answers(FLOWS, np.array([0, 2]), logits, task=anomaly_task())
+    assert first == {"score": 0.25, "alert": False, "threshold": 0.5, "label": "normal", "probability": 0.75}
+    assert second["alert"] is True
+    assert second["score"] == pytest.approx(8 / 9, abs=1e-6)
+    assert second["label"] == "probe"
+
+
+def test_all_probabilities_are_given_on_request() -> None:
+    [found] = answers(FLOWS, np.array([0]), [torch.zeros(3)], task=anomaly_task(), all=True)
+    assert found["probabilities"] == {"normal": 0.333333, "dos": 0.333333, "probe": 0.333333}
+
+
+def test_an_unsupervised_anomaly_has_no_class() -> None:
+    task = anomaly_task(mode="unsupervised", method="deep_svdd")
+    found = answers(FLOWS, np.array([0, 1]), [torch.tensor([0.5]), torch.tensor([3.0])], task=task)
+    assert found == [
+        {"score": 0.5, "alert": False, "threshold": 1.0},
+        {"score": 3.0, "alert": True, "threshold": 1.0},
+    ]
+
+
+def test_a_head_whose_threshold_was_never_fitted_gives_no_answer() -> None:
+    with pytest.raises(SetupError, match=r"head 'task.head': the run ended before the threshold .*--resume"):
+        answers(FLOWS, np.array([0]), [torch.zeros(3)], task=anomaly_task(fitted=False))

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from jenga import experiment
 from jenga.errors import ConfigError, DataError, JengaError, SetupError
 from jenga.inference import predictor as module
 from jenga.inference.predictor import Predictor, load
+from jenga.samples.network import generate_flows
 from jenga.trainer.evaluate import choose_device
 
 TEXT = "Agent: Hello, you speak with Asha. Caller: This is Otieno from Kisumu."
@@ -220,7 +223,7 @@ def test_file_without_labels_is_refused_with_the_columns_that_are_looked_for(
 ) -> None:
     path = tmp_path / "bare.jsonl"
     path.write_text(json.dumps({"text": TEXT}))
-    with pytest.raises(DataError, match=r"no row has a label; .*QA\.closing \('labels\.closing'\)"):
+    with pytest.raises(DataError, match=r"no row has a label; .*QA\.closing \('labels\.closing' or 'closing'\)"):
         predictor.evaluate(str(path))
 
 
@@ -228,9 +231,13 @@ def test_unusable_rows_of_a_file_do_not_count_and_are_told(
     predictor: Predictor, rows: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "some.jsonl"
-    path.write_text("\n".join(map(json.dumps, [{**rows[0], "sentiment": "angry"}, *rows[1:10]])))
-    assert predictor.evaluate(str(path))["rows"] == 9
+    odd = {**rows[0], "sentiment": "angry"}
+    path.write_text("\n".join(map(json.dumps, [odd, *[rows[1]] * 99])))
+    assert predictor.evaluate(str(path))["rows"] == 99
     assert "1 rows cannot be used" in caplog.text
+    path.write_text("\n".join(map(json.dumps, [odd, odd, *[rows[1]] * 98])))
+    with pytest.raises(DataError, match=r"some\.jsonl: 2 of 100 rows cannot be used; .* Correct the rows, or take out"):
+        predictor.evaluate(str(path))
 
 
 def test_labels_that_changed_since_training_are_refused(run: Path, rows_file: Path) -> None:
@@ -247,3 +254,104 @@ def test_labels_that_changed_since_training_are_refused(run: Path, rows_file: Pa
 def test_every_refusal_is_an_error_for_users(predictor: Predictor) -> None:
     with pytest.raises(JengaError):
         predictor.evaluate("no-such-file.jsonl")
+
+
+# events
+
+
+def test_events_get_the_same_answers_in_every_form(
+    detector: Predictor, flows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    wanted = detector.predict(flows)
+    assert [answer["id"] for answer in wanted] == [flow["id"] for flow in flows]
+    assert list(wanted[0]) == ["id", "find", "size", "marks"]
+    lines = [json.dumps(flow) for flow in flows]
+    assert detector.predict(lines) == detector.predict([line.encode() for line in lines]) == wanted
+    (tmp_path / "new.jsonl").write_text("\n".join(lines))
+    (tmp_path / "new.json").write_text(json.dumps(flows, indent=1))
+    for name in ("new.jsonl", "new.json"):
+        assert detector.predict(detector.read(str(tmp_path / name))) == wanted
+    assert detector.predict(detector.read(json.dumps(flows).encode())) == wanted
+    assert detector.predict(flows[0]) == detector.predict(lines[0]) == detector.predict(flows[:1])
+
+
+def test_unusable_events_are_errors_in_their_place(detector: Predictor, flows: list[dict[str, Any]]) -> None:
+    rows: list[Any] = [flows[0], "{", None, {**flows[1], "bytes_out": float("nan")}, flows[2]]
+    answers = detector.predict(rows)
+    assert [set(answer) == {"id", "error"} for answer in answers] == [False, True, True, True, False]
+    assert [answer["id"] for answer in answers] == [flows[0]["id"], "2", "3", "4", flows[2]["id"]]
+    assert answers[2]["error"] == "the row is null, not an object with columns"
+    assert answers[3]["error"].startswith("nan token at /bytes_out")
+    with pytest.raises(DataError, match="the given rows:2: "):
+        detector.logits(rows)
+
+
+def test_strings_nulls_new_categories_and_missing_fields_of_an_event_are_answered(
+    detector: Predictor, flows: list[dict[str, Any]]
+) -> None:
+    odd = {"bytes_out": "1200", "service": "gopher", "protocol": None, "new": 1}
+    assert "find" in detector.predict(odd)[0]
+    as_text = {**flows[0], "bytes_out": str(flows[0]["bytes_out"])}
+    assert detector.predict(as_text) == detector.predict(flows[0])
+    assert detector.predict({**flows[0], "bytes_out": 9e9}) != detector.predict(flows[0])
+
+
+def test_a_renamed_field_is_told_with_the_name_that_it_may_have_now(
+    detector: Predictor, flows: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    detector.predict([{("bytes_sent" if key == "bytes_out" else key): value for key, value in flows[0].items()}])
+    assert "no event has 'bytes_out'" in caplog.text
+    with pytest.raises(DataError, match=r"no column .* Columns found: source, target"):
+        detector.predict([{"source": 1, "target": 2}])
+
+
+def test_no_events_give_no_answers(detector: Predictor) -> None:
+    assert detector.predict([]) == []
+
+
+def test_the_time_since_the_event_before_runs_on_across_chunks(
+    detector: Predictor, flows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = detector.predict(flows)
+    monkeypatch.setattr(module, "_CHUNK_ROWS", 3)
+    found = detector.predict(flows)
+    for one, other in zip(wanted, found, strict=True):
+        assert other["size"]["bytes"]["value"] == pytest.approx(one["size"]["bytes"]["value"], rel=1e-5)
+
+
+def test_a_model_of_events_is_judged_on_its_own_and_on_new_rows(
+    detector: Predictor, event_run: Path, flows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    saved = json.loads((event_run / "evaluation.json").read_text())["splits"]["test"]
+    assert detector.evaluate()["metrics"] == pytest.approx(saved["metrics"])
+    (tmp_path / "new.json").write_text(json.dumps(flows))
+    found = detector.evaluate(str(tmp_path / "new.json"))
+    assert found["rows"] == len(flows)
+    assert {head["head"] for head in found["heads"]} == {"threat", "bytes"}  # no event has `odd`
+
+
+def test_a_file_without_labels_teaches_what_is_normal_but_judges_nothing(
+    event_settings: Callable[..., dict[str, Any]], flows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    rows = [{key: value for key, value in flow.items() if key != "threat"} for flow in generate_flows(120)]
+    task = {"type": "anomaly_detection", "mode": "unsupervised", "heads": [{"name": "threat", "num_labels": 2}]}
+    trained = experiment.train(event_settings(rows, task), device="cpu").run
+    own = load(trained, device="cpu")
+    assert "score" in own.predict(flows)[0]["find"]["threat"]
+    (tmp_path / "new.json").write_text(json.dumps(rows))
+    columns = r"find\.threat \('labels\.threat' or 'label' or 'labels' or 'threat'\)"
+    with pytest.raises(DataError, match=f"no row has a label; the model's heads and their columns: {columns}"):
+        own.evaluate(str(tmp_path / "new.json"))
+    for names in (("normal", "attack"), (0, 1)):
+        labelled = [{**row, "threat": names[at % 3 == 0]} for at, row in enumerate(rows)]
+        (tmp_path / "new.json").write_text(json.dumps(labelled))
+        found = own.evaluate(str(tmp_path / "new.json"))
+        assert [(each["label"], each["support"]) for each in found["heads"][0]["details"]["per_label"]] == [
+            ("normal", 80), ("anomaly", 40),
+        ]  # fmt: skip
+
+
+def test_bytes_are_no_texts(predictor: Predictor) -> None:
+    with pytest.raises(ConfigError, match="bytes are JSON events, but this model reads texts"):
+        predictor.read(b"{}")
+    assert not predictor.reads_events

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -28,3 +29,11 @@ def test_params_reach_the_predictor(run: Path) -> None:
     assert len(answer["sentiment"]["feeling"]["probabilities"]) == 3
     with pytest.raises(ConfigError, match="batch_size: got 0"):
         model.predict([TEXT], {"batch_size": 0})
+
+
+def test_events_of_a_table_get_the_answers_of_the_predictor_and_nan_is_no_value(
+    event_run: Path, detector: Predictor, flows: list[dict[str, Any]]
+) -> None:
+    model = _load_pyfunc(str(event_run / "best"))
+    assert any(flow["duration"] is None for flow in flows)
+    assert model.predict(pandas.DataFrame(flows)) == detector.predict(flows)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.tasks.metrics import head_details, head_metrics, labelled_rows
+from jenga.tasks.metrics import head_details, head_metrics, labelled_rows, primary_metric
 from jenga.types import HeadSpace
 
 CONFIG = """\
@@ -35,6 +35,7 @@ def _evaluated(space: HeadSpace, predictions: Any, targets: Any, **baselines: An
         "kind": space.kind,
         "labels": list(space.labels),
         "rows": labelled_rows(space, targets),
+        "primary_metric": primary_metric(space.kind),
         "metrics": head_metrics(space, predictions, targets),
         "details": head_details(space, predictions, targets),
         "baselines": {name: head_metrics(space, guess, targets) for name, guess in baselines.items()},

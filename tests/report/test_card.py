@@ -69,27 +69,27 @@ def test_an_unknown_split_is_named_with_the_known_ones(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "ours", "theirs", "expected"),
+    ("metric", "ours", "theirs", "expected"),
     [
-        ("class", {"macro_f1": 0.6}, {"macro_f1": 0.5}, []),
-        ("class", {"macro_f1": 0.5}, {"macro_f1": 0.5}, ["not better than tfidf"]),
-        ("number", {"mae": 1.0}, {"mae": 2.0}, []),
-        ("number", {"mae": 2.0}, {"mae": 1.0}, ["not better than tfidf"]),
-        ("tags", {"token_accuracy": 1.0}, {"f1": 0.5}, []),
-        ("items", {"macro_f1": 0.5}, {}, []),
+        ("macro_f1", {"macro_f1": 0.6}, {"macro_f1": 0.5}, []),
+        ("macro_f1", {"macro_f1": 0.5}, {"macro_f1": 0.5}, ["not better than tfidf"]),
+        ("mae", {"mae": 1.0}, {"mae": 2.0}, []),
+        ("mae", {"mae": 2.0}, {"mae": 1.0}, ["not better than tfidf"]),
+        ("f1", {"token_accuracy": 1.0}, {"f1": 0.5}, []),
+        ("macro_f1", {"macro_f1": 0.5}, {}, []),
     ],
 )
 def test_a_baseline_that_is_not_beaten_is_noted(
-    kind: str, ours: dict[str, float], theirs: dict[str, float], expected: list[str]
+    metric: str, ours: dict[str, float], theirs: dict[str, float], expected: list[str]
 ) -> None:
-    head = {"kind": kind, "metrics": ours, "baselines": {"tfidf": theirs}, "details": {"warnings": []}}
+    head = {"primary_metric": metric, "metrics": ours, "baselines": {"tfidf": theirs}, "details": {"warnings": []}}
     assert notes(head) == expected
 
 
 def test_notes_begin_with_the_warnings_of_the_head() -> None:
     details = {"warnings": ["predicts one class only (neutral)"]}
     scores = {"macro_f1": 0.2}
-    head = {"kind": "class", "metrics": scores, "baselines": {"majority": scores}, "details": details}
+    head = {"primary_metric": "macro_f1", "metrics": scores, "baselines": {"majority": scores}, "details": details}
     assert notes(head) == ["predicts one class only (neutral)", "not better than majority"]
 
 

@@ -11,14 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from jenga.report import plots
-from jenga.types import LabelKind
 
 Records = list[dict[str, Any]]
-HEADS: list[tuple[str, str, LabelKind]] = [
-    ("QA", "opening", "items"),
-    ("Mood", "label", "class"),
-    ("NER", "entities", "tags"),
-    ("Wait", "value", "number"),
+HEADS = [
+    ("QA", "opening", "macro_f1"),
+    ("Mood", "label", "macro_f1"),
+    ("NER", "entities", "f1"),
+    ("Wait", "value", "mae"),
 ]
 NASTY = ("<script>", "cost $x^ {", "a\x00b\nc", "x" * 200, "\ud800")
 

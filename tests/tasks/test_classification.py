@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from jenga.config.schema import ClassHead, ClassificationConfig, ItemsHead, MultiLabelConfig
+from jenga.config.tasks import ClassHead, ClassificationConfig, ItemsHead, MultiLabelConfig
 from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.classification import ClassificationTask, MultiLabelTask
 from jenga.types import BackboneOutput, TaskOutput

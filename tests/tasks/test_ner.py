@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from jenga.config.schema import NERConfig, TagHead
+from jenga.config.tasks import NERConfig, TagHead
 from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.ner import NERTask
 from jenga.types import BackboneOutput, TaskOutput

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.config.schema import QAHead, QAScoringConfig
+from jenga.config.tasks import QAHead, QAScoringConfig
 from jenga.tasks.qa import QAScoringTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
@@ -63,7 +63,7 @@ def test_metrics_add_score_error_and_kappa() -> None:
     assert found["score_mae"] == pytest.approx((0.5 + 1 / 3) / 2)
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert -1 <= found["kappa"] <= 1
-    assert set(found) <= set(task_of().metric_names("items"))
+    assert set(found) <= set(task_of().metric_names(ITEMS))
 
 
 def test_metrics_of_a_grade() -> None:

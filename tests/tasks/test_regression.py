@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.config.schema import NumberHead, RegressionConfig
+from jenga.config.tasks import NumberHead, RegressionConfig
 from jenga.tasks.regression import RegressionTask
 from jenga.types import BackboneOutput, TaskOutput
 

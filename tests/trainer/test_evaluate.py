@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from jenga.config.tasks import ClassHead, ClassificationConfig
+from jenga.tasks.classification import ClassificationTask
 from jenga.trainer.evaluate import Runner, SplitResult, label_counts, tune_thresholds
-from jenga.types import Batch
+from jenga.types import Batch, HeadSpace
 
 NAN = float("nan")
+KEY = ("t", "h")
+HEAD = ClassHead(name="c", num_labels=2)
+ITEMS = HeadSpace("t", "h", "items", 2, ("a", "b"))
 
 
 def runner_of(trainer: Any, batch_size: int = 3, **options: Any) -> Runner:
@@ -144,7 +149,7 @@ def test_tuned_thresholds_give_the_best_f1_of_each_item() -> None:
     probabilities = np.round(rng.random((60, 4)), 1)  # with many ties
     targets = (rng.random((60, 4)) < probabilities).astype(np.float32)
     targets[rng.random((60, 4)) < 0.2] = NAN
-    result = SplitResult(targets={("t", "h"): targets}, probabilities={("t", "h"): probabilities})
+    result = SplitResult(targets={KEY: targets}, scores={KEY: probabilities}, spaces={KEY: ITEMS})
     (found,) = tune_thresholds(result).values()
     for item in range(4):
         reached = f1(probabilities[:, item] >= found[item], targets[:, item])
@@ -154,8 +159,16 @@ def test_tuned_thresholds_give_the_best_f1_of_each_item() -> None:
 
 def test_an_item_without_a_positive_row_keeps_one_half() -> None:
     targets = np.array([[0.0, NAN], [0.0, NAN]])
-    result = SplitResult(targets={("t", "h"): targets}, probabilities={("t", "h"): np.array([[0.2, 0.9], [0.7, 0.1]])})
-    assert tune_thresholds(result)["t", "h"].tolist() == [0.5, 0.5]
+    result = SplitResult(
+        targets={KEY: targets}, scores={KEY: np.array([[0.2, 0.9], [0.7, 0.1]])}, spaces={KEY: ITEMS}
+    )  # fmt: skip
+    assert tune_thresholds(result)[KEY].tolist() == [0.5, 0.5]
+
+
+def test_only_items_have_thresholds_of_their_own() -> None:
+    space = HeadSpace("t", "h", "class", 2, ("normal", "attack"))
+    result = SplitResult(targets={KEY: np.array([0, 1])}, scores={KEY: np.array([0.1, 0.9])}, spaces={KEY: space})
+    assert tune_thresholds(result) == {}
 
 
 def test_labels_are_counted_over_micro_batches_by_head() -> None:
@@ -167,7 +180,8 @@ def test_labels_are_counted_over_micro_batches_by_head() -> None:
         batch([0, -100], [[1.0, NAN], [NAN, NAN]], [[-100, 2], [0, -100]]),
         batch([-100, -100], [[0.0, 0.0], [NAN, 1.0]], [[-100, -100], [1, -100]]),
     ]
-    counts = label_counts(batches)
+    task = ClassificationTask(ClassificationConfig(name="t", type="classification", data_path="x", heads=[HEAD]), 2)
+    counts = label_counts(batches, {"t": task, "n": task})
     assert {task: values.tolist() for task, values in counts.items()} == {"t": [1.0, 4.0], "n": [3.0]}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.config.schema import ClassHead, ClassificationConfig
+from jenga.config.tasks import ClassHead, ClassificationConfig
 from jenga.tasks import BaseTask
 from jenga.trainer.window import Window
 from jenga.types import TaskOutput

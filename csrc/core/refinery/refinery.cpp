@@ -1,0 +1,275 @@
+#include "core/refinery/refinery.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <limits>
+#include <mutex>
+#include <thread>
+
+#include "core/refinery/encode.h"
+
+namespace jenga::refinery {
+
+namespace {
+
+// Rows are read in units of about this many bytes: their structural index and raw columns stay in the second cache.
+constexpr int64_t unit_bytes = 32 * 1024;
+constexpr int64_t unit_rows = 1024;
+constexpr int64_t unit_columns_rows = 256;
+
+struct Unit {
+  int64_t first, last;
+  int64_t n_good = 0;
+  TimeSpan span;
+};
+
+std::vector<Unit> units_of(const Rows& rows) {
+  std::vector<Unit> units;
+  for (int64_t row = 0; row < rows.n_rows;) {
+    const int64_t first = row;
+    const int64_t limit = rows.offsets[2 * first] + unit_bytes;
+    do {
+      ++row;
+    } while (row < rows.n_rows && row - first < unit_rows && rows.offsets[2 * row + 1] <= limit);
+    units.push_back({.first = first, .last = row, .span = {}});
+  }
+  return units;
+}
+
+// Runs `make_worker()(unit)` for every unit; each thread has a worker of its own. The first exception comes out.
+template <typename MakeWorker>
+void for_each_unit(std::vector<Unit>& units, int n_threads, const MakeWorker& make_worker) {
+  std::atomic<size_t> next = 0;
+  std::exception_ptr error;
+  std::mutex mutex;
+  const auto run = [&] {
+    try {
+      auto worker = make_worker();
+      for (size_t i = next++; i < units.size(); i = next++) worker(units[i], i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+      next = units.size();
+    }
+  };
+  const size_t n_helpers = std::min<size_t>(static_cast<size_t>(std::max(n_threads, 1)), units.size());
+  std::vector<std::jthread> helpers;
+  for (size_t i = 1; i < n_helpers; ++i) helpers.emplace_back(run);
+  run();
+  helpers.clear();
+  if (error) std::rethrow_exception(error);
+}
+
+// Rows by field and state. Bytes count up to 255 rows, a vector of fields at a time.
+void count_states(const uint8_t* states, int64_t n_rows, size_t n_fields, std::vector<int64_t>& counts) {
+  constexpr uint8_t n_states = static_cast<uint8_t>(State::unknown) + 1;
+  std::vector<uint8_t> seen(n_states * n_fields);
+  for (int64_t first = 0; first < n_rows; first += 255) {
+    const int64_t last = std::min<int64_t>(first + 255, n_rows);
+    std::ranges::fill(seen, uint8_t{0});
+    for (int64_t row = first; row < last; ++row) {
+      const uint8_t* const of_row = states + static_cast<size_t>(row) * n_fields;
+      for (uint8_t state = 1; state < n_states; ++state) {
+        uint8_t* const of_state = seen.data() + state * n_fields;
+        for (size_t i = 0; i < n_fields; ++i) of_state[i] += of_row[i] == state;
+      }
+    }
+    for (size_t i = 0; i < n_fields; ++i) {
+      counts[i * n_counters] += last - first;
+      for (size_t state = 1; state < n_states; ++state) {
+        const int64_t count = seen[state * n_fields + i];
+        counts[i * n_counters] -= count;
+        counts[i * n_counters + state] += count;
+      }
+    }
+  }
+}
+
+// Adds what worker threads counted; sums of integers do not depend on who counted first.
+class Tally {
+ public:
+  explicit Tally(const Plan& plan) : counters_(plan.fields.size() * n_counters) {}
+
+  void add(const Plan& plan, const uint8_t* states, int64_t n_rows, const RawBlock* block) {
+    const size_t n_fields = plan.fields.size();
+    std::vector<int64_t> counts(counters_.size());
+    count_states(states, n_rows, n_fields, counts);
+    for (size_t i = 0; block != nullptr && i < n_fields; ++i) {
+      counts[i * n_counters + coerced_counter] = block->coerced[i];
+      counts[i * n_counters + duplicate_counter] = block->duplicates[i];
+    }
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < counts.size(); ++i) counters_[i] += counts[i];
+    if (block != nullptr) bad_.insert(bad_.end(), block->bad.begin(), block->bad.end());
+  }
+
+  void finish(Summary& summary) {
+    std::ranges::sort(bad_, {}, &BadRow::row);
+    summary.counters = std::move(counters_);
+    summary.bad = std::move(bad_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<int64_t> counters_;
+  std::vector<BadRow> bad_;
+};
+
+// Moves the good rows of the units together.
+template <typename T>
+void close_gaps(const std::vector<Unit>& units, T* values, int64_t width) {
+  int64_t n_rows = 0;
+  for (const Unit& unit : units) {
+    if (n_rows != unit.first && unit.n_good > 0) {
+      std::memmove(values + n_rows * width, values + unit.first * width,
+                   static_cast<size_t>(unit.n_good * width) * sizeof(T));
+    }
+    n_rows += unit.n_good;
+  }
+}
+
+// Joins the units' inter-arrival: the first row of each that has a time follows the last such row before it.
+void join_spans(const Plan& plan, const std::vector<Unit>& units, const double* previous, float* features,
+                std::vector<double>& last) {
+  const size_t n = plan.inter_arrival_fields.size();
+  last.assign(previous, previous + n);
+  int64_t first_row = 0;
+  for (const Unit& unit : units) {
+    for (size_t i = 0; i < n; ++i) {
+      const int64_t row = unit.span.first_row[i];
+      if (row < 0) continue;
+      const Field& field = plan.fields[static_cast<size_t>(plan.inter_arrival_fields[i])];
+      if (last[i] == last[i]) {
+        set_inter_arrival(field, unit.span.first[i], last[i], features + (first_row + row) * plan.n_features);
+      }
+      last[i] = unit.span.last[i];
+    }
+    first_row += unit.n_good;
+  }
+}
+
+// Numbers and states that someone else made: what is missing by one of the two is missing by both.
+void reconcile(const Plan& plan, double* numbers, uint8_t* states, int64_t n_rows) {
+  for (int64_t row = 0; row < n_rows; ++row, numbers += plan.n_numbers, states += plan.n_fields()) {
+    for (int32_t i = 0; i < plan.n_fields(); ++i) {
+      const Field& field = plan.fields[static_cast<size_t>(i)];
+      auto state = static_cast<State>(states[i]);
+      if (state == State::unknown) state = State::present;
+      if (!field.is_text()) {
+        double& number = numbers[field.slot];
+        if (state == State::present) state = number_state(field, number);
+        if (state != State::present) number = std::numeric_limits<double>::quiet_NaN();
+      }
+      states[i] = static_cast<uint8_t>(state);
+    }
+  }
+}
+
+int64_t count_good(const std::vector<Unit>& units) {
+  int64_t n_rows = 0;
+  for (const Unit& unit : units) n_rows += unit.n_good;
+  return n_rows;
+}
+
+}  // namespace
+
+Summary refine(const std::shared_ptr<const Plan>& plan, const Rows& rows, const double* previous, int n_threads,
+               float* features, uint8_t* states) {
+  std::vector<Unit> units = units_of(rows);
+  Tally tally(*plan);
+  for_each_unit(units, n_threads, [&] {
+    return [&, parser = BlockParser(plan), encoder = Encoder(plan), block = RawBlock()](Unit& unit, size_t) mutable {
+      parser.parse(rows.data, rows.size, rows.offsets, unit.first, unit.last, block);
+      unit.n_good = block.n_rows;
+      encoder.encode(block.numbers.data(), block.texts.data(), block.states.data(), block.n_rows,
+                     features + unit.first * plan->n_features, unit.span);
+      std::memcpy(states + unit.first * plan->n_fields(), block.states.data(),
+                  static_cast<size_t>(block.n_rows * plan->n_fields()));
+      tally.add(*plan, block.states.data(), block.n_rows, &block);
+    };
+  });
+  Summary summary;
+  summary.n_rows = count_good(units);
+  if (summary.n_rows < rows.n_rows) {
+    close_gaps(units, features, plan->n_features);
+    close_gaps(units, states, plan->n_fields());
+  }
+  join_spans(*plan, units, previous, features, summary.last);
+  tally.finish(summary);
+  return summary;
+}
+
+Summary extract(const std::shared_ptr<const Plan>& plan, const Rows& rows, int n_threads, double* numbers,
+                uint8_t* states, std::string& text, std::vector<int64_t>& text_offsets) {
+  std::vector<Unit> units = units_of(rows);
+  std::vector<std::string> texts(units.size());
+  std::vector<std::vector<int64_t>> ends(units.size());
+  Tally tally(*plan);
+  for_each_unit(units, n_threads, [&] {
+    return [&, parser = BlockParser(plan), block = RawBlock()](Unit& unit, size_t index) mutable {
+      parser.parse(rows.data, rows.size, rows.offsets, unit.first, unit.last, block);
+      check_addresses(*plan, block.texts.data(), block.states.data(), block.n_rows);
+      unit.n_good = block.n_rows;
+      std::copy_n(block.numbers.data(), block.n_rows * plan->n_numbers, numbers + unit.first * plan->n_numbers);
+      std::memcpy(states + unit.first * plan->n_fields(), block.states.data(),
+                  static_cast<size_t>(block.n_rows * plan->n_fields()));
+      for (int64_t i = 0; i < block.n_rows * plan->n_texts; ++i) {
+        texts[index] += block.texts[static_cast<size_t>(i)];
+        ends[index].push_back(static_cast<int64_t>(texts[index].size()));
+      }
+      tally.add(*plan, block.states.data(), block.n_rows, &block);
+    };
+  });
+  Summary summary;
+  summary.n_rows = count_good(units);
+  close_gaps(units, numbers, plan->n_numbers);
+  close_gaps(units, states, plan->n_fields());
+  text_offsets.assign(1, 0);
+  for (size_t i = 0; i < units.size(); ++i) {
+    for (const int64_t end : ends[i]) text_offsets.push_back(static_cast<int64_t>(text.size()) + end);
+    text += texts[i];
+    texts[i] = {};
+  }
+  tally.finish(summary);
+  return summary;
+}
+
+Summary encode(const std::shared_ptr<const Plan>& plan, const Columns& columns, const double* previous, int n_threads,
+               float* features, uint8_t* states) {
+  std::vector<Unit> units;
+  for (int64_t first = 0; first < columns.n_rows; first += unit_columns_rows) {
+    const int64_t last = std::min(first + unit_columns_rows, columns.n_rows);
+    units.push_back({.first = first, .last = last, .n_good = last - first, .span = {}});
+  }
+  Tally tally(*plan);
+  for_each_unit(units, n_threads, [&] {
+    return [&, encoder = Encoder(plan), texts = std::vector<std::string_view>(), numbers = std::vector<double>()](
+               Unit& unit, size_t) mutable {
+      const int64_t first_text = unit.first * plan->n_texts;
+      const int64_t n_texts = unit.n_good * plan->n_texts;
+      texts.resize(static_cast<size_t>(n_texts));
+      for (int64_t i = 0; i < n_texts; ++i) {
+        const int64_t begin = columns.text_offsets[first_text + i];
+        const int64_t end = columns.text_offsets[first_text + i + 1];
+        texts[static_cast<size_t>(i)] = {columns.text + begin, static_cast<size_t>(end - begin)};
+      }
+      uint8_t* const unit_states = states + unit.first * plan->n_fields();
+      const double* const given = columns.numbers + unit.first * plan->n_numbers;
+      numbers.assign(given, given + unit.n_good * plan->n_numbers);
+      reconcile(*plan, numbers.data(), unit_states, unit.n_good);
+      encoder.encode(numbers.data(), texts.data(), unit_states, unit.n_good, features + unit.first * plan->n_features,
+                     unit.span);
+      tally.add(*plan, unit_states, unit.n_good, nullptr);
+    };
+  });
+  Summary summary;
+  summary.n_rows = columns.n_rows;
+  join_spans(*plan, units, previous, features, summary.last);
+  tally.finish(summary);
+  return summary;
+}
+
+}  // namespace jenga::refinery

@@ -1,0 +1,124 @@
+"""A model with all that turns raw rows into its predictions, in memory and as a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from jenga import __version__
+from jenga.backbones import BackboneManager, BaseBackbone
+from jenga.callbacks import CALLBACK_REGISTRY
+from jenga.config.schema import ExperimentConfig, experiment_model
+from jenga.data.rows import HeadColumn, SourceSpec
+from jenga.errors import SetupError
+from jenga.files import MANIFEST, atomic_folder, damage
+from jenga.fusion import AttentionFusion
+from jenga.inputs import Inputs, load_inputs
+from jenga.model import MultiTaskModel
+from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.types import HeadSpace
+
+_BUNDLE_FORMAT = 1
+_BUNDLE_FILE = "jenga.json"
+_HEADS_FILE = "heads.safetensors"
+HeadKey = tuple[str, str]
+
+
+@dataclass
+class Bundle:
+    """A model with all that turns raw rows into predictions; what `best/` holds."""
+
+    config: ExperimentConfig
+    model: MultiTaskModel
+    inputs: Inputs
+    specs: list[SourceSpec]
+    spaces: dict[HeadKey, HeadSpace]
+    thresholds: dict[HeadKey, np.ndarray] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write everything to `folder`, atomically: safetensors and JSON; a text encoder as transformers does it."""
+        with atomic_folder(folder) as staging:
+            self.model.backbone.save(staging / "backbone")
+            self.inputs.save(staging / "backbone")
+            state = {k: v for k, v in self.model.state_dict().items() if not k.startswith("backbone.")}
+            save_file({k: v.contiguous().clone() for k, v in state.items()}, staging / _HEADS_FILE)
+            description = {
+                "format": _BUNDLE_FORMAT,
+                "jenga": __version__,
+                # where a run was tracked is no part of the model, and may hold a password
+                "config": self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
+                "sources": [asdict(spec) for spec in self.specs],
+                "inputs": self.inputs.describe(),
+                "spaces": [asdict(space) for space in self.spaces.values()],
+                "thresholds": [[task, head, list(map(float, t))] for (task, head), t in self.thresholds.items()],
+            }
+            (staging / _BUNDLE_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of a later format."""
+        description = _read(folder)
+        try:
+            config = schema().model_validate(description["config"])
+        except ValidationError as error:
+            raise SetupError(
+                f"{folder}: made by Jenga {description['jenga']} with parts or settings that are not here: {error}"
+            ) from error
+        spaces = {
+            (s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]
+        }
+        inputs = load_inputs(folder / "backbone", config)
+        backbone = BackboneManager.load(
+            config.model.backbone_type, folder / "backbone", config.model.base_model, inputs.model_config(config.model)
+        )
+        model = join(config, backbone)
+        state = load_file(folder / _HEADS_FILE)
+        state |= {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+        model.load_state_dict(state)
+        thresholds = {(task, head): np.array(values) for task, head, values in description["thresholds"]}
+        specs = [_spec_of(each) for each in description["sources"]]
+        return cls(config, model.eval(), inputs, specs, spaces, thresholds)
+
+
+def schema() -> type[ExperimentConfig]:
+    """Return the schema of experiments made of all registered parts."""
+    return experiment_model(TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY)
+
+
+def join(config: ExperimentConfig, backbone: BaseBackbone) -> MultiTaskModel:
+    """Return the model of `backbone` and the configured fusion and tasks, whose weights are new."""
+    width = backbone.hidden_size
+    fusion = None
+    if config.fusion.type == "attention":
+        fusion = AttentionFusion(width, [task.name for task in config.tasks], dropout=config.fusion.dropout)
+    tasks: Mapping[str, BaseTask] = {task.name: TASK_REGISTRY[task.type](task, width) for task in config.tasks}
+    return MultiTaskModel(backbone, fusion, tasks)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    if not (folder / _BUNDLE_FILE).is_file() or not (folder / MANIFEST).is_file():
+        raise SetupError(f"{folder}: no trained model here; give a run folder or its best/ folder")
+    if harm := damage(folder):
+        raise SetupError(f"{folder}: {harm}; restore the folder from a copy or train again")
+    description: dict[str, Any] = json.loads((folder / _BUNDLE_FILE).read_text())
+    if description["format"] > _BUNDLE_FORMAT:
+        raise SetupError(f"{folder}: written by Jenga {description['jenga']}, a later version; upgrade Jenga")
+    return description
+
+
+def _spec_of(saved: dict[str, Any]) -> SourceSpec:
+    heads = tuple(
+        HeadColumn(
+            **{**head, "candidates": tuple(head["candidates"]), "labels": head["labels"] and tuple(head["labels"])}
+        )
+        for head in saved["heads"]
+    )
+    paths = {name: tuple(saved[name]) for name in ("train", "valid", "test", "text")}
+    return SourceSpec(**{**saved, **paths, "heads": heads})

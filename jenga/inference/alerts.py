@@ -1,0 +1,122 @@
+"""Why a row raises an alert: how much each feature contributes to its score, in the terms of the event's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jenga.data.tabular import unwarned
+from jenga.model import MultiTaskModel
+from jenga.tasks.anomaly import AnomalyDetectionTask, anomaly_log_odds
+from jenga.tasks.detectors import Autoencoder
+from jenga.types import BackboneOutput
+
+if TYPE_CHECKING:
+    from jenga.refinery import SecurityRefinery
+
+DRIVERS = 5
+"""Fields told of an alert."""
+STEPS = 64
+CHUNK_ROWS = 1024
+
+Encode = Callable[..., BackboneOutput | Mapping[str, Any]]
+
+
+def add_drivers(
+    model: MultiTaskModel,
+    name: str,
+    refinery: SecurityRefinery,
+    events: Sequence[Any],
+    features: NDArray[np.float32],
+    answers: Sequence[dict[str, Any]],
+) -> None:
+    """Give every answer of the anomaly task `name` that is an alert its ``"drivers"``: the fields that speak loudest.
+
+    events and features ``(M, F)`` belong to `answers`, which hold ``"alert"`` by head. A driver is ``{"field",
+    "contribution", "value", "quantile", "share"}``, see `jenga.refinery.explain.Contribution`; up to `DRIVERS` of them,
+    the largest contribution first.
+    """
+    from jenga.refinery.explain import explain_rows
+
+    task = model.tasks[name]
+    assert isinstance(task, AnomalyDetectionTask)
+    for head in task.heads.sizes:
+        alerts = [row for row, answer in enumerate(answers) if answer[head]["alert"]]
+        if not alerts:
+            continue
+
+        def encode(features: torch.Tensor) -> BackboneOutput:
+            return model.encode({"features": features}, [name])[name]
+
+        parts = contributions(task, encode, features[alerts], head=head)
+        with unwarned():
+            told = explain_rows(refinery, [events[row] for row in alerts], parts, top=DRIVERS)
+        for row, drivers in zip(alerts, told, strict=True):
+            answers[row][head]["drivers"] = [_rounded(each.to_dict()) for each in drivers]
+
+
+def _rounded(driver: dict[str, Any]) -> dict[str, Any]:
+    """Return a driver with its own figures to six digits, as scores are; the event's value stays as it is."""
+    own = {
+        name: None if driver[name] is None else round(driver[name], 6) for name in ("contribution", "quantile", "share")
+    }
+    return driver | own
+
+
+def contributions(
+    task: AnomalyDetectionTask,
+    backbone: Encode,
+    features: torch.Tensor | NDArray[np.float32],
+    *,
+    head: str | None = None,
+    steps: int = STEPS,
+) -> NDArray[np.float32]:
+    """Return how much each feature of each row contributes to its anomaly score, float32 ``(M, F)``.
+
+    The model must be in evaluation mode. backbone: what encodes ``features=(M, F)``, a backbone or a function, such as
+    ``lambda features: model.encode({"features": features}, [name])[name]``, which takes the fusion along; head: of a
+    task with several, default the first. What a row's contributions add up to:
+
+    - autoencoder: its error, of which each feature has its own part.
+    - else, by integrated gradients (Sundararajan et al. 2017, equation 1; `steps` points by the midpoint rule): the
+      log-odds of not being normal, or the distance of deep_svdd and mahalanobis, less that of the mean of the normal
+      training rows, where the path to the row begins. Exact but for the rule's error.
+
+    Raises TypeError for a task whose encoder reads no features.
+    """
+    if not hasattr(task, "feature_mean"):
+        raise TypeError(f"task '{task.config.name}' reads no features, so there is nothing to tell contributions of")
+    name = head if head is not None else next(iter(task.heads.sizes))
+    rows = torch.as_tensor(features, dtype=torch.float32, device=task.feature_mean.device)
+    # A predictor may call from within inference mode, which has no gradients to give.
+    with torch.inference_mode(False):
+        parts = [_of_chunk(task, backbone, chunk.clone(), name, steps) for chunk in rows.split(CHUNK_ROWS)]
+    return np.concatenate([part.cpu().numpy() for part in parts])
+
+
+def _of_chunk(task: AnomalyDetectionTask, backbone: Encode, rows: torch.Tensor, head: str, steps: int) -> torch.Tensor:
+    if not task.supervised and isinstance(task.detector, Autoencoder):
+        with torch.no_grad():
+            return task.detector.parts(_encoded(backbone, rows))
+    start = task.feature_mean
+    gradient = torch.zeros_like(rows)
+    for step in range(steps):
+        at = (start + (step + 0.5) / steps * (rows - start)).requires_grad_()
+        with torch.enable_grad():
+            score = _score(task, _encoded(backbone, at), head)
+        gradient += torch.autograd.grad(score.sum(), at)[0]
+    return (rows - start) * gradient / steps
+
+
+def _score(task: AnomalyDetectionTask, encoded: BackboneOutput, head: str) -> torch.Tensor:
+    if not task.supervised:
+        return task.detector.error(encoded)
+    return anomaly_log_odds(task.heads(encoded.pooler_output)[head].float(), task.normal[head])
+
+
+def _encoded(backbone: Encode, rows: torch.Tensor) -> BackboneOutput:
+    return BackboneOutput.of(backbone(features=rows), {"features": rows})

@@ -1,0 +1,151 @@
+"""Texts as tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from jenga.backbones import BaseBackbone
+from jenga.backbones.text import TINY_TEXT, TextBackbone, load_tokenizer
+from jenga.data.collate import EncodedSplit, Source
+from jenga.data.readers import RawRows, read_rows
+from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_source
+from jenga.data.text import default_cache_dir, encode
+from jenga.errors import ConfigError
+from jenga.files import atomic_folder, damage
+from jenga.inputs.base import Encoder, Inputs, Keep, Prepared, Spaces
+
+logger = logging.getLogger(__name__)
+
+
+class TextInputs(Inputs):
+    """Tokens by a transformers tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer beside the encoder, as transformers does."""
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path, config: Any) -> Self:
+        """Read the tokenizer in `folder`."""
+        from transformers import AutoTokenizer
+
+        import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
+
+        return cls(AutoTokenizer.from_pretrained(folder))
+
+    def model_config(self, model: Any) -> Any:
+        """Return `model` as it is."""
+        return model
+
+    def encode(self, rows: Rows, spec: SourceSpec, spaces: Spaces, *, cache_dir: Path | None = None) -> EncodedSplit:
+        """Tokenise rows."""
+        encoded = encode(
+            rows.texts, self.tokenizer, max_length=spec.max_length, pairs=rows.pairs, words=rows.words,
+            cache_dir=cache_dir,
+        )  # fmt: skip
+        return EncodedSplit(spec.name, rows, encoded, spaces, self.tokenizer.pad_token_id)
+
+    def sources(
+        self, loaded: list[LoadedSource], config: Any, backbone: BaseBackbone
+    ) -> tuple[list[Source], list[str]]:
+        """Tokenise every split. Raises ConfigError where the model lacks positions or embeddings for the tokens."""
+        _check_lengths(backbone, loaded)
+        cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+        warnings: list[str] = []
+        sources = []
+        for each in loaded:
+            splits = {
+                name: self.encode(rows, each.spec, each.spaces, cache_dir=cache_dir)
+                for name, rows in each.splits.items()
+            }
+            warnings += [warning for name, split in splits.items() for warning in _cut(each.spec, name, split)]
+            sources.append(Source(each.spec.name, tuple(dict.fromkeys(key[0] for key in each.spaces)), splits))
+        self._check_vocabulary(backbone, sources)
+        return sources, warnings
+
+    def read(self, path: str, specs: Sequence[SourceSpec], *, split: str) -> RawRows:
+        """Return the rows of a file."""
+        return read_rows(path, split=split)
+
+    def encoder(self, files: Sequence[RawRows]) -> Encoder:
+        """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""
+
+        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
+            split = self.encode(rows, spec, spaces)
+            if cut := int(split.text.truncated.sum()):
+                what = "%d of %d rows are longer than %d tokens; only that much of them is read"
+                logger.warning(what, cut, len(rows), spec.max_length)
+            return split
+
+        return Encoder(encode, [])
+
+    def describe(self) -> dict[str, Any]:
+        """Return nothing: the sources say which columns hold text."""
+        return {}
+
+    def _check_vocabulary(self, backbone: BaseBackbone, sources: Sequence[Source]) -> None:
+        size = backbone.vocabulary_size if isinstance(backbone, TextBackbone) else None
+        encoded = [split.text.input_ids for source in sources for split in source.splits.values()]
+        highest = max(int(ids.max(initial=self.tokenizer.pad_token_id)) for ids in encoded)
+        if size is not None and highest >= size:
+            raise ConfigError(
+                f"model.tokenizer: gives token number {highest}, but the model has embeddings for {size}; use the "
+                "tokenizer that the model was trained with"
+            )
+
+
+def prepare_text(config: Any, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
+    """Read texts and make their tokenizer; a preset is made of the training rows, under `workdir`."""
+    loaded = [load_source(spec, data=config.data) for spec in specs]
+    for source in loaded:
+        source.splits["train"] = source.splits["train"].take(keep(source).nonzero()[0])
+    model_config = _materialise(config, loaded, workdir)
+    return Prepared(TextInputs(load_tokenizer(model_config)), loaded, model_config, [])
+
+
+def _materialise(config: Any, loaded: Sequence[LoadedSource], workdir: Path) -> Any:
+    """Return the model's block, with a preset turned into a checkpoint under `workdir` (once a run)."""
+    if config.model.base_model != TINY_TEXT:
+        return config.model
+    if config.model.tokenizer is not None:
+        raise ConfigError(
+            f"model.tokenizer: {TINY_TEXT} makes its own tokenizer from the training rows; remove the key"
+        )
+    from jenga.backbones.tiny import make_tiny_text
+
+    folder = workdir / "preset"
+    if not folder.exists() or damage(folder):
+        texts = [text for source in loaded for text in source.splits["train"].texts]
+        texts += [pair for source in loaded for pair in source.splits["train"].pairs or []]
+        with atomic_folder(folder) as staging:
+            make_tiny_text(staging, texts, seed=config.training.seed)
+    return config.model.model_copy(update={"base_model": str(folder)})
+
+
+def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:
+    limit = backbone.max_positions if isinstance(backbone, TextBackbone) else None
+    for source in loaded:
+        if limit is not None and source.spec.max_length > limit:
+            raise ConfigError(
+                f"data.max_length: {source.spec.max_length} tokens for {source.spec.name}, but the model has "
+                f"positions for {limit}"
+            )
+
+
+def _cut(spec: SourceSpec, name: str, split: EncodedSplit) -> list[str]:
+    encoded = split.text
+    if not (cut := int(encoded.truncated.sum())):
+        return []
+    lost = ""
+    if encoded.word_token is not None:
+        lost = f"; {int((encoded.word_token < 0).sum())} words have no token of their own and count as untagged"
+    return [
+        f"{spec.name}, {name}: {cut} of {len(split)} rows are longer than max_length {spec.max_length} tokens and are "
+        f"cut{lost}"
+    ]

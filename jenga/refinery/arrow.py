@@ -1,0 +1,184 @@
+"""What has columns, as chunks of them: CSV, TSV and Parquet files, data frames, Arrow tables and 2-D arrays."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jenga.errors import DataError
+from jenga.refinery.chunks import HEAD_BYTES, Refused, TableChunk
+from jenga.refinery.sources import MAX_ROW_BYTES, table_suffix
+from jenga.refinery.streams import codec_of, open_binary
+
+BATCH_ROWS = 65_536
+
+
+def has_columns(source: Any) -> bool:
+    """Whether `source` is a table: a 2-D array, a data frame, or an Arrow table, batch or reader of batches."""
+    if getattr(source, "ndim", 2) != 2:
+        return False
+    is_frame = hasattr(source, "__arrow_c_stream__") and (hasattr(source, "columns") or hasattr(source, "schema"))
+    return is_frame or _is_batch(source) or (hasattr(source, "__array__") and hasattr(source, "ndim"))
+
+
+def array_names(width: int) -> list[str]:
+    """Return the names that the columns of an array without names get."""
+    return [f"x{at}" for at in range(width)]
+
+
+def table_chunks(source: Any, *, first: int = 1, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
+    """Yield a table's rows; the first has the number `first`. `names`: of an array's columns, x0, x1, ... without.
+
+    Raises DataError where two columns have one name.
+    """
+    if hasattr(source, "iloc"):
+        columns = _frame_columns(source)
+    elif hasattr(source, "__array__") and not hasattr(source, "__arrow_c_stream__"):
+        columns = _array_columns(source, names)
+    else:
+        for batch in _batches(source):
+            yield from _slices(_named(batch.schema.names, batch.columns), batch.num_rows, first)
+            first += batch.num_rows
+        return
+    yield from _slices(columns, len(source), first)
+
+
+def file_chunks(path: str) -> Iterator[TableChunk]:
+    """Yield the rows of a CSV, TSV or Parquet file. Raises DataError for a file that cannot be read."""
+    return _parquet_chunks(path) if table_suffix(path) == ".parquet" else _csv_chunks(path)
+
+
+def _is_batch(source: Any) -> bool:
+    return hasattr(source, "__arrow_c_array__") and hasattr(source, "num_rows")
+
+
+def _batches(source: Any) -> Iterator[Any]:
+    if _is_batch(source):
+        return iter([source])
+    if isinstance(source, pa.RecordBatchReader):
+        return iter(source)
+    table = source if isinstance(source, pa.Table) else pa.table(source)
+    return iter(table.to_batches(max_chunksize=BATCH_ROWS))
+
+
+def _slices(columns: Mapping[str, Any], n_rows: int, first: int) -> Iterator[TableChunk]:
+    for begin in range(0, n_rows, BATCH_ROWS):
+        end = min(begin + BATCH_ROWS, n_rows)
+        part = {name: column[begin:end] for name, column in columns.items()}
+        yield TableChunk(part, _counting(first + begin, end - begin), "")
+
+
+def _counting(first: int, count: int) -> NDArray[np.int64]:
+    return np.arange(first, first + count)
+
+
+def _named(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Any]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"column '{repeated[0]}' is there more than once; names of columns must differ")
+    return dict(zip(names, columns, strict=True))
+
+
+def _frame_columns(frame: Any) -> dict[str, Any]:
+    named = _named([str(name) for name in frame.columns], [frame.iloc[:, at] for at in range(frame.shape[1])])
+    return {name: _arrow_column(column) for name, column in named.items()}
+
+
+def _array_columns(source: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    array = np.asarray(source)
+    names = array_names(array.shape[1]) if names is None else list(names)
+    return _named(names, [_arrow_column(array[:, at]) for at in range(array.shape[1])])
+
+
+def _arrow_column(values: Any) -> Any:
+    """Return a column as a pyarrow Array, or as a list of Python values where its types are mixed."""
+    try:
+        column = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return [None if _is_nan(value) else value for value in values.tolist()]
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _is_nan(value: Any) -> bool:
+    # NaN, NaT and pandas.NA are what table libraries put where nothing is.
+    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def _parquet_chunks(path: str) -> Iterator[TableChunk]:
+    from pyarrow import parquet
+
+    first = 1
+    with open_binary(path) as file:
+        try:
+            for batch in parquet.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS):
+                columns = _named(batch.schema.names, batch.columns)
+                yield TableChunk(columns, _counting(first, batch.num_rows), path)
+                first += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: not a whole Parquet file ({error}); write or fetch it again") from None
+
+
+def _csv_chunks(path: str) -> Iterator[TableChunk]:
+    """Every cell is read as text, since a guess by its first rows would make later ones errors."""
+    refused: list[Refused] = []
+    first = 1
+    try:
+        with open_binary(path) as file:
+            names = _csv_reader(path, file, [], None).schema.names
+        with open_binary(path) as file:
+            for batch in _csv_reader(path, file, refused, names):
+                numbers, bad = _numbers_around(first, batch.num_rows, refused)
+                columns = _named([name.strip() for name in names], batch.columns)
+                yield TableChunk(columns, numbers, path, typed=False, refused=bad)
+                first += batch.num_rows + len(bad)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error})") from None
+    if late := [each for each in refused if each.number >= first]:
+        yield TableChunk({}, _counting(first, 0), path, typed=False, refused=late)
+
+
+def _csv_reader(path: str, file: Any, refused: list[Refused], names: Sequence[str] | None) -> Any:
+    """Return a reader of batches whose columns, called `names`, are text."""
+    from pyarrow import csv
+
+    codec = codec_of(file.peek(8)[:8])
+    return csv.open_csv(
+        file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec),
+        # Without threads, the numbers of refused rows are known.
+        read_options=csv.ReadOptions(block_size=MAX_ROW_BYTES, use_threads=False),
+        parse_options=csv.ParseOptions(
+            delimiter="\t" if table_suffix(path) == ".tsv" else ",",
+            newlines_in_values=True,
+            invalid_row_handler=functools.partial(_refuse, refused),
+        ),
+        convert_options=csv.ConvertOptions(
+            column_types=dict.fromkeys(names or [], pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _refuse(refused: list[Refused], row: Any) -> str:
+    # pyarrow counts the header as row 1.
+    refused.append(Refused(row.number - 1, 0, row.text.encode()[:HEAD_BYTES], code="syntax"))
+    return "skip"
+
+
+def _numbers_around(first: int, count: int, refused: list[Refused]) -> tuple[NDArray[np.int64], list[Refused]]:
+    """Return the numbers of the next `count` good rows, and the refused rows between them."""
+    gone = np.array([each.number for each in refused if each.number >= first], np.int64)
+    last = first + count - 1
+    while (end := first + count - 1 + int((gone <= last).sum())) != last:
+        last = end
+    numbers = np.setdiff1d(np.arange(first, last + 1), gone)
+    return numbers, [each for each in refused if first <= each.number <= last]

@@ -1,0 +1,150 @@
+"""A compiled plan at work on chunks of rows, through the native functions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jenga.kernels.refinery import encode, extract, refine
+from jenga.refinery.chunks import Chunk, RowChunk
+from jenga.refinery.plan import CompiledPlan
+from jenga.refinery.quarantine import QuarantineRecord, records_of
+from jenga.refinery.result import Counters
+from jenga.refinery.statistics import RawBlock
+
+_RESULT_BYTES = 64 << 20
+"""Features and raw values that are made of a chunk at once."""
+
+
+@dataclass(frozen=True)
+class RefinedChunk:
+    """A chunk as features (float32 ``(M, F)``); the rest as in `Refined`."""
+
+    features: torch.Tensor
+    states: NDArray[np.uint8]
+    numbers: NDArray[np.int64]
+    counters: Counters
+    quarantine: list[QuarantineRecord]
+    n_blank: int
+
+
+@dataclass(frozen=True)
+class RawChunk:
+    """A chunk as raw values; `counters` (before unknown categories are known) and the rest as in `Refined`."""
+
+    block: RawBlock
+    numbers: NDArray[np.int64]
+    counters: Counters
+    quarantine: list[QuarantineRecord]
+    n_blank: int
+
+
+class Engine:
+    """Runs one plan, on at most `rows_at_once` rows if memory is to be bounded.
+
+    Keeps the time of the last row, so that inter-arrival goes on from chunk to chunk.
+    """
+
+    def __init__(self, compiled: CompiledPlan, *, n_threads: int | None, redact: bool) -> None:
+        self._plan = compiled.plan
+        self._described: dict[str, Any] = json.loads(compiled.plan)
+        self._encoded = torch.frombuffer(bytearray(compiled.plan), dtype=torch.uint8)
+        self._n_threads = n_threads or len(os.sched_getaffinity(0))
+        self._redact = redact
+        self._previous: torch.Tensor | None = None
+        row_bytes = 4 * compiled.n_features + compiled.n_fields + 16 * (compiled.n_numbers + compiled.n_texts)
+        self.rows_at_once = max(1, _RESULT_BYTES // row_bytes)
+        self.paths = tuple(field["path"] for field in self._described["fields"])
+        self.kinds = tuple(field["kind"] for field in self._described["fields"])
+
+    def refine(self, chunk: Chunk, *, out: torch.Tensor | None = None) -> RefinedChunk:
+        """Return the features of a chunk, written to the first rows of `out` where it is given."""
+        if not isinstance(chunk, RowChunk):
+            return self._encode(chunk, out)
+        found = refine(
+            torch.from_numpy(chunk.data), torch.from_numpy(chunk.row_offsets), self._encoded,
+            previous=self._previous, n_threads=self._n_threads, out=out,
+        )  # fmt: skip
+        self._previous = found.last
+        bad = found.quarantine.numpy()
+        return RefinedChunk(
+            found.features, found.states.numpy(), np.delete(chunk.numbers, bad[:, 0]),
+            Counters(self.paths, found.counters.numpy()), self._records(chunk, bad), chunk.n_blank,
+        )  # fmt: skip
+
+    def raw(self, chunk: Chunk) -> RawChunk:
+        """Return the raw values of a chunk."""
+        if not isinstance(chunk, RowChunk):
+            from jenga.refinery.cells import raw_of_table
+
+            block, counts, numbers, records = raw_of_table(chunk, self._described, redact=self._redact)
+            return RawChunk(block, numbers, Counters(self.paths, counts), records, 0)
+        found = extract(
+            torch.from_numpy(chunk.data), torch.from_numpy(chunk.row_offsets), self._encoded, n_threads=self._n_threads
+        )
+        bad = found.quarantine.numpy()
+        block = RawBlock(*(each.numpy() for each in (found.numbers, found.text, found.text_offsets, found.states)))
+        return RawChunk(
+            block, np.delete(chunk.numbers, bad[:, 0]), Counters(self.paths, found.counters.numpy()),
+            self._records(chunk, bad), chunk.n_blank,
+        )  # fmt: skip
+
+    def _encode(self, chunk: Chunk, out: torch.Tensor | None) -> RefinedChunk:
+        raw = self.raw(chunk)
+        found = encode(
+            *map(torch.from_numpy, raw.block), self._encoded, previous=self._previous, n_threads=self._n_threads
+        )
+        self._previous = found.last
+        counts = found.counters.numpy() + raw.counters.counts * _NOT_A_STATE
+        features = found.features if out is None else out[: len(found.features)].copy_(found.features)
+        return RefinedChunk(
+            features, found.states.numpy(), raw.numbers, Counters(self.paths, counts), raw.quarantine, 0
+        )
+
+    def _records(self, chunk: RowChunk, bad: NDArray[np.int64]) -> list[QuarantineRecord]:
+        return records_of(chunk, bad, self._plan, redact=self._redact)
+
+
+_NOT_A_STATE = np.array([0, 0, 0, 0, 0, 0, 1, 1], np.int64)
+
+
+def first_rows(chunks: Iterable[Chunk], count: int) -> tuple[list[dict[str, Any]], Iterator[Chunk]]:
+    """Return up to `count` rows from the front that are objects, and all of `chunks` again."""
+    rest = iter(chunks)
+    seen: list[Chunk] = []
+    rows: list[dict[str, Any]] = []
+    for chunk in rest:
+        seen.append(chunk)
+        rows += itertools.islice(_objects(chunk, count - len(rows)), count - len(rows))
+        if len(rows) == count:
+            break
+    return rows, itertools.chain(seen, rest)
+
+
+def python_values(column: Any) -> list[Any]:
+    """Return a column's values, None where NaN or null."""
+    values: list[Any] = column if isinstance(column, list) else column.to_pylist()
+    return [None if isinstance(value, float) and value != value else value for value in values]
+
+
+def _objects(chunk: Chunk, count: int) -> Iterator[dict[str, Any]]:
+    if not isinstance(chunk, RowChunk):
+        names = list(chunk.columns)
+        columns = [python_values(each[:count]) for each in chunk.columns.values()]
+        yield from (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+        return
+    for index in range(len(chunk.row_offsets)):
+        try:
+            row = json.loads(chunk.row(index))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row

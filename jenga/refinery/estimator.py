@@ -1,0 +1,289 @@
+"""SecurityRefinery: a scikit-learn transformer from events to features, over the native refinery."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from jenga.errors import ConfigError
+from jenga.refinery import inputs
+from jenga.refinery.calls import Call
+from jenga.refinery.plan import CompiledPlan, DuplicatePolicy, NaNPolicy, Validate, compile_plan, extraction_plan
+from jenga.refinery.result import RawColumns, Refined
+from jenga.refinery.schema import RefinerySchema
+from jenga.refinery.state import State, load_state, save_state
+from jenga.refinery.statistics import RawBlock, Statistics, join_blocks, reblock
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from jenga.refinery.buffer import FeatureBuffer
+    from jenga.refinery.engine import Engine, RefinedChunk
+
+SAMPLE_ROWS = 10_000
+"""Rows from the front that a schema is inferred from."""
+KEPT_RECORDS = 10_000
+"""Quarantine records that `fit` keeps, so that its memory does not grow with the rows."""
+
+_CHOICES = {
+    "validate": ("strict", "fast"),
+    "nan": ("quarantine", "missing"),
+    "duplicates": ("last", "quarantine"),
+    "output": ("numpy", "torch"),
+}
+
+
+class SecurityRefinery(TransformerMixin, BaseEstimator):
+    """Turn events into a dense float32 tensor without NaN or infinity.
+
+    `preset`: name of a built-in schema; `schema`: a schema, plain data or a YAML file; with neither, `fit` infers one
+    from the first 10,000 rows. `validate`: "strict" checks every byte of a row, "fast" only what the fields touch.
+    `nan`: what becomes of rows with NaN or Infinity. `duplicates`: what a repeated key does to a row.
+    `max_bad_fraction`: share of bad rows above which a call raises DataError. `n_threads`: None takes all cores; the
+    result never depends on it, nor on `chunk_bytes`, the size of what is read at a time. `redact`: keep no bytes of bad
+    rows.
+
+    Wherever a method takes X: the path of a JSON, JSON Lines (also gzip or zstd), CSV or Parquet file; "-", standard
+    input; bytes; a list or iterator of bytes, str or dict; a DataFrame or Arrow table; a 2-D array.
+
+    After `fit`: `schema_`, `plan_`, `statistics_`, `feature_names_` and `feature_sources_` (the path each column comes
+    from), `n_features_out_`, `n_rows_seen_`. After every call: `n_quarantined_`, `quarantine_` (of `fit` and
+    `stream` the first 10,000 records), `counters_`; after `transform` and `refine` also `kept_rows_` int64 ``(M,)``,
+    the 0-based lines, elements or positions of the rows that were kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: str | None = None,
+        schema: RefinerySchema | dict[str, Any] | str | os.PathLike[str] | None = None,
+        validate: Validate = "strict",
+        nan: NaNPolicy = "quarantine",
+        duplicates: DuplicatePolicy = "last",
+        max_bad_fraction: float = 0.01,
+        n_threads: int | None = None,
+        output: Literal["numpy", "torch"] = "numpy",
+        chunk_bytes: int = 8 << 20,
+        redact: bool = False,
+    ) -> None:
+        self.preset = preset
+        self.schema = schema
+        self.validate = validate
+        self.nan = nan
+        self.duplicates = duplicates
+        self.max_bad_fraction = max_bad_fraction
+        self.n_threads = n_threads
+        self.output = output
+        self.chunk_bytes = chunk_bytes
+        self.redact = redact
+
+    # --------------------------------------------------------------------------------------------------------- fitting
+
+    def fit(self, X: Any, y: Any = None) -> SecurityRefinery:  # noqa: N803 -- scikit-learn's name
+        """Learn vocabularies, scales and the like from X, and nothing else; `y` is not looked at.
+
+        Raises DataError for X without a usable row or with too many bad ones, ConfigError for wrong settings.
+        """
+        self._learn(X, None)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> SecurityRefinery:  # noqa: N803
+        """Learn from X on top of what was learnt before. The first call settles the schema."""
+        self._learn(X, getattr(self, "statistics_", None))
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:  # noqa: N803
+        """Return `fit(X).transform(X)`; what can be read only once is held in memory."""
+        source = inputs.replayable(X)
+        return self.fit(source, y).transform(source)
+
+    def merge(self, other: SecurityRefinery) -> SecurityRefinery:
+        """Add what `other` was fitted on to what this one was fitted on. Raises ConfigError for another schema."""
+        check_is_fitted(self)
+        check_is_fitted(other)
+        self.statistics_.merge(other.statistics_)
+        self._settle(self.schema_, self.statistics_)
+        return self
+
+    def _learn(self, source: Any, known: Statistics | None) -> None:
+        self._check_settings()
+        chunks = inputs.chunks_for(self, source, reset=known is None)
+        if known is not None:
+            schema = self.schema_
+        else:
+            schema, chunks = inputs.settled_schema(self.preset, self.schema, source, chunks, SAMPLE_ROWS)
+        engine = self._engine(self._compiled(schema, None))
+        call = self._begin(engine, KEPT_RECORDS)
+        fresh = Statistics(schema)
+        for block in reblock(part.block for part in call.parts(engine, chunks)):
+            fresh.update(block)
+        self.n_quarantined_ = call.n_bad
+        call.end(fitted=True)
+        if known is not None:
+            known.merge(fresh)
+        self._settle(schema, fresh if known is None else known)
+
+    def _settle(self, schema: RefinerySchema, statistics: Statistics) -> None:
+        compiled = self._compiled(schema, statistics)
+        self.schema_, self.statistics_, self.compiled_ = schema, statistics, compiled
+        self.plan_ = compiled.plan
+        self.feature_names_ = list(compiled.feature_names)
+        self.feature_sources_ = list(compiled.feature_sources)
+        self.n_features_out_ = compiled.n_features
+        self.n_rows_seen_ = statistics.n_rows
+
+    # ---------------------------------------------------------------------------------------------------- transforming
+
+    def transform(self, X: Any, *, out: NDArray[np.float32] | torch.Tensor | None = None) -> Any:  # noqa: N803
+        """Return the features of the rows that are kept, float32 ``(M, F)``; `kept_rows_` tells which they are.
+
+        `out`: C-contiguous float32 ``(at least M, F)`` to write them to; its first M rows are returned.
+        """
+        return self.refine(X, out=out).features
+
+    def refine(self, X: Any, *, out: NDArray[np.float32] | torch.Tensor | None = None) -> Refined:  # noqa: N803
+        """Return features with the state of each value, counts, and the rows set aside. Arguments as in `transform`."""
+        from jenga.refinery.buffer import FeatureBuffer
+
+        check_is_fitted(self)
+        buffer = FeatureBuffer(self.n_features_out_, X, out)
+        states = [np.empty((0, len(self.schema_.fields)), np.uint8)]
+        numbers = [np.empty(0, np.int64)]
+        n_blank = 0
+        for part in self._parts(X, buffer):
+            states.append(part.states)
+            numbers.append(part.numbers)
+            n_blank += part.n_blank
+        features = buffer.rows()
+        kept = np.concatenate(numbers)
+        self.kept_rows_ = kept - 1
+        return Refined(
+            features if self.output == "torch" else features.numpy(), np.concatenate(states), kept, self.counters_,
+            self.quarantine_, n_blank,
+        )  # fmt: skip
+
+    def stream(self, X: Any) -> Iterator[Refined]:  # noqa: N803
+        """Yield the features of X chunk by chunk, in memory that does not grow with X."""
+        for part in self._parts(X, None, keep_records=KEPT_RECORDS):
+            features = part.features if self.output == "torch" else part.features.numpy()
+            yield Refined(features, part.states, part.numbers, part.counters, part.quarantine, part.n_blank)
+
+    def _parts(
+        self, source: Any, buffer: FeatureBuffer | None, *, keep_records: int | None = None
+    ) -> Iterator[RefinedChunk]:
+        check_is_fitted(self)
+        self._check_settings()
+        chunks = inputs.chunks_for(self, source)
+        engine = self._engine(self.compiled_)
+        call = self._begin(engine, keep_records)
+        for chunk in call.watched(engine, chunks):
+            part = engine.refine(chunk, out=None if buffer is None else buffer.room(chunk))
+            call.count(part)
+            self.n_quarantined_ = call.n_bad
+            if buffer is not None:
+                buffer.add(len(part.numbers))
+                # Its memory may move when the buffer grows.
+                part = dataclasses.replace(part, features=part.features[:0])
+            yield part
+        call.end()
+
+    # ------------------------------------------------------------------------------------------------------ raw values
+
+    def raw(self, X: Any) -> RawColumns:  # noqa: N803
+        """Return the typed values of the schema's fields before scaling and encoding."""
+        check_is_fitted(self)
+        engine = self._engine(self.compiled_)
+        call = self._begin(engine, None)
+        raw = list(call.parts(engine, inputs.chunks_for(self, X)))
+        call.end(warn=False)
+        block = join_blocks([_no_rows(self.compiled_), *(part.block for part in raw)])
+        numbers = np.concatenate([np.empty(0, np.int64), *(part.numbers for part in raw)])
+        return RawColumns(engine.paths, engine.kinds, block, call.counters, numbers)
+
+    def columns(self, X: Any, paths: Sequence[str]) -> dict[str, list[Any]]:  # noqa: N803
+        """Return the Python values at `paths`, fields or not, of the rows that `refine` keeps; None where missing."""
+        check_is_fitted(self)
+        engine = self._engine(self.compiled_)
+        values = self._engine(extraction_plan(paths, nan="missing"))
+        found: dict[str, list[Any]] = {path: [] for path in paths}
+        for chunk in inputs.chunks_for(self, X):
+            for path, column in inputs.python_columns(chunk, engine.raw(chunk).numbers, values).items():
+                found[path] += column
+        return found
+
+    # ---------------------------------------------------------------------------------------------------------- others
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Return the names of the columns, object ``(F,)``. `input_features` must be those of `fit`, or None."""
+        check_is_fitted(self)
+        inputs.check_names(self, input_features)
+        return np.array(self.feature_names_, dtype=object)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted state to one checksummed file without pickle; equal states give equal bytes.
+
+        How many bad rows a call allows is no part of it. Raises ConfigError where the folder of `path` is missing.
+        """
+        check_is_fitted(self)
+        options = {"validate": self.validate, "nan": self.nan, "duplicates": self.duplicates,
+                   **inputs.known_columns(self)}  # fmt: skip
+        save_state(path, State(self.schema_, self.statistics_, options))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SecurityRefinery:
+        """Return the fitted refinery in the file `path`. Raises SetupError or DataError, see `load_state`."""
+        state = load_state(path)
+        options = dict(state.options)
+        width, names = options.pop("n_features_in", None), options.pop("feature_names_in", None)
+        made = cls(schema=state.schema, **options)
+        made._settle(state.schema, state.statistics)
+        inputs.set_known_columns(made, width, names)
+        return made
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _compiled(self, schema: RefinerySchema, statistics: Statistics | None) -> CompiledPlan:
+        return compile_plan(schema, statistics, validate=self.validate, nan=self.nan, duplicates=self.duplicates)
+
+    def _engine(self, compiled: CompiledPlan) -> Engine:
+        from jenga.refinery.engine import Engine
+
+        return Engine(compiled, n_threads=self.n_threads, redact=self.redact)
+
+    def _begin(self, engine: Engine, keep_records: int | None) -> Call:
+        call = Call(engine.paths, self.max_bad_fraction, keep_records)
+        # They fill up as the call goes on, so that they tell why one failed as well.
+        self.quarantine_, self.counters_, self.n_quarantined_ = call.records, call.counters, 0
+        return call
+
+    def _check_settings(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(f"SecurityRefinery: {name}: got {value!r}; allowed: {', '.join(allowed)}")
+        if self.preset is not None and self.schema is not None:
+            raise ConfigError("SecurityRefinery: preset and schema are both given; keep one of the two")
+        if not 0.0 <= self.max_bad_fraction <= 1.0:
+            raise ConfigError(f"SecurityRefinery: max_bad_fraction: got {self.max_bad_fraction}; allowed: 0 to 1")
+        for name in ("chunk_bytes", "n_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"SecurityRefinery: {name}: got {value}; allowed: 1 or more")
+
+
+def _no_rows(compiled: CompiledPlan) -> RawBlock:
+    return RawBlock(
+        np.empty((0, compiled.n_numbers)), np.empty(0, np.uint8), np.zeros(1, np.int64),
+        np.empty((0, compiled.n_fields), np.uint8),
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Sample rows as columns by dotted path, for inference."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jenga.refinery.schema import PATH_LIMIT
+
+DEPTH_LIMIT = 64
+"""Objects inside each other that are entered, as in the refinery's parser."""
+
+_PATH = re.compile(r"[^\x00-\x1f\ud800-\udfff]+")
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass
+class Column:
+    """The values of one path that are neither null nor lists; filled first, asked afterwards.
+
+    `n_rows`: rows of the sample; `n_lists`: rows with a list there.
+    """
+
+    path: str
+    n_rows: int = 0
+    n_lists: int = 0
+    values: list[Any] = field(default_factory=list)
+
+    @cached_property
+    def distinct(self) -> list[tuple[Any, int]]:
+        """Each different value and how often it stands there; 1, '1' and true differ."""
+        counts: dict[tuple[type, Any], int] = {}
+        for value in self.values:
+            key = (type(value), value)
+            counts[key] = counts.get(key, 0) + 1
+        return [(value, count) for (_, value), count in counts.items()]
+
+    @property
+    def n_distinct(self) -> int:
+        """How many values differ."""
+        return len(self.distinct)
+
+    @property
+    def n_missing(self) -> int:
+        """Rows without a value."""
+        return self.n_rows - len(self.values)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """The values that are finite numbers or texts of such, as float64."""
+        found = [(number_of(value), count) for value, count in self.distinct]
+        kept = [(number, count) for number, count in found if number is not None]
+        return np.repeat(np.array([each for each, _ in kept], np.float64), [count for _, count in kept])
+
+    @property
+    def has_fractions(self) -> bool:
+        """Whether a number is not whole."""
+        return bool((self.numbers != np.floor(self.numbers)).any())
+
+
+def read_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Column], dict[str, str]]:
+    """Return the columns of `rows` in order of first appearance, and paths that cannot be columns with the reason."""
+    columns: dict[str, Column] = {}
+    n_rows = 0
+    for row in rows:
+        n_rows += 1
+        for path, value in _flat(row, "", 1):
+            column = columns.setdefault(path, Column(path))
+            if isinstance(value, list):
+                column.n_lists += 1
+            elif value is not None:
+                column.values.append(value)
+    for column in columns.values():
+        column.n_rows = n_rows
+    left_out = {path: "a list; the refinery reads single values" for path, each in columns.items() if each.n_lists}
+    left_out |= _clashing({path: each for path, each in columns.items() if path not in left_out})
+    return [each for path, each in columns.items() if path not in left_out], left_out
+
+
+def number_of(value: Any) -> float | None:
+    """Return a finite number, true and false as 1 and 0, or a text of a number, as float; None for all else."""
+    if isinstance(value, str):
+        text = value.strip(" \t\r\n")
+        value = float(text) if _NUMBER.fullmatch(text) else None
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _flat(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        path = f"{prefix}{key}"
+        if not key or len(path) > PATH_LIMIT or not _PATH.fullmatch(path):
+            continue
+        if isinstance(value, Mapping):
+            if depth < DEPTH_LIMIT:
+                yield from _flat(value, f"{path}.", depth + 1)
+        else:
+            yield path, _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON would hold it, what JSON has no form for as text; NaN, infinities and "" become None."""
+    if isinstance(value, (datetime.datetime, datetime.date)):
+        return value.isoformat()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (np.ndarray, tuple, set)):
+        return list(value)
+    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, (str, int, float, list)) else str(value)
+
+
+def _clashing(columns: Mapping[str, Column]) -> dict[str, str]:
+    """Return paths that are a value in some rows and an object in others, of each pair the one with fewer rows."""
+    left_out: dict[str, str] = {}
+    for path in columns:
+        parts = path.split(".")
+        for outer in (".".join(parts[:count]) for count in range(1, len(parts))):
+            if outer in columns and not {outer, path} & left_out.keys():
+                fewer = len(columns[path].values) < len(columns[outer].values)
+                rarer, other = (path, outer) if fewer else (outer, path)
+                left_out[rarer] = f"cannot be read beside '{other}': one lies inside the other"
+    return left_out

@@ -1,0 +1,300 @@
+"""The schema of the refinery: which field of an event becomes which columns, and what is left out and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from jenga.config.explain import findings, hidden_findings, validate
+from jenga.config.strict import PositiveFloat, PositiveInt, Strict
+from jenga.config.yaml12 import Document, read_document
+from jenga.errors import ConfigError, Problem, suggest
+from jenga.refinery.flow import flow, scalar
+
+SIZE_LIMIT = 4 << 20
+"""Bytes of a schema file; more is a data file given by mistake."""
+
+PATH_LIMIT = 512
+"""Characters of a path; YAML reads no key of more than 1024."""
+
+Hash = Literal["jenga", "murmur3"]
+Buckets = Annotated[int, Field(ge=0, le=1 << 20)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+
+_PAIR = Field(min_length=2, max_length=2)
+_HASH_WORDS = "jenga: the refinery's own, frozen in format 1; murmur3: the buckets of sklearn's FeatureHasher."
+
+
+class BaseField(Strict):
+    """What every field has."""
+
+    path: str = Field(
+        min_length=1,
+        max_length=PATH_LIMIT,
+        pattern=r"^[^\x00-\x1f]+$",
+        description="Where the value stands in an event; dots reach into objects and also match keys with dots.",
+    )
+    name: str = Field("", description="Name of the field's columns; default: the path.")
+    indicator: bool | None = Field(
+        None,
+        description="Whether a column '<name>:missing' tells rows without the value (1) from others (0); default: only "
+        "where the training rows lack it somewhere.",
+    )
+    required: bool = Field(False, description="Whether a row without the value goes to quarantine.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_is_path(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("name") is None and isinstance(data.get("path"), str):
+            return {**data, "name": data["path"]}
+        return data
+
+
+class NumericField(BaseField):
+    """One column: a number, clipped, compressed and scaled."""
+
+    kind: Literal["numeric"] = Field("numeric", description="What the value is, and so what becomes of it.")
+    clip: Annotated[list[Bound | None], _PAIR] | None = Field(
+        None, description="Lowest and highest raw value; what lies beyond is set to the bound. null: no bound."
+    )
+    clip_quantiles: Annotated[list[Annotated[float, Field(ge=0, le=1)]], _PAIR] | None = Field(
+        None, description="The same bounds, as quantiles of the training rows."
+    )
+    log1p: bool = Field(False, description="Whether sign(x) * log(1 + |x|) takes the place of x, after clipping.")
+    scale: Literal["standard", "minmax", "robust", "quantile", "none"] = Field(
+        "standard",
+        description="standard: mean 0, deviation 1; minmax: 0 to 1; robust: by median and quartiles; quantile: the "
+        "share of training rows below; none: as it is.",
+    )
+    limit: PositiveFloat | None = Field(None, description="After scaling, values are held within [-limit, limit].")
+    n_knots: int = Field(256, ge=2, le=10_000, description="Points of the curve of scale 'quantile'.")
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> NumericField:
+        if self.clip is not None and self.clip_quantiles is not None:
+            raise ValueError("clip and clip_quantiles both bound the value; keep one of the two")
+        for key in ("clip", "clip_quantiles"):
+            low, high = getattr(self, key) or [None, None]
+            if low is not None and high is not None and low >= high:
+                raise ValueError(f"{key}: the lower bound comes first and must be smaller, got [{low:g}, {high:g}]")
+        return self
+
+
+class BooleanField(BaseField):
+    """One column: 1 for true, 0 for false (true/false, t/f, yes/no, 1/0)."""
+
+    kind: Literal["boolean"] = Field("boolean", description="What the value is, and so what becomes of it.")
+
+
+class CategoricalField(BaseField):
+    """One value of a limited set."""
+
+    kind: Literal["categorical"] = Field("categorical", description="What the value is, and so what becomes of it.")
+    encoding: Literal["onehot", "hash", "frequency"] = Field(
+        "onehot",
+        description="onehot: a column for each value of the training rows and one for others; hash: a fixed number of "
+        "columns for any values; frequency: one column, the value's share of the training rows.",
+    )
+    max_categories: PositiveInt | None = Field(
+        None,
+        description="How many values are known, the most frequent first; default: 256 (onehot), 65536 (frequency).",
+    )
+    min_count: PositiveInt = Field(1, description="Training rows that must hold a value for it to be known.")
+    n_buckets: int = Field(32, ge=1, le=1 << 20, description="Columns of encoding 'hash'.")
+    signed: bool = Field(True, description="Whether half of the values count as -1, so that collisions cancel out.")
+    hash: Hash = Field("jenga", description=_HASH_WORDS)
+
+    @property
+    def category_limit(self) -> int:
+        """How many values are known at most."""
+        return self.max_categories or (65_536 if self.encoding == "frequency" else 256)
+
+
+class IPField(BaseField):
+    """What an IPv4 or IPv6 address is: private, loopback, multicast, ...; on request its first bits."""
+
+    kind: Literal["ip"] = Field("ip", description="What the value is, and so what becomes of it.")
+    prefix_bits: int = Field(0, ge=0, le=128, description="How many of the first bits become columns.")
+
+
+class PortField(BaseField):
+    """A port number: its range, and which one by hash."""
+
+    kind: Literal["port"] = Field("port", description="What the value is, and so what becomes of it.")
+    n_buckets: Buckets = Field(16, description="Columns of the hash; 0: none.")
+
+
+class TimestampField(BaseField):
+    """A moment: hour and weekday as points on a circle, and the time since the row before."""
+
+    kind: Literal["timestamp"] = Field("timestamp", description="What the value is, and so what becomes of it.")
+    unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
+        "auto", description="Unit of a number since 1970; auto: by its size."
+    )
+    inter_arrival: bool = Field(True, description="Whether the time since the row before is a column.")
+
+
+class TextField(BaseField):
+    """Free text such as domains, URLs and command lines: its length, entropy, kinds of bytes, and hashed n-grams."""
+
+    kind: Literal["text"] = Field("text", description="What the value is, and so what becomes of it.")
+    ngram: int = Field(3, ge=1, le=64, description="Bytes of an n-gram.")
+    n_buckets: Buckets = Field(32, description="Columns of the n-grams' hash; 0: none.")
+    lower: bool = Field(True, description="Whether n-grams see A-Z as a-z.")
+    signed: bool = Field(True, description="Whether half of the n-grams count as -1, so that collisions cancel out.")
+    hash: Hash = Field("jenga", description=_HASH_WORDS)
+    norm: Literal["l2", "none"] = Field("l2", description="l2: the n-gram columns of a row have length 1.")
+
+
+AnyField = NumericField | BooleanField | CategoricalField | IPField | PortField | TimestampField | TextField
+KINDS: dict[str, type[BaseField]] = {
+    "numeric": NumericField,
+    "boolean": BooleanField,
+    "categorical": CategoricalField,
+    "ip": IPField,
+    "port": PortField,
+    "timestamp": TimestampField,
+    "text": TextField,
+}
+"""The kinds that a schema may name; `raw`, which only `extraction_plan` uses, is none of them."""
+
+
+def _kind_of(value: Any) -> str | None:
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+FieldUnion: Any = Annotated[
+    reduce(or_, [Annotated[model, Tag(kind)] for kind, model in KINDS.items()]), Discriminator(_kind_of)
+]
+
+
+class RefinerySchema(Strict):
+    """Which fields of an event are read, what becomes of each, and which are left out and why."""
+
+    name: str | None = Field(None, description="Name of the schema, shown in reports.")
+    fields: list[FieldUnion] = Field(min_length=1, description="The fields, in the order of their columns.")
+    left_out: dict[str, str] = Field(
+        default_factory=dict, description="Paths that are not read on purpose, each with the reason."
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _fields_fit_together(cls, fields: list[AnyField]) -> list[AnyField]:
+        problems = _clashes([(field.path, field.name) for field in fields])
+        if problems:
+            raise ValueError("; ".join(problems))
+        return fields
+
+    @model_validator(mode="after")
+    def _left_out_is_not_read(self) -> RefinerySchema:
+        both = [field.path for field in self.fields if field.path in self.left_out]
+        if both:
+            raise ValueError(f"left_out: '{both[0]}' is read by a field too; remove it from one of the two")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `read_schema` reads back as an equal schema; what equals its default is not in it."""
+        content: dict[str, Any] = {} if self.name is None else {"name": self.name}
+        content["fields"] = [_shortest(field) for field in self.fields]
+        return {**content, "left_out": dict(self.left_out)} if self.left_out else content
+
+    def to_yaml(self) -> str:
+        """Return YAML that `read_schema` reads back as an equal schema, with comments for whoever edits it."""
+        lines = ["# What the refinery reads of each event; remove, add and change fields as you like."]
+        lines += [] if self.name is None else [f"name: {scalar(self.name)}"]
+        lines += ["fields:", *(f"  - {flow(_shortest(field))}" for field in self.fields)]
+        if self.left_out:
+            lines += [
+                "",
+                f"# Left out, each with the reason. To read one, move it up: - {{path: ..., kind: {KIND_HINT}}}",
+            ]
+            lines += ["left_out:", *(f"  {scalar(path)}: {scalar(why)}" for path, why in self.left_out.items())]
+        return "\n".join(lines) + "\n"
+
+
+KIND_HINT = " | ".join(KINDS)
+
+
+def read_schema(source: RefinerySchema | Mapping[str, Any] | str | os.PathLike[str]) -> RefinerySchema:
+    """Return the schema in `source`: a schema, plain data, or the path of a YAML file.
+
+    Raises ConfigError with every mistake, each with file, line and column where it comes from a file.
+    """
+    if isinstance(source, RefinerySchema):
+        return source
+    if isinstance(source, Mapping):
+        document = Document("")
+        try:
+            document.data = json.loads(json.dumps(dict(source), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"schema: needs what YAML can hold: {error}") from None
+        return _checked(document)
+    file = os.fspath(source)
+    return parse_schema(_read(file), file=file)
+
+
+def parse_schema(text: str, *, file: str) -> RefinerySchema:
+    """Return the schema in YAML `text`; `file` is its name in messages. Raises ConfigError with every mistake."""
+    if not text.strip():
+        raise ConfigError([Problem(file, 0, 0, "", "the file is empty; a schema needs at least 'fields'")])
+    return _checked(read_document(text, file=file))
+
+
+def _checked(document: Document) -> RefinerySchema:
+    found = findings(RefinerySchema, document)
+    found += hidden_findings(found, RefinerySchema, document)
+    problems = document.problems + [each.problem for each in found]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    try:
+        return validate(RefinerySchema, document.data)
+    except ValidationError as error:
+        raise AssertionError("a schema without findings must be valid") from error
+
+
+def _read(file: str) -> str:
+    path = Path(file)
+    try:
+        if path.is_file() and path.stat().st_size > SIZE_LIMIT:
+            raise ConfigError([Problem(file, 0, 0, "", "larger than 4 MiB; is this a data file?")])
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
+        raise ConfigError([Problem(file, 0, 0, "", message)]) from None
+    except OSError as error:
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = suggest(path.name, [each.name for each in folder.glob("*.y*ml")])
+        message = f"no such schema file{near}" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise ConfigError([Problem(file, 0, 0, "", message)]) from None
+
+
+def _clashes(fields: list[tuple[str, str]]) -> list[str]:
+    """Return what is wrong with (path, name) pairs together."""
+    problems, paths, names = [], set[str](), set[str]()
+    for path, name in fields:
+        if path in paths:
+            problems.append(f"path '{path}' is given twice; a value is read by one field")
+        elif name in names:
+            problems.append(f"name '{name}' is given twice; names of columns must differ, set another 'name'")
+        paths.add(path)
+        names.add(name)
+    for path in sorted(paths):
+        parts = path.split(".")
+        for inner in (".".join(parts[:count]) for count in range(1, len(parts))):
+            if inner in paths:
+                problems.append(
+                    f"path '{inner}' cannot be a value, since '{path}' lies inside it; remove one of the two"
+                )
+    return problems
+
+
+def _shortest(field: AnyField) -> dict[str, Any]:
+    content = {"path": field.path, "kind": field.kind, **field.model_dump(mode="json", exclude_defaults=True)}
+    return {key: value for key, value in content.items() if key != "name" or value != field.path}

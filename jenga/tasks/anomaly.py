@@ -1,0 +1,329 @@
+"""Anomaly detection: learnt from labels, or from normal rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from jenga.config.tasks import AnomalyConfig
+from jenga.data.labels import NORMAL_NAMES, near, usual_normal
+from jenga.errors import ConfigError, DataError
+from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage
+from jenga.tasks.calibration import Calibrator
+from jenga.tasks.detection import Detection, detection_details, detection_metrics, detection_names
+from jenga.tasks.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
+from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
+
+GAMMA = 2.0
+_Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Moments], None], Moments]
+_LEAST_ERROR, _HIGHEST = 1e-30, 1e6
+
+
+@TASK_REGISTRY.register("anomaly_detection", config=AnomalyConfig)
+class AnomalyDetectionTask(BaseTask):
+    """Scores how far a row is from normal, and raises an alert above a threshold.
+
+    Supervised: K classes, one of them normal, by cross-entropy or focal loss; the score is 1 - p(normal). Unsupervised:
+    a `Detector`, trained on the rows that are labelled normal or not at all; the score is its error. The threshold and
+    the calibrated score come from the validation rows, after training, by `calibrate`.
+    """
+
+    calibrated = True
+    feature_mean: torch.Tensor
+
+    def __init__(self, config: Any, hidden_size: int) -> None:
+        super().__init__(config, hidden_size)
+        self.normal = {head.name: normal_class(config.name, head) for head in config.heads}
+        if self.supervised and (small := [head.name for head in config.heads if head.num_labels < 2]):
+            raise ConfigError(
+                f"tasks[{config.name}].heads[{small[0]}]: one class cannot be told from another; give rows of a second "
+                "class, or set mode: unsupervised"
+            )
+        self.calibrators = torch.nn.ModuleList(Calibrator(log_odds=self.supervised) for _ in config.heads)
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the task learns from labels."""
+        return bool(self.config.mode == "supervised")
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def make_heads(self, config: Any, hidden_size: int) -> Any:
+        """Return the packed heads of classes, or the detector of an unsupervised task."""
+        if config.mode == "supervised":
+            return super().make_heads(config, hidden_size)
+        return make_detector(config, hidden_size)
+
+    @classmethod
+    def training_rows(cls, config: Any, labels: np.ndarray, space: HeadSpace) -> np.ndarray | None:
+        """Return the rows that are labelled normal or not at all, of an unsupervised task."""
+        if config.mode == "supervised":
+            return None
+        head = next(each for each in config.heads if each.name == space.head)
+        normal = normal_class(config.name, head.model_copy(update={"labels": list(space.labels)}))
+        return np.asarray((labels == normal) | (labels == IGNORE_INDEX))
+
+    @classmethod
+    def needs_labels(cls, config: Any) -> bool:
+        """Return False for an unsupervised task, which takes rows without a label for normal."""
+        return bool(config.mode == "supervised")
+
+    def attach(self, n_features: int | None) -> None:
+        """Make the decoder, and room for the mean of the normal rows' features."""
+        if not self.supervised:
+            self.detector.attach(n_features)
+        if n_features is not None:
+            self.register_buffer("feature_mean", torch.zeros(n_features))
+
+    @property
+    def detector(self) -> Detector:
+        """The detector of an unsupervised task."""
+        heads: Any = self.heads
+        assert isinstance(heads, Detector)
+        return heads
+
+    def observer(self, stage: Stage) -> Observer | None:
+        """Return what collects moments of normal training rows: of features and projections, or of a fitted network."""
+        wanted: list[_Wanted] = []
+        if stage == "start" and hasattr(self, "feature_mean"):
+            wanted.append((_features, lambda moments: _copy(self.feature_mean, moments.mean), Moments()))
+        detector = None if self.supervised else self.detector
+        if stage == "start" and isinstance(detector, DeepSvdd):
+            wanted.append((detector.projected, detector.fit, Moments()))
+        if stage == "evaluation" and isinstance(detector, Autoencoder):
+            wanted.append((detector.squares, detector.fit, Moments()))
+        if stage == "evaluation" and isinstance(detector, Mahalanobis):
+            wanted.append((_hidden, detector.fit, Moments(covariance=True)))
+        return _NormalRows(self, wanted) if wanted else None
+
+    def get_forward_output(
+        self, encoder_outputs: BackboneOutput, labels: Labels | None = None
+    ) -> TaskOutput | Mapping[str, Any]:
+        """Return logits (outside training) and, with `labels`, the loss.
+
+        Logits: ``(B, K)`` of classes; of an unsupervised head its error, ``(B, 1)``.
+        """
+        if self.supervised and self.config.loss != "focal":
+            return super().get_forward_output(encoder_outputs, labels)
+        hidden = self.dropout(encoder_outputs.pooler_output)
+        logits: dict[str, torch.Tensor] = {}
+        if labels is None or not self.training:
+            logits = self.heads(hidden) if self.supervised else self.detector(encoder_outputs)
+        if labels is None:
+            return TaskOutput(None, logits)
+        by_head = {next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels
+        if self.supervised:
+            loss_sum, count = self._focal_losses(hidden, by_head)
+        else:
+            kept = self.is_normal(by_head)
+            # Emptied before the loss is taken: that of a wild anomaly may overflow, and 0 times infinity is no 0.
+            features = encoder_outputs.features
+            seen = replace(encoder_outputs, features=None if features is None else _where(kept, features))
+            losses = torch.where(kept, self.detector.loss(seen, _where(kept, hidden)), 0.0)
+            loss_sum, count = losses.sum().unsqueeze(0), kept.sum().float().unsqueeze(0)
+        mean = loss_sum / count.clamp_min(1)
+        return TaskOutput((mean * self.head_weight).sum(), logits, loss_sum, count)
+
+    def count_labels(self, labels: Mapping[str, torch.Tensor]) -> Sequence[int]:
+        """Return how many rows of a batch count in each head's loss."""
+        return super().count_labels(labels) if self.supervised else [int(self.is_normal(labels).sum())]
+
+    def is_normal(self, labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return which rows, bool ``(B,)``, no head labels as an anomaly; a missing label says nothing."""
+        kept = [(label == self.normal[head]) | (label == IGNORE_INDEX) for head, label in labels.items()]
+        return torch.stack(kept).all(0)
+
+    def _focal_losses(
+        self, hidden: torch.Tensor, labels: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, counts = [], []
+        gamma = self.config.gamma or GAMMA
+        logits = self.heads(hidden)
+        for i, (head, target) in enumerate(zip(self.heads.sizes, self._targets(labels), strict=True)):
+            known = target != IGNORE_INDEX
+            weight = getattr(self, f"class_weight_{i}")
+            losses.append(focal_loss(logits[head][known], target[known], gamma=gamma, class_weight=weight).sum())
+            counts.append(known.sum().float())
+        return torch.stack(losses), torch.stack(counts)
+
+    # --------------------------------------------------------------------------------------------------- after training
+
+    def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
+        """Return class ids ``(M,)``; of an unsupervised head 1 for an alert, else 0 (0 before `calibrate`)."""
+        if self.supervised:
+            return super().predict(head, logits)
+        limit = self.calibrator(head).threshold
+        scores = self.scores(head, logits)
+        return np.zeros(len(scores), np.int64) if limit is None else (scores > limit).astype(np.int64)
+
+    def calibrator(self, head: str) -> Calibrator:
+        """Return what calibrates the scores of `head`."""
+        found = self.calibrators[list(self.heads.sizes).index(head)]
+        assert isinstance(found, Calibrator)
+        return found
+
+    def scores(self, head: str, logits: torch.Tensor) -> np.ndarray:
+        """Return raw scores, float64 ``(M,)``: log-odds of not being normal, or the logarithm of a detector's error.
+
+        They rank as 1 - p(normal) and the error do, but do not run into 1 where many rows are certain.
+        """
+        exact = logits.double()
+        if self.supervised:
+            scores = anomaly_log_odds(exact, self.normal[head])
+        else:
+            scores = exact[:, 0].clamp_min(_LEAST_ERROR).log()
+        finite: np.ndarray = np.nan_to_num(scores.numpy(), nan=_HIGHEST, posinf=_HIGHEST, neginf=-_HIGHEST)
+        return finite
+
+    def calibrate(self, space: HeadSpace, scores: np.ndarray, targets: Any) -> list[str]:
+        """Fit the threshold and the calibrated score of one head to validation rows; return warnings.
+
+        Raises DataError where none of the rows is normal.
+        """
+        head = self._head_config(space.head)
+        known, anomalous = self._sides(space, targets)
+        if self.supervised:
+            scores, anomalous = scores[known], anomalous[known]
+        where = f"head '{space.task}.{space.head}'"
+        if anomalous.all():
+            raise DataError(
+                f"{where}: no validation row is normal ('{space.labels[self.normal[space.head]]}'), so nothing tells "
+                "where alerts should begin; give such rows, or name the normal class (`normal`)"
+            )
+        calibrator = self.calibrator(space.head)
+        calibrator.fit(scores, anomalous, method=head.calibration, target_fpr=head.target_fpr)
+        normal = calibrator.fitted_on[0]
+        if normal * head.target_fpr >= 1:
+            return []
+        return [
+            f"{where}: {normal} normal validation rows cannot show a false alarm rate of {head.target_fpr:g}; the "
+            "threshold lies at the highest of their scores"
+        ]
+
+    def metrics(
+        self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return how well anomalies are told from normal rows, and each class from the others."""
+        return detection_metrics(self._detection(space, predictions, targets, scores))
+
+    def details(
+        self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """Return tables and curves; see `detection_details`."""
+        return detection_details(self._detection(space, predictions, targets, scores))
+
+    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
+        """Return the names that `metrics` may give, that of the target false alarm rate and the labels' among them."""
+        return detection_names(space.labels, self._head_config(space.head).target_fpr)
+
+    def primary_metric(self, space: HeadSpace) -> str:
+        """Return ``auroc``."""
+        return "auroc"
+
+    def notes(self) -> list[str]:
+        """Return which class is taken for normal where that is a guess."""
+        return [
+            f"head '{self.config.name}.{head.name}': takes '{head.labels[self.normal[head.name]]}' for normal, of "
+            f"{', '.join(head.labels[:10])}; set `normal` of the head if that is wrong"
+            for head in self.config.heads
+            if head.normal is None and head.labels[self.normal[head.name]].lower() not in NORMAL_NAMES[:2]
+        ]
+
+    def _sides(self, space: HeadSpace, targets: Any) -> tuple[np.ndarray, np.ndarray]:
+        gold = np.asarray(targets)
+        return gold != IGNORE_INDEX, (gold != IGNORE_INDEX) & (gold != self.normal[space.head])
+
+    def _detection(self, space: HeadSpace, predictions: Any, targets: Any, scores: np.ndarray | None) -> Detection:
+        if scores is None:
+            raise TypeError(f"{space.task}.{space.head}: the metrics of an anomaly head need its scores")
+        known, anomalous = self._sides(space, targets)
+        return Detection(
+            space=space,
+            normal=self.normal[space.head],
+            supervised=self.supervised,
+            predictions=np.asarray(predictions)[known],
+            targets=np.asarray(targets)[known],
+            scores=scores[known],
+            anomalous=anomalous[known],
+            target_fpr=self._head_config(space.head).target_fpr,
+            calibrator=self.calibrator(space.head),
+        )
+
+
+class _NormalRows:
+    """Moments of what is wanted of the normal training rows."""
+
+    def __init__(self, task: AnomalyDetectionTask, wanted: Sequence[_Wanted]) -> None:
+        self.task = task
+        self.wanted = wanted
+
+    def see(self, encoder_outputs: BackboneOutput, labels: Mapping[str, torch.Tensor]) -> None:
+        kept = self.task.is_normal(labels)
+        for read, _, moments in self.wanted:
+            moments.add(read(encoder_outputs)[kept])
+
+    def finish(self) -> None:
+        for _, store, moments in self.wanted:
+            if not moments.n:
+                raise DataError(
+                    f"tasks[{self.task.config.name}]: no training row is normal, so there is nothing to tell anomalies "
+                    "from; give such rows, or name the normal class (`normal` of the head)"
+                )
+            store(moments)
+
+
+def normal_class(task: str, head: Any) -> int:
+    """Return the class id of normal rows. Raises ConfigError where `head.normal` is not among `head.labels`."""
+    labels = list(head.labels)
+    if head.normal is not None:
+        if head.normal not in labels:
+            raise ConfigError(
+                f"tasks[{task}].heads[{head.name}].normal: '{head.normal}' is no label{near(head.normal, labels)} "
+                f"Labels: {', '.join(labels)}"
+            )
+        return labels.index(head.normal)
+    return usual_normal(labels) or 0
+
+
+def anomaly_log_odds(logits: torch.Tensor, normal: int) -> torch.Tensor:
+    """Return ``log((1 - p) / p)`` ``(M,)`` with p the softmax of ``logits (M, K)`` at class `normal`."""
+    others = torch.cat([logits[:, :normal], logits[:, normal + 1 :]], dim=1)
+    return others.logsumexp(1) - logits[:, normal]
+
+
+def focal_loss(
+    logits: torch.Tensor, targets: torch.Tensor, *, gamma: float, class_weight: torch.Tensor | None
+) -> torch.Tensor:
+    """Return ``-w_t (1 - p_t)^gamma log p_t`` of each row, ``(M,)`` (Lin et al. 2017, equation 5).
+
+    logits: ``(M, K)``, computed in float32 at least; targets: int64 ``(M,)``, none missing; class_weight: w, ``(K,)``.
+    """
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    log_p = F.log_softmax(exact, dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
+    # 1 - p of a certain row is 0, whose power has no gradient below gamma = 1.
+    missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(exact.dtype).tiny)
+    losses = -(missing**gamma) * log_p
+    return losses if class_weight is None else losses * class_weight.to(exact.dtype)[targets]
+
+
+def _where(kept: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return torch.where(kept.unsqueeze(1), rows, 0.0)
+
+
+def _features(encoded: BackboneOutput) -> torch.Tensor:
+    if encoded.features is None:
+        raise TypeError("the backbone reads features, but does not hand them on in its output")
+    return encoded.features
+
+
+def _hidden(encoded: BackboneOutput) -> torch.Tensor:
+    return encoded.pooler_output
+
+
+def _copy(buffer: torch.Tensor, values: torch.Tensor) -> None:
+    buffer.copy_(values.float())

@@ -1,0 +1,38 @@
+"""Texts as tokens, for training and for new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jenga.build import build
+from jenga.data.parse import parse_rows
+from jenga.data.readers import RawRows
+from jenga.experiment import load_config
+from jenga.inputs import TextInputs
+
+
+@pytest.fixture
+def inputs(settings: Callable[..., Any], tmp_path: Path) -> tuple[TextInputs, Any]:
+    """The inputs of a small experiment, and how its source is read."""
+    bundle = build(load_config(settings("mood", data={"max_length": 6})), tmp_path / "work").bundle
+    assert isinstance(bundle.inputs, TextInputs)
+    return bundle.inputs, bundle.specs[0]
+
+
+def test_new_rows_are_cut_with_a_warning(inputs: Any, caplog: pytest.LogCaptureFixture) -> None:
+    made, spec = inputs
+    raw = RawRows("new", rows=[{"text": "the agent"}, {"text": "the agent was kind and quick but"}], numbers=[1, 2])
+    rows, _ = parse_rows(raw, spec, spaces=None, with_labels=False)
+    split = made.encoder([raw]).encode(rows, spec, {})
+    assert split.lengths.tolist()[1] == 6
+    assert "1 of 2 rows are longer than 6 tokens; only that much of them is read" in caplog.text
+
+
+def test_a_file_is_read_whole(inputs: Any, tmp_path: Path) -> None:
+    (tmp_path / "new.jsonl").write_text('{"text": "a", "other": 1}\n{"text": "b"}\n')
+    raw = inputs[0].read(str(tmp_path / "new.jsonl"), [inputs[1]], split="test")
+    assert raw.rows == [{"text": "a", "other": 1}, {"text": "b"}]

@@ -1,0 +1,346 @@
+"""Anomaly detection as a task: what it learns from, its losses, its scores and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from jenga.config.tasks import AnomalyConfig
+from jenga.errors import ConfigError, DataError
+from jenga.tasks import TASK_REGISTRY
+from jenga.tasks.anomaly import AnomalyDetectionTask, anomaly_log_odds, focal_loss, normal_class
+from jenga.types import BackboneOutput, HeadSpace, TaskOutput
+
+WIDTH, N_FEATURES = 6, 10
+LABELS = ("normal", "dos", "probe")
+SPACE = HeadSpace("t", "threat", "class", 3, LABELS)
+UNSUPERVISED: dict[str, Any] = {"mode": "unsupervised"}
+TARGETS = torch.tensor([0, 1, 0, -100, 2])
+
+
+def config(
+    *, heads: list[dict[str, Any]] | None = None, head: Mapping[str, Any] = {}, **settings: Any
+) -> AnomalyConfig:
+    one = {"name": "threat", "num_labels": 3, "labels": list(LABELS), **head}
+    return AnomalyConfig.model_validate(
+        {
+            "name": "t",
+            "type": "anomaly_detection",
+            "data_path": "x",
+            "dropout": 0.0,
+            "heads": heads or [one],
+            **settings,
+        }
+    )
+
+
+def task_of(n_features: int | None = N_FEATURES, **settings: Any) -> AnomalyDetectionTask:
+    torch.manual_seed(0)
+    task = AnomalyDetectionTask(config(**settings), WIDTH)
+    task.attach(n_features)
+    return task
+
+
+def encoded(rows: int = 5) -> BackboneOutput:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(rows, WIDTH, generator=generator)
+    features = torch.randn(rows, N_FEATURES, generator=generator)
+    return BackboneOutput(hidden.unsqueeze(1), hidden, torch.ones(rows, 1).long(), features)
+
+
+def output_of(task: AnomalyDetectionTask, labels: Any = None, given: BackboneOutput | None = None) -> TaskOutput:
+    output = task.get_forward_output(given or encoded(), labels)
+    assert isinstance(output, TaskOutput)
+    return output
+
+
+def observe(task: AnomalyDetectionTask, stage: Any, labels: torch.Tensor = TARGETS) -> None:
+    observer = task.observer(stage)
+    assert observer is not None
+    observer.see(encoded(len(labels)), {"threat": labels})
+    observer.finish()
+
+
+def test_it_is_registered() -> None:
+    assert TASK_REGISTRY["anomaly_detection"] is AnomalyDetectionTask
+
+
+# --------------------------------------------------------------------------------------------------------------- normal
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "expected"),
+    [
+        (["attack", "normal"], None, "normal"),
+        (["Benign", "DoS"], None, "Benign"),
+        (["0", "1"], None, "0"),
+        (["false", "true"], None, "false"),
+        (["a", "b"], None, "a"),
+        (["a", "b"], "b", "b"),
+        (["normal", "b"], "b", "b"),
+        (["0", "benign"], None, "benign"),
+    ],
+)
+def test_the_normal_class_is_the_named_one_else_the_one_that_is_called_so(
+    labels: list[str], given: str | None, expected: str
+) -> None:
+    head = config(head={"labels": labels, "num_labels": len(labels), "normal": given}).heads[0]
+    assert labels[normal_class("t", head)] == expected
+
+
+def test_a_normal_class_that_the_rows_do_not_have_is_an_error_that_lists_the_labels() -> None:
+    head = config().heads[0].model_copy(update={"normal": "norml"})
+    with pytest.raises(
+        ConfigError, match=r"tasks\[t\].heads\[threat\].normal: 'norml' is no label; did you mean 'normal'"
+    ):
+        normal_class("t", head)
+    with pytest.raises(ConfigError, match=r"'quiet' is no label\. Labels: "):
+        normal_class("t", head.model_copy(update={"normal": "quiet"}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "guessed"),
+    [(["normal", "x"], None, False), (["0", "1"], None, True), (["b", "a"], None, True), (["b", "a"], "b", False)],
+)
+def test_a_guess_at_the_normal_class_is_told(labels: list[str], given: str | None, guessed: bool) -> None:
+    notes = task_of(head={"labels": labels, "num_labels": 2, "normal": given}).notes()
+    assert len(notes) == guessed
+    assert all(f"head 't.threat': takes '{labels[0]}' for normal" in note for note in notes)
+
+
+def test_one_class_is_not_enough_to_learn_from_labels() -> None:
+    with pytest.raises(ConfigError, match=r"tasks\[t\].heads\[threat\]: one class .* mode: unsupervised"):
+        task_of(head={"labels": ["normal"], "num_labels": 1})
+    assert task_of(**UNSUPERVISED, head={"labels": ["normal"], "num_labels": 1}).normal == {"threat": 0}
+
+
+# ----------------------------------------------------------------------------------------------------------- supervised
+
+
+def test_cross_entropy_is_that_of_the_classes() -> None:
+    task = task_of(head={"class_weight": [1.0, 2.0, 3.0], "label_smoothing": 0.1}).eval()
+    output = output_of(task, TARGETS)
+    expected = F.cross_entropy(
+        output.logits["threat"], TARGETS, weight=torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.1, reduction="sum"
+    )
+    torch.testing.assert_close(output.loss, expected / 4)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_focal_loss_and_its_gradient_are_those_of_its_equation(gamma: float, weighted: bool) -> None:
+    logits = (3 * torch.randn(7, 3, generator=torch.Generator().manual_seed(1)).double()).requires_grad_()
+    targets, weight = torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([1.0, 2.0, 0.5]).double() if weighted else None
+    p = logits.softmax(1)[torch.arange(7), targets]
+    factor = weight[targets] if weight is not None else 1.0
+    expected = -factor * (1 - p) ** gamma * p.log()
+    found = focal_loss(logits, targets, gamma=gamma, class_weight=weight)
+    torch.testing.assert_close(found, expected)
+    wanted = torch.autograd.grad(expected.sum(), logits, retain_graph=True)[0]
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), logits)[0], wanted)
+    assert torch.autograd.gradcheck(
+        lambda each: focal_loss(each, targets, gamma=gamma, class_weight=weight), logits.detach().requires_grad_()
+    )
+
+
+def test_focal_loss_of_rows_that_are_certain_has_a_finite_gradient() -> None:
+    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    focal_loss(logits, torch.tensor([0, 0]), gamma=0.5, class_weight=None).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0].abs().max() == 0
+
+
+def test_focal_loss_counts_labelled_rows_and_weighs_heads() -> None:
+    heads = [
+        {"name": name, "num_labels": 3, "labels": list(LABELS), "weight": w} for name, w in (("a", 1.0), ("b", 2.0))
+    ]
+    task = task_of(heads=heads, loss="focal", gamma=1.5).eval()
+    labels = {"a": TARGETS, "b": torch.full((5,), -100)}
+    output = output_of(task, labels)
+    assert output.count is not None
+    assert output.count.tolist() == [4, 0]
+    known = TARGETS != -100
+    losses = focal_loss(output.logits["a"][known], TARGETS[known], gamma=1.5, class_weight=None)
+    torch.testing.assert_close(output.loss, losses.mean())
+    other = output_of(task_of(heads=heads, loss="focal").eval(), labels)
+    assert not torch.allclose(torch.as_tensor(other.loss), torch.as_tensor(output.loss)), "gamma has a default of 2"
+
+
+def test_the_score_ranks_as_one_minus_the_probability_of_normal() -> None:
+    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double() * 4
+    p = logits.softmax(1)[:, 0]
+    torch.testing.assert_close(anomaly_log_odds(logits, 0), ((1 - p) / p).log())
+    torch.testing.assert_close(anomaly_log_odds(logits, 2).sigmoid(), 1 - logits.softmax(1)[:, 2])
+    task = task_of()
+    certain = torch.tensor([[-50.0, 0.0, 0.0], [-60.0, 0.0, 0.0], [80.0, 0.0, 0.0], [90.0, 0.0, 0.0]])
+    assert len(set(task.scores("threat", certain))) == 4, "certain rows keep their ranks"
+
+
+# --------------------------------------------------------------------------------------------------------- unsupervised
+
+
+@pytest.mark.parametrize("method", ["autoencoder", "deep_svdd", "mahalanobis"])
+def test_rows_of_another_class_are_masked_out_of_the_loss(method: str) -> None:
+    task = task_of(**UNSUPERVISED, method=method)
+    given = encoded()
+    given.pooler_output.requires_grad_()
+    output = output_of(task, TARGETS, given)
+    assert output.count is not None
+    assert output.loss is not None
+    assert output.count.tolist() == [3], "a missing label counts as normal"
+    rows = task.detector.loss(given, given.pooler_output)
+    torch.testing.assert_close(output.loss, rows[[0, 2, 3]].mean())
+    output.loss.backward()
+    assert given.pooler_output.grad is not None
+    assert given.pooler_output.grad.abs().sum(1).gt(0).tolist() == [True, False, True, True, False]
+
+
+def test_an_anomaly_whose_loss_overflows_does_not_reach_the_loss_or_the_gradient() -> None:
+    task, given = task_of(**UNSUPERVISED), encoded()
+    assert given.features is not None
+    given.features[1] = 1e30
+    assert task.detector.loss(given, given.pooler_output)[1].isinf()
+    output = output_of(task, TARGETS, given)
+    assert output.loss is not None
+    output.loss.backward()
+    assert output.loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
+
+
+def test_labels_are_counted_as_the_loss_counts_them() -> None:
+    for settings, expected in (({}, 4), (UNSUPERVISED, 3)):
+        task = task_of(**settings)
+        output = output_of(task, TARGETS)
+        assert output.count is not None
+        assert task.count_labels({"threat": TARGETS}) == [int(output.count)] == [expected]
+
+
+def test_only_normal_rows_are_asked_of_the_data() -> None:
+    labels = TARGETS.numpy()
+    unsupervised = config(**UNSUPERVISED)
+    kept = AnomalyDetectionTask.training_rows(unsupervised, labels, SPACE)
+    assert kept is not None
+    assert kept.tolist() == [True, False, True, True, False]
+    assert AnomalyDetectionTask.training_rows(config(), labels, SPACE) is None
+    assert not AnomalyDetectionTask.needs_labels(unsupervised)
+    assert AnomalyDetectionTask.needs_labels(config())
+
+
+def test_the_logit_is_the_error_and_the_score_its_logarithm() -> None:
+    task = task_of(**UNSUPERVISED).eval()
+    logits = output_of(task).logits["threat"].detach()
+    assert logits.shape == (5, 1)
+    torch.testing.assert_close(logits[:, 0], task.detector.error(encoded()))
+    np.testing.assert_allclose(task.scores("threat", logits), logits[:, 0].double().log().numpy())
+    broken = torch.tensor([[0.0], [float("inf")], [float("nan")]])
+    scores = task.scores("threat", broken)
+    assert np.isfinite(scores).all()
+    assert scores[1] == scores[2] > scores[0]
+
+
+def test_in_training_with_labels_no_score_is_computed() -> None:
+    assert output_of(task_of(**UNSUPERVISED).train(), TARGETS).logits == {}
+    assert output_of(task_of(loss="focal").train(), TARGETS).logits == {}
+
+
+# ------------------------------------------------------------------------------------------------------------ observers
+
+
+def test_the_mean_of_the_features_is_that_of_normal_rows() -> None:
+    for settings in ({}, UNSUPERVISED):
+        task = task_of(**settings)
+        observe(task, "start")
+        features = encoded().features
+        assert features is not None
+        torch.testing.assert_close(task.feature_mean, features[[0, 2, 3]].mean(0))
+    assert task_of(None).observer("start") is None, "nothing to see where the encoder reads no features"
+
+
+def test_the_centre_is_fixed_at_the_start_and_what_scores_before_each_evaluation() -> None:
+    svdd = task_of(None, **UNSUPERVISED, method="deep_svdd")
+    observe(svdd, "start")
+    assert svdd.detector.centre.abs().min() >= 0.1  # type: ignore[operator]
+    assert svdd.observer("evaluation") is None
+    task = task_of(**UNSUPERVISED)
+    observe(task, "evaluation")
+    torch.testing.assert_close(task.detector.spread, task.detector.squares(encoded())[[0, 2, 3]].mean(0))  # type: ignore[operator]
+    task = task_of(**UNSUPERVISED, method="mahalanobis")
+    observe(task, "evaluation")
+    torch.testing.assert_close(task.detector.mean, encoded().pooler_output[[0, 2, 3]].mean(0))
+
+
+def test_training_rows_without_a_normal_one_are_an_error() -> None:
+    with pytest.raises(DataError, match=r"tasks\[t\]: no training row is normal"):
+        observe(task_of(**UNSUPERVISED), "start", torch.tensor([1, 1, 2, 2, 2]))
+
+
+# ------------------------------------------------------------------------------------------------------ after training
+
+
+def test_calibrate_fits_the_threshold_to_normal_rows_and_predict_obeys_it() -> None:
+    task = task_of(**UNSUPERVISED, head={"target_fpr": 0.1, "calibration": "none"})
+    errors = np.arange(1.0, 21.0)
+    targets = np.array([0] * 10 + [-100] * 10)
+    logits = torch.from_numpy(errors).unsqueeze(1)
+    assert task.predict("threat", logits).tolist() == [0] * 20, "before it is fitted there is no alert"
+    assert task.calibrate(SPACE, task.scores("threat", logits), targets) == []
+    assert task.predict("threat", logits).sum() == 2, "rows without a label count as normal"
+    calibrator = task.calibrator("threat")
+    assert calibrator.fitted_on == (20, 0)
+
+
+def test_a_supervised_head_is_calibrated_on_labelled_rows_only() -> None:
+    task = task_of(head={"target_fpr": 0.5})
+    task.calibrate(SPACE, np.array([0.0, 1.0, 2.0, 9.0]), np.array([0, 0, 1, -100]))
+    assert task.calibrator("threat").fitted_on == (2, 1)
+
+
+def test_too_few_normal_rows_for_the_target_are_told() -> None:
+    [warning] = task_of().calibrate(SPACE, np.arange(50.0), np.zeros(50, int))
+    assert "head 't.threat': 50 normal validation rows cannot show a false alarm rate of 0.01" in warning
+
+
+def test_without_a_normal_validation_row_there_is_no_threshold() -> None:
+    with pytest.raises(DataError, match=r"head 't.threat': no validation row is normal \('normal'\)"):
+        task_of().calibrate(SPACE, np.arange(3.0), np.array([1, 2, 1]))
+
+
+def test_metrics_need_scores_and_keep_to_their_names() -> None:
+    task = task_of()
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(60, 3)))
+    scores, targets = task.scores("threat", logits), rng.integers(0, 3, 60)
+    found = task.metrics(SPACE, task.predict("threat", logits), targets, scores=scores)
+    assert task.primary_metric(SPACE) in found
+    assert set(found) == set(task.metric_names(SPACE))
+    with pytest.raises(TypeError, match=r"t\.threat: the metrics of an anomaly head need its scores"):
+        task.metrics(SPACE, logits.argmax(1).numpy(), targets)
+    details = task.details(SPACE, task.predict("threat", logits), targets, scores=scores)
+    assert details["detection"]["normal"] == "normal"
+
+
+def test_all_that_was_fitted_comes_back_from_the_state_dict() -> None:
+    for settings in (
+        {},
+        UNSUPERVISED,
+        {**UNSUPERVISED, "method": "mahalanobis"},
+        {**UNSUPERVISED, "method": "deep_svdd"},
+    ):
+        task, again = task_of(**settings), task_of(**settings)
+        observe(task, "start")
+        if task.observer("evaluation") is not None:
+            observe(task, "evaluation")
+        task.calibrate(SPACE, np.linspace(-3, 3, 200), np.arange(200) // 180)
+        again.load_state_dict(task.state_dict())
+        logits = output_of(task.eval()).logits["threat"].detach()
+        again_logits = output_of(again.eval()).logits["threat"].detach()
+        assert torch.equal(again_logits, logits)
+        assert torch.equal(again.feature_mean, task.feature_mean)
+        assert again.calibrator("threat").threshold == task.calibrator("threat").threshold
+        np.testing.assert_array_equal(again.predict("threat", logits), task.predict("threat", logits))

@@ -1,0 +1,148 @@
+"""A model with all that belongs to it, on disk and back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from jenga.build import Experiment, build
+from jenga.bundle import Bundle
+from jenga.errors import SetupError
+from jenga.experiment import load_config
+from jenga.files import atomic_folder
+from jenga.inputs import TabularInputs, TextInputs
+from jenga.tasks.regression import RegressionTask
+from jenga.trainer.evaluate import Runner
+
+ALL = ("mood", "flags", "names", "price")
+
+
+@pytest.fixture
+def built(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Experiment]:
+    def make(*tasks: str, **blocks: Any) -> Experiment:
+        return build(load_config(settings(*tasks, **blocks)), tmp_path / "work")
+
+    return make
+
+
+def logits_of(bundle: Bundle, experiment: Experiment) -> dict[Any, list[torch.Tensor]]:
+    source = experiment.sources[0]
+    runner = Runner(bundle.model, torch.device("cpu"), contextlib.nullcontext, 8, bundle.thresholds)
+    return runner.logits(source.splits["train"], source.tasks)
+
+
+@pytest.mark.parametrize("model", ["bert", "distilbert", "gpt2", "jenga/tiny-text"])
+def test_a_reloaded_bundle_gives_bit_equal_logits(
+    built: Callable[..., Experiment], checkpoint: Callable[[str], str], tmp_path: Path, model: str
+) -> None:
+    experiment = built(
+        *ALL, model={"base_model": model if "/" in model else checkpoint(model)}, fusion={"type": "attention"}
+    )
+    bundle = experiment.bundle
+    with torch.no_grad():
+        for parameter in bundle.model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    bundle.thresholds = {("flags", "flags"): np.array([0.1, 0.25, 1 / 3])}
+    bundle.save(tmp_path / "best")
+    again = Bundle.load(tmp_path / "best")
+    wanted, found = logits_of(bundle, experiment), logits_of(again, experiment)
+    assert wanted.keys() == found.keys()
+    for key, rows in wanted.items():
+        assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(rows, found[key], strict=True)), key
+    assert again.spaces == bundle.spaces
+    assert again.specs == bundle.specs
+    kept = set(type(bundle.config).model_fields) - {"tracking", "output_dir"}
+    assert again.config.model_dump(include=kept) == bundle.config.model_dump(include=kept)
+    assert again.thresholds["flags", "flags"].tolist() == [0.1, 0.25, 1 / 3]
+    inputs = again.inputs, bundle.inputs
+    assert isinstance(inputs[0], TextInputs)
+    assert isinstance(inputs[1], TextInputs)
+    tokenizers = inputs[0].tokenizer, inputs[1].tokenizer
+    assert tokenizers[0]("the agent, café")["input_ids"] == tokenizers[1]("the agent, café")["input_ids"]
+    assert tokenizers[0].pad_token_id == tokenizers[1].pad_token_id
+    assert not again.model.training
+    # a tracking address may hold a password, and the folder is given away as a model
+    saved = json.loads((tmp_path / "best" / "jenga.json").read_text())["config"]
+    assert not {"tracking", "output_dir"} & saved.keys()
+    price = again.model.tasks["price"]
+    assert isinstance(price, RegressionTask)
+    assert float(price.mean_0) > 100
+
+
+def test_a_bundle_holds_safetensors_and_json_with_readable_keys(
+    built: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    built(*ALL).bundle.save(tmp_path / "best")
+    kinds = {each.suffix for each in (tmp_path / "best").rglob("*") if each.is_file()}
+    assert kinds <= {".safetensors", ".json", ".txt"}
+    with safe_open(tmp_path / "best" / "heads.safetensors", "pt") as file:
+        keys = set(file.keys())
+    assert {f"tasks.mood.heads.{head}.{part}" for head in ("mood", "topic") for part in ("weight", "bias")} <= keys
+    assert not [key for key in keys if key.startswith("backbone.")]
+
+
+def test_what_is_no_bundle_or_is_harmed_is_refused(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no trained model here"):
+        Bundle.load(tmp_path)
+    best = tmp_path / "best"
+    built("mood").bundle.save(best)
+    description = json.loads((best / "jenga.json").read_text())
+    weights = best / "backbone" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(SetupError, match=r"model.safetensors has another checksum; restore the folder"):
+        Bundle.load(best)
+    weights.write_bytes(content)
+    manifest = json.loads((best / "manifest.json").read_text())
+    (best / "jenga.json").write_text(json.dumps({**description, "format": 99, "jenga": "9.0"}))
+    manifest["jenga.json"] = hashlib.sha256((best / "jenga.json").read_bytes()).hexdigest()
+    (best / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SetupError, match=r"written by Jenga 9.0, a later version; upgrade Jenga"):
+        Bundle.load(best)
+
+
+def test_a_reloaded_model_of_events_gives_bit_equal_logits_and_brings_its_refinery(
+    event_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    experiment = build(load_config(event_settings(fusion={"type": "attention"})), tmp_path / "work")
+    bundle = experiment.bundle
+    bundle.save(tmp_path / "best")
+    assert (tmp_path / "best" / "backbone" / "refinery.safetensors").is_file()
+    again = Bundle.load(tmp_path / "best")
+    wanted, found = logits_of(bundle, experiment), logits_of(again, experiment)
+    for key, rows in wanted.items():
+        assert all(torch.equal(a, b) for a, b in zip(rows, found[key], strict=True)), key
+    assert again.specs == bundle.specs
+    assert isinstance(again.inputs, TabularInputs)
+    assert isinstance(bundle.inputs, TabularInputs)
+    assert again.inputs.refinery.plan_ == bundle.inputs.refinery.plan_
+    again.save(tmp_path / "twice")
+    files = [tmp_path / name / "backbone" / "refinery.safetensors" for name in ("best", "twice")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_refinery_of_another_width_than_the_model_is_refused(
+    event_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    bundle = build(load_config(event_settings()), tmp_path / "work").bundle
+    bundle.save(tmp_path / "best")
+    assert isinstance(bundle.inputs, TabularInputs)
+    narrow = bundle.inputs.refinery.schema_.to_dict()
+    narrow["fields"] = narrow["fields"][:1]
+    refinery = type(bundle.inputs.refinery)(schema=narrow).fit([{narrow["fields"][0]["path"]: 1}])
+    refinery.save(tmp_path / "best" / "backbone" / "refinery.safetensors")
+    (tmp_path / "best" / "manifest.json").unlink()
+    with atomic_folder(tmp_path / "mixed") as staging:  # parts that do not belong together, vouched for
+        shutil.copytree(tmp_path / "best", staging, dirs_exist_ok=True)
+    with pytest.raises(SetupError, match=r"reads \d+ features, but the refinery beside it makes \d+; restore"):
+        Bundle.load(tmp_path / "mixed")
