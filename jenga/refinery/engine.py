@@ -99,8 +99,9 @@ class Engine:
 
     def _encode(self, chunk: Chunk, out: torch.Tensor | None) -> RefinedChunk:
         raw = self.raw(chunk)
+        numbers, text, text_offsets, states = map(torch.from_numpy, raw.block)
         found = encode(
-            *map(torch.from_numpy, raw.block), self._encoded, previous=self._previous, n_threads=self._n_threads
+            numbers, text, text_offsets, states, self._encoded, previous=self._previous, n_threads=self._n_threads
         )
         self._previous = found.last
         counts = found.counters.numpy() + raw.counters.counts * _NOT_A_STATE

@@ -157,5 +157,6 @@ def _buckets_of(field: dict[str, Any], tokens: list[Any]) -> NDArray[np.int64]:
         text = np.frombuffer(bytearray(b"".join(tokens)), np.uint8)
         block = RawBlock(np.empty((len(tokens), 0)), text, offsets, states)
     encoded = torch.frombuffer(bytearray(json.dumps(plan).encode()), dtype=torch.uint8)
-    features = encode(*map(torch.from_numpy, block), encoded).features.numpy()
+    raw = [torch.from_numpy(each) for each in block]
+    features = encode(raw[0], raw[1], raw[2], raw[3], encoded).features.numpy()
     return np.asarray(np.abs(features[:, first:]).argmax(axis=1))
