@@ -105,7 +105,7 @@ def loop(problem: Problem) -> Step:
 def ours(problem: Problem) -> Step:
     def step() -> list[Tensor]:
         result = multi_head_loss(*problem.leaves, problem.targets, heads=problem.heads)
-        return gradients((result.loss_sum / result.count).sum(), problem.leaves)
+        return gradients(result.mean(), problem.leaves)
 
     return step
 

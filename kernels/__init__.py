@@ -5,10 +5,23 @@ references instead and warns once. Raises ImportError where the library is missi
 """
 
 from ._native import Backend, backend
+from .linear_cross_entropy import linear_cross_entropy
+from .linear_distillation import TeacherTopk, linear_distillation, teacher_topk
 from .multi_head_loss import HeadSpec, MultiHeadLoss, multi_head_loss
 from .refinery import refine
 
-__all__ = ["Backend", "HeadSpec", "MultiHeadLoss", "backend_info", "multi_head_loss", "refine"]
+__all__ = [
+    "Backend",
+    "HeadSpec",
+    "MultiHeadLoss",
+    "TeacherTopk",
+    "backend_info",
+    "linear_cross_entropy",
+    "linear_distillation",
+    "multi_head_loss",
+    "refine",
+    "teacher_topk",
+]
 
 _OPS = ("multi_head_loss",)
 _DEVICE_TYPES = ("cpu", "cuda")

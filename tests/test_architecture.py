@@ -34,7 +34,7 @@ TABLES = {"jenga/samples/phrases.py"}
 """Data written as Python, which may be longer."""
 
 WHOLE_PROJECT = {
-    "tests/test_architecture.py", "tests/test_broken_inputs.py", "tests/test_configs.py",
+    "tests/test_architecture.py", "tests/test_broken_inputs.py", "tests/test_configs.py", "tests/test_docs.py",
     "tests/test_extension_snippets.py", "tests/test_seed_forms.py", "tests/config/test_schema_effects.py",
     "tests/refinery/test_real_files.py", "tests/refinery/test_streaming_memory.py",
 }  # fmt: skip

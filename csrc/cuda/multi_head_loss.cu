@@ -1,241 +1,155 @@
-// CUDA implementation of jenga::multi_head_loss and its backward: one warp a row and head, strided over the columns.
-// A block's sums go to a buffer that a second kernel adds in a fixed order, so results repeat from run to run.
-#undef NDEBUG  // The label check is a device-side assert, as torch's own: reporting it on the host would synchronise.
+// CUDA implementation of jenga::multi_head_loss and its backward. A group of lanes takes a row of a head, as many as
+// the head has columns, at most a warp. A block's sums go to a buffer that a second kernel adds in a fixed order, so
+// results repeat from run to run. Nothing waits for the device, so a CUDA graph can capture both ops.
 #include <cuda_runtime.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
 
 #include <algorithm>
-#include <cassert>
-#include <tuple>
+#include <optional>
 #include <vector>
 
-#include "core/segment_loss.h"
+#include "cuda/head_rows.cuh"
 #include "jenga/head_arguments.h"
 
 namespace {
 
-using jenga::HeadArguments;
-using jenga::OptionalTensors;
+using jenga::HeadResults;
 using jenga::ScalarType;
+using jenga::Segments;
 using jenga::Tensor;
+using jenga::cuda::HeadRow;
+using jenga::cuda::LabelErrorSlot;
+using jenga::cuda::RowSum;
+using jenga::cuda::warp_size;
 namespace core = jenga::core;
 
-constexpr int warp_size = 32;
 constexpr int warps_per_block = 8;
 constexpr int threads_per_block = warp_size * warps_per_block;
 constexpr int64_t max_row_blocks = 1024;
 // Heads that one launch takes by value: a kernel's parameters are limited to 4 KiB.
 constexpr int heads_per_launch = 32;
+constexpr int heads_per_scale = 256;
 
 template <typename acc_t>
 struct SegmentBatch {
   core::Segment<acc_t> segments[heads_per_launch];
-  void* predictions[heads_per_launch];
   int64_t first_head;
 };
 
-struct BlockSum {
-  double loss;
-  int64_t count;
+template <typename acc_t, typename logit_t>
+struct Rows {
+  const logit_t* logits;
+  acc_t* slope;          // null: not wanted
+  const int64_t* tasks;  // null: every row belongs to every head
+  int64_t n_rows;
+  int64_t n_columns;
 };
 
-template <typename value_t>
-__device__ value_t warp_sum(value_t value) {
+__device__ int group_width(int64_t size) {
+  int width = 1;
+  while (width < size && width < warp_size) {
+    width *= 2;
+  }
+  return width;
+}
+
+__device__ RowSum warp_sum(RowSum sum) {
   for (int offset = warp_size / 2; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(0xffffffffu, value, offset);
+    sum.loss += __shfl_xor_sync(0xffffffffu, sum.loss, offset);
+    sum.count += __shfl_xor_sync(0xffffffffu, sum.count, offset);
   }
-  return value;
-}
-
-// The first column that holds the largest value, as argmax on the CPU.
-template <typename acc_t>
-__device__ void warp_max(acc_t& value, int64_t& column) {
-  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
-    const acc_t other = __shfl_xor_sync(0xffffffffu, value, offset);
-    const int64_t other_column = __shfl_xor_sync(0xffffffffu, column, offset);
-    if (other > value || (other == value && other_column < column)) {
-      value = other;
-      column = other_column;
-    }
-  }
-}
-
-template <typename acc_t>
-struct RowSoftmax {
-  acc_t max;
-  acc_t sum;
-  int64_t argmax;
-};
-
-template <typename acc_t, typename logit_t>
-__device__ RowSoftmax<acc_t> row_softmax(const logit_t* logits, int64_t size, int lane) {
-  // Lanes beyond the row repeat its first column: a -inf in their place would make exp(-inf + inf) of a -inf row.
-  acc_t max = static_cast<acc_t>(logits[0]);
-  int64_t argmax = 0;
-  for (int64_t column = lane; column < size; column += warp_size) {
-    const auto value = static_cast<acc_t>(logits[column]);
-    if (value > max) {
-      max = value;
-      argmax = column;
-    }
-  }
-  warp_max(max, argmax);
-  acc_t sum = 0;
-  for (int64_t column = lane; column < size; column += warp_size) {
-    sum += exp(static_cast<acc_t>(logits[column]) - max);
-  }
-  return {max, warp_sum(sum), argmax};
-}
-
-template <typename acc_t, typename logit_t>
-__device__ void cross_entropy_forward(const core::Segment<acc_t>& segment, const logit_t* logits, int64_t row, int lane,
-                                      int64_t* predictions, BlockSum& sum) {
-  const auto softmax = row_softmax<acc_t>(logits, segment.size, lane);
-  const int64_t label = segment.labels[row];
-  assert(label == core::ignored_label || (label >= 0 && label < segment.size));
-  const acc_t log_sum = softmax.max + log(softmax.sum);
-  acc_t everywhere = 0;
-  if (segment.label_smoothing != 0) {
-    for (int64_t column = lane; column < segment.size; column += warp_size) {
-      everywhere += core::label_weight(segment, column) * (log_sum - static_cast<acc_t>(logits[column]));
-    }
-    everywhere = warp_sum(everywhere);
-  }
-  if (lane != 0) {
-    return;
-  }
-  predictions[row] = softmax.argmax;
-  if (label != core::ignored_label) {
-    const acc_t at_label = core::label_weight(segment, label) * (log_sum - static_cast<acc_t>(logits[label]));
-    sum.loss += (1 - segment.label_smoothing) * at_label + segment.label_smoothing / segment.size * everywhere;
-    sum.count += 1;
-  }
-}
-
-template <typename acc_t, typename logit_t>
-__device__ void values_forward(const core::Segment<acc_t>& segment, const logit_t* logits, int64_t row, int lane,
-                               void* predictions, BlockSum& sum) {
-  const bool is_bce = segment.kind == core::HeadKind::binary_cross_entropy;
-  for (int64_t column = lane; column < segment.size; column += warp_size) {
-    const int64_t place = row * segment.size + column;
-    const auto value = static_cast<acc_t>(logits[column]);
-    const acc_t target = segment.values[place];
-    if (is_bce) {
-      static_cast<bool*>(predictions)[place] = value > 0;
-    } else {
-      static_cast<logit_t*>(predictions)[place] = logits[column];
-    }
-    if (!isnan(target)) {
-      const acc_t difference = value - target;
-      sum.loss += is_bce ? core::binary_cross_entropy(value, target, core::label_weight(segment, column))
-                         : difference * difference;
-      sum.count += 1;
-    }
-  }
+  return sum;
 }
 
 // grid: (row blocks, heads of this launch). sums: (row blocks, n_heads).
 template <typename acc_t, typename logit_t>
-__global__ void forward_kernel(SegmentBatch<acc_t> batch, const logit_t* logits, int64_t n_rows, int64_t n_columns,
-                               int64_t n_heads, BlockSum* sums) {
-  const int lane = threadIdx.x % warp_size;
-  const int warp = threadIdx.x / warp_size;
+__global__ void forward_kernel(SegmentBatch<acc_t> batch, Rows<acc_t, logit_t> rows, int64_t n_heads, RowSum* sums,
+                               LabelErrorSlot* errors) {
   const core::Segment<acc_t>& segment = batch.segments[blockIdx.y];
-  void* predictions = batch.predictions[blockIdx.y];
-  BlockSum sum{0, 0};
-  for (int64_t row = int64_t(blockIdx.x) * warps_per_block + warp; row < n_rows;
-       row += int64_t(gridDim.x) * warps_per_block) {
-    const logit_t* row_logits = logits + row * n_columns + segment.offset;
-    if (segment.kind == core::HeadKind::cross_entropy) {
-      cross_entropy_forward(segment, row_logits, row, lane, static_cast<int64_t*>(predictions), sum);
+  const int64_t head = batch.first_head + blockIdx.y;
+  const int width = group_width(segment.size);
+  const int groups = threads_per_block / width;
+  const int64_t step = int64_t(gridDim.x) * groups;
+  RowSum sum{0, 0};
+  // The whole block goes through the loop together.
+  for (int64_t first = int64_t(blockIdx.x) * groups; first < rows.n_rows; first += step) {
+    const int64_t wanted = first + threadIdx.x / width;
+    const bool in_range = wanted < rows.n_rows;
+    const int64_t row = in_range ? wanted : rows.n_rows - 1;
+    const int64_t place = row * rows.n_columns + segment.offset;
+    const HeadRow<acc_t, logit_t> view{segment,
+                                       head,
+                                       row,
+                                       in_range,
+                                       rows.tasks == nullptr || rows.tasks[row] == segment.task,
+                                       static_cast<int>(threadIdx.x) % width,
+                                       width,
+                                       rows.logits + place,
+                                       rows.slope == nullptr ? nullptr : rows.slope + place};
+    if (core::picks_class(segment.kind)) {
+      class_row(view, errors, sum);
     } else {
-      values_forward(segment, row_logits, row, lane, predictions, sum);
+      value_row(view, sum);
     }
   }
-  __shared__ BlockSum warp_sums[warps_per_block];
-  sum = {warp_sum(sum.loss), warp_sum(sum.count)};
-  if (lane == 0) {
-    warp_sums[warp] = sum;
+  __shared__ RowSum warp_sums[warps_per_block];
+  sum = warp_sum(sum);
+  if (threadIdx.x % warp_size == 0) {
+    warp_sums[threadIdx.x / warp_size] = sum;
   }
   __syncthreads();
   if (threadIdx.x == 0) {
-    BlockSum total{0, 0};
-    for (const BlockSum& part : warp_sums) {
+    RowSum total{0, 0};
+    for (const RowSum& part : warp_sums) {
       total.loss += part.loss;
       total.count += part.count;
     }
-    sums[blockIdx.x * n_heads + batch.first_head + blockIdx.y] = total;
+    sums[blockIdx.x * n_heads + head] = total;
   }
 }
 
-// One warp a head adds the block sums: always the same lanes and order, so the float sum repeats.
+// One warp a head adds the block sums: always the same lanes and order, so the sum repeats.
 template <typename acc_t>
-__global__ void reduce_kernel(const BlockSum* sums, int64_t n_row_blocks, int64_t n_heads, acc_t* loss_sum,
+__global__ void reduce_kernel(const RowSum* sums, int64_t n_row_blocks, int64_t n_heads, acc_t* loss_sum,
                               float* count) {
-  BlockSum sum{0, 0};
+  RowSum sum{0, 0};
   for (int64_t block = threadIdx.x; block < n_row_blocks; block += warp_size) {
     sum.loss += sums[block * n_heads + blockIdx.x].loss;
     sum.count += sums[block * n_heads + blockIdx.x].count;
   }
-  sum = {warp_sum(sum.loss), warp_sum(sum.count)};
+  sum = warp_sum(sum);
   if (threadIdx.x == 0) {
     loss_sum[blockIdx.x] = static_cast<acc_t>(sum.loss);
     count[blockIdx.x] = static_cast<float>(sum.count);
   }
 }
 
-template <typename acc_t, typename logit_t>
-__device__ void cross_entropy_backward(const core::Segment<acc_t>& segment, const logit_t* logits, int64_t label,
-                                       int lane, acc_t grad, logit_t* dlogits) {
-  const auto softmax = row_softmax<acc_t>(logits, segment.size, lane);
-  acc_t weight_total = 0;
-  for (int64_t column = lane; column < segment.size; column += warp_size) {
-    weight_total += core::label_weight(segment, column);
-  }
-  const acc_t uniform = segment.label_smoothing / segment.size;
-  const acc_t at_label = (1 - segment.label_smoothing) * core::label_weight(segment, label);
-  const acc_t p_scale = at_label + uniform * warp_sum(weight_total);
-  for (int64_t column = lane; column < segment.size; column += warp_size) {
-    const acc_t p = exp(static_cast<acc_t>(logits[column]) - softmax.max) / softmax.sum;
-    const acc_t y = (column == label ? at_label : acc_t(0)) + uniform * core::label_weight(segment, column);
-    dlogits[column] = static_cast<logit_t>(grad * (p_scale * p - y));
-  }
-}
+struct HeadColumns {
+  int64_t first_head;
+  int64_t n_heads;
+  int64_t begins[heads_per_scale + 1];
+};
 
-template <typename acc_t>
-__device__ acc_t value_slope(const core::Segment<acc_t>& segment, acc_t value, acc_t target, int64_t column) {
-  return segment.kind == core::HeadKind::squared_error
-             ? 2 * (value - target)
-             : core::binary_cross_entropy_grad(value, target, core::label_weight(segment, column));
-}
-
-template <typename acc_t, typename logit_t>
-__global__ void backward_kernel(SegmentBatch<acc_t> batch, const acc_t* grad_loss_sum, const logit_t* logits,
-                                int64_t n_rows, int64_t n_columns, logit_t* dlogits) {
-  const int lane = threadIdx.x % warp_size;
-  const core::Segment<acc_t>& segment = batch.segments[blockIdx.y];
-  const acc_t grad = grad_loss_sum[batch.first_head + blockIdx.y];
-  for (int64_t row = int64_t(blockIdx.x) * warps_per_block + threadIdx.x / warp_size; row < n_rows;
-       row += int64_t(gridDim.x) * warps_per_block) {
-    const int64_t first = row * n_columns + segment.offset;
-    const bool is_ce = segment.kind == core::HeadKind::cross_entropy;
-    const int64_t label = is_ce ? segment.labels[row] : core::ignored_label;
-    assert(label == core::ignored_label || (label >= 0 && label < segment.size));
-    if (label != core::ignored_label) {
-      cross_entropy_backward(segment, logits + first, label, lane, grad, dlogits + first);
-      continue;
-    }
-    for (int64_t column = lane; column < segment.size; column += warp_size) {
-      const bool masked = is_ce || isnan(segment.values[row * segment.size + column]);
-      acc_t slope = 0;
-      if (!masked) {
-        slope = grad * value_slope(segment, static_cast<acc_t>(logits[first + column]),
-                                   segment.values[row * segment.size + column], column);
-      }
-      dlogits[first + column] = static_cast<logit_t>(slope);
-    }
+// grid: (columns of these heads / warp_size, row blocks); block: (warp_size, warps_per_block).
+template <typename acc_t, typename grad_t>
+__global__ void scale_kernel(HeadColumns columns, const acc_t* grad_loss_sum, const acc_t* slope, int64_t n_rows,
+                             int64_t n_columns, grad_t* dlogits) {
+  const int64_t column = columns.begins[0] + int64_t(blockIdx.x) * warp_size + threadIdx.x;
+  if (column >= columns.begins[columns.n_heads]) {
+    return;
+  }
+  int64_t head = 0;
+  while (columns.begins[head + 1] <= column) {
+    ++head;
+  }
+  const acc_t grad = grad_loss_sum[columns.first_head + head];
+  for (int64_t row = int64_t(blockIdx.y) * warps_per_block + threadIdx.y; row < n_rows;
+       row += int64_t(gridDim.y) * warps_per_block) {
+    const acc_t value = slope[row * n_columns + column];
+    // A slope of 0 stays 0: the mean over a head without labels makes `grad` NaN.
+    dlogits[row * n_columns + column] = static_cast<grad_t>(value == 0 ? acc_t(0) : grad * value);
   }
 }
 
@@ -245,82 +159,88 @@ cudaStream_t current_stream(const Tensor& tensor) {
   return static_cast<cudaStream_t>(stream);
 }
 
-int64_t row_blocks(int64_t n_rows) {
-  return std::clamp<int64_t>((n_rows + warps_per_block - 1) / warps_per_block, 1, max_row_blocks);
+unsigned row_blocks(int64_t n_rows) {
+  return static_cast<unsigned>(
+      std::clamp<int64_t>((n_rows + warps_per_block - 1) / warps_per_block, 1, max_row_blocks));
 }
 
-// Calls launch(batch, grid) for every `heads_per_launch` heads.
-template <typename acc_t, typename Launch>
-void for_each_batch(const std::vector<core::Segment<acc_t>>& heads, const std::vector<Tensor>& predictions,
-                    int64_t n_rows, const Launch& launch) {
-  for (size_t first = 0; first < heads.size(); first += heads_per_launch) {
-    const size_t n_heads = std::min<size_t>(heads_per_launch, heads.size() - first);
+template <typename logit_t, typename acc_t>
+void forward_rows(const Tensor& logits, const Segments<acc_t>& segments, const HeadResults& results,
+                  LabelErrorSlot* errors) {
+  const auto& heads = segments.heads;
+  const auto n_heads = static_cast<int64_t>(heads.size());
+  const unsigned n_row_blocks = row_blocks(logits.size(0));
+  const cudaStream_t stream = current_stream(logits);
+  const Tensor scratch = jenga::empty_like_device<1>(
+      logits, {int64_t(n_row_blocks) * n_heads * static_cast<int64_t>(sizeof(RowSum))}, ScalarType::Byte);
+  auto* sums = static_cast<RowSum*>(scratch.mutable_data_ptr());
+  const Rows<acc_t, logit_t> rows{
+      .logits = static_cast<const logit_t*>(logits.const_data_ptr()),
+      .slope = results.slope.numel() > 0 ? static_cast<acc_t*>(results.slope.mutable_data_ptr()) : nullptr,
+      .tasks = segments.row_tasks,
+      .n_rows = logits.size(0),
+      .n_columns = logits.size(1),
+  };
+  for (int64_t first = 0; first < n_heads; first += heads_per_launch) {
+    const int64_t n_launched = std::min<int64_t>(heads_per_launch, n_heads - first);
     SegmentBatch<acc_t> batch{};
-    batch.first_head = static_cast<int64_t>(first);
-    for (size_t head = 0; head < n_heads; ++head) {
-      batch.segments[head] = heads[first + head];
-      batch.predictions[head] = predictions.empty() ? nullptr : predictions[first + head].mutable_data_ptr();
-    }
-    launch(batch, dim3(static_cast<unsigned>(row_blocks(n_rows)), static_cast<unsigned>(n_heads)));
+    batch.first_head = first;
+    std::copy_n(heads.begin() + first, n_launched, batch.segments);
+    const dim3 grid(n_row_blocks, static_cast<unsigned>(n_launched));
+    forward_kernel<acc_t, logit_t><<<grid, threads_per_block, 0, stream>>>(batch, rows, n_heads, sums, errors);
     STD_CUDA_KERNEL_LAUNCH_CHECK();
   }
-}
-
-template <typename logit_t>
-void forward_rows(const Tensor& logits, const HeadArguments& arguments, const Tensor& loss_sum, const Tensor& count,
-                  const std::vector<Tensor>& predictions) {
-  using acc_t = typename jenga::Accumulate<logit_t>::type;
-  const auto segments = jenga::make_segments<acc_t>(arguments, jenga::Accumulate<logit_t>::dtype);
-  const auto n_heads = static_cast<int64_t>(segments.heads.size());
-  const int64_t n_rows = logits.size(0);
-  const cudaStream_t stream = current_stream(logits);
-  const int64_t n_row_blocks = row_blocks(n_rows);
-  const Tensor scratch = jenga::empty_like_device<1>(
-      logits, {n_row_blocks * n_heads * static_cast<int64_t>(sizeof(BlockSum))}, ScalarType::Byte);
-  auto* sums = static_cast<BlockSum*>(scratch.mutable_data_ptr());
-  for_each_batch<acc_t>(segments.heads, predictions, n_rows, [&](const SegmentBatch<acc_t>& batch, dim3 grid) {
-    forward_kernel<acc_t, logit_t><<<grid, threads_per_block, 0, stream>>>(
-        batch, static_cast<const logit_t*>(logits.const_data_ptr()), n_rows, logits.size(1), n_heads, sums);
-  });
   reduce_kernel<acc_t><<<static_cast<unsigned>(n_heads), warp_size, 0, stream>>>(
-      sums, n_row_blocks, n_heads, static_cast<acc_t*>(loss_sum.mutable_data_ptr()),
-      static_cast<float*>(count.mutable_data_ptr()));
+      sums, n_row_blocks, n_heads, static_cast<acc_t*>(results.loss_sum.mutable_data_ptr()),
+      static_cast<float*>(results.count.mutable_data_ptr()));
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 template <typename logit_t>
-void backward_rows(const Tensor& grad_loss_sum, const Tensor& logits, const HeadArguments& arguments,
-                   const Tensor& dlogits) {
+void scale_rows(const Tensor& grad_loss_sum, const Tensor& slope, const std::vector<int64_t>& sizes,
+                const Tensor& dlogits) {
   using acc_t = typename jenga::Accumulate<logit_t>::type;
-  constexpr ScalarType acc_dtype = jenga::Accumulate<logit_t>::dtype;
-  const auto segments = jenga::make_segments<acc_t>(arguments, acc_dtype);
-  const Tensor grad = jenga::as_contiguous(grad_loss_sum, acc_dtype);
-  const int64_t n_rows = logits.size(0);
-  const cudaStream_t stream = current_stream(logits);
-  for_each_batch<acc_t>(segments.heads, {}, n_rows, [&](const SegmentBatch<acc_t>& batch, dim3 grid) {
-    backward_kernel<acc_t, logit_t><<<grid, threads_per_block, 0, stream>>>(
-        batch, static_cast<const acc_t*>(grad.const_data_ptr()), static_cast<const logit_t*>(logits.const_data_ptr()),
-        n_rows, logits.size(1), static_cast<logit_t*>(dlogits.mutable_data_ptr()));
-  });
+  const cudaStream_t stream = current_stream(slope);
+  const auto n_heads = static_cast<int64_t>(sizes.size());
+  int64_t begin = 0;
+  for (int64_t first = 0; first < n_heads; first += heads_per_scale) {
+    HeadColumns columns{};
+    columns.first_head = first;
+    columns.n_heads = std::min<int64_t>(heads_per_scale, n_heads - first);
+    columns.begins[0] = begin;
+    for (int64_t head = 0; head < columns.n_heads; ++head) {
+      begin += sizes[first + head];
+      columns.begins[head + 1] = begin;
+    }
+    const int64_t n_launched = begin - columns.begins[0];
+    const dim3 grid(static_cast<unsigned>((n_launched + warp_size - 1) / warp_size), row_blocks(slope.size(0)));
+    const dim3 block(warp_size, warps_per_block);
+    scale_kernel<acc_t, logit_t>
+        <<<grid, block, 0, stream>>>(columns, static_cast<const acc_t*>(grad_loss_sum.const_data_ptr()),
+                                     static_cast<const acc_t*>(slope.const_data_ptr()), slope.size(0), slope.size(1),
+                                     static_cast<logit_t*>(dlogits.mutable_data_ptr()));
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+  }
 }
 
-std::tuple<Tensor, Tensor, std::vector<Tensor>> multi_head_loss(const Tensor& logits,
-                                                                const std::vector<Tensor>& targets,
-                                                                const std::vector<int64_t>& kinds,
-                                                                const std::vector<int64_t>& sizes,
-                                                                const OptionalTensors& label_weights,
-                                                                const std::vector<double>& label_smoothing) {
+jenga::HeadTensors multi_head_loss(const Tensor& logits, const std::vector<Tensor>& targets,
+                                   const std::vector<int64_t>& kinds, const std::vector<int64_t>& sizes,
+                                   const std::vector<Tensor>& label_weights, const std::vector<int64_t>& weighted,
+                                   const std::vector<double>& parameters, const std::optional<Tensor>& rows,
+                                   const std::vector<int64_t>& tasks, bool with_slope) {
   const torch::stable::accelerator::DeviceGuard guard(logits.device().index());
-  return jenga::forward_op(logits, {targets, kinds, sizes, label_weights, label_smoothing},
-                           [](auto zero, const auto&... tensors) { forward_rows<decltype(zero)>(tensors...); });
+  LabelErrorSlot* errors = jenga::cuda::poll_label_errors(logits.device().index());
+  return jenga::forward_op(logits,
+                           {targets, kinds, sizes, label_weights, weighted, parameters, rows, tasks, with_slope},
+                           [errors](auto zero, const auto&... rest) { forward_rows<decltype(zero)>(rest..., errors); });
 }
 
-Tensor multi_head_loss_backward(const Tensor& grad_loss_sum, const Tensor& logits, const std::vector<Tensor>& targets,
-                                const std::vector<int64_t>& kinds, const std::vector<int64_t>& sizes,
-                                const OptionalTensors& label_weights, const std::vector<double>& label_smoothing) {
-  const torch::stable::accelerator::DeviceGuard guard(logits.device().index());
-  return jenga::backward_op(grad_loss_sum, logits, {targets, kinds, sizes, label_weights, label_smoothing},
-                            [](auto zero, const auto&... tensors) { backward_rows<decltype(zero)>(tensors...); });
+Tensor multi_head_loss_backward(const Tensor& grad_loss_sum, const Tensor& slope, const std::vector<int64_t>& sizes,
+                                const Tensor& like) {
+  const torch::stable::accelerator::DeviceGuard guard(slope.device().index());
+  jenga::cuda::poll_label_errors(slope.device().index());
+  return jenga::backward_op(grad_loss_sum, slope, sizes, like,
+                            [](auto zero, const auto&... rest) { scale_rows<decltype(zero)>(rest...); });
 }
 
 }  // namespace

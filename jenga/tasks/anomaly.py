@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from jenga.config.tasks import AnomalyConfig
 from jenga.data.labels import NORMAL_NAMES, near, usual_normal
 from jenga.errors import ConfigError, DataError
+from jenga.kernels import HeadSpec
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage
 from jenga.tasks.calibration import Calibrator
 from jenga.tasks.detection import Detection, detection_details, detection_metrics, detection_names
 from jenga.tasks.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
-GAMMA = 2.0
 _Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Moments], None], Moments]
 _LEAST_ERROR, _HIGHEST = 1e-30, 1e6
 
@@ -108,26 +107,24 @@ class AnomalyDetectionTask(BaseTask):
 
         Logits: ``(B, K)`` of classes; of an unsupervised head its error, ``(B, 1)``.
         """
-        if self.supervised and self.config.loss != "focal":
+        if self.supervised:
             return super().get_forward_output(encoder_outputs, labels)
-        hidden = self.dropout(encoder_outputs.pooler_output)
-        logits: dict[str, torch.Tensor] = {}
-        if labels is None or not self.training:
-            logits = self.heads(hidden) if self.supervised else self.detector(encoder_outputs)
+        logits = {} if self.training and labels is not None else self.detector(encoder_outputs)
         if labels is None:
             return TaskOutput(None, logits)
-        by_head = {next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels
-        if self.supervised:
-            loss_sum, count = self._focal_losses(hidden, by_head)
-        else:
-            kept = self.is_normal(by_head)
-            # Emptied before the loss is taken: that of a wild anomaly may overflow, and 0 times infinity is no 0.
-            features = encoder_outputs.features
-            seen = replace(encoder_outputs, features=None if features is None else _where(kept, features))
-            losses = torch.where(kept, self.detector.loss(seen, _where(kept, hidden)), 0.0)
-            loss_sum, count = losses.sum().unsqueeze(0), kept.sum().float().unsqueeze(0)
+        kept = self.is_normal({next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels)
+        # Emptied before the loss is taken: that of a wild anomaly may overflow, and 0 times infinity is no 0.
+        features = encoder_outputs.features
+        seen = replace(encoder_outputs, features=None if features is None else _where(kept, features))
+        hidden = self.dropout(encoder_outputs.pooler_output)
+        losses = torch.where(kept, self.detector.loss(seen, _where(kept, hidden)), 0.0)
+        loss_sum, count = losses.sum().unsqueeze(0), kept.sum().float().unsqueeze(0)
         mean = loss_sum / count.clamp_min(1)
         return TaskOutput((mean * self.head_weight).sum(), logits, loss_sum, count)
+
+    def _spec(self, place: int, head: Any) -> HeadSpec:
+        spec = super()._spec(place, head)
+        return replace(spec, kind="focal", gamma=self.config.gamma) if self.config.loss == "focal" else spec
 
     def count_labels(self, labels: Mapping[str, torch.Tensor]) -> Sequence[int]:
         """Return how many rows of a batch count in each head's loss."""
@@ -137,19 +134,6 @@ class AnomalyDetectionTask(BaseTask):
         """Return which rows, bool ``(B,)``, no head labels as an anomaly; a missing label says nothing."""
         kept = [(label == self.normal[head]) | (label == IGNORE_INDEX) for head, label in labels.items()]
         return torch.stack(kept).all(0)
-
-    def _focal_losses(
-        self, hidden: torch.Tensor, labels: Mapping[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        losses, counts = [], []
-        gamma = self.config.gamma or GAMMA
-        logits = self.heads(hidden)
-        for i, (head, target) in enumerate(zip(self.heads.sizes, self._targets(labels), strict=True)):
-            known = target != IGNORE_INDEX
-            weight = getattr(self, f"class_weight_{i}")
-            losses.append(focal_loss(logits[head][known], target[known], gamma=gamma, class_weight=weight).sum())
-            counts.append(known.sum().float())
-        return torch.stack(losses), torch.stack(counts)
 
     # --------------------------------------------------------------------------------------------------- after training
 
@@ -294,21 +278,6 @@ def anomaly_log_odds(logits: torch.Tensor, normal: int) -> torch.Tensor:
     """Return ``log((1 - p) / p)`` ``(M,)`` with p the softmax of ``logits (M, K)`` at class `normal`."""
     others = torch.cat([logits[:, :normal], logits[:, normal + 1 :]], dim=1)
     return others.logsumexp(1) - logits[:, normal]
-
-
-def focal_loss(
-    logits: torch.Tensor, targets: torch.Tensor, *, gamma: float, class_weight: torch.Tensor | None
-) -> torch.Tensor:
-    """Return ``-w_t (1 - p_t)^gamma log p_t`` of each row, ``(M,)`` (Lin et al. 2017, equation 5).
-
-    logits: ``(M, K)``, computed in float32 at least; targets: int64 ``(M,)``, none missing; class_weight: w, ``(K,)``.
-    """
-    exact = logits if logits.dtype == torch.float64 else logits.float()
-    log_p = F.log_softmax(exact, dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
-    # 1 - p of a certain row is 0, whose power has no gradient below gamma = 1.
-    missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(exact.dtype).tiny)
-    losses = -(missing**gamma) * log_p
-    return losses if class_weight is None else losses * class_weight.to(exact.dtype)[targets]
 
 
 def _where(kept: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

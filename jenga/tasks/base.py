@@ -185,22 +185,23 @@ class BaseTask(nn.Module):
         return [labels[head] for head in self.heads.sizes]
 
     def _specs(self) -> list[HeadSpec]:
+        return [self._spec(place, head) for place, head in enumerate(self.config.heads)]
+
+    def _spec(self, place: int, head: Any) -> HeadSpec:
+        """Return the loss of the `place`-th head; head: its block of the configuration."""
         kinds: dict[LabelKind, Literal["ce", "bce", "mse"]] = {
             "class": "ce",
             "tags": "ce",
             "items": "bce",
             "number": "mse",
         }
-        return [
-            HeadSpec(
-                kind=kinds[self.kind_of(head)],
-                size=head.num_labels,
-                class_weight=getattr(self, f"class_weight_{i}"),
-                pos_weight=getattr(self, f"pos_weight_{i}"),
-                label_smoothing=getattr(head, "label_smoothing", 0.0),
-            )
-            for i, head in enumerate(self.config.heads)
-        ]
+        return HeadSpec(
+            kind=kinds[self.kind_of(head)],
+            size=head.num_labels,
+            class_weight=getattr(self, f"class_weight_{place}"),
+            pos_weight=getattr(self, f"pos_weight_{place}"),
+            label_smoothing=getattr(head, "label_smoothing", 0.0),
+        )
 
 
 def _labelled(target: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,4 @@
-"""`multi_head_loss`: the public function, its autograd, and the fake implementations that torch.compile traces.
-
-The GEMM stays an ordinary `F.linear`, so autocast, needs_input_grad and torch.compile treat it as they treat any
-linear layer; only the losses over the logits are ours.
-"""
+"""`multi_head_loss`: the public function, its autograd, and the fake implementations that torch.compile traces."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,85 +10,161 @@ from torch.autograd.function import once_differentiable
 
 from .._native import CPU, backend
 from .reference import check_arguments, multi_head_loss_reference
-from .spec import KINDS, HeadSpec, MultiHeadLoss
+from .spec import CLASS_KINDS, KINDS, HeadSpec, MultiHeadLoss, head_tasks
+
+SKINNY_OUTPUTS = 128
+"""Outputs of all heads together up to which our own float32 products beat the general GEMM on a CPU."""
 
 
 def multi_head_loss(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Tensor], *, heads: Sequence[HeadSpec]
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor],
+    *,
+    heads: Sequence[HeadSpec],
+    rows: Tensor | None = None,
 ) -> MultiHeadLoss:
     """Losses and predictions of N heads that read one hidden state, through one GEMM and one pass over the logits.
 
     Head i reads columns `[offset_i, offset_i + K_i)` of `logits = hidden @ weight.T + bias`. Its loss is summed over
-    its unmasked labels, computed in float32 (float64 for float64 logits), and each term equals that of
-    `F.cross_entropy`, `F.binary_cross_entropy_with_logits` or `F.mse_loss` with `reduction="sum"`. Where every label
-    of a head is masked, its loss and its gradient are exactly 0 (PyTorch's mean gives NaN). Sums are added in a fixed
-    order, so a result does not depend on the number of threads.
+    its unmasked labels, computed in float32 (float64 for float64 logits); each term is that of `F.cross_entropy`,
+    `F.binary_cross_entropy_with_logits` or `F.mse_loss` with `reduction="sum"`, or the focal loss
+    `-w (1 - p)^gamma log p` (Lin et al. 2017, equation 5). Where every label of a head is masked, its loss and its
+    gradient are exactly 0 (PyTorch's mean gives NaN). Sums are added in a fixed order, so a result does not depend on
+    the number of threads. The derivatives by the logits are computed with the losses, when a gradient is wanted.
 
     Args:
         hidden: (M, H) floating. Under autocast, `hidden` and `weight` are cast as for any linear layer.
         weight: (sum K, H), the heads' weights stacked in the order of `heads`.
         bias: (sum K,) or None.
-        targets: one tensor a head. ce: int64 (M,), -100 where masked. bce, mse: floating (M, K), NaN where masked.
+        targets: one tensor a head. ce, focal: int64 (M,), -100 where masked. bce, mse: floating (M, K), NaN where
+            masked. soft: floating (M, K), a row with a NaN is masked.
         heads: N heads, at least 1.
+        rows: int64 (M,), the task of each row, or None. With it, a head sees only the rows of its task
+            (`HeadSpec.task`): others add nothing to it, and what its targets hold there is not read (routed mode).
 
     Returns:
         `MultiHeadLoss(loss_sum (N,), count (N,), predictions)`; only `loss_sum` is differentiable, and only once.
 
     Raises:
         ValueError: targets, weight and heads disagree in number, shape or dtype, or a label is out of range; the
-            message names head, row, label and the allowed range. On CUDA an out-of-range label fails a device-side
-            assertion instead, since a check on the host would wait for the device.
+            message names head, row, label and the allowed range. On CUDA an out-of-range label makes the head's
+            loss_sum NaN, and a later call raises: a check at once would wait for the device.
     """
-    check_arguments(weight, targets, heads)
+    check_arguments(hidden, weight, targets, heads, rows)
     if backend(hidden.device.type).implementation == "reference":
-        return multi_head_loss_reference(hidden, weight, bias, targets, heads=heads)
-    logits = F.linear(hidden, weight, bias)
-    loss_sum, count, *predictions = _SegmentLoss.apply(
-        logits,
-        [KINDS.index(head.kind) for head in heads],
-        [head.size for head in heads],
-        [head.label_smoothing for head in heads],
-        *targets,
-        *[head.label_weight for head in heads],
+        return multi_head_loss_reference(hidden, weight, bias, targets, heads=heads, rows=rows)
+    hidden, weight, bias = _as_autocast(hidden, weight, bias)
+    wants_grad = torch.is_grad_enabled() and (
+        hidden.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
-    return MultiHeadLoss(loss_sum, count, predictions)
+    sizes = [head.size for head in heads]
+    weighted = [place for place, head in enumerate(heads) if head.label_weight is not None]
+    parameters = [head.parameter for head in heads]
+    loss_sum, count, slope, classes, items, values = torch.ops.jenga.multi_head_loss(
+        _logits(hidden, weight, bias),
+        targets,
+        [KINDS.index(head.kind) for head in heads],
+        sizes,
+        [heads[place].label_weight for place in weighted],
+        weighted,
+        parameters if any(parameters) else [],
+        rows,
+        [] if rows is None else head_tasks(heads),
+        wants_grad,
+    )
+    if wants_grad:
+        loss_sum = _LinearLoss.apply(hidden, weight, bias, loss_sum, slope, sizes)
+    return MultiHeadLoss(loss_sum, count, _predictions(heads, classes, items, values))
 
 
-class _SegmentLoss(torch.autograd.Function):
-    """The losses over ready logits. Targets and label weights come one by one: autograd looks into no lists."""
+def _as_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
+    device_type = tensors[0].device.type if tensors[0] is not None else "cpu"
+    if not torch.is_autocast_enabled(device_type):
+        return tensors
+    dtype = torch.get_autocast_dtype(device_type)
+    return tuple(each if each is None or each.dtype == torch.float64 else each.to(dtype) for each in tensors)
 
+
+def _is_skinny(hidden: Tensor, weight: Tensor) -> bool:
+    return (
+        hidden.device.type == "cpu"
+        and hidden.dtype == weight.dtype == torch.float32
+        and weight.shape[0] <= SKINNY_OUTPUTS
+    )
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Logits (M, sum K) without a gradient of their own: `_LinearLoss` has it."""
+    if _is_skinny(hidden, weight):
+        logits: Tensor = torch.ops.jenga.skinny_linear(hidden, weight, bias)
+        return logits
+    with torch.no_grad():
+        return F.linear(hidden, weight, bias)
+
+
+def _predictions(heads: Sequence[HeadSpec], classes: Tensor, items: Tensor, values: Tensor) -> list[Tensor]:
+    """Views of the packed predictions, in the order of the heads."""
+    by_class = classes.unbind(0)
+    if len(by_class) == len(heads):
+        return list(by_class)
+    packed = {
+        "bce": iter(items.split([head.size for head in heads if head.kind == "bce"], dim=1)),
+        "mse": iter(values.split([head.size for head in heads if head.kind == "mse"], dim=1)),
+    }
+    rest = iter(by_class)
+    return [next(packed.get(head.kind, rest)) for head in heads]
+
+
+class _LinearLoss(torch.autograd.Function):
+    """Hands on losses that were computed from `hidden @ weight.T + bias`, with `slope`, their derivatives by it."""
+
+    # Not with a setup_context of its own: torch then binds the arguments by inspection, at 20 to 60 us a call.
     @staticmethod
     def forward(
-        ctx: Any,
-        logits: Tensor,
-        kinds: list[int],
-        sizes: list[int],
-        label_smoothing: list[float],
-        *targets_and_weights: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        n_heads = len(sizes)
-        targets, weights = targets_and_weights[:n_heads], targets_and_weights[n_heads:]
-        loss_sum, count, predictions = torch.ops.jenga.multi_head_loss(
-            logits, targets, kinds, sizes, weights, label_smoothing
-        )
-        ctx.save_for_backward(logits, *targets_and_weights)
-        ctx.kinds, ctx.sizes, ctx.label_smoothing = kinds, sizes, label_smoothing
-        ctx.mark_non_differentiable(count, *predictions)
-        ctx.set_materialize_grads(False)
-        return loss_sum, count, *predictions
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, loss_sum: Tensor, slope: Tensor, sizes: list[int]
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, weight, slope)
+        ctx.sizes = sizes
+        return loss_sum.detach()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_loss_sum: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        logits, *targets_and_weights = ctx.saved_tensors
-        n_heads = len(ctx.sizes)
-        targets, weights = targets_and_weights[:n_heads], targets_and_weights[n_heads:]
-        if grad_loss_sum is None or not ctx.needs_input_grad[0]:
-            return (None,) * (4 + 2 * n_heads)
-        grad_logits = torch.ops.jenga.multi_head_loss_backward(
-            grad_loss_sum, logits, targets, ctx.kinds, ctx.sizes, weights, ctx.label_smoothing
+    def backward(ctx: Any, grad_loss_sum: Tensor) -> tuple[Tensor | None, ...]:
+        # The check of a second derivative costs 10 us: only where a graph of this pass is kept can there be one.
+        return (_gradients_once if torch.is_grad_enabled() else _gradients)(ctx, grad_loss_sum)
+
+
+def _gradients(ctx: Any, grad_loss_sum: Tensor) -> tuple[Tensor | None, ...]:
+    hidden, weight, slope = ctx.saved_tensors
+    wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+    grad = torch.ops.jenga.multi_head_loss_backward(grad_loss_sum, slope, ctx.sizes, hidden)
+    if _is_skinny(hidden, weight):
+        dhidden, dweight, dbias = torch.ops.jenga.skinny_linear_backward(
+            grad, hidden, weight, wants_input, wants_weight, wants_bias
         )
-        return (grad_logits, *(None,) * (3 + 2 * n_heads))
+    else:
+        dhidden = grad @ weight if wants_input else None
+        dweight = grad.t() @ hidden if wants_weight else None
+        dbias = grad.sum(0) if wants_bias else None
+    return (
+        dhidden if wants_input else None,
+        dweight if wants_weight else None,
+        dbias if wants_bias else None,
+        None,
+        None,
+        None,
+    )
+
+
+_gradients_once = once_differentiable(_gradients)
+
+
+def _refuse_vmap(*_: Any) -> Any:
+    raise NotImplementedError(
+        "multi_head_loss has no batching rule for torch.func.vmap; fold the mapped dimension into the rows of hidden, "
+        "which are independent"
+    )
 
 
 def _fake_forward(
@@ -100,35 +172,63 @@ def _fake_forward(
     targets: list[Tensor],
     kinds: list[int],
     sizes: list[int],
-    label_weights: list[Tensor | None],
-    label_smoothing: list[float],
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    n_heads, n_rows = len(sizes), logits.shape[0]
+    label_weights: list[Tensor],
+    weighted: list[int],
+    parameters: list[float],
+    rows: Tensor | None,
+    tasks: list[int],
+    with_slope: bool,
+) -> tuple[Tensor, ...]:
+    n_rows, n_columns = logits.shape
     acc_dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    prediction_dtypes = {"ce": torch.int64, "bce": torch.bool, "mse": logits.dtype}
-    predictions = [
-        logits.new_empty((n_rows,) if KINDS[kind] == "ce" else (n_rows, size), dtype=prediction_dtypes[KINDS[kind]])
-        for kind, size in zip(kinds, sizes, strict=True)
-    ]
+    width = {kind: sum(size for each, size in zip(kinds, sizes, strict=True) if KINDS[each] == kind) for kind in KINDS}
+    n_classes = sum(KINDS[kind] in CLASS_KINDS for kind in kinds)
     return (
-        logits.new_empty((n_heads,), dtype=acc_dtype),
-        logits.new_empty((n_heads,), dtype=torch.float32),
-        predictions,
+        logits.new_empty((len(sizes),), dtype=acc_dtype),
+        logits.new_empty((len(sizes),), dtype=torch.float32),
+        logits.new_empty((n_rows, n_columns) if with_slope else (0, 0), dtype=acc_dtype),
+        logits.new_empty((n_classes, n_rows), dtype=torch.int64),
+        logits.new_empty((n_rows, width["bce"]), dtype=torch.bool),
+        logits.new_empty((n_rows, width["mse"])),
     )
 
 
-def _fake_backward(
-    grad_loss_sum: Tensor,
-    logits: Tensor,
-    targets: list[Tensor],
-    kinds: list[int],
-    sizes: list[int],
-    label_weights: list[Tensor | None],
-    label_smoothing: list[float],
-) -> Tensor:
-    return logits.new_empty(logits.shape)
+def _fake_backward(grad_loss_sum: Tensor, slope: Tensor, sizes: list[int], like: Tensor) -> Tensor:
+    return slope.new_empty(slope.shape, dtype=like.dtype)
+
+
+def _fake_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((x.shape[0], weight.shape[0]))
+
+
+def _fake_linear_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, wants_input: bool, wants_weight: bool, wants_bias: bool
+) -> tuple[Tensor, ...]:
+    return (
+        grad.new_empty(x.shape if wants_input else (0,)),
+        grad.new_empty(weight.shape if wants_weight else (0,)),
+        grad.new_empty((weight.shape[0],) if wants_bias else (0,)),
+    )
+
+
+_FAKES = {
+    "multi_head_loss": _fake_forward,
+    "multi_head_loss_backward": _fake_backward,
+    "skinny_linear": _fake_linear,
+    "skinny_linear_backward": _fake_linear_backward,
+}
+
+
+def _register() -> torch.library.Library:
+    library = torch.library.Library("jenga", "IMPL")
+    for name, fake in _FAKES.items():
+        torch.library.register_fake(f"jenga::{name}", fake)
+        torch.library.register_vmap(f"jenga::{name}", _refuse_vmap)
+        # Gradients are those of `_LinearLoss`: the ops themselves need not look for any.
+        library.impl(name, torch.library.fallthrough_kernel, "Autograd")
+    return library
 
 
 if CPU.implementation == "native":
-    torch.library.register_fake("jenga::multi_head_loss", _fake_forward)
-    torch.library.register_fake("jenga::multi_head_loss_backward", _fake_backward)
+    # Registrations last as long as the object that made them.
+    _LIBRARY = _register()

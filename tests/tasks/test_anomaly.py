@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from jenga.config.tasks import AnomalyConfig
 from jenga.errors import ConfigError, DataError
 from jenga.tasks import TASK_REGISTRY
-from jenga.tasks.anomaly import AnomalyDetectionTask, anomaly_log_odds, focal_loss, normal_class
+from jenga.tasks.anomaly import AnomalyDetectionTask, anomaly_log_odds, normal_class
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH, N_FEATURES = 6, 10
@@ -131,29 +131,32 @@ def test_cross_entropy_is_that_of_the_classes() -> None:
     torch.testing.assert_close(output.loss, expected / 4)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_focal_loss_and_its_gradient_are_those_of_its_equation(gamma: float, weighted: bool) -> None:
-    logits = (3 * torch.randn(7, 3, generator=torch.Generator().manual_seed(1)).double()).requires_grad_()
-    targets, weight = torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([1.0, 2.0, 0.5]).double() if weighted else None
-    p = logits.softmax(1)[torch.arange(7), targets]
-    factor = weight[targets] if weight is not None else 1.0
-    expected = -factor * (1 - p) ** gamma * p.log()
-    found = focal_loss(logits, targets, gamma=gamma, class_weight=weight)
-    torch.testing.assert_close(found, expected)
-    wanted = torch.autograd.grad(expected.sum(), logits, retain_graph=True)[0]
-    torch.testing.assert_close(torch.autograd.grad(found.sum(), logits)[0], wanted)
-    assert torch.autograd.gradcheck(
-        lambda each: focal_loss(each, targets, gamma=gamma, class_weight=weight), logits.detach().requires_grad_()
-    )
+def focal_losses(logits: torch.Tensor, targets: torch.Tensor, gamma: float, weight: list[float]) -> torch.Tensor:
+    """Lin et al. 2017, equation 5, of each row."""
+    p = logits.softmax(1)[torch.arange(len(targets)), targets]
+    return -torch.tensor(weight)[targets] * (1 - p) ** gamma * p.log()
+
+
+@pytest.mark.parametrize("gamma", [None, 0.5, 1.0, 5.0])
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+def test_focal_loss_and_its_gradient_are_those_of_its_equation(gamma: float | None, weight: list[float] | None) -> None:
+    task = task_of(loss="focal", gamma=gamma, head={"class_weight": weight}).eval()
+    output = output_of(task, TARGETS)
+    known = TARGETS != -100
+    losses = focal_losses(output.logits["threat"][known], TARGETS[known], gamma or 2.0, weight or [1.0, 1.0, 1.0])
+    torch.testing.assert_close(output.loss, losses.mean())
+    weights = task.heads.weight
+    wanted = torch.autograd.grad(losses.mean(), weights)[0]
+    torch.testing.assert_close(torch.autograd.grad(torch.as_tensor(output.loss), weights)[0], wanted)
 
 
 def test_focal_loss_of_rows_that_are_certain_has_a_finite_gradient() -> None:
-    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
-    focal_loss(logits, torch.tensor([0, 0]), gamma=0.5, class_weight=None).sum().backward()
-    assert logits.grad is not None
-    assert logits.grad.isfinite().all()
-    assert logits.grad[0].abs().max() == 0
+    task = task_of(loss="focal", gamma=0.5)
+    with torch.no_grad():
+        task.heads.bias.copy_(torch.tensor([200.0, 0.0, 0.0]))
+    output_of(task, TARGETS).loss.backward()
+    assert task.heads.bias.grad is not None
+    assert task.heads.bias.grad.isfinite().all()
 
 
 def test_focal_loss_counts_labelled_rows_and_weighs_heads() -> None:
@@ -166,7 +169,7 @@ def test_focal_loss_counts_labelled_rows_and_weighs_heads() -> None:
     assert output.count is not None
     assert output.count.tolist() == [4, 0]
     known = TARGETS != -100
-    losses = focal_loss(output.logits["a"][known], TARGETS[known], gamma=1.5, class_weight=None)
+    losses = focal_losses(output.logits["a"][known], TARGETS[known], 1.5, [1.0, 1.0, 1.0])
     torch.testing.assert_close(output.loss, losses.mean())
     other = output_of(task_of(heads=heads, loss="focal").eval(), labels)
     assert not torch.allclose(torch.as_tensor(other.loss), torch.as_tensor(output.loss)), "gamma has a default of 2"

@@ -7,144 +7,232 @@
 #include <utility>
 #include <vector>
 
-#include "core/segment_loss.h"
+#include "core/heads.h"
 #include "jenga/check.h"
 #include "jenga/tensors.h"
 
 namespace jenga {
 
-using OptionalTensors = std::vector<std::optional<Tensor>>;
-
 struct HeadArguments {
   const std::vector<Tensor>& targets;
   const std::vector<int64_t>& kinds;
   const std::vector<int64_t>& sizes;
-  const OptionalTensors& label_weights;
-  const std::vector<double>& label_smoothing;
+  const std::vector<Tensor>& label_weights;
+  const std::vector<int64_t>& weighted;   // the heads that label_weights belong to
+  const std::vector<double>& parameters;  // none: all 0
+  const std::optional<Tensor>& rows;
+  const std::vector<int64_t>& tasks;  // read with rows only
+  bool with_slope;
 };
 
+inline core::HeadKind kind_of(const HeadArguments& arguments, size_t head) {
+  return static_cast<core::HeadKind>(arguments.kinds[head]);
+}
+
+// The details of an error are collected once there is one: this runs for every head of every step.
 inline void check_target(const Tensor& logits, const Tensor& target, core::HeadKind kind, int64_t size, size_t head) {
   const auto shape = target.sizes();
   const int64_t n_rows = logits.size(0);
-  check(target.device() == logits.device(), "targets[", head, "]: on another device than hidden");
-  if (kind == core::HeadKind::cross_entropy) {
-    check(target.scalar_type() == ScalarType::Long, "targets[", head, "]: got dtype ",
-          torch::headeronly::toString(target.scalar_type()), "; a ce head takes int64 class indices");
-    check(shape.size() == 1 && shape[0] == n_rows, "targets[", head, "]: a ce head takes shape (", n_rows, ",); got ",
-          shape.size(), " dimensions, ", target.numel(), " elements");
-    return;
+  const auto dtype = target.scalar_type();
+  if (target.device() != logits.device()) {
+    fail("targets[", head, "]: on another device than hidden");
   }
-  check(is_floating(target.scalar_type()), "targets[", head, "]: got dtype ",
-        torch::headeronly::toString(target.scalar_type()), "; a bce or mse head takes floats, NaN where masked");
-  check(shape.size() == 2 && shape[0] == n_rows && shape[1] == size, "targets[", head, "]: this head takes shape (",
-        n_rows, ", ", size, "); got ", shape.size(), " dimensions, ", target.numel(), " elements");
+  const char* name = kind == core::HeadKind::focal ? "focal" : "ce";
+  const bool has_labels = core::takes_labels(kind);
+  if (has_labels && dtype != ScalarType::Long) {
+    fail("targets[", head, "]: got dtype ", torch::headeronly::toString(dtype), "; a ", name,
+         " head takes int64 class indices");
+  }
+  if (has_labels && (shape.size() != 1 || shape[0] != n_rows)) {
+    fail("targets[", head, "]: a ", name, " head takes shape (", n_rows, ",); got ", shape.size(), " dimensions, ",
+         target.numel(), " elements");
+  }
+  if (!has_labels && !is_floating(dtype)) {
+    fail("targets[", head, "]: got dtype ", torch::headeronly::toString(dtype),
+         "; a bce, mse or soft head takes floats, NaN where masked");
+  }
+  if (!has_labels && (shape.size() != 2 || shape[0] != n_rows || shape[1] != size)) {
+    fail("targets[", head, "]: this head takes shape (", n_rows, ", ", size, "); got ", shape.size(), " dimensions, ",
+         target.numel(), " elements");
+  }
+}
+
+inline void check_label_weights(const Tensor& logits, const HeadArguments& arguments) {
+  const auto n_heads = static_cast<int64_t>(arguments.sizes.size());
+  check(arguments.label_weights.size() == arguments.weighted.size(),
+        "heads: label_weights and weighted differ in length");
+  for (size_t place = 0; place < arguments.weighted.size(); ++place) {
+    const int64_t head = arguments.weighted[place];
+    const Tensor& weights = arguments.label_weights[place];
+    check(head >= 0 && head < n_heads, "weighted[", place, "]: got ", head, "; allowed: 0 to ", n_heads - 1);
+    check(weights.dim() == 1 && weights.size(0) == arguments.sizes[head] && weights.device() == logits.device(),
+          "heads[", head, "]: class_weight or pos_weight must have shape (", arguments.sizes[head],
+          ",) on the device of hidden");
+  }
 }
 
 inline void check_heads(const Tensor& logits, const HeadArguments& arguments) {
   const size_t n_heads = arguments.sizes.size();
+  const auto& rows = arguments.rows;
   check(logits.dim() == 2, "logits: got ", logits.dim(), " dimensions; allowed: 2 (rows, sum of head sizes)");
   check(n_heads > 0, "heads: got none; allowed: 1 or more");
   check(arguments.targets.size() == n_heads, "targets: got ", arguments.targets.size(), " for ", n_heads, " heads");
-  check(arguments.kinds.size() == n_heads && arguments.label_weights.size() == n_heads &&
-            arguments.label_smoothing.size() == n_heads,
-        "heads: kinds, sizes, label_weights and label_smoothing differ in length");
+  check(arguments.kinds.size() == n_heads && (arguments.parameters.empty() || arguments.parameters.size() == n_heads) &&
+            (!rows || arguments.tasks.size() == n_heads),
+        "heads: kinds, sizes, parameters and tasks differ in length");
+  check(!rows || (rows->scalar_type() == ScalarType::Long && rows->dim() == 1 && rows->size(0) == logits.size(0) &&
+                  rows->device() == logits.device()),
+        "rows: must be int64 (", logits.size(0), ",) on the device of hidden, the task of each row");
   int64_t n_columns = 0;
   for (size_t head = 0; head < n_heads; ++head) {
     const int64_t kind = arguments.kinds[head];
     const int64_t size = arguments.sizes[head];
-    check(kind >= 0 && kind <= 2, "kinds[", head, "]: got ", kind, "; allowed: 0 (ce), 1 (bce), 2 (mse)");
+    check(kind >= 0 && kind < core::n_head_kinds, "kinds[", head, "]: got ", kind,
+          "; allowed: 0 (ce), 1 (bce), 2 (mse), 3 (focal), 4 (soft)");
     check(size >= 1, "heads[", head, "].size: got ", size, "; allowed: 1 or more");
     n_columns += size;
-    check_target(logits, arguments.targets[head], static_cast<core::HeadKind>(kind), size, head);
-    const auto& weights = arguments.label_weights[head];
-    check(!weights || (weights->dim() == 1 && weights->size(0) == size && weights->device() == logits.device()),
-          "heads[", head, "]: class_weight or pos_weight must have shape (", size, ",) on the device of hidden");
+    check_target(logits, arguments.targets[head], kind_of(arguments, head), size, head);
   }
+  check_label_weights(logits, arguments);
   check(n_columns == logits.size(1), "weight: the heads have ", n_columns, " outputs in all, but weight has ",
         logits.size(1), " rows");
 }
 
-// The core's view of the heads. Holds the tensors whose pointers it gives out.
+struct HeadResults {
+  Tensor loss_sum;  // (heads,)
+  Tensor count;     // (heads,) float32
+  Tensor slope;     // (rows, columns) or (0, 0)
+  Tensor classes;   // int64 (heads that pick a class, rows)
+  Tensor items;     // bool (rows, columns of binary cross-entropy)
+  Tensor values;    // (rows, columns of squared error), in the logits' type
+};
+
+inline HeadResults empty_results(const Tensor& logits, const HeadArguments& arguments, ScalarType acc_dtype) {
+  int64_t n_class_heads = 0;
+  int64_t n_items = 0;
+  int64_t n_values = 0;
+  for (size_t head = 0; head < arguments.sizes.size(); ++head) {
+    const auto kind = kind_of(arguments, head);
+    n_class_heads += core::picks_class(kind) ? 1 : 0;
+    n_items += kind == core::HeadKind::binary_cross_entropy ? arguments.sizes[head] : 0;
+    n_values += kind == core::HeadKind::squared_error ? arguments.sizes[head] : 0;
+  }
+  const auto n_heads = static_cast<int64_t>(arguments.sizes.size());
+  const int64_t n_rows = logits.size(0);
+  const bool with_slope = arguments.with_slope;
+  return {
+      .loss_sum = empty_like_device<1>(logits, {n_heads}, acc_dtype),
+      .count = empty_like_device<1>(logits, {n_heads}, ScalarType::Float),
+      .slope = empty_like_device<2>(logits, {with_slope ? n_rows : 0, with_slope ? logits.size(1) : 0}, acc_dtype),
+      .classes = empty_like_device<2>(logits, {n_class_heads, n_rows}, ScalarType::Long),
+      .items = empty_like_device<2>(logits, {n_rows, n_items}, ScalarType::Bool),
+      .values = empty_like_device<2>(logits, {n_rows, n_values}, logits.scalar_type()),
+  };
+}
+
+// The core's view of the heads. Holds the copies whose pointers it gives out; what needs no copy the caller holds.
 template <typename acc_t>
 struct Segments {
   std::vector<core::Segment<acc_t>> heads;
   std::vector<Tensor> keep_alive;
+  const int64_t* row_tasks = nullptr;
+
+  template <typename value_t>
+  const value_t* hold(const Tensor& tensor, ScalarType dtype) {
+    if (tensor.scalar_type() == dtype && tensor.is_contiguous()) {
+      return static_cast<const value_t*>(tensor.const_data_ptr());
+    }
+    keep_alive.push_back(as_contiguous(tensor, dtype));
+    return static_cast<const value_t*>(keep_alive.back().const_data_ptr());
+  }
 };
 
-template <typename acc_t>
-Segments<acc_t> make_segments(const HeadArguments& arguments, ScalarType acc_dtype) {
+// logit_t is the type of the logits, in which squared error's predictions are.
+template <typename logit_t>
+auto make_segments(const HeadArguments& arguments, const HeadResults& results) {
+  using acc_t = typename Accumulate<logit_t>::type;
+  constexpr ScalarType acc_dtype = Accumulate<logit_t>::dtype;
   Segments<acc_t> segments;
-  const auto hold = [&](Tensor tensor) {
-    segments.keep_alive.push_back(tensor);
-    return tensor.const_data_ptr();
-  };
+  segments.heads.reserve(arguments.sizes.size());
+  if (arguments.rows) {
+    segments.row_tasks = segments.template hold<int64_t>(*arguments.rows, ScalarType::Long);
+  }
+  auto* classes = static_cast<int64_t*>(results.classes.mutable_data_ptr());
+  auto* items = static_cast<bool*>(results.items.mutable_data_ptr());
+  auto* values = static_cast<logit_t*>(results.values.mutable_data_ptr());
   int64_t offset = 0;
   for (size_t head = 0; head < arguments.sizes.size(); ++head) {
-    const auto kind = static_cast<core::HeadKind>(arguments.kinds[head]);
-    const bool is_ce = kind == core::HeadKind::cross_entropy;
-    const auto& weights = arguments.label_weights[head];
-    const void* target = hold(as_contiguous(arguments.targets[head], is_ce ? ScalarType::Long : acc_dtype));
-    segments.heads.push_back({
-        .kind = kind,
-        .offset = offset,
-        .size = arguments.sizes[head],
-        .labels = is_ce ? static_cast<const int64_t*>(target) : nullptr,
-        .values = is_ce ? nullptr : static_cast<const acc_t*>(target),
-        .label_weights = weights ? static_cast<const acc_t*>(hold(as_contiguous(*weights, acc_dtype))) : nullptr,
-        .label_smoothing = static_cast<acc_t>(arguments.label_smoothing[head]),
-    });
-    offset += arguments.sizes[head];
+    const auto kind = kind_of(arguments, head);
+    const int64_t size = arguments.sizes[head];
+    const Tensor& target = arguments.targets[head];
+    core::Segment<acc_t> segment{};
+    segment.kind = kind;
+    segment.offset = offset;
+    segment.size = size;
+    segment.parameter = arguments.parameters.empty() ? 0.0 : arguments.parameters[head];
+    segment.task = arguments.rows ? arguments.tasks[head] : 0;
+    segment.items_stride = results.items.size(1);
+    segment.copies_stride = results.values.size(1);
+    if (core::takes_labels(kind)) {
+      segment.labels = segments.template hold<int64_t>(target, ScalarType::Long);
+    } else {
+      segment.values = segments.template hold<acc_t>(target, acc_dtype);
+    }
+    if (core::picks_class(kind)) {
+      segment.classes = classes;
+      classes += results.classes.size(1);
+    } else if (kind == core::HeadKind::binary_cross_entropy) {
+      segment.items = items;
+      items += size;
+    } else {
+      segment.copies = values;
+      values += size;
+    }
+    segments.heads.push_back(segment);
+    offset += size;
+  }
+  for (size_t place = 0; place < arguments.weighted.size(); ++place) {
+    segments.heads[arguments.weighted[place]].label_weights =
+        segments.template hold<acc_t>(arguments.label_weights[place], acc_dtype);
   }
   return segments;
 }
 
-// One prediction tensor a head: int64 (rows,) for ce, bool (rows, size) for bce, the logits' type for mse.
-inline std::vector<Tensor> empty_predictions(const Tensor& logits, const HeadArguments& arguments) {
-  std::vector<Tensor> predictions;
-  predictions.reserve(arguments.sizes.size());
-  const int64_t n_rows = logits.size(0);
-  for (size_t head = 0; head < arguments.sizes.size(); ++head) {
-    const auto kind = static_cast<core::HeadKind>(arguments.kinds[head]);
-    if (kind == core::HeadKind::cross_entropy) {
-      predictions.push_back(empty_like_device<1>(logits, {n_rows}, ScalarType::Long));
-    } else {
-      const bool is_bce = kind == core::HeadKind::binary_cross_entropy;
-      predictions.push_back(empty_like_device<2>(logits, {n_rows, arguments.sizes[head]},
-                                                 is_bce ? ScalarType::Bool : logits.scalar_type()));
-    }
-  }
-  return predictions;
-}
+using HeadTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// The op around a device's `rows_function(logit_t{}, logits, arguments, loss_sum, count, predictions)`.
+// The op around a device's `rows_function(logit_t{}, logits, segments, results)`.
 template <typename RowsFunction>
-std::tuple<Tensor, Tensor, std::vector<Tensor>> forward_op(const Tensor& logits, const HeadArguments& arguments,
-                                                           const RowsFunction& rows_function) {
+HeadTensors forward_op(const Tensor& logits, const HeadArguments& arguments, const RowsFunction& rows_function) {
   check_heads(logits, arguments);
-  const auto n_heads = static_cast<int64_t>(arguments.sizes.size());
   const Tensor rows = as_contiguous(logits, logits.scalar_type());
-  std::vector<Tensor> predictions = empty_predictions(logits, arguments);
-  const Tensor count = empty_like_device<1>(logits, {n_heads}, ScalarType::Float);
-  const Tensor loss_sum = visit_floating(logits.scalar_type(), "hidden", [&](auto zero) {
-    Tensor sums = empty_like_device<1>(logits, {n_heads}, Accumulate<decltype(zero)>::dtype);
-    rows_function(zero, rows, arguments, sums, count, predictions);
-    return sums;
+  const HeadResults results = visit_floating(logits.scalar_type(), "hidden", [&](auto zero) {
+    using logit_t = decltype(zero);
+    HeadResults made = empty_results(logits, arguments, Accumulate<logit_t>::dtype);
+    rows_function(zero, rows, make_segments<logit_t>(arguments, made), made);
+    return made;
   });
-  return {loss_sum, count, std::move(predictions)};
+  return {results.loss_sum, results.count, results.slope, results.classes, results.items, results.values};
 }
 
-// The op around a device's `rows_function(logit_t{}, grad_loss_sum, logits, arguments, dlogits)`.
-template <typename RowsFunction>
-Tensor backward_op(const Tensor& grad_loss_sum, const Tensor& logits, const HeadArguments& arguments,
-                   const RowsFunction& rows_function) {
-  check_heads(logits, arguments);
-  check(grad_loss_sum.numel() == static_cast<int64_t>(arguments.sizes.size()), "grad_loss_sum: got ",
-        grad_loss_sum.numel(), " elements for ", arguments.sizes.size(), " heads");
-  check(grad_loss_sum.device() == logits.device(), "grad_loss_sum: on another device than logits");
-  const Tensor rows = as_contiguous(logits, logits.scalar_type());
-  Tensor dlogits = empty_like_device<2>(logits, {logits.size(0), logits.size(1)}, logits.scalar_type());
-  visit_floating(logits.scalar_type(), "hidden",
-                 [&](auto zero) { rows_function(zero, grad_loss_sum, rows, arguments, dlogits); });
+// The op around a device's `scale_function(logit_t{}, grad_loss_sum, slope, sizes, dlogits)`; dlogits has the type of
+// `like`.
+template <typename ScaleFunction>
+Tensor backward_op(const Tensor& grad_loss_sum, const Tensor& slope, const std::vector<int64_t>& sizes,
+                   const Tensor& like, const ScaleFunction& scale_function) {
+  int64_t n_columns = 0;
+  for (const int64_t size : sizes) {
+    n_columns += size;
+  }
+  const auto n_heads = static_cast<int64_t>(sizes.size());
+  check(slope.dim() == 2 && slope.size(1) == n_columns, "slope: must have shape (rows, ", n_columns, ")");
+  check(grad_loss_sum.numel() == n_heads, "grad_loss_sum: got ", grad_loss_sum.numel(), " elements for ", n_heads,
+        " heads");
+  check(grad_loss_sum.device() == slope.device(), "grad_loss_sum: on another device than slope");
+  Tensor dlogits = empty_like_device<2>(slope, {slope.size(0), n_columns}, like.scalar_type());
+  visit_floating(like.scalar_type(), "like", [&](auto zero) {
+    constexpr ScalarType acc_dtype = Accumulate<decltype(zero)>::dtype;
+    scale_function(zero, as_contiguous(grad_loss_sum, acc_dtype), as_contiguous(slope, acc_dtype), sizes, dlogits);
+  });
   return dlogits;
 }
 

@@ -1,0 +1,229 @@
+"""`linear_cross_entropy`: the public function, its autograd, the op that holds the chunk loop, and its fake.
+
+The op computes loss and gradients in one go, and to torch.compile it is a single call: nothing of a chunk's size or
+number is traced, so other batch sizes need no other code.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .._native import CPU
+from .checks import check_head, check_labels, check_options, is_capturing
+from .chunk_losses import cross_entropy_of_chunk
+from .chunks import ChunkedLinear, auto_chunk_rows, sum_over_chunks
+from .reference import linear_cross_entropy_reference
+from .saved_gradients import save_gradients, scaled_gradients
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean",
+    chunk_size: int | Literal["auto"] = "auto",
+) -> Tensor:
+    """Cross-entropy of `hidden @ weight.T + bias` against labels, without ever holding the (M, V) logits.
+
+    Equal to `F.cross_entropy(F.linear(hidden, weight, bias), targets, ...)`, a chunk of rows at a time. Where a
+    gradient is wanted it is computed in the same pass, so no logits are computed twice; sums over chunks are float32
+    (float64 for float64). A mean over no labels is 0 and so is its gradient (PyTorch: NaN).
+
+    Memory beyond the gradients: one chunk of logits; for a half-precision weight, its gradient in float32 too. Under
+    torch.compile, one more gradient while it is scaled.
+
+    Args:
+        hidden: (M, H) floating; for (B, T, H), `hidden.flatten(0, 1)`. weight: (V, H) and bias: (V,) or None, in the
+            same dtype. Under autocast they are cast as for any linear layer.
+        targets: int64 (M,), `ignore_index` where a row has no label. The caller shifts tokens.
+        label_smoothing: in [0, 1], as in `F.cross_entropy` (Szegedy et al. 2016, section 7).
+        reduction: "mean" over the rows that have a label, or "sum".
+        chunk_size: rows of logits to hold at a time.
+
+    Returns:
+        () float32, float64 for float64 inputs. Differentiable once; a second backward pass through one graph
+        (`retain_graph=True`) computes everything again.
+
+    Raises:
+        ValueError: shapes, dtypes or options disagree, or a label is out of range; the message names row and value.
+            On CUDA labels are checked once a call, after the work is queued, which waits for the device; while a CUDA
+            graph is captured nothing can be checked, and such a row makes the loss NaN.
+        NotImplementedError: under torch.func.vmap.
+    """
+    check_options(label_smoothing=label_smoothing, reduction=reduction, chunk_size=chunk_size)
+    check_head("hidden", hidden, "weight", weight, targets, bias)
+    if CPU.implementation == "reference" or hidden.device.type not in ("cpu", "cuda"):
+        return linear_cross_entropy_reference(
+            hidden, weight, targets,
+            bias=bias, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
+        )  # fmt: skip
+    hidden, weight, bias = as_autocast(hidden, weight, bias)
+    outputs: tuple[Tensor, ...] = _LinearCrossEntropy.apply(
+        hidden, weight, bias, targets,
+        ignore_index, label_smoothing, reduction == "mean", 0 if chunk_size == "auto" else chunk_size,
+        wanted_gradients(hidden, weight, bias),
+    )  # fmt: skip
+    return outputs[0]
+
+
+def as_autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The operands of a linear layer as autocast, where it is on, would cast them."""
+    device_type = hidden.device.type
+    if not torch.is_autocast_enabled(device_type):
+        return hidden, weight, bias
+    dtype = torch.get_autocast_dtype(device_type)
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+
+    return cast(hidden), cast(weight), None if bias is None else cast(bias)
+
+
+def wanted_gradients(*inputs: Tensor | None) -> list[bool]:
+    """Which inputs a gradient may be asked for; the forward pass computes them, so it has to know."""
+    return [torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in inputs]
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Loss and gradients from one op; the gradients wait, as outputs that nobody sees, for the backward pass."""
+
+    @staticmethod
+    def forward(
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        ignore_index: int,
+        label_smoothing: float,
+        mean: bool,
+        chunk_rows: int,
+        wanted: list[bool],
+    ) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = torch.ops.jenga.linear_cross_entropy(
+            hidden, weight, bias, targets, ignore_index, label_smoothing, mean, chunk_rows, wanted
+        )
+        return outputs
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        hidden, weight, bias, targets, *ctx.options = inputs
+        _, *gradients = output
+        ctx.mark_non_differentiable(*gradients)
+        ctx.set_materialize_grads(False)
+        save_gradients(ctx, tuple(gradients), (hidden, weight, bias, targets))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        options = ctx.options
+        if grad_loss is None:
+            return (None,) * 9
+
+        def recompute(*inputs: Tensor) -> tuple[Tensor, ...]:
+            _, *gradients = torch.ops.jenga.linear_cross_entropy(*inputs, *options)
+            return tuple(gradients)
+
+        gradients = scaled_gradients(ctx, grad_loss, recompute)
+        return *wanted_only(gradients, options[-1]), *(None,) * 6
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        raise NotImplementedError(
+            "linear_cross_entropy: torch.func.vmap is not supported, since the rows are taken in chunks already. "
+            "Flatten the mapped dimension into the rows (hidden.flatten(0, 1)), or loop over it"
+        )
+
+
+def wanted_only(gradients: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """The gradients that were asked for, None for the others."""
+    return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
+
+
+def mean_scale(targets: Tensor, ignore_index: int, mean: bool) -> Tensor:
+    """float64 (), what multiplies a sum over rows: 1 / (number of labels, at least 1) for a mean, else 1."""
+    count = (targets != ignore_index).sum() if mean else targets.new_ones(())
+    return count.clamp(min=1).double().reciprocal()
+
+
+def split_scale(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """What multiplies the slopes as they are stored, and what multiplies the finished sums over chunks.
+
+    On the slopes it costs nothing, but in float16 a slope divided by thousands of rows would underflow.
+    """
+    return (torch.ones_like(scale), scale) if dtype == torch.float16 else (scale, None)
+
+
+def _forward(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    ignore_index: int,
+    label_smoothing: float,
+    mean: bool,
+    chunk_rows: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if hidden.device.type == "cpu":
+        check_labels(targets, weight.shape[0], ignore_index)
+    # The casts are done: autocast would undo the float32 of the sums.
+    with torch.autocast(hidden.device.type, enabled=False):
+        head = ChunkedLinear(hidden, weight, bias, wanted)
+        scale = mean_scale(targets, ignore_index, mean)
+        early, late = split_scale(scale, head.dtype)
+        total = hidden.new_zeros((), dtype=torch.float64)
+
+        def loss_of_chunk(rows: slice, logits: Tensor) -> Tensor:
+            return cross_entropy_of_chunk(
+                logits, targets[rows],
+                ignore_index=ignore_index, label_smoothing=label_smoothing, scale=early, with_slope=any(wanted),
+            )  # fmt: skip
+
+        n_rows = hidden.shape[0]
+        sum_over_chunks(head, n_rows, chunk_rows or auto_chunk_rows(hidden.shape[1]), total, loss_of_chunk, any(wanted))
+        gradients = head.gradients(late)
+    if hidden.device.type != "cpu" and not is_capturing(hidden):
+        check_labels(targets, weight.shape[0], ignore_index)
+    return (total * scale).to(loss_dtype(hidden)), *gradients
+
+
+def loss_dtype(hidden: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for everything narrower."""
+    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def _fake_forward(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    ignore_index: int,
+    label_smoothing: float,
+    mean: bool,
+    chunk_rows: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shapes = (hidden.shape, weight.shape, weight.shape[:1])
+    dhidden, dweight, dbias = (
+        hidden.new_empty(shape if want else (0,)) for shape, want in zip(shapes, wanted, strict=True)
+    )
+    return hidden.new_empty((), dtype=loss_dtype(hidden)), dhidden, dweight, dbias
+
+
+def _fake_chunk(
+    logits: Tensor, targets: Tensor, ignore_index: int, label_smoothing: float, slope_scale: float, with_slope: bool
+) -> Tensor:
+    return logits.new_empty(targets.shape)
+
+
+if CPU.implementation == "native":
+    torch.library.impl("jenga::linear_cross_entropy", ("cpu", "cuda"), _forward)
+    torch.library.register_fake("jenga::linear_cross_entropy", _fake_forward)
+    torch.library.register_fake("jenga::vocabulary_cross_entropy_", _fake_chunk)

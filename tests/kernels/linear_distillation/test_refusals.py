@@ -1,0 +1,103 @@
+"""What linear_distillation, its reference and teacher_topk refuse, each with where, what, and what is allowed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from jenga.kernels import TeacherTopk, linear_distillation, teacher_topk
+from jenga.kernels.linear_distillation.reference import linear_distillation_reference
+
+IMPLEMENTATIONS = [linear_distillation, linear_distillation_reference]
+SETTINGS: dict[str, Any] = {"alpha": 0.5, "temperature": 2.0}
+
+
+def inputs() -> list[Tensor | None]:
+    return [torch.randn(6, 4), torch.randn(7, 4), torch.randn(6, 3), torch.randn(7, 3), torch.zeros(6).long()]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 1.5}, "alpha: got 1.5; allowed: 0"),
+        ({"temperature": 0.0}, "temperature: got 0.0; allowed: above 0"),
+        ({"temperature": float("inf")}, "temperature: got inf"),
+        ({"kind": "tvd"}, "kind: got 'tvd'; allowed: forward_kl, reverse_kl, jsd"),
+        ({"reduction": "none"}, "reduction: got 'none'"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    implementation: Callable[..., Tensor], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        implementation(*inputs(), **(SETTINGS | options))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (2, torch.randn(5, 3), "teacher: got 5 rows; allowed: 6"),
+        (2, None, "teacher, teacher_weight: got None; allowed: both, or teacher_topk"),
+        (3, torch.randn(7, 4), "teacher, teacher_weight: got shapes"),
+        (1, torch.randn(7, 4).double(), "student, student_weight: got dtypes"),
+        (4, torch.tensor([0, 1, 7, 0, 0, 9]), "targets: row 2 holds label 7; allowed: 0 to 6"),
+    ],
+)
+def test_tensors_that_disagree_are_refused(
+    implementation: Callable[..., Tensor], position: int, value: Tensor | None, message: str
+) -> None:
+    arguments = inputs()
+    arguments[position] = value
+    with pytest.raises(ValueError, match=message):
+        implementation(*arguments, **SETTINGS)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        (
+            TeacherTopk(torch.randn(6, 2), torch.tensor([[0, 1]] * 5 + [[3, 7]])),
+            r"row 5 holds \[3, 7\]; allowed: distinct",
+        ),
+        (TeacherTopk(torch.randn(6, 2), torch.tensor([[0, 1]] * 5 + [[3, -1]])), r"row 5 holds \[3, -1\]"),
+        (TeacherTopk(torch.randn(6, 2), torch.tensor([[0, 1]] * 4 + [[3, 3]] * 2)), r"row 4 holds \[3, 3\]"),
+        (TeacherTopk(torch.randn(6, 2), torch.zeros(6, 3).long()), r"allowed: both \(6, k\)"),
+        (TeacherTopk(torch.randn(6, 0), torch.zeros(6, 0).long()), r"allowed: both \(6, k\)"),
+        (TeacherTopk(torch.randn(6, 2), torch.zeros(6, 2).int()), "indices: got dtype torch.int32; allowed: int64"),
+        (TeacherTopk(torch.randn(6, 8), torch.zeros(6, 8).long()), "got k = 8; allowed: up to 7"),
+    ],
+)
+def test_wrong_caches_are_refused(implementation: Callable[..., Tensor], cache: TeacherTopk, message: str) -> None:
+    student, weight, _, _, targets = inputs()
+    with pytest.raises(ValueError, match=message):
+        implementation(student, weight, None, None, targets, teacher_topk=cache, **SETTINGS)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_cache_beside_a_teacher_and_a_cache_for_reverse_kl_are_refused(implementation: Callable[..., Tensor]) -> None:
+    student, weight, teacher, teacher_weight, targets = inputs()
+    assert teacher is not None
+    assert teacher_weight is not None
+    cache = teacher_topk(teacher, teacher_weight, 2)
+    with pytest.raises(ValueError, match="teacher_topk: got a cache and a teacher"):
+        implementation(*inputs(), teacher_topk=cache, **SETTINGS)
+    with pytest.raises(ValueError, match=r"'reverse_kl' with teacher_topk.*infinite"):
+        implementation(student, weight, None, None, targets, teacher_topk=cache, kind="reverse_kl", **SETTINGS)
+
+
+def test_teacher_topk_refuses_a_k_out_of_range() -> None:
+    for k in (0, 8):
+        with pytest.raises(ValueError, match=f"k: got {k}; allowed: 1 to 7"):
+            teacher_topk(torch.randn(6, 3), torch.randn(7, 3), k)
+
+
+def test_vmap_is_refused_with_the_way_around() -> None:
+    student, *rest = inputs()
+    assert student is not None
+    with pytest.raises(NotImplementedError, match=r"student.flatten\(0, 1\)"):
+        torch.func.vmap(lambda each: linear_distillation(each, *rest, **SETTINGS))(student.expand(2, 6, 4))
