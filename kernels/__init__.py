@@ -4,7 +4,7 @@ Importing this package loads the compiled library `jenga._C`. A package built wi
 references instead and warns once. Raises ImportError where the library is missing but was not switched off.
 """
 
-from ._native import Backend, backend
+from ._native import Backend, backend, chunk_backend, refinery_backend
 from .linear_cross_entropy import linear_cross_entropy
 from .linear_distillation import TeacherTopk, linear_distillation, teacher_topk
 from .multi_head_loss import HeadSpec, MultiHeadLoss, multi_head_loss
@@ -23,7 +23,12 @@ __all__ = [
     "teacher_topk",
 ]
 
-_OPS = ("multi_head_loss",)
+_BACKENDS = {
+    "linear_cross_entropy": chunk_backend,
+    "linear_distillation": chunk_backend,
+    "multi_head_loss": backend,
+    "refine": refinery_backend,
+}
 _DEVICE_TYPES = ("cpu", "cuda")
 
 
@@ -33,4 +38,4 @@ def backend_info() -> dict[str, dict[str, Backend]]:
     >>> backend_info()["multi_head_loss"]["cpu"].implementation
     'native'
     """
-    return {op: {device_type: backend(device_type) for device_type in _DEVICE_TYPES} for op in _OPS}
+    return {op: {device_type: of(device_type) for device_type in _DEVICE_TYPES} for op, of in _BACKENDS.items()}

@@ -12,9 +12,9 @@ import torch
 
 @dataclass(frozen=True)
 class Backend:
-    """The implementation an op uses on one device type, and the reason."""
+    """The implementation an op uses on one device type, and the reason; "none" where it refuses such tensors."""
 
-    implementation: Literal["native", "reference"]
+    implementation: Literal["native", "reference", "none"]
     reason: str
 
 
@@ -66,3 +66,19 @@ def backend(device_type: str) -> Backend:
     if device_type == "cuda":
         return CUDA
     return Backend("reference", f"no native kernels for {device_type}")
+
+
+def chunk_backend(device_type: str) -> Backend:
+    """The backend of the losses over large vocabularies: C++ on a CPU, Triton on CUDA."""
+    if device_type != "cuda" or CPU.implementation == "reference" or not torch.cuda.is_available():
+        return backend(device_type)
+    if importlib.util.find_spec("triton") is None:
+        return Backend("none", "Triton is not installed: pip install triton")
+    return Backend("native", f"Triton {importlib.import_module('triton').__version__}")
+
+
+def refinery_backend(device_type: str) -> Backend:
+    """The backend of the refinery, which reads bytes in the memory of the CPU."""
+    if device_type != "cpu":
+        return Backend("none", "reads bytes in the CPU's memory; move its features")
+    return CPU if CPU.implementation == "native" else Backend("none", CPU.reason)

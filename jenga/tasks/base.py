@@ -116,8 +116,7 @@ class BaseTask(nn.Module):
             hidden.flatten(0, 1) if tokens else hidden, self.heads.weight, self.heads.bias,
             [target.flatten(0, 1) if tokens else target for target in targets], heads=self._specs(),
         )  # fmt: skip
-        mean = result.loss_sum / result.count.clamp_min(1)
-        return TaskOutput((mean * self.head_weight).sum(), logits, result.loss_sum, result.count)
+        return TaskOutput(result.mean(self.head_weight), logits, result.loss_sum, result.count)
 
     def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
         """Turn the logits ``(M, K)`` of `head` into class ids ``(M,)``, yes/no items ``(M, K)`` or numbers ``(M, K)``.

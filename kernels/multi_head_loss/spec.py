@@ -115,5 +115,7 @@ class MultiHeadLoss(NamedTuple):
 
         head_weight: (N,), in the dtype of `loss_sum`; None for all ones. Differentiable, the weights included.
         """
-        count = self.count.clamp_min(1).to(self.loss_sum.dtype)
+        count = self.count.clamp_min(1)
+        if count.dtype != self.loss_sum.dtype:
+            count = count.to(self.loss_sum.dtype)
         return self.loss_sum @ (count.reciprocal() if head_weight is None else head_weight / count)

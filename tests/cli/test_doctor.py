@@ -19,7 +19,7 @@ def test_everything_that_results_depend_on_is_told(invoke: Invoke, own_cache: Pa
     assert found["threads"]["torch threads"] >= 1
     for by_device in found["ops"].values():
         for backend in by_device.values():
-            assert backend["implementation"] in {"native", "reference"}
+            assert backend["implementation"] in {"native", "reference", "none"}
             assert backend["reason"]
     assert "multi_head_loss" in found["ops"]
     assert found["caches"]["tokens"]["folder"] == str(tokens)

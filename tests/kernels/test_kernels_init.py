@@ -23,16 +23,22 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_backend_info_names_an_implementation_and_a_reason_for_every_op_and_device() -> None:
     info = kernels.backend_info()
-    assert info.keys() == {"multi_head_loss"}
+    assert info.keys() == {"linear_cross_entropy", "linear_distillation", "multi_head_loss", "refine"}
     for devices in info.values():
         assert devices.keys() == {"cpu", "cuda"}
         for backend in devices.values():
-            assert backend.implementation in ("native", "reference")
+            assert backend.implementation in ("native", "reference", "none")
             assert backend.reason
 
 
 def test_the_cpu_uses_the_native_library() -> None:
-    assert kernels.backend_info()["multi_head_loss"]["cpu"].implementation == "native"
+    assert {devices["cpu"].implementation for devices in kernels.backend_info().values()} == {"native"}
+
+
+def test_the_refinery_has_no_cuda_backend_and_says_where_it_reads() -> None:
+    cuda = kernels.backend_info()["refine"]["cuda"]
+    assert cuda.implementation == "none"
+    assert "CPU's memory" in cuda.reason
 
 
 def test_build_info_names_compiler_flags_and_torch_versions() -> None:
