@@ -13,11 +13,10 @@ STABLE_TORCH_LIBRARY(jenga, m) {
   // The gradient of the logits, in the dtype of `like`.
   m.def("multi_head_loss_backward(Tensor grad_loss_sum, Tensor slope, int[] sizes, Tensor like) -> Tensor");
 
-  // x @ weight.T + bias for few outputs, float32 on the CPU; gradients that are not wanted have no elements.
+  // x @ weight.T + bias for few outputs, float32 on the CPU. Backward: gradients of x (where weight is given), weight
+  // (where x is given) and bias; those that are not wanted have no dimension.
   m.def("skinny_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
-  m.def(
-      "skinny_linear_backward(Tensor grad, Tensor x, Tensor weight, bool wants_input, bool wants_weight, "
-      "bool wants_bias) -> (Tensor, Tensor, Tensor)");
+  m.def("skinny_linear_backward(Tensor grad, Tensor? x, Tensor? weight, bool wants_bias) -> (Tensor, Tensor, Tensor)");
 
   // Losses over a vocabulary without ever holding (M, V) logits; the chunk loops are in Python (kernels/linear_*).
   // wanted: which gradients to compute, in the order of the results; the others have no elements. chunk_rows 0: auto.

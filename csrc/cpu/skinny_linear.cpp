@@ -95,32 +95,39 @@ Tensor bias_gradient(const Tensor& grad) {
   return dbias;
 }
 
-// Gradients of x, weight and bias; empty where not wanted.
-std::tuple<Tensor, Tensor, Tensor> skinny_linear_backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
-                                                          bool wants_input, bool wants_weight, bool wants_bias) {
-  check_matrix(grad, "grad");
-  check_matrix(x, "x");
-  check_matrix(weight, "weight");
+Tensor input_gradient(const Tensor& grad, const Tensor& weight) {
   const int64_t n_rows = grad.size(0);
-  const int64_t n_outputs = weight.size(0);
+  const int64_t n_outputs = grad.size(1);
   const int64_t n_inputs = weight.size(1);
-  jenga::check(x.size(0) == n_rows && x.size(1) == n_inputs && grad.size(1) == n_outputs,
-               "grad, x and weight: must be (rows, outputs), (rows, inputs) and (outputs, inputs)");
-  jenga::check(n_outputs <= core::max_skinny_outputs, "weight: got ", n_outputs, " outputs; allowed: at most ",
+  const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
+  Tensor dx = jenga::empty_like_device<2>(grad, {n_rows, n_inputs}, ScalarType::Float);
+  auto* to = static_cast<float*>(dx.mutable_data_ptr());
+  for_units(n_rows, n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
+    core::skinny_linear_kernels().backward_input(values(grad), values(dense_weight), n_outputs, n_inputs, begin, end,
+                                                 to);
+  });
+  return dx;
+}
+
+// Gradients of x, weight and bias; without a dimension where not wanted.
+std::tuple<Tensor, Tensor, Tensor> skinny_linear_backward(const Tensor& grad, const std::optional<Tensor>& x,
+                                                          const std::optional<Tensor>& weight, bool wants_bias) {
+  check_matrix(grad, "grad");
+  jenga::check(grad.size(1) <= core::max_skinny_outputs, "grad: got ", grad.size(1), " outputs; allowed: at most ",
                core::max_skinny_outputs);
-  const Tensor dense_grad = jenga::as_contiguous(grad, ScalarType::Float);
-  const auto nothing = [&] { return jenga::empty_like_device<1>(grad, {0}, ScalarType::Float); };
-  Tensor dx = nothing();
-  if (wants_input) {
-    const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
-    dx = jenga::empty_like_device<2>(grad, {n_rows, n_inputs}, ScalarType::Float);
-    auto* to = static_cast<float*>(dx.mutable_data_ptr());
-    for_units(n_rows, n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
-      core::skinny_linear_kernels().backward_input(values(dense_grad), values(dense_weight), n_outputs, n_inputs, begin,
-                                                   end, to);
-    });
+  if (x) {
+    check_matrix(*x, "x");
+    jenga::check(x->size(0) == grad.size(0), "x: got ", x->size(0), " rows, but grad has ", grad.size(0));
   }
-  return {dx, wants_weight ? weight_gradient(dense_grad, with_dense_rows(x)) : nothing(),
+  if (weight) {
+    check_matrix(*weight, "weight");
+    jenga::check(weight->size(0) == grad.size(1), "weight: got ", weight->size(0), " outputs, but grad has ",
+                 grad.size(1));
+  }
+  const Tensor dense_grad = jenga::as_contiguous(grad, ScalarType::Float);
+  const auto nothing = [&] { return jenga::empty_like_device<0>(grad, {}, ScalarType::Float); };
+  return {weight ? input_gradient(dense_grad, *weight) : nothing(),
+          x ? weight_gradient(dense_grad, with_dense_rows(*x)) : nothing(),
           wants_bias ? bias_gradient(dense_grad) : nothing()};
 }
 

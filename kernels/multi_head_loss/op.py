@@ -1,14 +1,14 @@
 """`multi_head_loss`: the public function, its autograd, and the fake implementations that torch.compile traces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .._native import CPU, backend
+from ..once import differentiable_once
 from .reference import check_arguments, multi_head_loss_reference
 from .spec import CLASS_KINDS, KINDS, HeadSpec, MultiHeadLoss, head_tasks
 
@@ -45,7 +45,8 @@ def multi_head_loss(
             (`HeadSpec.task`): others add nothing to it, and what its targets hold there is not read (routed mode).
 
     Returns:
-        `MultiHeadLoss(loss_sum (N,), count (N,), predictions)`; only `loss_sum` is differentiable, and only once.
+        `MultiHeadLoss(loss_sum (N,), count (N,), predictions)`; only `loss_sum` is differentiable, by `hidden`,
+        `weight` and `bias` but not by targets, in backward mode and only once (no torch.func transforms).
 
     Raises:
         ValueError: targets, weight and heads disagree in number, shape or dtype, or a label is out of range; the
@@ -74,14 +75,15 @@ def multi_head_loss(
         [] if rows is None else head_tasks(heads),
         wants_grad,
     )
-    if wants_grad:
+    # Without a wanted gradient too: there it refuses forward-mode derivatives, which would come out as 0.
+    if torch.is_grad_enabled():
         loss_sum = _LinearLoss.apply(hidden, weight, bias, loss_sum, slope, sizes)
     return MultiHeadLoss(loss_sum, count, _predictions(heads, classes, items, values))
 
 
 def _as_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
     device_type = tensors[0].device.type if tensors[0] is not None else "cpu"
-    if not torch.is_autocast_enabled(device_type):
+    if device_type == "meta" or not torch.is_autocast_enabled(device_type):
         return tensors
     dtype = torch.get_autocast_dtype(device_type)
     return tuple(each if each is None or each.dtype == torch.float64 else each.to(dtype) for each in tensors)
@@ -125,39 +127,37 @@ class _LinearLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, loss_sum: Tensor, slope: Tensor, sizes: list[int]
     ) -> Tensor:
-        ctx.save_for_backward(hidden, weight, slope)
+        wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        if wants_input or wants_weight or wants_bias:
+            ctx.save_for_backward(hidden if wants_weight else None, weight if wants_input else None, slope)
+        ctx.like = hidden.new_empty(0)
         ctx.sizes = sizes
         return loss_sum.detach()
 
     @staticmethod
     def backward(ctx: Any, grad_loss_sum: Tensor) -> tuple[Tensor | None, ...]:
-        # The check of a second derivative costs 10 us: only where a graph of this pass is kept can there be one.
-        return (_gradients_once if torch.is_grad_enabled() else _gradients)(ctx, grad_loss_sum)
+        hidden, weight, slope = ctx.saved_tensors
+        gradients = _gradients(ctx, grad_loss_sum, hidden, weight, slope)
+        if torch.is_grad_enabled():
+            gradients = differentiable_once("multi_head_loss", gradients, (grad_loss_sum, hidden, weight))
+        return *gradients, None, None, None
 
 
-def _gradients(ctx: Any, grad_loss_sum: Tensor) -> tuple[Tensor | None, ...]:
-    hidden, weight, slope = ctx.saved_tensors
-    wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-    grad = torch.ops.jenga.multi_head_loss_backward(grad_loss_sum, slope, ctx.sizes, hidden)
-    if _is_skinny(hidden, weight):
-        dhidden, dweight, dbias = torch.ops.jenga.skinny_linear_backward(
-            grad, hidden, weight, wants_input, wants_weight, wants_bias
-        )
-    else:
-        dhidden = grad @ weight if wants_input else None
-        dweight = grad.t() @ hidden if wants_weight else None
-        dbias = grad.sum(0) if wants_bias else None
-    return (
-        dhidden if wants_input else None,
-        dweight if wants_weight else None,
-        dbias if wants_bias else None,
-        None,
-        None,
-        None,
-    )
-
-
-_gradients_once = once_differentiable(_gradients)
+def _gradients(
+    ctx: Any, grad_loss_sum: Tensor, hidden: Tensor | None, weight: Tensor | None, slope: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of hidden, weight and bias; `hidden` and `weight` are None where the other needs no gradient."""
+    grad = torch.ops.jenga.multi_head_loss_backward(grad_loss_sum, slope, ctx.sizes, ctx.like)
+    wants_bias = ctx.needs_input_grad[2]
+    dhidden = dweight = None
+    if grad.device.type == "cpu" and grad.dtype == torch.float32 and grad.shape[1] <= SKINNY_OUTPUTS:
+        found = torch.ops.jenga.skinny_linear_backward(grad, hidden, weight, wants_bias)
+        return tuple(each if each.dim() else None for each in found)
+    if weight is not None:
+        dhidden = grad @ weight
+    if hidden is not None:
+        dweight = grad.t() @ hidden
+    return dhidden, dweight, grad.sum(0) if wants_bias else None
 
 
 def _refuse_vmap(*_: Any) -> Any:
@@ -202,16 +202,17 @@ def _fake_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _fake_linear_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, wants_input: bool, wants_weight: bool, wants_bias: bool
+    grad: Tensor, x: Tensor | None, weight: Tensor | None, wants_bias: bool
 ) -> tuple[Tensor, ...]:
+    n_rows, n_outputs = grad.shape
     return (
-        grad.new_empty(x.shape if wants_input else (0,)),
-        grad.new_empty(weight.shape if wants_weight else (0,)),
-        grad.new_empty((weight.shape[0],) if wants_bias else (0,)),
+        grad.new_empty(() if weight is None else (n_rows, weight.shape[1])),
+        grad.new_empty(() if x is None else (n_outputs, x.shape[1])),
+        grad.new_empty((n_outputs,) if wants_bias else ()),
     )
 
 
-_FAKES = {
+_FAKES: dict[str, Callable[..., Any]] = {
     "multi_head_loss": _fake_forward,
     "multi_head_loss_backward": _fake_backward,
     "skinny_linear": _fake_linear,

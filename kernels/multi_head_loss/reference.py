@@ -49,6 +49,9 @@ def check_arguments(
         raise ValueError(f"weight: the heads have {n_outputs} outputs in all, but weight has {weight.shape[0]} rows")
     if hidden.dim() != 2:
         raise ValueError(f"hidden: got {hidden.dim()} dimensions; allowed: 2, (rows, width)")
+    for name, tensor in (("weight", weight), *((f"targets[{place}]", each) for place, each in enumerate(targets))):
+        if tensor.device != hidden.device:
+            raise ValueError(f"{name}: on {tensor.device}; allowed: the device of hidden, {hidden.device}")
     if rows is None:
         return
     if rows.dtype != torch.int64 or rows.shape != hidden.shape[:1]:
@@ -65,6 +68,7 @@ def _head_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """loss_sum, count and prediction of one head; seen: bool (M,), the rows that are its own, or None for all."""
     _check_form(target, logits, head, index)
+    target = target.detach()
     if seen is not None:
         # A masked target says all of "not this head's row", and what stood there is gone before anything reads it.
         nothing = IGNORED_LABEL if head.kind in LABEL_KINDS else float("nan")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
 HeadKind = Literal["ce", "bce", "mse", "focal", "soft"]
@@ -118,4 +119,5 @@ class MultiHeadLoss(NamedTuple):
         count = self.count.clamp_min(1)
         if count.dtype != self.loss_sum.dtype:
             count = count.to(self.loss_sum.dtype)
-        return self.loss_sum @ (count.reciprocal() if head_weight is None else head_weight / count)
+        # Not `@`, which autocast would run in half precision.
+        return torch.dot(self.loss_sum, count.reciprocal() if head_weight is None else head_weight / count)

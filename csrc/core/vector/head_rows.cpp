@@ -101,7 +101,8 @@ Best<acc_t> load_tile(const Segment<acc_t>& segment, const HeadRows<acc_t>& rows
   for (int64_t column = 0; column < segment.size; ++column) {
     const Vec<acc_t> values = gather(logits + column, rows.logits_stride, tile.count);
     store(rows.scratch + column * lanes<acc_t>, values);
-    const Bits<acc_t> is_better = values > best.value;
+    // The first NaN wins, as in torch's argmax.
+    const Bits<acc_t> is_better = (values > best.value) | ((values != values) & (best.value == best.value));
     best.value = is_better ? values : best.value;
     best.column = is_better ? Bits<acc_t>{} + static_cast<decltype(best.column[0] + 0)>(column) : best.column;
   }
