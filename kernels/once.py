@@ -19,10 +19,16 @@ def differentiable_once(
 
 
 class _Once(torch.autograd.Function):
+    # With a setup_context of its own, so that torch.func.grad may pass through it.
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, op: str, gradient: Tensor, *sources: Tensor) -> Tensor:
-        ctx.op = op
+    def forward(op: str, gradient: Tensor, *sources: Tensor) -> Tensor:
         return gradient.detach()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.op = inputs[0]
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> Any:

@@ -26,6 +26,7 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Jenga's compiled kernels; import torch first.";
   m.def("build_info", &build_info,
         "How this library was built: version, compiler, flags, torch_built_with, torch_needed (oldest that loads it), "
-        "cuda_library_built, and cpu_isa, the instruction set that its kernels on vectors use: baseline, avx2 or avx512.");
+        "cuda_library_built, and cpu_isa, the instruction set that its kernels on vectors use: baseline, avx2 or "
+        "avx512.");
   bind_rows(m);
 }

@@ -21,6 +21,19 @@ def check_options(*, label_smoothing: float = 0.0, reduction: str, chunk_size: i
         raise ValueError(f"chunk_size: got {chunk_size!r}; allowed: 'auto', or 1 or more rows")
 
 
+def autocast_is_on(device_type: str) -> bool:
+    """Whether torch.autocast is on for a device type; torch knows none for "meta" and raises."""
+    return device_type != "meta" and torch.is_autocast_enabled(device_type)
+
+
+def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Raises ValueError unless `tensor` is on the device of `other`."""
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{name}: got device {tensor.device}; allowed: {other.device}, that of {other_name} (use {name}.to(...))"
+        )
+
+
 def check_matrices(name: str, hidden: Tensor, weight_name: str, weight: Tensor, *, same_dtype: bool = True) -> None:
     """Raises ValueError unless `hidden @ weight.T` can be formed, with at least one output.
 
@@ -33,32 +46,38 @@ def check_matrices(name: str, hidden: Tensor, weight_name: str, weight: Tensor, 
         )
     if weight.shape[0] < 1:
         raise ValueError(f"{weight_name}: got {tuple(weight.shape)}; allowed: 1 row or more")
-    if (same_dtype and hidden.dtype != weight.dtype) or not hidden.is_floating_point():
+    is_floating = hidden.is_floating_point() and weight.is_floating_point()
+    if (same_dtype and hidden.dtype != weight.dtype) or not is_floating:
         raise ValueError(
             f"{name}, {weight_name}: got dtypes {hidden.dtype} and {weight.dtype}; allowed: one floating dtype for "
             "both (or torch.autocast)"
         )
+    check_device(weight_name, weight, name, hidden)
 
 
 def check_head(
     name: str, hidden: Tensor, weight_name: str, weight: Tensor, targets: Tensor, bias: Tensor | None
 ) -> None:
-    """Raises ValueError where shapes or dtypes of a linear layer and its labels disagree; their values are not read."""
-    autocast = torch.is_autocast_enabled(hidden.device.type)
+    """Raises ValueError where shapes, dtypes or devices of a linear layer and its labels disagree; reads no values."""
+    autocast = autocast_is_on(hidden.device.type)
     check_matrices(name, hidden, weight_name, weight, same_dtype=not autocast)
-    check_targets(targets, hidden.shape[0])
+    check_targets(targets, name, hidden)
     if bias is not None and (bias.shape != weight.shape[:1] or not (autocast or bias.dtype == weight.dtype)):
         raise ValueError(
             f"bias: got shape {tuple(bias.shape)}, {bias.dtype}; allowed: ({weight.shape[0]},), {weight.dtype}"
         )
+    if bias is not None:
+        check_device("bias", bias, name, hidden)
 
 
-def check_targets(targets: Tensor, n_rows: int) -> None:
-    """Raises ValueError unless `targets` is int64 (M,); its values are not read."""
+def check_targets(targets: Tensor, name: str, hidden: Tensor) -> None:
+    """Raises ValueError unless `targets` is int64 (M,) on the device of `hidden` (M, H); its values are not read."""
+    n_rows = hidden.shape[0]
     if targets.dtype != torch.int64:
         raise ValueError(f"targets: got dtype {targets.dtype}; allowed: int64 class indices")
     if targets.shape != (n_rows,):
         raise ValueError(f"targets: got shape {tuple(targets.shape)}; allowed: ({n_rows},), one label a row")
+    check_device("targets", targets, name, hidden)
 
 
 def wrong_labels(targets: Tensor, vocabulary: int, ignore_index: int) -> Tensor:
@@ -68,6 +87,8 @@ def wrong_labels(targets: Tensor, vocabulary: int, ignore_index: int) -> Tensor:
 
 def check_labels(targets: Tensor, vocabulary: int, ignore_index: int) -> None:
     """Raises ValueError naming the first row whose label is out of range. Waits for the device."""
+    if targets.is_meta:  # there are no values
+        return
     wrong = wrong_labels(targets, vocabulary, ignore_index)
     if wrong.any():
         row = int(wrong.nonzero()[0])

@@ -31,6 +31,15 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
     return tensor.dtype
 
 
+def gradient_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which gradients for inputs of `dtype` wait for the upstream gradient.
+
+    float32 for float16: a gradient divided by thousands of rows underflows there, before the loss scale of the upstream
+    gradient can lift it.
+    """
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
 class ChunkedLinear:
     """Logits of `hidden @ weight.T + bias`, a chunk of rows at a time, and the gradients of their slopes.
 
@@ -55,7 +64,8 @@ class ChunkedLinear:
         self.dtype = dtype or compute_dtype(hidden)
         self._total_dtype = total_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         wants_hidden, wants_weight, wants_bias = wanted
-        self._dhidden = torch.empty_like(hidden, memory_format=torch.contiguous_format) if wants_hidden else None
+        self._gradient_dtype = gradient_dtype(hidden.dtype)
+        self._dhidden = hidden.new_empty(hidden.shape, dtype=self._gradient_dtype) if wants_hidden else None
         self._dweight = hidden.new_empty(weight.shape, dtype=total_dtype) if wants_weight else None
         self._dbias = hidden.new_zeros(weight.shape[:1], dtype=total_dtype) if wants_bias else None
         # The first product replaces what is there, which saves filling a whole gradient with zeros.
@@ -93,14 +103,14 @@ class ChunkedLinear:
         self._has_rows = True
 
     def gradients(self, scale: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradients of hidden, weight and bias in their dtypes, times `scale`; without elements if not wanted."""
+        """The gradients of hidden, weight and bias times `scale`, in `gradient_dtype`; no elements if not wanted."""
         if self._dweight is not None and not self._has_rows:
             self._dweight.zero_()
 
         def finished(total: Tensor | None) -> Tensor:
             if total is None:
-                return self._hidden.new_empty(0)
-            return (total if scale is None else total.mul_(scale)).to(self._hidden.dtype)
+                return self._hidden.new_empty(0, dtype=self._gradient_dtype)
+            return (total if scale is None else total.mul_(scale)).to(self._gradient_dtype)
 
         return finished(self._dhidden), finished(self._dweight), finished(self._dbias)
 

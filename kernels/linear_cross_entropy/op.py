@@ -4,17 +4,15 @@ The op computes loss and gradients in one go, and to torch.compile it is a singl
 number is traced, so other batch sizes need no other code.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .._native import CPU
-from .checks import check_head, check_labels, check_options, is_capturing
+from .checks import autocast_is_on, check_head, check_labels, check_options, is_capturing
 from .chunk_losses import cross_entropy_of_chunk
-from .chunks import ChunkedLinear, auto_chunk_rows, sum_over_chunks
+from .chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from .reference import linear_cross_entropy_reference
 from .saved_gradients import save_gradients, scaled_gradients
 
@@ -36,7 +34,8 @@ def linear_cross_entropy(
     gradient is wanted it is computed in the same pass, so no logits are computed twice; sums over chunks are float32
     (float64 for float64). A mean over no labels is 0 and so is its gradient (PyTorch: NaN).
 
-    Memory beyond the gradients: one chunk of logits; for a half-precision weight, its gradient in float32 too. Under
+    Memory beyond the gradients: one chunk of logits; for a half-precision weight, its gradient in float32 too, which
+    for float16 stays until the backward pass, since it would underflow before a loss scale multiplies it. Under
     torch.compile, one more gradient while it is scaled.
 
     Args:
@@ -48,18 +47,18 @@ def linear_cross_entropy(
         chunk_size: rows of logits to hold at a time.
 
     Returns:
-        () float32, float64 for float64 inputs. Differentiable once; a second backward pass through one graph
-        (`retain_graph=True`) computes everything again.
+        () float32, float64 for float64 inputs. Differentiable once (gradients that are differentiated again raise
+        RuntimeError); a second backward pass through one graph (`retain_graph=True`) computes everything again.
 
     Raises:
-        ValueError: shapes, dtypes or options disagree, or a label is out of range; the message names row and value.
-            On CUDA labels are checked once a call, after the work is queued, which waits for the device; while a CUDA
-            graph is captured nothing can be checked, and such a row makes the loss NaN.
+        ValueError: shapes, dtypes, devices or options disagree, or a label is out of range; the message names row and
+            value. On CUDA labels are checked once a call, after the work is queued, which waits for the device; while a
+            CUDA graph is captured nothing can be checked, and such a row makes the loss NaN.
         NotImplementedError: under torch.func.vmap.
     """
     check_options(label_smoothing=label_smoothing, reduction=reduction, chunk_size=chunk_size)
     check_head("hidden", hidden, "weight", weight, targets, bias)
-    if CPU.implementation == "reference" or hidden.device.type not in ("cpu", "cuda"):
+    if CPU.implementation == "reference" or hidden.device.type not in ("cpu", "cuda", "meta"):
         return linear_cross_entropy_reference(
             hidden, weight, targets,
             bias=bias, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
@@ -76,12 +75,12 @@ def linear_cross_entropy(
 def as_autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """The operands of a linear layer as autocast, where it is on, would cast them."""
     device_type = hidden.device.type
-    if not torch.is_autocast_enabled(device_type):
+    if not autocast_is_on(device_type):
         return hidden, weight, bias
     dtype = torch.get_autocast_dtype(device_type)
 
     def cast(tensor: Tensor) -> Tensor:
-        return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+        return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
     return cast(hidden), cast(weight), None if bias is None else cast(bias)
 
@@ -120,7 +119,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         save_gradients(ctx, tuple(gradients), (hidden, weight, bias, targets))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         options = ctx.options
         if grad_loss is None:
@@ -130,8 +128,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             _, *gradients = torch.ops.jenga.linear_cross_entropy(*inputs, *options)
             return tuple(gradients)
 
-        gradients = scaled_gradients(ctx, grad_loss, recompute)
-        return *wanted_only(gradients, options[-1]), *(None,) * 6
+        return *scaled_gradients("linear_cross_entropy", ctx, grad_loss, options[-1], recompute), *(None,) * 6
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -139,11 +136,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
             "linear_cross_entropy: torch.func.vmap is not supported, since the rows are taken in chunks already. "
             "Flatten the mapped dimension into the rows (hidden.flatten(0, 1)), or loop over it"
         )
-
-
-def wanted_only(gradients: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    """The gradients that were asked for, None for the others."""
-    return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
 
 
 def mean_scale(targets: Tensor, ignore_index: int, mean: bool) -> Tensor:
@@ -160,6 +152,8 @@ def split_scale(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | Non
     return (torch.ones_like(scale), scale) if dtype == torch.float16 else (scale, None)
 
 
+# Called without the autograd.Function above (an exported program does), grad mode may be on, which mm(out=) refuses.
+@torch.no_grad()
 def _forward(
     hidden: Tensor,
     weight: Tensor,
@@ -212,7 +206,8 @@ def _fake_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shapes = (hidden.shape, weight.shape, weight.shape[:1])
     dhidden, dweight, dbias = (
-        hidden.new_empty(shape if want else (0,)) for shape, want in zip(shapes, wanted, strict=True)
+        hidden.new_empty(shape if want else (0,), dtype=gradient_dtype(hidden.dtype))
+        for shape, want in zip(shapes, wanted, strict=True)
     )
     return hidden.new_empty((), dtype=loss_dtype(hidden)), dhidden, dweight, dbias
 

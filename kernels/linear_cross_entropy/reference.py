@@ -1,12 +1,13 @@
 """The plain PyTorch truth of `linear_cross_entropy`: all logits at once. Tests and benchmarks compare with it."""
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_head, check_labels, check_options
+from .checks import autocast_is_on, check_head, check_labels, check_options
 
 
 def linear_cross_entropy_reference(
@@ -25,7 +26,8 @@ def linear_cross_entropy_reference(
     check_labels(targets, weight.shape[0], ignore_index)
     logits = F.linear(hidden, weight, bias)
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    with torch.autocast(logits.device.type, enabled=False):
+    device_type = logits.device.type
+    with torch.autocast(device_type, enabled=False) if autocast_is_on(device_type) else nullcontext():
         loss_sum = F.cross_entropy(
             logits, targets, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction="sum"
         )

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..linear_cross_entropy.checks import check_matrices, check_targets
+from ..linear_cross_entropy.checks import autocast_is_on, check_device, check_matrices, check_targets
 from .topk import TeacherTopk
 
 DivergenceKind = Literal["forward_kl", "reverse_kl", "jsd"]
@@ -32,11 +32,11 @@ def check_tensors(
     teacher_topk: TeacherTopk | None,
     kind: str,
 ) -> None:
-    """Raises ValueError where shapes or dtypes disagree, or the teacher is given twice or not at all."""
-    same_dtype = not torch.is_autocast_enabled(student.device.type)
+    """Raises ValueError where shapes, dtypes or devices disagree, or the teacher is given twice or not at all."""
+    same_dtype = not autocast_is_on(student.device.type)
     check_matrices("student", student, "student_weight", student_weight, same_dtype=same_dtype)
     n_rows = student.shape[0]
-    check_targets(targets, n_rows)
+    check_targets(targets, "student", student)
     if teacher_topk is not None:
         if teacher is not None or teacher_weight is not None:
             raise ValueError(
@@ -47,12 +47,15 @@ def check_tensors(
                 "kind: got 'reverse_kl' with teacher_topk; allowed: forward_kl, jsd. The reverse divergence is "
                 "infinite where the student has tokens that the cache has not"
             )
+        check_device("teacher_topk.logits", teacher_topk.logits, "student", student)
+        check_device("teacher_topk.indices", teacher_topk.indices, "student", student)
         return _check_cache(teacher_topk, n_rows, student_weight.shape[0])
     if teacher is None or teacher_weight is None:
         raise ValueError("teacher, teacher_weight: got None; allowed: both, or teacher_topk instead")
     check_matrices("teacher", teacher, "teacher_weight", teacher_weight, same_dtype=same_dtype)
     if teacher.shape[0] != n_rows:
         raise ValueError(f"teacher: got {teacher.shape[0]} rows; allowed: {n_rows}, those of student")
+    check_device("teacher", teacher, "student", student)
 
 
 def _check_cache(cache: TeacherTopk, n_rows: int, vocabulary: int) -> None:
@@ -70,6 +73,8 @@ def _check_cache(cache: TeacherTopk, n_rows: int, vocabulary: int) -> None:
 
 def check_indices(indices: Tensor, vocabulary: int) -> None:
     """Raises ValueError naming the first row with a token out of range, or twice. Waits for the device."""
+    if indices.is_meta:  # there are no values
+        return
     ordered = indices.sort(dim=1).values
     wrong = (ordered[:, 0] < 0) | (ordered[:, -1] >= vocabulary) | (ordered[:, 1:] == ordered[:, :-1]).any(dim=1)
     if wrong.any():

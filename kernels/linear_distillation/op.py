@@ -4,18 +4,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .._native import CPU
 from ..linear_cross_entropy.checks import check_labels, check_options, is_capturing
-from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows, sum_over_chunks
+from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from ..linear_cross_entropy.op import (
     as_autocast,
     loss_dtype,
     mean_scale,
     split_scale,
     wanted_gradients,
-    wanted_only,
 )
 from ..linear_cross_entropy.saved_gradients import save_gradients, scaled_gradients
 from .checks import DIVERGENCES, DivergenceKind, check_indices, check_settings, check_tensors
@@ -67,14 +65,14 @@ def linear_distillation(
         () float32, float64 for a float64 student. Differentiable once, as `linear_cross_entropy` is.
 
     Raises:
-        ValueError: shapes, dtypes or options disagree, a label or a cached token is out of range, or a cached token
-            occurs twice in a row; the message names the row. CUDA: see `linear_cross_entropy`.
+        ValueError: shapes, dtypes, devices or options disagree, a label or a cached token is out of range, or a cached
+            token occurs twice in a row; the message names the row. CUDA: see `linear_cross_entropy`.
         NotImplementedError: under torch.func.vmap.
     """
     check_options(reduction=reduction, chunk_size=chunk_size)
     check_settings(alpha, temperature, kind)
     check_tensors(student, student_weight, teacher, teacher_weight, targets, teacher_topk, kind)
-    if CPU.implementation == "reference" or student.device.type not in ("cpu", "cuda"):
+    if CPU.implementation == "reference" or student.device.type not in ("cpu", "cuda", "meta"):
         return linear_distillation_reference(
             student, student_weight, teacher, teacher_weight, targets,
             alpha=alpha, temperature=temperature, kind=kind,
@@ -96,8 +94,26 @@ class _LinearDistillation(torch.autograd.Function):
     """As `linear_cross_entropy`'s: gradients of the student are outputs of the forward op and wait for the backward."""
 
     @staticmethod
-    def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        outputs: tuple[Tensor, ...] = torch.ops.jenga.linear_distillation(*arguments)
+    def forward(  # each by its name: without grad mode Dynamo hands a `*arguments` the context as the first of them
+        student: Tensor,
+        student_weight: Tensor,
+        teacher: Tensor | None,
+        teacher_weight: Tensor | None,
+        top_logits: Tensor | None,
+        top_indices: Tensor | None,
+        targets: Tensor,
+        alpha: float,
+        temperature: float,
+        divergence: int,
+        ignore_index: int,
+        mean: bool,
+        chunk_rows: int,
+        wanted: list[bool],
+    ) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = torch.ops.jenga.linear_distillation(
+            student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets,
+            alpha, temperature, divergence, ignore_index, mean, chunk_rows, wanted,
+        )  # fmt: skip
         return outputs
 
     @staticmethod
@@ -109,7 +125,6 @@ class _LinearDistillation(torch.autograd.Function):
         save_gradients(ctx, tuple(gradients), inputs[:7])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         options = ctx.options
         if grad_loss is None:
@@ -119,7 +134,7 @@ class _LinearDistillation(torch.autograd.Function):
             _, *gradients = torch.ops.jenga.linear_distillation(*inputs, *options)
             return tuple(gradients)
 
-        return *wanted_only(scaled_gradients(ctx, grad_loss, recompute), options[-1]), *(None,) * 12
+        return *scaled_gradients("linear_distillation", ctx, grad_loss, options[-1], recompute), *(None,) * 12
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -145,6 +160,7 @@ class _Teacher:
         return logits.scatter_(1, indices.clamp(0, logits.shape[1] - 1), values.to(logits.dtype))
 
 
+@torch.no_grad()  # as linear_cross_entropy's
 def _forward(
     student: Tensor,
     student_weight: Tensor,
@@ -205,7 +221,7 @@ def _check_values(targets: Tensor, cache: TeacherTopk | None, vocabulary: int, i
 def _fake_forward(student: Tensor, student_weight: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     wanted = arguments[-1]
     dstudent, dweight = (
-        student.new_empty(tensor.shape if want else (0,))
+        student.new_empty(tensor.shape if want else (0,), dtype=gradient_dtype(student.dtype))
         for tensor, want in zip((student, student_weight), wanted, strict=True)
     )
     return student.new_empty((), dtype=loss_dtype(student)), dstudent, dweight

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..linear_cross_entropy.checks import check_matrices, check_options
 from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows
+from ..linear_cross_entropy.op import as_autocast
 
 
 class TeacherTopk(NamedTuple):
@@ -28,17 +29,19 @@ def teacher_topk(
     """The k largest of `teacher @ teacher_weight.T` in each row, a chunk of rows at a time.
 
     Args:
-        teacher: (M, Ht) floating. teacher_weight: (Vt, Ht), same dtype. Where the student's vocabulary is the smaller
-            one, give the rows of its tokens only: `teacher_weight[:student_vocabulary]`.
+        teacher: (M, Ht) floating. teacher_weight: (Vt, Ht), same dtype; under autocast both are cast. Where the
+            student's vocabulary is the smaller one, give the rows of its tokens only:
+            `teacher_weight[:student_vocabulary]`.
         k: 1 to Vt.
 
     Returns:
         `TeacherTopk`: float32 logits (float64 for float64), largest first, and their tokens.
 
     Raises:
-        ValueError: shapes, dtypes or options disagree, or k is out of range.
+        ValueError: shapes, dtypes, devices or options disagree, or k is out of range.
     """
     check_options(reduction="mean", chunk_size=chunk_size)
+    teacher, teacher_weight, _ = as_autocast(teacher, teacher_weight, None)
     check_matrices("teacher", teacher, "teacher_weight", teacher_weight)
     n_rows, vocabulary = teacher.shape[0], teacher_weight.shape[0]
     if not 1 <= k <= vocabulary:

@@ -1,5 +1,7 @@
 """linear_cross_entropy under opcheck, torch.compile and autocast."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ def step(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tenso
     return linear_cross_entropy(hidden, weight, targets, bias=bias, label_smoothing=0.1)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("wanted", [[True, True, True], [False, True, False], [False, False, False]])
 def test_opcheck_passes_for_the_whole_op(dtype: torch.dtype, wanted: list[bool]) -> None:
     hidden, weight, bias, targets = inputs(5)
@@ -68,6 +70,32 @@ def test_a_row_dimension_marked_dynamic_never_recompiles() -> None:
     assert counters["stats"]["unique_graphs"] == 1
 
 
+def test_compiled_code_runs_with_and_without_grad_mode() -> None:
+    torch.compiler.reset()
+    arguments = inputs(9)
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    assert_compiled_equals_eager(compiled, 9)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(compiled(*arguments), step(*arguments))
+
+
+def test_an_exported_module_runs_in_grad_mode() -> None:
+    class Loss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(inputs(9)[1].detach())
+
+        def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+            return linear_cross_entropy(hidden, self.weight, targets)
+
+    loss, (hidden, _, _, targets) = Loss(), inputs(9)
+    exported = torch.export.export(loss, (hidden, targets)).module()
+    torch.testing.assert_close(exported(hidden, targets), loss(hidden, targets))
+    direct = torch.ops.jenga.linear_cross_entropy(hidden, loss.weight, None, targets, -100, 0.0, True, 2, [True] * 3)
+    torch.testing.assert_close(direct[0], loss(hidden, targets))
+
+
 def test_a_label_out_of_range_is_named_in_compiled_code_too() -> None:
     torch.compiler.reset()
     hidden, weight, bias, targets = inputs(9)
@@ -92,3 +120,25 @@ def test_autocast_rounds_the_operands_and_keeps_gradients_of_their_own_dtype() -
         assert leaf.grad.dtype == torch.float32
         # A gradient passes through bfloat16 on its way: half an eps of 2^-7.
         torch.testing.assert_close(leaf.grad.double(), true_gradient, rtol=2**-8 * 1.02, atol=1e-7)
+
+
+def scaled_gradients(function: Callable[..., Tensor], case: tuple[Tensor, ...], upstream: float) -> list[Tensor]:
+    *leaves, targets = case
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    loss = function(leaves[0], leaves[1], targets, bias=leaves[2])
+    return [gradient.double() / upstream for gradient in torch.autograd.grad(loss * upstream, leaves)]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_loss_scale_lifts_float16_gradients_before_they_can_underflow(compiled: bool) -> None:
+    # A row's share of a mean over 8192 is below float16's smallest number of 6e-8 for most tokens.
+    case = inputs(8192, vocabulary=50)
+    torch.compiler.reset()
+    ours = torch.compile(linear_cross_entropy, backend="aot_eager") if compiled else linear_cross_entropy
+    with torch.autocast("cpu", dtype=torch.float16):
+        gradients = scaled_gradients(ours, case, 2.0**16)
+        eager = scaled_gradients(linear_cross_entropy_reference, case, 2.0**16)
+    wide = tuple(part.double() if part.is_floating_point() else part for part in case)
+    truth = scaled_gradients(linear_cross_entropy_reference, wide, 1.0)
+    for gradient, theirs, true_gradient in zip(gradients, eager, truth, strict=True):
+        assert (gradient - true_gradient).norm() <= 2 * (theirs - true_gradient).norm()

@@ -217,13 +217,48 @@ def test_gradients_accumulate_over_two_batches() -> None:
     torch.testing.assert_close(weight.grad, 2 * once)
 
 
-def test_differentiating_twice_is_refused() -> None:
+def test_a_gradient_penalty_is_refused_and_create_graph_alone_is_not() -> None:
     case = make_case(5, 11)
-    hidden = case.hidden.requires_grad_()
-    loss = linear_cross_entropy(hidden, case.weight, case.targets)
+    hidden, weight = case.hidden.requires_grad_(), case.weight.requires_grad_()
+    (expected,) = torch.autograd.grad(linear_cross_entropy(hidden, weight, case.targets), hidden)
+    loss = linear_cross_entropy(hidden, weight, case.targets)
     (gradient,) = torch.autograd.grad(loss, hidden, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
-        gradient.sum().backward()
+    assert torch.equal(gradient, expected)
+    with pytest.raises(RuntimeError, match="linear_cross_entropy has no second derivative"):
+        (loss + gradient.square().sum()).backward()
+
+
+def test_a_batch_of_upstream_gradients_leaves_the_saved_ones_as_they_are() -> None:
+    case = make_case(5, 11)
+    weight = case.weight.requires_grad_()
+    (expected,) = torch.autograd.grad(linear_cross_entropy(case.hidden, weight, case.targets), weight)
+    loss = linear_cross_entropy(case.hidden, weight, case.targets)
+    upstream = torch.tensor([1.0, 2.0, -4.0])
+    for _ in range(2):
+        (batch,) = torch.autograd.grad(loss, weight, upstream, is_grads_batched=True, retain_graph=True)
+        assert torch.equal(batch, expected * upstream[:, None, None])
+
+
+def test_inputs_made_in_inference_mode_are_taken_where_they_need_no_gradient() -> None:
+    case = make_case(9, 31)
+    weight = case.weight.requires_grad_()
+    (expected,) = torch.autograd.grad(linear_cross_entropy(case.hidden, weight, case.targets), weight)
+    with torch.inference_mode():
+        hidden, targets = case.hidden.clone(), case.targets.clone()
+    loss = linear_cross_entropy(hidden, weight, targets)
+    for _ in range(2):  # handed out, then recomputed
+        torch.testing.assert_close(torch.autograd.grad(loss, weight, retain_graph=True)[0], expected)
+
+
+def test_meta_tensors_give_shapes_and_dtypes() -> None:
+    hidden, weight, bias, targets = make_case(9, 31)
+    assert bias is not None
+    leaves = [leaf.to("meta").requires_grad_() for leaf in (hidden, weight, bias)]
+    for function in (linear_cross_entropy, linear_cross_entropy_reference):
+        loss = function(*leaves[:2], targets.to("meta"), bias=leaves[2])
+        assert (loss.shape, loss.dtype, loss.device.type) == ((), torch.float32, "meta")
+        for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
+            assert (gradient.shape, gradient.dtype, gradient.is_meta) == (leaf.shape, leaf.dtype, True)
 
 
 def test_two_runs_give_the_same_bits() -> None:

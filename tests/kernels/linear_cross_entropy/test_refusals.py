@@ -46,6 +46,16 @@ def test_wrong_options_are_refused(
         implementation(*inputs(), **options)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", ["weight", "targets", "bias"])
+def test_a_tensor_on_another_device_is_named(implementation: Callable[..., Tensor], name: str) -> None:
+    hidden, weight, targets = inputs()
+    tensors = {"weight": weight, "targets": targets, "bias": torch.zeros(7)}
+    tensors[name] = tensors[name].to("meta")
+    with pytest.raises(ValueError, match=f"{name}: got device meta; allowed: cpu, that of hidden"):
+        implementation(hidden, **tensors)
+
+
 @pytest.mark.parametrize("chunk_size", [0, -3, "some", 1.5])
 def test_a_wrong_chunk_size_is_refused(chunk_size: object) -> None:
     with pytest.raises(ValueError, match=r"chunk_size: got .*; allowed: 'auto', or 1 or more rows"):

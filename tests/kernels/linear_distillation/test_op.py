@@ -263,17 +263,8 @@ def test_opcheck_passes_for_the_whole_op(with_cache: bool) -> None:
 
 @pytest.mark.parametrize("divergence", [0, 1, 2])
 def test_opcheck_passes_for_the_chunk_op(divergence: int) -> None:
-    arguments = (
-        torch.randn(3, 9),
-        torch.randn(3, 7),
-        torch.tensor([0, -100, 8]),
-        0.4,
-        2.0,
-        divergence,
-        -100,
-        0.5,
-        True,
-    )
+    tensors = (torch.randn(3, 9), torch.randn(3, 7), torch.tensor([0, -100, 8]))
+    arguments = (*tensors, 0.4, 2.0, divergence, -100, 0.5, True)
     torch.library.opcheck(torch.ops.jenga.vocabulary_distillation_.default, arguments)
 
 

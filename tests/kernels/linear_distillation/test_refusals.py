@@ -44,6 +44,9 @@ def test_wrong_settings_are_refused(
         (2, None, "teacher, teacher_weight: got None; allowed: both, or teacher_topk"),
         (3, torch.randn(7, 4), "teacher, teacher_weight: got shapes"),
         (1, torch.randn(7, 4).double(), "student, student_weight: got dtypes"),
+        (1, torch.randn(7, 4, device="meta"), "student_weight: got device meta; allowed: cpu, that of student"),
+        (2, torch.randn(6, 3, device="meta"), "teacher_weight: got device cpu; allowed: meta, that of teacher"),
+        (4, torch.zeros(6, device="meta").long(), "targets: got device meta; allowed: cpu, that of student"),
         (4, torch.tensor([0, 1, 7, 0, 0, 9]), "targets: row 2 holds label 7; allowed: 0 to 6"),
     ],
 )
@@ -68,6 +71,7 @@ def test_tensors_that_disagree_are_refused(
         (TeacherTopk(torch.randn(6, 2), torch.tensor([[0, 1]] * 4 + [[3, 3]] * 2)), r"row 4 holds \[3, 3\]"),
         (TeacherTopk(torch.randn(6, 2), torch.zeros(6, 3).long()), r"allowed: both \(6, k\)"),
         (TeacherTopk(torch.randn(6, 0), torch.zeros(6, 0).long()), r"allowed: both \(6, k\)"),
+        (TeacherTopk(torch.randn(6, 2, device="meta"), torch.zeros(6, 2).long()), "logits: got device meta"),
         (TeacherTopk(torch.randn(6, 2), torch.zeros(6, 2).int()), "indices: got dtype torch.int32; allowed: int64"),
         (TeacherTopk(torch.randn(6, 8), torch.zeros(6, 8).long()), "got k = 8; allowed: up to 7"),
     ],
