@@ -141,11 +141,15 @@ void cross_entropy(VocabularyRows<T> rows, VocabularyLoss loss, double label_smo
     rows.losses[row] = static_cast<T>(value);
     if (loss.with_slope) {
       const T scale = static_cast<T>(loss.slope_scale);
-      const T everywhere = static_cast<T>(loss.slope_scale * label_smoothing / static_cast<double>(n));
+      const double share = label_smoothing / static_cast<double>(n);
+      const T everywhere = static_cast<T>(loss.slope_scale * share);
+      // In one subtraction: of a certain label nothing is left, least of all the roundings of two.
+      const T at_label = static_cast<T>(loss.slope_scale * (1 - label_smoothing + share));
+      const T label_slope = softmax.probability(softmax.shifted(label, 1))[0] * scale - at_label;
       store_vectors(logits, n, [&](int64_t i, int64_t count) {
         return softmax.probability(softmax.shifted(i, count)) * scale - everywhere;
       });
-      logits[label] -= static_cast<T>(loss.slope_scale * (1 - label_smoothing));
+      logits[label] = label_slope;
     }
   }
 }
