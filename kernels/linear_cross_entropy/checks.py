@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..autocast import autocast_is_on
+
 
 def check_options(*, label_smoothing: float = 0.0, reduction: str, chunk_size: int | Literal["auto"] = "auto") -> None:
     """Raises ValueError where an option is outside its range."""
@@ -19,11 +21,6 @@ def check_options(*, label_smoothing: float = 0.0, reduction: str, chunk_size: i
         raise ValueError(f"reduction: got {reduction!r}; allowed: 'mean', 'sum'{reason}")
     if chunk_size != "auto" and not (isinstance(chunk_size, int) and chunk_size >= 1):
         raise ValueError(f"chunk_size: got {chunk_size!r}; allowed: 'auto', or 1 or more rows")
-
-
-def autocast_is_on(device_type: str) -> bool:
-    """Whether torch.autocast is on for a device type; torch knows none for "meta" and raises."""
-    return device_type != "meta" and torch.is_autocast_enabled(device_type)
 
 
 def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:

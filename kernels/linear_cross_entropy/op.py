@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .._native import CPU
-from .checks import autocast_is_on, check_head, check_labels, check_options, is_capturing
+from ..autocast import as_autocast
+from .checks import check_head, check_labels, check_options, is_capturing
 from .chunk_losses import cross_entropy_of_chunk
 from .chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from .reference import linear_cross_entropy_reference
@@ -70,19 +71,6 @@ def linear_cross_entropy(
         wanted_gradients(hidden, weight, bias),
     )  # fmt: skip
     return outputs[0]
-
-
-def as_autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The operands of a linear layer as autocast, where it is on, would cast them."""
-    device_type = hidden.device.type
-    if not autocast_is_on(device_type):
-        return hidden, weight, bias
-    dtype = torch.get_autocast_dtype(device_type)
-
-    def cast(tensor: Tensor) -> Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
-
-    return cast(hidden), cast(weight), None if bias is None else cast(bias)
 
 
 def wanted_gradients(*inputs: Tensor | None) -> list[bool]:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import autocast_is_on, check_head, check_labels, check_options
+from ..autocast import autocast_is_on
+from .checks import check_head, check_labels, check_options
 
 
 def linear_cross_entropy_reference(

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..linear_cross_entropy.checks import autocast_is_on, check_device, check_matrices, check_targets
+from ..autocast import autocast_is_on
+from ..linear_cross_entropy.checks import check_device, check_matrices, check_targets
 from .topk import TeacherTopk
 
 DivergenceKind = Literal["forward_kl", "reverse_kl", "jsd"]

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from .._native import CPU
+from ..autocast import as_autocast
 from ..linear_cross_entropy.checks import check_labels, check_options, is_capturing
 from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from ..linear_cross_entropy.op import (
-    as_autocast,
     loss_dtype,
     mean_scale,
     split_scale,

@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..autocast import as_autocast
 from ..linear_cross_entropy.checks import check_matrices, check_options
 from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows
-from ..linear_cross_entropy.op import as_autocast
 
 
 class TeacherTopk(NamedTuple):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._native import CPU, backend
+from ..autocast import as_autocast
 from ..once import differentiable_once
 from .reference import check_arguments, multi_head_loss_reference
 from .spec import CLASS_KINDS, KINDS, HeadSpec, MultiHeadLoss, head_tasks
@@ -56,7 +57,7 @@ def multi_head_loss(
     check_arguments(hidden, weight, targets, heads, rows)
     if backend(hidden.device.type).implementation == "reference":
         return multi_head_loss_reference(hidden, weight, bias, targets, heads=heads, rows=rows)
-    hidden, weight, bias = _as_autocast(hidden, weight, bias)
+    hidden, weight, bias = as_autocast(hidden, weight, bias)
     wants_grad = torch.is_grad_enabled() and (
         hidden.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
@@ -79,14 +80,6 @@ def multi_head_loss(
     if torch.is_grad_enabled():
         loss_sum = _LinearLoss.apply(hidden, weight, bias, loss_sum, slope, sizes)
     return MultiHeadLoss(loss_sum, count, _predictions(heads, classes, items, values))
-
-
-def _as_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
-    device_type = tensors[0].device.type if tensors[0] is not None else "cpu"
-    if device_type == "meta" or not torch.is_autocast_enabled(device_type):
-        return tensors
-    dtype = torch.get_autocast_dtype(device_type)
-    return tuple(each if each is None or each.dtype == torch.float64 else each.to(dtype) for each in tensors)
 
 
 def _is_skinny(hidden: Tensor, weight: Tensor) -> bool:

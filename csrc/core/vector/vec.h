@@ -68,11 +68,6 @@ inline Vec<T> splat(T value) {
 }
 
 template <typename T>
-inline Vec<T> choose(Bits<T> mask, Vec<T> if_set, Vec<T> if_not) {
-  return mask ? if_set : if_not;
-}
-
-template <typename T>
 inline Vec<T> vector_max(Vec<T> a, Vec<T> b) {
   return a > b ? a : b;
 }
