@@ -54,6 +54,8 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
     loaded, block = prepared.loaded, prepared.model_config
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     backbone = BackboneManager.create(block.backbone_type, block.base_model, block)
+    if config.peft is not None:
+        backbone.adapt(config.peft)
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
     sources, warnings = prepared.inputs.sources(loaded, config, backbone)
     model = join(config, backbone)

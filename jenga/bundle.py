@@ -17,11 +17,12 @@ from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.schema import ExperimentConfig, experiment_model
 from jenga.data.rows import HeadColumn, SourceSpec
-from jenga.errors import SetupError
+from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST, atomic_folder, damage
 from jenga.fusion import AttentionFusion
 from jenga.inputs import Inputs, load_inputs
 from jenga.model import MultiTaskModel
+from jenga.peft import base_of
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.types import HeadSpace
 
@@ -62,8 +63,12 @@ class Bundle:
             (staging / _BUNDLE_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Bundle:
-        """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of a later format."""
+    def load(cls, folder: Path, *, base_model: str | None = None) -> Bundle:
+        """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of a later format.
+
+        base_model: where the base of its adapters is now; default: where it was in training. Raises ConfigError where
+        there are none.
+        """
         description = _read(folder)
         try:
             config = schema().model_validate(description["config"])
@@ -75,8 +80,14 @@ class Bundle:
             (s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]
         }
         inputs = load_inputs(folder / "backbone", config)
+        base = base_of(folder / "backbone")
+        if base_model is not None and base is None:
+            raise ConfigError(f"--base-model: {folder} holds its whole encoder and needs no base; leave it out")
         backbone = BackboneManager.load(
-            config.model.backbone_type, folder / "backbone", config.model.base_model, inputs.model_config(config.model)
+            config.model.backbone_type,
+            folder / "backbone",
+            base_model or base or config.model.base_model,
+            inputs.model_config(config.model),
         )
         model = join(config, backbone)
         state = load_file(folder / _HEADS_FILE)

@@ -41,6 +41,12 @@ class MultiTaskModel(nn.Module):
         for task in tasks.values():
             task.attach(n_features)
 
+    def frozen_base(self) -> set[str]:
+        """Return the names of the parameters that adapters leave as they are in the checkpoint they came from."""
+        if not self.backbone.adapted:
+            return set()
+        return {f"backbone.{name}" for name, each in self.backbone.named_parameters() if not each.requires_grad}
+
     def forward(
         self,
         inputs: Mapping[str, torch.Tensor],

@@ -507,8 +507,8 @@ SETUP_CASES = [
     Case("damaged tokenizer", ["model.", "cannot load"], files={"bert/tokenizer.json": "{"}),
     Case(
         "part not built yet",
-        ["experiment.yml:16:1: peft: not built yet: LoRA and adapters"],
-        [("tracking:", "peft: {type: lora}\ntracking:")],
+        ["data.streaming: not built yet: streaming data"],
+        [("max_length: 16", "streaming: true")],
     ),
     Case(
         "half precision on a CPU",

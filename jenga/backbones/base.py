@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from jenga.config.peft import PeftConfig
 from jenga.errors import ConfigError
 from jenga.registry import Registry
 from jenga.types import BackboneOutput
@@ -56,6 +57,15 @@ class BaseBackbone(nn.Module):
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput | Mapping[str, Any]:
         """Encode a batch's inputs."""
         raise TypeError(f"{type(self).__name__} has no forward(**inputs)")
+
+    def adapt(self, config: PeftConfig) -> None:
+        """Freeze the encoder and put adapters into it. Raises ConfigError where the backbone has no place for them."""
+        raise ConfigError(f"peft: {type(self).__name__} takes no adapters (it has no adapt(config)); remove the block")
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the encoder is frozen but for the adapters in it."""
+        return False
 
     def save(self, folder: Path) -> None:
         """Write the weights to `folder` as safetensors."""

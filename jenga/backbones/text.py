@@ -13,8 +13,10 @@ import torch
 from safetensors import SafetensorError
 
 from jenga.backbones.base import BackboneManager, BaseBackbone
+from jenga.config.peft import PeftConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
+from jenga.peft import Adapters, base_of, inject, load_adapters
 from jenga.types import BackboneOutput
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class TextBackbone(BaseBackbone):
         self.pooling = _resolve_pooling(config.pooling, encoder, has_pooler)
         if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
+        self.adapters: Adapters | None = None
 
     @property
     def max_positions(self) -> int | None:
@@ -81,17 +84,53 @@ class TextBackbone(BaseBackbone):
             pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
         return BackboneOutput(hidden, pooled, mask)
 
+    def adapt(self, config: PeftConfig) -> None:
+        """Freeze the encoder and put adapters into it, which change nothing yet."""
+        self.adapters = inject(self.encoder, config, base_name=self.model_name)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the encoder is frozen but for the adapters in it."""
+        return self.adapters is not None
+
+    def merge(self) -> None:
+        """Work the adapters into the encoder's weights. Raises ConfigError where they cannot be, or there are none."""
+        if self.adapters is None:
+            raise ConfigError("there are no adapters to merge: the encoder was trained whole. Export without --merge")
+        self.encoder = self.adapters.merge()
+        self.adapters = None
+
     def save(self, folder: Path) -> None:
-        """Write a plain transformers checkpoint, which `AutoModel.from_pretrained` loads too."""
-        with quiet():
-            self.encoder.save_pretrained(folder)
+        """Write a plain transformers checkpoint, which `AutoModel.from_pretrained` loads too.
+
+        Of an encoder with adapters only they are written, as PEFT does it, and the name of their base.
+        """
+        if self.adapters is not None:
+            self.adapters.save(folder)
+        else:
+            with quiet():
+                self.encoder.save_pretrained(folder)
         (folder / _POOLING_FILE).write_text(json.dumps({"pooling": self.pooling}) + "\n")
 
     @classmethod
     def load(cls, folder: Path, model_name: str, config: ModelConfig) -> TextBackbone:
-        """Load what `save` wrote, with the pooling that it was trained with."""
+        """Load what `save` wrote, with the pooling that it was trained with.
+
+        model_name: the base of adapters; not read otherwise. Raises SetupError where it is not what they stand on.
+        """
         pooling = json.loads((folder / _POOLING_FILE).read_text())["pooling"]
-        return cls(str(folder), config.model_copy(update={"pooling": pooling}))
+        config = config.model_copy(update={"pooling": pooling})
+        if base_of(folder) is None:
+            return cls(str(folder), config)
+        try:
+            backbone = cls(model_name, config)
+        except SetupError as error:
+            raise SetupError(
+                f"{folder}: holds adapters alone, and their base is not to be had. {error} Its place now can be given "
+                "with --base-model; jenga export --merge makes a model that needs no base"
+            ) from error
+        backbone.adapters = load_adapters(backbone.encoder, folder, base_name=model_name)
+        return backbone
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:

@@ -67,6 +67,11 @@ device_option = click.option(
     show_default=True,
     help="Where to compute.",
 )
+base_model_option = click.option(
+    "--base-model",
+    metavar="NAME|FOLDER",
+    help="Where the base of the model's adapters is now. Default: where it was in training.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 
 

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="File for the answers. Default: standard output.")
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows of a forward pass.")
+@options.base_model_option
 @options.device_option
 def predict(
     run: str,
@@ -38,6 +39,7 @@ def predict(
     output: str | None,
     probabilities: bool,
     batch_size: int,
+    base_model: str | None,
     device: str,
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
@@ -49,7 +51,7 @@ def predict(
         raise click.UsageError("Give FILE (- for standard input), or --text.")
     from jenga.inference.predictor import load
 
-    predictor = load(run, device=device)
+    predictor = load(run, device=device, base_model=base_model)
     rows = _rows(predictor, file, list(texts))
     total = unusable = 0
     with _writer(output) as out:

@@ -104,8 +104,9 @@ def hidden_findings(known: Sequence[Finding], schema: type[BaseModel], document:
     blocks: dict[KeyPath, set[str] | None] = {}
     for finding in known:
         block = guess.value_at(finding.path[:-1])
-        if finding.kind in TAG_ERRORS and finding.types and isinstance(block, dict):
-            tags = [each.tag for each in finding.types if each.tag]
+        # There are no tags where the whole block is of the wrong kind.
+        tags = [each.tag for each in finding.types if each.tag]
+        if finding.kind in TAG_ERRORS and tags and isinstance(block, dict):
             key = str(finding.path[-1])
             meant = difflib.get_close_matches(str(block.get(key)), tags, n=1, cutoff=_SURE)
             block[key] = meant[0] if meant else tags[0]

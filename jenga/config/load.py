@@ -30,7 +30,6 @@ PLANNED: Mapping[str, str] = {
     "model.backbones": "several backbones",
     "tasks[].type=causal_lm": "LLM fine-tuning and distillation",
     "tasks[].backbone": "several backbones",
-    "peft": "LoRA and adapters",
     "callbacks.nested_learning": "nested learning",
     "callbacks.sentinel": "the security sentinel",
     "training.loss_balance": "balancing losses",

@@ -12,6 +12,10 @@ from jenga.config.yaml12 import Document, KeyPath, dotted
 _TEXT_COLUMNS = ("text", "text_pair", "tokens", "entities", "ner_tags")
 
 
+PRESETS_FROM_NOTHING = ("jenga/tiny-text",)
+"""Encoders that start from random weights: frozen, they would stay random."""
+
+
 def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Finding]:
     """Return the settings of `document` that only texts have, where its backbone reads events.
 
@@ -22,8 +26,9 @@ def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Findin
     if traits is None:
         return []
     if traits.modality == "text":
-        return [*_baselines(document, "boosting", "reads features of events, and texts have none")]
+        return [*_baselines(document, "boosting", "reads features of events, and texts have none"), *_presets(document)]
     return [
+        *_adapters(document, f"{document.value_at(('model', 'backbone_type'))} starts from nothing"),
         *_general(document),
         *_baselines(document, "tfidf", "reads texts, and events have none"),
         *_tasks(document, schema.token_tasks),
@@ -60,6 +65,19 @@ def _general(document: Document) -> Iterator[Finding]:
         value = document.value_at(path)
         if value is not None and value != DataConfig.model_fields[key].default:
             yield _finding(document, path, "is for texts; events have no tokens. Remove it")
+
+
+def _presets(document: Document) -> Iterator[Finding]:
+    name = document.value_at(("model", "base_model"))
+    if name in PRESETS_FROM_NOTHING:
+        yield from _adapters(document, f"{name} starts from nothing")
+
+
+def _adapters(document: Document, why: str) -> Iterator[Finding]:
+    if document.value_at(("peft",)) is not None:
+        message = f"freezes a pretrained encoder, but {why}; name a checkpoint in model.base_model, or remove the block"
+        place = document.key_place(("peft",))
+        yield Finding("contradiction", ("peft",), place.problem("peft", message))
 
 
 def _baselines(document: Document, strange: str, why: str) -> Iterator[Finding]:

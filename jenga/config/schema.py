@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag, create_model, field_validator
 
+from jenga.config.peft import PeftBlock
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.config.tasks import ClassificationConfig
 from jenga.registry import Registry
@@ -62,9 +63,10 @@ class FusionConfig(Strict):
 
 
 class LearningRates(Strict):
-    """Learning rate of each parameter group."""
+    """Learning rate of each parameter group; `adapters` takes the place of `backbone` where `peft` is set."""
 
     backbone: PositiveFloat = 5e-5
+    adapters: PositiveFloat = 1e-3
     fusion: PositiveFloat = 5e-4
     heads: PositiveFloat = 5e-4
 
@@ -80,7 +82,7 @@ class TrainingConfig(Strict):
     gradient_accumulation_steps: PositiveInt = Field(1, description="Forward passes of an optimizer step.")
     learning_rate: PositiveFloat | LearningRates = Field(
         default_factory=LearningRates,
-        description="One rate, or one for each of backbone, fusion, heads. Default of sequential: 1e-3.",
+        description="One rate, or one for each of backbone, adapters, fusion, heads. Default of sequential: 1e-3.",
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the rate after warmup.")
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
@@ -170,6 +172,9 @@ class ExperimentConfig(Strict):
     tasks: list[Any] = Field(min_length=1)
     data_root: str | None = Field(None, description="Folder that data_path is relative to; default: the YAML's folder.")
     data: DataConfig = Field(default_factory=DataConfig)
+    peft: PeftBlock | None = Field(
+        None, description="Train small parts beside a frozen encoder. Absent: the whole encoder."
+    )
     fusion: FusionConfig = Field(default_factory=FusionConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)

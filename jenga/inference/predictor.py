@@ -31,15 +31,16 @@ _CHUNK_ROWS = 2048
 HeadKey = tuple[str, str]
 
 
-def load(run: str | Path, *, device: str = "auto") -> Predictor:
+def load(run: str | Path, *, device: str = "auto", base_model: str | None = None) -> Predictor:
     """Return the predictor of a trained model: a run folder, its best/, or any folder that a bundle was saved to.
 
-    device: auto, cpu, cuda or mps. Raises SetupError where there is no unharmed model or no such device.
+    device: auto, cpu, cuda or mps. base_model: name or folder of the base that the model's adapters stand on; default:
+    where it was in training. Raises SetupError where there is no unharmed model, base or device.
     """
     folder = Path(run)
     for each in (folder, folder / "best"):
         if (each / "jenga.json").is_file():
-            return Predictor(Bundle.load(each), device=device)
+            return Predictor(Bundle.load(each, base_model=base_model), device=device)
     raise SetupError(f"{folder}: {_what_is(folder)}")
 
 

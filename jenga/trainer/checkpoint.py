@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from jenga.errors import SetupError
 from jenga.files import atomic_folder, damage, recover_folder
+from jenga.model import MultiTaskModel
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,20 @@ def retain(newest: Path, keep: int) -> None:
     at = folders.index(newest)
     for folder in folders[:at] + folders[at + keep :]:
         shutil.rmtree(folder)
+
+
+def model_tensors(model: MultiTaskModel) -> dict[str, torch.Tensor]:
+    """Return the model's state without the frozen base of adapters, which is built anew from where it came from."""
+    frozen = model.frozen_base()
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def load_model(model: MultiTaskModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Restore what `model_tensors` gave. Raises SetupError where it is of another model than `model`."""
+    absent, unknown = model.load_state_dict(tensors, strict=False)
+    if unknown or set(absent) != model.frozen_base():
+        name = min(set(unknown) | set(absent) ^ model.frozen_base())
+        raise SetupError(f"checkpoint {folder}: it is of another model, for example at {name}; start a new run")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -267,7 +267,7 @@ class Trainer:
         random_tensors, random_state = checkpoint.random_state()
         window_tensors, window_state = self.window.state()
         tensors = {
-            "model": self.model.state_dict(),
+            "model": checkpoint.model_tensors(self.model),
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
             "random": random_tensors,
             "window": window_tensors,
@@ -296,7 +296,7 @@ class Trainer:
             self.log.cut(0)
             return
         tensors, state = checkpoint.load_checkpoint(folder)
-        self.model.load_state_dict(tensors["model"])
+        checkpoint.load_model(self.model, tensors["model"], folder)
         checkpoint.load_optimizer(self.optimizer, tensors["optimizer"], state["groups"])
         self.scheduler.load_state_dict(state["scheduler"])
         if state["scaler"] is not None and self.accelerator.scaler is not None:

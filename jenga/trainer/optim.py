@@ -11,14 +11,17 @@ from jenga.model import MultiTaskModel
 
 
 def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.optim.AdamW:
-    """Return AdamW with groups backbone, fusion and heads, each split into decayed weights and the rest.
+    """Return AdamW with groups backbone (adapters, where there are some), fusion and heads.
+
+    Each is split into decayed weights and the rest.
 
     Biases and normalisation weights are not decayed (Loshchilov & Hutter 2019).
     """
     rates = training.learning_rate
     if not isinstance(rates, LearningRates):
-        rates = LearningRates(backbone=rates, fusion=rates, heads=rates)
-    parts = {"backbone": model.backbone, "fusion": model.fusion, "heads": model.tasks}
+        rates = LearningRates(backbone=rates, adapters=rates, fusion=rates, heads=rates)
+    encoder = "adapters" if model.backbone.adapted else "backbone"
+    parts = {encoder: model.backbone, "fusion": model.fusion, "heads": model.tasks}
     groups: list[dict[str, Any]] = []
     for name, part in parts.items():
         named = [(key, p) for key, p in part.named_parameters() if p.requires_grad] if part is not None else []

@@ -318,7 +318,6 @@ PLANNED_USES = {
     "model.teacher_student_config": LLM_FORM,
     "tasks[].type=causal_lm": GOOD.replace("classification", "causal_lm"),
     "tasks[].backbone": GOOD.replace("a.jsonl", "a.jsonl, backbone: text"),
-    "peft": GOOD + "peft: {lora: {rank: 8}}\n",
     "callbacks.nested_learning": GOOD + "callbacks: {nested_learning: {}}\n",
     "callbacks.sentinel": GOOD + "callbacks: {sentinel: {}}\n",
     "training.loss_balance": GOOD + "training: {loss_balance: uncertainty}\n",
@@ -339,8 +338,8 @@ def test_a_planned_setting_is_a_setup_error(schema: Schema, setting: str) -> Non
 
 
 def test_a_setting_not_in_the_table_is_unknown(schema: Schema) -> None:
-    with pytest.raises(ConfigError, match=r"^cfg\.yml:4:1: peft: unknown key"):
-        load_text(GOOD + "peft: {}\n", file="cfg.yml", schema=schema, planned={})
+    with pytest.raises(ConfigError, match=r"^cfg\.yml:4:1: lora: unknown key"):
+        load_text(GOOD + "lora: {}\n", file="cfg.yml", schema=schema, planned={})
 
 
 # -------------------------------------------------------------------------------------------------------------- paths

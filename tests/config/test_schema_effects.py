@@ -187,6 +187,11 @@ def backbone_class(built: Built) -> Any:
     return type(built.model.backbone).__name__
 
 
+def scales(built: Built) -> Any:
+    """How strong the update of each layer is."""
+    return [(name, part.scaling) for name, part in built.model.named_modules() if hasattr(part, "scaling")]
+
+
 def pooled(built: Built) -> Any:
     built.model.eval()
     return built.model.backbone(**built.batch.inputs).pooler_output.tolist()
@@ -478,6 +483,18 @@ PROBES: dict[str, Probe] = {
     "data.max_bad_fraction": Probe(rows_of, 0.5, {"tasks[].data_path": "classification_bad.jsonl"}),
     "data.max_rows": Probe(rows_of, 8),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
+    # peft
+    "peft[lora].type": Probe(modules, "dora", base="lora"),
+    "peft[dora].type": Probe(modules, "lora", base="dora"),
+    "peft[adapter].type": Probe(modules, "lora", base="adapter"),
+    "peft[*].rank": Probe(modules, 3),
+    "peft[*].alpha": Probe(scales, 2.0),
+    "peft[*].dropout": Probe(dropouts, 0.4),
+    "peft[*].rslora": Probe(scales, True),
+    "peft[*].target": Probe(modules, ["query"]),
+    "peft[adapter].style": Probe(modules, "houlsby"),
+    "peft[adapter].bottleneck": Probe(modules, 5),
+    "peft[adapter].activation": Probe(modules, "relu"),
     "fusion.type": Probe(modules, "attention"),
     "fusion.dropout": Probe(dropouts, 0.4, FUSED),
     # training
@@ -487,6 +504,7 @@ PROBES: dict[str, Probe] = {
     "training.gradient_accumulation_steps": Probe(turns, 2),
     "training.learning_rate": Probe(groups, 0.5),
     "training.learning_rate.backbone": Probe(groups, 0.5, FUSED),
+    "training.learning_rate.adapters": Probe(groups, 0.5, {"peft.type": "lora"}),
     "training.learning_rate.fusion": Probe(groups, 0.5, FUSED),
     "training.learning_rate.heads": Probe(groups, 0.5, FUSED),
     "training.scheduler": Probe(groups, "cosine"),
@@ -522,8 +540,8 @@ PROBES: dict[str, Probe] = {
 
 
 def probe_of(leaf: str) -> str | None:
-    """Return the name of a leaf's probe: its own, else the one for every task type."""
-    return next((name for name in (leaf, re.sub(r"^tasks\[\w+\]", "tasks[*]", leaf)) if name in PROBES), None)
+    """Return the name of a leaf's probe: its own, else the one for every type."""
+    return next((name for name in (leaf, re.sub(r"^(tasks|peft)\[\w+\]", r"\1[*]", leaf)) if name in PROBES), None)
 
 
 # ----------------------------------------------------------------------------------------------------------- the tests
@@ -610,7 +628,7 @@ class Laboratory:
 
 def put(settings: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key, as of a leaf or shorter; what is in brackets picks the first item, or nothing."""
-    *holders, last = re.sub(r"^model\[\w+\]", "model", key).split(".")
+    *holders, last = re.sub(r"^(model|peft)\[\w+\]", r"\1", key).split(".")
     at: Any = settings
     for holder in holders:
         name, bracket, _ = holder.partition("[")
@@ -681,7 +699,10 @@ def test_key_has_an_effect(leaf: str, laboratory: Laboratory) -> None:
     found = re.match(r"tasks\[(\w+)\]", leaf)
     kind = found[1] if found else "classification"
     value = probe.value.values[kind] if isinstance(probe.value, ByType) else probe.value
-    base, changed = laboratory.settings(kind, probe.given), laboratory.settings(kind, probe.given)
+    given = dict(probe.given)
+    if found := re.match(r"peft\[(\w+)\]", leaf):
+        given["peft.type"] = found[1]
+    base, changed = laboratory.settings(kind, given), laboratory.settings(kind, given)
     key = re.sub(r"^tasks\[\w+\]", "tasks[]", leaf)
     if probe.base is not None:
         put(base, key, probe.base)
