@@ -18,6 +18,19 @@ STABLE_TORCH_LIBRARY(jenga, m) {
   m.def("skinny_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
   m.def("skinny_linear_backward(Tensor grad, Tensor? x, Tensor? weight, bool wants_bias) -> (Tensor, Tensor, Tensor)");
 
+  // Linear layers of one x (M, K) with low-rank updates. Part j is one adapter of one layer: scales[j] lora_bs[j]
+  // lora_as[j] is added to layer projections[j]; with rows (the adapter of each row), only where adapters[j] is the
+  // row's. Dropout before lora_as, from seed (kernels/lora_linear). projected: drop(x) lora_as^T, (M, all ranks).
+  m.def(
+      "lora_linear(Tensor x, Tensor[] weights, Tensor[] biases, int[] biased, Tensor[] lora_as, Tensor[] lora_bs, "
+      "float[] scales, int[] projections, int[] adapters, Tensor? rows, float dropout, Tensor? seed) "
+      "-> (Tensor[] outputs, Tensor projected)");
+  // The gradients of x, of lora_as and of lora_bs; those that are not wanted have no dimension, or are no list.
+  m.def(
+      "lora_linear_backward(Tensor[] grads, Tensor x, Tensor projected, Tensor[] weights, Tensor[] lora_as, "
+      "Tensor[] lora_bs, float[] scales, int[] projections, int[] adapters, Tensor? rows, float dropout, "
+      "Tensor? seed, bool wants_x, bool wants_a, bool wants_b) -> (Tensor dx, Tensor[] das, Tensor[] dbs)");
+
   // Losses over a vocabulary without ever holding (M, V) logits; the chunk loops are in Python (kernels/linear_*).
   // wanted: which gradients to compute, in the order of the results; the others have no elements. chunk_rows 0: auto.
   m.def(

@@ -4,28 +4,35 @@ Importing this package loads the compiled library `jenga._C`. A package built wi
 references instead and warns once. Raises ImportError where the library is missing but was not switched off.
 """
 
-from ._native import Backend, backend, chunk_backend, refinery_backend
+from ._native import Backend, backend, refinery_backend, triton_backend
 from .linear_cross_entropy import linear_cross_entropy
 from .linear_distillation import TeacherTopk, linear_distillation, teacher_topk
+from .lora_linear import FrozenWeight, Update, lora_linear, lora_linear_grouped, lora_linear_updates
 from .multi_head_loss import HeadSpec, MultiHeadLoss, multi_head_loss
 from .refinery import refine
 
 __all__ = [
     "Backend",
+    "FrozenWeight",
     "HeadSpec",
     "MultiHeadLoss",
     "TeacherTopk",
+    "Update",
     "backend_info",
     "linear_cross_entropy",
     "linear_distillation",
+    "lora_linear",
+    "lora_linear_grouped",
+    "lora_linear_updates",
     "multi_head_loss",
     "refine",
     "teacher_topk",
 ]
 
 _BACKENDS = {
-    "linear_cross_entropy": chunk_backend,
-    "linear_distillation": chunk_backend,
+    "linear_cross_entropy": triton_backend,
+    "linear_distillation": triton_backend,
+    "lora_linear": triton_backend,
     "multi_head_loss": backend,
     "refine": refinery_backend,
 }

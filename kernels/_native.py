@@ -68,8 +68,8 @@ def backend(device_type: str) -> Backend:
     return Backend("reference", f"no native kernels for {device_type}")
 
 
-def chunk_backend(device_type: str) -> Backend:
-    """The backend of the losses over large vocabularies: C++ on a CPU, Triton on CUDA."""
+def triton_backend(device_type: str) -> Backend:
+    """The backend of lora_linear and of the losses over large vocabularies: C++ on a CPU, Triton on CUDA."""
     if device_type != "cuda" or CPU.implementation == "reference" or not torch.cuda.is_available():
         return backend(device_type)
     if importlib.util.find_spec("triton") is None:

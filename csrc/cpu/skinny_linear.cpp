@@ -2,45 +2,25 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <tuple>
 #include <vector>
 
 #include "core/skinny_linear.h"
 #include "jenga/check.h"
+#include "jenga/products.h"
 #include "jenga/tensors.h"
 
 namespace {
 
 using jenga::ScalarType;
 using jenga::Tensor;
-namespace core = jenga::core;
 
-// Multiplications below which another thread costs more than it saves.
-constexpr int64_t grain_products = 1 << 20;
-// Threads begin on columns at multiples of this: of every instruction set's tile, so that results do not depend on
-// them.
-constexpr int64_t column_unit = 96;
-
-// Calls work(begin, end) for ranges of `n_units` units that cost `products` each.
-template <typename Work>
-void for_units(int64_t n_units, int64_t products, const Work& work) {
-  const int64_t grain = std::max<int64_t>(1, grain_products / std::max<int64_t>(1, products));
-  if (n_units <= grain) {
-    return work(0, n_units);
-  }
-  torch::stable::parallel_for(0, n_units, grain, work);
-}
+const auto& kernels() { return jenga::core::skinny_linear_kernels<float>(); }
 
 void check_matrix(const Tensor& tensor, const char* name) {
   jenga::check(tensor.dim() == 2 && tensor.scalar_type() == ScalarType::Float, name, ": must be a float32 matrix");
 }
-
-// Rows may be apart, as those of a slice of hidden states are; the values of a row may not.
-Tensor with_dense_rows(const Tensor& x) { return x.stride(1) == 1 ? x : torch::stable::contiguous(x); }
-
-core::Matrix matrix(const Tensor& x) { return {static_cast<const float*>(x.const_data_ptr()), x.stride(0)}; }
 
 const float* values(const Tensor& tensor) { return static_cast<const float*>(tensor.const_data_ptr()); }
 
@@ -52,16 +32,17 @@ Tensor skinny_linear(const Tensor& x, const Tensor& weight, const std::optional<
   jenga::check(x.size(1) == n_inputs, "x: got ", x.size(1), " columns, but weight has ", n_inputs);
   jenga::check(!bias || (bias->dim() == 1 && bias->size(0) == n_outputs && bias->scalar_type() == ScalarType::Float),
                "bias: must be float32 (", n_outputs, ",)");
-  const Tensor rows = with_dense_rows(x);
+  const Tensor rows = jenga::with_dense_rows(x);
   const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
   std::optional<Tensor> dense_bias;
   if (bias) {
     dense_bias = jenga::as_contiguous(*bias, ScalarType::Float);
   }
   Tensor y = jenga::empty_like_device<2>(x, {x.size(0), n_outputs}, ScalarType::Float);
-  for_units(x.size(0), n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
-    core::skinny_linear_kernels().forward(matrix(rows), values(dense_weight), bias ? values(*dense_bias) : nullptr,
-                                          n_outputs, n_inputs, begin, end, static_cast<float*>(y.mutable_data_ptr()));
+  jenga::for_units(x.size(0), n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
+    kernels().narrow(jenga::matrix<float>(rows), jenga::matrix<float>(dense_weight),
+                     bias ? values(*dense_bias) : nullptr, n_outputs, n_inputs, begin, end, {},
+                     jenga::mutable_matrix<float>(y));
   });
   return y;
 }
@@ -69,14 +50,11 @@ Tensor skinny_linear(const Tensor& x, const Tensor& weight, const std::optional<
 Tensor weight_gradient(const Tensor& grad, const Tensor& x) {
   const int64_t n_rows = grad.size(0);
   const int64_t n_outputs = grad.size(1);
-  const int64_t n_inputs = x.size(1);
-  Tensor dweight = jenga::empty_like_device<2>(x, {n_outputs, n_inputs}, ScalarType::Float);
-  auto* to = static_cast<float*>(dweight.mutable_data_ptr());
-  for_units(
-      (n_inputs + column_unit - 1) / column_unit, n_rows * n_outputs * column_unit, [&](int64_t begin, int64_t end) {
-        core::skinny_linear_kernels().backward_weight(values(grad), matrix(x), n_rows, n_outputs, n_inputs,
-                                                      begin * column_unit, std::min(n_inputs, end * column_unit), to);
-      });
+  Tensor dweight = jenga::empty_like_device<2>(x, {n_outputs, x.size(1)}, ScalarType::Float);
+  jenga::for_columns(x.size(1), n_rows * n_outputs, [&](int64_t first, int64_t last) {
+    kernels().reduce(jenga::matrix<float>(grad), jenga::matrix<float>(x), n_outputs, 0, n_rows, first, last, {}, false,
+                     jenga::mutable_matrix<float>(dweight));
+  });
   return dweight;
 }
 
@@ -96,15 +74,13 @@ Tensor bias_gradient(const Tensor& grad) {
 }
 
 Tensor input_gradient(const Tensor& grad, const Tensor& weight) {
-  const int64_t n_rows = grad.size(0);
   const int64_t n_outputs = grad.size(1);
   const int64_t n_inputs = weight.size(1);
   const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
-  Tensor dx = jenga::empty_like_device<2>(grad, {n_rows, n_inputs}, ScalarType::Float);
-  auto* to = static_cast<float*>(dx.mutable_data_ptr());
-  for_units(n_rows, n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
-    core::skinny_linear_kernels().backward_input(values(grad), values(dense_weight), n_outputs, n_inputs, begin, end,
-                                                 to);
+  Tensor dx = jenga::empty_like_device<2>(grad, {grad.size(0), n_inputs}, ScalarType::Float);
+  jenga::for_units(grad.size(0), n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
+    kernels().widen(jenga::matrix<float>(grad), jenga::matrix<float>(dense_weight), nullptr, n_outputs, n_inputs, begin,
+                    end, {}, false, jenga::mutable_matrix<float>(dx));
   });
   return dx;
 }
@@ -113,8 +89,6 @@ Tensor input_gradient(const Tensor& grad, const Tensor& weight) {
 std::tuple<Tensor, Tensor, Tensor> skinny_linear_backward(const Tensor& grad, const std::optional<Tensor>& x,
                                                           const std::optional<Tensor>& weight, bool wants_bias) {
   check_matrix(grad, "grad");
-  jenga::check(grad.size(1) <= core::max_skinny_outputs, "grad: got ", grad.size(1), " outputs; allowed: at most ",
-               core::max_skinny_outputs);
   if (x) {
     check_matrix(*x, "x");
     jenga::check(x->size(0) == grad.size(0), "x: got ", x->size(0), " rows, but grad has ", grad.size(0));
@@ -127,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor> skinny_linear_backward(const Tensor& grad, co
   const Tensor dense_grad = jenga::as_contiguous(grad, ScalarType::Float);
   const auto nothing = [&] { return jenga::empty_like_device<0>(grad, {}, ScalarType::Float); };
   return {weight ? input_gradient(dense_grad, *weight) : nothing(),
-          x ? weight_gradient(dense_grad, with_dense_rows(*x)) : nothing(),
+          x ? weight_gradient(dense_grad, jenga::with_dense_rows(*x)) : nothing(),
           wants_bias ? bias_gradient(dense_grad) : nothing()};
 }
 

@@ -23,7 +23,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_backend_info_names_an_implementation_and_a_reason_for_every_op_and_device() -> None:
     info = kernels.backend_info()
-    assert info.keys() == {"linear_cross_entropy", "linear_distillation", "multi_head_loss", "refine"}
+    assert info.keys() == {"linear_cross_entropy", "linear_distillation", "lora_linear", "multi_head_loss", "refine"}
     for devices in info.values():
         assert devices.keys() == {"cpu", "cuda"}
         for backend in devices.values():

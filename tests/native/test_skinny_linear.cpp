@@ -41,14 +41,16 @@ void check(int64_t n_rows, int64_t n_outputs, int64_t n_inputs) {
   std::vector<float> y(n_rows * n_outputs);
   std::vector<float> dx(n_rows * n_inputs);
   std::vector<float> dweight(n_outputs * n_inputs, 42);
-  const core::Matrix rows{x.data(), stride};
-  const auto& kernels = core::skinny_linear_kernels();
+  const core::Matrix<const float> rows{x.data(), stride};
+  const core::Matrix<const float> w{weight.data(), n_inputs};
+  const core::Matrix<const float> g{grad.data(), n_outputs};
+  const auto& kernels = core::skinny_linear_kernels<float>();
   const int64_t half = n_rows / 2;
-  kernels.forward(rows, weight.data(), bias.data(), n_outputs, n_inputs, 0, half, y.data());
-  kernels.forward(rows, weight.data(), bias.data(), n_outputs, n_inputs, half, n_rows, y.data());
-  kernels.backward_input(grad.data(), weight.data(), n_outputs, n_inputs, 0, half, dx.data());
-  kernels.backward_input(grad.data(), weight.data(), n_outputs, n_inputs, half, n_rows, dx.data());
-  kernels.backward_weight(grad.data(), rows, n_rows, n_outputs, n_inputs, 0, n_inputs, dweight.data());
+  kernels.narrow(rows, w, bias.data(), n_outputs, n_inputs, 0, half, {}, {y.data(), n_outputs});
+  kernels.narrow(rows, w, bias.data(), n_outputs, n_inputs, half, n_rows, {}, {y.data(), n_outputs});
+  kernels.widen(g, w, nullptr, n_outputs, n_inputs, 0, half, {}, false, {dx.data(), n_inputs});
+  kernels.widen(g, w, nullptr, n_outputs, n_inputs, half, n_rows, {}, false, {dx.data(), n_inputs});
+  kernels.reduce(g, rows, n_outputs, 0, n_rows, 0, n_inputs, {}, false, {dweight.data(), n_inputs});
   for (int64_t row = 0; row < n_rows; ++row) {
     for (int64_t output = 0; output < n_outputs; ++output) {
       double sum = bias[output];

@@ -1,0 +1,377 @@
+// CPU implementation of jenga::lora_linear and its backward. The small products, dropout and the rounding of half
+// precision are ours; the product with the base weight is torch's GEMM, which adds to what the small one wrote.
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "core/skinny_linear.h"
+#include "jenga/check.h"
+#include "jenga/lora_arguments.h"
+#include "jenga/products.h"
+#include "jenga/tensors.h"
+
+namespace {
+
+using jenga::LoraArguments;
+using jenga::RankLayout;
+using jenga::RankRange;
+using jenga::RowRun;
+using jenga::ScalarType;
+using jenga::Tensor;
+
+// Rows of a half-precision base weight that are in float32 at a time.
+constexpr int64_t upcast_rows = 1024;
+
+Tensor as_type(const Tensor& tensor, ScalarType dtype) {
+  return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
+}
+
+Tensor as_dense_rows(const Tensor& tensor, ScalarType dtype) { return jenga::with_dense_rows(as_type(tensor, dtype)); }
+
+// Everything that forward and backward share, in the type that sums are computed in.
+template <typename T>
+class LoraProducts {
+ public:
+  explicit LoraProducts(const LoraArguments& arguments)
+      : arguments_(arguments),
+        layout_(arguments),
+        runs_(row_runs(arguments, layout_)),
+        dropout_(dropout_of(arguments)),
+        n_rows_(arguments.x.size(0)),
+        n_inputs_(arguments.x.size(1)),
+        x_(as_dense_rows(arguments.x, acc)),
+        a_(stacked_a()),
+        b_(transposed_b()) {}
+
+  std::tuple<std::vector<Tensor>, Tensor> forward(const std::vector<Tensor>& biases,
+                                                  const std::vector<int64_t>& biased) {
+    Tensor projected = empty_ranks();
+    jenga::for_units(n_rows_, layout_.n_ranks * n_inputs_, [&](int64_t begin, int64_t end) {
+      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
+        for (const RankRange& range : run.ranges) {
+          kernels().narrow(jenga::matrix<T>(x_), a_rows(range), nullptr, range.rank, n_inputs_, first, last, dropout_,
+                           jenga::mutable_matrix<T>(projected, range.offset));
+        }
+      });
+    });
+    std::vector<Tensor> outputs;
+    outputs.reserve(arguments_.weights.size());
+    for (size_t index = 0; index < arguments_.weights.size(); ++index) {
+      const auto place = std::find(biased.begin(), biased.end(), static_cast<int64_t>(index));
+      std::optional<Tensor> bias;
+      if (place != biased.end()) {
+        bias = jenga::as_contiguous(biases[place - biased.begin()], acc);
+      }
+      outputs.push_back(output(index, projected, bias));
+    }
+    return {std::move(outputs), std::move(projected)};
+  }
+
+  std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>> backward(const std::vector<Tensor>& grads,
+                                                                        const Tensor& projected, bool wants_x,
+                                                                        bool wants_a, bool wants_b) {
+    std::vector<Tensor> dense_grads;
+    for (const Tensor& grad : grads) {
+      dense_grads.push_back(as_dense_rows(grad, acc));
+    }
+    std::vector<Tensor> dbs;
+    if (wants_b) {
+      dbs = b_gradients(dense_grads, projected);
+    }
+    Tensor dprojected = jenga::empty_like_device<2>(x_, {0, 0}, acc);
+    if (wants_x || wants_a) {
+      dprojected = projected_gradient(dense_grads);
+    }
+    std::vector<Tensor> das;
+    if (wants_a) {
+      das = a_gradients(dprojected);
+    }
+    Tensor dx = wants_x ? input_gradient(dense_grads, dprojected)
+                        : jenga::empty_like_device<0>(x_, {}, arguments_.x.scalar_type());
+    return {std::move(dx), std::move(das), std::move(dbs)};
+  }
+
+ private:
+  static constexpr ScalarType acc = jenga::Accumulate<T>::dtype;
+
+  static const auto& kernels() { return jenga::core::skinny_linear_kernels<T>(); }
+
+  Tensor empty(int64_t rows, int64_t columns) const { return jenga::empty_like_device<2>(x_, {rows, columns}, acc); }
+
+  // (M, all ranks); a row's ranks of other adapters than its own stay 0.
+  Tensor empty_ranks() const {
+    Tensor ranks = empty(n_rows_, layout_.n_ranks);
+    if (arguments_.rows) {
+      torch::stable::zero_(ranks);
+    }
+    return ranks;
+  }
+
+  // All adapters' A, (all ranks, K).
+  Tensor stacked_a() const {
+    const auto& parts = arguments_.lora_as;
+    if (parts.size() == 1) {
+      return jenga::as_contiguous(parts[0], acc);
+    }
+    Tensor stacked = empty(layout_.n_ranks, n_inputs_);
+    auto* to = static_cast<T*>(stacked.mutable_data_ptr());
+    for (const Tensor& part : parts) {
+      const Tensor dense = jenga::as_contiguous(part, acc);
+      std::memcpy(to, dense.const_data_ptr(), dense.numel() * sizeof(T));
+      to += dense.numel();
+    }
+    return stacked;
+  }
+
+  double scale_of(size_t part) const { return arguments_.scales[part] * jenga::keep_scale(dropout_); }
+
+  // All adapters' B, each transposed to (R, N) and scaled, one after the other.
+  Tensor transposed_b() const {
+    Tensor all = jenga::empty_like_device<1>(x_, {layout_.n_b_values}, acc);
+    auto* to = static_cast<T*>(all.mutable_data_ptr());
+    for (size_t part = 0; part < layout_.parts.size(); ++part) {
+      const Tensor dense = jenga::as_contiguous(arguments_.lora_bs[part], acc);
+      const auto* from = static_cast<const T*>(dense.const_data_ptr());
+      const int64_t rank = dense.size(1);
+      const int64_t n_outputs = dense.size(0);
+      const T scale = static_cast<T>(scale_of(part));
+      for (int64_t each = 0; each < rank; ++each) {
+        for (int64_t output = 0; output < n_outputs; ++output) {
+          to[each * n_outputs + output] = from[output * rank + each] * scale;
+        }
+      }
+      to += dense.numel();
+    }
+    return all;
+  }
+
+  jenga::core::Matrix<const T> a_rows(const RankRange& range) const {
+    return {static_cast<const T*>(a_.const_data_ptr()) + range.offset * n_inputs_, n_inputs_};
+  }
+
+  jenga::core::Matrix<const T> b_rows(const RankRange& range, int64_t first_output = 0) const {
+    return {static_cast<const T*>(b_.const_data_ptr()) + range.b_offset + first_output, n_outputs(range.projection)};
+  }
+
+  int64_t n_outputs(int64_t projection) const { return arguments_.weights[projection].size(0); }
+
+  // Calls work(run, first, last) for the part of each run in rows [begin, end).
+  template <typename Work>
+  void for_runs(int64_t begin, int64_t end, const Work& work) const {
+    auto run = std::partition_point(runs_.begin(), runs_.end(), [&](const RowRun& each) { return each.end <= begin; });
+    for (; run != runs_.end() && run->begin < end; ++run) {
+      work(*run, std::max(begin, run->begin), std::min(end, run->end));
+    }
+  }
+
+  // to = bias + the sum over the ranges of ranks times their weights, for rows [first, last); all 0 without ranges.
+  template <typename Weight>
+  void widen_ranges(const std::vector<RankRange>& ranges, int64_t projection, const Tensor& ranks, const Weight& weight,
+                    const T* bias, int64_t first, int64_t last, jenga::core::Dropout dropout, Tensor& to) const {
+    bool add = false;
+    for (const RankRange& range : ranges) {
+      if (projection < 0 || range.projection == projection) {
+        kernels().widen(jenga::matrix<T>(ranks, range.offset), weight(range), bias, range.rank, to.size(1), first, last,
+                        dropout, add, jenga::mutable_matrix<T>(to));
+        add = true;
+      }
+    }
+    if (!add) {
+      kernels().widen({nullptr, 0}, {nullptr, 0}, bias, 0, to.size(1), first, last, {}, false,
+                      jenga::mutable_matrix<T>(to));
+    }
+  }
+
+  Tensor output(size_t projection, const Tensor& projected, const std::optional<Tensor>& bias) const {
+    const Tensor& weight = arguments_.weights[projection];
+    const auto dtype = arguments_.x.scalar_type();
+    const int64_t width = weight.size(0);
+    Tensor y = jenga::empty_like_device<2>(arguments_.x, {n_rows_, width}, dtype);
+    const bool whole = dtype == acc && weight.scalar_type() == acc;
+    const int64_t block = whole ? width : upcast_rows;
+    const auto* bias_values = bias ? static_cast<const T*>(bias->const_data_ptr()) : nullptr;
+    for (int64_t offset = 0; offset < width; offset += block) {
+      const int64_t count = std::min(block, width - offset);
+      Tensor sums = whole ? y : empty(n_rows_, count);
+      jenga::for_units(n_rows_, layout_.n_ranks * count, [&](int64_t begin, int64_t end) {
+        for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
+          const auto rows = [&](const RankRange& range) { return b_rows(range, offset); };
+          widen_ranges(run.by_projection, static_cast<int64_t>(projection), projected, rows,
+                       bias ? bias_values + offset : nullptr, first, last, {}, sums);
+        });
+      });
+      const Tensor part = whole ? weight : as_type(jenga::rows_of(weight, offset, count), acc);
+      jenga::add_product(sums, x_, jenga::transposed(part));
+      if (!whole) {
+        Tensor to = jenga::columns_of(y, offset, count);
+        torch::stable::copy_(to, sums);
+      }
+    }
+    return y;
+  }
+
+  Tensor projected_gradient(const std::vector<Tensor>& grads) const {
+    Tensor ranks = empty_ranks();
+    int64_t products = 0;
+    for (const RankRange& part : layout_.parts) {
+      products += part.rank * n_outputs(part.projection);
+    }
+    jenga::for_units(n_rows_, products, [&](int64_t begin, int64_t end) {
+      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
+        for (const RankRange& range : run.by_projection) {
+          kernels().narrow(jenga::matrix<T>(grads[range.projection]), b_rows(range), nullptr, range.rank,
+                           n_outputs(range.projection), first, last, {}, jenga::mutable_matrix<T>(ranks, range.offset));
+        }
+      });
+    });
+    return ranks;
+  }
+
+  // to[range, k] = the sum over the rows that see the range of ranks[m, range] drop(values)[m, k].
+  template <typename Ranges>
+  void reduce_runs(const Tensor& ranks, const Tensor& values, jenga::core::Dropout dropout, const Ranges& ranges_of,
+                   int64_t n_ranks, Tensor& to, int64_t first_rank) const {
+    if (arguments_.rows) {
+      torch::stable::zero_(to);
+    }
+    jenga::for_columns(values.size(1), n_rows_ * n_ranks, [&](int64_t first, int64_t last) {
+      for (const RowRun& run : runs_) {
+        for (const RankRange& range : ranges_of(run)) {
+          auto rows = jenga::mutable_matrix<T>(to);
+          rows.data += (range.offset - first_rank) * rows.row_stride;
+          kernels().reduce(jenga::matrix<T>(ranks, range.offset), jenga::matrix<T>(values), range.rank, run.begin,
+                           run.end, first, last, dropout, arguments_.rows.has_value(), rows);
+        }
+      }
+    });
+  }
+
+  std::vector<Tensor> a_gradients(const Tensor& dprojected) const {
+    Tensor all = empty(layout_.n_ranks, n_inputs_);
+    reduce_runs(dprojected, x_, dropout_, [](const RowRun& run) { return run.ranges; }, layout_.n_ranks, all, 0);
+    const auto& parts = arguments_.lora_as;
+    if (parts.size() == 1) {
+      return {as_type(all, parts[0].scalar_type())};
+    }
+    std::vector<Tensor> das;
+    for (size_t part = 0; part < parts.size(); ++part) {
+      Tensor da = jenga::empty_like_device<2>(x_, {parts[part].size(0), n_inputs_}, parts[part].scalar_type());
+      torch::stable::copy_(da, jenga::rows_of(all, layout_.parts[part].offset, parts[part].size(0)));
+      das.push_back(std::move(da));
+    }
+    return das;
+  }
+
+  std::vector<Tensor> b_gradients(const std::vector<Tensor>& grads, const Tensor& projected) const {
+    std::vector<Tensor> dbs;
+    for (size_t part = 0; part < layout_.parts.size(); ++part) {
+      const RankRange& own = layout_.parts[part];
+      const int64_t width = n_outputs(own.projection);
+      Tensor transposed = empty(own.rank, width);
+      const auto own_range = [&](const RowRun& run) {
+        const bool seen = std::any_of(run.ranges.begin(), run.ranges.end(), [&](const RankRange& range) {
+          return range.offset <= own.offset && own.offset < range.offset + range.rank;
+        });
+        return seen ? std::vector<RankRange>{own} : std::vector<RankRange>{};
+      };
+      reduce_runs(projected, grads[own.projection], {}, own_range, own.rank, transposed, own.offset);
+      const Tensor& like = arguments_.lora_bs[part];
+      Tensor db = empty(width, own.rank);
+      const auto* from = static_cast<const T*>(transposed.const_data_ptr());
+      auto* to = static_cast<T*>(db.mutable_data_ptr());
+      const T scale = static_cast<T>(scale_of(part));
+      for (int64_t each = 0; each < own.rank; ++each) {
+        for (int64_t output = 0; output < width; ++output) {
+          to[output * own.rank + each] = from[each * width + output] * scale;
+        }
+      }
+      dbs.push_back(as_type(db, like.scalar_type()));
+    }
+    return dbs;
+  }
+
+  Tensor input_gradient(const std::vector<Tensor>& grads, const Tensor& dprojected) const {
+    Tensor dx = empty(n_rows_, n_inputs_);
+    jenga::for_units(n_rows_, layout_.n_ranks * n_inputs_, [&](int64_t begin, int64_t end) {
+      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
+        const auto rows = [&](const RankRange& range) { return a_rows(range); };
+        widen_ranges(run.ranges, -1, dprojected, rows, nullptr, first, last, dropout_, dx);
+      });
+    });
+    for (size_t index = 0; index < grads.size(); ++index) {
+      const Tensor& weight = arguments_.weights[index];
+      const bool whole = weight.scalar_type() == acc;
+      const int64_t block = whole ? weight.size(0) : upcast_rows;
+      for (int64_t offset = 0; offset < weight.size(0); offset += block) {
+        const int64_t count = std::min(block, weight.size(0) - offset);
+        jenga::add_product(dx, jenga::columns_of(grads[index], offset, count),
+                           as_type(jenga::rows_of(weight, offset, count), acc));
+      }
+    }
+    return as_type(dx, arguments_.x.scalar_type());
+  }
+
+  const LoraArguments& arguments_;
+  RankLayout layout_;
+  std::vector<RowRun> runs_;
+  jenga::core::Dropout dropout_;
+  int64_t n_rows_;
+  int64_t n_inputs_;
+  Tensor x_;
+  Tensor a_;
+  Tensor b_;
+};
+
+// Calls function(T{}) with the type that sums over x are computed in.
+template <typename Function>
+auto visit_accumulator(const Tensor& x, const Function& function) {
+  return jenga::visit_floating(x.scalar_type(), "x",
+                               [&](auto zero) { return function(typename jenga::Accumulate<decltype(zero)>::type{}); });
+}
+
+std::tuple<std::vector<Tensor>, Tensor> lora_linear(
+    const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases,
+    const std::vector<int64_t>& biased, const std::vector<Tensor>& lora_as, const std::vector<Tensor>& lora_bs,
+    const std::vector<double>& scales, const std::vector<int64_t>& projections, const std::vector<int64_t>& adapters,
+    const std::optional<Tensor>& rows, double dropout, const std::optional<Tensor>& seed) {
+  const LoraArguments arguments{x, weights, lora_as, lora_bs, scales, projections, adapters, rows, dropout, seed};
+  check_lora(arguments);
+  jenga::check(biases.size() == biased.size(), "biases and biased differ in length");
+  for (size_t place = 0; place < biases.size(); ++place) {
+    const int64_t index = biased[place];
+    jenga::check(index >= 0 && index < static_cast<int64_t>(weights.size()) && biases[place].dim() == 1 &&
+                     biases[place].size(0) == weights[index].size(0),
+                 "biases[", place, "]: must have as many values as its weight has rows");
+  }
+  return visit_accumulator(x,
+                           [&](auto zero) { return LoraProducts<decltype(zero)>(arguments).forward(biases, biased); });
+}
+
+std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>> lora_linear_backward(
+    const std::vector<Tensor>& grads, const Tensor& x, const Tensor& projected, const std::vector<Tensor>& weights,
+    const std::vector<Tensor>& lora_as, const std::vector<Tensor>& lora_bs, const std::vector<double>& scales,
+    const std::vector<int64_t>& projections, const std::vector<int64_t>& adapters, const std::optional<Tensor>& rows,
+    double dropout, const std::optional<Tensor>& seed, bool wants_x, bool wants_a, bool wants_b) {
+  const LoraArguments arguments{x, weights, lora_as, lora_bs, scales, projections, adapters, rows, dropout, seed};
+  check_lora(arguments);
+  jenga::check(grads.size() == weights.size(), "grads: got ", grads.size(), " for ", weights.size(), " weights");
+  for (size_t index = 0; index < grads.size(); ++index) {
+    jenga::check(
+        grads[index].dim() == 2 && grads[index].size(0) == x.size(0) && grads[index].size(1) == weights[index].size(0),
+        "grads[", index, "]: must have shape (", x.size(0), ", ", weights[index].size(0), ")");
+  }
+  return visit_accumulator(x, [&](auto zero) {
+    return LoraProducts<decltype(zero)>(arguments).backward(grads, projected, wants_x, wants_a, wants_b);
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(jenga, CPU, m) {
+  m.impl("lora_linear", TORCH_BOX(&lora_linear));
+  m.impl("lora_linear_backward", TORCH_BOX(&lora_linear_backward));
+}

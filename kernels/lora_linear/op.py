@@ -1,0 +1,286 @@
+"""`lora_linear`: the public functions, their autograd, and the fake implementations that torch.compile traces."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._native import CPU, triton_backend
+from ..autocast import autocast_is_on
+from ..once import differentiable_once
+from .checks import check_call
+from .parts import FrozenWeight, Update
+from .reference import lora_linear_reference
+
+
+def lora_linear(
+    x: Tensor,
+    weight: Tensor | FrozenWeight,
+    bias: Tensor | None,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+    seed: int | Tensor | None = None,
+) -> Tensor:
+    """A linear layer with a low-rank update: x W^T + b + scale * (drop(x) A^T) B^T (Hu et al. 2021, equation 3).
+
+    Neither drop(x), nor a mask, nor the update's (..., N) output is ever held: the small product goes into the result,
+    to which the base GEMM adds. Backward keeps x, the (M, R) projection and the seed.
+
+    Args:
+        x: (..., K) float32, float64, bfloat16 or float16.
+        weight: (N, K), usually frozen, in the dtype of x; may be a transposed view. Or a function that gives it, for
+            a base that is kept quantised: it is called once a pass, and gets no gradient.
+        bias: (N,) or None.
+        lora_a: (R, K). lora_b: (N, R). Any floating dtype; sums are float32 (float64 for float64).
+        dropout: probability in [0, 1) that an element of x is dropped before A; a multiple of 2^-16.
+        seed: int64, what the dropped elements follow from; None: drawn from torch's generator.
+
+    Returns:
+        (..., N) in the dtype of x; under autocast in autocast's. Differentiable once, by x, weight, bias and adapters.
+
+    Raises:
+        ValueError: shapes, dtypes or options disagree.
+        NotImplementedError: under torch.func.vmap.
+    """
+    return lora_linear_grouped(
+        x, [weight], [bias], [lora_a], [lora_b], scales=[scale], dropout=dropout, seed=seed
+    )[0]  # fmt: skip
+
+
+def lora_linear_grouped(
+    x: Tensor,
+    weights: Sequence[Tensor | FrozenWeight],
+    biases: Sequence[Tensor | None],
+    lora_as: Sequence[Tensor],
+    lora_bs: Sequence[Tensor],
+    *,
+    scales: Sequence[float],
+    dropout: float = 0.0,
+    seed: int | Tensor | None = None,
+) -> list[Tensor]:
+    """Several `lora_linear` of one x, such as query, key and value: x is read once, and its gradient made in one piece.
+
+    The layers see the same dropped x. One weight, bias, A, B and scale a layer; see `lora_linear`.
+    """
+    parts = zip(lora_as, lora_bs, scales, strict=True)
+    updates = [Update(a, b, scale, projection) for projection, (a, b, scale) in enumerate(parts)]
+    return lora_linear_updates(x, weights, biases, updates, dropout=dropout, seed=seed)
+
+
+def lora_linear_updates(
+    x: Tensor,
+    weights: Sequence[Tensor | FrozenWeight],
+    biases: Sequence[Tensor | None],
+    updates: Sequence[Update],
+    *,
+    rows: Tensor | None = None,
+    dropout: float = 0.0,
+    seed: int | Tensor | None = None,
+) -> list[Tensor]:
+    """Linear layers of one x with any number of updates: several adapters at once, or in `rows` one for each row.
+
+    Args:
+        updates: each names its layer by `projection`; those of a layer add up.
+        rows: int64, the shape of x without its last dimension: which `Update.adapter` a row sees, -1 for none. Rows of
+            one adapter that lie together are computed together.
+
+    See `lora_linear` for the rest.
+    """
+    check_call(x, weights, biases, updates, rows, dropout)
+    x, biases = _as_autocast(x, biases)
+    flat = x.reshape(-1, x.shape[-1])
+    flat_rows = None if rows is None else rows.reshape(-1)
+    seed_tensor = _seed(x, dropout, seed)
+    if triton_backend(x.device.type).implementation == "reference":
+        dense = [weight if isinstance(weight, Tensor) else weight() for weight in weights]
+        dense = [weight.to(x.dtype) if autocast_is_on(x.device.type) else weight for weight in dense]
+        outputs = lora_linear_reference(
+            flat, dense, biases, updates, rows=flat_rows, dropout=dropout, seed=seed_tensor
+        )  # fmt: skip
+    else:
+        plan = _Plan(
+            [place for place, bias in enumerate(biases) if bias is not None],
+            [update.scale for update in updates],
+            [update.projection for update in updates],
+            [update.adapter for update in updates],
+            dropout,
+            [weight if callable(weight) and not isinstance(weight, Tensor) else None for weight in weights],
+            len(updates),
+        )
+        tensors = [
+            *(weight if isinstance(weight, Tensor) else None for weight in weights),
+            *(bias for bias in biases if bias is not None),
+            *(update.lora_a for update in updates),
+            *(update.lora_b for update in updates),
+        ]
+        wants_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors))
+        if wants_grad:
+            outputs = list(_LoraLinear.apply(plan, flat_rows, seed_tensor, flat, *tensors))
+        else:
+            outputs = _run(plan, flat_rows, seed_tensor, flat, tensors)[0]
+    return [output.reshape(*x.shape[:-1], output.shape[-1]) for output in outputs] if x.dim() != 2 else outputs
+
+
+def _as_autocast(x: Tensor, biases: Sequence[Tensor | None]) -> tuple[Tensor, Sequence[Tensor | None]]:
+    """Cast x as autocast does; weights and adapters stay as they are, and are rounded less."""
+    if not autocast_is_on(x.device.type) or x.dtype == torch.float64:
+        return x, biases
+    return x.to(torch.get_autocast_dtype(x.device.type)), biases
+
+
+def _seed(x: Tensor, dropout: float, seed: int | Tensor | None) -> Tensor | None:
+    if not dropout:
+        return None
+    if isinstance(seed, Tensor):
+        return seed
+    if seed is not None:
+        return torch.tensor(seed, dtype=torch.int64, device=x.device)
+    return torch.empty((), dtype=torch.int64, device=x.device).random_()
+
+
+class _Plan(NamedTuple):
+    """What a call is besides its tensors; `frozen` gives the weights that are no tensors."""
+
+    biased: list[int]
+    scales: list[float]
+    projections: list[int]
+    adapters: list[int]
+    dropout: float
+    frozen: list[FrozenWeight | None]
+    n_updates: int
+
+    def split(self, tensors: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+        """Weights, biases, lora_as and lora_bs."""
+        n_weights, n_biases = len(self.frozen), len(self.biased)
+        rest = n_weights + n_biases
+        return (
+            list(tensors[:n_weights]),
+            list(tensors[n_weights:rest]),
+            list(tensors[rest : rest + self.n_updates]),
+            list(tensors[rest + self.n_updates :]),
+        )
+
+    def dense(self, weights: Sequence[Tensor | None]) -> list[Tensor]:
+        """The weights, those that are no tensors made now."""
+        made = zip(weights, self.frozen, strict=True)
+        return [weight if function is None else function() for weight, function in made]  # type: ignore[misc]
+
+
+def _run(
+    plan: _Plan, rows: Tensor | None, seed: Tensor | None, x: Tensor, tensors: Sequence[Tensor | None]
+) -> tuple[list[Tensor], Tensor]:
+    weights, biases, lora_as, lora_bs = plan.split(tensors)
+    outputs, projected = torch.ops.jenga.lora_linear(
+        x, plan.dense(weights), biases, plan.biased, lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
+        rows, plan.dropout, seed,
+    )  # fmt: skip
+    return outputs, projected
+
+
+class _LoraLinear(torch.autograd.Function):
+    # Not with a setup_context of its own: torch then binds the arguments by inspection, at 20 to 60 us a call.
+    @staticmethod
+    def forward(
+        ctx: Any, plan: _Plan, rows: Tensor | None, seed: Tensor | None, x: Tensor, *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        outputs, projected = _run(plan, rows, seed, x, tensors)
+        n_biases = len(plan.biased)
+        n_weights = len(plan.frozen)
+        ctx.plan = plan
+        ctx.save_for_backward(rows, seed, x, projected, *tensors[:n_weights], *tensors[n_weights + n_biases :])
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        plan, wanted = ctx.plan, ctx.needs_input_grad
+        rows, seed, x, projected, *tensors = ctx.saved_tensors
+        n_weights = len(plan.frozen)
+        n_parts = plan.n_updates
+        weights, lora_as, lora_bs = tensors[:n_weights], tensors[n_weights:-n_parts], tensors[-n_parts:]
+        wants_weights, wants_biases, wants_as, wants_bs = plan.split(wanted[4:])
+        dx, das, dbs = torch.ops.jenga.lora_linear_backward(
+            grads, x, projected, plan.dense(weights), lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
+            rows, plan.dropout, seed, wanted[3], any(wants_as), any(wants_bs),
+        )  # fmt: skip
+        gradients = (
+            dx if wanted[3] else None,
+            *(grads[i].t() @ x if want else None for i, want in enumerate(wants_weights)),
+            *(grads[i].sum(0) if want else None for i, want in zip(plan.biased, wants_biases, strict=True)),
+            *(das or [None] * n_parts),
+            *(dbs or [None] * n_parts),
+        )
+        if torch.is_grad_enabled():
+            gradients = differentiable_once("lora_linear", gradients, (*grads, x, *weights, *lora_as, *lora_bs))
+        return None, None, None, *gradients
+
+
+def _fake_forward(
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    biased: list[int],
+    lora_as: list[Tensor],
+    lora_bs: list[Tensor],
+    scales: list[float],
+    projections: list[int],
+    adapters: list[int],
+    rows: Tensor | None,
+    dropout: float,
+    seed: Tensor | None,
+) -> tuple[list[Tensor], Tensor]:
+    n_ranks = sum(lora_a.shape[0] for lora_a in lora_as)
+    outputs = [x.new_empty((x.shape[0], weight.shape[0])) for weight in weights]
+    return outputs, x.new_empty((x.shape[0], n_ranks), dtype=_sum_dtype(x))
+
+
+def _fake_backward(
+    grads: list[Tensor],
+    x: Tensor,
+    projected: Tensor,
+    weights: list[Tensor],
+    lora_as: list[Tensor],
+    lora_bs: list[Tensor],
+    scales: list[float],
+    projections: list[int],
+    adapters: list[int],
+    rows: Tensor | None,
+    dropout: float,
+    seed: Tensor | None,
+    wants_x: bool,
+    wants_a: bool,
+    wants_b: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    dx = x.new_empty(x.shape if wants_x else ())
+    das = [lora_a.new_empty(lora_a.shape) for lora_a in lora_as] if wants_a else []
+    dbs = [lora_b.new_empty(lora_b.shape) for lora_b in lora_bs] if wants_b else []
+    return dx, das, dbs
+
+
+def _sum_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _refuse_vmap(*_: Any) -> Any:
+    raise NotImplementedError(
+        "lora_linear has no batching rule for torch.func.vmap; fold the mapped dimension into the rows of x, which are "
+        "independent"
+    )
+
+
+def _register() -> torch.library.Library:
+    library = torch.library.Library("jenga", "IMPL")
+    for name, fake in {"lora_linear": _fake_forward, "lora_linear_backward": _fake_backward}.items():
+        torch.library.register_fake(f"jenga::{name}", fake)
+        torch.library.register_vmap(f"jenga::{name}", _refuse_vmap)
+        # Gradients are those of `_LoraLinear`: the ops themselves need not look for any.
+        library.impl(name, torch.library.fallthrough_kernel, "Autograd")
+    return library
+
+
+if CPU.implementation == "native":
+    # Registrations last as long as the object that made them.
+    _LIBRARY = _register()
