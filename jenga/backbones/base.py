@@ -67,6 +67,10 @@ class BaseBackbone(nn.Module):
         """Whether the encoder is frozen but for the adapters in it."""
         return False
 
+    def merge(self) -> None:
+        """Work the adapters into the encoder's weights. Raises ConfigError where they cannot be, or there are none."""
+        raise ConfigError("--merge: there are no adapters to merge: the encoder was trained whole; leave it out")
+
     def save(self, folder: Path) -> None:
         """Write the weights to `folder` as safetensors."""
         folder.mkdir(parents=True, exist_ok=True)

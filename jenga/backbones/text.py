@@ -96,7 +96,7 @@ class TextBackbone(BaseBackbone):
     def merge(self) -> None:
         """Work the adapters into the encoder's weights. Raises ConfigError where they cannot be, or there are none."""
         if self.adapters is None:
-            raise ConfigError("there are no adapters to merge: the encoder was trained whole. Export without --merge")
+            return super().merge()
         self.encoder = self.adapters.merge()
         self.adapters = None
 
@@ -125,9 +125,10 @@ class TextBackbone(BaseBackbone):
         try:
             backbone = cls(model_name, config)
         except SetupError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise SetupError(
-                f"{folder}: holds adapters alone, and their base is not to be had. {error} Its place now can be given "
-                "with --base-model; jenga export --merge makes a model that needs no base"
+                f"{folder}: holds adapters alone, and their base '{model_name}' cannot be loaded: {reason} Give its "
+                "place with --base-model; jenga export --merge, where the base is, makes a model that needs none"
             ) from error
         backbone.adapters = load_adapters(backbone.encoder, folder, base_name=model_name)
         return backbone

@@ -7,6 +7,7 @@ import click
 from jenga.cli.check import check
 from jenga.cli.doctor import doctor
 from jenga.cli.evaluate import evaluate
+from jenga.cli.export import export
 from jenga.cli.init import init
 from jenga.cli.predict import predict
 from jenga.cli.refine import refine
@@ -32,7 +33,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, evaluate, predict, refine, schema, doctor):
+for _command in (init, check, train, evaluate, predict, export, refine, schema, doctor):
     jenga.add_command(_command)
 
 

@@ -37,10 +37,15 @@ def load(run: str | Path, *, device: str = "auto", base_model: str | None = None
     device: auto, cpu, cuda or mps. base_model: name or folder of the base that the model's adapters stand on; default:
     where it was in training. Raises SetupError where there is no unharmed model, base or device.
     """
+    return Predictor(Bundle.load(find_model(run), base_model=base_model), device=device)
+
+
+def find_model(run: str | Path) -> Path:
+    """Return the folder of the model in `run`: itself or its best/. Raises SetupError where there is none."""
     folder = Path(run)
     for each in (folder, folder / "best"):
         if (each / "jenga.json").is_file():
-            return Predictor(Bundle.load(each, base_model=base_model), device=device)
+            return each
     raise SetupError(f"{folder}: {_what_is(folder)}")
 
 

@@ -63,15 +63,15 @@ def fingerprint(encoder: nn.Module) -> dict[str, Any]:
     return {"parameters": total, "layout": layout.hexdigest(), "values": values.hexdigest()}
 
 
-def check_base(encoder: nn.Module, folder: Path) -> dict[str, Any]:
+def check_base(encoder: nn.Module, folder: Path, *, base_name: str) -> dict[str, Any]:
     """Return the fingerprint of `encoder`. Raises SetupError unless the adapters in `folder` were trained on it."""
     found = fingerprint(encoder)
     saved = json.loads((folder / BASE_FILE).read_text())
     for what, words in (("layout", "parameters of other names or shapes"), ("values", "other weights")):
         if found[what] != saved[what]:
             raise SetupError(
-                f"{folder}: the base '{saved['name']}' has {words} now than when the adapters were trained on it "
-                f"({found['parameters']:,} parameters, then {saved['parameters']:,}); they would answer at "
-                "random. Bring that checkpoint back, or give its place with --base-model"
+                f"{folder}: the base '{base_name}' has {words} than '{saved['name']}' had when the adapters were "
+                "trained on it, so that they would answer at random. Bring that checkpoint back, or give its place "
+                "with --base-model"
             )
     return found

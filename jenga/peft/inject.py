@@ -34,7 +34,7 @@ def load_adapters(encoder: PreTrainedModel, folder: Path, *, base_name: str) -> 
 
     Raises SetupError where they were trained on another encoder.
     """
-    base = check_base(encoder, folder)
+    base = check_base(encoder, folder, base_name=base_name)
     if (folder / adapters.CONFIG_FILE).is_file():
         return adapters.load_bottlenecks(encoder, folder, base_name=base_name, base=base)
     return lora.load_lora(encoder, folder, base_name=base_name, base=base)

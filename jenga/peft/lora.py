@@ -80,7 +80,7 @@ def load_lora(encoder: PreTrainedModel, folder: Path, *, base_name: str, base: d
     from peft import LoraConfig, set_peft_model_state_dict
 
     settings = LoraConfig.from_pretrained(str(folder))
-    settings.inference_mode = False
+    settings.inference_mode, settings.base_model_name_or_path = False, None
     try:
         adapters = LoraAdapters(encoder, settings, base_name=base_name, base=base)
         loaded = set_peft_model_state_dict(adapters.peft_model, load_file(folder / WEIGHTS_FILE))

@@ -38,6 +38,19 @@ def test_every_setting_of_texts_is_named_at_its_place(schema: Schema) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [
+        ("base_model: security_mlp_v1, backbone_type: sequential", "sequential"),
+        ("base_model: jenga/tiny-text", "jenga/tiny-text"),
+    ],
+)
+def test_adapters_are_refused_where_the_encoder_starts_from_nothing(schema: Schema, model: str, what: str) -> None:
+    text = EVENTS.replace("base_model: security_mlp_v1, backbone_type: sequential", model) + "peft: {type: lora}\n"
+    (found,) = problems(schema, text)
+    assert found.startswith(f"cfg.yml:4:1: peft: freezes a pretrained encoder, but {what} starts from nothing; name a ")
+
+
 def test_a_task_on_words_is_refused_for_events(schema: Schema) -> None:
     found = problems(schema, EVENTS.replace("classification", "ner"))
     message = "'ner' labels words of a text, and events have none; choose another type"

@@ -576,6 +576,22 @@ def test_an_interrupted_run_goes_on_bit_by_bit(rich: Callable[..., Any], stop_at
     assert result(resumed) == result(straight)
 
 
+@pytest.mark.parametrize("peft", [{"type": "lora", "dropout": 0.1}, {"type": "dora"}, {"type": "adapter"}])
+def test_checkpoints_leave_out_the_frozen_base_and_a_run_goes_on_from_them(
+    rich: Callable[..., Any], peft: dict[str, Any]
+) -> None:
+    straight = rich(peft=peft)
+    straight.train()
+    cut = rich(peft=peft, callbacks=[Do("on_step_end", at_step(4, interrupt))])
+    frozen = {name for name, each in cut.model.named_parameters() if not each.requires_grad}
+    assert frozen
+    resumed = go_on(cut, lambda **options: rich(peft=peft, **options))
+    newest = newest_checkpoint(cut.run.checkpoints)
+    assert newest is not None
+    assert load_checkpoint(newest)[0]["model"].keys() == cut.model.state_dict().keys() - frozen
+    assert result(resumed) == result(straight)
+
+
 @pytest.mark.parametrize("stop_at", [4, 6])
 def test_an_interrupt_during_an_evaluation_loses_nothing(rich: Callable[..., Any], stop_at: int) -> None:
     straight = rich()

@@ -51,6 +51,14 @@ def test_frozen_parameters_are_left_out(model: MultiTaskModel) -> None:
     assert set(learning_rates(optimizer)) == {"fusion", "heads"}
 
 
+def test_adapters_have_a_group_and_a_rate_of_their_own(make_trainer: Callable[..., Any]) -> None:
+    adapted = make_trainer("mood", peft={"type": "lora"}).model
+    optimizer = make_optimizer(adapted, TrainingConfig(learning_rate=LearningRates(backbone=1e-5, adapters=2e-3)))
+    assert learning_rates(optimizer) == {"adapters": 2e-3, "heads": LearningRates().heads}
+    inside = {id(each) for group in optimizer.param_groups if group["name"] == "adapters" for each in group["params"]}
+    assert inside == {id(each) for each in adapted.backbone.parameters() if each.requires_grad}
+
+
 def test_one_rate_is_for_all_parts(model: MultiTaskModel) -> None:
     assert set(learning_rates(make_optimizer(model, TrainingConfig(learning_rate=1e-3))).values()) == {1e-3}
 

@@ -1,0 +1,63 @@
+"""A trained model as a folder of its own: as it is, or with its adapters merged into plain weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from jenga.backbones.text import TextBackbone
+from jenga.bundle import Bundle
+from jenga.errors import ConfigError, SetupError
+from jenga.files import MANIFEST, atomic_folder, damage
+from jenga.inference.predictor import find_model
+from jenga.peft import base_of
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def export(
+    run: str | Path, output: str | Path, *, merge: bool = False, dtype: str | None = None, base_model: str | None = None
+) -> Path:
+    """Write the best model of `run` to the new folder `output`, which `jenga.load` reads, and return its path.
+
+    merge: work LoRA or DoRA into the encoder's weights, so that ``backbone/`` is a plain transformers checkpoint.
+    dtype: fp32, bf16 or fp16, in which the encoder's weights are kept (they are merged in float32 and rounded once);
+    default: fp32. base_model: where the base of the adapters is now. Without merge and dtype the files are copied.
+    Raises ConfigError where `output` exists or the model cannot be written so, SetupError where it is harmed.
+    """
+    source, target = find_model(run), Path(output)
+    if target.exists():
+        raise ConfigError(f"{target} is there already and is left alone; choose another name with -o, or move it away")
+    adapted = base_of(source / "backbone") is not None
+    if dtype is not None and adapted and not merge:
+        raise ConfigError(f"--dtype: adapters are kept as they are; add --merge for a whole encoder in {dtype}")
+    if not merge and dtype is None:
+        _copy(source, target)
+        return target
+    bundle = Bundle.load(source, base_model=base_model)
+    if merge:
+        bundle.model.backbone.merge()
+        bundle.config = bundle.config.model_copy(update={"peft": None})
+    if dtype is not None:
+        _convert(bundle, dtype)
+    bundle.save(target)
+    return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    if harm := damage(source):
+        raise SetupError(f"{source}: {harm}; restore the folder from a copy or train again")
+    with atomic_folder(target) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+
+
+def _convert(bundle: Bundle, dtype: str) -> None:
+    backbone = bundle.model.backbone
+    if not isinstance(backbone, TextBackbone):
+        raise ConfigError("--dtype: only encoders of transformers are kept in another type; leave it out")
+    backbone.encoder.to(DTYPES[dtype])
+    broken = [name for name, each in backbone.encoder.named_parameters() if not each.isfinite().all()]
+    if broken:
+        raise ConfigError(f"--dtype: {broken[0]} holds numbers that {dtype} has not; use bf16 or fp32")

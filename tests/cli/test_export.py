@@ -1,0 +1,48 @@
+"""`jenga export`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def adapted(invoke: Invoke, config: Path, tmp_path: Path, tiny_bert: Path) -> Callable[[str], Path]:
+    """Return a function that trains a step with adapters of a type and returns the run's folder."""
+
+    def make(kind: str) -> Path:
+        options = [f"model.base_model={tiny_bert}", f"peft.type={kind}", "training.max_steps=1"]
+        sets = [part for each in options for part in ("--set", each)]
+        result = invoke("train", config, "--json", "--output-dir", tmp_path / "runs", *sets)
+        assert result.exit_code == 0, result.stderr
+        return Path(json.loads(result.stdout)["run"])
+
+    return make
+
+
+def test_an_exported_model_is_named_and_answers(invoke: Invoke, adapted: Callable[[str], Path], tmp_path: Path) -> None:
+    run, output = adapted("lora"), tmp_path / "merged"
+    result = invoke("export", run, "-o", output, "--merge", "--dtype", "bf16")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith(f"wrote {output}: ")
+    answers = [invoke("predict", folder, "--text", "we are good") for folder in (run, output)]
+    assert [each.exit_code for each in answers] == [0, 0]
+    labels = [json.loads(each.stdout)["mood"]["feeling"]["label"] for each in answers]
+    assert labels[0] == labels[1]
+
+
+def test_what_is_refused_has_its_code(invoke: Invoke, adapted: Callable[[str], Path], tmp_path: Path) -> None:
+    run = adapted("adapter")
+    result = invoke("export", run, "-o", tmp_path / "new", "--merge")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "error: bottleneck adapters (peft.type: adapter) cannot be merged" in result.stderr
+    assert invoke("export", run, "-o", tmp_path).exit_code == 2
+    assert invoke("export", tmp_path, "-o", tmp_path / "new").exit_code == 4
+    assert invoke("export", run).exit_code == 2
+    assert not (tmp_path / "new").exists()
