@@ -185,8 +185,9 @@ def _describe(
     }
     model = experiment.bundle.model
     parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     warnings = [*experiment.warnings, *(note for name in model.tasks for note in model.tasks[name].notes())]
-    run.update(status="running", reason=None, rows=rows, parameters=parameters, warnings=warnings)
+    run.update(status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings)
     write_atomic(run.path / "config.yml", to_yaml(config))
     write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
     if experiment.bad:
@@ -200,14 +201,19 @@ def _describe(
         logger.warning("%s", warning)
     console.print(
         f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
-        f"{len(experiment.sources)} source(s); {parameters:,} parameters on {accelerator.device}",
+        f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
+        f"{accelerator.device}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 
+def _share(trained: int, parameters: int) -> str:
+    return "" if trained == parameters else f" ({trained:,} trained)"
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Return the versions and hardware that a run depends on."""
-    libraries = ("jenga", "torch", "transformers", "accelerate", "datasets", "scikit-learn", "mlflow", "numpy")
+    libraries = ("jenga", "torch", "transformers", "accelerate", "peft", "datasets", "scikit-learn", "mlflow", "numpy")
     return {
         "python": platform.python_version(),
         "system": platform.platform(),

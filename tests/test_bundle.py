@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from jenga.build import Experiment, build
 from jenga.bundle import Bundle
-from jenga.errors import SetupError
+from jenga.errors import ConfigError, SetupError
 from jenga.experiment import load_config
 from jenga.files import atomic_folder
 from jenga.inputs import TabularInputs, TextInputs
@@ -89,6 +89,39 @@ def test_a_bundle_holds_safetensors_and_json_with_readable_keys(
         keys = set(file.keys())
     assert {f"tasks.mood.heads.{head}.{part}" for head in ("mood", "topic") for part in ("weight", "bias")} <= keys
     assert not [key for key in keys if key.startswith("backbone.")]
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize(
+    "peft", [{"type": each} for each in ("lora", "dora", "adapter")], ids=lambda each: each["type"]
+)
+def test_a_bundle_of_adapters_holds_no_base_and_gives_bit_equal_logits(
+    built: Callable[..., Experiment], checkpoint: Callable[[str], str], tmp_path: Path, kind: str, peft: dict[str, Any]
+) -> None:
+    experiment = built(*ALL, model={"base_model": checkpoint(kind)}, peft=peft, fusion={"type": "attention"})
+    bundle = experiment.bundle
+    with torch.no_grad():
+        for parameter in bundle.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    bundle.save(tmp_path / "best")
+    names = {path.name for path in (tmp_path / "best" / "backbone").iterdir()}
+    assert "model.safetensors" not in names
+    assert "base.json" in names
+    frozen = [each for each in bundle.model.parameters() if not each.requires_grad]
+    assert frozen
+    shutil.copytree(checkpoint(kind), tmp_path / "moved")
+    for base in (None, str(tmp_path / "moved")):
+        again = Bundle.load(tmp_path / "best", base_model=base)
+        wanted, found = logits_of(bundle, experiment), logits_of(again, experiment)
+        for key, rows in wanted.items():
+            assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(rows, found[key], strict=True)), key
+
+
+def test_a_base_for_a_model_without_adapters_is_refused(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    built("mood").bundle.save(tmp_path / "best")
+    with pytest.raises(ConfigError, match=r"--base-model: .*best holds its whole encoder and needs no base"):
+        Bundle.load(tmp_path / "best", base_model="x")
 
 
 def test_what_is_no_bundle_or_is_harmed_is_refused(built: Callable[..., Experiment], tmp_path: Path) -> None:

@@ -67,6 +67,11 @@ class BaseBackbone(nn.Module):
         """Whether the encoder is frozen but for the adapters in it."""
         return False
 
+    @property
+    def base(self) -> Mapping[str, Any] | None:
+        """Fingerprint of the frozen encoder beneath the adapters; None where there are none."""
+        return None
+
     def merge(self) -> None:
         """Work the adapters into the encoder's weights. Raises ConfigError where they cannot be, or there are none."""
         raise ConfigError("--merge: there are no adapters to merge: the encoder was trained whole; leave it out")

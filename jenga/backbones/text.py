@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,11 @@ class TextBackbone(BaseBackbone):
         """Whether the encoder is frozen but for the adapters in it."""
         return self.adapters is not None
 
+    @property
+    def base(self) -> Mapping[str, Any] | None:
+        """Fingerprint of the frozen encoder beneath the adapters; None where there are none."""
+        return None if self.adapters is None else self.adapters.base
+
     def merge(self) -> None:
         """Work the adapters into the encoder's weights. Raises ConfigError where they cannot be, or there are none."""
         if self.adapters is None:
@@ -124,7 +129,7 @@ class TextBackbone(BaseBackbone):
             return cls(str(folder), config)
         try:
             backbone = cls(model_name, config)
-        except SetupError as error:
+        except (ConfigError, SetupError) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise SetupError(
                 f"{folder}: holds adapters alone, and their base '{model_name}' cannot be loaded: {reason} Give its "

@@ -53,6 +53,8 @@ def check(config: str, overrides: tuple[str, ...], device: str, seed: int | None
         rows = found[name]
         print_table([[key.replace("_", " ") for key in rows[0]], *(list(map(_cell, row.values())) for row in rows)])
         click.echo()
+    whole = found["parts"][-1]
+    click.echo(f"{whole['trained']:,} of {whole['parameters']:,} parameters are trained")
     click.echo(
         f"{config} is fine: {found['total_steps']:,} steps of up to {found['rows_per_step']} rows "
         f"on {found['device']}; peak memory {found['peak_mib']:,} MiB"

@@ -20,6 +20,11 @@ model:
   # distilbert-base-multilingual-cased. jenga/tiny-text is small, starts from nothing and needs no download.
   base_model: jenga/tiny-text
 
+# peft:                               # freeze a pretrained encoder and train small parts beside it
+#   type: lora                        # or dora, or adapter
+#   rank: 8
+#   target: all-linear                # or auto, a regular expression, or a list of names
+
 # Tasks that read the same rows share one pass of the encoder.
 tasks:
 """
@@ -138,7 +143,7 @@ data:
 training:
   epochs: 3
   batch_size: 32
-  learning_rate: {backbone: 5.0e-5, heads: 5.0e-4}
+  learning_rate: {backbone: 5.0e-5, heads: 5.0e-4}   # adapters: 1.0e-3, in place of backbone under peft
   seed: 0
 
 evaluation:

@@ -184,6 +184,9 @@ def _summary(files: RunFiles) -> str:
     base = _base_model(files)
     if base:
         text += f" (`{_plain(_file_name(base))}`)"
+    kind = (files.config.get("peft") or {}).get("type")
+    if kind:
+        text += f", frozen but for its adapters ({_plain(str(kind))}), which need that encoder to run"
     return text + ", trained with Jenga."
 
 
@@ -230,8 +233,12 @@ def _training_table(files: RunFiles) -> list[list[str]]:
     table += [[f"training.{name}", as_text(value)] for name, value in settings.items() if value is not None]
     if "max_length" in files.config.get("data", {}):
         table.append(["data.max_length", str(files.config["data"]["max_length"])])
+    peft = files.config.get("peft") or {}
+    table += [[f"peft.{name}", as_text(value)] for name, value in peft.items() if value is not None]
     if "parameters" in files.run:
         table.append(["parameters", f"{files.run['parameters']:,}"])
+    if files.run.get("trained", files.run.get("parameters")) != files.run.get("parameters"):
+        table.append(["of these trained", f"{files.run['trained']:,}"])
     if "seconds" in files.run:
         table.append(["time", f"{files.run['seconds']:,.0f} s"])
     if files.evaluation:

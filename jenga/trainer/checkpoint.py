@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,18 @@ def model_tensors(model: MultiTaskModel) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
-def load_model(model: MultiTaskModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    """Restore what `model_tensors` gave. Raises SetupError where it is of another model than `model`."""
+def load_model(
+    model: MultiTaskModel, tensors: dict[str, torch.Tensor], folder: Path, *, base: Mapping[str, Any] | None
+) -> None:
+    """Restore what `model_tensors` gave of a model whose adapters stand on `base` (None: it has none).
+
+    Raises SetupError where it is of another model than `model`, or its adapters stand on another base now.
+    """
+    if model.backbone.base != base:
+        raise SetupError(
+            f"checkpoint {folder}: the adapters were trained on other weights than model.base_model has now; bring "
+            "that checkpoint of the base back, or start a new run"
+        )
     absent, unknown = model.load_state_dict(tensors, strict=False)
     if unknown or set(absent) != model.frozen_base():
         name = min(set(unknown) | set(absent) ^ model.frozen_base())

@@ -278,6 +278,7 @@ class Trainer:
             "window": window_state,
             "random": random_state,
             "metrics_bytes": self.log.sync(),
+            "base": self.model.backbone.base,
             "scheduler": self.scheduler.state_dict(),
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups],
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -296,7 +297,7 @@ class Trainer:
             self.log.cut(0)
             return
         tensors, state = checkpoint.load_checkpoint(folder)
-        checkpoint.load_model(self.model, tensors["model"], folder)
+        checkpoint.load_model(self.model, tensors["model"], folder, base=state.get("base"))
         checkpoint.load_optimizer(self.optimizer, tensors["optimizer"], state["groups"])
         self.scheduler.load_state_dict(state["scheduler"])
         if state["scaler"] is not None and self.accelerator.scaler is not None:

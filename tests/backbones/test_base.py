@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from jenga.backbones import BackboneManager, BaseBackbone
+from jenga.config.peft import LoraConfig
 from jenga.errors import ConfigError
 
 
@@ -72,3 +73,14 @@ def test_weights_are_saved_as_safetensors_and_come_back_bit_equal(tmp_path: Path
     again = BackboneManager.load("plain", tmp_path / "backbone", "x", None)
     for name, value in backbone.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
+
+
+def test_a_backbone_without_a_place_for_adapters_says_so(registered: None) -> None:
+    backbone = BackboneManager.create("plain", "any-name", {})
+    assert (backbone.adapted, backbone.base) == (False, None)
+    with pytest.raises(
+        ConfigError, match=r"peft: Plain takes no adapters \(it has no adapt\(config\)\); remove the block"
+    ):
+        backbone.adapt(LoraConfig(type="lora"))
+    with pytest.raises(ConfigError, match="--merge: there are no adapters to merge"):
+        backbone.merge()

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jenga.backbones.text import TextBackbone, load_tokenizer
+from jenga.config.peft import BottleneckConfig, LoraConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
 
@@ -208,3 +209,54 @@ def test_max_positions_leaves_out_what_roberta_keeps_for_padding(
     assert limit == 32
     ids = torch.full((1, limit), 5)
     assert backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.shape == (1, 32, 8)
+
+
+# ------------------------------------------------------------------------------------------------------------- adapters
+
+
+@pytest.mark.parametrize("peft", [LoraConfig(type="lora"), BottleneckConfig(type="adapter")], ids=["lora", "adapter"])
+def test_an_encoder_with_adapters_is_saved_without_its_base_and_found_again(
+    checkpoint: Callable[[str], str], peft: Any, tmp_path: Path
+) -> None:
+    folder = checkpoint("bert")
+    backbone = backbone_of(folder, pooling="mean")
+    assert not backbone.adapted
+    backbone.adapt(peft)
+    assert backbone.adapted
+    with torch.no_grad():
+        for each in backbone.parameters():
+            if each.requires_grad:
+                each.add_(torch.randn_like(each))
+    backbone.save(tmp_path / "saved")
+    assert not (tmp_path / "saved" / "model.safetensors").exists()
+    again = TextBackbone.load(tmp_path / "saved", folder, ModelConfig(base_model=folder)).eval()
+    assert again.pooling == "mean"
+    assert again.base == backbone.base
+    with torch.inference_mode():
+        one, other = (each.eval()(input_ids=IDS, attention_mask=RIGHT) for each in (backbone, again))
+    assert torch.equal(one.pooler_output, other.pooler_output)
+    trained = [{name for name, p in each.named_parameters() if p.requires_grad} for each in (backbone, again)]
+    assert trained[0] == trained[1]
+
+
+def test_a_missing_or_another_base_is_named_with_what_to_do(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+    backbone = backbone_of(checkpoint("bert"), pooling="mean")
+    backbone.adapt(LoraConfig(type="lora"))
+    backbone.save(tmp_path / "saved")
+    load = TextBackbone.load
+    with pytest.raises(SetupError, match=r"their base '/nowhere' cannot be loaded: .* with --base-model; jenga export"):
+        load(tmp_path / "saved", "/nowhere", ModelConfig(base_model="/nowhere"))
+    other = checkpoint("distilbert")
+    with pytest.raises(SetupError, match=f"the base '{other}' has parameters of other names or shapes"):
+        load(tmp_path / "saved", other, ModelConfig(base_model=other))
+
+
+def test_a_merged_backbone_is_a_plain_one(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+    backbone = backbone_of(checkpoint("bert"))
+    with pytest.raises(ConfigError, match="there are no adapters to merge"):
+        backbone.merge()
+    backbone.adapt(LoraConfig(type="lora"))
+    backbone.merge()
+    assert (backbone.adapted, backbone.base) == (False, None)
+    backbone.save(tmp_path)
+    assert TextBackbone.load(tmp_path, "", ModelConfig(base_model="x")).hidden_size == backbone.hidden_size

@@ -120,3 +120,13 @@ def test_an_experiment_on_events_is_tried_with_its_features(invoke: Invoke, even
     assert (step["task"], step["rows"]) == ("find", 8)
     assert step["features"] > 20
     assert "tokens" not in step
+
+
+def test_the_parameters_that_are_trained_are_told(invoke: Invoke, config: Path, tiny_bert: Path) -> None:
+    sets = ["--set", f"model.base_model={tiny_bert}", "--set", "peft={type: lora, rank: 2, target: [query]}"]
+    whole = json.loads(invoke("check", config, "--json", *sets).stdout)["parts"][-1]
+    heads = (16 + 1) * (3 + 1)
+    assert whole["trained"] == 2 * (16 + 16) + heads
+    assert whole["parameters"] > 10 * whole["trained"]
+    lines = invoke("check", config, *sets).stdout.splitlines()
+    assert f"{whole['trained']:,} of {whole['parameters']:,} parameters are trained" in lines

@@ -220,3 +220,19 @@ def test_settings_are_written_as_json_and_strings_bare() -> None:
         "linear",
         '["é"]',
     ]
+
+
+def test_a_card_tells_of_adapters_and_that_they_need_their_base(run: Path) -> None:
+    plain = card_of(run)
+    assert "adapters" not in plain
+    assert "of these trained" not in plain
+    with (run / "config.yml").open("a") as file:
+        file.write("peft: {type: dora, rank: 4, alpha: null, target: [query, value]}\n")
+    state = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**state, "trained": 12_345}))
+    card = card_of(run)
+    assert "frozen but for its adapters (dora), which need that encoder to run" in card
+    rows = [cells(line) for line in section(card, "Training").splitlines() if line.startswith("|")]
+    assert ["peft.rank", "4"] in rows
+    assert ["of these trained", "12,345"] in rows
+    assert not [row for row in rows if row[0] == "peft.alpha"]
