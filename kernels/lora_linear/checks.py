@@ -1,11 +1,24 @@
 """What the public functions of lora_linear refuse, before anything is computed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..autocast import autocast_is_on
 from .parts import FrozenWeight, Update
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_ALLOWED = "float32, float64, bfloat16, float16"
+
+
+def check_group(**parts: Sequence[Any]) -> None:
+    """Raise ValueError where the sequences, one element a layer, differ in length."""
+    lengths = {name: len(part) for name, part in parts.items()}
+    if len(set(lengths.values())) != 1:
+        got = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise ValueError(f"lora_linear_grouped: got {got}; allowed: one of each a layer")
 
 
 def check_call(
@@ -15,44 +28,88 @@ def check_call(
     updates: Sequence[Update],
     rows: Tensor | None,
     dropout: float,
+    seed: int | Tensor | None,
 ) -> None:
-    """Raise ValueError where the arguments of `lora_linear_updates` disagree."""
-    if x.dim() < 1 or not x.is_floating_point():
-        raise ValueError(f"x: got {x.dtype} of shape {tuple(x.shape)}; allowed: floating, at least one dimension")
+    """Raise ValueError where the arguments of `lora_linear_updates` disagree.
+
+    Raises NotImplementedError under transforms of torch.func.
+    """
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "lora_linear: transforms of torch.func (vmap, grad, jvp) are not supported. For gradients, use autograd; "
+            "in place of vmap, fold the mapped dimension into the rows of x, which are independent"
+        )
+    if x.dim() < 1 or x.dtype not in _DTYPES:
+        raise ValueError(
+            f"x: got {x.dtype} of shape {tuple(x.shape)}; allowed: {_ALLOWED}, of at least one dimension"
+        )  # fmt: skip
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout: got {dropout}; allowed: 0 <= dropout < 1")
     if not weights or len(weights) != len(biases):
         raise ValueError(f"weights, biases: got {len(weights)} and {len(biases)}; allowed: as many, 1 or more")
-    if rows is not None and (rows.dtype != torch.int64 or rows.shape != x.shape[:-1]):
-        raise ValueError(
-            f"rows: got {rows.dtype} of shape {tuple(rows.shape)}; allowed: int64 {tuple(x.shape[:-1])}, the "
-            "adapter of each row"
-        )
+    if rows is not None:
+        if rows.dtype != torch.int64 or rows.shape != x.shape[:-1]:
+            raise ValueError(
+                f"rows: got {rows.dtype} of shape {tuple(rows.shape)}; allowed: int64 {tuple(x.shape[:-1])}, the "
+                "adapter of each row"
+            )
+        _check_device("rows", rows, x)
+    _check_seed(seed, x)
     for index, weight in enumerate(weights):
         if isinstance(weight, Tensor):
-            _check_weight(index, x, weight, biases[index])
+            _check_weight(index, x, weight)
+        _check_bias(index, x, weight, biases[index])
     for index, update in enumerate(updates):
         _check_update(index, x, weights, update)
 
 
-def _check_weight(index: int, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+def _check_device(name: str, tensor: Tensor, x: Tensor) -> None:
+    if tensor.device != x.device:
+        raise ValueError(f"{name}: is on {tensor.device}, x on {x.device}; move one")
+
+
+def _check_seed(seed: int | Tensor | None, x: Tensor) -> None:
+    if isinstance(seed, Tensor):
+        if seed.dtype != torch.int64 or seed.numel() != 1:
+            raise ValueError(f"seed: got {seed.dtype} of shape {tuple(seed.shape)}; allowed: one int64")
+        _check_device("seed", seed, x)
+    elif seed is not None and (not isinstance(seed, int) or not -(2**63) <= seed < 2**63):
+        raise ValueError(f"seed: got {seed!r}; allowed: an int of 64 bits with sign, an int64 tensor, or None")
+
+
+def _check_weight(index: int, x: Tensor, weight: Tensor) -> None:
     if weight.dim() != 2 or weight.shape[1] != x.shape[-1]:
         raise ValueError(f"weight {index}: got shape {tuple(weight.shape)}; allowed: (N, {x.shape[-1]})")
-    if weight.device != x.device:
-        raise ValueError(f"weight {index}: is on {weight.device}, x on {x.device}; move one")
-    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+    _check_device(f"weight {index}", weight, x)
+    # Autocast casts floating operands only.
+    if weight.dtype != x.dtype and not (weight.dtype in _DTYPES and autocast_is_on(x.device.type)):
         raise ValueError(f"weight {index}: is {weight.dtype}, x {x.dtype}; cast one, or use torch.autocast")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias {index}: got shape {tuple(bias.shape)}; allowed: ({weight.shape[0]},)")
+
+
+def _check_bias(index: int, x: Tensor, weight: Tensor | FrozenWeight, bias: Tensor | None) -> None:
+    if bias is None:
+        return
+    if bias.dim() != 1 or bias.dtype not in _DTYPES or (isinstance(weight, Tensor) and len(bias) != weight.shape[0]):
+        length = weight.shape[0] if isinstance(weight, Tensor) else "N"
+        raise ValueError(
+            f"bias {index}: got {bias.dtype} of shape {tuple(bias.shape)}; allowed: ({length},), {_ALLOWED}"
+        )
+    _check_device(f"bias {index}", bias, x)
 
 
 def _check_update(index: int, x: Tensor, weights: Sequence[Tensor | FrozenWeight], update: Update) -> None:
     lora_a, lora_b = update.lora_a, update.lora_b
     if not 0 <= update.projection < len(weights):
         raise ValueError(f"update {index}: projection {update.projection}; allowed: 0 to {len(weights) - 1}")
+    if update.adapter < 0:
+        raise ValueError(f"update {index}: adapter {update.adapter}; allowed: 0 or more, since rows of -1 have none")
     weight = weights[update.projection]
     n_outputs = weight.shape[0] if isinstance(weight, Tensor) else lora_b.shape[0]
     if lora_a.dim() != 2 or lora_a.shape[0] < 1 or lora_a.shape[1] != x.shape[-1]:
         raise ValueError(f"lora_a {index}: got shape {tuple(lora_a.shape)}; allowed: (R, {x.shape[-1]}), R at least 1")
     if lora_b.shape != (n_outputs, lora_a.shape[0]):
         raise ValueError(f"lora_b {index}: got shape {tuple(lora_b.shape)}; allowed: ({n_outputs}, {lora_a.shape[0]})")
+    for name, tensor in (("lora_a", lora_a), ("lora_b", lora_b)):
+        if tensor.dtype not in _DTYPES:
+            raise ValueError(f"{name} {index}: got {tensor.dtype}; allowed: {_ALLOWED}")
+        _check_device(f"{name} {index}", tensor, x)

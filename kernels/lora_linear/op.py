@@ -1,6 +1,6 @@
 """`lora_linear`: the public functions, their autograd, and the fake implementations that torch.compile traces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
 from ..once import differentiable_once
-from .checks import check_call
+from .checks import check_call, check_group
 from .parts import FrozenWeight, Update
 from .reference import lora_linear_reference
 
@@ -43,8 +43,8 @@ def lora_linear(
         (..., N) in the dtype of x; under autocast in autocast's. Differentiable once, by x, weight, bias and adapters.
 
     Raises:
-        ValueError: shapes, dtypes or options disagree.
-        NotImplementedError: under torch.func.vmap.
+        ValueError: shapes, dtypes, devices or options disagree.
+        NotImplementedError: under transforms of torch.func, and for derivatives in forward mode.
     """
     return lora_linear_grouped(
         x, [weight], [bias], [lora_a], [lora_b], scales=[scale], dropout=dropout, seed=seed
@@ -66,6 +66,7 @@ def lora_linear_grouped(
 
     The layers see the same dropped x. One weight, bias, A, B and scale a layer; see `lora_linear`.
     """
+    check_group(weights=weights, biases=biases, lora_as=lora_as, lora_bs=lora_bs, scales=scales)
     parts = zip(lora_as, lora_bs, scales, strict=True)
     updates = [Update(a, b, scale, projection) for projection, (a, b, scale) in enumerate(parts)]
     return lora_linear_updates(x, weights, biases, updates, dropout=dropout, seed=seed)
@@ -90,9 +91,10 @@ def lora_linear_updates(
 
     See `lora_linear` for the rest.
     """
-    check_call(x, weights, biases, updates, rows, dropout)
+    check_call(x, weights, biases, updates, rows, dropout, seed)
     x, biases = _as_autocast(x, biases)
-    flat = x.reshape(-1, x.shape[-1])
+    # Not reshape(-1, K), which knows no number of rows where K is 0.
+    flat = x if x.dim() == 2 else x.flatten(0, -2) if x.dim() > 2 else x[None]
     flat_rows = None if rows is None else rows.reshape(-1)
     seed_tensor = _seed(x, dropout, seed)
     if triton_backend(x.device.type).implementation == "reference":
@@ -117,8 +119,8 @@ def lora_linear_updates(
             *(update.lora_a for update in updates),
             *(update.lora_b for update in updates),
         ]
-        wants_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors))
-        if wants_grad:
+        # Without a wanted gradient too: there it refuses forward-mode derivatives, which would come out as 0.
+        if torch.is_grad_enabled():
             outputs = list(_LoraLinear.apply(plan, flat_rows, seed_tensor, flat, *tensors))
         else:
             outputs = _run(plan, flat_rows, seed_tensor, flat, tensors)[0]
@@ -200,7 +202,8 @@ class _LoraLinear(torch.autograd.Function):
         rows, seed, x, projected, *tensors = ctx.saved_tensors
         n_weights = len(plan.frozen)
         n_parts = plan.n_updates
-        weights, lora_as, lora_bs = tensors[:n_weights], tensors[n_weights:-n_parts], tensors[-n_parts:]
+        weights, adapters = tensors[:n_weights], tensors[n_weights:]
+        lora_as, lora_bs = adapters[:n_parts], adapters[n_parts:]
         wants_weights, wants_biases, wants_as, wants_bs = plan.split(wanted[4:])
         dx, das, dbs = torch.ops.jenga.lora_linear_backward(
             grads, x, projected, plan.dense(weights), lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
@@ -273,7 +276,8 @@ def _refuse_vmap(*_: Any) -> Any:
 
 def _register() -> torch.library.Library:
     library = torch.library.Library("jenga", "IMPL")
-    for name, fake in {"lora_linear": _fake_forward, "lora_linear_backward": _fake_backward}.items():
+    fakes: dict[str, Callable[..., Any]] = {"lora_linear": _fake_forward, "lora_linear_backward": _fake_backward}
+    for name, fake in fakes.items():
         torch.library.register_fake(f"jenga::{name}", fake)
         torch.library.register_vmap(f"jenga::{name}", _refuse_vmap)
         # Gradients are those of `_LoraLinear`: the ops themselves need not look for any.
