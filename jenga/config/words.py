@@ -43,7 +43,7 @@ _SHOWN = 60
 
 
 def needs(accepts: Sequence[Branch]) -> str:
-    """Return the words for all alternatives: ``a number or a mapping of backbone, fusion, heads``."""
+    """Return the words for all alternatives: ``a number or a mapping of backbone, adapters, fusion, heads``."""
     words = []
     for each in accepts:
         if (values := literals(each)) is not None:

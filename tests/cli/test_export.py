@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +47,21 @@ def test_what_is_refused_has_its_code(invoke: Invoke, adapted: Callable[[str], P
     assert invoke("export", tmp_path, "-o", tmp_path / "new").exit_code == 4
     assert invoke("export", run).exit_code == 2
     assert not (tmp_path / "new").exists()
+
+
+def test_a_base_that_has_moved_is_named_on_the_command_line(
+    invoke: Invoke, adapted: Callable[[str], Path], tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = adapted("dora")
+    config = run / "best" / "backbone" / "adapter_config.json"
+    assert str(tiny_bert) in config.read_text()
+    moved = shutil.copytree(tiny_bert, tmp_path / "moved")
+    predict = ("predict", run, "--text", "we are good")
+    assert invoke(*predict, "--base-model", moved).stdout == invoke(*predict).stdout != ""
+    data = tmp_path / "rows.csv"
+    data.write_text("text,label\nwe are good,good\n")
+    assert invoke("evaluate", run, "--data", data, "--base-model", moved).exit_code == 0
+    for command in (predict, ("evaluate", run, "--data", data), ("export", run, "-o", tmp_path / "new", "--merge")):
+        result = invoke(*command, "--base-model", tmp_path / "nowhere")
+        assert (result.exit_code, result.stdout) == (4, "")
+        assert f"their base '{tmp_path / 'nowhere'}' cannot be loaded" in result.stderr
