@@ -7,7 +7,7 @@ references instead and warns once. Raises ImportError where the library is missi
 from ._native import Backend, backend, refinery_backend, triton_backend
 from .linear_cross_entropy import linear_cross_entropy
 from .linear_distillation import TeacherTopk, linear_distillation, teacher_topk
-from .lora_linear import FrozenWeight, Update, lora_linear, lora_linear_grouped, lora_linear_updates
+from .lora_linear import FrozenWeight, Update, dora_linear, lora_linear, lora_linear_grouped, lora_linear_updates
 from .multi_head_loss import HeadSpec, MultiHeadLoss, multi_head_loss
 from .refinery import refine
 
@@ -19,6 +19,7 @@ __all__ = [
     "TeacherTopk",
     "Update",
     "backend_info",
+    "dora_linear",
     "linear_cross_entropy",
     "linear_distillation",
     "lora_linear",

@@ -1,0 +1,238 @@
+"""PEFT's LoRA layers with a forward pass through `jenga.kernels.lora_linear`. Everything else of them is PEFT's.
+
+Importing this module imports peft; jenga/peft/accelerate.py does so when it is called.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft.tuners import lora
+from peft.tuners.lora.variants import DoraLinearVariant
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from jenga.kernels import FrozenWeight, Update, lora_linear_updates
+from jenga.kernels.lora_linear import row_norm, row_square
+
+logger = logging.getLogger(__name__)
+
+_FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+@dataclass
+class LayerCall:
+    """What one layer adds to a call of the op: its weight, bias and updates, and for DoRA what comes after."""
+
+    weight: Tensor | FrozenWeight
+    bias: Tensor | None
+    updates: list[Update]
+    dropout: float
+    magnitude: Tensor | None = None
+    norm: Tensor | None = None
+
+    def finish(self, output: Tensor) -> Tensor:
+        """The layer's result from the op's, which for DoRA has no bias and no magnitude yet."""
+        if self.magnitude is None or self.norm is None:
+            return output
+        factor = (self.magnitude / self.norm).to(output.dtype)
+        return output * factor if self.bias is None else torch.addcmul(self.bias.to(output.dtype), output, factor)
+
+
+_classes: dict[type, type] = {}
+
+
+def fused_class(kind: type) -> type:
+    """The fused class of one of PEFT's layer classes; a layer becomes one, and PEFT's again, by its `__class__`.
+
+    A plain subclass: with a second base it would have another layout in memory, to which no object may change.
+    """
+    if kind not in _classes:
+        made = type(f"Fused{kind.__name__}", (kind,), {"__module__": __name__, "forward": _forward, "jenga_of": kind})
+        # By its name in this module a layer can be copied to another process.
+        globals()[made.__name__] = made
+        _classes[kind] = made
+    return _classes[kind]
+
+
+def is_fused(module: nn.Module) -> bool:
+    """Whether a module is a layer that `accelerate` fused."""
+    return type(module) in _classes.values()
+
+
+def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has no form of it."""
+    # Merged, or with its adapters off, a layer is its base, which PEFT calls.
+    if layer._disable_adapters or layer.merged_adapters:
+        return _of_peft(layer, x, args, kwargs)
+    group = layer.__dict__.get("_jenga_group")
+    if group is not None and not (args or kwargs) and not torch.compiler.is_compiling():
+        output: Tensor | None = group.output(layer, x)
+        if output is not None:
+            return output
+    layer._check_forward_args(x, *args, **kwargs)
+    adapter_names = kwargs.get("adapter_names")
+    call = why_not_now(layer, x, args, kwargs) or layer_call(layer, adapter_names)
+    if isinstance(call, str):
+        _tell_once(layer, call)
+        return _of_peft(layer, x, args, kwargs)
+    return run(x, [call], None if adapter_names is None else rows_of(layer, x, adapter_names))[0]
+
+
+def _of_peft(layer: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    output: Tensor = type(layer).jenga_of.forward(layer, x, *args, **kwargs)
+    return output
+
+
+def fusable_classes() -> tuple[type, ...]:
+    """PEFT's layer classes that have a fused form here: linear layers, and quantised ones where their library is."""
+    found: list[type] = [lora.Linear]
+    for module, names in (("bnb", ("Linear8bitLt", "Linear4bit")), ("torchao", ("TorchaoLoraLinear",))):
+        library = getattr(lora, module, None)
+        found += [getattr(library, name) for name in names if hasattr(library, name)]
+    return tuple(found)
+
+
+# A layer that is to be copied to another process, or unpickled there, is looked up by its name.
+fused_class(lora.Linear)
+
+
+def run(x: Tensor, calls: Sequence[LayerCall], rows: Tensor | None) -> list[Tensor]:
+    """The results of layers that read the same x."""
+    updates = [
+        Update(update.lora_a, update.lora_b, update.scale, projection, update.adapter)
+        for projection, call in enumerate(calls)
+        for update in call.updates
+    ] if len(calls) > 1 else calls[0].updates  # fmt: skip
+    outputs = lora_linear_updates(
+        x,
+        [call.weight for call in calls],
+        [None if call.magnitude is not None else call.bias for call in calls],
+        updates,
+        rows=rows,
+        dropout=calls[0].dropout,
+    )
+    return [call.finish(output) for call, output in zip(calls, outputs, strict=True)]
+
+
+# ----------------------------------------------------------------------------------------------- what a layer is made of
+
+
+def why_not(layer: lora.LoraLayer) -> str | None:
+    """Why a layer has no fused form, whatever it is called with; None where it has."""
+    kind = type(layer)
+    if is_fused(layer):
+        return None
+    if kind not in fusable_classes():
+        return f"{kind.__name__} is no linear layer that the kernel knows"
+    base = layer.base_layer
+    if base is not layer.get_base_layer():
+        return "its base layer is an adapter's too"
+    if not isinstance(base, (nn.Linear, Conv1D)):
+        return f"its base layer is a {type(base).__name__}, no linear layer"
+    if hasattr(base, "parametrizations"):
+        return "its base weight is parametrised"
+    return None
+
+
+def why_not_now(layer: lora.LoraLayer, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """Why this call has no fused form; None where it has."""
+    if args or any(value is not None for key, value in kwargs.items() if key != "adapter_names"):
+        return "it is called with more than x"
+    base = layer.base_layer
+    if base._forward_hooks or base._forward_pre_hooks or base._backward_hooks:
+        return "its base layer has hooks"
+    if x.dtype not in _FLOATING or x.device.type not in ("cpu", "cuda"):
+        return f"x is {x.dtype} on {x.device.type}"
+    return None
+
+
+def layer_call(layer: lora.LoraLayer, adapter_names: list[str] | None = None) -> LayerCall | str:
+    """What a layer adds to a call of the op, or why it cannot."""
+    names = layer.active_adapters if adapter_names is None else dict.fromkeys(adapter_names)
+    names = [name for name in names if name in layer.lora_A]
+    variants = [name for name in names if name in layer.lora_variant]
+    dropout = _dropout(layer, names)
+    if isinstance(dropout, str):
+        return dropout
+    weight = base_weight(layer)
+    bias = layer.base_layer.bias
+    updates = []
+    for adapter, name in enumerate(names):
+        lora_a, lora_b, scale = layer.lora_A[name], layer.lora_B[name], layer.scaling[name]
+        if type(lora_a) is not nn.Linear or type(lora_b) is not nn.Linear:
+            return f"adapter '{name}' is no pair of linear layers"
+        updates.append(Update(lora_a.weight, lora_b.weight, scale, 0, adapter))
+        if lora_b.bias is not None:
+            if adapter_names is not None:
+                return "adapters of single rows have biases"
+            added = lora_b.bias * scale
+            bias = added if bias is None else bias + added
+    call = LayerCall(weight, bias, updates, dropout)
+    return _with_dora(layer, names[0], call) if variants == names[:1] and len(names) == 1 else (
+        f"adapter '{variants[0]}' is a variant of LoRA that is not alone, or has no fused form" if variants else call
+    )  # fmt: skip
+
+
+def _dropout(layer: lora.LoraLayer, names: Sequence[str]) -> float | str:
+    rates = set()
+    for name in names:
+        module = layer.lora_dropout[name]
+        if isinstance(module, nn.Dropout):
+            rates.add(module.p if module.training else 0.0)
+        elif isinstance(module, nn.Identity):
+            rates.add(0.0)
+        else:
+            return f"its dropout is a {type(module).__name__}"
+    if len(rates) > 1:
+        return "its adapters differ in dropout"
+    rate = rates.pop() if rates else 0.0
+    return rate if rate < 1.0 else "its dropout is 1"
+
+
+def base_weight(layer: lora.LoraLayer) -> Tensor | FrozenWeight:
+    """The base weight as (N, K): itself, its transpose for Conv1D, or a function that dequantises it."""
+    base = layer.base_layer
+    weight: Tensor = base.weight
+    if not (weight.is_floating_point() and type(weight) in (nn.Parameter, Tensor)):
+        return lambda: dequantize_module_weight(base).detach()
+    return weight.t() if isinstance(base, Conv1D) else weight
+
+
+def _with_dora(layer: lora.LoraLayer, name: str, call: LayerCall) -> LayerCall | str:
+    if type(layer.lora_variant[name]) is not DoraLinearVariant:
+        return f"adapter '{name}' is a {type(layer.lora_variant[name]).__name__}, which has no fused form"
+    [update] = call.updates
+    magnitude = layer.lora_magnitude_vector[name].weight
+    square = None
+    if isinstance(call.weight, Tensor) and not call.weight.requires_grad:
+        base = layer.base_layer.weight
+        # A merge, or another checkpoint, changes one of the two.
+        key = (base.data_ptr(), base._version, base.dtype)
+        kept = getattr(layer, "_jenga_square", None)
+        if kept is None or kept[0] != key:
+            layer._jenga_square = kept = (key, row_square(call.weight))
+        square = kept[1]
+    call.magnitude = magnitude
+    call.norm = row_norm(call.weight, update.lora_a, update.lora_b, scale=update.scale, weight_square=square)
+    return call
+
+
+def rows_of(layer: lora.LoraLayer, x: Tensor, adapter_names: list[str]) -> Tensor:
+    """Which adapter each row of x (B, ..., K) sees, int64 (B, ...), from the names of its first dimension's."""
+    if len(adapter_names) != x.shape[0]:
+        raise ValueError(f"adapter_names: got {len(adapter_names)} for a batch of {x.shape[0]}; give one a sample")
+    known = {name: place for place, name in enumerate(n for n in dict.fromkeys(adapter_names) if n in layer.lora_A)}
+    first = torch.tensor([known.get(name, -1) for name in adapter_names], device=x.device)
+    return first.reshape(-1, *[1] * (x.dim() - 2)).expand(x.shape[:-1])
+
+
+def _tell_once(layer: lora.LoraLayer, reason: str) -> None:
+    if getattr(layer, "_jenga_told", None) != reason:
+        layer._jenga_told = reason
+        logger.warning("a LoRA layer runs PEFT's own forward pass, at its cost: %s", reason)
