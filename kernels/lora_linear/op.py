@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
+from ..linear_cross_entropy.chunk_losses import check_triton
 from ..once import differentiable_once
 from .checks import check_call, check_group
 from .parts import FrozenWeight, Update
@@ -274,6 +275,20 @@ def _refuse_vmap(*_: Any) -> Any:
     )
 
 
+def _cuda_forward(*arguments: Any) -> Any:
+    check_triton("lora_linear")
+    from .cuda import lora_linear_forward
+
+    return lora_linear_forward(*arguments)
+
+
+def _cuda_backward(*arguments: Any) -> Any:
+    check_triton("lora_linear")
+    from .cuda import lora_linear_backward
+
+    return lora_linear_backward(*arguments)
+
+
 def _register() -> torch.library.Library:
     library = torch.library.Library("jenga", "IMPL")
     fakes: dict[str, Callable[..., Any]] = {"lora_linear": _fake_forward, "lora_linear_backward": _fake_backward}
@@ -288,3 +303,5 @@ def _register() -> torch.library.Library:
 if CPU.implementation == "native":
     # Registrations last as long as the object that made them.
     _LIBRARY = _register()
+    torch.library.impl("jenga::lora_linear", "cuda", _cuda_forward)
+    torch.library.impl("jenga::lora_linear_backward", "cuda", _cuda_backward)
