@@ -80,7 +80,7 @@ class LoraProducts {
     }
     std::vector<Tensor> dbs;
     if (wants_b) {
-      dbs = b_gradients(dense_grads, projected);
+      dbs = b_gradients(dense_grads, as_dense_rows(projected, acc));
     }
     Tensor dprojected = jenga::empty_like_device<2>(x_, {0, 0}, acc);
     if (wants_x || wants_a) {
@@ -364,6 +364,12 @@ std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>> lora_linear_backwar
         grads[index].dim() == 2 && grads[index].size(0) == x.size(0) && grads[index].size(1) == weights[index].size(0),
         "grads[", index, "]: must have shape (", x.size(0), ", ", weights[index].size(0), ")");
   }
+  int64_t n_ranks = 0;
+  for (const Tensor& lora_a : lora_as) {
+    n_ranks += lora_a.size(0);
+  }
+  jenga::check(projected.dim() == 2 && projected.size(0) == x.size(0) && projected.size(1) == n_ranks,
+               "projected: must have shape (", x.size(0), ", ", n_ranks, ")");
   return visit_accumulator(x, [&](auto zero) {
     return LoraProducts<decltype(zero)>(arguments).backward(grads, projected, wants_x, wants_a, wants_b);
   });

@@ -1,0 +1,170 @@
+"""What `lora_linear` refuses: the message says what it got and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from jenga.kernels import Update, lora_linear, lora_linear_grouped, lora_linear_updates
+
+X, WEIGHT, BIAS = torch.ones(6, 19), torch.ones(11, 19), torch.ones(11)
+A, B = torch.ones(4, 19), torch.ones(11, 4)
+META = torch.device("meta")
+
+
+def call(**changed: Any) -> Tensor:
+    options = {"scale": 1.0, **{name: changed.pop(name) for name in ("dropout", "seed") if name in changed}}
+    given = {"x": X, "weight": WEIGHT, "bias": BIAS, "lora_a": A, "lora_b": B, **changed}
+    return lora_linear(given["x"], given["weight"], given["bias"], given["lora_a"], given["lora_b"], **options)
+
+
+def test_the_unchanged_call_is_allowed() -> None:
+    assert call().shape == (6, 11)
+    assert call(dropout=0.5).shape == (6, 11)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x": X.long()}, r"x: got torch.int64 of shape \(6, 19\); allowed: float32, float64, bfloat16, float16"),
+        ({"x": X.cfloat()}, r"x: got torch.complex64"),
+        ({"x": X.to(torch.float8_e5m2)}, r"x: got torch.float8_e5m2 of shape"),
+        ({"x": X[0, 0]}, r"x: got torch.float32 of shape \(\); allowed: .* of at least one dimension"),
+        ({"x": X[:, :18]}, r"weight 0: got shape \(11, 19\); allowed: \(N, 18\)"),
+        ({"weight": WEIGHT[0]}, r"weight 0: got shape \(19,\); allowed: \(N, 19\)"),
+        ({"weight": WEIGHT.t()}, r"weight 0: got shape \(19, 11\); allowed: \(N, 19\)"),
+        ({"weight": WEIGHT.double()}, r"weight 0: is torch.float64, x torch.float32; cast one, or use torch.autocast"),
+        ({"weight": WEIGHT.to(META)}, r"weight 0: is on meta, x on cpu"),
+        ({"bias": BIAS[:10]}, r"bias 0: got torch.float32 of shape \(10,\); allowed: \(11,\)"),
+        ({"bias": BIAS[None]}, r"bias 0: got torch.float32 of shape \(1, 11\); allowed: \(11,\)"),
+        ({"bias": BIAS.long()}, r"bias 0: got torch.int64 .*; allowed: \(11,\), float32, float64, bfloat16, float16"),
+        ({"bias": BIAS.to(META)}, r"bias 0: is on meta, x on cpu"),
+        ({"lora_a": A[0]}, r"lora_a 0: got shape \(19,\); allowed: \(R, 19\), R at least 1"),
+        ({"lora_a": A[:, 1:]}, r"lora_a 0: got shape \(4, 18\); allowed: \(R, 19\), R at least 1"),
+        ({"lora_a": A[:0], "lora_b": B[:, :0]}, r"lora_a 0: got shape \(0, 19\); allowed: \(R, 19\), R at least 1"),
+        ({"lora_a": A.long()}, r"lora_a 0: got torch.int64; allowed: float32, float64, bfloat16, float16"),
+        ({"lora_a": A.to(META)}, r"lora_a 0: is on meta, x on cpu"),
+        ({"lora_b": B[:, :3]}, r"lora_b 0: got shape \(11, 3\); allowed: \(11, 4\)"),
+        ({"lora_b": B.t()}, r"lora_b 0: got shape \(4, 11\); allowed: \(11, 4\)"),
+        ({"lora_b": B[:, 0]}, r"lora_b 0: got shape \(11,\); allowed: \(11, 4\)"),
+        ({"lora_b": B.cfloat()}, r"lora_b 0: got torch.complex64; allowed"),
+        ({"lora_b": B.to(META)}, r"lora_b 0: is on meta, x on cpu"),
+        ({"dropout": 1.0}, r"dropout: got 1.0; allowed: 0 <= dropout < 1"),
+        ({"dropout": -0.1}, r"dropout: got -0.1; allowed: 0 <= dropout < 1"),
+        ({"dropout": float("nan")}, r"dropout: got nan; allowed: 0 <= dropout < 1"),
+        ({"dropout": 0.5, "seed": 1.5}, r"seed: got 1.5; allowed: an int of 64 bits"),
+        ({"dropout": 0.5, "seed": 2**63}, r"seed: got 9223372036854775808; allowed: an int of 64 bits"),
+        ({"dropout": 0.5, "seed": torch.tensor(3.0)}, r"seed: got torch.float32 of shape \(\); allowed: one int64"),
+        ({"dropout": 0.5, "seed": torch.tensor([3, 4])}, r"seed: got torch.int64 of shape \(2,\); allowed: one int64"),
+        ({"dropout": 0.5, "seed": torch.tensor(3, device=META)}, r"seed: is on meta, x on cpu"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(**changed)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (WEIGHT[:, 1:], r"weights\[0\]: got torch.float32|weights\[0\]: must be floating \(outputs, 19\)"),
+        (WEIGHT.long(), r"weights\[0\]: must be floating \(outputs, 19\)"),
+        (WEIGHT[1:], r"lora_a, lora_b of part 0: must have shapes \(R, 19\) and \(10, R\)"),
+    ],
+)
+def test_a_function_that_gives_another_weight_is_refused(made: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(weight=lambda: made)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.zeros(6, dtype=torch.int32), r"rows: got torch.int32 of shape \(6,\); allowed: int64 \(6,\)"),
+        (torch.zeros(6), r"rows: got torch.float32 of shape \(6,\); allowed: int64 \(6,\)"),
+        (torch.zeros(5).long(), r"rows: got torch.int64 of shape \(5,\); allowed: int64 \(6,\)"),
+        (torch.zeros(6, 1).long(), r"rows: got torch.int64 of shape \(6, 1\); allowed: int64 \(6,\)"),
+        (torch.zeros(6, device=META).long(), r"rows: is on meta, x on cpu"),
+    ],
+)
+def test_rows_of_another_form_are_refused(rows: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lora_linear_updates(X, [WEIGHT], [BIAS], [Update(A, B, 1.0)], rows=rows)
+
+
+def test_an_update_of_a_layer_or_adapter_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="update 1: projection 2; allowed: 0 to 1"):
+        lora_linear_updates(X, [WEIGHT] * 2, [None] * 2, [Update(A, B, 1.0), Update(A, B, 1.0, projection=2)])
+    with pytest.raises(ValueError, match="update 0: adapter -1; allowed: 0 or more, since rows of -1 have none"):
+        lora_linear_updates(X, [WEIGHT], [BIAS], [Update(A, B, 1.0, adapter=-1)])
+
+
+def test_disagreeing_numbers_of_layers_are_refused() -> None:
+    with pytest.raises(ValueError, match="weights, biases: got 2 and 1; allowed: as many, 1 or more"):
+        lora_linear_updates(X, [WEIGHT] * 2, [BIAS], [])
+    with pytest.raises(ValueError, match="weights, biases: got 0 and 0; allowed: as many, 1 or more"):
+        lora_linear_updates(X, [], [], [])
+    with pytest.raises(ValueError, match="got 2 weights, 2 biases, 1 lora_as, 1 lora_bs, 1 scales; allowed: one of"):
+        lora_linear_grouped(X, [WEIGHT] * 2, [BIAS] * 2, [A], [B], scales=[1.0])
+
+
+# ------------------------------------------------------------------------------------------------- the dispatcher's ops
+
+
+def op_call(op: Callable[..., Any] = torch.ops.jenga.lora_linear, **changed: Any) -> Any:
+    given = {
+        "x": X, "weights": [WEIGHT], "biases": [BIAS], "biased": [0], "lora_as": [A], "lora_bs": [B], "scales": [1.0],
+        "projections": [0], "adapters": [0], "rows": None, "dropout": 0.0, "seed": None, **changed,
+    }  # fmt: skip
+    return op(*given.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x": X[None]}, "x: got 3 dimensions; allowed: 2"),
+        ({"weights": [], "biases": [], "biased": []}, "weights: got none; allowed: 1 or more"),
+        ({"weights": [WEIGHT[:, 1:]]}, r"weights\[0\]: must be floating \(outputs, 19\)"),
+        ({"biased": []}, "biases and biased differ in length"),
+        ({"biased": [1]}, r"biases\[0\]: must have as many values as its weight has rows"),
+        ({"biases": [BIAS[1:]]}, r"biases\[0\]: must have as many values as its weight has rows"),
+        ({"scales": []}, "lora_as, lora_bs, scales, projections and adapters differ in length"),
+        ({"projections": [1]}, r"projections\[0\]: got 1; allowed: 0 to 0"),
+        ({"projections": [-1]}, r"projections\[0\]: got -1; allowed: 0 to 0"),
+        ({"lora_as": [A[:, 1:]]}, r"lora_a, lora_b of part 0: must have shapes \(R, 19\) and \(11, R\), R >= 1"),
+        ({"lora_bs": [B[1:]]}, r"lora_a, lora_b of part 0: must have shapes \(R, 19\) and \(11, R\), R >= 1"),
+        ({"lora_as": [A.long()]}, "lora_a, lora_b of part 0: must be floating"),
+        ({"rows": torch.zeros(5).long()}, r"rows: must be int64 \(6,\), the adapter of each row"),
+        ({"dropout": 1.0}, "dropout: got 1; allowed: 0 <= dropout < 1"),
+        ({"dropout": 0.5}, "seed: dropout needs one int64"),
+        ({"dropout": 0.5, "seed": torch.tensor([1, 2])}, "seed: dropout needs one int64"),
+    ],
+)
+def test_the_op_itself_refuses_what_would_read_beyond_its_inputs(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        op_call(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"grads": []}, "grads: got 0 for 1 weights"),
+        ({"grads": [torch.ones(6, 10)]}, r"grads\[0\]: must have shape \(6, 11\)"),
+        ({"grads": [torch.ones(5, 11)]}, r"grads\[0\]: must have shape \(6, 11\)"),
+        ({"projected": torch.ones(6, 3)}, r"projected: must have shape \(6, 4\)"),
+        ({"projected": torch.ones(5, 4)}, r"projected: must have shape \(6, 4\)"),
+        ({"projected": torch.ones(24)}, r"projected: must have shape \(6, 4\)"),
+    ],
+)
+def test_the_backward_op_refuses_gradients_of_another_forward_pass(changed: dict[str, Any], message: str) -> None:
+    given = {
+        "grads": [torch.ones(6, 11)], "x": X, "projected": torch.ones(6, 4), "weights": [WEIGHT], "lora_as": [A],
+        "lora_bs": [B], "scales": [1.0], "projections": [0], "adapters": [0], "rows": None, "dropout": 0.0,
+        "seed": None, "wants_x": True, "wants_a": True, "wants_b": True, **changed,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        torch.ops.jenga.lora_linear_backward(*given.values())
