@@ -25,7 +25,7 @@ STABLE_TORCH_LIBRARY(jenga, m) {
       "lora_linear(Tensor x, Tensor[] weights, Tensor[] biases, int[] biased, Tensor[] lora_as, Tensor[] lora_bs, "
       "float[] scales, int[] projections, int[] adapters, Tensor? rows, float dropout, Tensor? seed) "
       "-> (Tensor[] outputs, Tensor projected)");
-  // The gradients of x, of lora_as and of lora_bs; those that are not wanted have no dimension, or are no list.
+  // The gradients of x, of lora_as and of lora_bs; those that are not wanted have no elements.
   m.def(
       "lora_linear_backward(Tensor[] grads, Tensor x, Tensor projected, Tensor[] weights, Tensor[] lora_as, "
       "Tensor[] lora_bs, float[] scales, int[] projections, int[] adapters, Tensor? rows, float dropout, "

@@ -91,7 +91,7 @@ class LoraProducts {
       das = a_gradients(dprojected);
     }
     Tensor dx = wants_x ? input_gradient(dense_grads, dprojected)
-                        : jenga::empty_like_device<0>(x_, {}, arguments_.x.scalar_type());
+                        : jenga::empty_like_device<1>(x_, {0}, arguments_.x.scalar_type());
     return {std::move(dx), std::move(das), std::move(dbs)};
   }
 

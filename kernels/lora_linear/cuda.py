@@ -110,7 +110,7 @@ def lora_linear_backward(
     if wants_a:
         das = _in_call_order(ranks, a_gradient(x, dranks, dropped), lora_as)
     if not wants_x:
-        return x.new_empty(()), das, dbs
+        return x.new_empty(0), das, dbs
     dx = expand(dranks, ranks.stacked_a(lora_as, x.dtype), scales=None, bias=None, dropout=dropped)
     for grad, weight in zip(grads, weights, strict=True):
         dx.addmm_(grad, weight.to(x.dtype))

@@ -66,7 +66,7 @@ def dense_backward(
     dx = _kept(through_a, dropout, seed)
     for grad, weight in zip(grads, weights, strict=True):
         dx = torch.addmm(dx, grad, weight.to(x.dtype))
-    return dx if wants_x else x.new_empty(()), das if wants_a else [], dbs if wants_b else []
+    return dx if wants_x else x.new_empty(0), das if wants_a else [], dbs if wants_b else []
 
 
 def _keep_scale(dropout: float) -> float:

@@ -142,7 +142,8 @@ def _seed(x: Tensor, dropout: float, seed: int | Tensor | None) -> Tensor | None
         return seed
     if seed is not None:
         return torch.tensor(seed, dtype=torch.int64, device=x.device)
-    return torch.empty((), dtype=torch.int64, device=x.device).random_()
+    # Not random_(), which torch.compile cannot trace.
+    return torch.randint(2**63 - 1, (), device=x.device)
 
 
 class _Plan(NamedTuple):
@@ -258,7 +259,7 @@ def _fake_backward(
     wants_a: bool,
     wants_b: bool,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    dx = x.new_empty(x.shape if wants_x else ())
+    dx = x.new_empty(x.shape if wants_x else 0)
     das = [lora_a.new_empty(lora_a.shape) for lora_a in lora_as] if wants_a else []
     dbs = [lora_b.new_empty(lora_b.shape) for lora_b in lora_bs] if wants_b else []
     return dx, das, dbs
