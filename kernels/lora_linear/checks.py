@@ -63,6 +63,13 @@ def check_call(
         _check_update(index, x, weights, update)
 
 
+def check_devices(x: Tensor, others: Sequence[Tensor | None]) -> None:
+    """Raise ValueError where tensors lie on several devices: with one on "meta", torch takes the op for its fake."""
+    for tensor in others:
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"lora_linear: x is on {x.device}, another tensor on {tensor.device}; move one")
+
+
 def _check_device(name: str, tensor: Tensor, x: Tensor) -> None:
     if tensor.device != x.device:
         raise ValueError(f"{name}: is on {tensor.device}, x on {x.device}; move one")

@@ -10,7 +10,7 @@ from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
 from ..linear_cross_entropy.chunk_losses import check_triton
 from ..once import differentiable_once
-from .checks import check_call, check_group
+from .checks import check_call, check_devices, check_group
 from .parts import FrozenWeight, Update
 from .reference import lora_linear_reference
 
@@ -237,6 +237,7 @@ def _fake_forward(
     dropout: float,
     seed: Tensor | None,
 ) -> tuple[list[Tensor], Tensor]:
+    check_devices(x, (*weights, *biases, *lora_as, *lora_bs, rows, seed))
     n_ranks = sum(lora_a.shape[0] for lora_a in lora_as)
     outputs = [x.new_empty((x.shape[0], weight.shape[0])) for weight in weights]
     return outputs, x.new_empty((x.shape[0], n_ranks), dtype=_sum_dtype(x))
