@@ -32,6 +32,8 @@ def test_an_exported_model_is_named_and_answers(invoke: Invoke, adapted: Callabl
     result = invoke("export", run, "-o", output, "--merge", "--dtype", "bf16")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith(f"wrote {output}: ")
+    state = json.loads((run / "run.json").read_text())
+    assert 0 < state["trained"] < state["parameters"]
     answers = [invoke("predict", folder, "--text", "we are good") for folder in (run, output)]
     assert [each.exit_code for each in answers] == [0, 0]
     labels = [json.loads(each.stdout)["mood"]["feeling"]["label"] for each in answers]
