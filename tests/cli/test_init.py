@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def test_template_of_each_type_loads(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "experiment.yml"
     path.write_text(template([kind], file="experiment.yml"))
     assert [task.type for task in load_config(path).tasks] == [kind]
+
+
+def test_the_commented_block_of_adapters_loads_where_there_is_a_pretrained_encoder(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    text = template(["classification"], file="experiment.yml")
+    block = re.search(r"(?:^# .*\n)+(?=\n# Tasks)", text, flags=re.MULTILINE)
+    assert block is not None
+    assert block[0].startswith("# peft:")
+    path = tmp_path / "experiment.yml"
+    path.write_text(text.replace(block[0], re.sub(r"^# ", "", block[0], flags=re.MULTILINE)))
+    peft = load_config(path, [f"model.base_model={tiny_bert}"]).peft
+    assert (peft.type, peft.rank, peft.target) == ("lora", 8, "all-linear")
 
 
 def test_templates_of_all_types_are_one_experiment_that_passes_check(
