@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
 from ..linear_cross_entropy.chunk_losses import check_triton
 from ..once import differentiable_once
-from .checks import check_call, check_devices, check_group
+from .checks import check_call, check_devices, check_group, check_quickly
 from .parts import FrozenWeight, Update
 from .reference import lora_linear_reference
 
@@ -47,9 +48,7 @@ def lora_linear(
         ValueError: shapes, dtypes, devices or options disagree.
         NotImplementedError: under transforms of torch.func, and for derivatives in forward mode.
     """
-    return lora_linear_grouped(
-        x, [weight], [bias], [lora_a], [lora_b], scales=[scale], dropout=dropout, seed=seed
-    )[0]  # fmt: skip
+    return lora_linear_updates(x, [weight], [bias], [Update(lora_a, lora_b, scale)], dropout=dropout, seed=seed)[0]
 
 
 def lora_linear_grouped(
@@ -67,7 +66,8 @@ def lora_linear_grouped(
 
     The layers see the same dropped x. One weight, bias, A, B and scale a layer; see `lora_linear`.
     """
-    check_group(weights=weights, biases=biases, lora_as=lora_as, lora_bs=lora_bs, scales=scales)
+    if not len(weights) == len(biases) == len(lora_as) == len(lora_bs) == len(scales):
+        check_group(weights=weights, biases=biases, lora_as=lora_as, lora_bs=lora_bs, scales=scales)
     parts = zip(lora_as, lora_bs, scales, strict=True)
     updates = [Update(a, b, scale, projection) for projection, (a, b, scale) in enumerate(parts)]
     return lora_linear_updates(x, weights, biases, updates, dropout=dropout, seed=seed)
@@ -92,12 +92,58 @@ def lora_linear_updates(
 
     See `lora_linear` for the rest.
     """
-    check_call(x, weights, biases, updates, rows, dropout, seed)
+    device_type = x.device.type
+    # The C++ op checks by itself; in a step of few rows the same in Python would take as long as the products.
+    if not (device_type == "cpu" and CPU.implementation == "native") or torch.compiler.is_compiling():
+        check_call(x, weights, biases, updates, rows, dropout, seed)
+        return _updates(x, weights, biases, updates, rows, dropout, seed)
+    try:
+        check_quickly(x, weights, biases)
+        if not dropout and rows is None and len(updates) == 1 and _has_few_rows(x, weights[0], updates[0]):
+            return [_linear_of_few_rows(x, weights[0], biases[0], updates[0])]  # type: ignore[arg-type]
+        return _updates(x, weights, biases, updates, rows, dropout, seed)
+    except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # What is wrong, in the words of this function rather than of the op or of torch.
+        check_call(x, weights, biases, updates, rows, dropout, seed)
+        raise
+
+
+FEW_ROWS = 16
+"""Rows below which a pass through Python costs more than it saves: there torch's own products are taken, one by one."""
+
+
+def _has_few_rows(x: Tensor, weight: Tensor | FrozenWeight, update: Update) -> bool:
+    return (
+        isinstance(weight, Tensor)
+        and x.numel() < FEW_ROWS * x.shape[-1]
+        and x.dim() > 1
+        and x.dtype in (torch.float32, torch.float64)
+        and x.dtype == weight.dtype == update.lora_a.dtype == update.lora_b.dtype
+        and not autocast_is_on("cpu")
+    )
+
+
+def _linear_of_few_rows(x: Tensor, weight: Tensor, bias: Tensor | None, update: Update) -> Tensor:
+    flat = x if x.dim() == 2 else x.flatten(0, -2)
+    base, projected = F.linear(flat, weight, bias), F.linear(flat, update.lora_a)
+    output = torch.addmm(base, projected, update.lora_b.t(), alpha=update.scale)
+    return output if x.dim() == 2 else output.reshape(*x.shape[:-1], output.shape[-1])
+
+
+def _updates(
+    x: Tensor,
+    weights: Sequence[Tensor | FrozenWeight],
+    biases: Sequence[Tensor | None],
+    updates: Sequence[Update],
+    rows: Tensor | None,
+    dropout: float,
+    seed: int | Tensor | None,
+) -> list[Tensor]:
     x, biases = _as_autocast(x, biases)
     # Not reshape(-1, K), which knows no number of rows where K is 0.
     flat = x if x.dim() == 2 else x.flatten(0, -2) if x.dim() > 2 else x[None]
     flat_rows = None if rows is None else rows.reshape(-1)
-    seed_tensor = _seed(x, dropout, seed)
+    seed_tensor = _seed(x, seed) if dropout else None
     if triton_backend(x.device.type).implementation == "reference":
         dense = [weight if isinstance(weight, Tensor) else weight() for weight in weights]
         dense = [weight.to(x.dtype) if autocast_is_on(x.device.type) else weight for weight in dense]
@@ -111,21 +157,21 @@ def lora_linear_updates(
             [update.projection for update in updates],
             [update.adapter for update in updates],
             dropout,
-            [weight if callable(weight) and not isinstance(weight, Tensor) else None for weight in weights],
+            [None if isinstance(weight, Tensor) else weight for weight in weights],
             len(updates),
         )
         tensors = [
-            *(weight if isinstance(weight, Tensor) else None for weight in weights),
-            *(bias for bias in biases if bias is not None),
-            *(update.lora_a for update in updates),
-            *(update.lora_b for update in updates),
+            *[weight if isinstance(weight, Tensor) else None for weight in weights],
+            *[bias for bias in biases if bias is not None],
+            *[update.lora_a for update in updates],
+            *[update.lora_b for update in updates],
         ]
         # Without a wanted gradient too: there it refuses forward-mode derivatives, which would come out as 0.
         if torch.is_grad_enabled():
             outputs = list(_LoraLinear.apply(plan, flat_rows, seed_tensor, flat, *tensors))
         else:
             outputs = _run(plan, flat_rows, seed_tensor, flat, tensors)[0]
-    return [output.reshape(*x.shape[:-1], output.shape[-1]) for output in outputs] if x.dim() != 2 else outputs
+    return outputs if x.dim() == 2 else [output.reshape(*x.shape[:-1], output.shape[-1]) for output in outputs]
 
 
 def _as_autocast(x: Tensor, biases: Sequence[Tensor | None]) -> tuple[Tensor, Sequence[Tensor | None]]:
@@ -135,12 +181,12 @@ def _as_autocast(x: Tensor, biases: Sequence[Tensor | None]) -> tuple[Tensor, Se
     return x.to(torch.get_autocast_dtype(x.device.type)), biases
 
 
-def _seed(x: Tensor, dropout: float, seed: int | Tensor | None) -> Tensor | None:
-    if not dropout:
-        return None
+def _seed(x: Tensor, seed: int | Tensor | None) -> Tensor:
     if isinstance(seed, Tensor):
         return seed
     if seed is not None:
+        if not isinstance(seed, int):
+            raise TypeError("seed")
         return torch.tensor(seed, dtype=torch.int64, device=x.device)
     # Not random_(), which torch.compile cannot trace.
     return torch.randint(2**63 - 1, (), device=x.device)
@@ -157,19 +203,21 @@ class _Plan(NamedTuple):
     frozen: list[FrozenWeight | None]
     n_updates: int
 
-    def split(self, tensors: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    def split(self, tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]]:
         """Weights, biases, lora_as and lora_bs."""
         n_weights, n_biases = len(self.frozen), len(self.biased)
         rest = n_weights + n_biases
         return (
-            list(tensors[:n_weights]),
-            list(tensors[n_weights:rest]),
-            list(tensors[rest : rest + self.n_updates]),
-            list(tensors[rest + self.n_updates :]),
+            tensors[:n_weights],
+            tensors[n_weights:rest],
+            tensors[rest : rest + self.n_updates],
+            tensors[rest + self.n_updates :],
         )
 
-    def dense(self, weights: Sequence[Tensor | None]) -> list[Tensor]:
+    def dense(self, weights: Sequence[Tensor | None]) -> Sequence[Tensor]:
         """The weights, those that are no tensors made now."""
+        if not any(self.frozen):
+            return weights  # type: ignore[return-value]
         made = zip(weights, self.frozen, strict=True)
         return [weight if function is None else function() for weight, function in made]  # type: ignore[misc]
 
@@ -178,7 +226,7 @@ def _run(
     plan: _Plan, rows: Tensor | None, seed: Tensor | None, x: Tensor, tensors: Sequence[Tensor | None]
 ) -> tuple[list[Tensor], Tensor]:
     weights, biases, lora_as, lora_bs = plan.split(tensors)
-    outputs, projected = torch.ops.jenga.lora_linear(
+    outputs, projected = torch.ops.jenga.lora_linear.default(
         x, plan.dense(weights), biases, plan.biased, lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
         rows, plan.dropout, seed,
     )  # fmt: skip
@@ -207,7 +255,7 @@ class _LoraLinear(torch.autograd.Function):
         weights, adapters = tensors[:n_weights], tensors[n_weights:]
         lora_as, lora_bs = adapters[:n_parts], adapters[n_parts:]
         wants_weights, wants_biases, wants_as, wants_bs = plan.split(wanted[4:])
-        dx, das, dbs = torch.ops.jenga.lora_linear_backward(
+        dx, das, dbs = torch.ops.jenga.lora_linear_backward.default(
             grads, x, projected, plan.dense(weights), lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
             rows, plan.dropout, seed, wanted[3], any(wants_as), any(wants_bs),
         )  # fmt: skip
@@ -277,18 +325,21 @@ def _refuse_vmap(*_: Any) -> Any:
     )
 
 
-def _cuda_forward(*arguments: Any) -> Any:
+def _cuda_forward(x: Tensor, *arguments: Any) -> Any:
     check_triton("lora_linear")
     from .cuda import lora_linear_forward
 
-    return lora_linear_forward(*arguments)
+    # Triton launches on the current device, which may be another.
+    with torch.cuda.device_of(x):
+        return lora_linear_forward(x, *arguments)
 
 
-def _cuda_backward(*arguments: Any) -> Any:
+def _cuda_backward(grads: list[Tensor], x: Tensor, *arguments: Any) -> Any:
     check_triton("lora_linear")
     from .cuda import lora_linear_backward
 
-    return lora_linear_backward(*arguments)
+    with torch.cuda.device_of(x):
+        return lora_linear_backward(grads, x, *arguments)
 
 
 def _register() -> torch.library.Library:

@@ -92,12 +92,12 @@ def choose(
     """The output of the provider that is named; for "auto" of the faster one.
 
     Auto times both at the first call of a shape (rows by their power of two), which waits for the device, and keeps to
-    the faster. Untimed it is addmm: on a CPU; for float32, where tensor cores have no exact product; under
+    the faster. Untimed it is addmm: on a CPU; for float32 without tf32, whose base product stays exact; under
     torch.use_deterministic_algorithms, since the two differ in the last bit; while a CUDA graph is captured.
     """
     if provider != "auto":
         return candidates[provider]()
-    exact = x.dtype == torch.float32 and precision_of(x) == "ieee"
+    exact = x.dtype == torch.float32 and precision_of(x) != "tf32"
     if not x.is_cuda or exact or torch.are_deterministic_algorithms_enabled():
         return candidates["addmm"]()
     key = (x.device, x.dtype, rows_class(x.shape[0]), *weight.shape, weight.stride(1) == 1, n_ranks)

@@ -33,7 +33,7 @@ from .triton_tiles import (
     {"block_m": 64, "block_k": 64, "num_warps": 4, "num_stages": 3},
     {"block_m": 64, "block_k": 128, "num_warps": 4, "num_stages": 3},
     {"block_m": 128, "block_k": 64, "num_warps": 8, "num_stages": 3},
-    {"block_m": 32, "block_k": 128, "num_warps": 4, "num_stages": 4},
+    {"block_m": 32, "block_k": 64, "num_warps": 4, "num_stages": 4},
     key=["rows_class", "n_inputs", "n_ranks", "with_dropout"],
 )
 @triton.jit(do_not_specialize=["rows_class", "threshold"])

@@ -112,8 +112,12 @@ def rows_class(n_rows: int) -> int:
 
 
 def precision_of(tensor: Tensor) -> str:
-    """Triton's name of what torch allows for float32 products on this device; other dtypes have no choice."""
-    return "tf32" if tensor.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+    """Triton's name of how float32 products are computed; other dtypes have no choice.
+
+    Where torch allows no tf32: as three of them, which keep 22 bits of each factor (24 are exact). Exact ones have no
+    tensor cores; sums of many terms round more than that.
+    """
+    return "tf32" if tensor.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"
 
 
 @lru_cache

@@ -1,4 +1,7 @@
-"""The CUDA implementation against float64: on a CPU, run by test_triton.py with TRITON_INTERPRET=1, or on CUDA without."""
+"""The CUDA implementation of lora_linear against float64.
+
+Run by test_triton.py: on a CPU with TRITON_INTERPRET=1, on CUDA without.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,8 @@ SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adapters that add up": (
         (20,), {"n_inputs": 30, "n_outputs": (24,), "ranks": (8, 5), "projections": [0, 0], "adapters": [0, 1]}
     ),
-    "a row": ((1,), {"n_inputs": 1100, "n_outputs": (1100,), "ranks": (256,), "dropout": 0.1}),
-    "many rows": ((1100,), {"n_inputs": 16, "n_outputs": (16,), "ranks": (16,), "dropout": 0.1}),
+    "a row": ((1,), {"n_inputs": 600, "n_outputs": (600,), "ranks": (20,), "dropout": 0.1}),
+    "many rows": ((600,), {"n_inputs": 16, "n_outputs": (16,), "ranks": (16,), "dropout": 0.1}),
     "an input, an output": ((5,), {"n_inputs": 1, "n_outputs": (1,), "ranks": (1,)}),
 }  # fmt: skip
 
@@ -104,8 +107,9 @@ def test_outputs_and_gradients_are_no_worse_than_eager(
     assert_no_worse_than_eager(case, eager_layers, results(case))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "transposed"), [(torch.float32, False), (torch.bfloat16, True), (torch.float16, False)]
+)
 def test_the_fused_product_is_no_worse_than_eager(
     make_case: MakeCase, eager_layers: Any, dtype: torch.dtype, transposed: bool
 ) -> None:
@@ -131,7 +135,7 @@ def test_what_is_saved_is_what_the_cpu_saves(make_case: MakeCase, shape: str) ->
     _, projected = forward(case)
     _, expected = torch.ops.jenga.lora_linear(*case.op_arguments())
     assert projected.dtype == torch.float32
-    # float32 sums of up to 1100 products of about 0.03, in another order.
+    # float32 sums of up to 600 products of about 0.03, in another order.
     torch.testing.assert_close(projected.cpu(), expected, rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(projected.cpu() == 0, expected == 0)
 
@@ -159,8 +163,10 @@ def test_adapters_and_weights_of_another_dtype_are_cast_to_that_of_x(
     mixed = results(case)
     for name, result in mixed.items():
         assert result.dtype == (adapters if name[0] in "ab" else torch.bfloat16)
-        # The values are those of bfloat16, so the sums are the same; a gradient in float32 is rounded less.
-        torch.testing.assert_close(result.to(torch.bfloat16), rounded[name], rtol=0, atol=0)
+        # The values are those of bfloat16, so the sums are the same; a gradient in float32 is rounded less, one in
+        # float16 once more, perhaps to the other neighbour in bfloat16.
+        tolerance = {"rtol": 2**-7 if result.dtype == torch.float16 else 0, "atol": 0}
+        torch.testing.assert_close(result.to(torch.bfloat16), rounded[name], **tolerance)
 
 
 # ------------------------------------------------------------------------------------------------------------- dropout
@@ -192,8 +198,8 @@ def kept_by_kernel(n_rows: int, n_columns: int, *, dropout: float, seed: int, fi
 @pytest.mark.parametrize("seed", [0, 17, -1, -(2**63), 2**63 - 1])
 def test_the_mask_of_a_tile_is_that_of_keep_mask(seed: int, block_k: int) -> None:
     for dropout in (1e-9, 0.1, 0.999):
-        kept = kept_by_kernel(37, 300, dropout=dropout, seed=seed, first_row=0, block_k=block_k)
-        expected = keep_mask(37, 300, dropout=dropout, seed=seed, device=torch.device("cpu"))
+        kept = kept_by_kernel(19, 140, dropout=dropout, seed=seed, first_row=0, block_k=block_k)
+        expected = keep_mask(19, 140, dropout=dropout, seed=seed, device=torch.device("cpu"))
         assert torch.equal(kept, expected)
 
 
@@ -241,10 +247,9 @@ def test_a_row_sees_its_own_adapter_alone(make_case: MakeCase) -> None:
 # ------------------------------------------------------------------------------------------------------------- options
 
 
-@pytest.mark.parametrize("rows", [0, 3])
 @pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True), (False,) * 3])
-def test_only_wanted_gradients_are_given(make_case: MakeCase, rows: int, wanted: tuple[bool, bool, bool]) -> None:
-    case = make_case(rows, n_outputs=(11, 6), ranks=(4, 2), dropout=0.25)
+def test_only_wanted_gradients_are_given(make_case: MakeCase, wanted: tuple[bool, bool, bool]) -> None:
+    case = make_case(3, n_outputs=(11, 6), ranks=(4, 2), dropout=0.25)
     _, projected = forward(case)
     dx, das, dbs = backward(case, projected, True, True, True)
     some_x, some_as, some_bs = backward(case, projected, *wanted)
@@ -305,6 +310,10 @@ def test_the_choice_is_addmm_where_nothing_can_be_timed(make_case: MakeCase) -> 
 # ------------------------------------------------------------------------------------------------------ the public way
 
 
+# torch warns of what is the fixture's purpose.
+OVERRIDES = pytest.mark.filterwarnings("ignore:(?s).*Overriding a previously registered kernel:UserWarning")
+
+
 @pytest.fixture
 def _cpu_runs_the_kernels() -> Iterator[None]:
     """Let the dispatcher call the CUDA implementation for CPU tensors."""
@@ -316,6 +325,7 @@ def _cpu_runs_the_kernels() -> Iterator[None]:
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="a GPU has the kernels without")
+@OVERRIDES
 @pytest.mark.usefixtures("_cpu_runs_the_kernels")
 @pytest.mark.parametrize("shape", ["grouped", "adapters of rows"])
 def test_autograd_gives_the_gradient_of_every_leaf(
@@ -336,6 +346,7 @@ def test_autograd_gives_the_gradient_of_every_leaf(
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="a GPU has the kernels without")
+@OVERRIDES
 @pytest.mark.usefixtures("_cpu_runs_the_kernels")
 def test_autocast_rounds_as_a_cast_of_x_does(make_case: MakeCase) -> None:
     case = make_case(33, n_outputs=(11, 6), ranks=(4, 2), dropout=0.25)
@@ -344,8 +355,8 @@ def test_autocast_rounds_as_a_cast_of_x_does(make_case: MakeCase) -> None:
     expected = case.to(torch.bfloat16).run()
     for output, cast in zip(ours.outputs, expected.outputs, strict=True):
         assert output.dtype == torch.bfloat16
-        # The bias is rounded once less.
-        torch.testing.assert_close(output, cast, rtol=2**-7, atol=2**-7)
+        # The bias is rounded once less; sums of up to 4 on the way may go to the other neighbour, 2^-6 away.
+        torch.testing.assert_close(output, cast, rtol=2**-7, atol=2**-6)
     for name, gradient in ours.gradients.items():
         assert gradient.dtype == torch.float32
         # Sums of 33 products: half an eps each of bfloat16.
