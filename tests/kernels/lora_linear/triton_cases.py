@@ -107,6 +107,16 @@ def test_outputs_and_gradients_are_no_worse_than_eager(
     assert_no_worse_than_eager(case, eager_layers, results(case))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("provider", ["addmm", "fused"])
+def test_large_ranks_are_no_worse_than_eager(
+    make_case: MakeCase, eager_layers: Any, dtype: torch.dtype, provider: str
+) -> None:
+    case = make_case(150, n_inputs=1100, n_outputs=(700, 200), ranks=(256, 64), dropout=0.1, dtype=dtype)
+    assert_no_worse_than_eager(case, eager_layers, results(case, provider))
+
+
 @pytest.mark.parametrize(
     ("dtype", "transposed"), [(torch.float32, False), (torch.bfloat16, True), (torch.float16, False)]
 )
@@ -253,7 +263,7 @@ def test_only_wanted_gradients_are_given(make_case: MakeCase, wanted: tuple[bool
     _, projected = forward(case)
     dx, das, dbs = backward(case, projected, True, True, True)
     some_x, some_as, some_bs = backward(case, projected, *wanted)
-    assert torch.equal(some_x, dx) if wanted[0] else some_x.dim() == 0
+    assert torch.equal(some_x, dx) if wanted[0] else some_x.numel() == 0
     for want, some, full in ((wanted[1], some_as, das), (wanted[2], some_bs, dbs)):
         assert len(some) == (2 if want else 0)
         assert all(torch.equal(one, other) for one, other in zip(some, full, strict=False))
@@ -285,11 +295,10 @@ def test_layouts_do_not_matter_and_x_is_not_written(make_case: MakeCase) -> None
 
 
 def test_split_sums_are_the_same_each_time(make_case: MakeCase) -> None:
-    for shape in ("a row", "many rows"):
-        leading, options = SHAPES[shape]
-        case = make_case(*leading, dtype=torch.bfloat16, **options)
-        first, second = results(case), results(case)
-        assert all(torch.equal(first[name], second[name]) for name in first)
+    leading, options = SHAPES["many rows"]
+    case = make_case(*leading, **options)
+    first, second = results(case), results(case)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_ranks_of_a_call_are_copied_to_the_device_once(make_case: MakeCase) -> None:
