@@ -344,8 +344,8 @@ std::tuple<std::vector<Tensor>, Tensor> lora_linear(
   for (size_t place = 0; place < biases.size(); ++place) {
     const int64_t index = biased[place];
     jenga::check(index >= 0 && index < static_cast<int64_t>(weights.size()) && biases[place].dim() == 1 &&
-                     biases[place].size(0) == weights[index].size(0),
-                 "biases[", place, "]: must have as many values as its weight has rows");
+                     jenga::is_floating(biases[place].scalar_type()) && biases[place].size(0) == weights[index].size(0),
+                 "biases[", place, "]: must be floating, as many values as its weight has rows");
   }
   return visit_accumulator(x,
                            [&](auto zero) { return LoraProducts<decltype(zero)>(arguments).forward(biases, biased); });

@@ -21,6 +21,18 @@ def check_group(**parts: Sequence[Any]) -> None:
         raise ValueError(f"lora_linear_grouped: got {got}; allowed: one of each a layer")
 
 
+def check_quickly(x: Tensor, weights: Sequence[Tensor | FrozenWeight], biases: Sequence[Tensor | None]) -> None:
+    """Raise ValueError or NotImplementedError for what the C++ op cannot see; `check_call` has the words for it."""
+    if len(weights) != len(biases) or not x.is_floating_point():
+        raise ValueError("weights, biases, x")
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError("torch.func")
+    dtype = x.dtype
+    for weight in weights:
+        if isinstance(weight, Tensor) and weight.dtype != dtype and not autocast_is_on("cpu"):
+            raise ValueError("weight")
+
+
 def check_call(
     x: Tensor,
     weights: Sequence[Tensor | FrozenWeight],

@@ -9,7 +9,8 @@ FrozenWeight = Callable[[], Tensor]
 """Gives a base weight (N, K) when it is needed, such as a dequantised one; called again in the backward pass."""
 
 
-@dataclass(frozen=True, eq=False)
+# Not frozen: making a frozen one takes several times as long, and a step makes one a layer.
+@dataclass(slots=True, eq=False)
 class Update:
     """`scale * lora_b @ lora_a`, added to the weight of layer `projection`.
 

@@ -261,13 +261,13 @@ template <typename T>
 void reduce(Matrix<const T> y, Matrix<const T> x, int64_t n_outputs, int64_t begin, int64_t end, int64_t first,
             int64_t last, Dropout dropout, bool add, Matrix<T> weight) {
   T panel[block_rows * chunk_columns];
-  for (; first < last; first += chunk_columns) {
-    const int64_t n_columns = at_most(last - first, chunk_columns);
-    // No rows: one empty block writes the zeros.
-    for (int64_t row = begin; row < end || row == begin; row += block_rows) {
-      const int64_t n_rows = at_most(end - row, block_rows);
+  // No rows: one empty block writes the zeros.
+  for (int64_t row = begin; row < end || row == begin; row += block_rows) {
+    const int64_t n_rows = at_most(end - row, block_rows);
+    for (int64_t column_begin = first; column_begin < last; column_begin += chunk_columns) {
+      const int64_t n_columns = at_most(last - column_begin, chunk_columns);
       for (int64_t each = 0; each < n_rows; ++each) {
-        copy_row(x.data + (row + each) * x.row_stride, row + each, first, n_columns, filled<T>(n_columns), dropout,
+        copy_row(x.data + (row + each) * x.row_stride, row + each, column_begin, n_columns, filled<T>(n_columns), dropout,
                  panel + each * chunk_columns);
       }
       for_tiles<T>(n_columns, [&]<bool whole>(int64_t column) {
@@ -278,7 +278,7 @@ void reduce(Matrix<const T> y, Matrix<const T> x, int64_t n_outputs, int64_t beg
             };
             outer_tile<T, rows>(left, panel + column, n_rows, [&](int each, int64_t offset, Vec<T> sums) {
               const int64_t place = column + offset;
-              T* to = weight.data + (output + each) * weight.row_stride + first + place;
+              T* to = weight.data + (output + each) * weight.row_stride + column_begin + place;
               put<whole>(to, sums, add || row > begin ? to : nullptr, n_columns - place);
             });
           });

@@ -34,6 +34,8 @@ inline void check_lora_part(const LoraArguments& arguments, size_t part) {
   const int64_t projection = arguments.projections[part];
   check(projection >= 0 && projection < static_cast<int64_t>(arguments.weights.size()), "projections[", part, "]: got ",
         projection, "; allowed: 0 to ", arguments.weights.size() - 1);
+  check(arguments.adapters[part] >= 0, "adapters[", part, "]: got ", arguments.adapters[part],
+        "; allowed: 0 or more, since rows of -1 have none");
   const int64_t n_outputs = arguments.weights[projection].size(0);
   check(a.dim() == 2 && b.dim() == 2 && a.size(0) >= 1 && a.size(1) == n_inputs && b.size(0) == n_outputs &&
             b.size(1) == a.size(0),
