@@ -1,15 +1,19 @@
-"""A training step of the joint SNIPS experiment against what people use now.
+"""Training steps against what people use now: of the joint SNIPS experiment, and of whole models with LoRA.
 
 The rows are SNIPS where its folder is given (``--data-root``, default: ``../shared/data``), else made-up rows of the
 same lengths; the model is ``--base-model``, else a randomly initialised one of MiniLM's shape, which costs the same.
 """
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
+import lora_steps
 import pytest
 import torch
 from paired import PairedRatio, compare
@@ -20,6 +24,7 @@ from jenga.trainer import Trainer
 from jenga.trainer.run import RunFolder
 
 BATCH_SIZE, MAX_LENGTH, N_ROWS = 32, 64, 1024
+LORA_ROUNDS = int(os.environ.get("JENGA_BENCH_ROUNDS", "30"))
 Report = Callable[[str, PairedRatio], None]
 
 
@@ -217,3 +222,43 @@ def test_six_heads_cost_little_over_one(folder: Path, report_ratio: Report) -> N
     )
     report_ratio("train_step-fp32-snips: six heads / one head", ratio)
     assert ratio.ratio < 1.5, "a regression, not noise"
+
+
+# ----------------------------------------------------------------------------------------------------------------- LoRA
+
+
+@pytest.mark.parametrize("baseline", ["frozen", "peft"])
+@pytest.mark.parametrize("shape", lora_steps.SHAPES, ids=str)
+def test_lora_step_of_a_whole_model_over(shape: lora_steps.Shape, baseline: str, report_ratio: Report) -> None:
+    """PEFT's model through jenga.accelerate. Bars, MiniLM: 1.20 of the frozen model with dropout, 1.10 without."""
+    problem = lora_steps.make_problem(shape)
+    candidate, reference = lora_steps.accelerated(problem), lora_steps.PROVIDERS[baseline](problem)
+    ratio = compare(candidate, reference, rounds=LORA_ROUNDS, warmup=2, min_round_s=0)
+    report_ratio(f"lora_step-fp32-{shape}: accelerated / {baseline}", ratio)
+    assert ratio.low < (1.1 if baseline == "peft" else 1.6), "a regression, not noise"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", lora_steps.SHAPES, ids=str)
+def test_lora_step_of_a_whole_model_over_compiled_peft(shape: lora_steps.Shape, report_ratio: Report) -> None:
+    problem = lora_steps.make_problem(shape)
+    candidate, reference = lora_steps.accelerated(problem), lora_steps.peft_compiled(problem)
+    ratio = compare(candidate, reference, rounds=LORA_ROUNDS, warmup=2, min_round_s=0)
+    report_ratio(f"lora_step-fp32-{shape}: accelerated / peft_compiled", ratio)
+    assert ratio.low < 1.6, "a regression, not noise"
+
+
+def test_lora_step_needs_no_more_memory_than_peft(capsys: pytest.CaptureFixture[str]) -> None:
+    """The peak of a step of MiniLM beyond weights and gradients, each in a process of its own."""
+    peaks = {name: peak_mib(name) for name in ("accelerated", "peft", "frozen")}
+    with capsys.disabled():
+        print(f"\nlora_step-fp32-minilm-32x64 peak memory, MiB: {peaks}")
+    assert peaks["accelerated"] < peaks["peft"]
+
+
+def peak_mib(provider: str) -> int:
+    script = Path(__file__).with_name("peak_memory.py")
+    command = [sys.executable, "-P", str(script), "lora_steps", provider]
+    environment = {**os.environ, "PYTHONPATH": str(script.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return int(done.stdout.split()[-1]) // 2**20
