@@ -108,12 +108,12 @@ def test_outputs_and_gradients_are_no_worse_than_eager(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("provider", ["addmm", "fused"])
 def test_large_ranks_are_no_worse_than_eager(
     make_case: MakeCase, eager_layers: Any, dtype: torch.dtype, provider: str
 ) -> None:
-    case = make_case(150, n_inputs=1100, n_outputs=(700, 200), ranks=(256, 64), dropout=0.1, dtype=dtype)
+    case = make_case(40, n_inputs=600, n_outputs=(300, 70), ranks=(256, 64), dropout=0.1, dtype=dtype)
     assert_no_worse_than_eager(case, eager_layers, results(case, provider))
 
 
