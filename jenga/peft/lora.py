@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from jenga.config.peft import LowRankConfig
 from jenga.errors import SetupError
+from jenga.peft.accelerate import accelerate
 from jenga.peft.base import Adapters
 from jenga.peft.targets import resolve
 
@@ -35,6 +36,7 @@ class LoraAdapters(Adapters):
             # PEFT asks for a property by the name it had before transformers 5.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             self.peft_model: PeftModel = get_peft_model(encoder, config)
+        accelerate(self.peft_model)
 
     def _save(self, folder: Path) -> None:
         from peft import get_peft_model_state_dict
