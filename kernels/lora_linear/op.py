@@ -99,8 +99,10 @@ def lora_linear_updates(
         return _updates(x, weights, biases, updates, rows, dropout, seed)
     try:
         check_quickly(x, weights, biases)
-        if not dropout and rows is None and len(updates) == 1 and _has_few_rows(x, weights[0], updates[0]):
-            return [_linear_of_few_rows(x, weights[0], biases[0], updates[0])]  # type: ignore[arg-type]
+        if not dropout and rows is None and len(updates) == len(weights) == 1:
+            (weight,), (bias,), (update,) = weights, biases, updates
+            if _has_few_rows(x, weight, bias, update):
+                return [_linear_of_few_rows(x, weight, bias, update)]  # type: ignore[arg-type]
         return _updates(x, weights, biases, updates, rows, dropout, seed)
     except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
         # What is wrong, in the words of this function rather than of the op or of torch.
@@ -112,13 +114,22 @@ FEW_ROWS = 16
 """Rows below which a pass through Python costs more than it saves: there torch's own products are taken, one by one."""
 
 
-def _has_few_rows(x: Tensor, weight: Tensor | FrozenWeight, update: Update) -> bool:
+def _has_few_rows(x: Tensor, weight: Tensor | FrozenWeight, bias: Tensor | None, update: Update) -> bool:
+    """Whether torch's own products are taken. What they would not refuse is left to the checks of the op."""
     return (
         isinstance(weight, Tensor)
         and x.numel() < FEW_ROWS * x.shape[-1]
         and x.dim() > 1
         and x.dtype in (torch.float32, torch.float64)
         and x.dtype == weight.dtype == update.lora_a.dtype == update.lora_b.dtype
+        and update.lora_b.shape == (weight.shape[0], update.lora_a.shape[0])
+        and update.lora_a.shape[0] > 0
+        and (bias is None or (bias.dim() == 1 and bias.is_cpu))
+        and weight.is_cpu
+        and update.lora_a.is_cpu
+        and update.lora_b.is_cpu
+        and update.projection == 0
+        and update.adapter >= 0
         and not autocast_is_on("cpu")
     )
 
@@ -142,6 +153,8 @@ def _updates(
     x, biases = _as_autocast(x, biases)
     # Not reshape(-1, K), which knows no number of rows where K is 0.
     flat = x if x.dim() == 2 else x.flatten(0, -2) if x.dim() > 2 else x[None]
+    if rows is not None and rows.shape != x.shape[:-1]:
+        raise ValueError("rows")
     flat_rows = None if rows is None else rows.reshape(-1)
     seed_tensor = _seed(x, seed) if dropout else None
     if triton_backend(x.device.type).implementation == "reference":

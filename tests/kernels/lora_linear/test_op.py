@@ -334,3 +334,30 @@ def test_inputs_are_never_written_to(make_case: MakeCase) -> None:
     before = {name: leaf.clone() for name, leaf in case.leaves().items()}
     case.run()
     assert all(torch.equal(leaf, before[name]) for name, leaf in case.leaves().items())
+
+
+@pytest.mark.parametrize("n_rows", [op.FEW_ROWS - 1, op.FEW_ROWS])
+@pytest.mark.parametrize("leading", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_few_rows_and_more_are_computed_alike(make_case: MakeCase, n_rows: int, leading: bool, bias: bool) -> None:
+    case = make_case(*((1, n_rows) if leading else (n_rows,)), n_inputs=70, bias=bias)
+    assert_matches_float64(everything(case), **FLOAT32)
+    assert_matches_float64(everything(case).to(torch.float64), **FLOAT64)
+
+
+def test_few_rows_of_one_layer_are_left_to_torch_and_nothing_else_is(
+    make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    monkeypatch.setattr(op, "_linear_of_few_rows", lambda x, *_: taken.append(x) or x)
+    make_case(3).call()
+    assert len(taken) == 1
+    for case in (
+        make_case(3, dropout=0.1), make_case(3, routed=True), make_case(3, n_outputs=(11, 3)), make_case(3, ranks=()),
+        make_case(3, ranks=(4, 2)), make_case(3, functions={0}), make_case(3, dtype=torch.bfloat16), make_case(40),
+        make_case(3, n_outputs=(11, 3), projections=(1,)), make_case(3).to(torch.float32, torch.bfloat16),
+    ):  # fmt: skip
+        case.call()
+    with torch.autocast("cpu"):
+        make_case(3).call()
+    assert len(taken) == 1
