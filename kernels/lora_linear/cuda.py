@@ -1,6 +1,7 @@
 """`jenga::lora_linear` and its backward for CUDA: Triton kernels for the small products, cuBLAS for the base's.
 
-Nothing waits for the device but the first call of a shape, which is timed (triton_tiles.py, triton_gemm.py).
+Nothing waits for the device but the first call of a shape, which is timed (triton_tiles.py, triton_gemm.py) and copies
+the scales of its ranks (ranks.py): make it before a CUDA graph is captured. Float64 is plain PyTorch (dense.py).
 """
 
 from collections.abc import Sequence
