@@ -11,6 +11,10 @@ Isa isa();
 
 const char* isa_name(Isa isa);
 
+// Whether the processor multiplies bfloat16 itself, so that torch's products of it are fast; false where JENGA_CPU_ISA
+// is narrower than avx512.
+bool multiplies_bfloat16();
+
 // Declares the three copies of a table of kernels and a function `name()` that gives the chosen one.
 #if defined(__x86_64__)
 #define JENGA_VECTOR_TABLE(Table, name)                                  \

@@ -90,7 +90,7 @@ class LoraProducts {
     if (wants_a) {
       das = a_gradients(dprojected);
     }
-    Tensor dx = wants_x ? input_gradient(dense_grads, dprojected)
+    Tensor dx = wants_x ? input_gradient(grads, dense_grads, dprojected)
                         : jenga::empty_like_device<1>(x_, {0}, arguments_.x.scalar_type());
     return {std::move(dx), std::move(das), std::move(dbs)};
   }
@@ -186,32 +186,50 @@ class LoraProducts {
     }
   }
 
+  // The updates and the bias of outputs [offset, offset + count) of a projection, (M, count).
+  void write_updates(size_t projection, const Tensor& projected, const std::optional<Tensor>& bias, int64_t offset,
+                     Tensor& to) const {
+    const auto* bias_values = bias ? static_cast<const T*>(bias->const_data_ptr()) + offset : nullptr;
+    jenga::for_units(n_rows_, layout_.n_ranks * to.size(1), [&](int64_t begin, int64_t end) {
+      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
+        const auto rows = [&](const RankRange& range) { return b_rows(range, offset); };
+        widen_ranges(run.by_projection, static_cast<int64_t>(projection), projected, rows, bias_values, first, last, {},
+                     to);
+      });
+    });
+  }
+
   Tensor output(size_t projection, const Tensor& projected, const std::optional<Tensor>& bias) const {
     const Tensor& weight = arguments_.weights[projection];
     const auto dtype = arguments_.x.scalar_type();
-    const int64_t width = weight.size(0);
-    Tensor y = jenga::empty_like_device<2>(arguments_.x, {n_rows_, width}, dtype);
-    const bool whole = dtype == acc && weight.scalar_type() == acc;
-    const int64_t block = whole ? width : upcast_rows;
-    const auto* bias_values = bias ? static_cast<const T*>(bias->const_data_ptr()) : nullptr;
-    for (int64_t offset = 0; offset < width; offset += block) {
-      const int64_t count = std::min(block, width - offset);
-      Tensor sums = whole ? y : empty(n_rows_, count);
-      jenga::for_units(n_rows_, layout_.n_ranks * count, [&](int64_t begin, int64_t end) {
-        for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
-          const auto rows = [&](const RankRange& range) { return b_rows(range, offset); };
-          widen_ranges(run.by_projection, static_cast<int64_t>(projection), projected, rows,
-                       bias ? bias_values + offset : nullptr, first, last, {}, sums);
-        });
-      });
-      const Tensor part = whole ? weight : as_type(jenga::rows_of(weight, offset, count), acc);
-      jenga::add_product(sums, x_, jenga::transposed(part));
-      if (!whole) {
-        Tensor to = jenga::columns_of(y, offset, count);
-        torch::stable::copy_(to, sums);
+    Tensor y = jenga::empty_like_device<2>(arguments_.x, {n_rows_, weight.size(0)}, dtype);
+    if (dtype == acc && weight.scalar_type() == acc) {
+      write_updates(projection, projected, bias, 0, y);
+      jenga::add_product(y, x_, jenga::transposed(weight));
+      return y;
+    }
+    const bool in_halves = multiplies(weight);
+    const int64_t block = in_halves ? weight.size(0) : upcast_rows;
+    for (int64_t offset = 0; offset < weight.size(0); offset += block) {
+      Tensor sums = empty(n_rows_, std::min(block, weight.size(0) - offset));
+      write_updates(projection, projected, bias, offset, sums);
+      if (!in_halves) {
+        const Tensor part = as_type(jenga::rows_of(weight, offset, sums.size(1)), acc);
+        jenga::add_product(sums, x_, jenga::transposed(part));
       }
+      Tensor to = jenga::columns_of(y, offset, sums.size(1));
+      torch::stable::copy_(to, sums);
+    }
+    if (in_halves) {
+      jenga::add_product(y, arguments_.x, jenga::transposed(weight));
     }
     return y;
+  }
+
+  // Whether torch multiplies x with the weight fast as they are; elsewhere half precision is upcast.
+  bool multiplies(const Tensor& weight) const {
+    return arguments_.x.scalar_type() == ScalarType::BFloat16 && weight.scalar_type() == ScalarType::BFloat16 &&
+           jenga::core::multiplies_bfloat16();
   }
 
   Tensor projected_gradient(const std::vector<Tensor>& grads) const {
@@ -294,7 +312,8 @@ class LoraProducts {
     return dbs;
   }
 
-  Tensor input_gradient(const std::vector<Tensor>& grads, const Tensor& dprojected) const {
+  Tensor input_gradient(const std::vector<Tensor>& raw_grads, const std::vector<Tensor>& grads,
+                        const Tensor& dprojected) const {
     Tensor dx = empty(n_rows_, n_inputs_);
     jenga::for_units(n_rows_, layout_.n_ranks * n_inputs_, [&](int64_t begin, int64_t end) {
       for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
@@ -304,6 +323,9 @@ class LoraProducts {
     });
     for (size_t index = 0; index < grads.size(); ++index) {
       const Tensor& weight = arguments_.weights[index];
+      if (multiplies(weight)) {
+        continue;
+      }
       const bool whole = weight.scalar_type() == acc;
       const int64_t block = whole ? weight.size(0) : upcast_rows;
       for (int64_t offset = 0; offset < weight.size(0); offset += block) {
@@ -312,7 +334,13 @@ class LoraProducts {
                            as_type(jenga::rows_of(weight, offset, count), acc));
       }
     }
-    return as_type(dx, arguments_.x.scalar_type());
+    Tensor typed = as_type(dx, arguments_.x.scalar_type());
+    for (size_t index = 0; index < grads.size(); ++index) {
+      if (multiplies(arguments_.weights[index])) {
+        jenga::add_product(typed, raw_grads[index], arguments_.weights[index]);
+      }
+    }
+    return typed;
   }
 
   const LoraArguments& arguments_;

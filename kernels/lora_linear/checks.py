@@ -21,16 +21,29 @@ def check_group(**parts: Sequence[Any]) -> None:
         raise ValueError(f"lora_linear_grouped: got {got}; allowed: one of each a layer")
 
 
-def check_quickly(x: Tensor, weights: Sequence[Tensor | FrozenWeight], biases: Sequence[Tensor | None]) -> None:
+def check_quickly(
+    x: Tensor,
+    weights: Sequence[Tensor | FrozenWeight],
+    biases: Sequence[Tensor | None],
+    updates: Sequence[Update],
+    rows: Tensor | None,
+    seed: int | Tensor | None,
+) -> None:
     """Raise ValueError or NotImplementedError for what the C++ op cannot see; `check_call` has the words for it."""
-    if len(weights) != len(biases) or not x.is_floating_point():
-        raise ValueError("weights, biases, x")
+    if len(weights) != len(biases) or not x.is_floating_point() or (rows is not None and rows.shape != x.shape[:-1]):
+        raise ValueError("weights, biases, x, rows")
     if torch._C._are_functorch_transforms_active():
         raise NotImplementedError("torch.func")
     dtype = x.dtype
     for weight in weights:
-        if isinstance(weight, Tensor) and weight.dtype != dtype and not autocast_is_on("cpu"):
+        if isinstance(weight, Tensor) and not (weight.is_cpu and (weight.dtype == dtype or autocast_is_on("cpu"))):
             raise ValueError("weight")
+    for update in updates:
+        if not (update.lora_a.is_cpu and update.lora_b.is_cpu):
+            raise ValueError("lora_a, lora_b")
+    for tensor in (*biases, rows, seed):
+        if isinstance(tensor, Tensor) and not tensor.is_cpu:
+            raise ValueError("biases, rows, seed")
 
 
 def check_call(

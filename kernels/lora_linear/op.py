@@ -98,7 +98,7 @@ def lora_linear_updates(
         check_call(x, weights, biases, updates, rows, dropout, seed)
         return _updates(x, weights, biases, updates, rows, dropout, seed)
     try:
-        check_quickly(x, weights, biases)
+        check_quickly(x, weights, biases, updates, rows, seed)
         if not dropout and rows is None and len(updates) == len(weights) == 1:
             (weight,), (bias,), (update,) = weights, biases, updates
             if _has_few_rows(x, weight, bias, update):
