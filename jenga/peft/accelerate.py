@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -47,32 +47,55 @@ def accelerate(model: nn.Module, config: LoraConfig | None = None) -> nn.Module:
         config: adapters to put into a model that has none, as `peft.get_peft_model(model, config)` does.
 
     Raises:
-        ValueError: the model has no adapter layers, or `config` names layers that it does not have (PEFT's words).
+        ValueError: the model has no LoRA layers; or it has adapters, and `config` is given; or `config` is of another
+            kind, or names layers that the model does not have (PEFT's words).
     """
-    from peft import PeftModel, get_peft_model
     from peft.tuners.lora import LoraLayer
 
     from jenga.peft.fused import fused_class, is_fused, why_not
-    from jenga.peft.groups import ProjectionGroup, groups_of
 
     if config is not None:
-        if isinstance(model, PeftModel):
-            raise ValueError("config: the model has adapters already; add one with model.add_adapter(name, config)")
-        model = get_peft_model(model, config)
+        model = _with_adapters(model, config)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     if not layers:
         raise ValueError("model: has no LoRA layers; give a config, or make it with peft.get_peft_model")
     for layer in layers.values():
         if not is_fused(layer) and why_not(layer) is None:
             layer.__class__ = fused_class(type(layer))
-    fused = {name: layer for name, layer in layers.items() if is_fused(layer)}
-    for names in groups_of(fused):
-        group = ProjectionGroup([fused[name] for name in names])
-        for name in names:
-            fused[name]._jenga_group = group
+    _join({name: layer for name, layer in layers.items() if is_fused(layer)})
     found = acceleration(model)
     logger.log(logging.WARNING if found.kept else logging.INFO, "%s", found)
     return model
+
+
+def _with_adapters(model: nn.Module, config: LoraConfig) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if not isinstance(config, LoraConfig):
+        raise ValueError(f"config: got a {type(config).__name__}; allowed: a peft.LoraConfig")
+    if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise ValueError(
+            "config: the model has adapters already; add one with model.add_adapter, then accelerate(model)"
+        )
+    adapted: nn.Module = get_peft_model(model, config)
+    return adapted
+
+
+def _join(fused: dict[str, Any]) -> None:
+    """Tell fused layers their names, what was logged of any of them, and which are computed together."""
+    from jenga.peft.groups import ProjectionGroup, groups_of
+
+    told: set[str] = next((layer._jenga_told for layer in fused.values() if hasattr(layer, "_jenga_told")), set())
+    for name, layer in fused.items():
+        layer._jenga_name, layer._jenga_told = name, told
+    for names in groups_of(fused):
+        layers = [fused[name] for name in names]
+        known = getattr(layers[0], "_jenga_group", None)
+        # What was given up once would be again, at the cost of a call.
+        group = known if known is not None and known.layers == layers else ProjectionGroup(layers)
+        for layer in layers:
+            layer._jenga_group = group
 
 
 def acceleration(model: nn.Module) -> Acceleration:
@@ -103,7 +126,7 @@ def restore(model: nn.Module) -> nn.Module:
 
     for module in model.modules():
         if is_fused(module):
-            for name in ("_jenga_group", "_jenga_square", "_jenga_told"):
+            for name in ("_jenga_group", "_jenga_square", "_jenga_told", "_jenga_name"):
                 module.__dict__.pop(name, None)
             module.__class__ = type(module).jenga_of  # type: ignore[attr-defined]
     return model

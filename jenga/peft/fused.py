@@ -36,6 +36,11 @@ class LayerCall:
     magnitude: Tensor | None = None
     norm: Tensor | None = None
 
+    def tensors(self) -> list[Tensor]:
+        """All that the result is computed from, besides x, and that may be written to."""
+        found = [self.weight, self.magnitude, *(each for one in self.updates for each in (one.lora_a, one.lora_b))]
+        return [each for each in found if isinstance(each, Tensor)]
+
     def finish(self, output: Tensor) -> Tensor:
         """The layer's result from the op's, which for DoRA has no bias and no magnitude yet."""
         if self.magnitude is None or self.norm is None:
@@ -120,7 +125,7 @@ def run(x: Tensor, calls: Sequence[LayerCall], rows: Tensor | None) -> list[Tens
     return [call.finish(output) for call, output in zip(calls, outputs, strict=True)]
 
 
-# ----------------------------------------------------------------------------------------------- what a layer is made of
+# ---------------------------------------------------------------------------------------------- what a layer is made of
 
 
 def why_not(layer: lora.LoraLayer) -> str | None:
@@ -137,6 +142,13 @@ def why_not(layer: lora.LoraLayer) -> str | None:
         return f"its base layer is a {type(base).__name__}, no linear layer"
     if hasattr(base, "parametrizations"):
         return "its base weight is parametrised"
+    if kind is lora.Linear and type(base).forward not in (nn.Linear.forward, Conv1D.forward):
+        return f"its base layer, a {type(base).__name__}, has a forward of its own"
+    if "forward" in layer.__dict__:
+        return "its forward is another library's"
+    variants = [layer.lora_variant.get(name) for name in layer.lora_A]
+    if variants and all(each is not None and type(each) is not DoraLinearVariant for each in variants):
+        return f"its adapter is a {type(variants[0]).__name__}, which has no fused form"
     return None
 
 
@@ -144,12 +156,17 @@ def why_not_now(layer: lora.LoraLayer, x: Tensor, args: tuple[Any, ...], kwargs:
     """Why this call has no fused form; None where it has."""
     if args or any(value is not None for key, value in kwargs.items() if key != "adapter_names"):
         return "it is called with more than x"
-    base = layer.base_layer
-    if base._forward_hooks or base._forward_pre_hooks or base._backward_hooks:
+    if _hooked(layer.base_layer):
         return "its base layer has hooks"
     if x.dtype not in _FLOATING or x.device.type not in ("cpu", "cuda"):
         return f"x is {x.dtype} on {x.device.type}"
     return None
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether a module's call is more than its class's forward. Offloading puts a forward into the module itself."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(hooks) or "forward" in module.__dict__
 
 
 def layer_call(layer: lora.LoraLayer, adapter_names: list[str] | None = None) -> LayerCall | str:
@@ -161,12 +178,16 @@ def layer_call(layer: lora.LoraLayer, adapter_names: list[str] | None = None) ->
     if isinstance(dropout, str):
         return dropout
     weight = base_weight(layer)
+    if isinstance(weight, str):
+        return weight
     bias = layer.base_layer.bias
     updates = []
     for adapter, name in enumerate(names):
         lora_a, lora_b, scale = layer.lora_A[name], layer.lora_B[name], layer.scaling[name]
         if type(lora_a) is not nn.Linear or type(lora_b) is not nn.Linear:
             return f"adapter '{name}' is no pair of linear layers"
+        if _hooked(lora_a) or _hooked(lora_b) or _hooked(layer.lora_dropout[name]):
+            return f"adapter '{name}' has hooks"
         updates.append(Update(lora_a.weight, lora_b.weight, scale, 0, adapter))
         if lora_b.bias is not None:
             if adapter_names is not None:
@@ -195,13 +216,15 @@ def _dropout(layer: lora.LoraLayer, names: Sequence[str]) -> float | str:
     return rate if rate < 1.0 else "its dropout is 1"
 
 
-def base_weight(layer: lora.LoraLayer) -> Tensor | FrozenWeight:
-    """The base weight as (N, K): itself, its transpose for Conv1D, or a function that dequantises it."""
+def base_weight(layer: lora.LoraLayer) -> Tensor | FrozenWeight | str:
+    """The base weight as (N, K): itself, its transpose for Conv1D, or a function that dequantises it; or why not."""
     base = layer.base_layer
     weight: Tensor = base.weight
-    if not (weight.is_floating_point() and type(weight) in (nn.Parameter, Tensor)):
-        return lambda: dequantize_module_weight(base).detach()
-    return weight.t() if isinstance(base, Conv1D) else weight
+    if type(weight) in (nn.Parameter, Tensor) and weight.dtype in _FLOATING:
+        return weight.t() if isinstance(base, Conv1D) else weight
+    if getattr(type(layer), "jenga_of", type(layer)) is lora.Linear:
+        return f"its base weight is a {type(weight).__name__} of {weight.dtype}"
+    return lambda: dequantize_module_weight(base).detach()
 
 
 def _with_dora(layer: lora.LoraLayer, name: str, call: LayerCall) -> LayerCall | str:
@@ -233,6 +256,10 @@ def rows_of(layer: lora.LoraLayer, x: Tensor, adapter_names: list[str]) -> Tenso
 
 
 def _tell_once(layer: lora.LoraLayer, reason: str) -> None:
-    if getattr(layer, "_jenga_told", None) != reason:
-        layer._jenga_told = reason
-        logger.warning("a LoRA layer runs PEFT's own forward pass, at its cost: %s", reason)
+    """Log a reason once for all layers of a model, which share a set of those that were told."""
+    told = getattr(layer, "_jenga_told", None)
+    # A logger cannot be called from a graph that has to be whole.
+    if told is None or reason in told or torch.compiler.is_compiling():
+        return
+    told.add(reason)
+    logger.warning("LoRA layers run PEFT's own forward pass, at its cost, such as %s: %s", layer._jenga_name, reason)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jenga.peft.fused import LayerCall
 
 logger = logging.getLogger(__name__)
 
@@ -14,51 +19,84 @@ SIBLINGS = (
     ("query", "key", "value"),
     ("q_lin", "k_lin", "v_lin"),
     ("q_proj", "k_proj", "v_proj"),
+    ("query_proj", "key_proj", "value_proj"),
+    ("q", "k", "v"),
     ("gate_proj", "up_proj"),
+    ("wi_0", "wi_1"),
 )
 """Names, in one module, of layers that as a rule read the same input."""
+
+
+@dataclass
+class Waiting:
+    """Outputs for the layers of a group that are still to be called, by place, and all that they hang on."""
+
+    x: Tensor
+    state: tuple[Any, ...]
+    calls: list[LayerCall]
+    signatures: list[tuple[Any, ...]]
+    outputs: dict[int, Tensor]
 
 
 class ProjectionGroup:
     """Layers that read the same x. Whether they do is seen at each call: by the very tensor that they are called with.
 
-    Where the first layer's x does not come to the others too, the group is given up, with a word, and each layer
-    computes its own.
+    The first that is called computes all, and holds x and the others' outputs until these are called. An output is
+    handed out once, and only where x, the layer's adapters and torch's modes are those that it was computed with. Where
+    another x comes to a layer, or twice running none, the group is given up, with a word: each layer then computes its
+    own.
     """
 
     def __init__(self, layers: list[nn.Module]) -> None:
         self.layers = layers
         self.given_up = False
-        self._x: Tensor | None = None
-        self._state: tuple[Any, ...] = ()
-        self._outputs: dict[int, Tensor] = {}
+        self._missed = False
+        # Threads that run one model each wait for their own.
+        self._local = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy begins anew: outputs that wait for their layers are of this graph.
-        return {**self.__dict__, "_x": None, "_state": (), "_outputs": {}}
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
 
     def output(self, layer: nn.Module, x: Tensor) -> Tensor | None:
         """The output of `layer` for x, together with those of the others; None where it has to compute its own."""
-        if self.given_up:
+        place = -1 if self.given_up else self._place(layer)
+        if place < 0:
             return None
-        if layer is self.layers[0]:
-            return self._begin(x)
-        place = self._place(layer)
-        if x is not self._x or place not in self._outputs or self._state != _state(x):
+        waiting: Waiting | None = getattr(self._local, "waiting", None)
+        if waiting is None:
+            return self._begin(place, x)
+        output = waiting.outputs.pop(place, None)
+        if output is None:
+            # The others were not called: an exception came between, or they are not used.
+            self._local.waiting = None
+            if self._missed:
+                self._give_up("are not all called")
+                return None
+            self._missed = True
+            return self._begin(place, x)
+        if x is not waiting.x:
+            self._give_up("do not read the same input")
             return None
-        output = self._outputs.pop(place)
-        if not self._outputs:
-            self._x = None
+        if waiting.state != _state(x) or waiting.signatures[place] != _signature(layer, waiting.calls[place]):
+            self._local.waiting = None
+            return None
+        if not waiting.outputs:
+            self._local.waiting, self._missed = None, False
         return output
 
     def _place(self, layer: nn.Module) -> int:
         return next((place for place, each in enumerate(self.layers) if each is layer), -1)
 
-    def _begin(self, x: Tensor) -> Tensor | None:
-        from jenga.peft.fused import LayerCall, layer_call, run, why_not_now
+    def _begin(self, place: int, x: Tensor) -> Tensor | None:
+        from jenga.peft.fused import layer_call, run, why_not_now
 
-        if self._outputs:
-            self._give_up()
+        # Where nothing counts the writes to x, nobody could tell later that it is still what it was.
+        if x.is_inference():
             return None
         calls: list[LayerCall] = []
         for each in self.layers:
@@ -68,18 +106,26 @@ class ProjectionGroup:
             if isinstance(call, str) or (calls and call.dropout != calls[0].dropout):
                 return None
             calls.append(call)
-        first, *others = run(x, calls, None)
-        self._x, self._state = x, _state(x)
-        self._outputs = dict(enumerate(others, start=1))
-        return first
+        outputs = dict(enumerate(run(x, calls, None)))
+        own = outputs.pop(place)
+        signatures = [_signature(each, call) for each, call in zip(self.layers, calls, strict=True)]
+        self._local.waiting = Waiting(x, _state(x), calls, signatures, outputs)
+        return own
 
-    def _give_up(self) -> None:
-        self.given_up, self._x, self._outputs = True, None, {}
-        logger.info("layers that were to be computed together do not read the same input; each computes its own")
+    def _give_up(self, reason: str) -> None:
+        self.given_up, self._local.waiting = True, None
+        logger.info("layers that were to be computed together %s; each computes its own", reason)
 
 
 def _state(x: Tensor) -> tuple[Any, ...]:
     return x._version, torch.is_grad_enabled(), torch.is_autocast_enabled(x.device.type)
+
+
+def _signature(layer: Any, call: LayerCall) -> tuple[Any, ...]:
+    """What an output of a layer hangs on besides x, as far as that changes between two calls of a model."""
+    # Plain attributes only: what nn.Module looks up among parameters and modules costs as much as a small layer.
+    versions = [-1 if tensor.is_inference() else tensor._version for tensor in call.tensors()]
+    return layer.training, layer._active_adapter, {**layer.scaling}, versions
 
 
 def groups_of(layers: dict[str, nn.Module]) -> list[tuple[str, ...]]:
