@@ -3,7 +3,8 @@
 pytest benchmarks/bench_lora_linear.py [--threads 1] [--paired-json ratios.json] [-k "ours_over or bf16"]
 
 A step is forward and backward: gradients of x and, but for the frozen layer, of A and B. A pair takes 60 rounds, unless
-JENGA_BENCH_ROUNDS says otherwise. On CUDA, where they are installed, Unsloth's kernel stands beside ours.
+JENGA_BENCH_ROUNDS says otherwise. On CUDA, where they are installed, Unsloth's and LoRAFusion's kernels
+stand beside ours.
 """
 
 import os
@@ -161,6 +162,40 @@ def accelerated(problem: Problem) -> Step:
     return step_of(lambda x: [layer(x) for layer in layers], problem, leaves)
 
 
+def unsloth(problem: Problem) -> Step:
+    """Unsloth's autograd function around cuBLAS. It takes three dimensions, and neither bias nor dropout."""
+    kernels = _rival("unsloth.kernels.fast_lora")
+    [base], [lora_a], [lora_b] = problem.bases, problem.lora_as, problem.lora_bs
+
+    def layer(x: Tensor) -> list[Tensor]:
+        a, b = lora_a.to(x.dtype), lora_b.to(x.dtype)
+        return [kernels.LoRA_W.apply(x[None], base.weight, None, a, b, problem.scale)[0] + base.bias]
+
+    return step_of(layer, problem, problem.leaves)
+
+
+def lorafusion(problem: Problem) -> Step:
+    """LoRAFusion's kernels, which keep the mask and the dropped x."""
+    kernels = _rival("lorafusion.ops.lora_v1")
+    [base], [lora_a], [lora_b] = problem.bases, problem.lora_as, problem.lora_bs
+    dropout = problem.shape.dropout
+
+    def layer(x: Tensor) -> list[Tensor]:
+        a, b = lora_a.to(x.dtype), lora_b.to(x.dtype)
+        y = kernels.fused_linear_lora(
+            x[None], base.weight, a, b, problem.scale, dropout_p=dropout, linear_bias=base.bias
+        )
+        return [y[0]]
+
+    return step_of(layer, problem, problem.leaves)
+
+
+def _rival(module: str) -> Any:
+    if DEVICE != "cuda":
+        pytest.skip("runs on CUDA only")
+    return pytest.importorskip(module)
+
+
 PROVIDERS = {
     "frozen": frozen,
     "peft": peft,
@@ -168,7 +203,10 @@ PROVIDERS = {
     "peft_compiled": peft_compiled,
     "accelerated": accelerated,
     "ours": ours,
+    "unsloth": unsloth,
+    "lorafusion": lorafusion,
 }
+RIVALS = ("unsloth", "lorafusion")
 
 
 def check_against_float64(step: Step, problem: Problem) -> None:
@@ -189,7 +227,7 @@ def check_against_float64(step: Step, problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "peft_compiled"])
+@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name not in ("peft_compiled", *RIVALS)])
 def test_forward_and_backward(benchmark: Any, shape: Shape, provider: str) -> None:
     benchmark.group = f"lora_linear-{shape}-fwdbwd"
     problem = make_problem(shape)
@@ -232,6 +270,15 @@ def test_accelerated_peft_over_peft(shape: Shape, report_ratio: Callable[[str, P
 @pytest.mark.parametrize("shape", [LARGE[0], LARGE[1], SMALL[-1]], ids=str)
 def test_ours_over_compiled_peft(shape: Shape, report_ratio: Callable[[str, PairedRatio], None]) -> None:
     assert compare_with(shape, "ours", "peft_compiled", report_ratio).low < 1.33
+
+
+@pytest.mark.parametrize("shape", CUDA, ids=str)
+@pytest.mark.parametrize("rival", RIVALS)
+def test_ours_over_rivals_on_cuda(shape: Shape, rival: str, report_ratio: Callable[[str, PairedRatio], None]) -> None:
+    if rival == "unsloth" and shape.dropout:
+        pytest.skip("Unsloth's kernel has no dropout")
+    _rival("torch")
+    assert compare_with(shape, "ours", rival, report_ratio).ratio > 0
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
