@@ -14,7 +14,7 @@ namespace jenga::core::JENGA_ISA {
 typedef uint32_t Words __attribute__((vector_size(32)));
 
 // The upper and lower halves of the products of eight words with a constant.
-inline void multiply_wide(Words a, uint32_t factor, Words* high, Words* low) {
+inline void multiply_wide(const Words& a, uint32_t factor, Words* high, Words* low) {
 #if defined(__AVX2__)
   const __m256i x = (__m256i)a;
   const __m256i f = _mm256_set1_epi32(static_cast<int>(factor));
