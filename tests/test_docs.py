@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = ("docs/kernels.md",)
+PAGES = ("docs/kernels.md", "docs/accelerate.md")
 """Pages whose blocks need nothing but themselves; those of the others name files that a reader has."""
 
 BLOCKS = [

@@ -267,8 +267,8 @@ void reduce(Matrix<const T> y, Matrix<const T> x, int64_t n_outputs, int64_t beg
     for (int64_t column_begin = first; column_begin < last; column_begin += chunk_columns) {
       const int64_t n_columns = at_most(last - column_begin, chunk_columns);
       for (int64_t each = 0; each < n_rows; ++each) {
-        copy_row(x.data + (row + each) * x.row_stride, row + each, column_begin, n_columns, filled<T>(n_columns), dropout,
-                 panel + each * chunk_columns);
+        copy_row(x.data + (row + each) * x.row_stride, row + each, column_begin, n_columns, filled<T>(n_columns),
+                 dropout, panel + each * chunk_columns);
       }
       for_tiles<T>(n_columns, [&]<bool whole>(int64_t column) {
         for (int64_t output = 0; output < n_outputs; output += tile_rows) {
