@@ -25,12 +25,19 @@ def export(
     merge: work LoRA or DoRA into the encoder's weights, so that ``backbone/`` is a plain transformers checkpoint.
     dtype: fp32, bf16 or fp16, in which the encoder's weights are kept (they are merged in float32 and rounded once);
     default: fp32. base_model: where the base of the adapters is now. Without merge and dtype the files are copied.
-    Raises ConfigError where `output` exists or the model cannot be written so, SetupError where it is harmed.
+    Raises ConfigError where `output` exists or lies in the model, or the model cannot be written so, SetupError where it
+    is harmed.
     """
     source, target = find_model(run), Path(output)
     if target.exists():
         raise ConfigError(f"{target} is there already and is left alone; choose another name with -o, or move it away")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise ConfigError(
+            f"{target} lies inside the model {source}, whose files have checksums; choose a place beside it"
+        )
     adapted = base_of(source / "backbone") is not None
+    if base_model is not None and not merge:
+        raise ConfigError("--base-model: only --merge reads the base; add --merge, or leave --base-model out")
     if dtype is not None and adapted and not merge:
         raise ConfigError(f"--dtype: adapters are kept as they are; add --merge for a whole encoder in {dtype}")
     if not merge and dtype is None:

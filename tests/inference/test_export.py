@@ -14,6 +14,7 @@ import jenga
 from jenga.build import build
 from jenga.errors import ConfigError, SetupError
 from jenga.experiment import load_config
+from jenga.files import damage
 from jenga.inference.export import export
 
 TEXTS = ["the agent was kind", "line dropped after two minutes", "please thank you"]
@@ -100,7 +101,9 @@ def test_an_encoder_that_was_trained_whole_can_be_kept_in_half_the_bits(
         (None, {"merge": True}, "--merge: there are no adapters to merge"),
         ({"type": "lora"}, {"dtype": "bf16"}, "--dtype: adapters are kept as they are; add --merge"),
         (None, {"dtype": "fp16"}, r"--dtype: encoder\S* holds numbers that fp16 has not; use bf16 or fp32"),
-        (None, {"dtype": "bf16", "base_model": "x"}, "--base-model: .* holds its whole encoder"),
+        (None, {"merge": True, "base_model": "x"}, "--base-model: .* holds its whole encoder"),
+        (None, {"dtype": "bf16", "base_model": "x"}, "--base-model: only --merge reads the base"),
+        ({"type": "lora"}, {"base_model": "x"}, "--base-model: only --merge reads the base"),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_nothing_is(
@@ -124,6 +127,16 @@ def test_a_folder_that_exists_is_left_alone(saved: Callable[..., Path], tmp_path
         with pytest.raises(ConfigError, match=r"there is there already and is left alone; choose another name"):
             export(best, tmp_path / "there", merge=merge)
     assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_place_inside_the_model_is_refused_and_the_model_stays_whole(
+    saved: Callable[..., Path], tmp_path: Path, merge: bool
+) -> None:
+    best = saved({"type": "lora"})
+    with pytest.raises(ConfigError, match=r"new lies inside the model .*best, whose files have checksums"):
+        export(best, best / "new", merge=merge)
+    assert damage(best) is None
 
 
 def test_a_harmed_model_is_not_copied(saved: Callable[..., Path], tmp_path: Path) -> None:
