@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
@@ -120,11 +121,13 @@ def _has_few_rows(x: Tensor, weight: Tensor | FrozenWeight, bias: Tensor | None,
         isinstance(weight, Tensor)
         and x.numel() < FEW_ROWS * x.shape[-1]
         and x.dim() > 1
+        and weight.dim() == 2
+        and x.layout == weight.layout == torch.strided
         and x.dtype in (torch.float32, torch.float64)
         and x.dtype == weight.dtype == update.lora_a.dtype == update.lora_b.dtype
         and update.lora_b.shape == (weight.shape[0], update.lora_a.shape[0])
         and update.lora_a.shape[0] > 0
-        and (bias is None or (bias.dim() == 1 and bias.is_cpu))
+        and (bias is None or (bias.shape == weight.shape[:1] and bias.dtype == x.dtype and bias.is_cpu))
         and weight.is_cpu
         and update.lora_a.is_cpu
         and update.lora_b.is_cpu
@@ -180,11 +183,16 @@ def _updates(
             *[update.lora_b for update in updates],
         ]
         # Without a wanted gradient too: there it refuses forward-mode derivatives, which would come out as 0.
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or _in_forward_mode():
             outputs = list(_LoraLinear.apply(plan, flat_rows, seed_tensor, flat, *tensors))
         else:
             outputs = _run(plan, flat_rows, seed_tensor, flat, tensors)[0]
     return outputs if x.dim() == 2 else [output.reshape(*x.shape[:-1], output.shape[-1]) for output in outputs]
+
+
+def _in_forward_mode() -> bool:
+    """Whether forward-mode derivatives may be wanted, which no_grad does not switch off."""
+    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
 
 
 def _as_autocast(x: Tensor, biases: Sequence[Tensor | None]) -> tuple[Tensor, Sequence[Tensor | None]]:

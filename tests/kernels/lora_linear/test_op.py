@@ -280,6 +280,18 @@ def test_few_rows_and_more_are_computed_alike(make_case: MakeCase, n_rows: int, 
     assert_matches_float64(everything(case).to(torch.float64), **FLOAT64)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("n_rows", [op.FEW_ROWS - 1, op.FEW_ROWS])
+def test_few_rows_take_a_bias_of_another_dtype_as_many_do(make_case: MakeCase, n_rows: int, dtype: torch.dtype) -> None:
+    case = make_case(n_rows, bias=True)
+    (bias,) = case.biases
+    case.biases = [bias.to(dtype)]
+    [found] = case.call()
+    case.biases = [bias.to(dtype).float()]
+    # Few rows in torch's products, the others in ours.
+    torch.testing.assert_close(found, case.call()[0], rtol=2e-5, atol=1e-4)
+
+
 def test_few_rows_of_one_layer_are_left_to_torch_and_nothing_else_is(
     make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

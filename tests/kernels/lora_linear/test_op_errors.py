@@ -36,10 +36,16 @@ def test_the_unchanged_call_is_allowed() -> None:
         ({"x": X[0, 0]}, r"x: got torch.float32 of shape \(\); allowed: .* of at least one dimension"),
         ({"x": X[:, :18]}, r"weight 0: got shape \(11, 19\); allowed: \(N, 18\)"),
         ({"weight": WEIGHT[0]}, r"weight 0: got shape \(19,\); allowed: \(N, 19\)"),
+        # As many rows as inputs and outputs: torch's own products would broadcast it.
+        (
+            {"x": X[:, :6], "weight": WEIGHT[0, :6], "bias": None, "lora_a": A[:, :6], "lora_b": B[:6]},
+            r"weight 0: got shape \(6,\); allowed: \(N, 6\)",
+        ),
         ({"weight": WEIGHT.t()}, r"weight 0: got shape \(19, 11\); allowed: \(N, 19\)"),
         ({"weight": WEIGHT.double()}, r"weight 0: is torch.float64, x torch.float32; cast one, or use torch.autocast"),
         ({"weight": WEIGHT.to(META)}, r"weight 0: is on meta, x on cpu"),
         ({"bias": BIAS[:10]}, r"bias 0: got torch.float32 of shape \(10,\); allowed: \(11,\)"),
+        ({"bias": BIAS[:1]}, r"bias 0: got torch.float32 of shape \(1,\); allowed: \(11,\)"),
         ({"bias": BIAS[None]}, r"bias 0: got torch.float32 of shape \(1, 11\); allowed: \(11,\)"),
         ({"bias": BIAS.long()}, r"bias 0: got torch.int64 .*; allowed: \(11,\), float32, float64, bfloat16, float16"),
         ({"bias": BIAS.to(META)}, r"bias 0: is on meta, x on cpu"),

@@ -184,6 +184,9 @@ def test_derivatives_by_torch_func_are_refused_and_not_zero(make_case: MakeCase)
         dual = torch.autograd.forward_ad.make_dual(case.x, case.x)
         with pytest.raises(Exception, match=r"forward mode AD|jvp"):
             layer(dual)
+        # no_grad leaves derivatives in forward mode on.
+        with torch.no_grad(), pytest.raises(Exception, match=r"forward mode AD|jvp"):
+            layer(dual)
 
 
 # ---------------------------------------------------------------------------------------------------------- autocast
