@@ -34,14 +34,15 @@ void for_columns(int64_t n_columns, int64_t products, const Work& work) {
             [&](int64_t begin, int64_t end) { work(begin * column_unit, std::min(n_columns, end * column_unit)); });
 }
 
-// A view of a matrix or of a part of it; `offset` counts elements from the tensor's own first one.
+// A view of a matrix or of a part of it; `offset` counts elements from the tensor's own first one, as the shim does,
+// whatever it calls its parameter.
 inline Tensor matrix_view(const Tensor& tensor, int64_t rows, int64_t columns, int64_t row_stride,
                           int64_t column_stride, int64_t offset = 0) {
   const std::array<int64_t, 2> sizes{rows, columns};
   const std::array<int64_t, 2> strides{row_stride, column_stride};
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(tensor.get(), 2, sizes.data(), strides.data(),
-                                                        tensor.storage_offset() + offset, &handle));
+  TORCH_ERROR_CODE_CHECK(
+      aoti_torch__reinterpret_tensor(tensor.get(), 2, sizes.data(), strides.data(), offset, &handle));
   return Tensor(handle);
 }
 

@@ -40,7 +40,12 @@ def transposed(tensor: Tensor) -> Tensor:
     return tensor.t().contiguous().t()
 
 
-LAYOUTS = [columns_apart, rows_apart, transposed]
+def further_on(tensor: Tensor) -> Tensor:
+    """Last in memory that others share, as a part of a fused weight or of a concatenation's gradient is."""
+    return torch.cat([torch.full_like(tensor[..., :3], 7), tensor], dim=-1)[..., 3:]
+
+
+LAYOUTS = [columns_apart, rows_apart, further_on, transposed]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -68,6 +73,18 @@ def test_x_and_the_upstream_gradient_may_be_expanded(make_case: MakeCase) -> Non
     (summed,) = torch.autograd.grad(output.sum(), case.updates[0].lora_a, retain_graph=True)  # a gradient of stride 0
     (expected,) = torch.autograd.grad(output, case.updates[0].lora_a, torch.ones_like(output))
     assert torch.equal(summed, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_upstream_gradients_of_joined_outputs_are_read_where_they_lie(make_case: MakeCase, dtype: torch.dtype) -> None:
+    case = everything(make_case(33, n_inputs=70, n_outputs=(20, 12), ranks=(4, 4), dtype=dtype)).learning()
+    outputs, leaves = case.call(), list(case.leaves().values())
+    given = case.upstream()
+    expected = torch.autograd.grad(outputs, leaves, given, retain_graph=True)
+    # The second's gradient begins within the rows of the first's.
+    found = torch.autograd.grad(torch.cat(outputs, -1), leaves, torch.cat(given, -1))
+    tolerance = {"rtol": 2**-7, "atol": 1e-2} if dtype == torch.bfloat16 else FLOAT32
+    torch.testing.assert_close(found, expected, **tolerance)
 
 
 def test_the_first_token_of_each_sequence_is_read_where_it_lies(make_case: MakeCase) -> None:
