@@ -25,8 +25,8 @@ def export(
     merge: work LoRA or DoRA into the encoder's weights, so that ``backbone/`` is a plain transformers checkpoint.
     dtype: fp32, bf16 or fp16, in which the encoder's weights are kept (they are merged in float32 and rounded once);
     default: fp32. base_model: where the base of the adapters is now. Without merge and dtype the files are copied.
-    Raises ConfigError where `output` exists or lies in the model, or the model cannot be written so, SetupError where it
-    is harmed.
+    Raises ConfigError where `output` exists or lies in the model, or the model cannot be written so. Raises SetupError
+    where it is harmed.
     """
     source, target = find_model(run), Path(output)
     if target.exists():
