@@ -42,7 +42,7 @@ def transposed(tensor: Tensor) -> Tensor:
 
 def further_on(tensor: Tensor) -> Tensor:
     """Last in memory that others share, as a part of a fused weight or of a concatenation's gradient is."""
-    return torch.cat([torch.full_like(tensor[..., :3], 7), tensor], dim=-1)[..., 3:]
+    return torch.cat([torch.full_like(tensor[..., :1], 7), tensor], dim=-1)[..., 1:]
 
 
 LAYOUTS = [columns_apart, rows_apart, further_on, transposed]
