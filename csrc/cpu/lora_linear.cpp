@@ -32,6 +32,21 @@ Tensor as_type(const Tensor& tensor, ScalarType dtype) {
 
 Tensor as_dense_rows(const Tensor& tensor, ScalarType dtype) { return jenga::with_dense_rows(as_type(tensor, dtype)); }
 
+// to (columns, rows) = scale * from (rows, columns) transposed, by blocks of rows: one of a cache line is written
+// whole, and what is read of a block stays in the first cache.
+template <typename T>
+void transpose(const T* from, int64_t rows, int64_t columns, T scale, T* to) {
+  constexpr int64_t block = 16;
+  for (int64_t first = 0; first < rows; first += block) {
+    const int64_t count = std::min(block, rows - first);
+    for (int64_t column = 0; column < columns; ++column) {
+      for (int64_t row = 0; row < count; ++row) {
+        to[column * rows + first + row] = from[(first + row) * columns + column] * scale;
+      }
+    }
+  }
+}
+
 // Everything that forward and backward share, in the type that sums are computed in.
 template <typename T>
 class LoraProducts {
@@ -135,15 +150,8 @@ class LoraProducts {
     auto* to = static_cast<T*>(all.mutable_data_ptr());
     for (size_t part = 0; part < layout_.parts.size(); ++part) {
       const Tensor dense = jenga::as_contiguous(arguments_.lora_bs[part], acc);
-      const auto* from = static_cast<const T*>(dense.const_data_ptr());
-      const int64_t rank = dense.size(1);
-      const int64_t n_outputs = dense.size(0);
-      const T scale = static_cast<T>(scale_of(part));
-      for (int64_t each = 0; each < rank; ++each) {
-        for (int64_t output = 0; output < n_outputs; ++output) {
-          to[each * n_outputs + output] = from[output * rank + each] * scale;
-        }
-      }
+      transpose(static_cast<const T*>(dense.const_data_ptr()), dense.size(0), dense.size(1),
+                static_cast<T>(scale_of(part)), to);
       to += dense.numel();
     }
     return all;
@@ -299,14 +307,8 @@ class LoraProducts {
       reduce_runs(projected, grads[own.projection], {}, own_range, own.rank, transposed, own.offset);
       const Tensor& like = arguments_.lora_bs[part];
       Tensor db = empty(width, own.rank);
-      const auto* from = static_cast<const T*>(transposed.const_data_ptr());
-      auto* to = static_cast<T*>(db.mutable_data_ptr());
-      const T scale = static_cast<T>(scale_of(part));
-      for (int64_t each = 0; each < own.rank; ++each) {
-        for (int64_t output = 0; output < width; ++output) {
-          to[output * own.rank + each] = from[each * width + output] * scale;
-        }
-      }
+      transpose(static_cast<const T*>(transposed.const_data_ptr()), own.rank, width, static_cast<T>(scale_of(part)),
+                static_cast<T*>(db.mutable_data_ptr()));
       dbs.push_back(as_type(db, like.scalar_type()));
     }
     return dbs;
