@@ -48,6 +48,9 @@ def lora_linear_forward(
         return dense_forward(
             x, weights, all_biases, lora_as, lora_bs, scales, projections, adapters, rows, dropout, seed
         )  # fmt: skip
+    if not lora_as:
+        plain = [_linear(x, weight, bias) for weight, bias in zip(weights, all_biases, strict=True)]
+        return plain, x.new_empty((x.shape[0], 0), dtype=torch.float32)
     x = _dense_rows(x)
     ranks = _ranks(x, weights, lora_as, scales, projections, adapters, dropout)
     projected = project(x, ranks.stacked_a(lora_as, x.dtype), _dropout(dropout, seed), _routing(rows, ranks))
@@ -55,12 +58,16 @@ def lora_linear_forward(
     for layer, (first, count) in enumerate(ranks.of_layer):
         weight, addend = weights[layer].to(x.dtype), all_biases[layer]
         if not count:
-            outputs.append(F.linear(x, weight, None if addend is None else addend.to(x.dtype)))
+            outputs.append(_linear(x, weight, addend))
             continue
         b = ranks.stacked_b(layer, lora_bs, projections, x.dtype)
         own = slice(first, first + count)
         outputs.append(_output(x, weight, addend, projected[:, own], b, ranks.scales[own], provider))
     return outputs, projected if ranks.of_call is None else projected[:, ranks.of_call]
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 def _output(
@@ -100,6 +107,8 @@ def lora_linear_backward(
             grads, x, projected, weights, lora_as, lora_bs, scales, projections, adapters, rows, dropout, seed,
             wants_x, wants_a, wants_b,
         )  # fmt: skip
+    if not lora_as:
+        return _base_gradient(x.new_zeros(x.shape), grads, weights) if wants_x else x.new_empty(0), [], []
     x, grads = _dense_rows(x), [_dense_rows(grad) for grad in grads]
     ranks = _ranks(x, weights, lora_as, scales, projections, adapters, dropout)
     dropped = _dropout(dropout, seed)
@@ -113,9 +122,13 @@ def lora_linear_backward(
     if not wants_x:
         return x.new_empty(0), das, dbs
     dx = expand(dranks, ranks.stacked_a(lora_as, x.dtype), scales=None, bias=None, dropout=dropped)
+    return _base_gradient(dx, grads, weights), das, dbs
+
+
+def _base_gradient(dx: Tensor, grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     for grad, weight in zip(grads, weights, strict=True):
-        dx.addmm_(grad, weight.to(x.dtype))
-    return dx, das, dbs
+        dx.addmm_(grad, weight.to(dx.dtype))
+    return dx
 
 
 def _through_outputs(

@@ -26,7 +26,10 @@ def dense_forward(
     seed: Tensor | None,
 ) -> tuple[list[Tensor], Tensor]:
     """Outputs, and drop(x) A^T of all updates, (M, R), without the scale of what dropout keeps."""
-    outputs = [F.linear(x, weight.to(x.dtype), bias) for weight, bias in zip(weights, biases, strict=True)]
+    outputs = [
+        F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
     kept = _kept(x, dropout, seed)
     projected = [
         _seen(kept @ lora_a.to(x.dtype).t(), rows, adapter) for lora_a, adapter in zip(lora_as, adapters, strict=True)

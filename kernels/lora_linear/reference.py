@@ -66,14 +66,17 @@ def lora_linear_reference(
     """Outputs (M, N_i) of linear layers of x (M, K) with low-rank updates, in x's dtype.
 
     Output i is x W_i^T + b_i + the sum over its updates of scale * (drop(x) A^T) B^T. With `rows`, int64 (M,), an
-    update reaches only the rows whose adapter is its own. Adapters are cast to the dtype of x.
+    update reaches only the rows whose adapter is its own. Adapters and biases are cast to the dtype of x.
     """
     kept = x
     if dropout:
         assert seed is not None
         mask = keep_mask(*x.shape, dropout=dropout, seed=seed, device=x.device)
         kept = x * mask / (1 - dropout_threshold(dropout) / 65536)
-    outputs = [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+    outputs = [
+        F.linear(x, weight, None if bias is None else bias.to(x.dtype))
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
     for update in updates:
         added = kept @ update.lora_a.to(x.dtype).t() @ update.lora_b.to(x.dtype).t() * update.scale
         if rows is not None:

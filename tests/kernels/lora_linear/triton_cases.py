@@ -40,6 +40,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adapters that add up": (
         (20,), {"n_inputs": 30, "n_outputs": (24,), "ranks": (8, 5), "projections": [0, 0], "adapters": [0, 1]}
     ),
+    "no update": ((9,), {"n_inputs": 20, "n_outputs": (8, 5), "ranks": (), "dropout": 0.3}),
     "a row": ((1,), {"n_inputs": 600, "n_outputs": (600,), "ranks": (20,), "dropout": 0.1}),
     "many rows": ((600,), {"n_inputs": 16, "n_outputs": (16,), "ranks": (16,), "dropout": 0.1}),
     "an input, an output": ((5,), {"n_inputs": 1, "n_outputs": (1,), "ranks": (1,)}),
@@ -148,6 +149,14 @@ def test_what_is_saved_is_what_the_cpu_saves(make_case: MakeCase, shape: str) ->
     # float32 sums of up to 600 products of about 0.03, in another order.
     torch.testing.assert_close(projected.cpu(), expected, rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(projected.cpu() == 0, expected == 0)
+
+
+def test_a_bias_of_another_dtype_is_cast_in_float64_too(make_case: MakeCase) -> None:
+    case = make_case(9, ranks=(4,)).to(torch.float64)
+    expected = case.call()
+    case.biases = [bias.float() for bias in case.biases]
+    # The biases themselves are rounded to float32.
+    torch.testing.assert_close(forward(case)[0], on_device(expected), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", ["dropout", "adapters of rows", "no bias, a layer without"])
