@@ -126,6 +126,18 @@ def test_a_strided_input_is_taken_as_it_is(calls: Calls) -> None:
     assert calls[0] is x
 
 
+def test_parameters_that_lie_in_one_buffer_are_taken_as_they_are(calls: Calls) -> None:
+    ours, theirs = twins()
+    flat = torch.cat([each.detach().flatten() for each in ours.parameters()])  # as FSDP keeps them
+    begin = 0
+    for parameter in ours.parameters():
+        parameter.data = flat[begin : begin + parameter.numel()].view_as(parameter)
+        begin += parameter.numel()
+    assert ours.lora_B["default"].weight.storage_offset() > 0
+    same(results(ours, inputs()), results(theirs, inputs()))
+    assert calls
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_adapters_in_float32_on_a_half_precision_base_err_at_most_twice_as_pefts(dtype: torch.dtype) -> None:
     ours, theirs = twins(dtype=dtype, lora_bias=True)
