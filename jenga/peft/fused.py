@@ -15,6 +15,7 @@ from peft.tuners import lora
 from peft.tuners.lora.variants import DoraLinearVariant
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
+from torch.nn.modules import module as nn_module
 from transformers.pytorch_utils import Conv1D
 
 from jenga.kernels import FrozenWeight, Update, lora_linear_updates
@@ -38,7 +39,8 @@ class LayerCall:
 
     def tensors(self) -> list[Tensor]:
         """All that the result is computed from, besides x, and that may be written to."""
-        found = [self.weight, self.magnitude, *(each for one in self.updates for each in (one.lora_a, one.lora_b))]
+        adapters = (each for update in self.updates for each in (update.lora_a, update.lora_b))
+        found = [self.weight, self.bias, self.magnitude, *adapters]
         return [each for each in found if isinstance(each, Tensor)]
 
     def finish(self, output: Tensor) -> Tensor:
@@ -166,7 +168,8 @@ def why_not_now(layer: lora.LoraLayer, x: Tensor, args: tuple[Any, ...], kwargs:
 def _hooked(module: nn.Module) -> bool:
     """Whether a module's call is more than its class's forward. Offloading puts a forward into the module itself."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(hooks) or "forward" in module.__dict__
+    of_all_modules = nn_module._global_forward_hooks or nn_module._global_forward_pre_hooks
+    return bool(hooks or of_all_modules) or "forward" in module.__dict__
 
 
 def layer_call(layer: lora.LoraLayer, adapter_names: list[str] | None = None) -> LayerCall | str:
@@ -233,13 +236,14 @@ def _with_dora(layer: lora.LoraLayer, name: str, call: LayerCall) -> LayerCall |
     [update] = call.updates
     magnitude = layer.lora_magnitude_vector[name].weight
     square = None
-    if isinstance(call.weight, Tensor) and not call.weight.requires_grad:
-        base = layer.base_layer.weight
-        # A merge, or another checkpoint, changes one of the two.
+    base = layer.base_layer.weight
+    if isinstance(call.weight, Tensor) and not call.weight.requires_grad and not base.is_inference():
+        # A merge, or another checkpoint, changes one of these. The kept alias holds on to the memory it was computed
+        # from, so that no new weight can lie there.
         key = (base.data_ptr(), base._version, base.dtype)
         kept = getattr(layer, "_jenga_square", None)
         if kept is None or kept[0] != key:
-            layer._jenga_square = kept = (key, row_square(call.weight))
+            layer._jenga_square = kept = (key, row_square(call.weight), base.detach())
         square = kept[1]
     call.magnitude = magnitude
     call.norm = row_norm(call.weight, update.lora_a, update.lora_b, scale=update.scale, weight_square=square)

@@ -118,7 +118,9 @@ class ProjectionGroup:
 
 
 def _state(x: Tensor) -> tuple[Any, ...]:
-    return x._version, torch.is_grad_enabled(), torch.is_autocast_enabled(x.device.type)
+    kind = x.device.type
+    autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return x._version, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), autocast
 
 
 def _signature(layer: Any, call: LayerCall) -> tuple[Any, ...]:

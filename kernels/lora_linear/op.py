@@ -264,11 +264,12 @@ class _LoraLinear(torch.autograd.Function):
         n_biases = len(plan.biased)
         n_weights = len(plan.frozen)
         ctx.plan = plan
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(rows, seed, x, projected, *tensors[:n_weights], *tensors[n_weights + n_biases :])
         return tuple(outputs)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *found: Tensor | None) -> tuple[Tensor | None, ...]:
         plan, wanted = ctx.plan, ctx.needs_input_grad
         rows, seed, x, projected, *tensors = ctx.saved_tensors
         n_weights = len(plan.frozen)
@@ -276,16 +277,20 @@ class _LoraLinear(torch.autograd.Function):
         weights, adapters = tensors[:n_weights], tensors[n_weights:]
         lora_as, lora_bs = adapters[:n_parts], adapters[n_parts:]
         wants_weights, wants_biases, wants_as, wants_bs = plan.split(wanted[4:])
+        dense = plan.dense(weights)
+        # What a layer whose output nobody used gets is no gradient, as if it had not been called, and not zeros.
+        used = [grad is not None for grad in found]
+        grads = [x.new_zeros(len(x), len(w)) if grad is None else grad for grad, w in zip(found, dense, strict=True)]
         dx, das, dbs = torch.ops.jenga.lora_linear_backward.default(
-            grads, x, projected, plan.dense(weights), lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
+            grads, x, projected, dense, lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
             rows, plan.dropout, seed, wanted[3], any(wants_as), any(wants_bs),
         )  # fmt: skip
         gradients = (
             dx if wanted[3] else None,
-            *(grads[i].t() @ x if want else None for i, want in enumerate(wants_weights)),
-            *(grads[i].sum(0) if want else None for i, want in zip(plan.biased, wants_biases, strict=True)),
-            *(das or [None] * n_parts),
-            *(dbs or [None] * n_parts),
+            *(grads[i].t() @ x if want and used[i] else None for i, want in enumerate(wants_weights)),
+            *(grads[i].sum(0) if want and used[i] else None for i, want in zip(plan.biased, wants_biases, strict=True)),
+            *(each if used[i] else None for each, i in zip(das or [None] * n_parts, plan.projections, strict=True)),
+            *(each if used[i] else None for each, i in zip(dbs or [None] * n_parts, plan.projections, strict=True)),
         )
         if torch.is_grad_enabled():
             gradients = differentiable_once("lora_linear", gradients, (*grads, x, *weights, *lora_as, *lora_bs))
