@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jenga.config.explain import Finding
-from jenga.config.schema import BackboneTraits, DataConfig, ExperimentConfig
+from jenga.config.schema import BackboneTraits, DataConfig, ExperimentConfig, LearningRates
 from jenga.config.yaml12 import Document, KeyPath, dotted
 
 _TEXT_COLUMNS = ("text", "text_pair", "tokens", "entities", "ner_tags")
@@ -26,7 +26,11 @@ def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Findin
     if traits is None:
         return []
     if traits.modality == "text":
-        return [*_baselines(document, "boosting", "reads features of events, and texts have none"), *_presets(document)]
+        return [
+            *_baselines(document, "boosting", "reads features of events, and texts have none"),
+            *_presets(document),
+            *_rates(document),
+        ]
     return [
         *_adapters(document, f"{document.value_at(('model', 'backbone_type'))} starts from nothing"),
         *_general(document),
@@ -78,6 +82,20 @@ def _adapters(document: Document, why: str) -> Iterator[Finding]:
         message = f"freezes a pretrained encoder, but {why}; name a checkpoint in model.base_model, or remove the block"
         place = document.key_place(("peft",))
         yield Finding("contradiction", ("peft",), place.problem("peft", message))
+
+
+def _rates(document: Document) -> Iterator[Finding]:
+    if document.value_at(("peft",)) is not None:
+        key, why = (
+            "backbone",
+            "is of an encoder that peft freezes; its adapters learn at training.learning_rate.adapters",
+        )
+    else:
+        key, why = "adapters", "is of parts that only the block peft makes; add it, or remove the rate"
+    path = ("training", "learning_rate", key)
+    value = document.value_at(path)
+    if value is not None and value != LearningRates.model_fields[key].default:
+        yield _finding(document, path, why)
 
 
 def _baselines(document: Document, strange: str, why: str) -> Iterator[Finding]:

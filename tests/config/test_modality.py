@@ -51,6 +51,21 @@ def test_adapters_are_refused_where_the_encoder_starts_from_nothing(schema: Sche
     assert found.startswith(f"cfg.yml:4:1: peft: freezes a pretrained encoder, but {what} starts from nothing; name a ")
 
 
+@pytest.mark.parametrize(
+    ("peft", "key", "message"),
+    [
+        ("peft: {type: lora}\n", "backbone", "is of an encoder that peft freezes; its adapters learn at "),
+        ("", "adapters", "is of parts that only the block peft makes; add it, or remove the rate"),
+    ],
+)
+def test_a_rate_of_what_is_not_trained_is_refused(schema: Schema, peft: str, key: str, message: str) -> None:
+    text = EVENTS.replace("base_model: security_mlp_v1, backbone_type: sequential", "base_model: some/encoder") + peft
+    (found,) = problems(schema, text + f"training: {{learning_rate: {{{key}: 3e-4}}}}\n")
+    assert f"training.learning_rate.{key}: {message}" in found
+    other = {"backbone": "adapters", "adapters": "backbone"}[key]
+    load_text(text + f"training: {{learning_rate: {{{other}: 3e-4}}}}\n", file="cfg.yml", schema=schema)
+
+
 def test_a_task_on_words_is_refused_for_events(schema: Schema) -> None:
     found = problems(schema, EVENTS.replace("classification", "ner"))
     message = "'ner' labels words of a text, and events have none; choose another type"
