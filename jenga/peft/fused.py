@@ -237,7 +237,8 @@ def _with_dora(layer: lora.LoraLayer, name: str, call: LayerCall) -> LayerCall |
     magnitude = layer.lora_magnitude_vector[name].weight
     square = None
     base = layer.base_layer.weight
-    if isinstance(call.weight, Tensor) and not call.weight.requires_grad and not base.is_inference():
+    counts_writes = torch.compiler.is_compiling() or not base.is_inference()
+    if isinstance(call.weight, Tensor) and not call.weight.requires_grad and counts_writes:
         # A merge, or another checkpoint, changes one of these. The kept alias holds on to the memory it was computed
         # from, so that no new weight can lie there.
         key = (base.data_ptr(), base._version, base.dtype)

@@ -230,6 +230,38 @@ def test_norms_of_dora_follow_a_base_that_changes() -> None:
     same(ours(inputs()), theirs(inputs()))
 
 
+def test_norms_of_dora_follow_a_base_that_takes_the_memory_of_the_one_before() -> None:
+    ours, theirs = twins(nn.Linear(256, 256), use_dora=True)
+    x = inputs(6, 256)
+    same(ours(x), theirs(x))
+    for factor in (2.0, 3.0, 5.0):
+        for layer in (ours, theirs):
+            weight = layer.base_layer.weight
+            changed = weight.data.numpy() * factor
+            # An allocator gives freed memory of the same size out again.
+            weight.data = torch.empty(0, dtype=torch.float64)
+            weight.data = torch.tensor(changed)
+        same(ours(x), theirs(x))
+
+
+def test_dora_runs_on_a_model_that_was_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        ours, theirs = twins(use_dora=True)
+        same(ours(inputs().detach()), theirs(inputs().detach()))
+
+
+def test_hooks_on_all_modules_see_the_base_layer_as_with_peft(calls: Calls) -> None:
+    ours, _ = twins()
+    seen: list[nn.Module] = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
+    try:
+        ours(inputs())
+    finally:
+        handle.remove()
+    assert any(module is ours.base_layer for module in seen)
+    assert not calls
+
+
 # ------------------------------------------------------------------------------------------------- what is left to PEFT
 
 

@@ -310,3 +310,13 @@ def test_siblings_are_found_by_name_and_width() -> None:
     assert groups_of(layers) == [
         ("a.query", "a.key", "a.value"), ("b.q_proj", "b.v_proj"), ("c.gate_proj", "c.up_proj"), ("query", "value"),
     ]  # fmt: skip
+
+
+def test_a_layer_of_a_group_whose_output_is_unused_gets_no_gradient_as_with_peft() -> None:
+    for model in make():
+        query, _, value = model(inputs())
+        (query.sum() + value.sum()).backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters() if "lora_" in name}
+        assert {name for name, gradient in gradients.items() if gradient is None} == {
+            name for name in gradients if "k_proj" in name
+        }
