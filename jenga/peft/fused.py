@@ -57,12 +57,14 @@ _classes: dict[type, type] = {}
 def fused_class(kind: type) -> type:
     """The fused class of one of PEFT's layer classes; a layer becomes one, and PEFT's again, by its `__class__`.
 
-    A plain subclass: with a second base it would have another layout in memory, to which no object may change.
+    A plain subclass: with a second base it would have another layout in memory, to which no object may change. It bears
+    the name that PEFT shows and reports of a layer.
     """
     if kind not in _classes:
-        made = type(f"Fused{kind.__name__}", (kind,), {"__module__": __name__, "forward": _forward, "jenga_of": kind})
-        # By its name in this module a layer can be copied to another process.
-        globals()[made.__name__] = made
+        made = type(kind.__name__, (kind,), {"__module__": __name__, "forward": _forward, "jenga_of": kind})
+        # By this name, in this module, a layer is found again in another process.
+        made.__qualname__ = f"Fused{kind.__name__}"
+        globals()[made.__qualname__] = made
         _classes[kind] = made
     return _classes[kind]
 
