@@ -252,7 +252,7 @@ def compare_with(
 @pytest.mark.parametrize("shape", [s for s in SHAPES if s.dtype == torch.float32 or DEVICE == "cuda"], ids=str)
 def test_ours_over(shape: Shape, baseline: str, report_ratio: Callable[[str, PairedRatio], None]) -> None:
     ratio = compare_with(shape, "ours", baseline, report_ratio)
-    # Loose floors for shared machines. The frozen layer does a third of the calls, which is what one row costs, and a few
+    # Loose floors for shared machines. The frozen layer does a third of the calls, which is what one row costs; a few
     # rounds on a busy machine judge so small a difference by chance.
     if baseline == "peft" or ROUNDS >= 20:
         assert ratio.low < (1.5 if baseline == "peft" else 1.6 if shape.n_rows >= 512 else 4.0), ratio
