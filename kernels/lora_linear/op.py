@@ -43,7 +43,8 @@ def lora_linear(
         seed: int64, what the dropped elements follow from; None: drawn from torch's generator.
 
     Returns:
-        (..., N) in the dtype of x; under autocast in autocast's. Differentiable once, by x, weight, bias and adapters.
+        (..., N) in the dtype of x; under autocast in autocast's. Differentiable once, by x, weight, bias and adapters
+        (again too with fewer than `FEW_ROWS` rows, which torch's own products compute).
 
     Raises:
         ValueError: shapes, dtypes, devices or options disagree.
