@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 IGNORE_INDEX = -100
 """Class id of a missing label; a missing item or number is NaN."""
 
-LabelKind = Literal["class", "items", "tags", "number"]
-"""How a head is labelled: one of K classes, K independent yes/no items, one BIO tag a word, K numbers."""
+LabelKind = Literal["class", "items", "tags", "number", "text"]
+"""How a head is labelled: one of K classes, K yes/no items, one BIO tag a word, K numbers, the tokens of its text."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Batch:
     """Rows of one source, ready for the model.
 
     `inputs`: ``input_ids (B, T)`` and ``attention_mask (B, T)`` for text, float32 ``features (B, F)`` for events.
-    `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags (both -100 where missing), float32
-    ``(B, K)`` items or numbers (NaN where missing).
+    `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags, int64 ``(B, T)`` next tokens (all -100
+    where missing), float32 ``(B, K)`` items or numbers (NaN where missing). `teacher`: by task and head, what a teacher
+    says of these rows; see `jenga.tasks.distillation`.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -47,6 +48,7 @@ class Batch:
     sample_ids: list[str]
     source: str = ""
     rows: list[int] = field(default_factory=list)
+    teacher: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device` (itself when it is there already)."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Discriminator, Field, Tag, create_model, field_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, create_model, field_validator
 
+from jenga.config.distillation import TeacherStudentConfig
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.config.tasks import ClassificationConfig
@@ -36,6 +37,22 @@ class ModelConfig(Strict):
     )
     dropout: Fraction | None = Field(None, description="Dropout inside the encoder; default: as the model sets it.")
     trust_remote_code: bool = Field(False, description="Run code that comes with a hub model.")
+    teacher_student_config: TeacherStudentConfig | None = Field(
+        None, description="Distillation from a teacher. Absent: learn from the labels alone."
+    )
+
+    _generates: bool = PrivateAttr(default=False)
+
+    @property
+    def generates(self) -> bool:
+        """Whether some task predicts tokens, so that the model's output layer is needed too."""
+        return self._generates
+
+    def for_language(self) -> Self:
+        """Return a copy for a model with its output layer."""
+        copy = self.model_copy()
+        copy._generates = True
+        return copy
 
 
 # --------------------------------------------------------------------------------------------------- data and training
@@ -102,6 +119,9 @@ class TrainingConfig(Strict):
     )
     seed: Seed = Field(0, description="Seed of weights, order and dropout.")
     log_every_steps: PositiveInt = Field(10, description="Optimizer steps between training records in metrics.jsonl.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute the encoder's activations again in the backward pass instead of keeping them."
+    )
     deterministic: bool = Field(False, description="Refuse operations whose results differ from run to run.")
 
 
@@ -161,11 +181,13 @@ class BackboneTraits(NamedTuple):
 class ExperimentConfig(Strict):
     """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered.
 
-    `backbone_traits`: by `backbone_type`; `token_tasks`: the types of tasks that label words.
+    `backbone_traits`: by `backbone_type`; `token_tasks`: the types of tasks that label words; `language_tasks`: those
+    that predict tokens.
     """
 
     backbone_traits: ClassVar[Mapping[str, BackboneTraits]] = {}
     token_tasks: ClassVar[frozenset[str]] = frozenset()
+    language_tasks: ClassVar[frozenset[str]] = frozenset()
 
     project_name: str | None = Field(None, pattern=r"^[^./\\\s][^/\\]*$", description="Default: the file's name.")
     model: Any
@@ -217,10 +239,13 @@ def experiment_model(
         for name in backbones
         for each in (name, *backbones.aliases_of(name))
     }
-    experiment.token_tasks = frozenset(
-        each for name in tasks if tasks[name].reads == "tokens" for each in (name, *tasks.aliases_of(name))
-    )
+    experiment.token_tasks = _names_of(tasks, "tokens")
+    experiment.language_tasks = _names_of(tasks, "language")
     return experiment
+
+
+def _names_of(tasks: Registry[Any], reads: str) -> frozenset[str]:
+    return frozenset(each for name in tasks if tasks[name].reads == reads for each in (name, *tasks.aliases_of(name)))
 
 
 def _typed(registry: Registry[Any], name: str, key: str, base: type[Strict]) -> tuple[tuple[str, ...], type[Strict]]:
