@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from jenga.backbones import BackboneManager
-from jenga.bundle import Bundle, join, schema
+from jenga.bundle import Bundle, join, model_block, schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import Columns, SplitPaths
 from jenga.data.collate import Source
+from jenga.data.dialogue import LanguageSpec
 from jenga.data.labels import NORMAL_NAMES, usual_normal
 from jenga.data.readers import BadRow
 from jenga.data.rows import HeadColumn, LoadedSource, SourceSpec
@@ -24,6 +25,7 @@ from jenga.inputs import prepare
 from jenga.model import MultiTaskModel
 from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.regression import RegressionTask
+from jenga.teacher import LanguageTeacher, make_teacher
 from jenga.types import IGNORE_INDEX
 
 __all__ = ["Bundle", "Experiment", "build", "schema", "source_specs"]
@@ -39,6 +41,7 @@ class Experiment:
     sources: list[Source]
     bad: list[BadRow]
     warnings: list[str]
+    teacher: LanguageTeacher | None = None
 
 
 def build(config: ExperimentConfig, workdir: Path) -> Experiment:
@@ -51,11 +54,13 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
     set_seed(config.training.seed)
     torch.use_deterministic_algorithms(config.training.deterministic)
     prepared = prepare(config, source_specs(config), workdir, lambda source: _taught(config, source))
-    loaded, block = prepared.loaded, prepared.model_config
+    loaded, block = prepared.loaded, model_block(config, prepared.model_config)
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     backbone = BackboneManager.create(block.backbone_type, block.base_model, block)
     if config.peft is not None:
         backbone.adapt(config.peft)
+    if config.training.gradient_checkpointing:
+        backbone.checkpoint_activations()
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
     sources, warnings = prepared.inputs.sources(loaded, config, backbone)
     model = join(config, backbone)
@@ -64,15 +69,22 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
     bundle = Bundle(config, model, prepared.inputs, [source.spec for source in loaded], spaces)
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
     told = [warning for source in loaded for warning in source.warnings]
-    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings])
+    teacher = make_teacher(bundle, sources)
+    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings], teacher)
 
 
 def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
     """Group the tasks that read the same rows, in the order of their first tasks."""
     events = BackboneManager.modality(config.model.backbone_type) == "tabular"
     groups: dict[tuple[Any, ...], list[Any]] = {}
+    language: dict[str, LanguageSpec] = {}
     for task in config.tasks:
         columns = task.columns
+        if task.type in config.language_tasks:
+            language[task.name] = _language_spec(task)
+            length = task.max_length or config.data.max_length
+            groups[_paths(task.data_path), columns.id, ((task.name,), None, length)] = [task]
+            continue
         text = (columns.text or columns.tokens, columns.text_pair, task.max_length or config.data.max_length)
         key = (_paths(task.data_path), columns.id, (None, None, 0) if events else text)
         groups.setdefault(key, []).append(task)
@@ -82,14 +94,37 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
             train=paths[0],
             valid=paths[1],
             test=paths[2],
-            text=() if events else (text,) if text else _text_candidates(tasks),
+            text=() if events or tasks[0].name in language else (text,) if text else _text_candidates(tasks),
             text_pair=pair,
             id=row_id or "id",
             heads=tuple(column for task in tasks for column in _head_columns(task)),
             max_length=max_length,
+            language=language.get(tasks[0].name),
         )
         for (paths, row_id, (text, pair, max_length)), tasks in groups.items()
     ]
+
+
+def _language_spec(task: Any) -> LanguageSpec:
+    columns = task.columns
+    named = any((columns.text, columns.prompt, columns.completion, columns.messages))
+
+    def candidates(column: str | None, *usual: str) -> tuple[str, ...]:
+        # Where one form of rows is named, the others are not looked for.
+        return (column,) if column else () if named else usual
+
+    return LanguageSpec(
+        text=candidates(columns.text, "text"),
+        prompt=candidates(columns.prompt, "prompt", "question")
+        or (("prompt", "question") if columns.completion else ()),
+        completion=candidates(columns.completion, "completion", "answer")
+        or (("completion", "answer") if columns.prompt else ()),
+        messages=candidates(columns.messages, "messages"),
+        loss_on=task.loss_on,
+        template=task.template,
+        separator=task.separator,
+        packing=task.packing,
+    )
 
 
 def _paths(data_path: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -138,6 +173,8 @@ def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:
     found = np.zeros(len(rows), bool)
     blocks = {task.name: task for task in config.tasks}
     for (name, _), space in source.spaces.items():
+        if space.kind == "text":
+            return np.ones(len(rows), bool)
         taught = TASK_REGISTRY[blocks[name].type].training_rows(blocks[name], rows.labels[name, space.head], space)
         if taught is None:
             return np.ones(len(rows), bool)
@@ -173,6 +210,8 @@ def _resolve(task: Any, loaded: Sequence[LoadedSource]) -> Any:
     heads = []
     for head in task.heads:
         space = source.spaces[task.name, head.name]
+        if space.kind == "text":
+            return task
         update: dict[str, Any] = {"num_labels": space.size, "labels": list(space.labels)}
         targets = source.splits["train"].labels[task.name, head.name]
         if getattr(head, "class_weight", None) == "balanced":

@@ -16,6 +16,7 @@ from jenga import __version__
 from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.schema import ExperimentConfig, experiment_model
+from jenga.data.dialogue import LanguageSpec
 from jenga.data.rows import HeadColumn, SourceSpec
 from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST, atomic_folder, damage
@@ -87,7 +88,7 @@ class Bundle:
             config.model.backbone_type,
             folder / "backbone",
             base_model or base or config.model.base_model,
-            inputs.model_config(config.model),
+            model_block(config, inputs.model_config(config.model)),
         )
         model = join(config, backbone)
         state = load_file(folder / _HEADS_FILE)
@@ -101,6 +102,17 @@ class Bundle:
 def schema() -> type[ExperimentConfig]:
     """Return the schema of experiments made of all registered parts."""
     return experiment_model(TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY)
+
+
+def model_block(config: ExperimentConfig, model: Any) -> Any:
+    """Return the model's block `model` as its backbone is to be made for the tasks of `config`."""
+    generates = any(task.type in config.language_tasks for task in config.tasks)
+    if not generates:
+        return model
+    if not hasattr(model, "for_language"):
+        kind = model.backbone_type
+        raise ConfigError(f"model.backbone_type: '{kind}' predicts no tokens, which causal_lm needs; use text")
+    return model.for_language()
 
 
 def join(config: ExperimentConfig, backbone: BaseBackbone) -> MultiTaskModel:
@@ -125,6 +137,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _spec_of(saved: dict[str, Any]) -> SourceSpec:
+    language = saved.get("language")
     heads = tuple(
         HeadColumn(
             **{**head, "candidates": tuple(head["candidates"]), "labels": head["labels"] and tuple(head["labels"])}
@@ -132,4 +145,7 @@ def _spec_of(saved: dict[str, Any]) -> SourceSpec:
         for head in saved["heads"]
     )
     paths = {name: tuple(saved[name]) for name in ("train", "valid", "test", "text")}
-    return SourceSpec(**{**saved, **paths, "heads": heads})
+    if language is not None:
+        columns = {name: tuple(language[name]) for name in ("text", "prompt", "completion", "messages")}
+        language = LanguageSpec(**{**language, **columns})
+    return SourceSpec(**{**saved, **paths, "heads": heads, "language": language})

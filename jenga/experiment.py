@@ -180,7 +180,7 @@ def _describe(
 ) -> None:
     """Write what is known before training, and tell it."""
     rows = {
-        split: sum(len(source.splits[split]) for source in experiment.sources if split in source.splits)
+        split: sum(len(source.splits[split].rows) for source in experiment.sources if split in source.splits)
         for split in ("train", "valid", "test")
     }
     model = experiment.bundle.model
@@ -239,9 +239,11 @@ def _configured_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
 
 def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]) -> None:
     bundle = experiment.bundle
+    if experiment.teacher is not None:
+        experiment.teacher.to(accelerator.device)
     trainer = Trainer(
         bundle.model, experiment.sources, bundle.config,
-        run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save,
+        run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save, teacher=experiment.teacher,
     )  # fmt: skip
     trainer.load(newest_checkpoint(run.checkpoints))
     trainer.train()
@@ -294,10 +296,11 @@ def _add_baselines(description: dict[str, Any], experiment: Experiment, split: s
             part, train_rows = source.splits[split], source.splits["train"].rows
             which = experiment.bundle.config.evaluation.baselines
             on_rows = [name for name in which if name != "boosting"]
-            compared = compare(list(part.spaces.values()), train_rows, part.rows, which=on_rows)
+            spaces = [space for space in part.spaces.values() if space.kind != "text"]
+            compared = compare(spaces, train_rows, part.rows, which=on_rows)
             for head in description["heads"]:
                 key = head["task"], head["head"]
-                if key in part.spaces:
+                if key in part.spaces and head["kind"] != "text":
                     head["baselines"] = {name: found[key] for name, found in compared.items()}
                     if "boosting" in which:
                         task = experiment.bundle.model.tasks[head["task"]]

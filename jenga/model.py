@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
 from jenga.tasks import BaseTask
+from jenga.tasks.causal_lm import CausalLMTask
 from jenga.types import BackboneOutput, TaskOutput
 
 
@@ -37,9 +39,8 @@ class MultiTaskModel(nn.Module):
         self.backbone = backbone
         self.fusion = fusion
         self.tasks = TaskDict(tasks)
-        n_features = backbone.config.n_features if backbone.modality == "tabular" else None
         for task in tasks.values():
-            task.attach(n_features)
+            task.attach(backbone)
 
     def frozen_base(self) -> set[str]:
         """Return the names of the parameters that adapters leave as they are in the checkpoint they came from."""
@@ -52,18 +53,33 @@ class MultiTaskModel(nn.Module):
         inputs: Mapping[str, torch.Tensor],
         tasks: Sequence[str],
         labels: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+        teacher: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, TaskOutput]:
-        """Encode `inputs` once and return the output of each of `tasks`, with losses where `labels` are given."""
+        """Encode `inputs` once and return the output of each of `tasks`, with losses where `labels` are given.
+
+        teacher: what a teacher says of the rows, as in `jenga.types.Batch`.
+        """
         views = self.encode(inputs, tasks)
-        return {name: self._run(name, views[name], None if labels is None else labels[name]) for name in tasks}
+        return {
+            name: self._run(name, views[name], None if labels is None else labels[name], (teacher or {}).get(name))
+            for name in tasks
+        }
 
     def encode(self, inputs: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         """Encode `inputs` once and return what each of `tasks` reads."""
         encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
         return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
 
-    def _run(self, name: str, view: BackboneOutput, labels: Mapping[str, torch.Tensor] | None) -> TaskOutput:
+    def _run(
+        self,
+        name: str,
+        view: BackboneOutput,
+        labels: Mapping[str, torch.Tensor] | None,
+        teacher: Mapping[str, Any] | None,
+    ) -> TaskOutput:
         task = self.tasks[name]
+        if isinstance(task, CausalLMTask):
+            return task.get_forward_output(view, labels, next(iter(teacher.values())) if teacher else None)
         one_head = next(iter(task.heads.sizes)) if len(task.heads.sizes) == 1 else None
         output = task.get_forward_output(view, labels[one_head] if labels is not None and one_head else labels)
         if isinstance(output, TaskOutput):

@@ -61,6 +61,9 @@ class Batch:
                 task: {head: tensor.to(device, non_blocking=True) for head, tensor in heads.items()}
                 for task, heads in self.labels.items()
             },
+            teacher={
+                task: {head: said.to(device) for head, said in heads.items()} for task, heads in self.teacher.items()
+            },
         )
 
 
@@ -95,10 +98,13 @@ class TaskOutput:
 
     `loss`: scalar, or None without labels. `logits`: by head, ``(B, K)`` or ``(B, T, K)``; empty in training, where the
     fused loss never needs them apart. `loss_sum` and `count`: ``(N,)`` over the task's N heads in order; None for a
-    task that computes its own loss.
+    task that computes its own loss. `teacher_loss`: what a teacher adds, a mean over the rows of the batch with its
+    factors in it; the loss of the labels counts `label_share` beside it.
     """
 
     loss: torch.Tensor | None
     logits: dict[str, torch.Tensor]
     loss_sum: torch.Tensor | None = None
     count: torch.Tensor | None = None
+    teacher_loss: torch.Tensor | None = None
+    label_share: float = 1.0

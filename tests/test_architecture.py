@@ -23,9 +23,10 @@ RANKS = {
     "model": 7,
     "report": 8, "callbacks": 8,
     "trainer": 9, "bundle": 9,
-    "build": 10,
-    "inference": 11, "experiment": 11,
-    "cli": 12,
+    "teacher": 10,
+    "build": 11,
+    "inference": 12, "experiment": 12,
+    "cli": 13,
 }  # fmt: skip
 """A room (a package or module of jenga/, or kernels/) imports lower ranks only; those of rank 0 also one another."""
 

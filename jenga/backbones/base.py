@@ -62,6 +62,10 @@ class BaseBackbone(nn.Module):
         """Freeze the encoder and put adapters into it. Raises ConfigError where the backbone has no place for them."""
         raise ConfigError(f"peft: {type(self).__name__} takes no adapters (it has no adapt(config)); remove the block")
 
+    def checkpoint_activations(self) -> None:
+        """Compute activations again in the backward pass. Raises ConfigError where the backbone cannot."""
+        raise ConfigError(f"training.gradient_checkpointing: {type(self).__name__} cannot; remove the key")
+
     @property
     def adapted(self) -> bool:
         """Whether the encoder is frozen but for the adapters in it."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
 from jenga.backbones.base import BackboneManager, BaseBackbone
+from jenga.backbones.language import load_language_model
+from jenga.backbones.pretrained import load_encoder, quiet
 from jenga.config.peft import PeftConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
@@ -20,14 +19,9 @@ from jenga.peft import Adapters, base_of, inject, load_adapters
 from jenga.types import BackboneOutput
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-TINY_TEXT = "jenga/tiny-text"
 _POOLING_FILE = "jenga_backbone.json"
-_DROPOUT_KEYS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout",
-    "resid_pdrop", "embd_pdrop", "attn_pdrop", "embedding_dropout", "mlp_dropout",
-)  # fmt: skip
 
 
 @BackboneManager.register("text", config=ModelConfig)
@@ -40,12 +34,47 @@ class TextBackbone(BaseBackbone):
 
     def __init__(self, model_name: str, config: ModelConfig) -> None:
         super().__init__(model_name, config)
-        encoder, has_pooler = _load(model_name, config)
+        self._language: tuple[PreTrainedModel, ...] = ()
+        if config.generates:
+            model = load_language_model(model_name, config)
+            encoder, has_pooler = model.base_model, False
+            self._own_language_model(model)
+        else:
+            encoder, has_pooler = load_encoder(model_name, config)
         self.encoder = encoder
         self.pooling = _resolve_pooling(config.pooling, encoder, has_pooler)
         if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
         self.adapters: Adapters | None = None
+
+    def _own_language_model(self, model: PreTrainedModel) -> None:
+        """Keep the model around the encoder for its output layer and `generate`, and its own weights as ours."""
+        # In a tuple, since its encoder is a module of this one already; an output layer tied to the embeddings too.
+        self._language = (model,)
+        output = model.get_output_embeddings()
+        if output.weight is not model.get_input_embeddings().weight:
+            self.lm_head = output
+
+    @property
+    def language_model(self) -> PreTrainedModel:
+        """The encoder with its output layer. Raises ConfigError where the backbone was made without one."""
+        if not self._language:
+            raise ConfigError(f"model.base_model: '{self.model_name}' was loaded without its output layer")
+        return self._language[0]
+
+    @property
+    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Weight ``(V, H)`` and bias ``(V,)`` of the layer that turns hidden states into logits of tokens."""
+        layer = self.language_model.get_output_embeddings()
+        return layer.weight, getattr(layer, "bias", None)
+
+    def checkpoint_activations(self) -> None:
+        """Compute activations again in the backward pass. Raises ConfigError where the encoder cannot."""
+        if not self.encoder.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"training.gradient_checkpointing: a {self.encoder.config.model_type} model cannot; remove the key"
+            )
+        self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
 
     @property
     def max_positions(self) -> int | None:
@@ -64,12 +93,20 @@ class TextBackbone(BaseBackbone):
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
         """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``.
 
-        For pairs also ``token_type_ids (B, T)``, which only a model with embeddings for them reads.
+        For pairs also ``token_type_ids (B, T)``, which only a model with embeddings for them reads; for packed texts
+        ``position_ids (B, T)`` that begin anew with each of them.
         """
         if getattr(self.encoder.config, "type_vocab_size", 0) < 2:
             inputs.pop("token_type_ids", None)
-        output = self.encoder(**inputs)
-        hidden, mask = output.last_hidden_state, inputs["attention_mask"]
+        mask = inputs["attention_mask"]
+        if self._language:
+            # Padding stands behind the tokens, which do not see it; without a mask, attention takes its fast path, and
+            # positions that begin anew part packed texts (transformers looks at them only where there is no cache).
+            read = {name: each for name, each in inputs.items() if name != "attention_mask"}
+            output = self.encoder(**read, use_cache=False)
+        else:
+            output = self.encoder(**inputs)
+        hidden = output.last_hidden_state
         if self.pooling == "pooler":
             pooled = output.pooler_output
         elif self.pooling == "cls":
@@ -86,7 +123,12 @@ class TextBackbone(BaseBackbone):
 
     def adapt(self, config: PeftConfig) -> None:
         """Freeze the encoder and put adapters into it, which change nothing yet."""
-        self.adapters = inject(self.encoder, config, base_name=self.model_name)
+        self.adapters = inject(self._whole, config, base_name=self.model_name)
+
+    @property
+    def _whole(self) -> PreTrainedModel:
+        """What is saved, and what adapters are part of: the encoder, with its output layer where it has one."""
+        return self._language[0] if self._language else self.encoder
 
     @property
     def adapted(self) -> bool:
@@ -102,7 +144,9 @@ class TextBackbone(BaseBackbone):
         """Work the adapters into the encoder's weights. Raises ConfigError where they cannot be, or there are none."""
         if self.adapters is None:
             return super().merge()
-        self.encoder = self.adapters.merge()
+        merged = self.adapters.merge()
+        if not self._language:
+            self.encoder = merged
         self.adapters = None
 
     def save(self, folder: Path) -> None:
@@ -114,7 +158,7 @@ class TextBackbone(BaseBackbone):
             self.adapters.save(folder)
         else:
             with quiet():
-                self.encoder.save_pretrained(folder)
+                self._whole.save_pretrained(folder)
         (folder / _POOLING_FILE).write_text(json.dumps({"pooling": self.pooling}) + "\n")
 
     @classmethod
@@ -126,7 +170,8 @@ class TextBackbone(BaseBackbone):
         pooling = json.loads((folder / _POOLING_FILE).read_text())["pooling"]
         config = config.model_copy(update={"pooling": pooling})
         if base_of(folder) is None:
-            return cls(str(folder), config)
+            # The folder holds the student that training cut from its teacher.
+            return cls(str(folder), config.model_copy(update={"teacher_student_config": None}))
         try:
             backbone = cls(model_name, config)
         except (ConfigError, SetupError) as error:
@@ -135,71 +180,8 @@ class TextBackbone(BaseBackbone):
                 f"{folder}: holds adapters alone, and their base '{model_name}' cannot be loaded: {reason} Give its "
                 "place with --base-model; jenga export --merge, where the base is, makes a model that needs none"
             ) from error
-        backbone.adapters = load_adapters(backbone.encoder, folder, base_name=model_name)
+        backbone.adapters = load_adapters(backbone._whole, folder, base_name=model_name)
         return backbone
-
-
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of `config`, with a padding token. Raises SetupError when it cannot be had."""
-    from transformers import AutoTokenizer
-
-    name = config.tokenizer or config.base_model
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
-    except (OSError, ValueError, ImportError) as error:
-        raise _cannot_load("model.tokenizer" if config.tokenizer else "model.base_model", name, error) from error
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise ConfigError(f"model.tokenizer: '{name}' has neither a padding nor an end token; choose another one")
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _load(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
-    from transformers import AutoConfig, AutoModel
-
-    import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
-
-    try:
-        settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
-        if settings.is_encoder_decoder:
-            raise ConfigError(
-                f"model.base_model: '{name}' is an encoder-decoder ({settings.model_type}); "
-                "choose an encoder or a decoder"
-            )
-        if config.dropout is not None:
-            _set_dropout(settings, config.dropout)
-        with quiet():
-            model, info = AutoModel.from_pretrained(
-                name, config=settings, dtype=torch.float32, output_loading_info=True,
-                trust_remote_code=config.trust_remote_code,
-            )  # fmt: skip
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise _cannot_load("model.base_model", name, error) from error
-    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
-    if missing:
-        raise SetupError(
-            f"model.base_model: the checkpoint '{name}' lacks {len(missing)} weights, such as {sorted(missing)[0]}; "
-            "it would start from random values there"
-        )
-    has_pooler = getattr(model, "pooler", None) is not None and not info["missing_keys"]
-    return model, has_pooler
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' bars and its list of unused weights, which says nothing to a user here, off the terminal."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _resolve_pooling(pooling: str, encoder: PreTrainedModel, has_pooler: bool) -> str:
@@ -220,21 +202,4 @@ def _is_causal(settings: Any) -> bool:
     kind = type(settings)
     return bool(getattr(settings, "is_decoder", False)) or (
         kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
-    )
-
-
-def _set_dropout(settings: Any, dropout: float) -> None:
-    present = [key for key in _DROPOUT_KEYS if hasattr(settings, key)]
-    if not present:
-        raise ConfigError(f"model.dropout: a {settings.model_type} model has no dropout setting; remove the key")
-    for key in present:
-        setattr(settings, key, dropout)
-
-
-def _cannot_load(key: str, name: str, error: Exception) -> SetupError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
-    return SetupError(
-        f"{key}: cannot load '{name}': {reason} If this machine has no access to the hub, give the folder of a "
-        f"downloaded checkpoint, or {TINY_TEXT}, which needs none."
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jenga.build import Experiment
     from jenga.config.schema import ExperimentConfig
     from jenga.data.collate import Source
+    from jenga.data.rows import Rows
     from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -77,13 +78,15 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         data = config.data.model_copy(update={"cache_dir": scratch})
         experiment = build(config.model_copy(update={"data": data}), Path(scratch))
     model, training = experiment.bundle.model.to(accelerator.device), config.training
+    if experiment.teacher is not None:
+        experiment.teacher.to(accelerator.device)
     check_metric(config.evaluation.metric, model, experiment.sources)
     bad = experiment.bad
     unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
     return {
         "heads": _heads(experiment),
         "steps": [
-            _step(model, source, task, training.batch_size, accelerator)
+            _step(model, experiment.teacher, source, task, training.batch_size, accelerator)
             for source in experiment.sources
             for task in source.tasks
         ],
@@ -104,7 +107,7 @@ def _heads(experiment: Experiment) -> list[dict[str, Any]]:
             "kind": space.kind,
             "labels": list(space.labels),
             **{
-                f"{split}_rows": int(_labelled([space], source.splits[split].rows.labels).sum())
+                f"{split}_rows": int(_labelled([space], source.splits[split].rows).sum())
                 for split in ("train", "valid", "test")
                 if split in source.splits
             },
@@ -114,25 +117,32 @@ def _heads(experiment: Experiment) -> list[dict[str, Any]]:
     ]
 
 
-def _step(model: Any, source: Source, task: str, batch_size: int, accelerator: Accelerator) -> dict[str, Any]:
+def _step(
+    model: Any, teacher: Any, source: Source, task: str, batch_size: int, accelerator: Accelerator
+) -> dict[str, Any]:
     """Take the forward and backward pass of `task` on its longest rows, which need the most memory."""
     import numpy as np
 
     from jenga.errors import DivergedError
 
     split = source.splits["train"]
-    labelled = _labelled([space for space in split.spaces.values() if space.task == task], split.rows.labels)
     longest = np.argsort(-split.lengths, kind="stable")
-    index = longest[labelled[longest]][:batch_size].tolist()
+    if model.tasks[task].reads != "language":
+        labelled = _labelled([space for space in split.spaces.values() if space.task == task], split.rows)
+        longest = longest[labelled[longest]]
+    index = longest[:batch_size].tolist()
     batch = split.batch(index).to(accelerator.device)
     model.train()
     model.zero_grad()
     with accelerator.autocast():
-        loss = model(batch.inputs, [task], batch.labels)[task].loss
+        if teacher is not None:
+            teacher.teach(batch)
+        loss = model(batch.inputs, [task], batch.labels, batch.teacher)[task].loss
     accelerator.backward(loss)
     if not all(_is_finite(each) for each in (loss, *_gradients(model))):
         raise DivergedError(f"task '{task}': its loss ({loss.item()}) or a gradient of it is not finite")
-    if not any(bool(gradient.any()) for gradient in _gradients(model.tasks[task])):
+    moved = model.backbone if model.tasks[task].reads == "language" else model.tasks[task]
+    if not any(bool(gradient.any()) for gradient in _gradients(moved)):
         raise DivergedError(f"task '{task}': its loss moves none of its parameters")
     return {"task": task, "loss": loss.item(), "rows": len(index), **_size(batch.inputs)}
 
@@ -144,7 +154,7 @@ def _size(inputs: dict[str, torch.Tensor]) -> dict[str, int]:
     return {"tokens": inputs["input_ids"].shape[1]}
 
 
-def _labelled(spaces: Sequence[HeadSpace], labels: Any) -> np.ndarray:
+def _labelled(spaces: Sequence[HeadSpace], rows: Rows) -> np.ndarray:
     """Return bool (M,): which rows have a label of any of `spaces`."""
     import numpy as np
 
@@ -152,7 +162,10 @@ def _labelled(spaces: Sequence[HeadSpace], labels: Any) -> np.ndarray:
 
     found = []
     for space in spaces:
-        targets = labels[space.task, space.head]
+        if space.kind == "text":
+            found.append(np.ones(len(rows), bool))
+            continue
+        targets = rows.labels[space.task, space.head]
         if space.kind == "tags":
             found.append(np.array([bool((tags != IGNORE_INDEX).any()) for tags in targets]))
         else:

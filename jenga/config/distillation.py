@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -17,8 +18,8 @@ class StudentConfig(Strict):
     """A student cut from the teacher."""
 
     from_teacher: str | Annotated[list[LayerNumber], Field(min_length=1)] = Field(
-        description="Layers of the teacher that the student keeps: every_2nd, every_3rd, every_4th and so on, beginning "
-        "with the first, or a list of their numbers from 0."
+        description="Layers of the teacher that the student keeps: every_2nd, every_3rd, every_4th and so on, from the "
+        "first on, or a list of their numbers from 0."
     )
 
     @field_validator("from_teacher")
@@ -26,8 +27,8 @@ class StudentConfig(Strict):
     def _is_a_choice(cls, layers: str | list[int]) -> str | list[int]:
         if isinstance(layers, str):
             if not _EVERY.fullmatch(layers):
-                raise ValueError(f"'{layers}' is no choice of layers; write every_2nd, every_4th, or a list as [0, 4, 8]")
-        elif any(after <= before for before, after in zip(layers, layers[1:], strict=False)):
+                raise ValueError(f"'{layers}' is no choice of layers; write every_2nd, every_4th, or [0, 4, 8]")
+        elif any(after <= before for before, after in pairwise(layers)):
             raise ValueError(f"layers must rise, got {layers}")
         return layers
 

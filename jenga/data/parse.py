@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jenga.data.columns import find_column, is_missing, lookup, no_column
+from jenga.data.dialogue import Dialogue, DialogueReader, LanguageSpec
 from jenga.data.labels import ClassLabels, HeadColumn, ItemLabels, NumberLabels, RowError, read_cell, show
 from jenga.data.readers import RAW_LENGTH, BadRow, RawRows, json_text
 from jenga.data.tags import Span, TagLabels, is_per_word, split_words, words_by_space
@@ -32,7 +33,7 @@ class SourceSpec:
 
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
     `text`: candidate columns, the first that occurs in a file is used; a list of words is joined by single spaces.
-    Without any, rows are events: no text is read of them.
+    Without any, rows are events: no text is read of them. `language`: rows are texts to learn, read as it says.
     """
 
     name: str
@@ -44,16 +45,17 @@ class SourceSpec:
     id: str
     heads: tuple[HeadColumn, ...]
     max_length: int = 256
+    language: LanguageSpec | None = None
 
 
 @dataclass
 class Rows:
     """Parsed rows of one split.
 
-    `texts`: empty where rows are events. `words`: character spans of the words of each text, only where a head is of
-    kind "tags".
+    `texts`: empty where rows are events or dialogues. `dialogues`: only of a language task. `words`: character spans of
+    the words of each text, only where a head is of kind "tags".
     `labels` by (task, head): class int64 ``(M,)``, -100 missing; items and number float32 ``(M, K)``, NaN missing; tags
-    a list of int64 ``(W,)``, all -100 for a row without labels.
+    a list of int64 ``(W,)``, all -100 for a row without labels; none of a head of kind "text".
     """
 
     ids: list[str] = field(default_factory=list)
@@ -63,6 +65,7 @@ class Rows:
     pairs: list[str] | None = None
     words: list[list[Span]] | None = None
     labels: dict[Key, Any] = field(default_factory=dict)
+    dialogues: list[Dialogue] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,6 +85,7 @@ class Rows:
             pairs=None if self.pairs is None else pick(self.pairs),
             words=None if self.words is None else pick(self.words),
             labels={key: pick(column) for key, column in self.labels.items()},
+            dialogues=None if self.dialogues is None else pick(self.dialogues),
         )
 
     @classmethod
@@ -102,6 +106,7 @@ class Rows:
             pairs=None if first.pairs is None else join([part.pairs for part in parts]),
             words=None if first.words is None else join([part.words for part in parts]),
             labels={key: join([part.labels[key] for part in parts]) for key in first.labels},
+            dialogues=None if first.dialogues is None else join([part.dialogues for part in parts]),
         )
 
 
@@ -137,7 +142,8 @@ class Parser:
         self.spec = spec
         self.text = self._column("text", spec.text, "Set columns.text of the task") if spec.text else None
         self.pair = self._column("second text", (spec.text_pair,), "Set columns.text_pair") if spec.text_pair else None
-        heads = [head for head in spec.heads if head.key in spaces]
+        self.dialogues = None if spec.language is None else DialogueReader(raw, spec.language, answered=bool(spaces))
+        heads = [head for head in spec.heads if head.key in spaces and head.kind != "text"]
         self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
         self.absent = {head.key: head.absent for head in heads}
         self.encoders: dict[Key, ClassLabels | ItemLabels | NumberLabels] = {
@@ -154,11 +160,16 @@ class Parser:
 
     def run(self) -> tuple[Rows, list[BadRow]]:
         """Return the rows and all bad rows of the file, in its order."""
-        rows = Rows(pairs=[] if self.pair else None, words=[] if self.with_words else None)
+        rows = Rows(
+            pairs=[] if self.pair else None,
+            words=[] if self.with_words else None,
+            dialogues=None if self.dialogues is None else [],
+        )
         codes: dict[Key, list[Any]] = {key: [] for key in self.columns}
         bad = list(self.raw.bad)
         for number, row in zip(self.raw.numbers, self.raw.rows, strict=True):
             try:
+                dialogue = None if self.dialogues is None else self.dialogues.read(row)
                 name, text, pair, words, labels = self._parsed(row)
             except RowError as error:
                 bad.append(BadRow(self.raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
@@ -166,6 +177,8 @@ class Parser:
             rows.ids.append(name or str(number))
             rows.files.append(self.raw.file)
             rows.numbers.append(number)
+            if rows.dialogues is not None and dialogue is not None:
+                rows.dialogues.append(dialogue)
             if self.text is not None:
                 rows.texts.append(text)
             if rows.pairs is not None:

@@ -108,6 +108,10 @@ def _spaces(
     train = raw[TRAIN]
     place = train[0].file + (f" and {len(train) - 1} more" if len(train) > 1 else "")
     for head in spec.heads:
+        if head.kind == "text":
+            spaces[head.key] = HeadSpace(head.task, head.head, "text", 0, ())
+            heads.append(head)
+            continue
         if wrong := _lacks_written(head, raw):
             problems.append(wrong)
             continue
@@ -210,9 +214,12 @@ def _duplicate_ids(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> It
 
 
 def _leaks(spec: SourceSpec, splits: Mapping[str, Rows]) -> Iterable[str]:
-    if not spec.text:
+    if spec.language is not None:
+        texts: dict[str, list[Any]] = {split: list(rows.dialogues or ()) for split, rows in splits.items()}
+    elif not spec.text:
         return
-    texts = {split: list(zip(rows.texts, rows.pairs or rows.texts, strict=True)) for split, rows in splits.items()}
+    else:
+        texts = {split: list(zip(rows.texts, rows.pairs or rows.texts, strict=True)) for split, rows in splits.items()}
     for split in (_VALID, _TEST):
         warning = leak_warning(texts[TRAIN], texts[split], split=split, source=spec.name) if split in texts else None
         if warning:
@@ -241,6 +248,8 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
         )
     unsupervised = {head.key for head in spec.heads if head.absent is not None}
     for key, space in spaces.items():
+        if space.kind == "text":
+            continue
         where = f"head '{'.'.join(key)}'"
         for split, rows in splits.items():
             if len(rows) and not count_labelled(space, rows.labels[key]):

@@ -190,13 +190,13 @@ def _key(
     texts: Sequence[str], pairs: Sequence[str] | None, words: WordSpans | None, tokenizer: Any, max_length: int
 ) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, max_length, type(tokenizer).__name__]).encode())
-    digest.update(json.dumps(_identity(tokenizer), sort_keys=True).encode(errors="surrogatepass"))
+    digest.update(json.dumps(tokenizer_identity(tokenizer), sort_keys=True).encode(errors="surrogatepass"))
     for part in (texts, pairs, words):
         digest.update(json.dumps(part, ensure_ascii=False).encode(errors="surrogatepass"))
     return digest.hexdigest()[:32]
 
 
-def _identity(tokenizer: Any) -> Any:
+def tokenizer_identity(tokenizer: Any) -> Any:
     """Return all that decides what `tokenizer` does, but for the cutting and padding that its last call left set."""
     if not tokenizer.is_fast:
         return [repr(tokenizer), tokenizer.get_vocab()]

@@ -48,6 +48,7 @@ def decode_head(
             return [_entities(space, predictions[at], logits[at], rows, at, as_words[at]) for at in range(len(rows))]
         case "number":
             return _numbers(space, predictions)
+    raise ValueError(f"{space.task}.{space.head}: a language head has no logits to read; it generates")
 
 
 def add_scores(task: BaseTask, predictions: Mapping[str, np.ndarray], answers: Answers) -> None:

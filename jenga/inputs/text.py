@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from jenga.backbones import BaseBackbone
-from jenga.backbones.text import TINY_TEXT, TextBackbone, load_tokenizer
+from jenga.backbones.language import check_packing
+from jenga.backbones.pretrained import TINY_TEXT, load_tokenizer
+from jenga.backbones.text import TextBackbone
 from jenga.data.collate import EncodedSplit, Source
+from jenga.data.language import LanguageSplit, language_split, language_warnings
 from jenga.data.readers import RawRows, read_rows
 from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_source
+from jenga.data.split import TRAIN
 from jenga.data.text import default_cache_dir, encode
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
 from jenga.inputs.base import Encoder, Inputs, Keep, Prepared, Spaces
 
@@ -43,8 +47,14 @@ class TextInputs(Inputs):
         """Return `model` as it is."""
         return model
 
-    def encode(self, rows: Rows, spec: SourceSpec, spaces: Spaces, *, cache_dir: Path | None = None) -> EncodedSplit:
-        """Tokenise rows."""
+    def encode(
+        self, rows: Rows, spec: SourceSpec, spaces: Spaces, *, cache_dir: Path | None = None, packed: bool = False
+    ) -> EncodedSplit:
+        """Tokenise rows; packed: lay texts to learn end to end."""
+        if spec.language is not None:
+            return language_split(
+                spec.name, rows, self.tokenizer, spec.language, spaces, max_length=spec.max_length, packed=packed
+            )
         encoded = encode(
             rows.texts, self.tokenizer, max_length=spec.max_length, pairs=rows.pairs, words=rows.words,
             cache_dir=cache_dir,
@@ -60,8 +70,11 @@ class TextInputs(Inputs):
         warnings: list[str] = []
         sources = []
         for each in loaded:
+            packing = each.spec.language is not None and each.spec.language.packing
+            if packing and isinstance(backbone, TextBackbone):
+                check_packing(backbone.encoder)
             splits = {
-                name: self.encode(rows, each.spec, each.spaces, cache_dir=cache_dir)
+                name: self.encode(rows, each.spec, each.spaces, cache_dir=cache_dir, packed=packing and name == TRAIN)
                 for name, rows in each.splits.items()
             }
             warnings += [warning for name, split in splits.items() for warning in _cut(each.spec, name, split)]
@@ -139,6 +152,11 @@ def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> No
 
 
 def _cut(spec: SourceSpec, name: str, split: EncodedSplit) -> list[str]:
+    if isinstance(split, LanguageSplit):
+        found = language_warnings(spec.name, name, split, spec.max_length)
+        if name == TRAIN and not len(split):
+            raise DataError(f"{spec.name}: no training row has a token to learn. {' '.join(found)}")
+        return found
     encoded = split.text
     if not (cut := int(encoded.truncated.sum())):
         return []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jenga.backbones import BaseBackbone
 from jenga.config.tasks import AnomalyConfig
 from jenga.data.labels import NORMAL_NAMES, near, usual_normal
 from jenga.errors import ConfigError, DataError
@@ -72,8 +73,9 @@ class AnomalyDetectionTask(BaseTask):
         """Return False for an unsupervised task, which takes rows without a label for normal."""
         return bool(config.mode == "supervised")
 
-    def attach(self, n_features: int | None) -> None:
+    def attach(self, backbone: BaseBackbone) -> None:
         """Make the decoder, and room for the mean of the normal rows' features."""
+        n_features = backbone.config.n_features if backbone.modality == "tabular" else None
         if not self.supervised:
             self.detector.attach(n_features)
         if n_features is not None:

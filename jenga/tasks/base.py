@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from jenga.backbones import BaseBackbone
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.registry import Registry
 from jenga.tasks.heads import HeadBank
@@ -40,7 +41,7 @@ class BaseTask(nn.Module):
     """
 
     label_kind: ClassVar[LabelKind] = "class"
-    reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    reads: ClassVar[Literal["pooled", "tokens", "language"]] = "pooled"
     calibrated: ClassVar[bool] = False
     head_weight: torch.Tensor
 
@@ -77,11 +78,8 @@ class BaseTask(nn.Module):
         """Return whether training rows without any label teach nothing; config: the task's block."""
         return True
 
-    def attach(self, n_features: int | None) -> None:
-        """Make what depends on the encoder. Called once, before weights are loaded.
-
-        n_features: width F of the features that the encoder reads; None where it reads something else.
-        """
+    def attach(self, backbone: BaseBackbone) -> None:
+        """Make what depends on the encoder. Called once, before weights are loaded."""
 
     def observer(self, stage: Stage) -> Observer | None:
         """Return what wants to see all training rows before the first step, or before each evaluation; else None."""
@@ -161,6 +159,10 @@ class BaseTask(nn.Module):
     ) -> dict[str, Any]:
         """Return the tables of one head over a whole split, ready for JSON; what `head_details` gives for its kind."""
         return head_details(space, predictions, targets)
+
+    def metrics_of_loss(self, space: HeadSpace, loss: float) -> dict[str, float]:
+        """Return the metrics of a head that is judged by its mean loss alone, such as a language model's."""
+        return {}
 
     def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
         """Return the names that `metrics` may give for the head of `space`."""

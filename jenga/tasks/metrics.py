@@ -16,6 +16,7 @@ METRIC_NAMES: dict[LabelKind, tuple[str, ...]] = {
     "items": ("macro_f1", "micro_f1", "accuracy"),
     "tags": ("f1", "precision", "recall", "token_accuracy"),
     "number": ("mae", "rmse", "r2", "spearman"),
+    "text": ("perplexity",),
 }
 """What `head_metrics` may return for each kind, the primary metric first."""
 
@@ -31,7 +32,7 @@ def primary_metric(kind: LabelKind) -> str:
 
 def higher_is_better(name: str) -> bool:
     """Return False for errors and losses, told by the name's last part (``eval_QA_loss``, ``test_value_score_mae``)."""
-    return name.rsplit("_", 1)[-1] not in {"loss", "mae", "rmse", "ece", "fpr"}
+    return name.rsplit("_", 1)[-1] not in {"loss", "mae", "rmse", "ece", "fpr", "perplexity"}
 
 
 def labelled_rows(space: HeadSpace, targets: Any) -> int:
@@ -73,6 +74,7 @@ def head_metrics(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, 
             return _tags_metrics(space, predictions, targets)
         case "number":
             return _number_metrics(space, predictions, targets)
+    raise ValueError(f"{space.task}.{space.head}: a language head is judged by its loss")
 
 
 def head_details(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def head_details(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, 
             return _tags_details(space, predictions, targets)
         case "number":
             return _number_details(space, predictions, targets)
+    raise ValueError(f"{space.task}.{space.head}: a language head has no predictions to tabulate")
 
 
 def agreement(kind: LabelKind, predictions: Any, targets: Any) -> float | None:

@@ -26,6 +26,7 @@ class SplitResult:
 
     `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. The rest by (task, head), in the order of the
     rows; `scores` of heads whose task gives any: probabilities ``(M, K)`` of items, raw scores ``(M,)`` of anomalies.
+    `judged_by_loss`: the metrics of language heads, which have nothing else.
     """
 
     rows: int = 0
@@ -34,6 +35,7 @@ class SplitResult:
     targets: dict[HeadKey, Any] = field(default_factory=dict)
     scores: dict[HeadKey, np.ndarray] = field(default_factory=dict)
     spaces: dict[HeadKey, HeadSpace] = field(default_factory=dict)
+    judged_by_loss: dict[HeadKey, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,7 +99,7 @@ class Runner:
             part = source.splits.get(split)
             if part is None or not len(part):
                 continue
-            result.rows += len(part)
+            result.rows += len(part.rows)
             losses = {task: _LossSum() for task in source.tasks}
             logits = self.logits(part, source.tasks, losses)
             predictions = self.predictions(logits)
@@ -107,7 +109,13 @@ class Runner:
                     result.metrics[f"{name}_loss"] = loss
                     weighted.append(self.model.tasks[name].config.weight * loss)
             for key, space in part.spaces.items():
-                task, targets = self.model.tasks[space.task], part.rows.labels[key]
+                task = self.model.tasks[space.task]
+                if space.kind == "text":
+                    found = task.metrics_of_loss(space, result.metrics[f"{space.task}_loss"])
+                    result.judged_by_loss[key], result.spaces[key] = found, space
+                    result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
+                    continue
+                targets = part.rows.labels[key]
                 result.predictions[key], result.targets[key], result.spaces[key] = predictions[key], targets, space
                 scores = None if task.reads == "tokens" else task.scores(space.head, torch.stack(logits[key]))
                 if scores is not None:
@@ -123,22 +131,24 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
     """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``."""
     heads = []
     for source in sources:
-        for key, space in source.splits[split].spaces.items() if split in source.splits else ():
-            task, targets = model.tasks[space.task], result.targets[key]
-            judged = (space, result.predictions[key], targets)
-            heads.append(
-                {
-                    "task": space.task,
-                    "head": space.head,
-                    "kind": space.kind,
-                    "labels": list(space.labels),
+        part = source.splits.get(split)
+        if part is None:
+            continue
+        for key, space in part.spaces.items():
+            task = model.tasks[space.task]
+            head = {"task": space.task, "head": space.head, "kind": space.kind, "labels": list(space.labels)}
+            if space.kind == "text":
+                found = result.judged_by_loss[key]
+                judged = {"rows": len(part.rows), "metrics": found, "details": {"warnings": [], "answers": []}}
+            else:
+                targets = result.targets[key]
+                known = (space, result.predictions[key], targets)
+                judged = {
                     "rows": labelled_rows(space, targets),
-                    "primary_metric": task.primary_metric(space),
-                    "metrics": task.metrics(*judged, scores=result.scores.get(key)),
-                    "details": task.details(*judged, scores=result.scores.get(key)),
-                    "baselines": {},
+                    "metrics": task.metrics(*known, scores=result.scores.get(key)),
+                    "details": task.details(*known, scores=result.scores.get(key)),
                 }
-            )
+            heads.append({**head, "primary_metric": task.primary_metric(space), **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
 
 

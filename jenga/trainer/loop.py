@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -28,6 +28,7 @@ from jenga.trainer.evaluate import Runner, label_counts
 from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.window import Window
+from jenga.types import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,18 @@ class State:
     seconds: float = 0.0
 
 
+class Teacher(Protocol):
+    """What the trainer asks of a teacher."""
+
+    def teach(self, batch: Batch) -> None:
+        """Put what it says of the rows of `batch` into ``batch.teacher``."""
+
+
 class Trainer:
     """Trains a model on the turns that a sampler deals, one source a turn, and keeps the run's folder.
 
-    `write_best(folder)` writes the model in the form that is kept as the run's result.
+    `write_best(folder)` writes the model in the form that is kept as the run's result. `teacher`: adds to each batch
+    what it says of its rows.
     """
 
     def __init__(
@@ -68,11 +77,13 @@ class Trainer:
         accelerator: Accelerator,
         callbacks: Sequence[BaseCallback],
         write_best: Callable[[Path], None],
+        teacher: Teacher | None = None,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
         self.sources = {source.name: source for source in sources}
         self.callbacks = list(callbacks)
         self.write_best = write_best
+        self.teacher = teacher
         self.sampler = make_sampler(sources, config)
         training = config.training
         self.total_steps = training.max_steps or training.epochs * len(self.sampler)
@@ -145,7 +156,9 @@ class Trainer:
             batch = batch.to(self.accelerator.device)
             self._call("on_batch_begin", batch=batch)
             with self.accelerator.autocast():
-                outputs = self.model(batch.inputs, source.tasks, batch.labels)
+                if self.teacher is not None:
+                    self.teacher.teach(batch)
+                outputs = self.model(batch.inputs, source.tasks, batch.labels, batch.teacher)
             loss = self.window.add(outputs, self.model.tasks, counts, len(batch.rows) / len(turn.rows))
             self.accelerator.backward(loss)
             self._call("on_batch_end", batch=batch, loss=loss.detach())

@@ -24,7 +24,9 @@ class Window:
         self.sums: dict[str, torch.Tensor] = {}
         self.counts: dict[str, torch.Tensor] = {}
         self.own: dict[str, torch.Tensor] = {}
+        self.taught: dict[str, torch.Tensor] = {}
         self.batches: dict[str, float] = {}
+        self.lessons: dict[str, float] = {}
         self.heads: dict[str, list[str]] = {}
         self.weights: dict[str, list[float]] = {}
 
@@ -49,6 +51,11 @@ class Window:
                 self.batches[name] = self.batches.get(name, 0.0) + share
             else:
                 raise TypeError(f"task '{name}' returned no loss in training")
+            if output.teacher_loss is not None:
+                taught = output.teacher_loss * share
+                self.taught[name] = self.taught.get(name, torch.zeros((), device=self.device)) + taught.detach()
+                self.lessons[name] = self.lessons.get(name, 0.0) + share
+                loss = loss * output.label_share + taught
             total = total + loss * task.config.weight
         assert isinstance(total, torch.Tensor)
         self.loss += total.detach()
@@ -71,6 +78,8 @@ class Window:
     def take(self) -> dict[str, Any]:
         """Return the mean loss and gradient norm of the steps, the mean loss by task and head, and start anew.
 
+        The losses of tasks and heads are those of the labels; what a teacher added stands beside them.
+
         A head or task that got no label in these steps is left out.
         """
         head_loss: dict[str, dict[str, float]] = {}
@@ -86,17 +95,23 @@ class Window:
             "loss": float(self.loss) / max(self.steps, 1),
             "task_loss": task_loss,
             "head_loss": head_loss,
+            **self._teacher_loss(),
             "grad_norm": float(self.norm) / max(self.steps, 1),
         }
         self._clear()
         return found
 
+    def _teacher_loss(self) -> dict[str, dict[str, float]]:
+        """Return what a teacher added to the loss of each task, the mean over the steps; nothing where none did."""
+        found = {name: float(self.taught[name]) / lessons for name, lessons in self.lessons.items()}
+        return {"teacher_loss": found} if found else {}
+
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and a JSON state for a checkpoint."""
         tensors = {"loss": self.loss, "norm": self.norm}
-        for kind in ("sums", "counts", "own"):
+        for kind in ("sums", "counts", "own", "taught"):
             tensors |= {f"{kind}.{name}": value for name, value in getattr(self, kind).items()}
-        return tensors, {name: getattr(self, name) for name in ("steps", "batches", "heads", "weights")}
+        return tensors, {name: getattr(self, name) for name in ("steps", "batches", "lessons", "heads", "weights")}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""

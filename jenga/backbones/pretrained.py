@@ -1,0 +1,130 @@
+"""Checkpoints of transformers as they are read: configuration, encoder, tokenizer, and why one cannot be had."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+
+from jenga.backbones.layers import keep_layers, n_layers
+from jenga.config.schema import ModelConfig
+from jenga.errors import ConfigError, JengaError, SetupError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TINY_TEXT = "jenga/tiny-text"
+UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+"""What transformers raises where a checkpoint cannot be had, or is none."""
+
+_DROPOUT_KEYS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout",
+    "resid_pdrop", "embd_pdrop", "attn_pdrop", "embedding_dropout", "mlp_dropout",
+)  # fmt: skip
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of `config`, with a padding token. Raises SetupError when it cannot be had."""
+    from transformers import AutoTokenizer
+
+    name = config.tokenizer or config.base_model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        raise cannot_load("model.tokenizer" if config.tokenizer else "model.base_model", name, error) from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ConfigError(f"model.tokenizer: '{name}' has neither a padding nor an end token; choose another one")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def read_settings(name: str, config: ModelConfig) -> Any:
+    """Return the configuration of a checkpoint, with the dropout that `config` sets. Raises ConfigError."""
+    from transformers import AutoConfig
+
+    import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
+
+    settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+    if settings.is_encoder_decoder:
+        raise ConfigError(
+            f"model.base_model: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
+        )
+    if config.dropout is not None:
+        _set_dropout(settings, config.dropout)
+    return settings
+
+
+def load_encoder(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
+    """Return a checkpoint without its head, and whether it has a trained pooler. Raises ConfigError or SetupError."""
+    from transformers import AutoModel
+
+    try:
+        settings = read_settings(name, config)
+        with quiet():
+            model, info = AutoModel.from_pretrained(
+                name, config=settings, dtype=torch.float32, output_loading_info=True,
+                trust_remote_code=config.trust_remote_code,
+            )  # fmt: skip
+    except JengaError:
+        raise
+    except UNREADABLE as error:
+        raise cannot_load("model.base_model", name, error) from error
+    check_complete(name, [key for key in info["missing_keys"] if not key.startswith("pooler.")])
+    cut_student(model, config)
+    has_pooler = getattr(model, "pooler", None) is not None and not info["missing_keys"]
+    return model, has_pooler
+
+
+def check_complete(name: str, missing: list[str]) -> None:
+    """Raise SetupError where a checkpoint lacks weights."""
+    if missing:
+        raise SetupError(
+            f"model.base_model: the checkpoint '{name}' lacks {len(missing)} weights, such as {min(missing)}; "
+            "it would start from random values there"
+        )
+
+
+def cut_student(model: PreTrainedModel, config: ModelConfig) -> None:
+    """Leave `model`, which is the teacher, the layers that its student keeps; none is asked for: leave all."""
+    settings = config.teacher_student_config
+    if settings is not None and settings.student is not None:
+        keep_layers(model, settings.student.layers(n_layers(model)))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' bars and its list of unused weights, which says nothing to a user here, off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _set_dropout(settings: Any, dropout: float) -> None:
+    present = [key for key in _DROPOUT_KEYS if hasattr(settings, key)]
+    if not present:
+        raise ConfigError(f"model.dropout: a {settings.model_type} model has no dropout setting; remove the key")
+    for key in present:
+        setattr(settings, key, dropout)
+
+
+def cannot_load(key: str, name: str, error: Exception) -> SetupError:
+    """Return the error that says why the checkpoint that `key` names cannot be had."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
+    return SetupError(
+        f"{key}: cannot load '{name}': {reason} If this machine has no access to the hub, give the folder of a "
+        f"downloaded checkpoint, or {TINY_TEXT}, which needs none."
+    )

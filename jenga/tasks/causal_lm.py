@@ -1,0 +1,94 @@
+"""Causal language modelling: the next token, over a vocabulary whose logits are never held."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from jenga.backbones import BaseBackbone
+from jenga.backbones.text import TextBackbone
+from jenga.config.language import CausalLMConfig
+from jenga.errors import ConfigError
+from jenga.kernels import linear_cross_entropy, linear_distillation
+from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels
+from jenga.tasks.distillation import TokenTeacher
+from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, LabelKind, TaskOutput
+
+_LARGEST_LOSS = 80.0
+"""Nats beyond which a perplexity says nothing but that it is huge."""
+
+
+class NextToken(nn.Module):
+    """Stands where other tasks have heads of their own: the output layer is the backbone's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.sizes = {name: 0}
+
+
+@TASK_REGISTRY.register("causal_lm", config=CausalLMConfig)
+class CausalLMTask(BaseTask):
+    """Predicts each learnt token from those before it; cross-entropy, or with a teacher a distillation.
+
+    Labels are the tokens to predict, int64 ``(B, T)``, shifted already: the one behind each position, -100 where it is
+    not learnt. Only these positions reach the output layer.
+    """
+
+    label_kind: ClassVar[LabelKind] = "text"
+    reads: ClassVar[Literal["pooled", "tokens", "language"]] = "language"
+
+    def make_heads(self, config: Any, hidden_size: int) -> NextToken:
+        """Return a stand-in without weights."""
+        return NextToken(config.heads[0].name)
+
+    def attach(self, backbone: BaseBackbone) -> None:
+        """Take the output layer of `backbone`. Raises ConfigError where it has none."""
+        if not isinstance(backbone, TextBackbone):
+            raise ConfigError(
+                f"tasks[{self.config.name}].type: causal_lm needs a causal language model of transformers, "
+                f"and {type(backbone).__name__} is none"
+            )
+        # In a tuple, so that the backbone's weights do not become this task's too.
+        self._backbone = (backbone,)
+        self.heads.sizes[self.config.heads[0].name] = len(backbone.output_layer[0])
+
+    def get_forward_output(
+        self, encoder_outputs: BackboneOutput, labels: Labels | None = None, teacher: TokenTeacher | None = None
+    ) -> TaskOutput:
+        """Return the loss of the learnt tokens; without labels nothing, since answers are generated.
+
+        teacher: of those tokens, in the order of the flattened labels.
+        """
+        if labels is None:
+            return TaskOutput(None, {})
+        targets = labels if isinstance(labels, torch.Tensor) else labels[self.config.heads[0].name]
+        learnt = targets != IGNORE_INDEX
+        hidden, wanted = self.dropout(encoder_outputs.last_hidden_state[learnt]), targets[learnt]
+        weight, bias = self._backbone[0].output_layer
+        # The mean, undone: its gradient is right as the forward pass stores it, a sum's would be scaled once more.
+        count = torch.tensor([float(len(wanted))], device=hidden.device)
+        if teacher is None:
+            loss = linear_cross_entropy(hidden, weight, wanted, bias=bias)
+        else:
+            settings = teacher.settings
+            loss = linear_distillation(
+                hidden, weight, teacher.hidden, teacher.weight, wanted,
+                alpha=settings.distillation_alpha, temperature=settings.temperature, kind=settings.divergence,
+                teacher_topk=teacher.top_k,
+            )  # fmt: skip
+        return TaskOutput(loss * self.config.heads[0].weight, {}, loss * count, count)
+
+    def metrics_of_loss(self, space: HeadSpace, loss: float) -> dict[str, float]:
+        """Return ``perplexity``, of a mean cross-entropy in nats a token."""
+        return {"perplexity": math.exp(min(loss, _LARGEST_LOSS))}
+
+    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
+        """Return ``perplexity``."""
+        return ("perplexity",)
+
+    def primary_metric(self, space: HeadSpace) -> str:
+        """Return ``perplexity``."""
+        return "perplexity"
