@@ -207,6 +207,32 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     return make
 
 
+@pytest.fixture(scope="session")
+def make_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a random GPT-2 with its output layer and a byte-level tokenizer; gives the folder.
+
+    The tokenizer is the same for all; `padding` embeddings stand behind its tokens.
+    """
+
+    def make(*, layers: int = 2, width: int = WIDTH, positions: int = 128, padding: int = 0, seed: int = 0) -> Path:
+        import torch
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        folder = tmp_path_factory.mktemp("gpt2")
+        tokenizer = _byte_level()
+        tokenizer.save_pretrained(folder)
+        config = GPT2Config(
+            vocab_size=len(tokenizer) + padding, n_embd=width, n_layer=layers, n_head=2, n_positions=positions,
+            bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            GPT2LMHeadModel(config).save_pretrained(folder)
+        return folder
+
+    return make
+
+
 # ---------------------------------------------------------------------------------------------------------- experiments
 
 TASKS: dict[str, dict[str, Any]] = {

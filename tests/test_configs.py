@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,14 @@ def command_of(path: Path) -> tuple[dict[str, str], list[str]]:
     return environment, words[len(command) :]
 
 
-def overrides(config: ExperimentConfig, output_dir: Path, bert: Path) -> list[str]:
+def overrides(config: ExperimentConfig, output_dir: Path, bert: Path, gpt2: Path) -> list[str]:
     """Return what makes an experiment small, its model replaced unless it is one of our own presets."""
     found = [*TINY, f"output_dir={output_dir}"]
     if config.model.backbone_type == "sequential":
         return found
+    if any(task.type == "causal_lm" for task in config.tasks):
+        own = [] if config.model.teacher_student_config.student else [f"model.name={gpt2}"]
+        return [*found, *own, f"model.teacher_student_config.teacher_model={gpt2}", "generation.max_new_tokens=4"]
     found.append(f"data.cache_dir={output_dir / 'tokens'}")
     return found if config.model.base_model.startswith("jenga/") else [*found, f"model.base_model={bert}"]
 
@@ -65,7 +69,7 @@ def write_stand_ins(config: ExperimentConfig) -> None:
     for spec in source_specs(config):
         for path in (*spec.train, *spec.valid, *spec.test):
             if not path.startswith(("jenga/", "hf://")):
-                rows = tables.setdefault(path, [{} for _ in range(N_ROWS if spec.text else N_EVENTS)])
+                rows = tables.setdefault(path, [{} for _ in range(N_ROWS if spec.text or spec.language else N_EVENTS)])
                 fill(rows, spec, by_words)
     for path, rows in tables.items():
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -78,11 +82,13 @@ def fill(rows: list[dict[str, Any]], spec: SourceSpec, by_words: set[str]) -> No
         words = ["play", "the", "song", f"number{number}"]
         if spec.text:
             put(row, spec.text[0], words if spec.text[0] == "tokens" else " ".join(words))
+        elif spec.language:
+            row |= {spec.language.prompt[0]: " ".join(words), spec.language.completion[0]: f"it is #### {number}"}
         else:
             row |= {"duration": number, "service": words[number % 3], "src_bytes": number**3}
         if spec.text_pair:
             put(row, spec.text_pair, "thanks")
-        for head in spec.heads:
+        for head in spec.heads if spec.language is None else ():
             put(row, head.candidates[0], label_of(head, number, head.task in by_words))
 
 
@@ -112,6 +118,12 @@ def put(row: dict[str, Any], column: str, value: Any) -> None:
 # ------------------------------------------------------------------------------------------------------------ the tests
 
 
+@pytest.fixture(scope="session")
+def long_gpt2(make_gpt2: Callable[..., Path]) -> Path:
+    """The folder of a random causal model of four layers with positions for the longest texts of any experiment."""
+    return make_gpt2(layers=4, positions=512)
+
+
 def test_there_are_configs() -> None:
     assert len(CONFIGS) >= 6
 
@@ -133,12 +145,13 @@ def test_line_1_is_the_command_that_runs_it(path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("path", EACH_CONFIG)
 def test_trains_two_steps_on_stand_ins(
-    path: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, tiny_bert: Path, long_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JENGA_DATA_ROOT", str(tmp_path / "data"))
     config = experiment.load_config(path)
     write_stand_ins(config)
-    check(experiment.train(path, overrides=overrides(config, tmp_path / "runs", tiny_bert), device="cpu"), config)
+    small = overrides(config, tmp_path / "runs", tiny_bert, long_gpt2)
+    check(experiment.train(path, overrides=small, device="cpu"), config)
     tried["stand-ins"].add(path.name)
 
 
@@ -146,11 +159,11 @@ def test_trains_two_steps_on_stand_ins(
 @real_rows
 @pytest.mark.parametrize("path", EACH_CONFIG)
 def test_trains_two_steps_on_the_real_rows(
-    path: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, tiny_bert: Path, long_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JENGA_DATA_ROOT", str(REAL_DATA))
     config = experiment.load_config(path)
-    small = [*overrides(config, tmp_path / "runs", tiny_bert), "evaluation.baselines=[majority]"]
+    small = [*overrides(config, tmp_path / "runs", tiny_bert, long_gpt2), "evaluation.baselines=[majority]"]
     result = experiment.train(path, overrides=small, device="cpu")
     check(result, config)
     assert not (result.run / "quarantine.jsonl").exists()

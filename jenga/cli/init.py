@@ -107,7 +107,56 @@ model:
 tasks:
 """
 
-_EVENT_TAIL = """\
+_EVENT_LANGUAGE = """\
+# jenga train {file}
+#
+# Before that: jenga check {file}      reads the data, tries one step, writes nothing.
+# After it:    jenga generate RUN      answers prompts; jenga export RUN -o FOLDER writes a plain checkpoint.
+# All keys:    jenga schema            a JSON Schema, with which editors complete and explain them.
+
+model:
+  # Any causal language model of transformers, by its name on the hub or its folder.
+  name: HuggingFaceTB/SmolLM2-135M-Instruct
+  # teacher_student_config:            # learn from a bigger model too
+  #   teacher_model: HuggingFaceTB/SmolLM2-360M-Instruct   # reads the same tokens
+  #   distillation_alpha: 0.5          # share of the teacher in the loss
+  #   temperature: 2.0
+  #   student: {{from_teacher: every_2nd}}   # or make the student of the teacher's layers, in place of model.name
+  #   top_k: 64                        # run the teacher once and keep its largest logits on disk
+
+data:
+  path: rows.jsonl                     # .jsonl, .json, .csv, .parquet or .txt; or {{train: ..., valid: ..., test: ...}}
+  prompt: question                     # columns; or text: COLUMN, or messages: COLUMN of {{role, content}} lists
+  completion: answer                   # only completions are learnt; loss_on: all learns prompts too
+  max_length: 512                      # tokens of a row
+  # template: chat                     # write prompts and completions as the tokenizer's chat template does
+  # packing: true                      # lay short rows end to end; they do not see one another
+
+# peft: {{type: lora, rank: 16}}         # train small parts beside a frozen model
+
+training:
+  epochs: 1
+  batch_size: 8
+  gradient_accumulation_steps: 4       # 32 rows a step
+  learning_rate: 5.0e-5                # of a LoRA 1.0e-4 to 1.0e-3
+  scheduler: cosine
+  # gradient_checkpointing: true       # less memory, a third more time
+  # precision: bf16
+  seed: 0
+
+generation:                            # answers after training, shown in the report
+  rows: 8
+  max_new_tokens: 256
+  # exact_match: true                  # count those that equal the row's own
+  # answer_pattern: "#### (-?[0-9.,]+)"    # what of an answer is compared
+
+tracking:
+  enabled: true                        # MLflow; uri: a server, default: mlflow.db in output_dir
+
+output_dir: runs
+"""
+
+_TAIL = """\
 
 data:
   valid_fraction: 0.1                 # cut from the rows, class by class; to name files instead, write
@@ -161,7 +210,7 @@ output_dir: runs
 
 
 @click.command(cls=options.Command)
-@click.argument("kind", type=click.Choice(["text", "security"]), required=False)
+@click.argument("kind", type=click.Choice(["text", "security", "llm"]), required=False)
 @click.option(
     "--task", "tasks", type=click.Choice([*_TASKS, *_EVENT_TASKS]), multiple=True, help="Type of a task. May be "
     "repeated.  [default: qa_scoring, classification, ner; of security: anomaly_detection]",
@@ -171,17 +220,19 @@ output_dir: runs
     help="File to write; - is standard output.",
 )  # fmt: skip
 def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
-    """Write a commented experiment to start from, on texts or, with KIND security, on events.
+    """Write a commented experiment to start from: on texts, on events (KIND security), or of a language model (llm).
 
-    It trains on a built-in sample, but for regression, which the sample of helpline calls has no numbers for.
+    It trains on a built-in sample, but for language models and for regression, which the samples hold nothing for.
     """
     chosen = list(dict.fromkeys(tasks))
+    if kind == "llm" and chosen:
+        raise click.UsageError(f"--task {chosen[0]}: the template of a language model has one task; leave --task out.")
     events = kind == "security" or (kind is None and bool(chosen) and set(chosen) <= _EVENT_TASKS.keys())
     if strangers := set(chosen) - (_EVENT_TASKS if events else _TASKS).keys():
         what, other = ("events", "jenga init") if events else ("texts", "jenga init security")
         raise click.UsageError(f"--task {min(strangers)}: no template of it on {what}; see {other}.")
     default = list(_EVENT_TASKS) if events else ["qa_scoring", "classification", "ner"]
-    text = template(chosen or default, file=output)
+    text = language_template(file=output) if kind == "llm" else template(chosen or default, file=output)
     if output == "-":
         click.echo(text, nl=False)
         return
@@ -195,7 +246,16 @@ def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
 
 def template(tasks: list[str], *, file: str) -> str:
     """Return the YAML text of an experiment with a task of each of the types `tasks`, to be kept in `file`."""
-    name = "experiment.yml" if file == "-" else file
+    name = _name(file)
     events = set(tasks) <= _EVENT_TASKS.keys()
     head, blocks, tail = (_EVENT_HEAD, _EVENT_TASKS, _EVENT_TAIL) if events else (_HEAD, _TASKS, _TAIL)
     return head.format(file=name) + "\n".join(blocks[task] for task in tasks) + tail
+
+
+def language_template(*, file: str) -> str:
+    """Return the YAML text of a language model's experiment, to be kept in `file`."""
+    return _LANGUAGE.format(file=_name(file))
+
+
+def _name(file: str) -> str:
+    return "experiment.yml" if file == "-" else file
