@@ -105,7 +105,7 @@ def _heads(experiment: Experiment) -> list[dict[str, Any]]:
             "task": space.task,
             "head": space.head,
             "kind": space.kind,
-            "labels": list(space.labels),
+            "labels": list(space.labels) if space.kind != "text" else "next token",
             **{
                 f"{split}_rows": int(_labelled([space], source.splits[split].rows).sum())
                 for split in ("train", "valid", "test")
