@@ -44,8 +44,7 @@ def load_language_model(name: str, config: ModelConfig, *, key: str = "model.bas
         raise cannot_load(key, name, error) from error
     check_complete(name, list(info["missing_keys"]))
     check_output_layer(model, name, key=key)
-    cut_student(model, config)
-    return model
+    return cut_student(model, config)
 
 
 def check_output_layer(model: PreTrainedModel, name: str, *, key: str) -> None:

@@ -75,7 +75,7 @@ def load_encoder(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]
     except UNREADABLE as error:
         raise cannot_load("model.base_model", name, error) from error
     check_complete(name, [key for key in info["missing_keys"] if not key.startswith("pooler.")])
-    cut_student(model, config)
+    model = cut_student(model, config)
     has_pooler = getattr(model, "pooler", None) is not None and not info["missing_keys"]
     return model, has_pooler
 
@@ -89,11 +89,12 @@ def check_complete(name: str, missing: list[str]) -> None:
         )
 
 
-def cut_student(model: PreTrainedModel, config: ModelConfig) -> None:
-    """Leave `model`, which is the teacher, the layers that its student keeps; none is asked for: leave all."""
+def cut_student(model: PreTrainedModel, config: ModelConfig) -> PreTrainedModel:
+    """Return the student of `model`, its teacher, with the layers that it keeps; `model` itself where none is asked."""
     settings = config.teacher_student_config
-    if settings is not None and settings.student is not None:
-        keep_layers(model, settings.student.layers(n_layers(model)))
+    if settings is None or settings.student is None:
+        return model
+    return keep_layers(model, settings.student.layers(n_layers(model)))
 
 
 @contextlib.contextmanager
