@@ -53,8 +53,9 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
 
     set_seed(config.training.seed)
     torch.use_deterministic_algorithms(config.training.deterministic)
+    config = config.model_copy(update={"model": model_block(config, config.model)})
     prepared = prepare(config, source_specs(config), workdir, lambda source: _taught(config, source))
-    loaded, block = prepared.loaded, model_block(config, prepared.model_config)
+    loaded, block = prepared.loaded, prepared.model_config
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     backbone = BackboneManager.create(block.backbone_type, block.base_model, block)
     if config.peft is not None:

@@ -41,7 +41,7 @@ def load_language_model(name: str, config: ModelConfig, *, key: str = "model.bas
                 f"{key}: '{name}' is a {settings.model_type} model, which predicts no next token; choose a causal "
                 "language model"
             ) from error
-        raise cannot_load(key, name, error) from error
+        raise cannot_load(key, name, error, causal=True) from error
     check_complete(name, list(info["missing_keys"]))
     check_output_layer(model, name, key=key)
     return cut_student(model, config)

@@ -35,7 +35,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
-        raise cannot_load("model.tokenizer" if config.tokenizer else "model.base_model", name, error) from error
+        key = "model.tokenizer" if config.tokenizer else "model.base_model"
+        raise cannot_load(key, name, error, causal=config.generates) from error
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ConfigError(f"model.tokenizer: '{name}' has neither a padding nor an end token; choose another one")
@@ -121,11 +122,12 @@ def _set_dropout(settings: Any, dropout: float) -> None:
         setattr(settings, key, dropout)
 
 
-def cannot_load(key: str, name: str, error: Exception) -> SetupError:
-    """Return the error that says why the checkpoint that `key` names cannot be had."""
+def cannot_load(key: str, name: str, error: Exception, *, causal: bool = False) -> SetupError:
+    """Return the error that says why the checkpoint that `key` names cannot be had; causal: for a language model."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
+    preset = "" if causal else f", or {TINY_TEXT}, which needs none"
     return SetupError(
         f"{key}: cannot load '{name}': {reason} If this machine has no access to the hub, give the folder of a "
-        f"downloaded checkpoint, or {TINY_TEXT}, which needs none."
+        f"downloaded checkpoint{preset}."
     )

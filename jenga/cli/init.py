@@ -107,7 +107,33 @@ model:
 tasks:
 """
 
-_EVENT_LANGUAGE = """\
+_EVENT_TAIL = """\
+
+data:
+  valid_fraction: 0.1                 # cut from the rows, class by class; to name files instead, write
+  test_fraction: 0.1                  #   data_path: {train: ..., valid: ..., test: ...}
+  max_bad_fraction: 0.01              # share of unusable rows above which the run stops; see quarantine.jsonl
+
+training:
+  epochs: 20
+  batch_size: 128
+  learning_rate: 1.0e-3
+  seed: 0
+
+evaluation:
+  metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
+  baselines: [majority, boosting]     # what the model must beat, printed beside its results
+
+early_stopping:
+  patience: 5
+
+tracking:
+  enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
+
+output_dir: runs
+"""
+
+_LANGUAGE = """\
 # jenga train {file}
 #
 # Before that: jenga check {file}      reads the data, tries one step, writes nothing.
@@ -152,32 +178,6 @@ generation:                            # answers after training, shown in the re
 
 tracking:
   enabled: true                        # MLflow; uri: a server, default: mlflow.db in output_dir
-
-output_dir: runs
-"""
-
-_TAIL = """\
-
-data:
-  valid_fraction: 0.1                 # cut from the rows, class by class; to name files instead, write
-  test_fraction: 0.1                  #   data_path: {train: ..., valid: ..., test: ...}
-  max_bad_fraction: 0.01              # share of unusable rows above which the run stops; see quarantine.jsonl
-
-training:
-  epochs: 20
-  batch_size: 128
-  learning_rate: 1.0e-3
-  seed: 0
-
-evaluation:
-  metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
-  baselines: [majority, boosting]     # what the model must beat, printed beside its results
-
-early_stopping:
-  patience: 5
-
-tracking:
-  enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
 
 output_dir: runs
 """

@@ -23,6 +23,7 @@ def contradictions(document: Document) -> list[Finding]:
         *_names(document),
         *_lengths(document),
         *_addresses(document),
+        *_teachers(document),
     ]
 
 
@@ -89,6 +90,29 @@ def _addresses(document: Document) -> Iterator[Finding]:
             elif found and found[1] != "hf":
                 message = f"{found[1]}:// addresses are not read; download the file and give its path, or use hf://"
                 yield _finding(document, below, message)
+
+
+def _teachers(document: Document) -> Iterator[Finding]:
+    """A teacher that changes nothing, a student of two origins, and logits of tokens that no task learns."""
+    path: KeyPath = ("model", "teacher_student_config")
+    settings = document.value_at(path)
+    if not isinstance(settings, dict):
+        return
+    matched = settings.get("hidden_states") or settings.get("attentions")
+    if settings.get("distillation_alpha") == 0 and settings.get("enabled", True) is True and not matched:
+        message = "0 leaves the teacher no part in the loss; set enabled: false, or a share above 0"
+        yield _finding(document, (*path, "distillation_alpha"), message)
+    for key in ("name", "base_model"):
+        own = document.value_at(("model", key))
+        if settings.get("student") and own is not None and own != settings.get("teacher_model"):
+            message = "is another model than teacher_model, of whose layers student makes this one; remove one of them"
+            yield _finding(document, ("model", key), message)
+    tasks = document.value_at(("tasks",))
+    if settings.get("top_k") is not None and isinstance(tasks, list):
+        kinds = [task.get("type") for task in tasks if isinstance(task, dict)]
+        if "causal_lm" not in kinds:
+            message = "is for language models; no task here is of type causal_lm. Remove it"
+            yield _finding(document, (*path, "top_k"), message)
 
 
 def _data_paths(document: Document) -> list[tuple[KeyPath, Any]]:

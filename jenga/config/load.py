@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from jenga.config.checks import contradictions
 from jenga.config.explain import TAG_ERRORS, Finding, findings, hidden_findings, validate
+from jenga.config.language_form import as_experiment, is_language_form, language_form, name_student
 from jenga.config.modality import fill_defaults, misplaced
 from jenga.config.overrides import apply_overrides
 from jenga.config.schema import ExperimentConfig
@@ -23,12 +24,9 @@ SIZE_LIMIT = 1 << 20
 """Bytes of a configuration file; more is a data file given by mistake."""
 
 PLANNED: Mapping[str, str] = {
-    "model.name": "LLM fine-tuning and distillation",
-    "model.teacher_student_config": "LLM fine-tuning and distillation",
     "model.backbone_type=audio": "the audio backbone",
     "model.backbone_type=vision": "the vision backbone",
     "model.backbones": "several backbones",
-    "tasks[].type=causal_lm": "LLM fine-tuning and distillation",
     "tasks[].backbone": "several backbones",
     "callbacks.nested_learning": "nested learning",
     "callbacks.sentinel": "the security sentinel",
@@ -38,9 +36,6 @@ PLANNED: Mapping[str, str] = {
     "evaluation.calibration": "calibration",
 }
 """Settings that are designed but not built, as dotted keys or `key=value`; one that the schema knows is built."""
-
-_LLM_KEYS = ("name", "teacher_student_config")
-_LLM_DATA_KEYS = ("path", "prompt", "completion", "text", "messages")
 
 
 def load(
@@ -72,6 +67,7 @@ def load_text(
     Every `data_path` becomes absolute: relative to `data_root`, else to the environment variable JENGA_DATA_ROOT,
     else to the file's folder; names that begin with ``hf://`` or ``jenga/`` stay. A `base_model` or `tokenizer` that
     begins with ``./``, ``../``, ``~/`` or ``/`` is a folder, relative to the file's folder, as is a refinery's schema.
+    The short form of a language model's experiment (see `language_form`) becomes an experiment with one task.
     A missing `project_name` is the file's stem. Where nothing is said, the backbone's own defaults come first.
     """
     return _finish(
@@ -162,8 +158,14 @@ def _finish(
     planned: Mapping[str, str],
 ) -> ExperimentConfig:
     apply_overrides(document, overrides)
-    found, unbuilt = _split(findings(schema, document), document, planned)
-    found += hidden_findings(found, schema, document)
+    short = is_language_form(document.data)
+    form = language_form(schema) if short else schema
+    if short:
+        document.data.setdefault("data", {})  # so that what is missing is `data.path`
+    else:
+        name_student(document.data)
+    found, unbuilt = _split(findings(form, document), document, planned)
+    found += hidden_findings(found, form, document)
     known = {each.path for each in found}
     clashes = [each for each in (*contradictions(document), *misplaced(document, schema)) if each.path not in known]
     unread = {problem.key for problem in document.problems}
@@ -173,6 +175,9 @@ def _finish(
         raise ConfigError(list(dict.fromkeys(problems)))
     if unbuilt:
         raise SetupError("\n".join(map(str, sorted(unbuilt))))
+    if short:
+        document.data = as_experiment(document.data)
+        name_student(document.data)
     _resolve(document.data, folder)
     fill_defaults(document.data, schema)
     if document.data.get("project_name") is None:
@@ -187,22 +192,19 @@ def _split(
     found: Sequence[Finding], document: Document, planned: Mapping[str, str]
 ) -> tuple[list[Finding], list[Problem]]:
     """Part mistakes from the use of what is `planned`; what only such a use makes look wrong is dropped."""
-    llm_form = _is_llm_form(document.data)
     mistakes, unbuilt = [], []
     for each in found:
-        what = _planned(each, document, planned, llm_form)
+        what = _planned(each, document, planned)
         if what:
             unbuilt.append(document.key_place(each.path).problem(dotted(each.path), f"not built yet: {what}"))
         else:
             mistakes.append(each)
-    other_model = llm_form or any(each.key.startswith("model.") for each in unbuilt)
+    other_model = any(each.key.startswith("model.") for each in unbuilt)
     excused: set[KeyPath] = {("model", "base_model")} if other_model else set()
-    if llm_form:
-        excused.add(("tasks",))
     return [each for each in mistakes if each.kind != "missing" or each.path not in excused], unbuilt
 
 
-def _planned(finding: Finding, document: Document, planned: Mapping[str, str], llm_form: bool) -> str | None:
+def _planned(finding: Finding, document: Document, planned: Mapping[str, str]) -> str | None:
     key = ".".join("[]" if isinstance(part, int) else part for part in finding.path).replace(".[]", "[]")
     if finding.kind in TAG_ERRORS:
         value = document.value_at(finding.path)
@@ -210,17 +212,7 @@ def _planned(finding: Finding, document: Document, planned: Mapping[str, str], l
         return f"{what} ('{value}')" if what else None
     if finding.kind != "extra_forbidden":
         return None
-    if llm_form and finding.path[0] == "data" and finding.path[-1] in _LLM_DATA_KEYS:
-        return planned["model.name"]
-    if key == "model.name" and not llm_form:
-        return None
     return planned.get(key)
-
-
-def _is_llm_form(data: Any) -> bool:
-    """Whether the model is given as `name`, with no tasks; beside tasks, `name` is a slip for `base_model`."""
-    model = data.get("model") if isinstance(data, dict) else None
-    return isinstance(model, dict) and any(key in model for key in _LLM_KEYS) and "tasks" not in data
 
 
 def _said_by(clashes: Sequence[Finding], finding: Finding) -> bool:
@@ -240,10 +232,13 @@ def _resolve(data: dict[str, Any], folder: Path) -> None:
     data["data_root"] = root
     for task in data["tasks"]:
         task["data_path"] = _resolved(task.get("data_path"), Path(root))
-    for key in ("base_model", "tokenizer"):
-        name = data["model"].get(key)
+    teacher = data["model"].get("teacher_student_config") or {}
+    for block, key in ((data["model"], "base_model"), (data["model"], "tokenizer"), (teacher, "teacher_model")):
+        name = block.get(key)
         if isinstance(name, str) and name.startswith(("./", "../", "~/", "/")):
-            data["model"][key] = _absolute(name, folder)
+            block[key] = _absolute(name, folder)
+    if isinstance(teacher.get("top_k_dir"), str):
+        teacher["top_k_dir"] = _absolute(teacher["top_k_dir"], folder)
     refinery = data["model"].get("refinery")
     if isinstance(refinery, dict) and isinstance(refinery.get("schema"), str):
         refinery["schema"] = _absolute(refinery["schema"], folder)
