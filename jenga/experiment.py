@@ -32,6 +32,7 @@ from jenga.data.collate import Source
 from jenga.data.tabular import Features
 from jenga.errors import ConfigError, InterruptedRun, SetupError
 from jenga.files import write_atomic
+from jenga.generation import add_answers
 from jenga.report.baselines import compare
 from jenga.report.boosting import boosting
 from jenga.report.card import write_card
@@ -273,6 +274,10 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
         result = runner.evaluate(experiment.sources, split)
         if result.rows:
             splits[split] = describe_split(result, bundle.model, experiment.sources, split)
+            add_answers(
+                splits[split], bundle.model, bundle.inputs, bundle.specs, experiment.sources, split,
+                autocast=accelerator.autocast, batch_size=size,
+            )  # fmt: skip
             _add_baselines(splits[split], experiment, split)
     evaluation = {
         "project": config.project_name,

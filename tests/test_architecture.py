@@ -22,7 +22,7 @@ RANKS = {
     "tasks": 6,
     "model": 7,
     "report": 8, "callbacks": 8,
-    "trainer": 9, "bundle": 9,
+    "trainer": 9, "bundle": 9, "generation": 9,
     "teacher": 10,
     "build": 11,
     "inference": 12, "experiment": 12,

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
 from jenga.data.collate import EncodedSplit, Source
 from jenga.data.readers import RawRows
-from jenga.data.rows import SourceSpec, load_source, parse_rows, stop_if_many_bad
+from jenga.data.rows import Rows, SourceSpec, load_source, parse_rows, stop_if_many_bad
 from jenga.data.tabular import Events, Features
 from jenga.errors import ConfigError, DataError, SetupError, suggest
+from jenga.generation import Decoding, Generator, Unanswered, add_answers
 from jenga.inference.alerts import add_drivers
 from jenga.inference.decode import add_scores, decode_head
-from jenga.inference.reading import Parsed, RowsLike, as_events, as_raw, names, parse, readings
-from jenga.inputs import Encoder, TabularInputs
+from jenga.inference.reading import Parsed, Reading, RowsLike, as_events, as_raw, names, parse, readings
+from jenga.inputs import Encoder, TabularInputs, TextInputs
 from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.metrics import labelled_rows
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
@@ -82,7 +85,7 @@ class Predictor:
         "end", "label", "text", "probability"}]}`` in characters of the text (words given as a list are joined by
         spaces), for a row given as words also ``"tags"`` by word. A number is ``{"value"}``, several are ``{"values":
         {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
-        has that name). An anomaly is ``{"score", "alert", "threshold"}``, supervised with its class, and an alert has
+        has that name). A language task gives ``{"text"}``, its likeliest answer. An anomaly is ``{"score", "alert", "threshold"}``, supervised with its class, and an alert has
         the ``"drivers"`` that `jenga.inference.alerts.add_drivers` describes. A row that cannot be used is ``{"id",
         "error"}``; one that only some tasks can use has an ``"error"`` beside their answers. Raises DataError where no
         row has a column that any task reads.
@@ -125,6 +128,8 @@ class Predictor:
             parsed = parse(raw, reading)
             for number, reason in [*parsed.bad.items(), *((bad.number, bad.reason) for bad in encoder.bad)]:
                 raise DataError(f"{raw.file}:{number}: {reason}")
+            if reading.spec.language is not None:
+                raise ConfigError(f"task '{reading.tasks[0]}' has no logits by row; use predict, or generator()")
             split = encoder.encode(parsed.rows, reading.spec, {})
             found |= self._runner(batch_size).logits(split, reading.tasks)
         return found
@@ -154,7 +159,16 @@ class Predictor:
         sources = self._labelled(path, split) if path is not None else self._configured(split)
         runner = self._runner(config.evaluation.batch_size or 2 * config.training.batch_size)
         result = runner.evaluate(sources, split)
-        return describe_split(result, self.model, sources, split)
+        found = describe_split(result, self.model, sources, split)
+        specs = [replace(spec, name=source.name) for source in sources for spec in self._specs_of(source)]
+        add_answers(
+            found, self.model, self.bundle.inputs, specs, sources, split,
+            autocast=self._autocast, batch_size=runner.batch_size,
+        )  # fmt: skip
+        return found
+
+    def _specs_of(self, source: Source) -> list[SourceSpec]:
+        return [spec for spec in self.bundle.specs if any(head.task in source.tasks for head in spec.heads)][:1]
 
     # --------------------------------------------------------------------------------------------------------- model
 
@@ -175,6 +189,8 @@ class Predictor:
         if not numbers:
             return []
         rows = parsed.rows.take([parsed.place[number] for number in numbers])
+        if parsed.reading.spec.language is not None:
+            return self._generate(parsed.reading, rows, batch_size)
         as_words = [number in parsed.as_words for number in numbers]
         runner = self._runner(batch_size)
         encoded = encoder.encode(rows, parsed.reading.spec, {})
@@ -198,6 +214,33 @@ class Predictor:
             for row, answer in zip(found, answers, strict=True):
                 row[name] = answer
         return found
+
+    def _generate(self, reading: Reading, rows: Rows, batch_size: int) -> list[dict[str, Any]]:
+        """Return the likeliest answer of a language task to each of `rows`, a text going on where it ends."""
+        name = reading.tasks[0]
+        task = self.model.tasks[name]
+        decoding = Decoding(max_new_tokens=task.config.generation.max_new_tokens)
+        dialogues = [each if each.is_text else each.opening() for each in rows.dialogues or ()]
+        made = self.generator(name).answers(dialogues, decoding, batch_size=batch_size)
+        head = next(iter(task.heads.sizes))
+        return [
+            {name: {head: {"error": each.reason} if isinstance(each, Unanswered) else {"text": each}}} for each in made
+        ]
+
+    def generator(self, task: str | None = None) -> Generator:
+        """Return what answers prompts by the language task `task`; None: by the first there is.
+
+        Raises ConfigError where the model has no such task.
+        """
+        specs = {head.task: spec for spec in self.bundle.specs if spec.language for head in spec.heads}
+        inputs, backbone = self.bundle.inputs, self.model.backbone
+        if not specs or not isinstance(inputs, TextInputs) or not isinstance(backbone, TextBackbone):
+            raise ConfigError("this model has no language task and generates nothing; use jenga predict")
+        if task is not None and task not in specs:
+            raise ConfigError(f"task '{task}' generates nothing; those that do: {', '.join(specs)}")
+        language = specs[task or next(iter(specs))].language
+        assert language is not None
+        return Generator(backbone, inputs.tokenizer, language, device=self.device, autocast=self._autocast)
 
     def _explain(
         self, name: str, encoded: EncodedSplit, raw: RawRows, numbers: Sequence[int], answers: list[dict[str, Any]]
@@ -237,9 +280,13 @@ class Predictor:
             if bad:
                 logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
             # A task is judged when any of its heads is; its other heads are masked.
-            tasks = {task for (task, _), space in spaces.items() if labelled_rows(space, rows.labels[task, space.head])}
+            tasks = {
+                task
+                for (task, _), space in spaces.items()
+                if (len(rows) if space.kind == "text" else labelled_rows(space, rows.labels[task, space.head]))
+            }
             judged = {key: space for key, space in spaces.items() if key[0] in tasks}
-            rows.labels = {key: rows.labels[key] for key in judged}
+            rows.labels = {key: rows.labels[key] for key in judged if key in rows.labels}
             if judged:
                 sources.append(_source(encoder.encode(rows, reading.spec, judged), split))
         if not sources:

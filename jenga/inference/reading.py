@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jenga.data.columns import find_column, is_missing, lookup
+from jenga.data.dialogue import LanguageSpec
 from jenga.data.readers import RawRows
 from jenga.data.rows import Rows, SourceSpec, parse_rows
 from jenga.data.tabular import Events
@@ -54,10 +55,19 @@ def as_raw(rows: RowsLike, specs: Sequence[SourceSpec]) -> RawRows:
     raw = RawRows(GIVEN)
     for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
         if isinstance(row, str):
-            raw.add(number, {"text" if "text" in spec.text else spec.text[0]: row for spec in specs})
+            raw.add(number, dict(_given(row, spec) for spec in specs))
         else:
             raw.add(number, dict(row) if isinstance(row, Mapping) else row)
     return raw
+
+
+def _given(text: str, spec: SourceSpec) -> tuple[str, Any]:
+    """Return the column, and its cell, in which `spec` reads a text that was given as it is."""
+    if spec.language is None:
+        return "text" if "text" in spec.text else spec.text[0], text
+    if spec.language.messages and not spec.language.prompt:
+        return spec.language.messages[0], [{"role": "user", "content": text}]
+    return (spec.language.prompt or spec.language.text)[0], text
 
 
 def as_events(rows: RowsLike, inputs: TabularInputs, specs: Sequence[SourceSpec]) -> Events:
@@ -85,22 +95,34 @@ def readings(raw: RawRows, specs: Sequence[SourceSpec]) -> list[Reading]:
 
     Events are read alike by all tasks. Raises DataError where no task finds its columns.
     """
-    if not specs[0].text:
+    if not specs[0].text and specs[0].language is None:
         return [_joined(specs, ())]
+    found = []
     groups: dict[tuple[Any, ...], list[SourceSpec]] = {}
     for spec in specs:
+        if spec.language is not None:
+            if (not raw.rows or _has_dialogues(raw, spec.language)) or len(specs) == 1:
+                found.append(_joined([spec], ()))
+            continue
         column = find_column(raw.rows, spec.text)
         pair = find_column(raw.rows, (spec.text_pair,)) if spec.text_pair else None
         if column is not None and pair == spec.text_pair:
             groups.setdefault((column, pair, spec.max_length), []).append(spec)
-    if not groups:
+    if not groups and not found:
         parse_rows(raw, specs[0], spaces=None, with_labels=False)
         return []
+    read = {reading.spec.name for reading in found} | {spec.name for group in groups.values() for spec in group}
     for spec in specs:
-        if not any(spec in group for group in groups.values()):
-            wanted = "', '".join(filter(None, (spec.text[0], spec.text_pair)))
+        if spec.name not in read:
+            columns = (spec.language.prompt or spec.language.text or spec.language.messages) if spec.language else ()
+            wanted = "', '".join(filter(None, (*columns[:1], *spec.text[:1], spec.text_pair)))
             logger.warning("%s: no column '%s', so there is nothing for %s", raw.file, wanted, spec.name)
-    return [_joined(group, (column,)) for (column, *_), group in groups.items()]
+    return [*found, *(_joined(group, (column,)) for (column, *_), group in groups.items())]
+
+
+def _has_dialogues(raw: RawRows, language: LanguageSpec) -> bool:
+    columns = (*language.text, *language.prompt, *language.messages)
+    return find_column(raw.rows, columns) is not None
 
 
 def _joined(specs: Sequence[SourceSpec], text: tuple[str, ...]) -> Reading:

@@ -91,6 +91,10 @@ class TextInputs(Inputs):
 
         def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
             split = self.encode(rows, spec, spaces)
+            if isinstance(split, LanguageSplit):
+                for warning in language_warnings(spec.name, "given", split, spec.max_length):
+                    logger.warning("%s", warning)
+                return split
             if cut := int(split.text.truncated.sum()):
                 what = "%d of %d rows are longer than %d tokens; only that much of them is read"
                 logger.warning(what, cut, len(rows), spec.max_length)

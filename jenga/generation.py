@@ -1,0 +1,223 @@
+"""Answers of a trained language model, and how many of them are right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from jenga.backbones.text import TextBackbone
+from jenga.config.language import GenerationConfig
+from jenga.data.collate import Source
+from jenga.data.dialogue import Dialogue, LanguageSpec, write
+from jenga.data.language import LanguageSplit
+from jenga.data.rows import SourceSpec
+from jenga.inputs import Inputs, TextInputs
+from jenga.model import MultiTaskModel
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen: the likeliest at temperature 0, else drawn, from the same seed alike."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """Why a dialogue got no answer."""
+
+    reason: str
+
+
+class Generator:
+    """Answers dialogues with the language model of `backbone`, written out as in its training.
+
+    autocast: called for each batch, the precision to compute in.
+    """
+
+    def __init__(
+        self,
+        backbone: TextBackbone,
+        tokenizer: Any,
+        spec: LanguageSpec,
+        *,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.backbone, self.tokenizer, self.spec = backbone, tokenizer, spec
+        self.device, self.autocast = device, autocast
+
+    def answers(
+        self, dialogues: Sequence[Dialogue], decoding: Decoding, *, batch_size: int = 16, streamer: Any = None
+    ) -> list[str | Unanswered]:
+        """Return the text that follows each of `dialogues`, without special tokens.
+
+        streamer: of transformers, is handed the tokens as they come; for one dialogue only.
+        """
+        prompts = [self._prompt(dialogue) for dialogue in dialogues]
+        limit = self.backbone.max_positions
+        found: list[str | Unanswered] = [
+            Unanswered(f"the prompt has {len(each)} tokens, and the model positions for {limit}") for each in prompts
+        ]
+        open_ones = [at for at, each in enumerate(prompts) if limit is None or len(each) < limit]
+        # Prompts of like length share a batch, since padding is computed too.
+        open_ones.sort(key=lambda at: len(prompts[at]))
+        with _generating(self.backbone, decoding.seed):
+            for start in range(0, len(open_ones), batch_size):
+                part = open_ones[start : start + batch_size]
+                for at, text in zip(part, self._batch([prompts[at] for at in part], decoding, streamer), strict=True):
+                    found[at] = text
+        return found
+
+    def _prompt(self, dialogue: Dialogue) -> list[int]:
+        written = write(dialogue, self.tokenizer, self.spec, ask=True)
+        tokens: list[int] = self.tokenizer(written.text, add_special_tokens=written.special, verbose=False)["input_ids"]
+        if written.special and len(tokens) > 1 and tokens[-1] == self.tokenizer.eos_token_id:
+            tokens = tokens[:-1]
+        # A model has to begin somewhere: an empty prompt begins with the token that begins, or ends, every text.
+        return tokens or [self.tokenizer.bos_token_id or self.tokenizer.eos_token_id or 0]
+
+    def _batch(self, prompts: Sequence[list[int]], decoding: Decoding, streamer: Any) -> list[str]:
+        width = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(each)) + each for each in prompts], device=self.device)
+        mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in prompts], device=self.device)
+        limit = self.backbone.max_positions
+        room = decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - width)
+        with torch.inference_mode(), self.autocast():
+            made = self.backbone.language_model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=self._settings(decoding, room), streamer=streamer
+            )
+        texts: list[str] = self.tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+        return texts
+
+    def _settings(self, decoding: Decoding, max_new_tokens: int) -> Any:
+        from transformers import GenerationConfig as Settings
+
+        own = getattr(self.backbone.language_model.generation_config, "eos_token_id", None)
+        ends = {self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+        chosen: dict[str, Any] = {"do_sample": False}
+        if decoding.temperature > 0:
+            chosen = {
+                "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p,
+                "top_k": decoding.top_k,
+            }  # fmt: skip
+        return Settings(
+            max_new_tokens=max_new_tokens,
+            repetition_penalty=decoding.repetition_penalty,
+            eos_token_id=sorted(ends) or None,
+            pad_token_id=self.tokenizer.pad_token_id,
+            **chosen,
+        )
+
+
+@contextmanager
+def _generating(backbone: TextBackbone, seed: int) -> Iterator[None]:
+    """Keep dropout out, and the global random numbers as they were."""
+    was_training = backbone.training
+    backbone.eval()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        backbone.train(was_training)
+
+
+def matches(answer: str, expected: str, pattern: str | None) -> bool:
+    """Return whether `answer` says what `expected` says: what `pattern` finds last in either, else all of it.
+
+    Spaces and commas around it do not count; where `pattern` finds nothing, nothing matches.
+    """
+    said, wanted = _core(answer, pattern), _core(expected, pattern)
+    return said is not None and said == wanted
+
+
+def _core(text: str, pattern: str | None) -> str | None:
+    if pattern is None:
+        return text.strip()
+    found = list(re.finditer(pattern, text))
+    if not found:
+        return None
+    core = found[-1].group(1) if found[-1].re.groups else found[-1].group(0)
+    return None if core is None else core.strip(" \t\n,.")
+
+
+def judged_answers(
+    generator: Generator, part: LanguageSplit, settings: GenerationConfig, *, batch_size: int
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Return answers to the first rows of a split, ready for JSON, and ``exact_match`` where it is asked for."""
+    dialogues = (part.rows.dialogues or [])[: settings.rows]
+    openings = [dialogue.opening() for dialogue in dialogues]
+    made = generator.answers(openings, Decoding(max_new_tokens=settings.max_new_tokens), batch_size=batch_size)
+    rows: list[dict[str, Any]] = []
+    for name, dialogue, opening, answer in zip(part.rows.ids, dialogues, openings, made, strict=False):
+        row: dict[str, Any] = {"id": name, "prompt": _readable(opening), "expected": _expected(dialogue, opening)}
+        if isinstance(answer, Unanswered):
+            row |= {"answer": "", "error": answer.reason}
+        else:
+            row["answer"] = answer
+        if settings.exact_match:
+            row["match"] = matches(row["answer"], row["expected"], settings.answer_pattern)
+        rows.append(row)
+    metrics = {"exact_match": sum(row["match"] for row in rows) / len(rows)} if settings.exact_match and rows else {}
+    return rows, metrics
+
+
+def _readable(dialogue: Dialogue) -> str:
+    if len(dialogue.turns) == 1:
+        return dialogue.turns[0][1]
+    return "\n".join(f"{role}: {content}" for role, content in dialogue.turns)
+
+
+def _expected(dialogue: Dialogue, opening: Dialogue) -> str:
+    if dialogue.is_text:
+        return dialogue.turns[0][1][len(opening.turns[0][1]) :]
+    return dialogue.answer or ""
+
+
+def add_answers(
+    description: dict[str, Any],
+    model: MultiTaskModel,
+    inputs: Inputs,
+    specs: Sequence[SourceSpec],
+    sources: Sequence[Source],
+    split: str,
+    *,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    batch_size: int,
+) -> None:
+    """Add answers to rows of `split`, and what comes of judging them, to its part of evaluation.json.
+
+    specs: how the rows of each of `sources` were read; `inputs`: what made tokens of them.
+    """
+    by_name = {spec.name: spec for spec in specs}
+    for source in sources:
+        part, language = source.splits.get(split), by_name[source.name].language
+        if not isinstance(part, LanguageSplit) or language is None:
+            continue
+        assert isinstance(model.backbone, TextBackbone)
+        assert isinstance(inputs, TextInputs)
+        device = next(model.parameters()).device
+        generator = Generator(model.backbone, inputs.tokenizer, language, device=device, autocast=autocast)
+        for head in description["heads"]:
+            if (head["task"], head["head"]) not in part.spaces:
+                continue
+            settings = model.tasks[head["task"]].config.generation
+            if settings.rows:
+                answers, metrics = judged_answers(generator, part, settings, batch_size=batch_size)
+                head["details"] = head["details"] | {"answers": answers}
+                head["metrics"] = head["metrics"] | metrics
+                named = {f"{head['task']}_{head['head']}_{name}": value for name, value in metrics.items()}
+                description["metrics"] = description["metrics"] | named
