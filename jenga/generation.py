@@ -163,7 +163,7 @@ def judged_answers(
     made = generator.answers(openings, Decoding(max_new_tokens=settings.max_new_tokens), batch_size=batch_size)
     rows: list[dict[str, Any]] = []
     for name, dialogue, opening, answer in zip(part.rows.ids, dialogues, openings, made, strict=False):
-        row: dict[str, Any] = {"id": name, "prompt": _readable(opening), "expected": _expected(dialogue, opening)}
+        row: dict[str, Any] = {"id": name, "prompt": readable(opening), "expected": _expected(dialogue, opening)}
         if isinstance(answer, Unanswered):
             row |= {"answer": "", "error": answer.reason}
         else:
@@ -175,7 +175,8 @@ def judged_answers(
     return rows, metrics
 
 
-def _readable(dialogue: Dialogue) -> str:
+def readable(dialogue: Dialogue) -> str:
+    """Return a dialogue for people: one turn as it is, several with their roles."""
     if len(dialogue.turns) == 1:
         return dialogue.turns[0][1]
     return "\n".join(f"{role}: {content}" for role, content in dialogue.turns)

@@ -8,6 +8,7 @@ from jenga.cli.check import check
 from jenga.cli.doctor import doctor
 from jenga.cli.evaluate import evaluate
 from jenga.cli.export import export
+from jenga.cli.generate import generate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
 from jenga.cli.refine import refine
@@ -33,7 +34,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, evaluate, predict, export, refine, schema, doctor):
+for _command in (init, check, train, evaluate, predict, generate, export, refine, schema, doctor):
     jenga.add_command(_command)
 
 

@@ -54,7 +54,7 @@ def predict(
     predictor = load(run, device=device, base_model=base_model)
     rows = _rows(predictor, file, list(texts))
     total = unusable = 0
-    with _writer(output) as out:
+    with writer(output) as out:
         for row in predictor.stream(rows, batch_size=batch_size, probabilities=probabilities):
             out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             total += 1
@@ -70,10 +70,10 @@ def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows |
         return texts
     if file != "-":
         return predictor.read(file)
-    return predictor.read(sys.stdin.buffer.read()) if predictor.reads_events else _read_stream(sys.stdin.buffer)
+    return predictor.read(sys.stdin.buffer.read()) if predictor.reads_events else read_stream(sys.stdin.buffer)
 
 
-def _read_stream(stream: IO[bytes]) -> RawRows | list[str]:
+def read_stream(stream: IO[bytes]) -> RawRows | list[str]:
     """Return standard input as rows where it begins like JSON, else as one text a line, blank ones too."""
     from jenga.data.readers import RawRows
     from jenga.errors import DataError
@@ -106,7 +106,7 @@ def _read_stream(stream: IO[bytes]) -> RawRows | list[str]:
 
 
 @contextmanager
-def _writer(path: str | None) -> Iterator[IO[str]]:
+def writer(path: str | None) -> Iterator[IO[str]]:
     """Yield a file that takes the place of `path` once all is written; without a path, standard output."""
     if path is None:
         # JSON Lines are UTF-8 whatever the locale; half a character (a lone surrogate) becomes its JSON escape.

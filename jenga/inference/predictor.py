@@ -85,10 +85,11 @@ class Predictor:
         "end", "label", "text", "probability"}]}`` in characters of the text (words given as a list are joined by
         spaces), for a row given as words also ``"tags"`` by word. A number is ``{"value"}``, several are ``{"values":
         {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
-        has that name). A language task gives ``{"text"}``, its likeliest answer. An anomaly is ``{"score", "alert", "threshold"}``, supervised with its class, and an alert has
-        the ``"drivers"`` that `jenga.inference.alerts.add_drivers` describes. A row that cannot be used is ``{"id",
-        "error"}``; one that only some tasks can use has an ``"error"`` beside their answers. Raises DataError where no
-        row has a column that any task reads.
+        has that name). A language task gives ``{"text"}``, what it answers. An anomaly is ``{"score", "alert",
+        "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
+        `jenga.inference.alerts.add_drivers` describes. A row that cannot be used is ``{"id", "error"}``; one
+        that only some tasks can use has an ``"error"`` beside their answers. Raises DataError where no row has
+        a column that any task reads.
         """
         return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
 

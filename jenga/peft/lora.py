@@ -72,6 +72,8 @@ def inject_lora(
         use_rslora=config.rslora,
         use_dora=config.type == "dora",
         target_modules=names,
+        # A language model's, which PEFT then loads over its output layer too.
+        task_type="CAUSAL_LM" if encoder.get_output_embeddings() is not None else None,
         fan_in_fan_out=isinstance(encoder.get_submodule(names[0]), Conv1D),
     )
     return LoraAdapters(encoder, settings, base_name=base_name, base=base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -52,14 +52,21 @@ def resolve(encoder: PreTrainedModel, target: str | Sequence[str]) -> list[str]:
 
 
 def linear_layers(encoder: nn.Module) -> list[str]:
-    """Return the names of the linear layers whose forward is called; torch's own attention reads its one's weights."""
+    """Return the names of the linear layers whose forward is called; torch's own attention reads its one's weights.
+
+    The output layer of a language model is none of them: losses over its vocabulary read its weight.
+    """
     from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
     from transformers.pytorch_utils import Conv1D
 
+    find_output: Any = getattr(encoder, "get_output_embeddings", None)
+    output = find_output() if find_output is not None else None
     return [
         name
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and not isinstance(module, NonDynamicallyQuantizableLinear)
+        if isinstance(module, nn.Linear | Conv1D)
+        and not isinstance(module, NonDynamicallyQuantizableLinear)
+        and module is not output
     ]
 
 
