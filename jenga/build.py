@@ -44,8 +44,10 @@ class Experiment:
     teacher: LanguageTeacher | None = None
 
 
-def build(config: ExperimentConfig, workdir: Path) -> Experiment:
+def build(config: ExperimentConfig, workdir: Path, *, device: torch.device | None = None) -> Experiment:
     """Read the data, make the model and its inputs. `workdir` keeps what is made of the training rows, once a run.
+
+    device: where a teacher is asked about the training rows; default: the CPU.
 
     Raises ConfigError, DataError or SetupError, each with what is wrong and how to mend it.
     """
@@ -70,8 +72,8 @@ def build(config: ExperimentConfig, workdir: Path) -> Experiment:
     bundle = Bundle(config, model, prepared.inputs, [source.spec for source in loaded], spaces)
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
     told = [warning for source in loaded for warning in source.warnings]
-    teacher = make_teacher(bundle, sources)
-    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings], teacher)
+    teacher, lessons = make_teacher(bundle, sources, device or torch.device("cpu"))
+    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings, *lessons], teacher)
 
 
 def source_specs(config: ExperimentConfig) -> list[SourceSpec]:

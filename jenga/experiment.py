@@ -91,19 +91,19 @@ def train(
     run = _find_run(config, resume)
     try:
         accelerator = make_accelerator(config.training.precision, device)
-        experiment, run = _open(config, run)
+        experiment, run = _open(config, run, accelerator.device)
         return _carry_out(config, experiment, run, accelerator, callbacks, console)
     finally:
         if run is not None:
             run.release()
 
 
-def _open(config: ExperimentConfig, run: RunFolder | None) -> tuple[Experiment, RunFolder]:
+def _open(config: ExperimentConfig, run: RunFolder | None, device: torch.device) -> tuple[Experiment, RunFolder]:
     """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
     if run is not None:
-        return build(config, run.path), run
+        return build(config, run.path, device=device), run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
-        experiment = build(config, Path(scratch))
+        experiment = build(config, Path(scratch), device=device)
         check_metric(config.evaluation.metric, experiment.bundle.model, experiment.sources)
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
         if (Path(scratch) / "preset").exists():

@@ -12,6 +12,7 @@ from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
 from jenga.tasks import BaseTask
 from jenga.tasks.causal_lm import CausalLMTask
+from jenga.tasks.distillation import taught
 from jenga.types import BackboneOutput, TaskOutput
 
 
@@ -83,7 +84,7 @@ class MultiTaskModel(nn.Module):
         one_head = next(iter(task.heads.sizes)) if len(task.heads.sizes) == 1 else None
         output = task.get_forward_output(view, labels[one_head] if labels is not None and one_head else labels)
         if isinstance(output, TaskOutput):
-            return output
+            return taught(task, output, teacher) if teacher else output
         logits = output["logits"]
         if isinstance(logits, torch.Tensor):
             if one_head is None:

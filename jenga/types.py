@@ -99,7 +99,7 @@ class TaskOutput:
     `loss`: scalar, or None without labels. `logits`: by head, ``(B, K)`` or ``(B, T, K)``; empty in training, where the
     fused loss never needs them apart. `loss_sum` and `count`: ``(N,)`` over the task's N heads in order; None for a
     task that computes its own loss. `teacher_loss`: what a teacher adds, a mean over the rows of the batch with its
-    factors in it; the loss of the labels counts `label_share` beside it.
+    factors in it; the loss of the labels counts `label_share` beside it, ``(N,)`` by head.
     """
 
     loss: torch.Tensor | None
@@ -107,4 +107,4 @@ class TaskOutput:
     loss_sum: torch.Tensor | None = None
     count: torch.Tensor | None = None
     teacher_loss: torch.Tensor | None = None
-    label_share: float = 1.0
+    label_share: torch.Tensor | float = 1.0

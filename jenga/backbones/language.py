@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jenga.backbones.pretrained import UNREADABLE, cannot_load, check_complete, cut_student, quiet, read_settings
+from jenga.backbones.pretrained import (
+    UNREADABLE,
+    cannot_load,
+    check_complete,
+    checkpoint_of,
+    cut_student,
+    quiet,
+    read_settings,
+)
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, JengaError
 
@@ -26,6 +34,7 @@ def load_language_model(name: str, config: ModelConfig, *, key: str = "model.bas
     """
     from transformers import AutoModelForCausalLM
 
+    name = checkpoint_of(name)
     try:
         settings = read_settings(name, config)
         with quiet():

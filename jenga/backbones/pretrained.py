@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """Return the tokenizer of `config`, with a padding token. Raises SetupError when it cannot be had."""
     from transformers import AutoTokenizer
 
-    name = config.tokenizer or config.base_model
+    name = checkpoint_of(config.tokenizer or config.base_model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
@@ -42,6 +43,14 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             raise ConfigError(f"model.tokenizer: '{name}' has neither a padding nor an end token; choose another one")
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def checkpoint_of(name: str) -> str:
+    """Return the encoder's folder where `name` is a run folder of Jenga, or a model that it wrote; else `name`."""
+    for folder in (Path(name) / "best" / "backbone", Path(name) / "backbone"):
+        if (folder / "config.json").is_file():
+            return str(folder)
+    return name
 
 
 def read_settings(name: str, config: ModelConfig) -> Any:
@@ -64,6 +73,7 @@ def load_encoder(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]
     """Return a checkpoint without its head, and whether it has a trained pooler. Raises ConfigError or SetupError."""
     from transformers import AutoModel
 
+    name = checkpoint_of(name)
     try:
         settings = read_settings(name, config)
         with quiet():

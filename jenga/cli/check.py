@@ -76,7 +76,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     accelerator = make_accelerator(config.training.precision, device)
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         data = config.data.model_copy(update={"cache_dir": scratch})
-        experiment = build(config.model_copy(update={"data": data}), Path(scratch))
+        experiment = build(config.model_copy(update={"data": data}), Path(scratch), device=accelerator.device)
     model, training = experiment.bundle.model.to(accelerator.device), config.training
     if experiment.teacher is not None:
         experiment.teacher.to(accelerator.device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from jenga.types import IGNORE_INDEX, Batch, HeadSpace
 class EncodedSplit:
     """The rows of one split of one source with their tokens or features, from which batches are made.
 
-    `pad_token_id` is of tokens only.
+    `pad_token_id` is of tokens only. `teacher`: by (task, head), called with rows and the width T of their tokens,
+    returns what a teacher says of them.
     """
 
     source: str
@@ -26,6 +28,7 @@ class EncodedSplit:
     encoded: EncodedText | Features
     spaces: Mapping[tuple[str, str], HeadSpace]
     pad_token_id: int = 0
+    teacher: dict[tuple[str, str], Callable[[Sequence[int], int], Any]] = field(default_factory=dict)
     _token_tags: dict[tuple[str, str], np.ndarray] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,7 +67,10 @@ class EncodedSplit:
                     if tags is None
                     else self.text.padded(tags, index, IGNORE_INDEX)
                 )
-        return Batch(inputs, labels, [self.rows.ids[i] for i in index], self.source, index)
+        teacher: dict[str, dict[str, Any]] = {}
+        for (task, head), said in self.teacher.items():
+            teacher.setdefault(task, {})[head] = said(index, next(iter(inputs.values())).shape[1])
+        return Batch(inputs, labels, [self.rows.ids[i] for i in index], self.source, index, teacher)
 
     def _spread(self, tags: Sequence[np.ndarray]) -> np.ndarray:
         """Put each word's tag on its first token; every other token is ignored."""

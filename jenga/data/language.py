@@ -143,13 +143,13 @@ def pack(lengths: np.ndarray, capacity: int) -> list[list[int]]:
 class LanguageSplit(EncodedSplit):
     """Pieces of rows, or packs of several pieces, from which batches of tokens to predict are made.
 
-    `packs`: the pieces of each row of a batch; one each where nothing is packed. `teacher`: called with the pieces of
-    a batch in their order, returns what a teacher said of their learnt tokens.
+    `packs`: the pieces of each row of a batch; one each where nothing is packed. `token_teacher`: called with the
+    pieces of a batch in their order, returns what a teacher said of their learnt tokens.
     """
 
     language: EncodedLanguage = field(kw_only=True)
     packs: list[list[int]] | None = field(kw_only=True, default=None)
-    teacher: Callable[[Sequence[int]], Any] | None = field(kw_only=True, default=None)
+    token_teacher: Callable[[Sequence[int]], Any] | None = field(kw_only=True, default=None)
 
     def __len__(self) -> int:
         return len(self.language.rows) if self.packs is None else len(self.packs)
@@ -191,7 +191,7 @@ class LanguageSplit(EncodedSplit):
             [self.rows.ids[self.language.rows[group[0]]] for group in groups],
             self.source,
             index,
-            {} if self.teacher is None else {task: {head: self.teacher(pieces)}},
+            {} if self.token_teacher is None else {task: {head: self.token_teacher(pieces)}},
         )
 
 

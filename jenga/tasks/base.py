@@ -38,6 +38,7 @@ class BaseTask(nn.Module):
     `config` is the task's block of the configuration with every head's `num_labels` and `labels` filled in. A subclass
     may override `get_forward_output` and use `self.head` (of a one-head task) or `self.heads`; without more it is
     labelled, judged and decoded as a classification. `calibrated`: whether `calibrate` has something to fit.
+    `keeps_logits`: whether logits are wanted in training too, for a teacher's sake.
     """
 
     label_kind: ClassVar[LabelKind] = "class"
@@ -50,6 +51,7 @@ class BaseTask(nn.Module):
         self.config = config
         self.heads: HeadBank = self.make_heads(config, hidden_size)
         self.dropout = nn.Dropout(config.dropout)
+        self.keeps_logits = False
         self.register_buffer("head_weight", torch.tensor([h.weight for h in config.heads]), persistent=False)
         for i, head in enumerate(config.heads):
             for name in ("class_weight", "pos_weight"):
@@ -106,7 +108,7 @@ class BaseTask(nn.Module):
         """
         tokens = self.reads == "tokens"
         hidden = self.dropout(encoder_outputs.last_hidden_state if tokens else encoder_outputs.pooler_output)
-        logits = {} if self.training and labels is not None else self.heads(hidden)
+        logits = {} if self.training and labels is not None and not self.keeps_logits else self.heads(hidden)
         if labels is None:
             return TaskOutput(None, logits)
         targets = self._targets({next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels)

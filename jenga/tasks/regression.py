@@ -30,11 +30,15 @@ class RegressionTask(BaseTask):
         getattr(self, f"mean_{i}").copy_(torch.from_numpy(mean))
         getattr(self, f"std_{i}").copy_(torch.from_numpy(std))
 
+    def scale(self, head: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean and deviation ``(K,)`` of the training targets of `head`, on the CPU."""
+        i = list(self.heads.sizes).index(head)
+        return getattr(self, f"mean_{i}").cpu(), getattr(self, f"std_{i}").cpu()
+
     def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
         """Return numbers ``(M, K)`` in the targets' own units."""
-        i = list(self.heads.sizes).index(head)
-        scale = getattr(self, f"std_{i}").cpu().double(), getattr(self, f"mean_{i}").cpu().double()
-        numbers: np.ndarray = (logits.double() * scale[0] + scale[1]).numpy()
+        mean, std = self.scale(head)
+        numbers: np.ndarray = (logits.double() * std.double() + mean.double()).numpy()
         return numbers
 
     def _targets(self, labels: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from jenga.backbones.language import load_language_model
 from jenga.backbones.pretrained import load_tokenizer
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
+from jenga.config.distillation import TeacherStudentConfig
 from jenga.data.collate import Source
 from jenga.data.language import LanguageSplit
+from jenga.data.split import TRAIN
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
+from jenga.teacher.heads import teach_heads
 from jenga.teacher.language import LanguageTeacher
 from jenga.teacher.vocabulary import check_same_tokens
 
@@ -19,15 +26,53 @@ __all__ = ["LanguageTeacher", "make_teacher"]
 _KEY = "model.teacher_student_config.teacher_model"
 
 
-def make_teacher(bundle: Bundle, sources: Sequence[Source]) -> LanguageTeacher | None:
-    """Return the teacher that the configuration of `bundle` asks for, None without one.
+def make_teacher(
+    bundle: Bundle, sources: Sequence[Source], device: torch.device
+) -> tuple[LanguageTeacher | None, list[str]]:
+    """Let the configured teacher speak of the training rows of `sources`; return one that runs at each step, if any.
 
-    Raises ConfigError where it does not fit the student, SetupError where it cannot be had.
+    The second is what a user should know of it, a sentence each. Labelled heads are taught by a run of Jenga, whose
+    logits of all rows are computed here; language heads by that, or by any causal model of transformers. Raises
+    ConfigError where the teacher does not fit the student, or teaches nothing; SetupError where it cannot be had.
     """
     settings = getattr(bundle.config.model, "teacher_student_config", None)
     if settings is None or not settings.enabled:
-        return None
-    keys = [key for key, space in bundle.spaces.items() if space.kind == "text"]
+        return None, []
+    folder = bundle_folder(settings.teacher_model)
+    teacher = None if folder is None else Bundle.load(folder)
+    keys = [key for source in sources for key in source.splits[TRAIN].spaces]
+    texts = [key for key in keys if bundle.spaces[key].kind == "text"]
+    taught = [] if teacher is None else teach_heads(bundle, teacher, sources, settings, device)
+    language = None
+    if texts and (teacher is None or _generates(teacher)):
+        language = _language_teacher(bundle, teacher, sources, settings, texts)
+        taught += texts
+    if not taught:
+        what = (
+            "is no run of Jenga, which alone can teach labelled heads" if teacher is None else "has none of the heads"
+        )
+        raise ConfigError(f"{_KEY}: '{settings.teacher_model}' {what}: {', '.join(map('.'.join, keys))}")
+    alone = [".".join(key) for key in keys if key not in taught]
+    warnings = [f"the teacher does not know, and labels alone teach: {', '.join(alone)}"] if alone else []
+    return language, warnings
+
+
+def bundle_folder(name: str) -> Path | None:
+    """Return the folder of a trained model of Jenga that `name` is, or holds as ``best/``; None where it is neither."""
+    return next((each for each in (Path(name), Path(name) / "best") if (each / "jenga.json").is_file()), None)
+
+
+def _generates(teacher: Bundle) -> bool:
+    return any(space.kind == "text" for space in teacher.spaces.values())
+
+
+def _language_teacher(
+    bundle: Bundle,
+    teacher: Bundle | None,
+    sources: Sequence[Source],
+    settings: TeacherStudentConfig,
+    keys: list[tuple[str, str]],
+) -> LanguageTeacher:
     backbone, inputs = bundle.model.backbone, bundle.inputs
     assert isinstance(backbone, TextBackbone)
     assert isinstance(inputs, TextInputs)
@@ -36,10 +81,19 @@ def make_teacher(bundle: Bundle, sources: Sequence[Source]) -> LanguageTeacher |
             f"model.teacher_student_config: the output layer of '{backbone.model_name}' has a bias, which distillation "
             "does not compute; choose another student"
         )
+    model, tokenizer = _language_model(bundle, teacher, settings)
+    check_same_tokens(inputs.tokenizer, tokenizer, teacher_name=settings.teacher_model)
+    made = LanguageTeacher(model, settings, keys)
+    if any(isinstance(part := each.splits[TRAIN], LanguageSplit) and part.packs for each in sources):
+        made.check_packing()
+    return made
+
+
+def _language_model(bundle: Bundle, teacher: Bundle | None, settings: TeacherStudentConfig) -> tuple[Any, Any]:
+    if teacher is not None:
+        assert isinstance(teacher.model.backbone, TextBackbone)
+        assert isinstance(teacher.inputs, TextInputs)
+        return teacher.model.backbone.language_model, teacher.inputs.tokenizer
     cleared = {"base_model": settings.teacher_model, "tokenizer": None, "dropout": None, "teacher_student_config": None}
     block = bundle.config.model.model_copy(update=cleared)
-    teacher = LanguageTeacher(load_language_model(settings.teacher_model, block, key=_KEY), settings, keys)
-    check_same_tokens(inputs.tokenizer, load_tokenizer(block), teacher_name=settings.teacher_model)
-    if any(isinstance(each.splits["train"], LanguageSplit) and each.splits["train"].packs for each in sources):
-        teacher.check_packing()
-    return teacher
+    return load_language_model(settings.teacher_model, block, key=_KEY), load_tokenizer(block)

@@ -43,7 +43,7 @@ class Window:
             task = tasks[name]
             if output.loss_sum is not None and output.count is not None:
                 count = output.count if counts is None else counts[name].to(output.count.device)
-                loss = (output.loss_sum * (task.head_weight / count.clamp_min(1))).sum()
+                loss = (output.loss_sum * (task.head_weight * output.label_share / count.clamp_min(1))).sum()
                 self._sum(name, task, output.loss_sum.detach(), output.count)
             elif output.loss is not None:
                 loss = output.loss * share
@@ -55,7 +55,7 @@ class Window:
                 taught = output.teacher_loss * share
                 self.taught[name] = self.taught.get(name, torch.zeros((), device=self.device)) + taught.detach()
                 self.lessons[name] = self.lessons.get(name, 0.0) + share
-                loss = loss * output.label_share + taught
+                loss = loss + taught
             total = total + loss * task.config.weight
         assert isinstance(total, torch.Tensor)
         self.loss += total.detach()

@@ -1,0 +1,116 @@
+"""A teacher of labelled heads: its logits of all training rows, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from jenga.bundle import Bundle
+from jenga.config.distillation import TeacherStudentConfig
+from jenga.data.collate import EncodedSplit, Source
+from jenga.data.split import TRAIN
+from jenga.errors import ConfigError
+from jenga.inputs import TextInputs
+from jenga.tasks import BaseTask
+from jenga.tasks.anomaly import AnomalyDetectionTask
+from jenga.tasks.distillation import HeadTeacher
+from jenga.tasks.regression import RegressionTask
+from jenga.trainer.evaluate import Runner
+from jenga.types import HeadSpace
+
+HeadKey = tuple[str, str]
+_SHOWN = 5
+
+
+def teach_heads(
+    student: Bundle, teacher: Bundle, sources: Sequence[Source], settings: TeacherStudentConfig, device: torch.device
+) -> list[HeadKey]:
+    """Give the training rows of `sources` the logits of `teacher` for each head that both models have.
+
+    The teacher reads the rows with its own tokenizer, once, in evaluation mode. Returns the heads that it teaches.
+    Raises ConfigError where a head of both has other labels.
+    """
+    taught: list[HeadKey] = []
+    assert isinstance(teacher.inputs, TextInputs)
+    specs = {head.task: spec for spec in teacher.specs for head in spec.heads}
+    batch_size = student.config.evaluation.batch_size or 2 * student.config.training.batch_size
+    runner = Runner(teacher.model.to(device), device, nullcontext, batch_size, {})
+    for source in sources:
+        part = source.splits[TRAIN]
+        common = [key for key, space in part.spaces.items() if _teachable(student, teacher, key, space)]
+        # Tasks of the teacher that cut rows at one length are encoded together.
+        for length in sorted({specs[task].max_length for task, _ in common}):
+            keys = [key for key in common if specs[key[0]].max_length == length]
+            spec = replace(specs[keys[0][0]], name=source.name, max_length=length)
+            logits = runner.logits(teacher.inputs.encode(part.rows, spec, {}), list(dict.fromkeys(k[0] for k in keys)))
+            for key in keys:
+                order = _order(key, part.spaces[key], teacher.spaces[key])
+                task = student.model.tasks[key[0]]
+                rows = [_scaled(task, teacher.model.tasks[key[0]], key[1], each[..., order]) for each in logits[key]]
+                part.teacher[key] = _sayings(part, rows, part.spaces[key], settings)
+                task.keeps_logits = True
+            taught += keys
+    return taught
+
+
+def _teachable(student: Bundle, teacher: Bundle, key: HeadKey, space: HeadSpace) -> bool:
+    known = teacher.spaces.get(key)
+    if space.kind == "text" or known is None or known.kind == "text":
+        return False
+    task = student.model.tasks[key[0]]
+    plain = type(task).get_forward_output is BaseTask.get_forward_output or isinstance(task, AnomalyDetectionTask)
+    return plain and not (isinstance(task, AnomalyDetectionTask) and not task.supervised)
+
+
+def _order(key: HeadKey, ours: HeadSpace, theirs: HeadSpace) -> list[int]:
+    """Return where the teacher has each label of the student. Raises ConfigError where they differ."""
+    where = f"model.teacher_student_config: head '{'.'.join(key)}'"
+    if ours.kind != theirs.kind:
+        raise ConfigError(f"{where} is of kind '{ours.kind}' here and '{theirs.kind}' in the teacher; train one alike")
+    lacking = [label for label in ours.labels if label not in theirs.labels]
+    strange = [label for label in theirs.labels if label not in ours.labels]
+    if lacking or strange:
+        both = (("teacher", lacking), ("student", strange))
+        words = [f"the {who} lacks {_some(labels)}" for who, labels in both if labels]
+        raise ConfigError(
+            f"{where}: its labels are not the teacher's: {'; '.join(words)}. Give both the same (`labels` of the "
+            "head), or the head another name, to let it learn from its rows alone"
+        )
+    return [theirs.labels.index(label) for label in ours.labels]
+
+
+def _some(labels: list[str]) -> str:
+    more = len(labels) - _SHOWN
+    return ", ".join(labels[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _scaled(ours: BaseTask, theirs: BaseTask, head: str, logits: torch.Tensor) -> torch.Tensor:
+    """Return numbers of the teacher's scale in the student's; other logits as they are."""
+    if not (isinstance(ours, RegressionTask) and isinstance(theirs, RegressionTask)):
+        return logits
+    mean, std = theirs.scale(head)
+    own_mean, own_std = ours.scale(head)
+    return (logits * std + mean - own_mean) / own_std
+
+
+def _sayings(
+    part: EncodedSplit, rows: list[torch.Tensor], space: HeadSpace, settings: TeacherStudentConfig
+) -> Callable[[Sequence[int], int], Any]:
+    if space.kind != "tags":
+        table = torch.stack(rows)
+        return lambda index, width: HeadTeacher(settings, space.kind, table[list(index)])
+
+    def spread(index: Sequence[int], width: int) -> HeadTeacher:
+        """Put each word's logits on its first token, which may be another one than in the teacher."""
+        said = torch.full((len(index), width, space.size), torch.nan)
+        for at, row in enumerate(index):
+            tokens = part.text.words(row)
+            kept = (tokens >= 0).nonzero()[0]
+            said[at, tokens[kept].tolist()] = rows[row][kept.tolist()]
+        return HeadTeacher(settings, space.kind, said)
+
+    return spread
