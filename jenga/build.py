@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,17 @@ class Experiment:
     teacher: LanguageTeacher | None = None
 
 
-def build(config: ExperimentConfig, workdir: Path, *, device: torch.device | None = None) -> Experiment:
+def build(
+    config: ExperimentConfig,
+    workdir: Path,
+    *,
+    device: torch.device | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Experiment:
     """Read the data, make the model and its inputs. `workdir` keeps what is made of the training rows, once a run.
 
-    device: where a teacher is asked about the training rows; default: the CPU.
+    device: where a teacher is asked about the training rows; default: the CPU. tell: called with a line on how far
+    that is.
 
     Raises ConfigError, DataError or SetupError, each with what is wrong and how to mend it.
     """
@@ -72,7 +79,7 @@ def build(config: ExperimentConfig, workdir: Path, *, device: torch.device | Non
     bundle = Bundle(config, model, prepared.inputs, [source.spec for source in loaded], spaces)
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
     told = [warning for source in loaded for warning in source.warnings]
-    teacher, lessons = make_teacher(bundle, sources, device or torch.device("cpu"))
+    teacher, lessons = make_teacher(bundle, sources, device or torch.device("cpu"), tell)
     return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings, *lessons], teacher)
 
 

@@ -91,19 +91,25 @@ def train(
     run = _find_run(config, resume)
     try:
         accelerator = make_accelerator(config.training.precision, device)
-        experiment, run = _open(config, run, accelerator.device)
+        experiment, run = _open(config, run, accelerator.device, console)
         return _carry_out(config, experiment, run, accelerator, callbacks, console)
     finally:
         if run is not None:
             run.release()
 
 
-def _open(config: ExperimentConfig, run: RunFolder | None, device: torch.device) -> tuple[Experiment, RunFolder]:
+def _open(
+    config: ExperimentConfig, run: RunFolder | None, device: torch.device, console: Console
+) -> tuple[Experiment, RunFolder]:
     """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
     if run is not None:
-        return build(config, run.path, device=device), run
+        return build(config, run.path, device=device, tell=tell), run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
-        experiment = build(config, Path(scratch), device=device)
+        experiment = build(config, Path(scratch), device=device, tell=tell)
         check_metric(config.evaluation.metric, experiment.bundle.model, experiment.sources)
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
         if (Path(scratch) / "preset").exists():

@@ -53,6 +53,22 @@ def checkpoint_of(name: str) -> str:
     return name
 
 
+def checkpoint_folder(name: str, *, key: str) -> Path:
+    """Return the folder of the files of a checkpoint, the hub's cache where it is one of the hub's.
+
+    key: what named it. Raises SetupError where it cannot be had.
+    """
+    from transformers.utils import cached_file
+
+    name = checkpoint_of(name)
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(str(cached_file(name, "model.safetensors"))).parent
+    except UNREADABLE as error:
+        raise cannot_load(key, name, error, causal=True) from error
+
+
 def read_settings(name: str, config: ModelConfig) -> Any:
     """Return the configuration of a checkpoint, with the dropout that `config` sets. Raises ConfigError."""
     from transformers import AutoConfig

@@ -74,6 +74,12 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.trainer.loop import check_metric, make_sampler
 
     accelerator = make_accelerator(config.training.precision, device)
+    teacher = getattr(config.model, "teacher_student_config", None)
+    if teacher is not None and teacher.top_k is not None:
+        # A teacher that runs for the one step that is tried, instead of over all rows.
+        running = teacher.model_copy(update={"top_k": None, "top_k_dir": None})
+        model_block = config.model.model_copy(update={"teacher_student_config": running})
+        config = config.model_copy(update={"model": model_block})
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         data = config.data.model_copy(update={"cache_dir": scratch})
         experiment = build(config.model_copy(update={"data": data}), Path(scratch), device=accelerator.device)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from jenga.backbones.language import load_language_model
-from jenga.backbones.pretrained import load_tokenizer
+from jenga.backbones.pretrained import checkpoint_folder, load_tokenizer, read_settings
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.data.collate import Source
 from jenga.data.language import LanguageSplit
 from jenga.data.split import TRAIN
+from jenga.data.text import default_cache_dir
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
 from jenga.teacher.heads import teach_heads
 from jenga.teacher.language import LanguageTeacher
+from jenga.teacher.precision import reduce_precision
+from jenga.teacher.top_k import TopKCache, attach, default_folder, describe, identity
 from jenga.teacher.vocabulary import check_same_tokens
 
 __all__ = ["LanguageTeacher", "make_teacher"]
@@ -27,13 +30,15 @@ _KEY = "model.teacher_student_config.teacher_model"
 
 
 def make_teacher(
-    bundle: Bundle, sources: Sequence[Source], device: torch.device
+    bundle: Bundle, sources: Sequence[Source], device: torch.device, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[LanguageTeacher | None, list[str]]:
     """Let the configured teacher speak of the training rows of `sources`; return one that runs at each step, if any.
 
     The second is what a user should know of it, a sentence each. Labelled heads are taught by a run of Jenga, whose
     logits of all rows are computed here; language heads by that, or by any causal model of transformers. Raises
     ConfigError where the teacher does not fit the student, or teaches nothing; SetupError where it cannot be had.
+
+    tell: called with a line on how far something long is.
     """
     settings = getattr(bundle.config.model, "teacher_student_config", None)
     if settings is None or not settings.enabled:
@@ -45,8 +50,11 @@ def make_teacher(
     taught = [] if teacher is None else teach_heads(bundle, teacher, sources, settings, device)
     language = None
     if texts and (teacher is None or _generates(teacher)):
-        language = _language_teacher(bundle, teacher, sources, settings, texts)
         taught += texts
+        if settings.top_k is None:
+            language = _language_teacher(bundle, teacher, sources, settings, texts)
+        else:
+            _keep_top_k(bundle, teacher, sources, settings, device, tell)
     if not taught:
         what = (
             "is no run of Jenga, which alone can teach labelled heads" if teacher is None else "has none of the heads"
@@ -82,11 +90,45 @@ def _language_teacher(
             "does not compute; choose another student"
         )
     model, tokenizer = _language_model(bundle, teacher, settings)
+    reduce_precision(model, settings.teacher_dtype)
     check_same_tokens(inputs.tokenizer, tokenizer, teacher_name=settings.teacher_model)
     made = LanguageTeacher(model, settings, keys)
     if any(isinstance(part := each.splits[TRAIN], LanguageSplit) and part.packs for each in sources):
         made.check_packing()
     return made
+
+
+def _keep_top_k(
+    bundle: Bundle,
+    teacher: Bundle | None,
+    sources: Sequence[Source],
+    settings: TeacherStudentConfig,
+    device: torch.device,
+    tell: Callable[[str], None],
+) -> None:
+    """Let the learnt tokens of every language source be taught from disk; what is missing there is made first."""
+    backbone, inputs, data = bundle.model.backbone, bundle.inputs, bundle.config.data
+    assert isinstance(backbone, TextBackbone)
+    assert isinstance(inputs, TextInputs)
+    assert settings.top_k is not None
+    folder = checkpoint_folder(settings.teacher_model, key=_KEY)
+    teacher_settings = read_settings(str(folder), bundle.config.model.model_copy(update={"dropout": None}))
+    vocabulary = min(len(backbone.output_layer[0]), teacher_settings.vocab_size)
+    if settings.top_k > vocabulary:
+        raise ConfigError(f"model.teacher_student_config.top_k: {settings.top_k}, but there are {vocabulary} tokens")
+    name = identity(folder, settings.teacher_dtype)
+    for source in sources:
+        part = source.splits[TRAIN]
+        if not isinstance(part, LanguageSplit):
+            continue
+        of = describe(part.language, inputs.tokenizer, name, k=settings.top_k, vocabulary=vocabulary)
+        cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir().parent
+        place = Path(settings.top_k_dir) / source.name if settings.top_k_dir else default_folder(cache_dir, of)
+        cache = TopKCache(place, part.language, of)
+        if not cache.complete:
+            made = _language_teacher(bundle, teacher, [], settings, []).to(device)
+            cache.fill(made, inputs.tokenizer.pad_token_id, tell)
+        attach(part, cache, settings)
 
 
 def _language_model(bundle: Bundle, teacher: Bundle | None, settings: TeacherStudentConfig) -> tuple[Any, Any]:

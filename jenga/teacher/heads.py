@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.data.collate import EncodedSplit, Source
@@ -19,6 +20,7 @@ from jenga.tasks import BaseTask
 from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.distillation import HeadTeacher
 from jenga.tasks.regression import RegressionTask
+from jenga.teacher.precision import reduce_precision
 from jenga.trainer.evaluate import Runner
 from jenga.types import HeadSpace
 
@@ -38,7 +40,14 @@ def teach_heads(
     assert isinstance(teacher.inputs, TextInputs)
     specs = {head.task: spec for spec in teacher.specs for head in spec.heads}
     batch_size = student.config.evaluation.batch_size or 2 * student.config.training.batch_size
-    runner = Runner(teacher.model.to(device), device, nullcontext, batch_size, {})
+    if settings.teacher_dtype == "int8" and isinstance(teacher.model.backbone, TextBackbone):
+        reduce_precision(teacher.model.backbone.encoder, "int8")
+
+    def autocast() -> AbstractContextManager[Any]:
+        # The heads stay in float32: they are small, and their logits are what is learnt.
+        return torch.autocast(device.type, torch.bfloat16) if settings.teacher_dtype == "bf16" else nullcontext()
+
+    runner = Runner(teacher.model.to(device), device, autocast, batch_size, {})
     for source in sources:
         part = source.splits[TRAIN]
         common = [key for key, space in part.spaces.items() if _teachable(student, teacher, key, space)]

@@ -1,8 +1,9 @@
-"""A language teacher that runs beside its student at each step."""
+"""A language teacher that runs beside its student."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -31,6 +32,12 @@ class LanguageTeacher:
         self.model.to(device)
         return self
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Weight ``(Vt, Ht)`` of the output layer."""
+        weight: torch.Tensor = self.model.get_output_embeddings().weight
+        return weight
+
     def check_packing(self) -> None:
         """Raise ConfigError where packed texts would see one another in the teacher."""
         check_packing(self.model.base_model)
@@ -40,12 +47,11 @@ class LanguageTeacher:
         """Put what the teacher makes of the learnt tokens of `batch` into ``batch.teacher``."""
         for task, head in self.keys:
             if task in batch.labels:
-                hidden = self.hidden(batch)[batch.labels[task][head] != IGNORE_INDEX]
-                batch.teacher[task] = {
-                    head: TokenTeacher(self.settings, hidden, self.model.get_output_embeddings().weight)
-                }
+                hidden = self.hidden(batch.inputs)[batch.labels[task][head] != IGNORE_INDEX]
+                batch.teacher[task] = {head: TokenTeacher(self.settings, hidden, self.weight.to(hidden.dtype))}
 
-    def hidden(self, batch: Batch) -> Any:
+    def hidden(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the last hidden states ``(B, T, Ht)``. Padding stands behind the tokens, which do not see it."""
-        read = {name: each for name, each in batch.inputs.items() if name != "attention_mask"}
-        return self.model.base_model(**read, use_cache=False).last_hidden_state
+        read = {name: each for name, each in inputs.items() if name != "attention_mask"}
+        states: torch.Tensor = self.model.base_model(**read, use_cache=False).last_hidden_state
+        return states
