@@ -25,7 +25,7 @@ from jenga.inputs import prepare
 from jenga.model import MultiTaskModel
 from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.regression import RegressionTask
-from jenga.teacher import LanguageTeacher, make_teacher
+from jenga.teacher import RunningTeacher, make_teacher
 from jenga.types import IGNORE_INDEX
 
 __all__ = ["Bundle", "Experiment", "build", "schema", "source_specs"]
@@ -41,7 +41,7 @@ class Experiment:
     sources: list[Source]
     bad: list[BadRow]
     warnings: list[str]
-    teacher: LanguageTeacher | None = None
+    teacher: RunningTeacher | None = None
 
 
 def build(

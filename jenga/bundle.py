@@ -49,7 +49,8 @@ class Bundle:
         with atomic_folder(folder) as staging:
             self.model.backbone.save(staging / "backbone")
             self.inputs.save(staging / "backbone")
-            state = {k: v for k, v in self.model.state_dict().items() if not k.startswith("backbone.")}
+            # What only training needs, to compare a student with its teacher, is left behind.
+            state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(("backbone.", "matching."))}
             save_file({k: v.contiguous().clone() for k, v in state.items()}, staging / _HEADS_FILE)
             description = {
                 "format": _BUNDLE_FORMAT,

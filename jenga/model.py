@@ -13,7 +13,8 @@ from jenga.fusion import AttentionFusion
 from jenga.tasks import BaseTask
 from jenga.tasks.causal_lm import CausalLMTask
 from jenga.tasks.distillation import taught
-from jenga.types import BackboneOutput, TaskOutput
+from jenga.tasks.matching import Matching
+from jenga.types import BackboneOutput, States, TaskOutput
 
 
 class TaskDict(nn.Module):
@@ -40,6 +41,7 @@ class MultiTaskModel(nn.Module):
         self.backbone = backbone
         self.fusion = fusion
         self.tasks = TaskDict(tasks)
+        self.matching: Matching | None = None
         for task in tasks.values():
             task.attach(backbone)
 
@@ -55,20 +57,29 @@ class MultiTaskModel(nn.Module):
         tasks: Sequence[str],
         labels: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
         teacher: Mapping[str, Mapping[str, Any]] | None = None,
+        states: States | None = None,
     ) -> dict[str, TaskOutput]:
         """Encode `inputs` once and return the output of each of `tasks`, with losses where `labels` are given.
 
-        teacher: what a teacher says of the rows, as in `jenga.types.Batch`.
+        teacher, states: what a teacher says of the rows, as in `jenga.types.Batch`.
         """
-        views = self.encode(inputs, tasks)
-        return {
+        encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
+        views = self._views(encoded, tasks)
+        outputs = {
             name: self._run(name, views[name], None if labels is None else labels[name], (teacher or {}).get(name))
             for name in tasks
         }
+        if self.matching is not None and states is not None:
+            # Of the batch, not of a task: its first task carries it.
+            first, matched = outputs[tasks[0]], self.matching(encoded, states)
+            first.teacher_loss = matched if first.teacher_loss is None else first.teacher_loss + matched
+        return outputs
 
     def encode(self, inputs: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         """Encode `inputs` once and return what each of `tasks` reads."""
-        encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
+        return self._views(BackboneOutput.of(self.backbone(**inputs), inputs), tasks)
+
+    def _views(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
 
     def _run(

@@ -5,9 +5,9 @@ B batch rows, T tokens, H hidden width, F features, K classes or items of a head
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class Batch:
     `inputs`: ``input_ids (B, T)`` and ``attention_mask (B, T)`` for text, float32 ``features (B, F)`` for events.
     `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags, int64 ``(B, T)`` next tokens (all -100
     where missing), float32 ``(B, K)`` items or numbers (NaN where missing). `teacher`: by task and head, what a teacher
-    says of these rows; see `jenga.tasks.distillation`.
+    says of these rows (see `jenga.tasks.distillation`); `states`: what is inside it meanwhile.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -49,6 +49,7 @@ class Batch:
     source: str = ""
     rows: list[int] = field(default_factory=list)
     teacher: dict[str, dict[str, Any]] = field(default_factory=dict)
+    states: States | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device` (itself when it is there already)."""
@@ -67,18 +68,31 @@ class Batch:
         )
 
 
+class States(NamedTuple):
+    """What a model has inside, as transformers gives it.
+
+    `hidden_states`: ``(B, T, H)`` of the embeddings and of each layer.
+    `attentions`: ``(B, heads, T, T)`` of each layer.
+    """
+
+    hidden_states: Sequence[torch.Tensor] | None
+    attentions: Sequence[torch.Tensor] | None
+
+
 @dataclass
 class BackboneOutput:
     """What every backbone returns.
 
     ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``. `features` ``(B, F)``: what
-    the encoder read, where that is one vector a row; a head may reconstruct it.
+    the encoder read, where that is one vector a row; a head may reconstruct it. `states`: what every layer made, where
+    a teacher's are to be matched.
     """
 
     last_hidden_state: torch.Tensor
     pooler_output: torch.Tensor
     attention_mask: torch.Tensor
     features: torch.Tensor | None = None
+    states: States | None = None
 
     @classmethod
     def of(cls, output: BackboneOutput | Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> BackboneOutput:

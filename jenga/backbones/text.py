@@ -16,7 +16,7 @@ from jenga.config.peft import PeftConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
 from jenga.peft import Adapters, base_of, inject, load_adapters
-from jenga.types import BackboneOutput
+from jenga.types import BackboneOutput, States
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,6 +46,7 @@ class TextBackbone(BaseBackbone):
         if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
         self.adapters: Adapters | None = None
+        self._states: dict[str, bool] = {}
 
     def _own_language_model(self, model: PreTrainedModel) -> None:
         """Keep the model around the encoder for its output layer and `generate`, and its own weights as ours."""
@@ -67,6 +68,13 @@ class TextBackbone(BaseBackbone):
         """Weight ``(V, H)`` and bias ``(V,)`` of the layer that turns hidden states into logits of tokens."""
         layer = self.language_model.get_output_embeddings()
         return layer.weight, getattr(layer, "bias", None)
+
+    def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
+        """Hand on what every layer makes, in training, for a teacher's sake."""
+        self._states = {"output_hidden_states": hidden_states, "output_attentions": attentions}
+        if attentions:
+            # Faster kinds of attention never hold the probabilities.
+            self._whole.set_attn_implementation("eager")
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass. Raises ConfigError where the encoder cannot."""
@@ -99,13 +107,14 @@ class TextBackbone(BaseBackbone):
         if getattr(self.encoder.config, "type_vocab_size", 0) < 2:
             inputs.pop("token_type_ids", None)
         mask = inputs["attention_mask"]
+        wanted = self._states if self.training else {}
         if self._language:
             # Padding stands behind the tokens, which do not see it; without a mask, attention takes its fast path, and
             # positions that begin anew part packed texts (transformers looks at them only where there is no cache).
             read = {name: each for name, each in inputs.items() if name != "attention_mask"}
-            output = self.encoder(**read, use_cache=False)
+            output = self.encoder(**read, **wanted, use_cache=False)
         else:
-            output = self.encoder(**inputs)
+            output = self.encoder(**inputs, **wanted)
         hidden = output.last_hidden_state
         if self.pooling == "pooler":
             pooled = output.pooler_output
@@ -119,7 +128,8 @@ class TextBackbone(BaseBackbone):
         else:
             last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
             pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
-        return BackboneOutput(hidden, pooled, mask)
+        states = States(output.get("hidden_states"), output.get("attentions")) if wanted else None
+        return BackboneOutput(hidden, pooled, mask, states=states)
 
     def adapt(self, config: PeftConfig) -> None:
         """Freeze the encoder and put adapters into it, which change nothing yet."""

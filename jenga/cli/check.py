@@ -143,7 +143,7 @@ def _step(
     with accelerator.autocast():
         if teacher is not None:
             teacher.teach(batch)
-        loss = model(batch.inputs, [task], batch.labels, batch.teacher)[task].loss
+        loss = model(batch.inputs, [task], batch.labels, batch.teacher, batch.states)[task].loss
     accelerator.backward(loss)
     if not all(_is_finite(each) for each in (loss, *_gradients(model))):
         raise DivergedError(f"task '{task}': its loss ({loss.item()}) or a gradient of it is not finite")

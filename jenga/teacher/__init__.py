@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from jenga.backbones.language import load_language_model
-from jenga.backbones.pretrained import checkpoint_folder, load_tokenizer, read_settings
+from jenga.backbones.pretrained import checkpoint_folder, load_encoder, load_tokenizer, read_settings
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
@@ -19,19 +19,20 @@ from jenga.data.split import TRAIN
 from jenga.data.text import default_cache_dir
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
+from jenga.tasks.matching import Matching, Shape
 from jenga.teacher.heads import teach_heads
-from jenga.teacher.language import LanguageTeacher
 from jenga.teacher.precision import reduce_precision
+from jenga.teacher.running import RunningTeacher
 from jenga.teacher.top_k import TopKCache, attach, default_folder, describe, identity
 from jenga.teacher.vocabulary import check_same_tokens
 
-__all__ = ["LanguageTeacher", "make_teacher"]
+__all__ = ["RunningTeacher", "make_teacher"]
 _KEY = "model.teacher_student_config.teacher_model"
 
 
 def make_teacher(
     bundle: Bundle, sources: Sequence[Source], device: torch.device, tell: Callable[[str], None] = lambda line: None
-) -> tuple[LanguageTeacher | None, list[str]]:
+) -> tuple[RunningTeacher | None, list[str]]:
     """Let the configured teacher speak of the training rows of `sources`; return one that runs at each step, if any.
 
     The second is what a user should know of it, a sentence each. Labelled heads are taught by a run of Jenga, whose
@@ -48,21 +49,24 @@ def make_teacher(
     keys = [key for source in sources for key in source.splits[TRAIN].spaces]
     texts = [key for key in keys if bundle.spaces[key].kind == "text"]
     taught = [] if teacher is None else teach_heads(bundle, teacher, sources, settings, device)
-    language = None
+    running = None
     if texts and (teacher is None or _generates(teacher)):
         taught += texts
         if settings.top_k is None:
-            language = _language_teacher(bundle, teacher, sources, settings, texts)
+            running = _language_teacher(bundle, teacher, sources, settings, texts)
         else:
             _keep_top_k(bundle, teacher, sources, settings, device, tell)
-    if not taught:
+    if settings.hidden_states is not None or settings.attentions is not None:
+        running = running or _matched_teacher(bundle, teacher, settings)
+        _match(bundle, running, settings)
+    elif not taught:
         what = (
             "is no run of Jenga, which alone can teach labelled heads" if teacher is None else "has none of the heads"
         )
         raise ConfigError(f"{_KEY}: '{settings.teacher_model}' {what}: {', '.join(map('.'.join, keys))}")
     alone = [".".join(key) for key in keys if key not in taught]
     warnings = [f"the teacher does not know, and labels alone teach: {', '.join(alone)}"] if alone else []
-    return language, warnings
+    return running, warnings
 
 
 def bundle_folder(name: str) -> Path | None:
@@ -80,7 +84,7 @@ def _language_teacher(
     sources: Sequence[Source],
     settings: TeacherStudentConfig,
     keys: list[tuple[str, str]],
-) -> LanguageTeacher:
+) -> RunningTeacher:
     backbone, inputs = bundle.model.backbone, bundle.inputs
     assert isinstance(backbone, TextBackbone)
     assert isinstance(inputs, TextInputs)
@@ -92,10 +96,40 @@ def _language_teacher(
     model, tokenizer = _language_model(bundle, teacher, settings)
     reduce_precision(model, settings.teacher_dtype)
     check_same_tokens(inputs.tokenizer, tokenizer, teacher_name=settings.teacher_model)
-    made = LanguageTeacher(model, settings, keys)
+    made = RunningTeacher(model, settings, keys)
     if any(isinstance(part := each.splits[TRAIN], LanguageSplit) and part.packs for each in sources):
         made.check_packing()
     return made
+
+
+def _matched_teacher(bundle: Bundle, teacher: Bundle | None, settings: TeacherStudentConfig) -> RunningTeacher:
+    """Return a teacher that runs for its inner states alone, which labelled heads do not need."""
+    inputs = bundle.inputs
+    assert isinstance(inputs, TextInputs)
+    if teacher is None:
+        block = _block_of(bundle, settings)
+        encoder, tokenizer = load_encoder(settings.teacher_model, block)[0], load_tokenizer(block)
+    else:
+        assert isinstance(teacher.model.backbone, TextBackbone)
+        assert isinstance(teacher.inputs, TextInputs)
+        encoder, tokenizer = teacher.model.backbone.encoder, teacher.inputs.tokenizer
+    reduce_precision(encoder, settings.teacher_dtype)
+    check_same_tokens(inputs.tokenizer, tokenizer, teacher_name=settings.teacher_model)
+    return RunningTeacher(encoder, settings, [])
+
+
+def _match(bundle: Bundle, teacher: RunningTeacher, settings: TeacherStudentConfig) -> None:
+    backbone = bundle.model.backbone
+    assert isinstance(backbone, TextBackbone)
+    shapes = [
+        Shape(each.config.num_hidden_layers, each.config.hidden_size) for each in (backbone.encoder, teacher.encoder)
+    ]
+    bundle.model.matching = Matching(settings, *shapes)
+    backbone.keep_states(hidden_states=settings.hidden_states is not None, attentions=settings.attentions is not None)
+
+
+def _shape(encoder: Any) -> Shape:
+    return Shape(encoder.config.num_hidden_layers, encoder.config.hidden_size)
 
 
 def _keep_top_k(
@@ -136,6 +170,11 @@ def _language_model(bundle: Bundle, teacher: Bundle | None, settings: TeacherStu
         assert isinstance(teacher.model.backbone, TextBackbone)
         assert isinstance(teacher.inputs, TextInputs)
         return teacher.model.backbone.language_model, teacher.inputs.tokenizer
-    cleared = {"base_model": settings.teacher_model, "tokenizer": None, "dropout": None, "teacher_student_config": None}
-    block = bundle.config.model.model_copy(update=cleared)
+    block = _block_of(bundle, settings)
     return load_language_model(settings.teacher_model, block, key=_KEY), load_tokenizer(block)
+
+
+def _block_of(bundle: Bundle, settings: TeacherStudentConfig) -> Any:
+    """Return the model's block as it would be of the teacher."""
+    cleared = {"base_model": settings.teacher_model, "tokenizer": None, "dropout": None, "teacher_student_config": None}
+    return bundle.config.model.model_copy(update=cleared)

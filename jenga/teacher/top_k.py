@@ -22,7 +22,7 @@ from jenga.errors import ConfigError, SetupError
 from jenga.files import write_atomic
 from jenga.kernels import TeacherTopk, teacher_topk
 from jenga.tasks.distillation import TokenTeacher
-from jenga.teacher.language import LanguageTeacher
+from jenga.teacher.running import RunningTeacher
 from jenga.types import IGNORE_INDEX
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class TopKCache:
         """Whether every shard is there."""
         return len(self.digests) == self.n_shards
 
-    def fill(self, teacher: LanguageTeacher, pad_token_id: int, tell: Callable[[str], None]) -> None:
+    def fill(self, teacher: RunningTeacher, pad_token_id: int, tell: Callable[[str], None]) -> None:
         """Compute the missing shards with `teacher`. Raises SetupError where the disk has no room for them."""
         missing = [number for number in range(self.n_shards) if self._name(number) not in self.digests]
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class TopKCache:
         return kept
 
     @torch.no_grad()
-    def _shard(self, number: int, teacher: LanguageTeacher, pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _shard(self, number: int, teacher: RunningTeacher, pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
         pieces = self._pieces(number)
         begin = self._begins[pieces.start]
         logits = torch.empty(self._tokens(number), self.k)
@@ -139,7 +139,8 @@ class TopKCache:
         for batch in _batches(list(pieces), self.language.text.lengths):
             ids = self.language.text.padded(self.language.text.input_ids, batch, pad_token_id)
             targets = self.language.text.padded(self.language.targets, batch, IGNORE_INDEX)
-            hidden = teacher.hidden({"input_ids": ids.to(weight.device)})[targets.to(weight.device) != IGNORE_INDEX]
+            states = teacher.run({"input_ids": ids.to(weight.device)}).last_hidden_state
+            hidden = states[targets.to(weight.device) != IGNORE_INDEX]
             found = teacher_topk(hidden, weight.to(hidden.dtype), self.k)
             rows = torch.cat([torch.arange(self._begins[each], self._begins[each + 1]) for each in batch]) - begin
             logits[rows], indices[rows] = found.logits.float().cpu(), found.indices.int().cpu()

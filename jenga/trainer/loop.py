@@ -158,7 +158,7 @@ class Trainer:
             with self.accelerator.autocast():
                 if self.teacher is not None:
                     self.teacher.teach(batch)
-                outputs = self.model(batch.inputs, source.tasks, batch.labels, batch.teacher)
+                outputs = self.model(batch.inputs, source.tasks, batch.labels, batch.teacher, batch.states)
             loss = self.window.add(outputs, self.model.tasks, counts, len(batch.rows) / len(turn.rows))
             self.accelerator.backward(loss)
             self._call("on_batch_end", batch=batch, loss=loss.detach())

@@ -13,6 +13,8 @@ from jenga.model import MultiTaskModel
 def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.optim.AdamW:
     """Return AdamW with groups backbone (adapters, where there are some), fusion and heads.
 
+    What projects a student's states to its teacher's width is trained with the heads.
+
     Each is split into decayed weights and the rest.
 
     Biases and normalisation weights are not decayed (Loshchilov & Hutter 2019).
@@ -21,10 +23,15 @@ def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.opt
     if not isinstance(rates, LearningRates):
         rates = LearningRates(backbone=rates, adapters=rates, fusion=rates, heads=rates)
     encoder = "adapters" if model.backbone.adapted else "backbone"
-    parts = {encoder: model.backbone, "fusion": model.fusion, "heads": model.tasks}
+    parts: dict[str, list[torch.nn.Module | None]] = {
+        encoder: [model.backbone],
+        "fusion": [model.fusion],
+        "heads": [model.tasks, model.matching],
+    }
     groups: list[dict[str, Any]] = []
-    for name, part in parts.items():
-        named = [(key, p) for key, p in part.named_parameters() if p.requires_grad] if part is not None else []
+    for name, modules in parts.items():
+        there = [module for module in modules if module is not None]
+        named = [(key, p) for module in there for key, p in module.named_parameters() if p.requires_grad]
         for decay, decayed in ((training.weight_decay, True), (0.0, False)):
             chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
             if chosen:
