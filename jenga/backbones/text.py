@@ -82,7 +82,7 @@ class TextBackbone(BaseBackbone):
             raise ConfigError(
                 f"training.gradient_checkpointing: a {self.encoder.config.model_type} model cannot; remove the key"
             )
-        self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self.encoder.activation_checkpointing_enable({"use_reentrant": False})
 
     @property
     def max_positions(self) -> int | None:

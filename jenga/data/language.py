@@ -65,10 +65,11 @@ def encode_language(
     cut = silent = 0
     for row, (tokens, learnt) in enumerate(_tokens(dialogues, tokenizer, spec)):
         is_text = dialogues[row].is_text
-        step = max_length if is_text else max(len(tokens), 1)
+        # A further piece begins with the last token of the one before, so that each but the first is predicted once.
+        step = max_length - 1 if is_text else max(len(tokens), 1)
         cut += not is_text and len(tokens) > max_length
         found = False
-        for begin in range(0, len(tokens), step):
+        for begin in range(0, max(len(tokens) - 1, 1), step):
             part = slice(begin, begin + max_length)
             wanted = _next_tokens(tokens[part], learnt[part])
             if (wanted != IGNORE_INDEX).any():
@@ -107,7 +108,7 @@ def _tokens(
 
 def _learnt(written: Written, places: Sequence[tuple[int, int]]) -> list[bool]:
     """Return which tokens lie in a learnt span, at least in part; one without characters is none of the text's."""
-    return [any(begin < stop and end > start for begin, stop in written.learnt) for start, end in places]
+    return [any(start < stop and end > begin for begin, stop in written.learnt) for start, end in places]
 
 
 def _next_tokens(tokens: np.ndarray, learnt: np.ndarray) -> np.ndarray:

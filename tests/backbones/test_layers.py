@@ -98,5 +98,5 @@ def test_a_layer_that_is_not_there_is_named() -> None:
 
 def test_layers_that_are_shared_are_refused() -> None:
     shared = transformers.AlbertModel(transformers.AlbertConfig(**SMALL, embedding_size=16))
-    with pytest.raises(ConfigError, match="albert.*no one stack"):
+    with pytest.raises(ConfigError, match=r"albert.*no one stack"):
         n_layers(shared)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jenga.backbones.text import TextBackbone, load_tokenizer
+from jenga.backbones.pretrained import load_tokenizer
+from jenga.backbones.text import TextBackbone
 from jenga.config.peft import BottleneckConfig, LoraConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
@@ -128,24 +129,6 @@ def test_a_model_that_cannot_be_reached_is_a_setup_error_with_its_name() -> None
     for load in (load_tokenizer, lambda config: TextBackbone(config.base_model, config)):
         with pytest.raises(SetupError, match=r"model.base_model: cannot load 'nobody/no-such-model'.*jenga/tiny-text"):
             load(config)
-
-
-def test_a_tokenizer_that_cannot_be_reached_is_named_by_its_own_key(checkpoint: Callable[[str], str]) -> None:
-    with pytest.raises(SetupError, match=r"model.tokenizer: cannot load 'nobody/no-such-model'"):
-        load_tokenizer(ModelConfig(base_model=checkpoint("bert"), tokenizer="nobody/no-such-model"))
-
-
-def test_a_tokenizer_without_padding_pads_with_its_end_token(checkpoint: Callable[[str], str]) -> None:
-    tokenizer = load_tokenizer(ModelConfig(base_model=checkpoint("gpt2")))
-    assert tokenizer.pad_token == tokenizer.eos_token == "<|end|>"
-
-
-def test_a_tokenizer_with_neither_is_refused(make_tokenizer: Callable[[str], Any], tmp_path: Path) -> None:
-    tokenizer = make_tokenizer("byte_level")
-    tokenizer.eos_token = None
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="neither a padding nor an end token"):
-        load_tokenizer(ModelConfig(base_model=str(tmp_path)))
 
 
 def test_dropout_reaches_every_layer(checkpoint: Callable[[str], str]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.backbones.text import TextBackbone, load_tokenizer
+from jenga.backbones.pretrained import load_tokenizer
+from jenga.backbones.text import TextBackbone
 from jenga.backbones.tiny import TinyTextConfig, TinyTextModel, make_tiny_text
 from jenga.config.schema import ModelConfig
 

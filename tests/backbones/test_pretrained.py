@@ -1,0 +1,73 @@
+"""Checkpoints as they are read. (What becomes of them: test_text.py and test_language.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jenga.backbones.pretrained import checkpoint_folder, checkpoint_of, load_encoder, load_tokenizer
+from jenga.config.schema import ModelConfig
+from jenga.errors import ConfigError, SetupError
+
+
+def test_a_tokenizer_that_cannot_be_reached_is_named_by_its_own_key(checkpoint: Callable[[str], str]) -> None:
+    with pytest.raises(SetupError, match=r"model.tokenizer: cannot load 'nobody/no-such-model'"):
+        load_tokenizer(ModelConfig(base_model=checkpoint("bert"), tokenizer="nobody/no-such-model"))
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(checkpoint: Callable[[str], str]) -> None:
+    tokenizer = load_tokenizer(ModelConfig(base_model=checkpoint("gpt2")))
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|end|>"
+
+
+def test_a_tokenizer_with_neither_is_refused(make_tokenizer: Callable[[str], Any], tmp_path: Path) -> None:
+    tokenizer = make_tokenizer("byte_level")
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="neither a padding nor an end token"):
+        load_tokenizer(ModelConfig(base_model=str(tmp_path)))
+
+
+def test_a_language_model_is_not_told_of_the_preset_for_encoders() -> None:
+    config = ModelConfig(base_model="nobody/no-such-model").for_language()
+    with pytest.raises(SetupError, match="cannot load 'nobody/no-such-model'") as caught:
+        load_tokenizer(config)
+    assert "tiny-text" not in str(caught.value)
+
+
+def test_a_run_folder_stands_for_its_best_encoder(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    (tmp_path / "run" / "best" / "backbone").symlink_to(checkpoint("bert"))
+    for name in (tmp_path / "run", tmp_path / "run" / "best"):
+        found = load_encoder(str(name), ModelConfig(base_model=str(name)))[0]
+        assert found.config.model_type == "bert"
+        assert Path(checkpoint_of(str(name))).name == "backbone"
+    assert checkpoint_of("nobody/model") == "nobody/model"
+
+
+def test_the_folder_of_a_checkpoint_that_cannot_be_reached_is_a_setup_error(tmp_path: Path) -> None:
+    assert checkpoint_folder(str(tmp_path), key="here") == tmp_path
+    with pytest.raises(SetupError, match=r"^here: cannot load 'nobody/no-such-model'"):
+        checkpoint_folder("nobody/no-such-model", key="here")
+
+
+def test_a_student_of_an_encoder_keeps_the_layers_that_it_names(make_bert: Callable[..., Path], tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    teacher = BertModel(
+        BertConfig(
+            vocab_size=20, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16
+        )
+    )  # fmt: skip
+    teacher.save_pretrained(tmp_path)
+    settings = {"teacher_model": str(tmp_path), "student": {"from_teacher": [1, 3]}}
+    config = ModelConfig(base_model=str(tmp_path), teacher_student_config=settings)
+    student = load_encoder(str(tmp_path), config)[0]
+    assert len(student.encoder.layer) == 2
+    for mine, theirs in zip(student.encoder.layer, (teacher.encoder.layer[1], teacher.encoder.layer[3]), strict=True):
+        for name, value in mine.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name])
