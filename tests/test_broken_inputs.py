@@ -125,7 +125,7 @@ CONFIG_CASES = [
         "misspelt task type",
         [
             "experiment.yml:6:11: tasks[0].type: unknown 'classfication'; did you mean 'classification'?",
-            "Known: anomaly_detection, classification, multi_label_classification, ner, qa_scoring, regression",
+            "Known: anomaly_detection, causal_lm, classification, multi_label_classification, ner, qa_scoring,",
         ],
         [("type: classification", "type: classfication")],
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 import jenga
 from jenga import experiment
 from jenga.cli import main
-from jenga.errors import SetupError
 from jenga.samples.network import generate_flows
 
 NLP = """\
@@ -52,9 +51,6 @@ model:
     distillation_alpha: 0.5
     temperature: 2.0
 """
-NOT_BUILT = {
-    "llm": (LLM, {"2:3": "LLM fine-tuning and distillation", "3:3": "LLM fine-tuning and distillation"}),
-}
 N_ROWS = 24
 
 
@@ -205,33 +201,51 @@ def test_the_security_form_runs_from_the_command_line(command: str, security: Pa
     assert (tmp_path / "runs").exists() == (command == "train")
 
 
-# -------------------------------------------------------------------------------------------------------- not built yet
+# ------------------------------------------------------------------------------------------------------- the LLM form
 
 
-@pytest.mark.parametrize("form", NOT_BUILT)
-def test_a_form_that_is_not_built_yet_says_so_in_python(form: str, tmp_path: Path) -> None:
-    text, parts = NOT_BUILT[form]
-    path = tmp_path / "experiment.yml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(SetupError) as caught:
-        experiment.load_config(path)
-    assert caught.value.exit_code == 4
-    lines = str(caught.value).splitlines()
-    assert len(lines) == len(parts)
-    for line, (where, part) in zip(lines, parts.items(), strict=True):
-        assert line.startswith(f"{path}:{where}: ")
-        assert f"not built yet: {part}" in line
+@pytest.fixture
+def llm(tmp_path: Path) -> Path:
+    """The LLM form beside questions and answers."""
+    rows = [{"prompt": f"is {n} even", "completion": "yes" if n % 2 == 0 else "no"} for n in range(N_ROWS)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path = tmp_path / "llm_config.yml"
+    path.write_text(LLM, encoding="utf-8")
+    return path
 
 
 @pytest.mark.parametrize("command", ["check", "train"])
-@pytest.mark.parametrize("form", NOT_BUILT)
-def test_a_form_that_is_not_built_yet_ends_the_command_with_4(form: str, command: str, tmp_path: Path) -> None:
-    text, parts = NOT_BUILT[form]
-    path = tmp_path / "experiment.yml"
-    path.write_text(text, encoding="utf-8")
-    done = run(command, path)
-    assert done.exit_code == 4
-    assert done.stdout == ""
+def test_the_llm_form_without_data_names_the_key(command: str, llm: Path) -> None:
+    done = run(command, llm)
+    assert done.exit_code == 2
+    assert "data.path: required key is missing" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("not built yet: ") == len(parts)
-    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_the_llm_form_as_it_stands_fails_only_for_want_of_the_hub(command: str, llm: Path) -> None:
+    done = run(command, llm, "--set", "data.path=rows.jsonl")
+    assert done.exit_code == 4
+    assert "cannot load 'distilgpt2'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in llm.parent.iterdir()} == {"llm_config.yml", "rows.jsonl"}
+
+
+def test_the_llm_form_trains_end_to_end_on_models_of_gpt2s_shape(llm: Path, make_gpt2: Callable[..., Path]) -> None:
+    small, big = make_gpt2(layers=2, width=16, positions=256), make_gpt2(layers=4, positions=256, seed=1)
+    settings = {
+        "data.path": "rows.jsonl", "model.name": small, "model.teacher_student_config.teacher_model": big,
+        "training.epochs": 1, "training.batch_size": 8, "generation.max_new_tokens": 3, "tracking.enabled": "false",
+        "output_dir": llm.parent / "runs",
+    }  # fmt: skip
+    given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    checked = run("check", llm, *given, "--device", "cpu")
+    assert checked.exit_code == 0, checked.stderr
+    assert not (llm.parent / "runs").exists()
+    done = run("train", llm, *given, "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["metrics"]["eval_lm_text_perplexity"] > 1
+    assert len(found["evaluation"]["splits"]["test"]["heads"][0]["details"]["answers"]) > 0
+    answered = run("generate", found["run"], "--prompt", "is 3 even", "--max-new-tokens", "2", "--device", "cpu")
+    assert answered.exit_code == 0, answered.stderr

@@ -133,8 +133,8 @@ class TaskConfig(Strict):
     name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
     type: str
     data_path: Paths | SplitPaths = Field(
-        description="JSON, JSON Lines (.gz too), CSV or Parquet file; a list of files; {train, valid, test}; a Hugging "
-        "Face dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
+        description="JSON, JSON Lines (.gz too), CSV, Parquet or text file; a list of files; {train, valid, test}; a "
+        "Hugging Face dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
     )
     columns: Columns = Field(default_factory=Columns, description="Where column names are not the default.")
     max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")

@@ -1,4 +1,4 @@
-"""Rows of files: JSON, JSON Lines, CSV, TSV, Parquet, the hub's data sets and the built-in samples.
+"""Rows of files: JSON, JSON Lines, CSV, TSV, plain text, Parquet, the hub's data sets and the built-in samples.
 
 A row that cannot be read is set aside with its reason; a file that cannot be read stops the run.
 """
@@ -19,9 +19,9 @@ from jenga.data.hub import HUB, hub_rows
 from jenga.errors import DataError, suggest
 
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
-TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
 ALLOWED = (
-    "Allowed: .json, .jsonl, .ndjson, .csv and .tsv files (each also with .gz), .parquet files, "
+    "Allowed: .json, .jsonl, .ndjson, .csv, .tsv and .txt files (each also with .gz), .parquet files, "
     f"{HUB}name or {HUB}name/configuration, {SAMPLE} and {NETWORK}"
 )
 RAW_LENGTH = 500
@@ -194,6 +194,15 @@ def _read_lines(path: str, text: str) -> RawRows:
     return raw
 
 
+def _read_text(path: str, text: str) -> RawRows:
+    """Return each line that is not blank as a row with the column ``text``, as the `text` loader of datasets does."""
+    raw = RawRows(path)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            raw.add(number, {"text": line.removesuffix("\r")})
+    return raw
+
+
 def _read_json(path: str, text: str) -> RawRows:
     allowed = "Allowed: a list of objects, an object with one list of objects, or one object a line"
     try:
@@ -277,6 +286,7 @@ _TEXT_READERS: dict[str, Callable[[str, str], RawRows]] = {
     ".ndjson": _read_lines,
     ".csv": _read_csv,
     ".tsv": _read_tsv,
+    ".txt": _read_text,
 }
 
 

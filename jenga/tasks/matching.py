@@ -85,7 +85,7 @@ def _mean(losses: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
 
 
 def _given(states: Sequence[torch.Tensor] | None) -> Sequence[torch.Tensor]:
-    assert states, "the model was asked for these states"
+    assert states is not None, "the model was asked for these states"
     return states
 
 

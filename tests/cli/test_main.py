@@ -22,7 +22,7 @@ except SystemExit as exit:
     assert not exit.code, exit.code
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
-COMMANDS = ["init", "check", "train", "evaluate", "predict", "export", "refine", "schema", "doctor"]
+COMMANDS = ["init", "check", "train", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["init", "-o", "-"]])

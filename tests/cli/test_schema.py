@@ -10,7 +10,9 @@ def test_schema_is_json_schema_with_every_task_type_and_descriptions(invoke: Cal
     assert result.stderr == ""
     schema = json.loads(result.stdout)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(schema["required"]) >= {"model", "tasks"}
+    long, short = (schema["$defs"][each["$ref"].rpartition("/")[2]] for each in schema["anyOf"])
+    assert set(long["required"]) >= {"model", "tasks"}
+    assert set(short["required"]) == {"model", "data"}
     for kind in ("classification", "multi_label_classification", "qa_scoring", "ner", "regression"):
         assert f'"{kind}"' in result.stdout
-    assert schema["properties"]["output_dir"]["description"]
+    assert long["properties"]["output_dir"]["description"]

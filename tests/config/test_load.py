@@ -38,15 +38,6 @@ tasks:
       - name: "threat"
         num_labels: 2
 """
-LLM_FORM = """\
-model:
-  name: "distilgpt2"
-  teacher_student_config:
-    enabled: true
-    teacher_model: "gpt2-medium"
-    distillation_alpha: 0.5
-    temperature: 2.0
-"""
 GOOD = """\
 model: {base_model: m}
 tasks:
@@ -272,35 +263,21 @@ def test_the_security_form_loads_verbatim_with_the_backbones_own_defaults(schema
 
 
 def test_parts_not_built_yet_are_named_at_their_place(schema: Schema) -> None:
-    text = SECURITY_FORM.replace("sequential", "audio").replace("anomaly_detection", "causal_lm")
+    text = SECURITY_FORM.replace("sequential", "audio") + "callbacks: {sentinel: {}}\n"
     with pytest.raises(SetupError) as caught:
         load_text(text, file="cfg.yml", schema=schema)
     assert caught.value.exit_code == 4
     assert str(caught.value).splitlines() == [
         "cfg.yml:4:3: model.backbone_type: not built yet: the audio backbone ('audio')",
-        "cfg.yml:7:5: tasks[0].type: not built yet: LLM fine-tuning and distillation ('causal_lm')",
+        "cfg.yml:12:13: callbacks.sentinel: not built yet: the security sentinel",
     ]
-
-
-def test_the_llm_form_names_each_part_not_built_yet(schema: Schema) -> None:
-    with pytest.raises(SetupError) as caught:
-        load_text(LLM_FORM + "data: {path: rows.jsonl, prompt: q, completion: a}\n", file="cfg.yml", schema=schema)
-    lines = str(caught.value).splitlines()
-    assert [line.split(": ")[1] for line in lines] == [
-        "model.name",
-        "model.teacher_student_config",
-        "data.path",
-        "data.prompt",
-        "data.completion",
-    ]
-    assert all("not built yet: LLM fine-tuning and distillation" in line for line in lines)
 
 
 def test_mistakes_come_before_parts_not_built_yet(schema: Schema) -> None:
-    for form in (SECURITY_FORM, LLM_FORM):
-        with pytest.raises(ConfigError) as caught:
-            load_text(form + "training: {epoch: 3}\n", file="cfg.yml", schema=schema)
-        assert [problem.key for problem in caught.value.problems] == ["training.epoch"]
+    text = SECURITY_FORM.replace("sequential", "audio") + "training: {epoch: 3}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, file="cfg.yml", schema=schema)
+    assert [problem.key for problem in caught.value.problems] == ["training.epoch"]
 
 
 def test_a_planned_part_loads_once_it_is_registered(wider_schema: Schema) -> None:
@@ -314,9 +291,6 @@ PLANNED_USES = {
     "model.backbone_type=audio": GOOD.replace("m}", "m, backbone_type: audio}"),
     "model.backbone_type=vision": GOOD.replace("m}", "m, backbone_type: vision}"),
     "model.backbones": GOOD.replace("{base_model: m}", "{backbones: {text: {base_model: m}}}"),
-    "model.name": LLM_FORM,
-    "model.teacher_student_config": LLM_FORM,
-    "tasks[].type=causal_lm": GOOD.replace("classification", "causal_lm"),
     "tasks[].backbone": GOOD.replace("a.jsonl", "a.jsonl, backbone: text"),
     "callbacks.nested_learning": GOOD + "callbacks: {nested_learning: {}}\n",
     "callbacks.sentinel": GOOD + "callbacks: {sentinel: {}}\n",

@@ -142,7 +142,8 @@ def test_the_json_schema_forbids_unknown_keys_everywhere(schema: Schema) -> None
 
 def test_the_json_schema_lists_each_task_type_once(schema: Schema) -> None:
     described = json_schema(schema)
-    references = [each["$ref"].rpartition("/")[2] for each in described["properties"]["tasks"]["items"]["anyOf"]]
+    long = described["$defs"][described["anyOf"][0]["$ref"].rpartition("/")[2]]
+    references = [each["$ref"].rpartition("/")[2] for each in long["properties"]["tasks"]["items"]["anyOf"]]
     assert len(references) == len(set(references)) == 6
     types = [described["$defs"][name]["properties"]["type"] for name in references]
     assert {"const": "ner"}.items() <= next(each for each in types if "ner" in each.values()).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_a_task_without_features_is_refused() -> None:
         }
     )  # fmt: skip
     task = AnomalyDetectionTask(config, WIDTH)
-    task.attach(None)
+    task.attach(SimpleNamespace(modality="text"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="task 't' reads no features"):
         contributions(task, Layers(), rows(2))
 

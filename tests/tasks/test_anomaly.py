@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,16 @@ def config(
     )
 
 
+def backbone_of(n_features: int | None) -> Any:
+    """A stand-in for a backbone that reads features of this width; None: texts."""
+    modality = "text" if n_features is None else "tabular"
+    return SimpleNamespace(modality=modality, config=SimpleNamespace(n_features=n_features))
+
+
 def task_of(n_features: int | None = N_FEATURES, **settings: Any) -> AnomalyDetectionTask:
     torch.manual_seed(0)
     task = AnomalyDetectionTask(config(**settings), WIDTH)
-    task.attach(n_features)
+    task.attach(backbone_of(n_features))
     return task
 
 
