@@ -98,6 +98,9 @@ def row_of(kind: str, number: int) -> dict[str, Any]:
         "text": " ".join(words_of(number, 4)),
         "other": " ".join(words_of(number, 5)),
         "second": second,
+        "prompt": f"is {words[0]} right",
+        "completion": words[1],
+        "chat": [{"role": "user", "content": words[2]}, {"role": "assistant", "content": words[3]}],
         "labels": {"first": first, "renamed": first},
         "other_labels": {"first": second},
         **({"ner_tags": first, "tags2": second, "spans": spans} if kind == "ner" else {}),
@@ -142,7 +145,10 @@ def rows_of(config: ExperimentConfig) -> Any:
     return [
         (
             {key: (space.kind, space.labels) for key, space in source.spaces.items()},
-            {split: (rows.ids, rows.texts, rows.pairs, numbers(rows)) for split, rows in source.splits.items()},
+            {
+                split: (rows.ids, rows.texts, rows.pairs, rows.dialogues, numbers(rows))
+                for split, rows in source.splits.items()
+            },
         )
         for source in sources
     ]
@@ -161,7 +167,8 @@ class Built:
         self.config = self.experiment.bundle.config
         self.model = self.experiment.bundle.model
         self.source = self.experiment.sources[0]
-        self.batch = self.source.splits["train"].batch(range(8))
+        train = self.source.splits["train"]
+        self.batch = train.batch(range(min(8, len(train))))
 
 
 def features(built: Built) -> Any:
@@ -204,6 +211,24 @@ def loss(built: Built) -> Any:
     with accelerator.autocast():
         outputs = built.model(built.batch.inputs, built.source.tasks, built.batch.labels)
     return Window(accelerator.device).add(outputs, built.model.tasks, None, 1.0).item()
+
+
+def taught_loss(built: Built) -> Any:
+    """The loss of one batch with what its teacher adds, in training, where the models have no dropout."""
+    batch = built.source.splits["train"].batch(range(8))
+    if built.experiment.teacher is not None:
+        built.experiment.teacher.teach(batch)
+    built.model.train()
+    outputs = built.model(batch.inputs, built.source.tasks, batch.labels, batch.teacher, batch.states)
+    return Window(torch.device("cpu")).add(outputs, built.model.tasks, None, 1.0).item()
+
+
+def learnt(built: Built) -> Any:
+    return built.batch.labels["task"]["first"].tolist()
+
+
+def checkpointing(built: Built) -> Any:
+    return built.model.backbone.encoder.is_activation_checkpointing
 
 
 def metrics(built: Built) -> Any:
@@ -311,9 +336,17 @@ def logged_models(run: Run) -> Any:
     return run.logged_models
 
 
+def answers(run: Run) -> Any:
+    return run.evaluation["splits"]["valid"]["heads"][0]["details"]["answers"]
+
+
+def judged(run: Run) -> Any:
+    return sorted(run.evaluation["splits"]["valid"]["metrics"])
+
+
 RUN_VIEWS = {
-    place, last_step, train_records, evaluations, best_value, batch_sizes, checkpoints, trained_weights, thresholds,
-    baselines, tracked, tracking_server, tracked_experiment, tracked_tags, logged_models,
+    place, answers, judged, last_step, train_records, evaluations, best_value, batch_sizes, checkpoints,
+    trained_weights, thresholds, baselines, tracked, tracking_server, tracked_experiment, tracked_tags, logged_models,
 }  # fmt: skip
 
 
@@ -357,7 +390,13 @@ def kept_rows(config: ExperimentConfig, folder: Path) -> Any:
     return sorted(name for each in ids for name in each), [bad.reason for bad in made.bad]
 
 
-WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows}
+def kept_logits(config: ExperimentConfig, folder: Path) -> Any:
+    """The files of a teacher's logits under the folder that the probe gives."""
+    build.build(config, folder)
+    return len(list((folder / "top-k").rglob("*.safetensors")))
+
+
+WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, kept_logits}
 
 
 # ----------------------------------------------------------------------------------------------------------- the probes
@@ -398,6 +437,11 @@ ODD_EVENTS = {
     "model.refinery": {"schema": {"fields": [{"path": "text", "kind": "text"}, {"path": "n", "kind": "numeric"}]}},
 }  # fmt: skip
 
+LANGUAGE = {"tasks[].type": "causal_lm"}
+TEACHER = {"base_model": "{gpt2}", "dropout": 0.0, "teacher_student_config": {"teacher_model": "{teacher}"}}
+TAUGHT = {**LANGUAGE, "model": TEACHER}
+TOP_K = {**LANGUAGE, "model": {**TEACHER, "teacher_student_config": {"teacher_model": "{teacher}", "top_k": 5}}}
+
 PROBES: dict[str, Probe] = {
     "project_name": Probe(place, "other"),
     "data_root": Probe(rows_of, "{tmp}/elsewhere"),
@@ -409,6 +453,22 @@ PROBES: dict[str, Probe] = {
     "model[text].dropout": Probe(dropouts, 0.4),
     "model[text].trust_remote_code": Probe(remote_code, True),
     "model[text].backbone_type": Probe(backbone_class, OTHER_BACKBONE),
+    "model[text].teacher_student_config.enabled": Probe(taught_loss, False, TAUGHT),
+    "model[text].teacher_student_config.teacher_model": Probe(taught_loss, "{other_teacher}", TAUGHT, base="{teacher}"),
+    "model[text].teacher_student_config.distillation_alpha": Probe(taught_loss, 0.9, TAUGHT),
+    "model[text].teacher_student_config.temperature": Probe(taught_loss, 5.0, TAUGHT),
+    "model[text].teacher_student_config.divergence": Probe(taught_loss, "jsd", TAUGHT),
+    "model[text].teacher_student_config.teacher_dtype": Probe(taught_loss, "bf16", TAUGHT),
+    "model[text].teacher_student_config.student.from_teacher": Probe(
+        modules, "every_2nd", {**LANGUAGE, "model": {**TEACHER, "base_model": "{teacher}"}}
+    ),
+    "model[text].teacher_student_config.top_k": Probe(taught_loss, 5, TAUGHT),
+    "model[text].teacher_student_config.top_k_dir": Probe(kept_logits, "{tmp}/top-k", TOP_K),
+    "model[text].teacher_student_config.hidden_states.weight": Probe(taught_loss, 3.0, TAUGHT, base=1.0),
+    "model[text].teacher_student_config.hidden_states.loss": Probe(taught_loss, "cosine", TAUGHT, base="mse"),
+    "model[text].teacher_student_config.hidden_states.layers": Probe(taught_loss, "last", TAUGHT, base="auto"),
+    "model[text].teacher_student_config.attentions.weight": Probe(taught_loss, 3.0, TAUGHT, base=1.0),
+    "model[text].teacher_student_config.attentions.layers": Probe(taught_loss, "auto", TAUGHT, base="last"),
     "model[sequential].backbone_type": Probe(backbone_class, OTHER_SEQUENTIAL, EVENTS, base="sequential"),
     "model[sequential].base_model": Probe(accepted, "mlp", EVENTS),
     "model[sequential].hidden_sizes": Probe(modules, [8], EVENTS),
@@ -441,6 +501,18 @@ PROBES: dict[str, Probe] = {
     "tasks[ner].columns.entities": Probe(rows_of, "spans"),
     "tasks[ner].columns.ner_tags": Probe(rows_of, "tags2"),
     "tasks[*].max_length": Probe(tokens, 4),
+    "tasks[causal_lm].max_length": Probe(tokens, 9, {"tasks[].columns": {"text": "text"}}),
+    "tasks[causal_lm].columns.prompt": Probe(rows_of, "other"),
+    "tasks[causal_lm].columns.completion": Probe(rows_of, "other"),
+    "tasks[causal_lm].columns.messages": Probe(rows_of, "chat"),
+    "tasks[causal_lm].loss_on": Probe(learnt, "all"),
+    "tasks[causal_lm].template": Probe(tokens, "chat", {"model.tokenizer": "{chatty}"}),
+    "tasks[causal_lm].separator": Probe(tokens, " then "),
+    "tasks[causal_lm].packing": Probe(tokens, True),
+    "tasks[causal_lm].generation.rows": Probe(answers, 1),
+    "tasks[causal_lm].generation.max_new_tokens": Probe(answers, 1),
+    "tasks[causal_lm].generation.exact_match": Probe(judged, True),
+    "tasks[causal_lm].generation.answer_pattern": Probe(answers, "$", {"tasks[].generation": {"exact_match": True}}),
     "tasks[*].weight": Probe(loss, 3.0),
     "tasks[*].dropout": Probe(dropouts, 0.4),
     # heads
@@ -519,6 +591,7 @@ PROBES: dict[str, Probe] = {
     ),
     "training.seed": Probe(modules, 1),
     "training.log_every_steps": Probe(train_records, 1),
+    "training.gradient_checkpointing": Probe(checkpointing, True),
     "training.deterministic": Probe(is_deterministic, True),
     # evaluation
     "evaluation.every_steps": Probe(evaluations, 1),
@@ -571,6 +644,10 @@ class Laboratory:
             put(settings, key, value)
         if given.get("tasks[].type"):
             task["data_path"] = f"{given['tasks[].type']}.jsonl"
+        if task["type"] == "causal_lm":
+            settings["data"]["max_length"] = 96
+            if settings["model"]["base_model"] == "{bert}":
+                settings["model"]["base_model"] = "{gpt2}"
         return settings
 
     def see(self, view: Callable[..., Any], settings: dict[str, Any]) -> Any:
@@ -640,7 +717,9 @@ def put(settings: dict[str, Any], key: str, value: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def laboratory(tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[..., Path]) -> Iterator[Laboratory]:
+def laboratory(
+    tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[..., Path], make_gpt2: Callable[..., Path]
+) -> Iterator[Laboratory]:
     class OtherBackbone(TextBackbone):
         pass
 
@@ -654,10 +733,21 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[...
         "{bert}": make_bert(words=words),
         "{wider}": make_bert(words=words, hidden_size=24),
         "{other_words}": make_bert(words=" ".join(reversed(WORDS))),
+        "{gpt2}": make_gpt2(width=16, positions=300),
+        "{teacher}": make_gpt2(layers=4, width=24, positions=300, seed=1),
+        "{other_teacher}": make_gpt2(layers=4, width=24, positions=300, seed=2),
+        "{chatty}": chatty(make_gpt2(width=16)),
     }
     yield Laboratory(tmp_path_factory.mktemp("effects"), {name: str(path) for name, path in checkpoints.items()})
     for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL):
         del BackboneManager._REGISTRY[name]
+
+
+def chatty(folder: Path) -> Path:
+    """Give the tokenizer in `folder` a chat template."""
+    turns = "{% for each in messages %}{{ each.role }}: {{ each.content }}<|end|>\n{% endfor %}"
+    (folder / "chat_template.jinja").write_text(turns + "{% if add_generation_prompt %}assistant: {% endif %}")
+    return folder
 
 
 def test_the_walk_reaches_every_block() -> None:
