@@ -98,7 +98,7 @@ def _teachers(document: Document) -> Iterator[Finding]:
     settings = document.value_at(path)
     if not isinstance(settings, dict):
         return
-    matched = settings.get("hidden_states") or settings.get("attentions")
+    matched = any(settings.get(key) is not None for key in ("hidden_states", "attentions"))
     if settings.get("distillation_alpha") == 0 and settings.get("enabled", True) is True and not matched:
         message = "0 leaves the teacher no part in the loss; set enabled: false, or a share above 0"
         yield _finding(document, (*path, "distillation_alpha"), message)

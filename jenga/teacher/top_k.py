@@ -91,6 +91,7 @@ class TopKCache:
             save_file({"logits": logits, "indices": indices}, made)
             made.replace(path)
             self.digests[path.name] = _sha256(path)
+            self.digests = dict(sorted(self.digests.items()))
             write_atomic(self.folder / MANIFEST, json.dumps({"of": self.of, "shards": self.digests}, indent=1) + "\n")
 
     def said(self, pieces: Sequence[int], settings: TeacherStudentConfig) -> TokenTeacher:
