@@ -178,12 +178,14 @@ def test_rows_without_a_label_learn_from_the_teacher(
 def test_inner_states_of_an_encoder_are_matched_too(
     settings: Settings, run_of: Callable[..., str], checkpoint: Callable[[str], str]
 ) -> None:
-    content = taught(settings, run_of("mood"), "mood", training={"epochs": 10, "learning_rate": 3e-3})
+    # The teacher is what the student begins as, so that they part only with the first step.
+    content = taught(settings, checkpoint("bert"), "mood", training={"epochs": 1, "learning_rate": 1e-3})
+    content["model"]["dropout"] = 0.0
     content["model"]["teacher_student_config"] |= {"distillation_alpha": 0, "hidden_states": {}, "attentions": {}}
     result = experiment.train(content, device="cpu")
     records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
     losses = [record["teacher_loss"]["mood"] for record in records if record["event"] == "train"]
-    assert np.mean(losses[-4:]) < np.mean(losses[:4])
-    content["model"]["teacher_student_config"]["teacher_model"] = checkpoint("bert")
-    alone = experiment.train(content, device="cpu")
-    assert "eval_mood_mood_accuracy" in alone.metrics
+    assert losses[0] == pytest.approx(0.0, abs=1e-9)
+    assert losses[-1] > 1e-6
+    content["model"]["teacher_student_config"]["teacher_model"] = run_of("mood")
+    assert "eval_mood_mood_accuracy" in experiment.train(content, device="cpu").metrics
