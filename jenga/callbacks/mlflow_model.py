@@ -12,6 +12,7 @@ from typing import Any
 _REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
 _EXAMPLES = {"categorical": "example", "text": "example.com", "ip": "10.0.0.1", "timestamp": "2026-01-01T00:00:00Z"}
 """A value for the fields of an example event, by kind; 0 for the others."""
+_CHAT = '[{"role": "user", "content": "An example of a text."}]'
 
 
 def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step: int) -> None:
@@ -65,11 +66,20 @@ def _inputs(best: Path) -> tuple[Any, Any]:
     texts = {_text_column(source): None for source in description["sources"]}
     texts |= {source["text_pair"]: None for source in description["sources"] if source["text_pair"]}
     ids = {name: None for name in ids if name not in texts}
+    chats = {source["language"]["messages"][0] for source in description["sources"] if _is_chat(source)}
     columns: list[Any] = [ColSpec("string", name) for name in texts]
     columns += [ColSpec("string", name, required=False) for name in ids]
-    example = {name: ["An example of a text."] for name in texts} | {name: ["example"] for name in ids}
+    example = {name: [_CHAT if name in chats else "An example of a text."] for name in texts}
+    example |= {name: ["example"] for name in ids}
     return Schema(columns), pandas.DataFrame(example)
 
 
+def _is_chat(source: dict[str, Any]) -> bool:
+    language = source.get("language")
+    return bool(language and not (language["prompt"] or language["text"]))
+
+
 def _text_column(source: dict[str, Any]) -> str:
+    if language := source.get("language"):
+        return str((language["prompt"] or language["text"] or language["messages"])[0])
     return "text" if "text" in source["text"] else str(source["text"][0])

@@ -94,9 +94,9 @@ def _asked(generator: Generator, prompt: str) -> Dialogue:
     from jenga.data.dialogue import Dialogue
 
     language = generator.spec
-    if not language.prompt and not language.messages:
+    if language.text:
         return Dialogue((("text", prompt),))
-    return Dialogue((("user", prompt),), chat=not language.prompt)
+    return Dialogue((("user", prompt),), chat=bool(language.messages))
 
 
 def _stream(generator: Generator, dialogue: Dialogue, decoding: Decoding) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jenga.data.columns import find_column, is_missing, lookup, no_column
@@ -74,8 +74,17 @@ class DialogueReader:
 
     def __init__(self, raw: RawRows, spec: LanguageSpec, *, answered: bool) -> None:
         """answered: whether each row needs something to learn. Raises DataError where the file has no such column."""
-        self.answered = answered
+        self.answered, self.spec = answered, spec
         self.form, self.column, self.completion = _columns(raw, spec, answered)
+
+    @property
+    def found(self) -> LanguageSpec:
+        """How the file is read, with the columns that it has and no other form."""
+        text, prompt, messages = (
+            (self.column,) if self.form == form else () for form in ("text", "prompt", "messages")
+        )
+        completion = () if self.completion is None else (self.completion,)
+        return replace(self.spec, text=text, prompt=prompt, completion=completion, messages=messages)
 
     def read(self, row: Mapping[str, Any]) -> Dialogue:
         """Return the dialogue of a row. Raises RowError where it holds none."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jenga.data.columns import column_names, find_column, is_missing, lookup, no_column
+from jenga.data.dialogue import DialogueReader
 from jenga.data.labels import HeadColumn, near
 from jenga.data.parse import Key, Parser, Rows, SourceSpec, note_warnings, parse_rows
 from jenga.data.readers import BadRow, RawRows, read_rows
@@ -70,6 +71,9 @@ def load_source(spec: SourceSpec, *, data: DataConfig, read: Callable[..., RawRo
             parts.append(rows)
         given[split] = Rows.joined(parts)
     splits = _split(spec, given, data)
+    if spec.language is not None:
+        # What is answered later is written as what was learnt.
+        spec = replace(spec, language=DialogueReader(raw[TRAIN][0], spec.language, answered=True).found)
     warnings = [
         *note_warnings(notes),
         *_duplicate_ids(spec, raw),

@@ -65,7 +65,7 @@ def _given(text: str, spec: SourceSpec) -> tuple[str, Any]:
     """Return the column, and its cell, in which `spec` reads a text that was given as it is."""
     if spec.language is None:
         return "text" if "text" in spec.text else spec.text[0], text
-    if spec.language.messages and not spec.language.prompt:
+    if spec.language.messages:
         return spec.language.messages[0], [{"role": "user", "content": text}]
     return (spec.language.prompt or spec.language.text)[0], text
 

@@ -123,7 +123,7 @@ def write_card(run: Path) -> Path:
         _results(files),
         f"## Training\n\n{_markdown(_training_table(files))}",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(files)),
-        _usage(),
+        _usage(generates=any(head["kind"] == "text" for head in files.heads)),
     ]
     path = run / "README.md"
     write_atomic(path, encodable("\n\n".join(sections) + "\n"))
@@ -187,6 +187,9 @@ def _summary(files: RunFiles) -> str:
     kind = (files.config.get("peft") or {}).get("type")
     if kind:
         text += f", frozen but for its adapters ({_plain(str(kind))}), which need that encoder to run"
+    teacher = files.config.get("model", {}).get("teacher_student_config") or {}
+    if teacher.get("enabled"):
+        text += f", taught by `{_plain(_file_name(str(teacher['teacher_model'])))}`"
     return text + ", trained with Jenga."
 
 
@@ -194,6 +197,9 @@ def _task_table(files: RunFiles) -> list[list[str]]:
     types = {task["name"]: task["type"] for task in files.config.get("tasks", [])}
     table = [["task", "type", "head", "labels"]]
     for head in files.heads:
+        if head["kind"] == "text":
+            table.append([head["task"], str(types.get(head["task"], "")), head["head"], "the next token"])
+            continue
         shown = ", ".join(head["labels"][:MAX_LABELS_SHOWN])
         more = len(head["labels"]) - MAX_LABELS_SHOWN
         labels = f"{len(head['labels'])}: {shown}{f' and {more} more' if more > 0 else ''}"
@@ -261,11 +267,12 @@ def _limits(files: RunFiles) -> list[str]:
     return lines
 
 
-def _usage() -> str:
-    return """## Use
+def _usage(*, generates: bool) -> str:
+    generate = '\njenga generate RUN --prompt "..."' if generates else ""
+    return f"""## Use
 
 ```bash
-jenga predict RUN rows.jsonl
+jenga predict RUN rows.jsonl{generate}
 ```
 
 ```python

@@ -108,7 +108,8 @@ def _heads(files: RunFiles) -> list[Element]:
         return []
     parts = [_node("h2", f"Heads on {next(iter(files.splits))}")]
     for head in files.heads:
-        title = f"{head['task']} / {head['head']} ({head['kind']}, {head['rows']:,} labelled rows)"
+        labelled = "" if head["kind"] == "text" else "labelled "
+        title = f"{head['task']} / {head['head']} ({head['kind']}, {head['rows']:,} {labelled}rows)"
         content = [_node("summary", title)]
         content += [_node("p", note, attributes={"class": "warn"}) for note in notes(head)]
         content += _metric_table(head) + _head_details(head)
@@ -141,7 +142,19 @@ def _head_details(head: Mapping[str, Any]) -> list[Element]:
         columns = [column for column in table[0] if column != "points"]
         rows = [[_cell(row[column]) for column in columns] for row in table]
         parts.append(_table([[column.replace("_", " ") for column in columns], *rows]))
-    return parts
+    return parts + _answers(details.get("answers", []))
+
+
+def _answers(answers: Sequence[Mapping[str, Any]]) -> list[Element]:
+    """Return what a language model answered, row by row, beside what the row says."""
+    parts = []
+    for row in answers:
+        verdict = "" if "match" not in row else ": as expected" if row["match"] else ": not as expected"
+        said = row["answer"] or row.get("error") or "(nothing)"
+        texts = (("prompt", row["prompt"]), ("expected", row["expected"]), ("answer", said))
+        cells = [_node("tr", _node("th", name), _node("td", _node("pre", text))) for name, text in texts if text]
+        parts += [_node("h4", f"{row['id']}{verdict}"), _node("table", _node("tbody", *cells))]
+    return [_node("h3", "Answers"), *parts] if parts else []
 
 
 def _detection(found: Mapping[str, Any], name: str) -> list[Element]:

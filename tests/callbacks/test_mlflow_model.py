@@ -73,3 +73,41 @@ def test_a_logged_model_of_events_takes_tables_whose_types_drift(
     assert loaded.predict(table) == wanted
     assert loaded.predict(table.assign(bytes_out=table["bytes_out"].astype(str))) == wanted
     assert len(loaded.predict(table[["id", "bytes_out"]])) == 4
+
+
+@pytest.mark.parametrize("form", ["prompt", "messages"])
+def test_a_logged_language_model_answers(form: str, tmp_path: Path, make_gpt2: Callable[..., Path]) -> None:
+    import json
+
+    import mlflow
+    import pandas
+    from mlflow import MlflowClient
+
+    folder = make_gpt2(positions=128)
+    (folder / "chat_template.jinja").write_text(
+        "{% for each in messages %}{{ each.role }}: {{ each.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    turns = [{"role": "user", "content": "is it good"}, {"role": "assistant", "content": "yes"}]
+    row = {"prompt": "is it good", "completion": "yes"} if form == "prompt" else {"messages": turns}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 20)
+    config = {
+        "model": {"name": str(folder)},
+        "data": {"path": str(tmp_path / "rows.jsonl"), "max_length": 64},
+        "training": {"max_steps": 1},
+        "generation": {"rows": 0, "max_new_tokens": 2},
+        "tracking": {"enabled": False},
+        "output_dir": str(tmp_path / "runs"),
+    }
+    run = jenga.train(config).run
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("x", artifact_location=(tmp_path / "artifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    mlflow.set_tracking_uri(uri)
+    log_model(client, run / "best", run_id=run_id, experiment_id=experiment, step=1)
+    model = next(path.parent for path in (tmp_path / "artifacts").rglob("MLmodel"))
+    loaded = mlflow.pyfunc.load_model(str(model))
+    given = json.dumps(row[form]) if form == "messages" else row[form]
+    (answer,) = loaded.predict(pandas.DataFrame({form: [given]}))
+    assert set(answer["lm"]["text"]) == {"text"}

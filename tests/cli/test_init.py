@@ -25,7 +25,7 @@ def test_every_built_in_type_has_a_template() -> None:
     from jenga.cli.init import _EVENT_TASKS, _TASKS
     from jenga.tasks import TASK_REGISTRY
 
-    assert {*_TASKS, *_EVENT_TASKS} == set(TASK_REGISTRY)
+    assert {*_TASKS, *_EVENT_TASKS, "causal_lm"} == set(TASK_REGISTRY)
     assert (list(_TASKS), list(_EVENT_TASKS)) == (TYPES, EVENT_TYPES)
 
 
@@ -123,3 +123,37 @@ def test_missing_folder_is_told_in_words(invoke: Invoke, tmp_path: Path) -> None
     result = invoke("init", "-o", tmp_path / "no" / "x.yml")
     assert result.exit_code == 4
     assert "No such file or directory" in result.stderr
+
+
+def test_the_template_of_a_language_model_passes_check_and_each_line_can_be_switched_on(
+    invoke: Invoke, tmp_path: Path, make_gpt2: Callable[..., Path]
+) -> None:
+    path, big = tmp_path / "llm.yml", make_gpt2(layers=4, positions=600)
+    assert invoke("init", "llm", "-o", path).exit_code == 0
+    rows = [{"question": f"is {n} even", "answer": f"#### {n % 2}"} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    models = ["--set", f"model.name={big}", "--set", "tracking.enabled=false"]
+    result = invoke("check", path, "--json", *models)
+    assert result.exit_code == 0, result.stderr
+    text = path.read_text()
+    body = text[text.index("model:") :]
+    switched = re.sub(r"^( *)# (?=[a-z_]+:|  +[a-z_]+:)", r"\1", body, flags=re.MULTILINE)
+    switched = switched.replace("  name: HuggingFaceTB/SmolLM2-135M-Instruct\n", "")
+    assert switched.count("#") < body.count("#")
+    path.write_text(switched)
+    config = load_config(path)
+    teacher = config.model.teacher_student_config
+    assert (teacher.top_k, teacher.student.from_teacher) == (64, "every_2nd")
+    task = config.tasks[0]
+    assert (task.template, task.packing, task.generation.exact_match) == ("chat", True, True)
+    assert (config.peft.type, config.training.gradient_checkpointing, config.training.precision) == (
+        "lora",
+        True,
+        "bf16",
+    )
+
+
+def test_the_template_of_a_language_model_takes_no_tasks(invoke: Invoke) -> None:
+    result = invoke("init", "llm", "--task", "ner")
+    assert result.exit_code == 2
+    assert "leave --task out" in result.stderr

@@ -158,3 +158,10 @@ def test_a_template_that_refuses_messages_says_why(tokenizer: Any) -> None:
     tokenizer.chat_template = REFUSING
     with pytest.raises(DataError, match="refuses a row's messages: only users speak here"):
         write(read({"messages": chat("a", "b")}), tokenizer, SPEC)
+
+
+def test_the_form_that_was_found_is_the_only_one_that_stays() -> None:
+    found = DialogueReader(raw_of({"question": "a", "answer": "b", "text": "c"}), SPEC, answered=True).found
+    assert (found.prompt, found.completion, found.text, found.messages) == (("question",), ("answer",), (), ())
+    found = DialogueReader(raw_of({"messages": chat("a", "b")}), SPEC, answered=True).found
+    assert (found.prompt, found.completion, found.text, found.messages) == ((), (), (), ("messages",))

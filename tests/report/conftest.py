@@ -129,3 +129,31 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The trainer writes strict JSON too: a NaN among the results is a bug.
     (folder / "evaluation.json").write_text(json.dumps(evaluation, allow_nan=False))
     return folder
+
+
+@pytest.fixture
+def language_run(run: Path) -> Path:
+    """A finished run of a language model that a teacher taught."""
+    answers = [
+        {"id": "r0", "prompt": "is <b>3</b> even", "expected": "no", "answer": "no", "match": True},
+        {"id": "r1", "prompt": "", "expected": "never & again\nyes", "answer": "", "error": "no room", "match": False},
+    ]
+    head = {
+        "task": "lm", "head": "text", "kind": "text", "labels": [], "rows": 12, "primary_metric": "perplexity",
+        "metrics": {"perplexity": 12.5, "exact_match": 0.5}, "details": {"warnings": [], "answers": answers},
+        "baselines": {},
+    }  # fmt: skip
+    splits = {"valid": {"rows": 12, "metrics": {"loss": 2.5, "lm_loss": 2.5}, "heads": [head]}}
+    evaluation = {"project": "helpline", "best_step": 250, "metric": "eval_loss", "splits": splits}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    (run / "config.yml").write_text(
+        """\
+project_name: helpline
+model:
+  base_model: /home/someone/small
+  teacher_student_config: {enabled: true, teacher_model: /home/someone/big}
+tasks: [{name: lm, type: causal_lm, data_path: /home/someone/secret/rows.jsonl}]
+data: {max_length: 256}
+"""
+    )
+    return run

@@ -236,3 +236,18 @@ def test_a_card_tells_of_adapters_and_that_they_need_their_base(run: Path) -> No
     assert ["peft.rank", "4"] in rows
     assert ["of these trained", "12,345"] in rows
     assert not [row for row in rows if row[0] == "peft.alpha"]
+
+
+def test_the_card_of_a_language_model_says_what_it_predicts_and_who_taught_it(language_run: Path) -> None:
+    card = write_card(language_run).read_text(encoding="utf-8")
+    assert (
+        "| lm | causal\\_lm | text | the next token |" in card or "| lm | causal_lm | text | the next token |" in card
+    )
+    assert "taught by `big`" in card
+    assert "/home/someone" not in card
+    assert "jenga generate RUN" in card
+    assert "| lm | text | perplexity | 12.500 | 12 |" in card
+
+
+def test_the_card_of_other_models_generates_nothing(run: Path) -> None:
+    assert "jenga generate" not in write_card(run).read_text(encoding="utf-8")

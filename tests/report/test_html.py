@@ -246,3 +246,12 @@ def test_a_damaged_file_is_named(run: Path, content: str, complaint: str) -> Non
     with pytest.raises(DataError, match=complaint) as error:
         write_report(run)
     assert str(run / "evaluation.json") in str(error.value)
+
+
+def test_answers_of_a_language_model_are_shown_as_they_are(language_run: Path) -> None:
+    raw = write_report(language_run).read_text(encoding="utf-8")
+    page = Page(raw)
+    assert "<b>" not in raw
+    for text in ("is <b>3</b> even", "no", "never & again\nyes", "r0: as expected", "r1: not as expected", "no room"):
+        assert text in page.text
+    assert "labelled rows" not in page.text
