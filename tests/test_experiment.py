@@ -372,6 +372,28 @@ def test_a_run_on_events_killed_twice_and_resumed_equals_one_that_was_not(
     assert states[0].read_bytes() == states[1].read_bytes()
 
 
+@pytest.mark.parametrize("teacher", [{"top_k": 5}, {"hidden_states": {}}], ids=["cached", "running"])
+def test_a_distillation_killed_twice_and_resumed_equals_one_that_was_not(
+    tmp_path: Path, make_gpt2: Callable[..., Path], write_rows: Callable[..., str], teacher: dict[str, Any]
+) -> None:
+    rows = [{"prompt": f"is {n} good", "completion": "yes it is" if n % 3 else "no"} for n in range(30)]
+    content = {
+        "model": {
+            "name": str(make_gpt2(width=16)),
+            "teacher_student_config": {"teacher_model": str(make_gpt2(layers=3, width=24, seed=1)), **teacher},
+        },
+        "data": {"path": write_rows(tmp_path / "rows.jsonl", rows), "max_length": 48, "packing": True,
+                 "cache_dir": str(tmp_path / "cache")},
+        "peft": {"type": "lora", "rank": 2, "dropout": 0.1},
+        "evaluation": {"every_steps": 3}, "checkpoint": {"every_steps": 2}, "tracking": {"enabled": False},
+        "training": {"max_steps": 8, "log_every_steps": 3, "batch_size": 2, "gradient_accumulation_steps": 2},
+        "generation": {"rows": 1, "max_new_tokens": 3},
+    }  # fmt: skip
+    found = strike(content, tmp_path, [[signal.SIGKILL, "write", 45], [signal.SIGKILL, "share", 0.5]])
+    assert found["codes"][0] == -signal.SIGKILL
+    assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
