@@ -96,7 +96,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
             for source in experiment.sources
             for task in source.tasks
         ],
-        "parts": _parts(model),
+        "parts": _parts(model, experiment.teacher),
         "total_steps": training.max_steps or training.epochs * len(make_sampler(experiment.sources, config)),
         "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
         "device": str(accelerator.device),
@@ -187,9 +187,10 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
 
-def _parts(model: Any) -> list[dict[str, Any]]:
+def _parts(model: Any, teacher: Any) -> list[dict[str, Any]]:
     modules = {"backbone": model.backbone, "fusion": model.fusion}
     modules |= {f"task {name}": model.tasks[name] for name in model.tasks}
+    modules |= {"matching": model.matching, "teacher": None if teacher is None else teacher.model}
     rows = []
     for name, module in {**modules, "all": model}.items():
         parameters = list(module.parameters()) if module is not None else []

@@ -107,7 +107,7 @@ class DialogueReader:
             role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
             if not isinstance(role, str) or not isinstance(content, str):
                 raise RowError(f"{where}: message {number} is {show(message)}; allowed: role and content, both text")
-            turns.append((role, _encodable(content, self.column)))
+            turns.append((role, encodable(content, self.column)))
         if self.answered and not any(role == ASSISTANT and content.strip() for role, content in turns):
             raise RowError(f"{where}: no message is the assistant's, so there is nothing to learn")
         return Dialogue(tuple(turns), chat=True)
@@ -136,10 +136,11 @@ def _text(row: Mapping[str, Any], column: str) -> str:
         raise RowError(f"column '{column}' is empty; allowed: text")
     if isinstance(value, (bool, dict, list)) or not isinstance(value, (str, int, float)):
         raise RowError(f"column '{column}' is {show(value)}; allowed: text")
-    return _encodable(str(value), column)
+    return encodable(str(value), column)
 
 
-def _encodable(text: str, column: str) -> str:
+def encodable(text: str, column: str) -> str:
+    """Return `text`. Raises RowError where it cannot be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

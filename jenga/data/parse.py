@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jenga.data.columns import find_column, is_missing, lookup, no_column
-from jenga.data.dialogue import Dialogue, DialogueReader, LanguageSpec
+from jenga.data.dialogue import Dialogue, DialogueReader, LanguageSpec, encodable
 from jenga.data.labels import ClassLabels, HeadColumn, ItemLabels, NumberLabels, RowError, read_cell, show
 from jenga.data.readers import RAW_LENGTH, BadRow, RawRows, json_text
 from jenga.data.tags import Span, TagLabels, is_per_word, split_words, words_by_space
@@ -193,7 +193,7 @@ class Parser:
 
     def _parsed(self, row: dict[str, Any]) -> tuple[str, str, str, list[Span], dict[Key, Any]]:
         cell = lookup(row, self.spec.id)
-        name = "" if is_missing(cell) else _encodable(str(cell), self.spec.id)
+        name = "" if is_missing(cell) else encodable(str(cell), self.spec.id)
         text, words = _text(row, self.text) if self.text is not None else ("", None)
         pair = _text(row, self.pair)[0] if self.pair else ""
         labels: dict[Key, Any] = {}
@@ -243,12 +243,4 @@ def _text(row: Mapping[str, Any], column: str) -> tuple[str, list[Span] | None]:
         raise RowError(f"column '{column}' is empty; allowed: text")
     if not isinstance(value, str):
         raise RowError(f"column '{column}' is {show(value)}; allowed: text, or a list of words")
-    return _encodable(value, column), words
-
-
-def _encodable(text: str, column: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RowError(f"column '{column}' holds half of a character (a lone surrogate)") from None
-    return text
+    return encodable(value, column), words

@@ -90,3 +90,14 @@ def test_check_tries_a_step_beside_the_teacher_and_keeps_no_logits(language: Mak
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["steps"][0]["loss"] > 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_adapters_in_a_student_of_the_teachers_layers_find_it_again(language: Make, models: dict[str, str]) -> None:
+    import jenga
+
+    student = {"student": {"from_teacher": "every_2nd"}}
+    settings = language(student="big", teacher=student) | {"peft": {"type": "lora", "rank": 2}}
+    run = experiment.train(settings, device="cpu").run
+    again = jenga.load(run, device="cpu").model.backbone
+    assert again.encoder.config.n_layer == 2
+    assert again.adapted
