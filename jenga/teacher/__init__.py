@@ -46,6 +46,8 @@ def make_teacher(
         return None, []
     folder = bundle_folder(settings.teacher_model)
     teacher = None if folder is None else Bundle.load(folder)
+    if teacher is not None and not isinstance(teacher.inputs, TextInputs):
+        raise ConfigError(f"{_KEY}: '{settings.teacher_model}' reads events, and the student texts; name one of texts")
     keys = [key for source in sources for key in source.splits[TRAIN].spaces]
     texts = [key for key in keys if bundle.spaces[key].kind == "text"]
     taught = [] if teacher is None else teach_heads(bundle, teacher, sources, settings, device)
@@ -120,7 +122,11 @@ def _matched_teacher(bundle: Bundle, teacher: Bundle | None, settings: TeacherSt
 
 def _match(bundle: Bundle, teacher: RunningTeacher, settings: TeacherStudentConfig) -> None:
     backbone = bundle.model.backbone
-    assert isinstance(backbone, TextBackbone)
+    if not isinstance(backbone, TextBackbone):
+        raise ConfigError(
+            f"model.teacher_student_config: {type(backbone).__name__} hands on no inner states to match; remove "
+            "hidden_states and attentions"
+        )
     shapes = [
         Shape(each.config.num_hidden_layers, each.config.hidden_size) for each in (backbone.encoder, teacher.encoder)
     ]

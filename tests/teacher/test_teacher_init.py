@@ -101,3 +101,11 @@ def test_adapters_in_a_student_of_the_teachers_layers_find_it_again(language: Ma
     again = jenga.load(run, device="cpu").model.backbone
     assert again.encoder.config.n_layer == 2
     assert again.adapted
+
+
+def test_a_teacher_of_events_cannot_teach_texts(
+    language: Make, built: Make, event_settings: Callable[..., dict[str, Any]]
+) -> None:
+    run = experiment.train(event_settings(training={"epochs": 1}), device="cpu").run
+    with pytest.raises(ConfigError, match="reads events, and the student texts"):
+        built(language(teacher={"teacher_model": str(run)}))
