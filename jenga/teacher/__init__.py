@@ -127,10 +127,7 @@ def _match(bundle: Bundle, teacher: RunningTeacher, settings: TeacherStudentConf
             f"model.teacher_student_config: {type(backbone).__name__} hands on no inner states to match; remove "
             "hidden_states and attentions"
         )
-    shapes = [
-        Shape(each.config.num_hidden_layers, each.config.hidden_size) for each in (backbone.encoder, teacher.encoder)
-    ]
-    bundle.model.matching = Matching(settings, *shapes)
+    bundle.model.matching = Matching(settings, _shape(backbone.encoder), _shape(teacher.encoder))
     backbone.keep_states(hidden_states=settings.hidden_states is not None, attentions=settings.attentions is not None)
 
 
