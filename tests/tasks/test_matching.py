@@ -108,12 +108,13 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
 
 
 def test_other_widths_meet_through_trained_projections() -> None:
+    torch.manual_seed(0)
     ours, theirs = states(2, 8), states(4, 12, seed=1)
     matching = Matching(settings(hidden_states={}), Shape(2, 8), Shape(4, 12))
     assert [tuple(each.shape) for each in matching.parameters()] == [(12, 8), (12, 8)]
     optimizer = torch.optim.Adam(matching.parameters(), lr=0.05)
     losses = []
-    for _ in range(30):
+    for _ in range(100):
         optimizer.zero_grad()
         loss = matching(output(ours), theirs)
         loss.backward()
