@@ -23,6 +23,11 @@ FLOAT32 = {"rtol": 2e-5, "atol": 1e-4}
 FLOAT64 = {"rtol": 1e-11, "atol": 1e-11}
 
 
+# bfloat16: sums are float32 and are rounded once. Where the processor multiplies bfloat16 itself, the base's product
+# goes on top of an update (of up to about 10 here) that was stored, and so rounded, before.
+ROUNDED_BEFORE = 0.04 if torch.cpu.get_capabilities().get("avx512_bf16", False) else 0.0
+
+
 def assert_matches_float64(case: Any, **tolerance: float) -> None:
     ours, truth = case.run(), case.truth()
     for output, expected in zip(ours.outputs, truth.outputs, strict=True):
@@ -56,7 +61,8 @@ def test_an_update_adds_its_scaled_product_to_the_weight(make_case: MakeCase, dt
     (output,) = case.call()
     # Half precision: sums are float32 and are rounded once, by half an eps.
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(output.double(), expected, rtol=0.51 * eps if eps > 1e-4 else 10 * eps, atol=1e-5)
+    atol = 1e-5 + (ROUNDED_BEFORE if dtype == torch.bfloat16 else 0.0)
+    torch.testing.assert_close(output.double(), expected, rtol=0.51 * eps if eps > 1e-4 else 10 * eps, atol=atol)
 
 
 def test_the_short_forms_are_the_long_one(make_case: MakeCase) -> None:
@@ -127,7 +133,7 @@ def test_every_number_of_inputs_matches_float64(make_case: MakeCase, n_inputs: i
 def test_every_number_of_outputs_matches_float64(make_case: MakeCase, n_outputs: int, dtype: torch.dtype) -> None:
     case = make_case(6, n_outputs=(n_outputs,), dtype=dtype)
     # bfloat16: what is stored is rounded once; a gradient of x is a sum over 2100 outputs.
-    tolerance = FLOAT32 if dtype == torch.float32 else {"rtol": 2**-8 * 1.02, "atol": 1e-4}
+    tolerance = FLOAT32 if dtype == torch.float32 else {"rtol": 2**-8 * 1.02, "atol": 1e-4 + ROUNDED_BEFORE}
     assert_matches_float64(case, **tolerance)
 
 
