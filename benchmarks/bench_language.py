@@ -1,14 +1,13 @@
 """Language models: a distillation step against plain PyTorch, a fine-tuning against transformers' Trainer."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import language_steps
 import pytest
 from paired import PairedRatio, compare
+from peak_memory import peak_bytes
 
 ROUNDS = int(os.environ.get("JENGA_BENCH_ROUNDS", "6"))
 Report = Callable[[str, PairedRatio], None]
@@ -36,7 +35,7 @@ def test_distillation_step_holds_little_beside_the_bodies(capsys: pytest.Capture
 
     Each runs in a process of its own; the step of the bodies alone, which holds all that but no logits, is subtracted.
     """
-    peaks = {name: peak_bytes(name) for name in ("distilled", "distilled_plainly", "bodies_alone")}
+    peaks = {name: peak_bytes("language_steps", name) for name in ("distilled", "distilled_plainly", "bodies_alone")}
     ours, plain = (peaks[name] - peaks["bodies_alone"] for name in ("distilled", "distilled_plainly"))
     with capsys.disabled():
         mib = {name: peak // 2**20 for name, peak in peaks.items()}
@@ -57,15 +56,7 @@ def test_fine_tuning_against_a_hugging_face_trainer(tmp_path: Path, report_ratio
 
 def test_fine_tuning_needs_less_memory_than_a_hugging_face_trainer(capsys: pytest.CaptureFixture[str]) -> None:
     """Whole peaks beyond the weights: gradients, optimizer and activations are in both."""
-    peaks = {name: peak_bytes(name) for name in ("tuned", "tuned_by_hugging_face")}
+    peaks = {name: peak_bytes("language_steps", name) for name in ("tuned", "tuned_by_hugging_face")}
     with capsys.disabled():
         print(f"\nlanguage_steps-fp32-gsm8k peak memory, MiB: { ({n: p // 2**20 for n, p in peaks.items()}) }")
     assert peaks["tuned"] < peaks["tuned_by_hugging_face"]
-
-
-def peak_bytes(provider: str) -> int:
-    script = Path(__file__).with_name("peak_memory.py")
-    command = [sys.executable, "-P", str(script), "language_steps", provider]
-    environment = {**os.environ, "PYTHONPATH": str(script.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return int(done.stdout.split()[-1])

@@ -6,8 +6,6 @@ A step takes seconds, so a paired ratio is of 9 rounds of one call each, unless 
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from paired import PairedRatio, compare
+from peak_memory import peak_bytes
 from torch import Tensor
 
 from jenga.kernels import linear_cross_entropy, linear_distillation
@@ -179,21 +178,11 @@ def test_time_of(candidate: str, baseline: str, report_ratio: Callable[[str, Pai
     assert ratio.low < 1.33, ratio
 
 
-def peak_bytes(provider: str) -> int:
-    script = Path(__file__).with_name("peak_memory.py")
-    # A process of its own: the peak of a process that did other things before is not this step's.
-    done = subprocess.run(
-        [sys.executable, "-P", str(script), Path(__file__).stem, provider],
-        env=os.environ | {"PYTHONPATH": str(script.parent)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return int(done.stdout)
-
-
 @pytest.mark.parametrize(
     ("candidate", "baseline"), [pair for pair in PAIRS if pair[1] not in ("liger", "cut_cross_entropy")]
 )
 def test_peak_memory_of(candidate: str, baseline: str, record_property: Callable[[str, object], None]) -> None:
-    ours, theirs = peak_bytes(candidate), peak_bytes(baseline)
+    ours, theirs = (peak_bytes(Path(__file__).stem, provider) for provider in (candidate, baseline))
     record_property("memory", (ours, theirs))
     print(
         f"\n{BAR}: beyond inputs and gradients {candidate} {ours / 2**20:.0f} MiB, {baseline} {theirs / 2**20:.0f} MiB"

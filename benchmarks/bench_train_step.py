@@ -7,8 +7,6 @@ same lengths; the model is ``--base-model``, else a randomly initialised one of 
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
@@ -17,6 +15,7 @@ import lora_steps
 import pytest
 import torch
 from paired import PairedRatio, compare
+from peak_memory import peak_bytes
 
 from jenga.build import Experiment, build
 from jenga.experiment import load_config, make_accelerator
@@ -252,15 +251,7 @@ def test_lora_step_of_a_whole_model_over_compiled_peft(shape: lora_steps.Shape, 
 
 def test_lora_step_needs_no_more_memory_than_peft(capsys: pytest.CaptureFixture[str]) -> None:
     """The peak of a step of MiniLM beyond weights and gradients, each in a process of its own."""
-    peaks = {name: peak_mib(name) for name in ("accelerated", "peft", "frozen")}
+    peaks = {name: peak_bytes("lora_steps", name) // 2**20 for name in ("accelerated", "peft", "frozen")}
     with capsys.disabled():
         print(f"\nlora_step-fp32-minilm-32x64 peak memory, MiB: {peaks}")
     assert peaks["accelerated"] < peaks["peft"]
-
-
-def peak_mib(provider: str) -> int:
-    script = Path(__file__).with_name("peak_memory.py")
-    command = [sys.executable, "-P", str(script), "lora_steps", provider]
-    environment = {**os.environ, "PYTHONPATH": str(script.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return int(done.stdout.split()[-1]) // 2**20

@@ -72,6 +72,7 @@ def build(
     if config.training.gradient_checkpointing:
         backbone.checkpoint_activations()
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
+    _check_judged(config, loaded)
     sources, warnings = prepared.inputs.sources(loaded, config, backbone)
     model = join(config, backbone)
     for source in loaded:
@@ -240,6 +241,17 @@ def _resolve(task: Any, loaded: Sequence[LoadedSource]) -> Any:
                 )
         heads.append(head.model_copy(update=update))
     return task.model_copy(update={"heads": heads})
+
+
+def _check_judged(config: ExperimentConfig, loaded: Sequence[LoadedSource]) -> None:
+    """Raise ConfigError where answers are to be compared with those of rows that have none."""
+    plain = {source.spec.name for source in loaded if source.spec.language is not None and source.spec.language.text}
+    for task in config.tasks:
+        if task.name in plain and task.generation.exact_match:
+            raise ConfigError(
+                f"tasks[{task.name}].generation.exact_match: the rows are plain texts, without an answer to compare "
+                "with; give prompts and completions, or remove it"
+            )
 
 
 def _set_scales(model: MultiTaskModel, source: LoadedSource) -> None:

@@ -281,7 +281,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
         if result.rows:
             splits[split] = describe_split(result, bundle.model, experiment.sources, split)
             add_answers(
-                splits[split], bundle.model, bundle.inputs, bundle.specs, experiment.sources, split,
+                splits[split], bundle.model, bundle.inputs, experiment.sources, split,
                 autocast=accelerator.autocast, batch_size=size,
             )  # fmt: skip
             _add_baselines(splits[split], experiment, split)

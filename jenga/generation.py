@@ -15,7 +15,6 @@ from jenga.config.language import GenerationConfig
 from jenga.data.collate import Source
 from jenga.data.dialogue import Dialogue, LanguageSpec, write
 from jenga.data.language import LanguageSplit
-from jenga.data.rows import SourceSpec
 from jenga.inputs import Inputs, TextInputs
 from jenga.model import MultiTaskModel
 
@@ -84,8 +83,11 @@ class Generator:
         tokens: list[int] = self.tokenizer(written.text, add_special_tokens=written.special, verbose=False)["input_ids"]
         if written.special and len(tokens) > 1 and tokens[-1] == self.tokenizer.eos_token_id:
             tokens = tokens[:-1]
+        if tokens:
+            return tokens
         # A model has to begin somewhere: an empty prompt begins with the token that begins, or ends, every text.
-        return tokens or [self.tokenizer.bos_token_id or self.tokenizer.eos_token_id or 0]
+        ends = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        return [next(each for each in ends if each is not None)]
 
     def _batch(self, prompts: Sequence[list[int]], decoding: Decoding, streamer: Any) -> list[str]:
         width = max(map(len, prompts))
@@ -157,22 +159,27 @@ def _core(text: str, pattern: str | None) -> str | None:
 def judged_answers(
     generator: Generator, part: LanguageSplit, settings: GenerationConfig, *, batch_size: int
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Return answers to the first rows of a split, ready for JSON, and ``exact_match`` where it is asked for."""
-    dialogues = (part.rows.dialogues or [])[: settings.rows]
+    """Return answers to the first rows of a split, ready for JSON, and ``exact_match`` where it is asked for.
+
+    A row whose last turn is not the assistant's has nothing to be equal to, and does not count.
+    """
+    assert part.rows.dialogues is not None
+    dialogues = part.rows.dialogues[: settings.rows]
     openings = [dialogue.opening() for dialogue in dialogues]
     made = generator.answers(openings, Decoding(max_new_tokens=settings.max_new_tokens), batch_size=batch_size)
     rows: list[dict[str, Any]] = []
-    for name, dialogue, opening, answer in zip(part.rows.ids, dialogues, openings, made, strict=False):
+    ids = part.rows.ids[: settings.rows]
+    for name, dialogue, opening, answer in zip(ids, dialogues, openings, made, strict=True):
         row: dict[str, Any] = {"id": name, "prompt": readable(opening), "expected": _expected(dialogue, opening)}
         if isinstance(answer, Unanswered):
             row |= {"answer": "", "error": answer.reason}
         else:
             row["answer"] = answer
-        if settings.exact_match:
-            row["match"] = matches(row["answer"], row["expected"], settings.answer_pattern)
+        if settings.exact_match and dialogue.answer is not None:
+            row["match"] = matches(row["answer"], dialogue.answer, settings.answer_pattern)
         rows.append(row)
-    metrics = {"exact_match": sum(row["match"] for row in rows) / len(rows)} if settings.exact_match and rows else {}
-    return rows, metrics
+    judged = [row["match"] for row in rows if "match" in row]
+    return rows, {"exact_match": sum(judged) / len(judged)} if judged else {}
 
 
 def readable(dialogue: Dialogue) -> str:
@@ -192,7 +199,6 @@ def add_answers(
     description: dict[str, Any],
     model: MultiTaskModel,
     inputs: Inputs,
-    specs: Sequence[SourceSpec],
     sources: Sequence[Source],
     split: str,
     *,
@@ -201,17 +207,16 @@ def add_answers(
 ) -> None:
     """Add answers to rows of `split`, and what comes of judging them, to its part of evaluation.json.
 
-    specs: how the rows of each of `sources` were read; `inputs`: what made tokens of them.
+    inputs: what made tokens of the rows of `sources`.
     """
-    by_name = {spec.name: spec for spec in specs}
     for source in sources:
-        part, language = source.splits.get(split), by_name[source.name].language
-        if not isinstance(part, LanguageSplit) or language is None:
+        part = source.splits.get(split)
+        if not isinstance(part, LanguageSplit):
             continue
         assert isinstance(model.backbone, TextBackbone)
         assert isinstance(inputs, TextInputs)
         device = next(model.parameters()).device
-        generator = Generator(model.backbone, inputs.tokenizer, language, device=device, autocast=autocast)
+        generator = Generator(model.backbone, inputs.tokenizer, part.spec, device=device, autocast=autocast)
         for head in description["heads"]:
             if (head["task"], head["head"]) not in part.spaces:
                 continue

@@ -196,3 +196,15 @@ def test_missing_data_is_a_data_error(built: Callable[..., Experiment], settings
     tasks[0]["data_path"] = "/nowhere/rows.jsonl"
     with pytest.raises((DataError, JengaError), match=r"/nowhere/rows.jsonl"):
         built("mood", tasks=tasks)
+
+
+def test_answers_cannot_be_compared_with_those_of_plain_texts(
+    tmp_path: Path, make_gpt2: Callable[..., Path], write_rows: Callable[..., str]
+) -> None:
+    task = {
+        "name": "lm", "type": "causal_lm", "data_path": write_rows(tmp_path / "t.jsonl", [{"text": "a b c"}] * 9),
+        "generation": {"exact_match": True},
+    }  # fmt: skip
+    content = {"model": {"base_model": str(make_gpt2())}, "tasks": [task], "data": {"max_length": 16}}
+    with pytest.raises(ConfigError, match=r"tasks\[lm\].generation.exact_match: the rows are plain texts"):
+        build(load_config(content), tmp_path)

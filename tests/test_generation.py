@@ -164,3 +164,13 @@ def test_a_text_is_shown_with_how_it_goes_on() -> None:
     assert readable(text.opening()) == " ".join(map(str, range(16)))
     chat = Dialogue((("system", "be kind"), ("user", "hi")), chat=True)
     assert readable(chat) == "system: be kind\nuser: hi"
+
+
+def test_a_row_without_an_answer_is_answered_but_not_judged(generator: Generator) -> None:
+    rows = Rows(ids=["r0", "r1"], dialogues=[asked("the agent", "good line"), asked("line")])
+    spaces = {("lm", "text"): HeadSpace("lm", "text", "text", 0, ())}
+    part = language_split("lm", rows, generator.tokenizer, SPEC, spaces, max_length=64, packed=False)
+    settings = GenerationConfig(rows=2, max_new_tokens=3, exact_match=True)
+    found, metrics = judged_answers(generator, part, settings, batch_size=4)
+    assert ["match" in row for row in found] == [True, False]
+    assert metrics == {"exact_match": 0.0}

@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jenga.backbones.pretrained import (
-    UNREADABLE,
-    cannot_load,
-    check_complete,
-    checkpoint_of,
-    cut_student,
-    quiet,
-    read_settings,
-)
+from jenga.backbones.pretrained import check_complete, cut_student, read_checkpoint
 from jenga.config.schema import ModelConfig
-from jenga.errors import ConfigError, JengaError
+from jenga.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,24 +26,8 @@ def load_language_model(name: str, config: ModelConfig, *, key: str = "model.bas
     """
     from transformers import AutoModelForCausalLM
 
-    name = checkpoint_of(name)
-    try:
-        settings = read_settings(name, config)
-        with quiet():
-            model, info = AutoModelForCausalLM.from_pretrained(
-                name, config=settings, dtype=torch.float32, output_loading_info=True,
-                trust_remote_code=config.trust_remote_code,
-            )  # fmt: skip
-    except JengaError:
-        raise
-    except UNREADABLE as error:
-        if "Unrecognized configuration class" in str(error):
-            raise ConfigError(
-                f"{key}: '{name}' is a {settings.model_type} model, which predicts no next token; choose a causal "
-                "language model"
-            ) from error
-        raise cannot_load(key, name, error, causal=True) from error
-    check_complete(name, list(info["missing_keys"]))
+    model, missing = read_checkpoint(AutoModelForCausalLM, name, config.for_language(), key=key)
+    check_complete(name, missing, key=key)
     check_output_layer(model, name, key=key)
     return cut_student(model, config)
 

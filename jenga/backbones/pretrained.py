@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from jenga.backbones.layers import keep_layers, n_layers
 from jenga.config.schema import ModelConfig
-from jenga.errors import ConfigError, JengaError, SetupError
+from jenga.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,15 +28,18 @@ _DROPOUT_KEYS = (
 )  # fmt: skip
 
 
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of `config`, with a padding token. Raises SetupError when it cannot be had."""
+def load_tokenizer(config: ModelConfig, *, key: str = "model.base_model") -> PreTrainedTokenizerBase:
+    """Return the tokenizer of `config`, with a padding token. Raises SetupError when it cannot be had.
+
+    key: what named the model, whose own tokenizer it is unless `config` names another.
+    """
     from transformers import AutoTokenizer
 
     name = checkpoint_of(config.tokenizer or config.base_model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
-        key = "model.tokenizer" if config.tokenizer else "model.base_model"
+        key = "model.tokenizer" if config.tokenizer else key
         raise cannot_load(key, name, error, causal=config.generates) from error
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
@@ -54,64 +57,71 @@ def checkpoint_of(name: str) -> str:
 
 
 def checkpoint_folder(name: str, *, key: str) -> Path:
-    """Return the folder of the files of a checkpoint, the hub's cache where it is one of the hub's.
+    """Return the folder of a checkpoint's weights and configuration, the hub's cache where it is one of the hub's.
 
     key: what named it. Raises SetupError where it cannot be had.
     """
-    from transformers.utils import cached_file
+    from huggingface_hub import snapshot_download
 
     name = checkpoint_of(name)
     if Path(name).is_dir():
         return Path(name)
     try:
-        return Path(str(cached_file(name, "model.safetensors"))).parent
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "config.json"]))
     except UNREADABLE as error:
         raise cannot_load(key, name, error, causal=True) from error
 
 
-def read_settings(name: str, config: ModelConfig) -> Any:
-    """Return the configuration of a checkpoint, with the dropout that `config` sets. Raises ConfigError."""
+def load_encoder(name: str, config: ModelConfig, *, key: str = "model.base_model") -> tuple[PreTrainedModel, bool]:
+    """Return a checkpoint without its head, and whether it has a trained pooler. Raises as `read_checkpoint`."""
+    from transformers import AutoModel
+
+    model, missing = read_checkpoint(AutoModel, name, config, key=key)
+    check_complete(name, [each for each in missing if not each.startswith("pooler.")], key=key)
+    model = cut_student(model, config)
+    has_pooler = getattr(model, "pooler", None) is not None and not missing
+    return model, has_pooler
+
+
+def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> tuple[PreTrainedModel, list[str]]:
+    """Return a checkpoint in float32 as a model of `kind`, an auto class of transformers, and what weights it lacks.
+
+    key: what named it. Raises ConfigError for an architecture that is no `kind`, or an encoder-decoder; SetupError
+    where it cannot be had.
+    """
     from transformers import AutoConfig
 
     import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
 
-    settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
-    if settings.is_encoder_decoder:
-        raise ConfigError(
-            f"model.base_model: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
-        )
-    if config.dropout is not None:
-        _set_dropout(settings, config.dropout)
-    return settings
-
-
-def load_encoder(name: str, config: ModelConfig) -> tuple[PreTrainedModel, bool]:
-    """Return a checkpoint without its head, and whether it has a trained pooler. Raises ConfigError or SetupError."""
-    from transformers import AutoModel
-
     name = checkpoint_of(name)
     try:
-        settings = read_settings(name, config)
+        settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+        if settings.is_encoder_decoder:
+            raise ConfigError(
+                f"{key}: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
+            )
+        if config.dropout is not None:
+            _set_dropout(settings, config.dropout)
         with quiet():
-            model, info = AutoModel.from_pretrained(
+            model, info = kind.from_pretrained(
                 name, config=settings, dtype=torch.float32, output_loading_info=True,
                 trust_remote_code=config.trust_remote_code,
             )  # fmt: skip
-    except JengaError:
-        raise
     except UNREADABLE as error:
-        raise cannot_load("model.base_model", name, error) from error
-    check_complete(name, [key for key in info["missing_keys"] if not key.startswith("pooler.")])
-    model = cut_student(model, config)
-    has_pooler = getattr(model, "pooler", None) is not None and not info["missing_keys"]
-    return model, has_pooler
+        if config.generates and "Unrecognized configuration class" in str(error):
+            raise ConfigError(
+                f"{key}: '{name}' is a {settings.model_type} model, which predicts no next token; choose a causal "
+                "language model"
+            ) from error
+        raise cannot_load(key, name, error, causal=config.generates) from error
+    return model, list(info["missing_keys"])
 
 
-def check_complete(name: str, missing: list[str]) -> None:
-    """Raise SetupError where a checkpoint lacks weights."""
+def check_complete(name: str, missing: list[str], *, key: str) -> None:
+    """Raise SetupError where a checkpoint, which `key` named, lacks weights."""
     if missing:
         raise SetupError(
-            f"model.base_model: the checkpoint '{name}' lacks {len(missing)} weights, such as {min(missing)}; "
+            f"{key}: the checkpoint '{name}' lacks {len(missing)} weights, such as {min(missing)}; "
             "it would start from random values there"
         )
 

@@ -15,8 +15,8 @@ from jenga.cli.predict import read_stream, writer
 
 if TYPE_CHECKING:
     from jenga.data.dialogue import Dialogue
-    from jenga.generation import Decoding, Generator
-    from jenga.inference.predictor import Predictor
+    from jenga.data.rows import SourceSpec
+    from jenga.generation import Decoding, Generator, Unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -73,20 +73,27 @@ def generate(
         raise click.UsageError("Give FILE or --prompt, not both.")
     if file is None and not prompts and not sys.stdin.isatty():
         raise click.UsageError("Give FILE (- for standard input), or --prompt.")
-    from jenga.generation import Decoding
+    from jenga.errors import DataError
+    from jenga.generation import Decoding, Unanswered
     from jenga.inference.predictor import load
 
     predictor = load(run, device=device, base_model=base_model)
-    generator = predictor.generator(task)
-    name = task or next(head.task for spec in predictor.bundle.specs if spec.language for head in spec.heads)
-    longest = max_new_tokens or predictor.model.tasks[name].config.generation.max_new_tokens
+    spec, generator = predictor.language_task(task), predictor.generator(task)
+    settings = predictor.model.tasks[spec.heads[0].task].config.generation
+    longest = max_new_tokens or settings.max_new_tokens
     decoding = Decoding(longest, temperature, top_p, top_k, repetition_penalty, seed)
     if file is None and not prompts:
         _converse(generator, decoding)
     elif len(prompts) == 1 and output is None:
-        _stream(generator, _asked(generator, prompts[0]), decoding)
+        answer = _stream(generator, _asked(generator, prompts[0]), decoding)
+        if isinstance(answer, Unanswered):
+            raise DataError(f"--prompt: {answer.reason}")
     else:
-        _answer_all(predictor, generator, name, file, prompts, decoding, batch_size, output)
+        given: Any = list(prompts)
+        if file is not None:
+            given = read_stream(sys.stdin.buffer) if file == "-" else predictor.read(file)
+        rows = _answers(generator, _read(given, spec), decoding, batch_size)
+        _write(rows, output)
 
 
 def _asked(generator: Generator, prompt: str) -> Dialogue:
@@ -99,26 +106,20 @@ def _asked(generator: Generator, prompt: str) -> Dialogue:
     return Dialogue((("user", prompt),), chat=bool(language.messages))
 
 
-def _stream(generator: Generator, dialogue: Dialogue, decoding: Decoding) -> str | None:
-    """Write an answer as it comes, and return it; None where it was stopped by Ctrl-C."""
+def _stream(generator: Generator, dialogue: Dialogue, decoding: Decoding) -> str | Unanswered:
+    """Write an answer as it comes, and return it."""
     from transformers import TextStreamer
 
-    from jenga.errors import DataError
-    from jenga.generation import Unanswered
-
     streamer = TextStreamer(generator.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    answer = generator.answers([dialogue], decoding, streamer=streamer)[0]
-    if isinstance(answer, Unanswered):
-        raise DataError(f"--prompt: {answer.reason}")
-    return answer
+    return generator.answers([dialogue], decoding, streamer=streamer)[0]
 
 
 def _converse(generator: Generator, decoding: Decoding) -> None:
     """Answer line by line until Ctrl-D; a chat remembers what was said, and Ctrl-C ends an answer."""
     from jenga.data.dialogue import ASSISTANT, Dialogue
+    from jenga.generation import Unanswered
 
     chat = bool(generator.spec.messages) or generator.spec.template == "chat"
-    chat = chat and bool(getattr(generator.tokenizer, "chat_template", None))
     said: tuple[tuple[str, str], ...] = ()
     while True:
         try:
@@ -128,61 +129,58 @@ def _converse(generator: Generator, decoding: Decoding) -> None:
             return
         if not prompt.strip():
             continue
-        asked = _asked(generator, prompt)
+        asked = Dialogue((*said, ("user", prompt)), chat=True) if chat else _asked(generator, prompt)
         try:
-            answer = _stream(generator, Dialogue((*said, ("user", prompt)), chat=True) if chat else asked, decoding)
+            answer = _stream(generator, asked, decoding)
         except KeyboardInterrupt:
             click.echo(" [stopped]")
             continue
-        if chat and answer is not None:
+        if isinstance(answer, Unanswered):
+            click.echo(f"[{answer.reason}{'; the conversation begins anew' if said else ''}]")
+            said = ()
+        elif chat:
             said = (*said, ("user", prompt), (ASSISTANT, answer))
 
 
-def _answer_all(
-    predictor: Predictor,
-    generator: Generator,
-    task: str,
-    file: str | None,
-    prompts: Sequence[str],
-    decoding: Decoding,
-    batch_size: int,
-    output: str | None,
-) -> None:
+def _read(given: Any, spec: SourceSpec) -> list[tuple[str, Dialogue | Unanswered]]:
+    """Return the name of each given row, in their order, and what is to be answered of it, or why it cannot be."""
+    from jenga.data.rows import parse_rows
+    from jenga.generation import Unanswered
+    from jenga.inference.reading import as_raw, names
+
+    raw = as_raw(given, [spec])
+    rows, bad = parse_rows(raw, spec, spaces=None, with_labels=False)
+    assert rows.dialogues is not None
+    found: dict[int, Dialogue | Unanswered] = {row.number: Unanswered(row.reason) for row in bad}
+    for number, dialogue in zip(rows.numbers, rows.dialogues, strict=True):
+        found[number] = dialogue if dialogue.is_text else dialogue.opening()
+    return [(name, found[number]) for number, name in names(raw, spec.id).items()]
+
+
+def _answers(
+    generator: Generator, asked: Sequence[tuple[str, Dialogue | Unanswered]], decoding: Decoding, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Yield an object for each row in its order, a batch at a time; one without an answer has an ``error``."""
+    from jenga.generation import Unanswered, readable
+
+    for start in range(0, len(asked), batch_size):
+        part = asked[start : start + batch_size]
+        dialogues = [each for _, each in part if not isinstance(each, Unanswered)]
+        made = iter(generator.answers(dialogues, decoding, batch_size=batch_size))
+        for name, each in part:
+            prompt = {} if isinstance(each, Unanswered) else {"prompt": readable(each)}
+            answer = each if isinstance(each, Unanswered) else next(made)
+            said = {"error": answer.reason} if isinstance(answer, Unanswered) else {"text": answer}
+            yield {"id": name, **prompt, **said}
+
+
+def _write(rows: Iterator[dict[str, Any]], output: str | None) -> None:
     failed = total = 0
     with writer(output) as out:
-        for row in _rows(predictor, generator, task, file, prompts, decoding, batch_size):
+        for row in rows:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
             out.flush()
             total += 1
             failed += "error" in row
     if failed:
         logger.warning("%d of %d prompts got no answer; see their 'error'", failed, total)
-
-
-def _rows(
-    predictor: Predictor,
-    generator: Generator,
-    task: str,
-    file: str | None,
-    prompts: Sequence[str],
-    decoding: Decoding,
-    batch_size: int,
-) -> Iterator[dict[str, Any]]:
-    """Yield an object for each prompt in its order, a batch at a time; one without an answer has an ``error``."""
-    from jenga.data.rows import parse_rows
-    from jenga.generation import Unanswered, readable
-    from jenga.inference.reading import as_raw
-
-    spec = next(each for each in predictor.bundle.specs if each.language and each.heads[0].task == task)
-    given: Any = (
-        list(prompts) if file is None else read_stream(sys.stdin.buffer) if file == "-" else predictor.read(file)
-    )
-    rows, bad = parse_rows(as_raw(given, [spec]), spec, spaces=None, with_labels=False)
-    dialogues = [each if each.is_text else each.opening() for each in rows.dialogues or ()]
-    for start in range(0, len(dialogues), batch_size):
-        part = dialogues[start : start + batch_size]
-        answers = generator.answers(part, decoding, batch_size=batch_size)
-        for name, dialogue, answer in zip(rows.ids[start : start + batch_size], part, answers, strict=True):
-            said = {"error": answer.reason} if isinstance(answer, Unanswered) else {"text": answer}
-            yield {"id": name, "prompt": readable(dialogue), **said}
-    yield from ({"id": str(row.number), "error": row.reason} for row in bad)

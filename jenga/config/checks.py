@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jenga.config.explain import Finding
+from jenga.config.language_form import is_language_form
 from jenga.config.schema import DataConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted
 
@@ -116,12 +117,12 @@ def _teachers(document: Document) -> Iterator[Finding]:
 
 
 def _data_paths(document: Document) -> list[tuple[KeyPath, Any]]:
-    """Every task's data_path that is text, a list or a mapping."""
-    return [
-        ((*path, "data_path"), task["data_path"])
-        for path, task in _items(document, ("tasks",))
-        if isinstance(task.get("data_path"), (str, list, dict))
-    ]
+    """Every task's data_path, and the `data.path` of the short form, that is text, a list or a mapping."""
+    places: list[KeyPath] = [(*path, "data_path") for path, _ in _items(document, ("tasks",))]
+    if is_language_form(document.data):
+        places.append(("data", "path"))
+    found = [(place, document.value_at(place)) for place in places]
+    return [(place, value) for place, value in found if isinstance(value, (str, list, dict))]
 
 
 def _texts(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:

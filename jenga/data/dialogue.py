@@ -61,8 +61,11 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Written:
-    """A row as one text, and the character spans of it that are learnt. `special`: whether tokens that begin or end
-    every text of the tokenizer belong around it, which a chat template has written itself."""
+    """A row as one text, and the character spans of it that are learnt.
+
+    `special`: whether the tokens that begin or end every text of the tokenizer belong around it; a chat template has
+    written them itself.
+    """
 
     text: str
     learnt: tuple[Span, ...]

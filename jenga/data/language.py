@@ -122,8 +122,10 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def pack(lengths: np.ndarray, capacity: int) -> list[list[int]]:
-    """Share out pieces of `lengths` (P,) over as few packs of at most `capacity` tokens as best fit, longest first,
-    finds. Deterministic; every piece is in one pack, and a pack's pieces are in their order."""
+    """Share out pieces of `lengths` (P,) over packs of at most `capacity` tokens: longest first, where it fits best.
+
+    Every piece is in one pack, and a pack's pieces are in their order.
+    """
     packs: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens that still fit, number of the pack), ascending
     for piece in np.argsort(-lengths, kind="stable").tolist():
@@ -144,11 +146,13 @@ def pack(lengths: np.ndarray, capacity: int) -> list[list[int]]:
 class LanguageSplit(EncodedSplit):
     """Pieces of rows, or packs of several pieces, from which batches of tokens to predict are made.
 
-    `packs`: the pieces of each row of a batch; one each where nothing is packed. `token_teacher`: called with the
-    pieces of a batch in their order, returns what a teacher said of their learnt tokens.
+    `spec`: how the rows were written out. `packs`: the pieces of each row of a batch; one each where nothing is packed.
+    `token_teacher`: called with the pieces of a batch in their order, returns what a teacher said of their learnt
+    tokens.
     """
 
     language: EncodedLanguage = field(kw_only=True)
+    spec: LanguageSpec = field(kw_only=True)
     packs: list[list[int]] | None = field(kw_only=True, default=None)
     token_teacher: Callable[[Sequence[int]], Any] | None = field(kw_only=True, default=None)
 
@@ -169,15 +173,15 @@ class LanguageSplit(EncodedSplit):
         """
         index = list(index)
         groups = [[piece] for piece in index] if self.packs is None else [self.packs[i] for i in index]
-        offsets, flat = self.text.offsets, [np.arange(0)]
+        offsets = self.text.offsets
         lengths = [[int(offsets[p + 1] - offsets[p]) for p in group] for group in groups]
         shape = (len(groups), max(map(sum, lengths), default=0))
         ids = np.full(shape, self.pad_token_id, np.int64)
         targets = np.full(shape, IGNORE_INDEX, np.int64)
         mask, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for row, (group, sizes) in enumerate(zip(groups, lengths, strict=True)):
-            flat = [np.arange(offsets[piece], offsets[piece + 1]) for piece in group]
-            at, used = np.concatenate(flat), sum(sizes)
+            at = np.concatenate([np.arange(offsets[piece], offsets[piece + 1]) for piece in group])
+            used = sum(sizes)
             ids[row, :used], targets[row, :used] = self.text.input_ids[at], self.language.targets[at]
             mask[row, :used] = 1
             positions[row] = np.concatenate([np.arange(size) for size in (*sizes, shape[1] - used)])
@@ -211,7 +215,7 @@ def language_split(
     language = encode_language(rows.dialogues, tokenizer, spec, max_length=max_length)
     packs = pack(language.text.lengths, max_length) if packed else None
     return LanguageSplit(
-        source, rows, language.text, spaces, tokenizer.pad_token_id, language=language, packs=packs
+        source, rows, language.text, spaces, tokenizer.pad_token_id, language=language, spec=spec, packs=packs
     )  # fmt: skip
 
 

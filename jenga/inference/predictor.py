@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,19 @@ import torch
 
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
-from jenga.data.collate import EncodedSplit, Source
+from jenga.data.collate import EncodedSplit
 from jenga.data.readers import RawRows
-from jenga.data.rows import Rows, SourceSpec, load_source, parse_rows, stop_if_many_bad
+from jenga.data.rows import Rows, SourceSpec
 from jenga.data.tabular import Events, Features
 from jenga.errors import ConfigError, DataError, SetupError, suggest
 from jenga.generation import Decoding, Generator, Unanswered, add_answers
 from jenga.inference.alerts import add_drivers
 from jenga.inference.decode import add_scores, decode_head
+from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.reading import Parsed, Reading, RowsLike, as_events, as_raw, names, parse, readings
 from jenga.inputs import Encoder, TabularInputs, TextInputs
 from jenga.tasks.anomaly import AnomalyDetectionTask
-from jenga.tasks.metrics import labelled_rows
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
-from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
 
@@ -157,19 +155,15 @@ class Predictor:
         data.max_bad_fraction cannot be used, or their split does not exist.
         """
         config = self.bundle.config
-        sources = self._labelled(path, split) if path is not None else self._configured(split)
+        bundle = self.bundle
+        sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
         runner = self._runner(config.evaluation.batch_size or 2 * config.training.batch_size)
         result = runner.evaluate(sources, split)
         found = describe_split(result, self.model, sources, split)
-        specs = [replace(spec, name=source.name) for source in sources for spec in self._specs_of(source)]
         add_answers(
-            found, self.model, self.bundle.inputs, specs, sources, split,
-            autocast=self._autocast, batch_size=runner.batch_size,
-        )  # fmt: skip
+            found, self.model, bundle.inputs, sources, split, autocast=self._autocast, batch_size=runner.batch_size
+        )
         return found
-
-    def _specs_of(self, source: Source) -> list[SourceSpec]:
-        return [spec for spec in self.bundle.specs if any(head.task in source.tasks for head in spec.heads)][:1]
 
     # --------------------------------------------------------------------------------------------------------- model
 
@@ -225,22 +219,27 @@ class Predictor:
         made = self.generator(name).answers(dialogues, decoding, batch_size=batch_size)
         head = next(iter(task.heads.sizes))
         return [
-            {name: {head: {"error": each.reason} if isinstance(each, Unanswered) else {"text": each}}} for each in made
+            {"error": each.reason} if isinstance(each, Unanswered) else {name: {head: {"text": each}}} for each in made
         ]
 
-    def generator(self, task: str | None = None) -> Generator:
-        """Return what answers prompts by the language task `task`; None: by the first there is.
+    def language_task(self, name: str | None = None) -> SourceSpec:
+        """Return how the rows of the language task `name` are read; None: of the first there is.
 
         Raises ConfigError where the model has no such task.
         """
-        specs = {head.task: spec for spec in self.bundle.specs if spec.language for head in spec.heads}
-        inputs, backbone = self.bundle.inputs, self.model.backbone
-        if not specs or not isinstance(inputs, TextInputs) or not isinstance(backbone, TextBackbone):
+        specs = {head.task: spec for spec in self.bundle.specs if spec.language is not None for head in spec.heads}
+        if not specs:
             raise ConfigError("this model has no language task and generates nothing; use jenga predict")
-        if task is not None and task not in specs:
-            raise ConfigError(f"task '{task}' generates nothing; those that do: {', '.join(specs)}")
-        language = specs[task or next(iter(specs))].language
+        if name is not None and name not in specs:
+            raise ConfigError(f"task '{name}' generates nothing; those that do: {', '.join(specs)}")
+        return specs[name or next(iter(specs))]
+
+    def generator(self, task: str | None = None) -> Generator:
+        """Return what answers prompts by a language task; `task`, and what is raised, as in `language_task`."""
+        language, inputs, backbone = self.language_task(task).language, self.bundle.inputs, self.model.backbone
         assert language is not None
+        assert isinstance(inputs, TextInputs)
+        assert isinstance(backbone, TextBackbone)
         return Generator(backbone, inputs.tokenizer, language, device=self.device, autocast=self._autocast)
 
     def _explain(
@@ -265,61 +264,3 @@ class Predictor:
         if kind is None or (kind is torch.float16 and self.device.type == "cpu"):
             return nullcontext()
         return torch.autocast(self.device.type, dtype=kind)
-
-    # ---------------------------------------------------------------------------------------------------- evaluation
-
-    def _labelled(self, path: str, split: str) -> list[Source]:
-        raw = self.bundle.inputs.read(path, self.bundle.specs, split=split)
-        encoder = self.bundle.inputs.encoder([raw])
-        sources = []
-        for reading in readings(raw, self.bundle.specs):
-            spaces = self._spaces(reading.spec)
-            rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
-            bad = [*bad, *encoder.bad]
-            fix = "Correct the rows, or take out those that are not meant to be judged"
-            stop_if_many_bad(raw, bad, self.bundle.config.data.max_bad_fraction, fix=fix)
-            if bad:
-                logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
-            # A task is judged when any of its heads is; its other heads are masked.
-            tasks = {
-                task
-                for (task, _), space in spaces.items()
-                if (len(rows) if space.kind == "text" else labelled_rows(space, rows.labels[task, space.head]))
-            }
-            judged = {key: space for key, space in spaces.items() if key[0] in tasks}
-            rows.labels = {key: rows.labels[key] for key in judged if key in rows.labels}
-            if judged:
-                sources.append(_source(encoder.encode(rows, reading.spec, judged), split))
-        if not sources:
-            heads = [head for spec in self.bundle.specs for head in spec.heads]
-            wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
-            raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
-        return sources
-
-    def _configured(self, split: str) -> list[Source]:
-        sources = []
-        inputs, specs = self.bundle.inputs, self.bundle.specs
-        for spec in specs:
-            files: dict[str, RawRows] = {}
-
-            def read(path: str, *, split: str, files: dict[str, RawRows] = files) -> RawRows:
-                raw = inputs.read(path, specs, split=split)
-                return files.setdefault(raw.file, raw)
-
-            loaded = load_source(spec, data=self.bundle.config.data, read=read)
-            if loaded.spaces != self._spaces(spec):
-                raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
-            if split in loaded.splits:
-                encoder = inputs.encoder(list(files.values()))
-                sources.append(_source(encoder.encode(loaded.splits[split], spec, loaded.spaces), split))
-        if not sources:
-            raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
-        return sources
-
-    def _spaces(self, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
-        return {head.key: self.bundle.spaces[head.key] for head in spec.heads}
-
-
-def _source(encoded: EncodedSplit, split: str) -> Source:
-    tasks = tuple(dict.fromkeys(task for task, _ in encoded.spaces))
-    return Source(encoded.source, tasks, {split: encoded})

@@ -79,16 +79,8 @@ class CausalLMTask(BaseTask):
                 alpha=settings.distillation_alpha, temperature=settings.temperature, kind=settings.divergence,
                 teacher_topk=teacher.top_k,
             )  # fmt: skip
-        return TaskOutput(loss * self.config.heads[0].weight, {}, loss * count, count)
+        return TaskOutput(loss, {}, loss * count, count)
 
     def metrics_of_loss(self, space: HeadSpace, loss: float) -> dict[str, float]:
         """Return ``perplexity``, of a mean cross-entropy in nats a token."""
         return {"perplexity": math.exp(min(loss, _LARGEST_LOSS))}
-
-    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
-        """Return ``perplexity``."""
-        return ("perplexity",)
-
-    def primary_metric(self, space: HeadSpace) -> str:
-        """Return ``perplexity``."""
-        return "perplexity"

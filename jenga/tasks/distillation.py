@@ -37,8 +37,10 @@ class TokenTeacher:
 
 @dataclass(frozen=True)
 class HeadTeacher:
-    """A teacher's logits of one head for the rows of a batch: ``(B, K)``, or ``(B, T, K)`` at the first token of each
-    word and NaN elsewhere. Those of numbers are in the student's scale."""
+    """A teacher's logits of one head for the rows of a batch, ``(B, K)``; numbers in the student's scale.
+
+    Those of tags are ``(B, T, K)``, at the first token of each word, and NaN elsewhere.
+    """
 
     settings: TeacherStudentConfig
     kind: LabelKind
@@ -53,8 +55,8 @@ def taught(task: BaseTask, output: TaskOutput, teacher: Mapping[str, HeadTeacher
     """Return `output` with what its teacher adds; teacher: by head, absent for heads that learn from labels alone.
 
     alpha T^2 D is added for a taught head, a mean over rows (of a row's words) and items, whether or not they have a
-    label, and its labels' loss counts 1 - alpha. For numbers D is the squared
-    difference of the standardised values, and there is no temperature.
+    label, and its labels' loss counts 1 - alpha. For numbers D is the squared difference of the standardised values,
+    and there is no temperature.
     """
     losses = []
     shares = [1.0] * len(task.heads.sizes)

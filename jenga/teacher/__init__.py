@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from jenga.backbones.language import load_language_model
-from jenga.backbones.pretrained import checkpoint_folder, load_encoder, load_tokenizer, read_settings
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
@@ -21,13 +19,11 @@ from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
 from jenga.tasks.matching import Matching, Shape
 from jenga.teacher.heads import teach_heads
-from jenga.teacher.precision import reduce_precision
+from jenga.teacher.origin import KEY, Origin
 from jenga.teacher.running import RunningTeacher
 from jenga.teacher.top_k import TopKCache, attach, default_folder, describe, identity
-from jenga.teacher.vocabulary import check_same_tokens
 
 __all__ = ["RunningTeacher", "make_teacher"]
-_KEY = "model.teacher_student_config.teacher_model"
 
 
 def make_teacher(
@@ -44,83 +40,38 @@ def make_teacher(
     settings = getattr(bundle.config.model, "teacher_student_config", None)
     if settings is None or not settings.enabled:
         return None, []
-    folder = bundle_folder(settings.teacher_model)
-    teacher = None if folder is None else Bundle.load(folder)
-    if teacher is not None and not isinstance(teacher.inputs, TextInputs):
-        raise ConfigError(f"{_KEY}: '{settings.teacher_model}' reads events, and the student texts; name one of texts")
-    keys = [key for source in sources for key in source.splits[TRAIN].spaces]
+    origin = Origin(bundle, settings)
+    parts = [source.splits[TRAIN] for source in sources]
+    keys = [key for part in parts for key in part.spaces]
     texts = [key for key in keys if bundle.spaces[key].kind == "text"]
-    taught = [] if teacher is None else teach_heads(bundle, teacher, sources, settings, device)
+    taught = []
+    if origin.folder is not None and len(texts) < len(keys):
+        taught = teach_heads(bundle, origin.bundle, sources, settings, device)
     running = None
-    if texts and (teacher is None or _generates(teacher)):
+    if texts and origin.generates:
         taught += texts
         if settings.top_k is None:
-            running = _language_teacher(bundle, teacher, sources, settings, texts)
+            packed = any(isinstance(part, LanguageSplit) and part.packs is not None for part in parts)
+            running = origin.language_teacher(texts, packed=packed)
         else:
-            _keep_top_k(bundle, teacher, sources, settings, device, tell)
+            _keep_top_k(origin, settings.top_k, sources, device, tell)
     if settings.hidden_states is not None or settings.attentions is not None:
-        running = running or _matched_teacher(bundle, teacher, settings)
+        running = running or origin.encoder_teacher()
         _match(bundle, running, settings)
     elif not taught:
         what = (
-            "is no run of Jenga, which alone can teach labelled heads" if teacher is None else "has none of the heads"
+            "is no run of Jenga, which alone can teach labelled heads"
+            if origin.folder is None
+            else "has none of the heads"
         )
-        raise ConfigError(f"{_KEY}: '{settings.teacher_model}' {what}: {', '.join(map('.'.join, keys))}")
+        raise ConfigError(f"{KEY}: '{settings.teacher_model}' {what}: {', '.join(map('.'.join, keys))}")
     alone = [".".join(key) for key in keys if key not in taught]
     warnings = [f"the teacher does not know, and labels alone teach: {', '.join(alone)}"] if alone else []
     return running, warnings
 
 
-def bundle_folder(name: str) -> Path | None:
-    """Return the folder of a trained model of Jenga that `name` is, or holds as ``best/``; None where it is neither."""
-    return next((each for each in (Path(name), Path(name) / "best") if (each / "jenga.json").is_file()), None)
-
-
-def _generates(teacher: Bundle) -> bool:
-    return any(space.kind == "text" for space in teacher.spaces.values())
-
-
-def _language_teacher(
-    bundle: Bundle,
-    teacher: Bundle | None,
-    sources: Sequence[Source],
-    settings: TeacherStudentConfig,
-    keys: list[tuple[str, str]],
-) -> RunningTeacher:
-    backbone, inputs = bundle.model.backbone, bundle.inputs
-    assert isinstance(backbone, TextBackbone)
-    assert isinstance(inputs, TextInputs)
-    if backbone.output_layer[1] is not None:
-        raise ConfigError(
-            f"model.teacher_student_config: the output layer of '{backbone.model_name}' has a bias, which distillation "
-            "does not compute; choose another student"
-        )
-    model, tokenizer = _language_model(bundle, teacher, settings)
-    reduce_precision(model, settings.teacher_dtype)
-    check_same_tokens(inputs.tokenizer, tokenizer, teacher_name=settings.teacher_model)
-    made = RunningTeacher(model, settings, keys)
-    if any(isinstance(part := each.splits[TRAIN], LanguageSplit) and part.packs for each in sources):
-        made.check_packing()
-    return made
-
-
-def _matched_teacher(bundle: Bundle, teacher: Bundle | None, settings: TeacherStudentConfig) -> RunningTeacher:
-    """Return a teacher that runs for its inner states alone, which labelled heads do not need."""
-    inputs = bundle.inputs
-    assert isinstance(inputs, TextInputs)
-    if teacher is None:
-        block = _block_of(bundle, settings)
-        encoder, tokenizer = load_encoder(settings.teacher_model, block)[0], load_tokenizer(block)
-    else:
-        assert isinstance(teacher.model.backbone, TextBackbone)
-        assert isinstance(teacher.inputs, TextInputs)
-        encoder, tokenizer = teacher.model.backbone.encoder, teacher.inputs.tokenizer
-    reduce_precision(encoder, settings.teacher_dtype)
-    check_same_tokens(inputs.tokenizer, tokenizer, teacher_name=settings.teacher_model)
-    return RunningTeacher(encoder, settings, [])
-
-
 def _match(bundle: Bundle, teacher: RunningTeacher, settings: TeacherStudentConfig) -> None:
+    """Compare the inner states of student and teacher in training."""
     backbone = bundle.model.backbone
     if not isinstance(backbone, TextBackbone):
         raise ConfigError(
@@ -136,48 +87,24 @@ def _shape(encoder: Any) -> Shape:
 
 
 def _keep_top_k(
-    bundle: Bundle,
-    teacher: Bundle | None,
-    sources: Sequence[Source],
-    settings: TeacherStudentConfig,
-    device: torch.device,
-    tell: Callable[[str], None],
+    origin: Origin, k: int, sources: Sequence[Source], device: torch.device, tell: Callable[[str], None]
 ) -> None:
     """Let the learnt tokens of every language source be taught from disk; what is missing there is made first."""
-    backbone, inputs, data = bundle.model.backbone, bundle.inputs, bundle.config.data
+    student, settings = origin.student, origin.settings
+    backbone, inputs, data = student.model.backbone, student.inputs, student.config.data
     assert isinstance(backbone, TextBackbone)
     assert isinstance(inputs, TextInputs)
-    assert settings.top_k is not None
-    folder = checkpoint_folder(settings.teacher_model, key=_KEY)
-    teacher_settings = read_settings(str(folder), bundle.config.model.model_copy(update={"dropout": None}))
-    vocabulary = min(len(backbone.output_layer[0]), teacher_settings.vocab_size)
-    if settings.top_k > vocabulary:
-        raise ConfigError(f"model.teacher_student_config.top_k: {settings.top_k}, but there are {vocabulary} tokens")
-    name = identity(folder, settings.teacher_dtype)
+    teacher = identity(origin.checkpoint, settings.teacher_dtype)
+    cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir().parent
+    running = None
     for source in sources:
         part = source.splits[TRAIN]
         if not isinstance(part, LanguageSplit):
             continue
-        of = describe(part.language, inputs.tokenizer, name, k=settings.top_k, vocabulary=vocabulary)
-        cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir().parent
+        of = describe(part.language, inputs.tokenizer, teacher, k=k, vocabulary=len(backbone.output_layer[0]))
         place = Path(settings.top_k_dir) / source.name if settings.top_k_dir else default_folder(cache_dir, of)
         cache = TopKCache(place, part.language, of)
         if not cache.complete:
-            made = _language_teacher(bundle, teacher, [], settings, []).to(device)
-            cache.fill(made, inputs.tokenizer.pad_token_id, tell)
+            running = running or origin.language_teacher([], packed=False).to(device)
+            cache.fill(running, inputs.tokenizer.pad_token_id, tell)
         attach(part, cache, settings)
-
-
-def _language_model(bundle: Bundle, teacher: Bundle | None, settings: TeacherStudentConfig) -> tuple[Any, Any]:
-    if teacher is not None:
-        assert isinstance(teacher.model.backbone, TextBackbone)
-        assert isinstance(teacher.inputs, TextInputs)
-        return teacher.model.backbone.language_model, teacher.inputs.tokenizer
-    block = _block_of(bundle, settings)
-    return load_language_model(settings.teacher_model, block, key=_KEY), load_tokenizer(block)
-
-
-def _block_of(bundle: Bundle, settings: TeacherStudentConfig) -> Any:
-    """Return the model's block as it would be of the teacher."""
-    cleared = {"base_model": settings.teacher_model, "tokenizer": None, "dropout": None, "teacher_student_config": None}
-    return bundle.config.model.model_copy(update=cleared)

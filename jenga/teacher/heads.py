@@ -51,15 +51,15 @@ def teach_heads(
     for source in sources:
         part = source.splits[TRAIN]
         common = [key for key, space in part.spaces.items() if _teachable(student, teacher, key, space)]
+        orders = {key: _order(key, part.spaces[key], teacher.spaces[key]) for key in common}
         # Tasks of the teacher that cut rows at one length are encoded together.
         for length in sorted({specs[task].max_length for task, _ in common}):
             keys = [key for key in common if specs[key[0]].max_length == length]
             spec = replace(specs[keys[0][0]], name=source.name, max_length=length)
             logits = runner.logits(teacher.inputs.encode(part.rows, spec, {}), list(dict.fromkeys(k[0] for k in keys)))
             for key in keys:
-                order = _order(key, part.spaces[key], teacher.spaces[key])
-                task = student.model.tasks[key[0]]
-                rows = [_scaled(task, teacher.model.tasks[key[0]], key[1], each[..., order]) for each in logits[key]]
+                task, own = student.model.tasks[key[0]], teacher.model.tasks[key[0]]
+                rows = [_scaled(task, own, key[1], each[..., orders[key]]) for each in logits[key]]
                 part.teacher[key] = _sayings(part, rows, part.spaces[key], settings)
                 task.keeps_logits = True
             taught += keys

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from jenga.backbones.language import check_packing
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.tasks.distillation import TokenTeacher
 from jenga.types import IGNORE_INDEX, Batch, States
@@ -47,10 +46,6 @@ class RunningTeacher:
         self.model.to(device)
         return self
 
-    def check_packing(self) -> None:
-        """Raise ConfigError where packed texts would see one another in the teacher."""
-        check_packing(self.encoder)
-
     @torch.no_grad()
     def teach(self, batch: Batch) -> None:
         """Put what the teacher makes of the learnt tokens of `batch` into ``batch.teacher``, and its states beside."""
@@ -61,14 +56,14 @@ class RunningTeacher:
         output = self.run(batch.inputs)
         for task, head in keys:
             hidden = output.last_hidden_state[batch.labels[task][head] != IGNORE_INDEX]
-            batch.teacher[task] = {head: TokenTeacher(self.settings, hidden, self.weight.to(hidden.dtype))}
+            batch.teacher[task] = {head: TokenTeacher(self.settings, hidden, self.weight)}
         if matched:
             batch.states = States(output.get("hidden_states"), output.get("attentions"))
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         """Return the output of the model without its output layer."""
         read: dict[str, Any] = dict(inputs)
-        if self.model.get_output_embeddings() is not None and self.keys:
+        if self.model.get_output_embeddings() is not None:
             # Padding stands behind the tokens, which do not see it; packed texts are told apart by their positions.
             read = {name: each for name, each in inputs.items() if name != "attention_mask"} | {"use_cache": False}
         if getattr(self.model.config, "type_vocab_size", 0) < 2:

@@ -21,6 +21,7 @@ from jenga.data.text import tokenizer_identity
 from jenga.errors import ConfigError, SetupError
 from jenga.files import write_atomic
 from jenga.kernels import TeacherTopk, teacher_topk
+from jenga.peft.base import BASE_FILE
 from jenga.tasks.distillation import TokenTeacher
 from jenga.teacher.running import RunningTeacher
 from jenga.types import IGNORE_INDEX
@@ -74,7 +75,13 @@ class TopKCache:
         return len(self.digests) == self.n_shards
 
     def fill(self, teacher: RunningTeacher, pad_token_id: int, tell: Callable[[str], None]) -> None:
-        """Compute the missing shards with `teacher`. Raises SetupError where the disk has no room for them."""
+        """Compute the missing shards with `teacher`.
+
+        pad_token_id: of its tokenizer. tell: called with a line on how far that is. Raises ConfigError where there are
+        fewer tokens than k, SetupError where the disk has no room.
+        """
+        if self.k > (known := min(len(teacher.weight), self.of["vocabulary"])):
+            raise ConfigError(f"model.teacher_student_config.top_k: {self.k}, but there are {known} tokens")
         missing = [number for number in range(self.n_shards) if self._name(number) not in self.digests]
         self.folder.mkdir(parents=True, exist_ok=True)
         needed = sum(self._tokens(number) for number in missing) * self.k * _BYTES
@@ -142,7 +149,7 @@ class TopKCache:
             targets = self.language.text.padded(self.language.targets, batch, IGNORE_INDEX)
             states = teacher.run({"input_ids": ids.to(weight.device)}).last_hidden_state
             hidden = states[targets.to(weight.device) != IGNORE_INDEX]
-            found = teacher_topk(hidden, weight.to(hidden.dtype), self.k)
+            found = teacher_topk(hidden, weight, self.k)
             rows = torch.cat([torch.arange(self._begins[each], self._begins[each + 1]) for each in batch]) - begin
             logits[rows], indices[rows] = found.logits.float().cpu(), found.indices.int().cpu()
         return logits, indices
@@ -151,7 +158,7 @@ class TopKCache:
 def describe(language: EncodedLanguage, tokenizer: Any, teacher: str, *, k: int, vocabulary: int) -> dict[str, Any]:
     """Return what a cache is of, ready for JSON.
 
-    teacher: its `identity`; vocabulary: tokens that both models have.
+    teacher: its `identity`; vocabulary: rows of the student's output layer, beyond which nothing is kept.
     """
     rows = hashlib.sha256()
     for array in (language.text.input_ids, language.text.offsets, language.targets):
@@ -170,11 +177,16 @@ def describe(language: EncodedLanguage, tokenizer: Any, teacher: str, *, k: int,
 def identity(folder: Path, dtype: str) -> str:
     """Return a digest of the weights and configuration of the checkpoint in `folder`, and of the type it runs in.
 
-    All bytes count, read at the disk's speed, so that no two checkpoints are taken for one another. Nothing is built.
+    All bytes count, read at the disk's speed, so that no two checkpoints are taken for one another; of the base beneath
+    adapters its fingerprint does. Nothing is built. Raises SetupError where there are no weights.
     """
     digest = hashlib.sha256(dtype.encode())
-    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin") or path.name == "config.json"]
-    for path in sorted(files):
+    weights = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    if not weights:
+        raise SetupError(
+            f"model.teacher_student_config.teacher_model: {folder} holds no safetensors, which top_k needs"
+        )
+    for path in [*weights, *sorted(folder.glob("*config.json")), *folder.glob(BASE_FILE)]:
         digest.update(f"{path.name} {_sha256(path)}\n".encode())
     return digest.hexdigest()
 

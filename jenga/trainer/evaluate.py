@@ -132,7 +132,7 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
     heads = []
     for source in sources:
         part = source.splits.get(split)
-        if part is None:
+        if part is None or not len(part):
             continue
         for key, space in part.spaces.items():
             task = model.tasks[space.task]

@@ -30,9 +30,9 @@ def run(tmp_path: Path, make_rows: Callable[..., list[dict[str, Any]]], write_ro
     return jenga.train(config).run
 
 
-def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path) -> None:
+def logged(run: Path, tmp_path: Path) -> Any:
+    """Log the model of `run` and return it as MLflow loads it; its files lie in artifacts/ under `tmp_path`."""
     import mlflow
-    import pandas
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -41,11 +41,17 @@ def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path
     run_id = client.create_run(experiment).info.run_id
     mlflow.set_tracking_uri(uri)
     log_model(client, run / "best", run_id=run_id, experiment_id=experiment, step=1)
+    (model,) = (tmp_path / "artifacts").rglob("MLmodel")
+    return mlflow.pyfunc.load_model(str(model.parent))
+
+
+def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path) -> None:
+    import pandas
+
+    loaded = logged(run, tmp_path)
     files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
     assert any(path.suffix == ".safetensors" for path in files)
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".bin")]
-    model = next(path.parent for path in files if path.name == "MLmodel")
-    loaded = mlflow.pyfunc.load_model(str(model))
     assert loaded.metadata.signature is not None
     (answer,) = loaded.predict(pandas.DataFrame({"text": ["the agent was kind"]}))
     assert answer["mood"]["mood"]["label"] in ("bad", "good")
@@ -54,18 +60,10 @@ def test_the_logged_model_predicts_and_holds_no_pickle(run: Path, tmp_path: Path
 def test_a_logged_model_of_events_takes_tables_whose_types_drift(
     event_settings: Callable[..., dict[str, Any]], flows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    import mlflow
     import pandas
-    from mlflow import MlflowClient
 
     run = jenga.train(event_settings(training={"max_steps": 1})).run
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.create_experiment("x", artifact_location=(tmp_path / "artifacts").as_uri())
-    mlflow.set_tracking_uri(uri)
-    run_id = client.create_run(experiment).info.run_id
-    log_model(client, run / "best", run_id=run_id, experiment_id=experiment, step=1)
-    loaded = mlflow.pyfunc.load_model(str(next((tmp_path / "artifacts").rglob("MLmodel")).parent))
+    loaded = logged(run, tmp_path)
     assert {"bytes_out", "id"} <= set(loaded.metadata.signature.inputs.input_names())
     assert "threat" not in loaded.metadata.signature.inputs.input_names()
     wanted = jenga.load(run, device="cpu").predict(flows[:4])
@@ -79,9 +77,7 @@ def test_a_logged_model_of_events_takes_tables_whose_types_drift(
 def test_a_logged_language_model_answers(form: str, tmp_path: Path, make_gpt2: Callable[..., Path]) -> None:
     import json
 
-    import mlflow
     import pandas
-    from mlflow import MlflowClient
 
     folder = make_gpt2(positions=128)
     (folder / "chat_template.jinja").write_text(
@@ -99,15 +95,7 @@ def test_a_logged_language_model_answers(form: str, tmp_path: Path, make_gpt2: C
         "tracking": {"enabled": False},
         "output_dir": str(tmp_path / "runs"),
     }
-    run = jenga.train(config).run
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.create_experiment("x", artifact_location=(tmp_path / "artifacts").as_uri())
-    run_id = client.create_run(experiment).info.run_id
-    mlflow.set_tracking_uri(uri)
-    log_model(client, run / "best", run_id=run_id, experiment_id=experiment, step=1)
-    model = next(path.parent for path in (tmp_path / "artifacts").rglob("MLmodel"))
-    loaded = mlflow.pyfunc.load_model(str(model))
+    loaded = logged(jenga.train(config).run, tmp_path)
     given = json.dumps(row[form]) if form == "messages" else row[form]
     (answer,) = loaded.predict(pandas.DataFrame({form: [given]}))
     assert set(answer["lm"]["text"]) == {"text"}

@@ -68,9 +68,9 @@ def test_a_file_is_read_as_in_training_and_its_answers_left_out(
     rows = [{"id": "a", "prompt": "is 3 good", "completion": "yes"}, {"id": "b", "prompt": ""}, {"prompt": "is 5 good"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = lines(generate(path))
-    assert [row["id"] for row in found] == ["a", "3", "2"]
+    assert [row["id"] for row in found] == ["a", "b", "3"]
     assert found[0]["prompt"] == "is 3 good"
-    assert "column 'prompt' is empty" in found[2]["error"]
+    assert "column 'prompt' is empty" in found[1]["error"]
 
 
 def test_standard_input_holds_a_prompt_a_line_or_json(generate: Callable[..., Result]) -> None:

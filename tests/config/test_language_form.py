@@ -28,7 +28,7 @@ data: {path: rows.jsonl, prompt: question, completion: answer, max_length: 64, p
 
 
 def load(text: str, *overrides: str) -> ExperimentConfig:
-    return load_text(text, file="/work/llm.yml", schema=schema(), overrides=overrides)
+    return load_text(text, file="/srv/llm.yml", schema=schema(), overrides=overrides)
 
 
 def mistakes(text: str, *overrides: str) -> list[str]:
@@ -41,7 +41,7 @@ def test_it_becomes_an_experiment_with_one_task() -> None:
     config = load(DOCUMENT + DATA)
     assert (config.project_name, config.model.base_model, config.model.backbone_type) == ("llm", "distilgpt2", "text")
     (task,) = config.tasks
-    assert (task.name, task.type, task.data_path) == ("lm", "causal_lm", "/work/rows.jsonl")
+    assert (task.name, task.type, task.data_path) == ("lm", "causal_lm", "/srv/rows.jsonl")
     assert (task.columns.prompt, task.columns.completion, task.packing, task.loss_on) == (
         "question", "answer", True, "all",
     )  # fmt: skip
@@ -65,7 +65,7 @@ def test_generation_and_the_rest_stand_at_the_top() -> None:
 def test_a_student_of_its_teacher_needs_no_name() -> None:
     student = "model: {teacher_student_config: {teacher_model: ./big, student: {from_teacher: every_2nd}}}\n"
     config = load(student + DATA)
-    assert config.model.base_model == config.model.teacher_student_config.teacher_model == "/work/big"
+    assert config.model.base_model == config.model.teacher_student_config.teacher_model == "/srv/big"
 
 
 def test_a_student_of_its_teacher_needs_no_base_model_beside_tasks_either() -> None:
@@ -81,15 +81,21 @@ def test_folders_are_relative_to_the_file() -> None:
     config = load(text + DATA)
     assert config.model.base_model == "/small"
     assert config.model.teacher_student_config.teacher_model == str(Path("~/big").expanduser())
-    assert config.model.teacher_student_config.top_k_dir == "/work/kept"
+    assert config.model.teacher_student_config.top_k_dir == "/srv/kept"
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (DOCUMENT, "/work/llm.yml:1:1: data.path: required key is missing"),
-        (DOCUMENT + "data: {max_length: 3}\n", "/work/llm.yml:8:1: data.path: required key is missing"),
-        (DOCUMENT + "data: {pat: x}\n", "/work/llm.yml:8:8: data.pat: unknown key; did you mean 'path'?"),
+        (DOCUMENT, "/srv/llm.yml:1:1: data.path: required key is missing"),
+        (DOCUMENT + "data: {max_length: 3}\n", "/srv/llm.yml:8:1: data.path: required key is missing"),
+        (DOCUMENT + 'data: {path: " "}\n', "/srv/llm.yml:8:14: data.path: must not be empty"),
+        (DOCUMENT + "data: {path: 's3://a/b'}\n", "/srv/llm.yml:8:14: data.path: s3:// addresses are not read"),
+        (
+            DOCUMENT + "data: {path: x, valid_fraction: 0}\nearly_stopping: {patience: 2}\n",
+            "early_stopping: there are no validation rows to watch",
+        ),
+        (DOCUMENT + "data: {pat: x}\n", "/srv/llm.yml:8:8: data.pat: unknown key; did you mean 'path'?"),
         (DOCUMENT.replace("name:", "nam:") + DATA, "2:3: model.nam: unknown key; did you mean 'name'?"),
         (DOCUMENT + DATA + "fusion: {type: attention}\n", "9:1: fusion: unknown key"),
         (
@@ -130,7 +136,7 @@ def test_several_mistakes_come_at_once() -> None:
 
 
 def test_what_is_missing_can_be_set_on_the_command_line() -> None:
-    assert load(DOCUMENT, "data.path=rows.jsonl").tasks[0].data_path == "/work/rows.jsonl"
+    assert load(DOCUMENT, "data.path=rows.jsonl").tasks[0].data_path == "/srv/rows.jsonl"
 
 
 def test_beside_tasks_a_name_stays_a_slip() -> None:

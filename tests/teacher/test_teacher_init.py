@@ -11,7 +11,6 @@ import torch
 
 from jenga import experiment
 from jenga.errors import ConfigError, SetupError
-from jenga.teacher import bundle_folder
 from jenga.teacher.running import RunningTeacher
 
 Make = Callable[..., Any]
@@ -41,14 +40,31 @@ def test_a_run_of_a_language_model_can_be_the_teacher(language: Make, built: Mak
     made = built(language(teacher={"teacher_model": str(run)}))
     assert isinstance(made.teacher, RunningTeacher)
     assert made.teacher.encoder.config.n_layer == 4
-    assert bundle_folder(str(run)) == run / "best" == bundle_folder(str(run / "best"))
-    assert bundle_folder(models["big"]) is None
-    cached = built(language(teacher={"teacher_model": str(run), "top_k": 4}))
-    assert cached.teacher is None
-    cut = built(language(student="big", teacher={"teacher_model": str(run), "student": {"from_teacher": [0, 3]}}) | {
-        "model": {"base_model": str(run), "teacher_student_config": {
-            "teacher_model": str(run), "student": {"from_teacher": [0, 3]}}}})  # fmt: skip
-    assert cut.bundle.model.backbone.encoder.config.n_layer == 2
+    student = language(teacher={"teacher_model": str(run), "student": {"from_teacher": [0, 3]}})
+    student["model"]["base_model"] = str(run)
+    assert built(student).bundle.model.backbone.encoder.config.n_layer == 2
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_logits_of_a_run_are_kept_on_disk_and_the_run_is_not_loaded_again(
+    language: Make, built: Make, monkeypatch: pytest.MonkeyPatch, adapted: bool
+) -> None:
+    from jenga.bundle import Bundle
+
+    trained = language(student="big") | ({"peft": {"type": "lora", "rank": 2}} if adapted else {})
+    first, second = (
+        experiment.train({**trained, "training": {**trained["training"], "seed": seed}}, device="cpu").run
+        for seed in (0, 1)
+    )
+    cached = language(teacher={"teacher_model": str(first), "top_k": 4})
+    assert built(cached).teacher is None
+    loaded: list[str] = []
+    real = Bundle.load
+    monkeypatch.setattr(Bundle, "load", lambda folder, **options: loaded.append(str(folder)) or real(folder, **options))
+    assert built(cached).teacher is None
+    assert loaded == []
+    built(language(teacher={"teacher_model": str(second), "top_k": 4}))
+    assert loaded == [str(second / "best")]
 
 
 def test_a_teacher_with_other_tokens_is_refused(
@@ -104,8 +120,20 @@ def test_adapters_in_a_student_of_the_teachers_layers_find_it_again(language: Ma
 
 
 def test_a_teacher_of_events_cannot_teach_texts(
-    language: Make, built: Make, event_settings: Callable[..., dict[str, Any]]
+    language: Make, settings: Make, built: Make, event_settings: Callable[..., dict[str, Any]]
 ) -> None:
     run = experiment.train(event_settings(training={"epochs": 1}), device="cpu").run
-    with pytest.raises(ConfigError, match="reads events, and the student texts"):
+    with pytest.raises(ConfigError, match=r"has none of the heads: lm.text"):
         built(language(teacher={"teacher_model": str(run)}))
+    labelled = settings("mood")
+    labelled["model"]["teacher_student_config"] = {"teacher_model": str(run)}
+    with pytest.raises(ConfigError, match="reads events, and the student texts"):
+        built(labelled)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_packed_texts_are_tried_on_the_teacher_before_it_loses_bits(language: Make, built: Make, dtype: str) -> None:
+    settings = language(teacher={"teacher_dtype": dtype})
+    settings["tasks"][0]["packing"] = True
+    made = built(settings)
+    assert made.teacher.weight.dtype == (torch.float32 if dtype == "fp32" else torch.bfloat16)

@@ -1,0 +1,84 @@
+"""Rows that a trained model is judged on: those of a file, or those that its run was configured with."""
+
+from __future__ import annotations
+
+import logging
+
+from jenga.bundle import Bundle
+from jenga.data.collate import EncodedSplit, Source
+from jenga.data.readers import RawRows
+from jenga.data.rows import SourceSpec, load_source, parse_rows, stop_if_many_bad
+from jenga.errors import DataError
+from jenga.inference.reading import readings
+from jenga.tasks.metrics import labelled_rows
+from jenga.types import HeadSpace
+
+logger = logging.getLogger(__name__)
+HeadKey = tuple[str, str]
+
+
+def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
+    """Return the rows of a file as the `split` of sources, each with the tasks that they have a label for.
+
+    Raises DataError where no row has any, or more of them than data.max_bad_fraction cannot be used.
+    """
+    raw = bundle.inputs.read(path, bundle.specs, split=split)
+    encoder = bundle.inputs.encoder([raw])
+    sources = []
+    for reading in readings(raw, bundle.specs):
+        spaces = _spaces(bundle, reading.spec)
+        rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
+        bad = [*bad, *encoder.bad]
+        fix = "Correct the rows, or take out those that are not meant to be judged"
+        stop_if_many_bad(raw, bad, bundle.config.data.max_bad_fraction, fix=fix)
+        if bad:
+            logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
+        # A task is judged when any of its heads is; its other heads are masked.
+        tasks = {
+            task
+            for (task, _), space in spaces.items()
+            if (len(rows) if space.kind == "text" else labelled_rows(space, rows.labels[task, space.head]))
+        }
+        judged = {key: space for key, space in spaces.items() if key[0] in tasks}
+        rows.labels = {key: rows.labels[key] for key in judged if key in rows.labels}
+        if judged:
+            sources.append(_source(encoder.encode(rows, reading.spec, judged), split))
+    if not sources:
+        heads = [head for spec in bundle.specs for head in spec.heads]
+        wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
+        raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
+    return sources
+
+
+def configured_sources(bundle: Bundle, split: str) -> list[Source]:
+    """Return the rows of `split` (train, valid or test) as the run of `bundle` had them.
+
+    Raises DataError where it had none, or they have other labels now.
+    """
+    sources = []
+    inputs, specs = bundle.inputs, bundle.specs
+    for spec in specs:
+        files: dict[str, RawRows] = {}
+
+        def read(path: str, *, split: str, files: dict[str, RawRows] = files) -> RawRows:
+            raw = inputs.read(path, specs, split=split)
+            return files.setdefault(raw.file, raw)
+
+        loaded = load_source(spec, data=bundle.config.data, read=read)
+        if loaded.spaces != _spaces(bundle, spec):
+            raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
+        if split in loaded.splits:
+            encoder = inputs.encoder(list(files.values()))
+            sources.append(_source(encoder.encode(loaded.splits[split], spec, loaded.spaces), split))
+    if not sources:
+        raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
+    return sources
+
+
+def _spaces(bundle: Bundle, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
+    return {head.key: bundle.spaces[head.key] for head in spec.heads}
+
+
+def _source(encoded: EncodedSplit, split: str) -> Source:
+    tasks = tuple(dict.fromkeys(task for task, _ in encoded.spaces))
+    return Source(encoded.source, tasks, {split: encoded})

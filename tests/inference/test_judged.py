@@ -1,0 +1,65 @@
+"""Which rows a model is judged on. (What comes of judging: test_predictor.py.)"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jenga
+from jenga.data.language import LanguageSplit
+from jenga.errors import DataError
+from jenga.inference.judged import configured_sources, labelled_sources
+from jenga.inference.predictor import Predictor
+
+LANGUAGE = [{"id": f"r{n}", "prompt": f"is {n} good", "completion": "yes it is"} for n in range(30)]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, make_gpt2: Callable[..., Path]) -> Predictor:
+    """A model that answers and classifies, of rows in two files."""
+    folder = tmp_path_factory.mktemp("both")
+    moods = [{"text": f"call {n}", "label": ("good", "bad")[n % 2]} for n in range(30)]
+    for name, rows in (("language", LANGUAGE), ("moods", moods)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content: dict[str, Any] = {
+        "model": {"base_model": str(make_gpt2())},
+        "tasks": [
+            {"name": "lm", "type": "causal_lm", "data_path": str(folder / "language.jsonl"), "generation": {"rows": 0}},
+            {"name": "mood", "type": "classification", "data_path": str(folder / "moods.jsonl")},
+        ],
+        "data": {"max_length": 32}, "training": {"max_steps": 1}, "evaluation": {"baselines": []},
+        "tracking": {"enabled": False}, "output_dir": str(folder / "runs"),
+    }  # fmt: skip
+    return jenga.load(jenga.train(content, device="cpu").run, device="cpu")
+
+
+def test_the_rows_of_the_run_come_with_all_its_tasks(both: Predictor) -> None:
+    found = {source.tasks: len(source.splits["test"].rows) for source in configured_sources(both.bundle, "test")}
+    assert found == {("lm",): 3, ("mood",): 3}
+
+
+@pytest.mark.parametrize(("row", "task"), [(LANGUAGE[0], "lm"), ({"text": "call", "label": "good"}, "mood")])
+def test_a_file_judges_the_tasks_that_it_has_rows_for(
+    both: Predictor, tmp_path: Path, row: dict[str, Any], task: str
+) -> None:
+    (tmp_path / "new.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    (source,) = labelled_sources(both.bundle, str(tmp_path / "new.jsonl"), split="test")
+    assert source.tasks == (task,)
+    assert len(source.splits["test"].rows) == 4
+    assert isinstance(source.splits["test"], LanguageSplit) == (task == "lm")
+
+
+def test_rows_without_a_label_judge_nothing(both: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "new.jsonl").write_text(json.dumps({"text": "call"}) + "\n")
+    with pytest.raises(DataError, match=r"no row has a label; the model's heads and their columns: .*mood"):
+        labelled_sources(both.bundle, str(tmp_path / "new.jsonl"), split="test")
+
+
+def test_rows_that_teach_nothing_are_told_and_judge_nothing(both: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "new.jsonl").write_text(json.dumps({"prompt": "good " * 40, "completion": "yes"}) + "\n")
+    found = both.evaluate(str(tmp_path / "new.jsonl"))
+    assert (found["heads"], found["metrics"]) == ([], {})
