@@ -26,6 +26,8 @@ from jenga.model import MultiTaskModel
 from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.regression import RegressionTask
 from jenga.teacher import RunningTeacher, make_teacher
+from jenga.trainer.optim import trained_groups
+from jenga.trainer.recipe import resolve
 from jenga.types import IGNORE_INDEX
 
 __all__ = ["Bundle", "Experiment", "build", "schema", "source_specs"]
@@ -75,6 +77,9 @@ def build(
     _check_judged(config, loaded)
     sources, warnings = prepared.inputs.sources(loaded, config, backbone)
     model = join(config, backbone)
+    n_rows = [len(source.splits["train"]) for source in sources]
+    training = resolve(config.training, backbone.recipe, n_rows, trained_groups(model))
+    config = config.model_copy(update={"training": training})
     for source in loaded:
         _set_scales(model, source)
     bundle = Bundle(config, model, prepared.inputs, [source.spec for source in loaded], spaces)

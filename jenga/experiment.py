@@ -27,7 +27,7 @@ from jenga.callbacks.mlflow import MlflowCallback
 from jenga.callbacks.progress import ProgressCallback
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
-from jenga.config.schema import ExperimentConfig
+from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
 from jenga.data.collate import Source
 from jenga.data.tabular import Features
 from jenga.errors import ConfigError, InterruptedRun, SetupError
@@ -43,7 +43,8 @@ from jenga.trainer import Trainer
 from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
-from jenga.trainer.loop import check_metric
+from jenga.trainer.loop import check_metric, make_sampler
+from jenga.trainer.recipe import told
 from jenga.trainer.run import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def _open(
         experiment = build(config, Path(scratch), device=device, tell=tell)
         check_metric(config.evaluation.metric, experiment.bundle.model, experiment.sources)
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
+        run.update(resolved_digest=config_digest(_resolved(config, experiment)))
         if (Path(scratch) / "preset").exists():
             shutil.move(Path(scratch) / "preset", run.path / "preset")
     return experiment, run
@@ -170,7 +172,7 @@ def _find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
         run = RunFolder(Path(resume))
         if not (run.path / "run.json").is_file():
             raise ConfigError(f"--resume: {resume} is no run folder (it has no run.json)")
-        if run.info()["digest"] != digest:
+        if not run.is_of(digest):
             raise ConfigError(
                 f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, "
                 "or start anew"
@@ -195,7 +197,7 @@ def _describe(
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     warnings = [*experiment.warnings, *(note for name in model.tasks for note in model.tasks[name].notes())]
     run.update(status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings)
-    write_atomic(run.path / "config.yml", to_yaml(config))
+    write_atomic(run.path / "config.yml", to_yaml(_resolved(config, experiment)))
     write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
     if experiment.bad:
         lines = [
@@ -206,12 +208,20 @@ def _describe(
         logger.warning("%d rows cannot be used; they are listed in %s", len(lines), run.path / "quarantine.jsonl")
     for warning in warnings:
         logger.warning("%s", warning)
+    training = resolved(experiment.bundle.config.training)
+    steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, experiment.bundle.config))
+    console.print(told(config.training, training, steps), highlight=False, soft_wrap=True)
     console.print(
         f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
         f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
         f"{accelerator.device}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
+    """Return `config` with the numbers of the training that its rows and its encoder decided."""
+    return config.model_copy(update={"training": experiment.bundle.config.training})
 
 
 def _share(trained: int, parameters: int) -> str:
@@ -262,7 +272,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     bundle = Bundle.load(run.best)
     bundle.model.to(accelerator.device)
     config = bundle.config
-    size = config.evaluation.batch_size or 2 * config.training.batch_size
+    size = evaluation_batch_size(config)
     runner = Runner(bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds)
     warnings = calibrate(runner, experiment.sources)
     for warning in warnings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,18 +19,59 @@ from jenga.types import BackboneOutput
 WEIGHTS_FILE = "model.safetensors"
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What trains a backbone well; it holds where the configuration gives no number.
+
+    `rates`: AdamW's, of backbone, adapters, fusion and heads. `visits`: rows that a task shall see at least, each
+    counted as often as it is seen; `most_epochs`: passes after which small data give no more; `usual_epochs`: passes
+    over data that have more rows than that, up to `most_visits`: more are left to whoever asks for them.
+    `largest_batch`: rows of a step.
+    """
+
+    rates: Mapping[str, float]
+    visits: int = 30_000
+    usual_epochs: int = 3
+    most_epochs: int = 20
+    most_visits: int = 300_000
+    largest_batch: int = 32
+
+    @classmethod
+    def pretrained(cls, hidden_size: int) -> Recipe:
+        """Return that of a pretrained encoder. Wide ones want lower rates: 5e-5 at 768, as the field has them."""
+        return cls(
+            rates={
+                "backbone": _scaled(5e-5, hidden_size, highest=1e-4),
+                "adapters": _scaled(1e-3, hidden_size, highest=2e-3),
+                "fusion": _scaled(5e-4, hidden_size, highest=1e-3),
+                "heads": _scaled(5e-4, hidden_size, highest=1e-3),
+            }
+        )
+
+    @classmethod
+    def from_nothing(cls, hidden_size: int) -> Recipe:
+        """Return that of a small encoder whose weights are random at the start: one high rate, and more passes."""
+        rate = _scaled(5e-4, hidden_size, highest=3e-3)
+        return cls(
+            rates=dict.fromkeys(("backbone", "adapters", "fusion", "heads"), rate), visits=45_000, most_epochs=60
+        )
+
+
+def _scaled(at_768: float, hidden_size: int, *, highest: float) -> float:
+    """Return a rate in inverse proportion to the width (Yang et al. 2022, for Adam), to two digits."""
+    return float(f"{min(highest, at_768 * 768 / hidden_size):.1e}")
+
+
 class BaseBackbone(nn.Module):
     """An encoder shared by tasks.
 
     A subclass builds its network in ``__init__(model_name, config)`` and returns from ``forward(**inputs)`` a
     `BackboneOutput` or a mapping with ``last_hidden_state (B, T, H)`` and ``pooler_output (B, H)``.
 
-    `modality`: what ``forward`` takes; text: tokens, tabular: the features of events. `defaults`: settings that suit
-    the backbone better than the general ones, by block; they hold where the configuration says nothing.
+    `modality`: what ``forward`` takes; text: tokens, tabular: the features of events.
     """
 
     modality: ClassVar[Literal["text", "tabular"]] = "text"
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, model_name: str, config: Any) -> None:
         super().__init__()
@@ -48,6 +90,11 @@ class BaseBackbone(nn.Module):
             # Not AttributeError, which nn.Module turns into its own "has no attribute".
             raise TypeError(f"{type(self).__name__}: define hidden_size, the width of last_hidden_state")
         return size
+
+    @property
+    def recipe(self) -> Recipe:
+        """What trains it well where the configuration gives no numbers; default: that of a pretrained encoder."""
+        return Recipe.pretrained(self.hidden_size)
 
     @property
     def n_features(self) -> int | None:

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from safetensors.torch import load_model
 from torch import nn
 
-from jenga.backbones.base import WEIGHTS_FILE, BackboneManager, BaseBackbone
+from jenga.backbones.base import WEIGHTS_FILE, BackboneManager, BaseBackbone, Recipe
 from jenga.config.strict import Fraction, PositiveInt, Strict
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.types import BackboneOutput
@@ -135,13 +135,6 @@ class SequentialBackbone(BaseBackbone):
     """Layers of linear, normalisation, activation and dropout; each event is one token."""
 
     modality = "tabular"
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "training": {
-            "epochs": 20,
-            "batch_size": 128,
-            "learning_rate": {"backbone": 1e-3, "fusion": 1e-3, "heads": 1e-3},
-        }
-    }
 
     def __init__(self, model_name: str, config: SequentialConfig) -> None:
         super().__init__(model_name, config)
@@ -157,6 +150,12 @@ class SequentialBackbone(BaseBackbone):
     def n_features(self) -> int:
         """Width F of the features."""
         return int(self.config.n_features)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Many cheap passes over large batches."""
+        rates = dict.fromkeys(("backbone", "fusion", "heads"), 1e-3)
+        return Recipe(rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128)
 
     def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
         """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)``, pooled ``(B, H)``, and hand `features` on."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from jenga.backbones.base import BackboneManager, BaseBackbone
+from jenga.backbones.base import BackboneManager, BaseBackbone, Recipe
 from jenga.backbones.language import load_language_model
 from jenga.backbones.pretrained import load_encoder, quiet
 from jenga.config.peft import PeftConfig
@@ -91,6 +92,16 @@ class TextBackbone(BaseBackbone):
         if positions is not None and self.encoder.config.model_type in ("roberta", "xlm-roberta", "camembert"):
             positions -= self.encoder.config.pad_token_id + 1
         return positions
+
+    @property
+    def recipe(self) -> Recipe:
+        """By what the weights were before the first step: trained, or random (of a preset)."""
+        if self.config.starts_from_nothing:
+            return Recipe.from_nothing(self.hidden_size)
+        recipe = Recipe.pretrained(self.hidden_size)
+        if self._language:
+            return replace(recipe, visits=10_000, most_epochs=3, largest_batch=8)
+        return recipe
 
     @property
     def vocabulary_size(self) -> int | None:

@@ -56,6 +56,7 @@ def check(config: str, overrides: tuple[str, ...], device: str, seed: int | None
         click.echo()
     whole = found["parts"][-1]
     click.echo(f"{whole['trained']:,} of {whole['parameters']:,} parameters are trained")
+    click.echo(found["training"])
     click.echo(
         f"{config} is fine: {found['total_steps']:,} steps of up to {found['rows_per_step']} rows "
         f"on {found['device']}; peak memory {found['peak_mib']:,} MiB"
@@ -70,8 +71,10 @@ def _cell(value: Any) -> str:
 
 def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.build import build
+    from jenga.config.schema import resolved
     from jenga.experiment import make_accelerator
     from jenga.trainer.loop import check_metric, make_sampler
+    from jenga.trainer.recipe import told
 
     accelerator = make_accelerator(config.training.precision, device)
     teacher = getattr(config.model, "teacher_student_config", None)
@@ -83,12 +86,15 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         data = config.data.model_copy(update={"cache_dir": scratch})
         experiment = build(config.model_copy(update={"data": data}), Path(scratch), device=accelerator.device)
-    model, training = experiment.bundle.model.to(accelerator.device), config.training
+    given = config.training
+    config = experiment.bundle.config
+    model, training = experiment.bundle.model.to(accelerator.device), resolved(config.training)
     if experiment.teacher is not None:
         experiment.teacher.to(accelerator.device)
     check_metric(config.evaluation.metric, model, experiment.sources)
     bad = experiment.bad
     unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
+    total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
     return {
         "heads": _heads(experiment),
         "steps": [
@@ -97,7 +103,8 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
             for task in source.tasks
         ],
         "parts": _parts(model, experiment.teacher),
-        "total_steps": training.max_steps or training.epochs * len(make_sampler(experiment.sources, config)),
+        "training": told(given, training, total_steps),
+        "total_steps": total_steps,
         "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
         "device": str(accelerator.device),
         "peak_mib": _peak_mib(accelerator.device),

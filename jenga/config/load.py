@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from jenga.config.checks import contradictions
 from jenga.config.explain import TAG_ERRORS, Finding, findings, hidden_findings, validate
 from jenga.config.language_form import as_experiment, is_language_form, language_form, name_student
-from jenga.config.modality import fill_defaults, misplaced
+from jenga.config.modality import misplaced
 from jenga.config.overrides import apply_overrides
 from jenga.config.schema import ExperimentConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
@@ -68,7 +68,7 @@ def load_text(
     else to the file's folder; names that begin with ``hf://`` or ``jenga/`` stay. A `base_model` or `tokenizer` that
     begins with ``./``, ``../``, ``~/`` or ``/`` is a folder, relative to the file's folder, as is a refinery's schema.
     The short form of a language model's experiment (see `language_form`) becomes an experiment with one task.
-    A missing `project_name` is the file's stem. Where nothing is said, the backbone's own defaults come first.
+    A missing `project_name` is the file's stem.
     """
     return _finish(
         read_document(text, file=file),
@@ -179,7 +179,6 @@ def _finish(
         document.data = as_experiment(document.data)
         name_student(document.data)
     _resolve(document.data, folder)
-    fill_defaults(document.data, schema)
     if document.data.get("project_name") is None:
         document.data["project_name"] = project_name
     try:

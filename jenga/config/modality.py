@@ -1,4 +1,4 @@
-"""What a type of backbone means for the other settings: defaults of its own, and what it has no use for."""
+"""What a type of backbone means for the other settings: what it has no use for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jenga.config.explain import Finding
-from jenga.config.schema import BackboneTraits, DataConfig, ExperimentConfig, LearningRates
+from jenga.config.schema import DataConfig, ExperimentConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted
 
 _TEXT_COLUMNS = ("text", "text_pair", "tokens", "entities", "ner_tags")
@@ -22,10 +22,10 @@ def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Findin
     Where it reads texts, those that only events have. A setting that has its default's value says nothing, and may come
     from a resolved configuration.
     """
-    traits = _traits(document.data, schema)
-    if traits is None:
+    modality = _modality(document.data, schema)
+    if modality is None:
         return []
-    if traits.modality == "text":
+    if modality == "text":
         return [
             *_baselines(document, "boosting", "reads features of events, and texts have none"),
             *_presets(document),
@@ -39,28 +39,10 @@ def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Findin
     ]
 
 
-def fill_defaults(data: dict[str, Any], schema: type[ExperimentConfig]) -> None:
-    """Put the defaults of the backbone of a valid configuration where it says nothing."""
-    traits = _traits(data, schema)
-    if traits is not None:
-        _merge(data, traits.defaults)
-
-
-def _traits(data: Any, schema: type[ExperimentConfig]) -> BackboneTraits | None:
+def _modality(data: Any, schema: type[ExperimentConfig]) -> str | None:
     model = data.get("model") if isinstance(data, dict) else None
     kind = model.get("backbone_type", "text") if isinstance(model, dict) else None
-    return schema.backbone_traits.get(kind) if isinstance(kind, str) else None
-
-
-def _merge(data: dict[str, Any], defaults: Any) -> None:
-    for key, value in defaults.items():
-        if isinstance(value, dict):
-            if data.get(key) is None:
-                data[key] = {}
-            if isinstance(data[key], dict):
-                _merge(data[key], value)
-        elif key not in data:
-            data[key] = value
+    return schema.modalities.get(kind) if isinstance(kind, str) else None
 
 
 def _general(document: Document) -> Iterator[Finding]:
@@ -93,8 +75,7 @@ def _rates(document: Document) -> Iterator[Finding]:
     else:
         key, why = "adapters", "is of parts that only the block peft makes; add it, or remove the rate"
     path = ("training", "learning_rate", key)
-    value = document.value_at(path)
-    if value is not None and value != LearningRates.model_fields[key].default:
+    if document.value_at(path) is not None:
         yield _finding(document, path, why)
 
 

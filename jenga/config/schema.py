@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag, create_model, field_validator
 
@@ -42,6 +42,18 @@ class ModelConfig(Strict):
     )
 
     _generates: bool = PrivateAttr(default=False)
+    _starts_from_nothing: bool = PrivateAttr(default=False)
+
+    @property
+    def starts_from_nothing(self) -> bool:
+        """Whether the weights are random before the first step."""
+        return self._starts_from_nothing
+
+    def with_preset(self, folder: str) -> Self:
+        """Return a copy that reads the new model of a preset in `folder`."""
+        copy = self.model_copy(update={"base_model": folder})
+        copy._starts_from_nothing = True
+        return copy
 
     @property
     def generates(self) -> bool:
@@ -80,30 +92,38 @@ class FusionConfig(Strict):
 
 
 class LearningRates(Strict):
-    """Learning rate of each parameter group; `adapters` takes the place of `backbone` where `peft` is set."""
+    """Learning rate of each parameter group; `adapters` takes the place of `backbone` where `peft` is set.
 
-    backbone: PositiveFloat = 5e-5
-    adapters: PositiveFloat = 1e-3
-    fusion: PositiveFloat = 5e-4
-    heads: PositiveFloat = 5e-4
+    A rate that is not given follows from the encoder's width.
+    """
+
+    backbone: PositiveFloat | None = None
+    adapters: PositiveFloat | None = None
+    fusion: PositiveFloat | None = None
+    heads: PositiveFloat | None = None
 
 
 class TrainingConfig(Strict):
-    """The optimisation."""
+    """The optimisation. Passes, batches and rates that are not given follow from the rows and the encoder.
 
-    epochs: PositiveInt = Field(
-        3, description="Passes over the rows; ignored where max_steps is given. Default of sequential: 20."
+    docs/training.md has the rule; a run's config.yml has the numbers.
+    """
+
+    epochs: PositiveInt | None = Field(
+        None, description="Passes over the rows; ignored where max_steps is given. Default: by the number of rows."
     )
     max_steps: PositiveInt | None = Field(None, description="Optimizer steps.")
-    batch_size: PositiveInt = Field(32, description="Rows of a forward pass. Default of sequential: 128.")
+    batch_size: PositiveInt | None = Field(
+        None, description="Rows of a forward pass. Default: by the number of rows and the encoder."
+    )
     gradient_accumulation_steps: PositiveInt = Field(1, description="Forward passes of an optimizer step.")
     learning_rate: PositiveFloat | LearningRates = Field(
         default_factory=LearningRates,
-        description="One rate, or one for each of backbone, adapters, fusion, heads. Default of sequential: 1e-3.",
+        description="One rate, or one for each of backbone, adapters, fusion, heads. Default: by the encoder.",
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the rate after warmup.")
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
-    warmup_ratio: Fraction = Field(0.06, description="Share of all steps spent on warmup.")
+    warmup_ratio: Fraction = Field(0.1, description="Share of all steps spent on warmup.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         0.01, description="Decoupled decay of weights, not of biases or norms."
     )
@@ -123,6 +143,14 @@ class TrainingConfig(Strict):
         False, description="Compute the encoder's activations again in the backward pass instead of keeping them."
     )
     deterministic: bool = Field(False, description="Refuse operations whose results differ from run to run.")
+
+
+class ResolvedTraining(TrainingConfig):
+    """The optimisation with every number that the loop needs."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: LearningRates
 
 
 class EvaluationConfig(Strict):
@@ -171,21 +199,14 @@ class TrackingConfig(Strict):
     log_model: bool = Field(True, description="Log the best model as a pyfunc.")
 
 
-class BackboneTraits(NamedTuple):
-    """What a type of backbone reads, and settings by block that suit it better than the general defaults."""
-
-    modality: str
-    defaults: Mapping[str, Any]
-
-
 class ExperimentConfig(Strict):
     """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered.
 
-    `backbone_traits`: by `backbone_type`; `token_tasks`: the types of tasks that label words; `language_tasks`: those
-    that predict tokens.
+    `modalities`: what backbones read, by `backbone_type`; `token_tasks`: the types of tasks that label words;
+    `language_tasks`: those that predict tokens.
     """
 
-    backbone_traits: ClassVar[Mapping[str, BackboneTraits]] = {}
+    modalities: ClassVar[Mapping[str, str]] = {}
     token_tasks: ClassVar[frozenset[str]] = frozenset()
     language_tasks: ClassVar[frozenset[str]] = frozenset()
 
@@ -215,6 +236,17 @@ class ExperimentConfig(Strict):
         return tasks
 
 
+def resolved(training: TrainingConfig) -> ResolvedTraining:
+    """Return `training` as one that has every number. Raises ValidationError where it has not: it was never built."""
+    return training if isinstance(training, ResolvedTraining) else ResolvedTraining(**dict(training))
+
+
+def evaluation_batch_size(config: ExperimentConfig) -> int:
+    """Return the rows of a forward pass without gradients, of a built experiment."""
+    assert config.training.batch_size is not None, "building an experiment decides it"
+    return config.evaluation.batch_size or 2 * config.training.batch_size
+
+
 def experiment_model(
     tasks: Registry[Any], backbones: Registry[Any], callbacks: Registry[Any]
 ) -> type[ExperimentConfig]:
@@ -234,10 +266,8 @@ def experiment_model(
         "callbacks": (callbacks_model, Field(default_factory=dict, validate_default=True)),
     }
     experiment = create_model("Experiment", __base__=ExperimentConfig, **fields)
-    experiment.backbone_traits = {
-        each: BackboneTraits(backbones[name].modality, backbones[name].defaults)
-        for name in backbones
-        for each in (name, *backbones.aliases_of(name))
+    experiment.modalities = {
+        each: backbones[name].modality for name in backbones for each in (name, *backbones.aliases_of(name))
     }
     experiment.token_tasks = _names_of(tasks, "tokens")
     experiment.language_tasks = _names_of(tasks, "language")

@@ -12,6 +12,7 @@ import torch
 
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
+from jenga.config.schema import evaluation_batch_size
 from jenga.data.collate import EncodedSplit
 from jenga.data.readers import RawRows
 from jenga.data.rows import Rows, SourceSpec
@@ -157,7 +158,7 @@ class Predictor:
         config = self.bundle.config
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
-        runner = self._runner(config.evaluation.batch_size or 2 * config.training.batch_size)
+        runner = self._runner(evaluation_batch_size(config))
         result = runner.evaluate(sources, split)
         found = describe_split(result, self.model, sources, split)
         add_answers(

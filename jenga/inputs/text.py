@@ -142,7 +142,7 @@ def _materialise(config: Any, loaded: Sequence[LoadedSource], workdir: Path) -> 
         texts += [pair for source in loaded for pair in source.splits["train"].pairs or []]
         with atomic_folder(folder) as staging:
             make_tiny_text(staging, texts, seed=config.training.seed)
-    return config.model.model_copy(update={"base_model": str(folder)})
+    return config.model.with_preset(str(folder))
 
 
 def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:

@@ -13,15 +13,17 @@ from torch.nn import functional as F
 class HeadBank(nn.Module):
     """Linear heads that read one hidden state, packed into one ``weight (sum K, H)`` and one ``bias (sum K,)``.
 
-    State dicts show them apart, as ``<head>.weight (K, H)`` and ``<head>.bias (K,)``.
+    State dicts show them apart, as ``<head>.weight (K, H)`` and ``<head>.bias (K,)``. They start as `nn.Linear` does,
+    uniform within 1 / sqrt(H): N(0, 0.02), as transformers has it, learns slower (benchmarks/README.md, learning).
     """
 
     def __init__(self, sizes: Mapping[str, int], hidden_size: int) -> None:
         super().__init__()
         self.sizes = dict(sizes)
         total = sum(self.sizes.values())
-        self.weight = nn.Parameter(torch.empty(total, hidden_size).normal_(std=0.02))
-        self.bias = nn.Parameter(torch.zeros(total))
+        bound = hidden_size**-0.5
+        self.weight = nn.Parameter(torch.empty(total, hidden_size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(total).uniform_(-bound, bound))
         self.register_state_dict_post_hook(_split)
         self.register_load_state_dict_pre_hook(_join)
 

@@ -12,6 +12,7 @@ import torch
 from jenga.backbones.text import TextBackbone
 from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
+from jenga.config.schema import evaluation_batch_size
 from jenga.data.collate import EncodedSplit, Source
 from jenga.data.split import TRAIN
 from jenga.errors import ConfigError
@@ -39,7 +40,7 @@ def teach_heads(
     taught: list[HeadKey] = []
     assert isinstance(teacher.inputs, TextInputs)
     specs = {head.task: spec for spec in teacher.specs for head in spec.heads}
-    batch_size = student.config.evaluation.batch_size or 2 * student.config.training.batch_size
+    batch_size = evaluation_batch_size(student.config)
     if settings.teacher_dtype == "int8" and isinstance(teacher.model.backbone, TextBackbone):
         reduce_precision(teacher.model.backbone.encoder, "int8")
 

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from jenga.callbacks import BaseCallback
-from jenga.config.schema import ExperimentConfig
+from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
 from jenga.data.collate import Source
 from jenga.data.sampling import Sampler, Turn
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
@@ -85,7 +85,7 @@ class Trainer:
         self.write_best = write_best
         self.teacher = teacher
         self.sampler = make_sampler(sources, config)
-        training = config.training
+        self.training = training = resolved(config.training)
         self.total_steps = training.max_steps or training.epochs * len(self.sampler)
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
@@ -146,7 +146,7 @@ class Trainer:
 
     def step(self, turn: Turn) -> None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size."""
-        source, size = self.sources[turn.source], self.config.training.batch_size
+        source, size = self.sources[turn.source], self.training.batch_size
         split = source.splits["train"]
         batches = [split.batch(turn.rows[i : i + size]) for i in range(0, len(turn.rows), size)]
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
@@ -256,7 +256,7 @@ class Trainer:
         self._call("on_evaluate", metrics=metrics)
 
     def _runner(self) -> Runner:
-        size = self.config.evaluation.batch_size or 2 * self.config.training.batch_size
+        size = evaluation_batch_size(self.config)
         return Runner(
             self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt
         )  # fmt: skip
@@ -368,7 +368,7 @@ class Trainer:
 
 def make_sampler(sources: Sequence[Source], config: ExperimentConfig) -> Sampler:
     """Return the sampler over the training rows of `sources`."""
-    training = config.training
+    training = resolved(config.training)
     return Sampler(
         {source.name: source.splits["train"].lengths for source in sources},
         kind=training.sampler,

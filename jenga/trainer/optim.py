@@ -6,11 +6,16 @@ from typing import Any
 
 import torch
 
-from jenga.config.schema import LearningRates, TrainingConfig
+from jenga.config.schema import ResolvedTraining, TrainingConfig
 from jenga.model import MultiTaskModel
 
 
-def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.optim.AdamW:
+def trained_groups(model: MultiTaskModel) -> list[str]:
+    """Return the names of the parameter groups of `model`, each with a rate of its own."""
+    return list(_parts(model))
+
+
+def make_optimizer(model: MultiTaskModel, training: ResolvedTraining) -> torch.optim.AdamW:
     """Return AdamW with groups backbone (adapters, where there are some), fusion and heads.
 
     What projects a student's states to its teacher's width is trained with the heads.
@@ -19,24 +24,28 @@ def make_optimizer(model: MultiTaskModel, training: TrainingConfig) -> torch.opt
 
     Biases and normalisation weights are not decayed (Loshchilov & Hutter 2019).
     """
-    rates = training.learning_rate
-    if not isinstance(rates, LearningRates):
-        rates = LearningRates(backbone=rates, adapters=rates, fusion=rates, heads=rates)
-    encoder = "adapters" if model.backbone.adapted else "backbone"
-    parts: dict[str, list[torch.nn.Module | None]] = {
-        encoder: [model.backbone],
-        "fusion": [model.fusion],
-        "heads": [model.tasks, model.matching],
-    }
     groups: list[dict[str, Any]] = []
-    for name, modules in parts.items():
-        there = [module for module in modules if module is not None]
-        named = [(key, p) for module in there for key, p in module.named_parameters() if p.requires_grad]
+    for name, named in _parts(model).items():
         for decay, decayed in ((training.weight_decay, True), (0.0, False)):
             chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
             if chosen:
-                groups.append({"params": chosen, "lr": getattr(rates, name), "weight_decay": decay, "name": name})
+                groups.append(
+                    {"params": chosen, "lr": getattr(training.learning_rate, name), "weight_decay": decay, "name": name}
+                )
     return torch.optim.AdamW(groups, fused=True)
+
+
+def _parts(model: MultiTaskModel) -> dict[str, list[tuple[str, torch.nn.Parameter]]]:
+    """Return the trained parameters with their names, by group."""
+    encoder = "adapters" if model.backbone.adapted else "backbone"
+    modules: dict[str, list[torch.nn.Module | None]] = {encoder: [model.backbone], "fusion": [model.fusion], "heads": [model.tasks, model.matching]}
+    found = {
+        name: [
+            (key, p) for each in parts if each is not None for key, p in each.named_parameters() if p.requires_grad
+        ]
+        for name, parts in modules.items()
+    }  # fmt: skip
+    return {name: parameters for name, parameters in found.items() if parameters}
 
 
 def _is_decayed(name: str, parameter: torch.nn.Parameter) -> bool:

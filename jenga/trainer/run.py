@@ -47,9 +47,14 @@ class RunFolder:
         for status in sorted((output_dir / project).glob("*/run.json"), reverse=True):
             run = cls(status.parent)
             info = run.info()
-            if info.get("digest") == digest and info.get("status") != "finished":
+            if run.is_of(digest) and info.get("status") != "finished":
                 return run
         return None
+
+    def is_of(self, digest: str) -> bool:
+        """Return whether the run is of this configuration, as it was given or as its config.yml has it."""
+        info = self.info()
+        return digest in (info.get("digest"), info.get("resolved_digest"))
 
     def hold(self) -> None:
         """Lock the folder until `release`, or the process's end. Raises SetupError when another process holds it."""

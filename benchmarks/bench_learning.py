@@ -1,0 +1,217 @@
+"""Learning against a hand-written loop: the same rows, rates and steps, five seeds, real rows and a real encoder.
+
+``pytest benchmarks/bench_learning.py --base-model MINILM`` trains Jenga and a plain PyTorch loop in turn on the first
+rows of SNIPS (intents and slots), CLINC150 and WNUT17, and prints the scores on test rows with their standard errors,
+and the training seconds to the loop's score. ``JENGA_BENCH_SEEDS`` and ``JENGA_BENCH_SETS`` narrow it. Without rows or
+encoder it skips: a score of made-up rows says nothing.
+
+The loop is what one writes by hand: `nn.Linear` heads as PyTorch initialises them, batches of shuffled rows, AdamW with
+the same decay, clipping and schedule. Both read the same tokens, and one evaluation judges both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from jenga.build import Experiment, build
+from jenga.data.collate import Source
+from jenga.experiment import load_config, make_accelerator
+from jenga.model import MultiTaskModel
+from jenga.trainer import Trainer
+from jenga.trainer.evaluate import Runner
+from jenga.trainer.run import RunFolder
+
+SEEDS = int(os.environ.get("JENGA_BENCH_SEEDS", "5"))
+CHOSEN = os.environ.get("JENGA_BENCH_SETS", "snips,clinc150,wnut17").split(",")
+BATCH_SIZE, EPOCHS, WARMUP_RATIO, WEIGHT_DECAY, DROPOUT = 32, 2, 0.06, 0.01, 0.1
+RATES = {"backbone": 1e-4, "heads": 1e-3}
+# Shares of the steps after which a run is judged.
+LOOKS = (0.5, 0.625, 0.75, 0.875, 1.0)
+TEST_ROWS = 1500
+
+
+@dataclass(frozen=True)
+class LearningSet:
+    """Tasks over one folder of rows, and the metrics whose mean is the score."""
+
+    folder: str
+    n_rows: int | None
+    tasks: tuple[tuple[str, str, dict[str, str]], ...]
+    metrics: tuple[str, ...]
+
+
+SETS = {
+    "snips": LearningSet(
+        "snips", 1500,
+        (("intent", "classification", {"tokens": "tokens", "label": "intent"}),
+         ("slots", "ner", {"tokens": "tokens", "ner_tags": "slots"})),
+        ("slots_slots_f1",),
+    ),
+    "clinc150": LearningSet(
+        "clinc150", 3000, (("intent", "classification", {"text": "text", "label": "intent"}),),
+        ("intent_intent_accuracy",),
+    ),
+    "wnut17": LearningSet(
+        "wnut17", None, (("names", "ner", {"tokens": "tokens", "ner_tags": "ner_tags"}),), ("names_names_f1",)
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Curve:
+    """Scores at `LOOKS`, and the training seconds until then."""
+
+    scores: list[float]
+    seconds: list[float]
+
+
+@dataclass
+class Problem:
+    """One seed of one set: what Jenga made of the rows, and how both sides are judged."""
+
+    experiment: Experiment
+    learning_set: LearningSet
+    seed: int
+
+    @property
+    def source(self) -> Source:
+        return self.experiment.sources[0]
+
+    def score(self, model: MultiTaskModel) -> float:
+        """The mean of the set's metrics over the test rows."""
+        runner = Runner(model, torch.device("cpu"), torch.autocast("cpu", enabled=False).__class__ and _plain, 128, {})
+        metrics = runner.evaluate([self.source], "test").metrics
+        return float(np.mean([metrics[name] for name in self.learning_set.metrics]))
+
+
+def _plain() -> Any:
+    return torch.autocast("cpu", enabled=False)
+
+
+def make_problem(name: str, seed: int, data_root: Path, base_model: Path, workdir: Path) -> Problem:
+    """Read the first rows of the set and build the experiment of `seed`."""
+    chosen = SETS[name]
+    paths = {}
+    for split, n_rows in (("train", chosen.n_rows), ("test", TEST_ROWS)):
+        lines = (data_root / chosen.folder / f"{split}.jsonl").read_text().splitlines()
+        if split == "train":  # files may be sorted by label
+            lines = [lines[i] for i in np.random.default_rng(0).permutation(len(lines))]
+        paths[split] = workdir / f"{name}_{split}.jsonl"
+        paths[split].write_text("\n".join(lines[:n_rows]) + "\n")
+    files = {"train": str(paths["train"]), "test": str(paths["test"])}
+    config = load_config(
+        {
+            "model": {"base_model": str(base_model), "pooling": "mean"},
+            "tasks": [
+                {"name": task, "type": kind, "data_path": files, "columns": columns, "heads": [{"name": task}]}
+                for task, kind, columns in chosen.tasks
+            ],
+            "data": {"max_length": 128, "valid_fraction": 0.0, "cache_dir": str(workdir), "max_bad_fraction": 0.1},
+            "training": {
+                "batch_size": BATCH_SIZE, "epochs": EPOCHS, "learning_rate": RATES, "warmup_ratio": WARMUP_RATIO,
+                "weight_decay": WEIGHT_DECAY, "seed": seed,
+            },
+            "output_dir": str(workdir / "runs"),
+        }
+    )  # fmt: skip
+    return Problem(build(config, workdir), chosen, seed)
+
+
+def _watched(steps: Iterator[None], n_steps: int, score: Callable[[], float]) -> Curve:
+    """Take all steps, and a score at each of `LOOKS`, whose time does not count."""
+    looks = {round(share * n_steps) for share in LOOKS}
+    curve, seconds = Curve([], []), 0.0
+    for step in range(1, n_steps + 1):
+        start = time.process_time()
+        next(steps)
+        seconds += time.process_time() - start
+        if step in looks:
+            curve.seconds.append(seconds)
+            curve.scores.append(score())
+    return curve
+
+
+def learn_with_jenga(problem: Problem, workdir: Path) -> Curve:
+    """Train as `jenga train` does, without callbacks."""
+    experiment = problem.experiment
+    run = RunFolder.create(workdir / "runs", "bench", "bench")
+    run.release()
+    trainer = Trainer(
+        experiment.bundle.model, experiment.sources, experiment.bundle.config, run=run,
+        accelerator=make_accelerator("fp32", "cpu"), callbacks=[], write_best=lambda path: None,
+    )  # fmt: skip
+
+    def steps() -> Iterator[None]:
+        for epoch in range(EPOCHS):
+            for turn in trainer.sampler.epoch(epoch):
+                yield trainer.step(turn)
+
+    return _watched(steps(), trainer.total_steps, lambda: problem.score(trainer.model))
+
+
+def learn_by_hand(problem: Problem) -> Curve:
+    """Train with plain PyTorch and transformers on batches of shuffled rows."""
+    from transformers import AutoModel, get_scheduler
+
+    source, config = problem.source, problem.experiment.bundle.config
+    split = source.splits["train"]
+    torch.manual_seed(problem.seed)
+    encoder = AutoModel.from_pretrained(config.model.base_model, dtype=torch.float32, add_pooling_layer=False).train()
+    width = encoder.config.hidden_size
+    heads = nn.ModuleDict({task: nn.Linear(width, split.spaces[task, task].size) for task in source.tasks})
+    dropout = nn.Dropout(DROPOUT)
+    rated = ((encoder, RATES["backbone"]), (heads, RATES["heads"]))
+    groups = [
+        {"params": [p for p in part.parameters() if (p.ndim > 1) == decayed], "lr": rate,
+         "weight_decay": WEIGHT_DECAY if decayed else 0.0}
+        for part, rate in rated for decayed in (True, False)
+    ]  # fmt: skip
+    parameters = [p for group in groups for p in group["params"]]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    per_epoch = -(-len(split) // BATCH_SIZE)
+    n_steps = EPOCHS * per_epoch
+    schedule = get_scheduler("linear", optimizer, round(WARMUP_RATIO * n_steps), n_steps)
+    token_tasks = {task for task, kind, _ in problem.learning_set.tasks if kind == "ner"}
+
+    def steps() -> Iterator[None]:
+        rng = np.random.default_rng(problem.seed)
+        for _ in range(EPOCHS):
+            order = rng.permutation(len(split))
+            for start in range(0, len(order), BATCH_SIZE):
+                yield step(split.batch(order[start : start + BATCH_SIZE].tolist()))
+
+    def step(batch: Any) -> None:
+        hidden = encoder(**batch.inputs).last_hidden_state
+        mask = batch.inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        pooled = (hidden * mask).sum(1) / mask.sum(1)
+        loss = torch.zeros(())
+        for task in source.tasks:
+            logits = heads[task](dropout(hidden if task in token_tasks else pooled))
+            loss = loss + F.cross_entropy(logits.flatten(0, -2), batch.labels[task][task].flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+    def score() -> float:
+        model = problem.experiment.bundle.model
+        model.backbone.encoder.load_state_dict(encoder.state_dict())
+        for task in source.tasks:
+            model.tasks[task].heads.weight.data.copy_(heads[task].weight.data)
+            model.tasks[task].heads.bias.data.copy_(heads[task].bias.data)
+        return problem.score(model)
+
+    return _watched(steps(), n_steps, score)
