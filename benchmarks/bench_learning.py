@@ -11,7 +11,6 @@ the same decay, clipping and schedule. Both read the same tokens, and one evalua
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F

@@ -38,7 +38,11 @@ def make_optimizer(model: MultiTaskModel, training: ResolvedTraining) -> torch.o
 def _parts(model: MultiTaskModel) -> dict[str, list[tuple[str, torch.nn.Parameter]]]:
     """Return the trained parameters with their names, by group."""
     encoder = "adapters" if model.backbone.adapted else "backbone"
-    modules: dict[str, list[torch.nn.Module | None]] = {encoder: [model.backbone], "fusion": [model.fusion], "heads": [model.tasks, model.matching]}
+    modules: dict[str, list[torch.nn.Module | None]] = {
+        encoder: [model.backbone],
+        "fusion": [model.fusion],
+        "heads": [model.tasks, model.matching],
+    }
     found = {
         name: [
             (key, p) for each in parts if each is not None for key, p in each.named_parameters() if p.requires_grad
