@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -17,7 +17,6 @@ class Part:
     """Stands in for a task, backbone or callback; the schema looks at no more of one than this."""
 
     modality = "text"
-    defaults: ClassVar[dict[str, Any]] = {}
     reads = "pooled"
 
 
@@ -31,9 +30,6 @@ class TabularPart(Part):
     """Stands in for a backbone that reads events."""
 
     modality = "tabular"
-    defaults: ClassVar[dict[str, Any]] = {
-        "training": {"epochs": 7, "learning_rate": {"backbone": 1e-3, "fusion": 1e-3, "heads": 1e-3}}
-    }
 
 
 class EchoConfig(Strict):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from jenga.config.load import from_mapping, load_text
+from jenga.config.load import load_text
 from jenga.config.render import to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
@@ -104,30 +102,6 @@ def test_a_resolved_configuration_can_be_run_again(schema: Schema) -> None:
     assert again == config.model_copy(update={"project_name": again.project_name})
 
 
-@pytest.mark.parametrize(
-    ("training", "epochs", "rates"),
-    [
-        ({}, 7, (1e-3, 1e-3)),
-        ({"epochs": 2}, 2, (1e-3, 1e-3)),
-        ({"learning_rate": {"heads": 0.5}}, 7, (1e-3, 0.5)),
-    ],
-)
-def test_a_backbones_defaults_fill_what_nothing_is_said_of(
-    schema: Schema, training: dict[str, Any], epochs: int, rates: tuple[float, float]
-) -> None:
-    task = {"name": "a", "type": "classification", "data_path": "a.json"}
-    model = {"base_model": "security_mlp_v1", "backbone_type": "sequential"}
-    config = from_mapping({"model": model, "tasks": [task], "training": training}, schema=schema)
-    assert config.training.epochs == epochs
-    given: Any = config.training.learning_rate
-    assert (given.backbone, given.heads) == rates
-
-
 def test_one_rate_for_all_is_kept(schema: Schema) -> None:
     config = load_text(EVENTS + "training: {learning_rate: 0.25}\n", file="cfg.yml", schema=schema)
     assert config.training.learning_rate == 0.25
-
-
-def test_a_text_model_has_the_general_defaults(schema: Schema) -> None:
-    text = EVENTS.replace("security_mlp_v1, backbone_type: sequential", "m")
-    assert load_text(text, file="cfg.yml", schema=schema).training.epochs == 3

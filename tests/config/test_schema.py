@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -52,7 +52,6 @@ def test_values_are_fixed_once_read(schema: type[ExperimentConfig]) -> None:
 def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
     class Part:
         modality, reads = "text", "pooled"
-        defaults: ClassVar[dict[str, Any]] = {}
 
     registries: list[Registry[Any]] = [Registry(what, entry_point_group="jenga.tests.none") for what in "tbc"]
     for registry in registries:
