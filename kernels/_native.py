@@ -82,3 +82,22 @@ def refinery_backend(device_type: str) -> Backend:
     if device_type != "cpu":
         return Backend("none", "reads bytes in the CPU's memory; move its features")
     return CPU if CPU.implementation == "native" else Backend("none", CPU.reason)
+
+
+_BACKENDS = {
+    "linear_cross_entropy": triton_backend,
+    "linear_distillation": triton_backend,
+    "lora_linear": triton_backend,
+    "multi_head_loss": backend,
+    "refine": refinery_backend,
+}
+_DEVICE_TYPES = ("cpu", "cuda")
+
+
+def backend_info() -> dict[str, dict[str, Backend]]:
+    """Which implementation each op uses here, by op name and then device type, and why.
+
+    >>> backend_info()["multi_head_loss"]["cpu"].implementation
+    'native'
+    """
+    return {op: {device_type: of(device_type) for device_type in _DEVICE_TYPES} for op, of in _BACKENDS.items()}

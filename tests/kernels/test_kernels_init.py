@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,3 +90,19 @@ assert loss.count.tolist() == [2.0]
     )
     done = run_python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_under_the_name_that_transformers_looks_for_no_op_is_registered_again() -> None:
+    """The clone's root may be on sys.path: in an editable installation, or of Python started there."""
+    code = (
+        f"import sys, warnings; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "warnings.simplefilter('error')\n"
+        "import kernels, jenga.kernels\n"
+        "print(kernels.__file__, sorted(name for name in sys.modules if name.startswith('kernels')))\n"
+        "print(jenga.kernels.multi_head_loss.__module__)"
+    )
+    done = run_python(code)
+    assert done.stdout.splitlines() == [
+        f"{Path(__file__).parents[2] / 'kernels' / '__init__.py'} ['kernels']",
+        "jenga.kernels.multi_head_loss.op",
+    ], done.stderr
