@@ -29,9 +29,8 @@ def make_optimizer(model: MultiTaskModel, training: ResolvedTraining) -> torch.o
         for decay, decayed in ((training.weight_decay, True), (0.0, False)):
             chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
             if chosen:
-                groups.append(
-                    {"params": chosen, "lr": getattr(training.learning_rate, name), "weight_decay": decay, "name": name}
-                )
+                rate = getattr(training.learning_rate, name)
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": name})
     return torch.optim.AdamW(groups, fused=True)
 
 

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.config.schema import LearningRates, TrainingConfig
+from jenga.config.schema import LearningRates, ResolvedTraining, TrainingConfig
 from jenga.model import MultiTaskModel
 from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
+
+RATES = LearningRates(backbone=1e-4, adapters=1e-3, fusion=1e-3, heads=1e-3)
+
+
+def training(**given: Any) -> ResolvedTraining:
+    return ResolvedTraining(**{"epochs": 1, "batch_size": 8, "learning_rate": RATES, **given})
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def model(make_trainer: Callable[..., Any]) -> MultiTaskModel:
 
 def test_every_parameter_is_in_exactly_one_group_at_its_parts_rate(model: MultiTaskModel) -> None:
     rates = LearningRates(backbone=1e-5, fusion=2e-4, heads=3e-3)
-    optimizer = make_optimizer(model, TrainingConfig(learning_rate=rates))
+    optimizer = make_optimizer(model, training(learning_rate=rates))
     rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert (
         sum(len(group["params"]) for group in optimizer.param_groups) == len(rate_of) == len(list(model.parameters()))
@@ -35,7 +41,7 @@ def test_every_parameter_is_in_exactly_one_group_at_its_parts_rate(model: MultiT
 
 
 def test_biases_and_norms_are_not_decayed_and_weights_are(model: MultiTaskModel) -> None:
-    optimizer = make_optimizer(model, TrainingConfig(weight_decay=0.3))
+    optimizer = make_optimizer(model, training(weight_decay=0.3))
     decay_of = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     decays = {name: decay_of[id(parameter)] for name, parameter in model.named_parameters()}
     for name, decay in decays.items():
@@ -47,20 +53,16 @@ def test_biases_and_norms_are_not_decayed_and_weights_are(model: MultiTaskModel)
 
 def test_frozen_parameters_are_left_out(model: MultiTaskModel) -> None:
     model.backbone.requires_grad_(False)
-    optimizer = make_optimizer(model, TrainingConfig())
+    optimizer = make_optimizer(model, training())
     assert set(learning_rates(optimizer)) == {"fusion", "heads"}
 
 
 def test_adapters_have_a_group_and_a_rate_of_their_own(make_trainer: Callable[..., Any]) -> None:
     adapted = make_trainer("mood", peft={"type": "lora"}).model
-    optimizer = make_optimizer(adapted, TrainingConfig(learning_rate=LearningRates(backbone=1e-5, adapters=2e-3)))
-    assert learning_rates(optimizer) == {"adapters": 2e-3, "heads": LearningRates().heads}
+    optimizer = make_optimizer(adapted, training())
+    assert learning_rates(optimizer) == {"adapters": RATES.adapters, "heads": RATES.heads}
     inside = {id(each) for group in optimizer.param_groups if group["name"] == "adapters" for each in group["params"]}
     assert inside == {id(each) for each in adapted.backbone.parameters() if each.requires_grad}
-
-
-def test_one_rate_is_for_all_parts(model: MultiTaskModel) -> None:
-    assert set(learning_rates(make_optimizer(model, TrainingConfig(learning_rate=1e-3))).values()) == {1e-3}
 
 
 def rates_over(steps: int, **options: Any) -> list[float]:

@@ -1,0 +1,82 @@
+"""The numbers of a training that the configuration leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jenga import experiment
+from jenga.backbones import Recipe
+from jenga.config.render import config_digest
+from jenga.config.schema import LearningRates, TrainingConfig
+from jenga.trainer.recipe import batch_size, epochs, resolve, told
+from jenga.trainer.run import RunFolder
+
+BASE = Recipe.pretrained(768)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "passes"),
+    [(1, 20), (1_500, 20), (3_000, 10), (10_000, 3), (50_000, 3), (150_000, 2), (10_000_000, 1)],
+)
+def test_small_data_get_more_passes_and_huge_ones_fewer(n_rows: int, passes: int) -> None:
+    assert epochs(BASE, n_rows) == passes
+
+
+@pytest.mark.parametrize(("n_rows", "rows"), [(1, 8), (1_023, 8), (1_024, 16), (2_047, 16), (2_048, 32), (10**6, 32)])
+def test_small_data_get_smaller_steps(n_rows: int, rows: int) -> None:
+    assert batch_size(BASE, n_rows) == rows
+
+
+def test_wider_encoders_learn_at_lower_rates_and_the_usual_ones_at_the_usual_rate() -> None:
+    assert [Recipe.pretrained(width).rates["backbone"] for width in (384, 768, 1024, 4096)] == [
+        1e-4, 5e-5, 3.8e-5, 9.4e-6,
+    ]  # fmt: skip
+    assert Recipe.pretrained(16).rates["backbone"] == 1e-4, "not without end"
+
+
+def test_what_starts_from_nothing_learns_faster_and_longer() -> None:
+    new, trained = Recipe.from_nothing(128), Recipe.pretrained(128)
+    assert min(new.rates.values()) > max(trained.rates.values())
+    assert epochs(new, 240) > epochs(trained, 240)
+
+
+def test_given_numbers_stay() -> None:
+    given = TrainingConfig(epochs=2, batch_size=5, learning_rate=LearningRates(heads=0.5), warmup_steps=7)
+    found = resolve(given, BASE, [100], ["backbone", "heads"])
+    assert (found.epochs, found.batch_size, found.warmup_steps) == (2, 5, 7)
+    assert found.learning_rate == LearningRates(backbone=5e-5, heads=0.5)
+
+
+def test_one_rate_is_for_all_groups() -> None:
+    found = resolve(TrainingConfig(learning_rate=0.25), BASE, [100], ["adapters", "fusion", "heads"])
+    assert found.learning_rate == LearningRates(adapters=0.25, fusion=0.25, heads=0.25)
+
+
+def test_two_sources_are_seen_as_often_as_one() -> None:
+    assert resolve(TrainingConfig(), BASE, [3_000, 3_000], ["heads"]).epochs == epochs(BASE, 3_000)
+
+
+def test_the_line_tells_what_was_chosen_and_only_that() -> None:
+    given = TrainingConfig(epochs=2, learning_rate=LearningRates(heads=0.5))
+    line = told(given, resolve(given, BASE, [3_000], ["backbone", "heads"]), 188)
+    assert line == (
+        "training: 2 epochs (188 steps) of 32 rows; rates backbone 5e-05, heads 0.5; by the rows and the encoder: "
+        "batch_size, learning_rate.backbone"
+    )
+    whole = TrainingConfig(max_steps=9, batch_size=4, learning_rate=0.1)
+    assert told(whole, resolve(whole, BASE, [9], ["heads"]), 9) == "training: 9 steps of 4 rows; rates heads 0.1"
+
+
+def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..., Any]) -> None:
+    given = settings("mood", training={"epochs": None, "batch_size": None, "max_steps": 2})
+    result = experiment.train(given)
+    again = experiment.load_config(result.run / "config.yml")
+    assert again.training.epochs == epochs(Recipe.pretrained(16), 32)
+    assert again.training.batch_size == batch_size(Recipe.pretrained(16), 32)
+    run = RunFolder(result.run)
+    assert run.is_of(config_digest(again))
+    assert run.is_of(config_digest(experiment.load_config(given)))
+    assert not run.is_of(config_digest(experiment.load_config(given, ["training.max_steps=3"])))
