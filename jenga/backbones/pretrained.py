@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,26 @@ def load_encoder(name: str, config: ModelConfig, *, key: str = "model.base_model
     model = cut_student(model, config)
     has_pooler = getattr(model, "pooler", None) is not None and not missing
     return model, has_pooler
+
+
+def published_pooling(name: str) -> str | None:
+    """Return the pooling that a sentence encoder was trained with, as its checkpoint says; None where it says nothing.
+
+    Its encoder may still hold the pooler of the model that it was made of, which its training never touched.
+    """
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(
+            checkpoint_of(name), "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )  # fmt: skip
+        settings = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    except UNREADABLE:
+        return None
+    modes = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
+    chosen = [pooling for mode, pooling in modes.items() if settings.get(f"pooling_mode_{mode}") is True]
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> tuple[PreTrainedModel, list[str]]:

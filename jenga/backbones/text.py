@@ -12,7 +12,7 @@ import torch
 
 from jenga.backbones.base import BackboneManager, BaseBackbone, Recipe
 from jenga.backbones.language import load_language_model
-from jenga.backbones.pretrained import load_encoder, quiet
+from jenga.backbones.pretrained import load_encoder, published_pooling, quiet
 from jenga.config.peft import PeftConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
@@ -43,7 +43,7 @@ class TextBackbone(BaseBackbone):
         else:
             encoder, has_pooler = load_encoder(model_name, config)
         self.encoder = encoder
-        self.pooling = _resolve_pooling(config.pooling, encoder, has_pooler)
+        self.pooling = _resolve_pooling(config.pooling, model_name, encoder, has_pooler)
         if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
         self.adapters: Adapters | None = None
@@ -205,12 +205,12 @@ class TextBackbone(BaseBackbone):
         return backbone
 
 
-def _resolve_pooling(pooling: str, encoder: PreTrainedModel, has_pooler: bool) -> str:
+def _resolve_pooling(pooling: str, name: str, encoder: PreTrainedModel, has_pooler: bool) -> str:
     if pooling == "pooler" and not has_pooler:
         raise ConfigError("model.pooling: this checkpoint has no trained pooler; use auto, cls, mean, max or last")
     if pooling != "auto":
         return pooling
-    if preset := getattr(encoder.config, "default_pooling", None):
+    if preset := getattr(encoder.config, "default_pooling", None) or published_pooling(name):
         return str(preset)
     if _is_causal(encoder.config):
         return "last"

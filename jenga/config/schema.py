@@ -32,8 +32,8 @@ class ModelConfig(Strict):
     )
     pooling: Literal["auto", "pooler", "cls", "mean", "max", "last"] = Field(
         "auto",
-        description="How tokens become one vector. auto: the model's own pooler where its checkpoint has one, "
-        "the last real token for a causal model, else the mean.",
+        description="How tokens become one vector. auto: as a sentence encoder's checkpoint says, the last real token "
+        "for a causal model, the model's own pooler where its checkpoint has one, else the mean.",
     )
     dropout: Fraction | None = Field(None, description="Dropout inside the encoder; default: as the model sets it.")
     trust_remote_code: bool = Field(False, description="Run code that comes with a hub model.")

@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-_BUCKET_TURNS = 50
+BUCKET_TURNS = 8
+"""Turns that are sorted by length together. Wider groups pad less, but their batches are of one kind of row: with 50,
+scores on short runs fall by one to three points (benchmarks/README.md, learning)."""
 
 
 class Turn(NamedTuple):
@@ -76,7 +78,7 @@ class Sampler:
         rng = self._rng(source, which_pass)
         lengths = self.lengths[source]
         order = rng.permutation(len(lengths))
-        stretch = self.rows_per_turn * _BUCKET_TURNS
+        stretch = self.rows_per_turn * BUCKET_TURNS
         turns = []
         for start in range(0, len(order), stretch):
             part = order[start : start + stretch]

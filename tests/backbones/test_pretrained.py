@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.backbones.pretrained import checkpoint_folder, checkpoint_of, load_encoder, load_tokenizer
+from jenga.backbones.pretrained import (
+    checkpoint_folder,
+    checkpoint_of,
+    load_encoder,
+    load_tokenizer,
+    published_pooling,
+)
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
 
@@ -71,3 +78,18 @@ def test_a_student_of_an_encoder_keeps_the_layers_that_it_names(make_bert: Calla
     for mine, theirs in zip(student.encoder.layer, (teacher.encoder.layer[1], teacher.encoder.layer[3]), strict=True):
         for name, value in mine.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name])
+
+
+def test_a_sentence_encoders_own_pooling_is_known(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(tiny_bert, folder)
+    assert published_pooling(str(folder)) is None
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(
+        '{"pooling_mode_mean_tokens": true, "word_embedding_dimension": 16}'
+    )
+    assert published_pooling(str(folder)) == "mean"
+    (folder / "1_Pooling" / "config.json").write_text(
+        '{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}'
+    )
+    assert published_pooling(str(folder)) is None, "two at once is none of ours"
