@@ -1,9 +1,10 @@
 """Learning against a hand-written loop: the same rows, rates and steps, five seeds, real rows and a real encoder.
 
-``pytest benchmarks/bench_learning.py --base-model MINILM`` trains Jenga and a plain PyTorch loop in turn on the first
-rows of SNIPS (intents and slots), CLINC150 and WNUT17, and prints the scores on test rows with their standard errors,
-and the training seconds to the loop's score. ``JENGA_BENCH_SEEDS`` and ``JENGA_BENCH_SETS`` narrow it. Without rows or
-encoder it skips: a score of made-up rows says nothing.
+``pytest benchmarks/bench_learning.py --base-model MINILM --learning-json learning.json`` trains Jenga and a plain
+PyTorch loop in turn on rows of SNIPS (intents and slots), CLINC150 and WNUT17, and prints the scores on test rows with
+their standard errors, and the CPU seconds of training to the loop's score. What is in the file already is not run
+again. JENGA_BENCH_SEEDS and JENGA_BENCH_SETS narrow it. Without rows or encoder it skips: a score of made-up rows says
+nothing.
 
 The loop is what one writes by hand: `nn.Linear` heads as PyTorch initialises them, batches of shuffled rows, AdamW with
 the same decay, clipping and schedule. Both read the same tokens, and one evaluation judges both.
@@ -11,14 +12,17 @@ the same decay, clipping and schedule. Both read the same tokens, and one evalua
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,7 +36,6 @@ from jenga.trainer.evaluate import Runner
 from jenga.trainer.run import RunFolder
 
 SEEDS = int(os.environ.get("JENGA_BENCH_SEEDS", "5"))
-CHOSEN = os.environ.get("JENGA_BENCH_SETS", "snips,clinc150,wnut17").split(",")
 BATCH_SIZE, EPOCHS, WARMUP_RATIO, WEIGHT_DECAY, DROPOUT = 32, 2, 0.06, 0.01, 0.1
 RATES = {"backbone": 1e-4, "heads": 1e-3}
 # Shares of the steps after which a run is judged.
@@ -69,10 +72,20 @@ SETS = {
 
 @dataclass
 class Curve:
-    """Scores at `LOOKS`, and the training seconds until then."""
+    """Scores at `LOOKS`, and the CPU seconds of training until then."""
 
     scores: list[float]
     seconds: list[float]
+
+    def seconds_to(self, score: float) -> float | None:
+        """Return the CPU seconds after which `score` is reached for the first time; between looks it goes straight."""
+        before = (0.0, 0.0)
+        for now in zip(self.seconds, self.scores, strict=True):
+            if now[1] >= score:
+                share = (score - before[1]) / max(now[1] - before[1], 1e-12)
+                return before[0] + share * (now[0] - before[0])
+            before = now
+        return None
 
 
 @dataclass
@@ -89,13 +102,9 @@ class Problem:
 
     def score(self, model: MultiTaskModel) -> float:
         """The mean of the set's metrics over the test rows."""
-        runner = Runner(model, torch.device("cpu"), torch.autocast("cpu", enabled=False).__class__ and _plain, 128, {})
+        runner = Runner(model, torch.device("cpu"), contextlib.nullcontext, 128, {})
         metrics = runner.evaluate([self.source], "test").metrics
         return float(np.mean([metrics[name] for name in self.learning_set.metrics]))
-
-
-def _plain() -> Any:
-    return torch.autocast("cpu", enabled=False)
 
 
 def make_problem(name: str, seed: int, data_root: Path, base_model: Path, workdir: Path) -> Problem:
@@ -213,3 +222,84 @@ def learn_by_hand(problem: Problem) -> Curve:
         return problem.score(model)
 
     return _watched(steps(), n_steps, score)
+
+
+def compare(name: str, seeds: int, data_root: Path, base_model: Path, known: dict[str, Any], workdir: Path) -> None:
+    """Put the curves of both sides into `known`, by side and seed, where they are not there yet."""
+    for seed in range(seeds):
+        for side in ("jenga", "loop"):
+            if f"{side}-{seed}" not in known:
+                folder = workdir / f"{name}-{side}-{seed}"
+                folder.mkdir()
+                problem = make_problem(name, seed, data_root, base_model, folder)
+                curve = learn_with_jenga(problem, folder) if side == "jenga" else learn_by_hand(problem)
+                known[f"{side}-{seed}"] = asdict(curve)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Both sides' mean test scores after all steps, and what it took.
+
+    `standard_error`: of the difference of the means. `seconds`: CPU seconds a run. `seconds_to_loop`: of the mean
+    curves, to the loop's final score; None where Jenga's mean curve never reaches it.
+    """
+
+    jenga: float
+    loop: float
+    standard_error: float
+    jenga_seconds: float
+    loop_seconds: float
+    seconds_to_loop: float | None
+
+    def __str__(self) -> str:
+        to_loop = "not reached" if self.seconds_to_loop is None else f"{self.seconds_to_loop:.1f} s"
+        return (
+            f"jenga {self.jenga:.3f}, loop {self.loop:.3f}, standard error of the difference "
+            f"{self.standard_error:.3f}; "
+            f"{self.jenga_seconds:.1f} s against {self.loop_seconds:.1f} s; to the loop's score: {to_loop}"
+        )
+
+
+def judge(known: dict[str, Any], seeds: int) -> Verdict:
+    """Return the verdict over `seeds` seeds."""
+    curves = {
+        side: [Curve(**known[f"{side}-{seed}"]) for seed in range(seeds)] for side in ("jenga", "loop")
+    }  # fmt: skip
+    scores = {side: np.array([each.scores for each in found]) for side, found in curves.items()}
+    seconds = {side: np.array([each.seconds for each in found]).mean(0).tolist() for side, found in curves.items()}
+    final = {side: each[:, -1] for side, each in scores.items()}
+    error = float(np.sqrt(sum(each.var(ddof=1) / seeds for each in final.values()))) if seeds > 1 else 0.0
+    mean = Curve(scores["jenga"].mean(0).tolist(), seconds["jenga"])
+    loop = float(final["loop"].mean())
+    return Verdict(
+        float(final["jenga"].mean()), loop, error, seconds["jenga"][-1], seconds["loop"][-1], mean.seconds_to(loop)
+    )
+
+
+@pytest.mark.parametrize("name", os.environ.get("JENGA_BENCH_SETS", ",".join(SETS)).split(","))
+def test_learns_as_fast_as_a_hand_written_loop(
+    name: str, pytestconfig: pytest.Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bars: the mean score not below the loop's by more than a standard error, the time to its score not longer."""
+    data_root, base_model = pytestconfig.getoption("--data-root"), pytestconfig.getoption("--base-model")
+    if base_model is None or not (data_root / SETS[name].folder).is_dir():
+        pytest.skip("needs --base-model, a pretrained encoder, and the rows of --data-root")
+    path = pytestconfig.getoption("--learning-json")
+    known = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    try:
+        compare(name, SEEDS, data_root, base_model, known.setdefault(name, {}), tmp_path)
+    finally:
+        if path is not None:
+            path.write_text(json.dumps(known, indent=1) + "\n")
+    verdict = judge(known[name], SEEDS)
+    with capsys.disabled():
+        print(f"\nlearning-{name}, {SEEDS} seeds: {verdict}")
+    if SEEDS >= 5:
+        assert verdict.jenga >= verdict.loop - verdict.standard_error
+        assert verdict.seconds_to_loop is None or verdict.seconds_to_loop <= verdict.loop_seconds
+
+
+def test_the_time_to_a_score_lies_on_the_curve() -> None:
+    curve = Curve([0.2, 0.6, 0.5], [10.0, 20.0, 30.0])
+    assert curve.seconds_to(0.4) == 15.0
+    assert curve.seconds_to(0.7) is None
