@@ -30,7 +30,7 @@ class Recipe:
     """
 
     rates: Mapping[str, float]
-    visits: int = 30_000
+    visits: int = 20_000
     usual_epochs: int = 3
     most_epochs: int = 20
     most_visits: int = 300_000

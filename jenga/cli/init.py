@@ -115,17 +115,17 @@ data:
   max_bad_fraction: 0.01              # share of unusable rows above which the run stops; see quarantine.jsonl
 
 training:
-  epochs: 20
-  batch_size: 128
-  learning_rate: 1.0e-3
+  # epochs: 20                        # these follow from the rows where nothing is said; the run's first lines tell
+  # batch_size: 128                   #   them, and its config.yml keeps them
+  # learning_rate: 1.0e-3
   seed: 0
 
 evaluation:
   metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
   baselines: [majority, boosting]     # what the model must beat, printed beside its results
 
-early_stopping:
-  patience: 5
+# early_stopping:                     # end before the learning rate has come down
+#   patience: 5
 
 tracking:
   enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
@@ -190,17 +190,17 @@ data:
   max_length: 256                     # tokens read of a text
 
 training:
-  epochs: 3
-  batch_size: 32
-  learning_rate: {backbone: 5.0e-5, heads: 5.0e-4}   # adapters: 1.0e-3, in place of backbone under peft
+  # epochs: 10                        # these follow from the rows and the encoder where nothing is said; the run's
+  # batch_size: 32                    #   first lines tell them, and its config.yml keeps them
+  # learning_rate: {backbone: 5.0e-5, heads: 5.0e-4}   # adapters: 1.0e-3, in place of backbone under peft
   seed: 0
 
 evaluation:
   metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
   baselines: [majority, tfidf]        # what the model must beat, printed beside its results
 
-early_stopping:
-  patience: 3
+# early_stopping:                     # end before the learning rate has come down
+#   patience: 3
 
 tracking:
   enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
