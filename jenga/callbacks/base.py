@@ -23,7 +23,11 @@ class TrainerState(Protocol):
 
 
 class TrainerView(Protocol):
-    """The trainer, as a callback sees it."""
+    """The trainer, as a callback sees it.
+
+    `should_stop = True` ends training after this step, with its last model judged and saved. Only ever raised: False
+    says that this callback does not ask, and takes back no other's stop.
+    """
 
     state: TrainerState
     model: MultiTaskModel

@@ -104,12 +104,13 @@ class Trainer:
 
     @property
     def should_stop(self) -> bool:
-        """Set by a callback to end training after this step."""
+        """Whether training ends after this step. A callback asks for it with True; nothing takes that back."""
         return self.state.stopped
 
     @should_stop.setter
     def should_stop(self, stop: bool) -> None:
-        self.state.stopped = stop
+        # `should_stop = loss < limit` is a callback's way to say "not for my sake" too; it knows of no other's reason.
+        self.state.stopped = self.state.stopped or bool(stop)
 
     def train(self) -> None:
         """Train to the end, or until a callback or the user stops it.
@@ -125,6 +126,7 @@ class Trainer:
                 self._finish_step()
             while not self._done():
                 self._epoch()
+            self._evaluate()  # where a callback stopped the run once its last step was judged
             if self.state.step != self._saved_step:
                 self.save()
             self._call("on_train_end")
@@ -229,7 +231,9 @@ class Trainer:
         observe(runner, sources, "evaluation")
         result = runner.evaluate(sources, "valid")
         if not result.rows:
-            self._keep_last()
+            if self._done():
+                self._keep_last()
+                self.state.evaluated_step = self.state.step
             return
         metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
         if not all(math.isfinite(value) for value in metrics.values()):
@@ -268,10 +272,10 @@ class Trainer:
             self.state.best_value, self.state.best_step = value, self.state.step
 
     def _keep_last(self) -> None:
-        """Without validation rows no model is the best; the run's result is the last one."""
-        if self._done():
-            self.write_best(self.run.best)
-            self.state.best_step = self.state.step
+        """Where no validation rows tell which model is the best, the run's result is the last one."""
+        self._check_finite()
+        self.write_best(self.run.best)
+        self.state.best_step = self.state.step
 
     def save(self) -> Path:
         """Write a checkpoint now and return its folder. Raises DivergedError where the weights are no longer finite."""
@@ -345,6 +349,8 @@ class Trainer:
 
     def _interrupt(self) -> None:
         folder = self.save()
+        if self.state.best_value is None:
+            self._keep_last()
         raise InterruptedRun(f"interrupted at step {self.state.step}; saved {folder}. Go on with --resume auto")
 
     @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -459,6 +461,104 @@ def test_a_run_that_a_callback_stops_is_judged_there(make_trainer: Callable[...,
     assert [each["step"] for each in records(trainer, "eval")] == [ends_at]
     assert trainer.state.best_step == ends_at
     assert damage(trainer.run.best) is None
+
+
+def test_no_callback_takes_back_that_another_asked_to_stop(make_trainer: Callable[..., Any]) -> None:
+    def never(trainer: Any, **_: Any) -> None:
+        trainer.should_stop = False
+
+    stopping = EarlyStopping("eval_loss", patience=1, min_delta=1e9)
+    trainer = make_trainer(
+        "mood", training={"epochs": 5},
+        callbacks=[stopping, Do("on_evaluate", never), Do("on_epoch_end", never), Do("on_save", never)],
+    )  # fmt: skip
+    trainer.train()
+    assert [each["step"] for each in records(trainer, "eval")] == [4, 8]
+
+
+def test_a_stop_may_be_asked_for_with_a_number_of_numpy(make_trainer: Callable[..., Any]) -> None:
+    """Whose booleans JSON does not know; the state of a checkpoint is JSON."""
+
+    def stop(trainer: Any, **_: Any) -> None:
+        trainer.should_stop = np.float64(0.1) < 0.5
+
+    trainer = make_trainer("mood", callbacks=[Do("on_step_end", stop)])
+    trainer.train()
+    assert trainer.state.step == 1
+    assert trainer.should_stop is True
+
+
+@pytest.mark.parametrize("event", ["on_train_begin", "on_step_end", "on_epoch_end", "on_save"])
+@pytest.mark.parametrize("valid_fraction", [0.0, 0.3])
+def test_a_run_that_is_stopped_anywhere_leaves_its_last_model(
+    make_trainer: Callable[..., Any], event: str, valid_fraction: float
+) -> None:
+    """With validation rows it is the first that was judged, and so the best; the end of an epoch is no evaluation."""
+
+    def stop(trainer: Any, **_: Any) -> None:
+        trainer.should_stop = True
+
+    trainer = make_trainer(
+        "mood", training={"epochs": 3}, data={"valid_fraction": valid_fraction}, callbacks=[Do(event, stop)]
+    )
+    trainer.train()
+    assert trainer.state.step == {"on_train_begin": 0, "on_step_end": 1}.get(event, len(trainer.sampler))
+    assert trainer.state.best_step == trainer.state.step
+    assert (trainer.state.best_value is None) == (valid_fraction == 0)
+    assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
+
+
+@pytest.mark.parametrize("event", ["on_epoch_end", "on_save"])
+def test_a_run_stopped_behind_its_evaluation_is_judged_once_more(make_trainer: Callable[..., Any], event: str) -> None:
+    def stop(trainer: Any, **_: Any) -> None:
+        trainer.should_stop = True
+
+    trainer = make_trainer("mood", evaluation={"every_steps": 3}, callbacks=[Do(event, stop)])
+    trainer.train()
+    assert [each["step"] for each in records(trainer, "eval")] == [3, 4]
+
+
+@pytest.mark.parametrize(("valid_fraction", "step"), [(0.0, 2), (0.0, 5), (0.3, 2), (0.3, 3)])
+def test_a_run_interrupted_before_any_model_was_judged_leaves_its_last(
+    make_trainer: Callable[..., Any], step: int, valid_fraction: float
+) -> None:
+    """Within the first epoch, and at its end (with validation rows: in their evaluation)."""
+    trainer = make_trainer(
+        "mood", training={"epochs": 3}, data={"valid_fraction": valid_fraction},
+        callbacks=[Do("on_step_end", at_step(step, interrupt))],
+    )  # fmt: skip
+    assert step in (2, len(trainer.sampler))
+    with pytest.raises(InterruptedRun):
+        trainer.train()
+    assert (trainer.state.step, trainer.state.best_step, trainer.state.best_value) == (step, step, None)
+    assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
+
+
+def test_a_run_whose_steps_end_with_an_epoch_leaves_its_last_model(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", data={"valid_fraction": 0.0}, training={"max_steps": 5})
+    assert trainer.total_steps == len(trainer.sampler)
+    trainer.train()
+    assert (trainer.state.step, trainer.state.best_step) == (5, 5)
+    assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
+
+
+def test_a_stop_at_an_epochs_end_that_was_saved_still_leaves_a_model(make_trainer: Callable[..., Any]) -> None:
+    """The checkpoint knows of the stop, the run ended before its result was written."""
+
+    def stop(trainer: Any, **_: Any) -> None:
+        trainer.should_stop = True
+
+    first = make_trainer(
+        "mood", data={"valid_fraction": 0.0},
+        callbacks=[Do("on_epoch_end", stop), Do("on_save", lambda trainer, **_: interrupt(trainer))],
+    )  # fmt: skip
+    with pytest.raises(InterruptedRun):
+        first.train()
+    shutil.rmtree(first.run.best)
+    second = make_trainer("mood", data={"valid_fraction": 0.0}, run=first.folder)
+    second.train()
+    assert (second.state.step, second.state.best_step) == (5, 5)
+    assert same(Bundle.load(second.run.best).model.state_dict(), weights(first))
 
 
 def test_without_validation_rows_the_last_model_is_the_result(make_trainer: Callable[..., Any]) -> None:
