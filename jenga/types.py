@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from jenga.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
 
@@ -83,9 +85,10 @@ class States(NamedTuple):
 class BackboneOutput:
     """What every backbone returns.
 
-    ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``. `features` ``(B, F)``: what
-    the encoder read, where that is one vector a row; a head may reconstruct it. `states`: what every layer made, where
-    a teacher's are to be matched.
+    ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``, with T of the output: a
+    backbone that shortens its input gives the mask of what it made. `features` ``(B, F)``: what the encoder read, where
+    that is one vector a row; a head may reconstruct it. `states`: what every layer made, where a teacher's are to be
+    matched. Raises ConfigError for a mask of another shape.
     """
 
     last_hidden_state: torch.Tensor
@@ -94,14 +97,28 @@ class BackboneOutput:
     features: torch.Tensor | None = None
     states: States | None = None
 
+    def __post_init__(self) -> None:
+        expected, found = tuple(self.last_hidden_state.shape[:2]), tuple(self.attention_mask.shape)
+        if found != expected:
+            raise ConfigError(
+                f"model.backbone_type: the backbone's last_hidden_state has the shape "
+                f"{tuple(self.last_hidden_state.shape)}, but its attention_mask, or else that of its inputs, {found}; "
+                f"a backbone that changes the rows or the length returns an attention_mask of its output: {expected}"
+            )
+
     @classmethod
     def of(cls, output: BackboneOutput | Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> BackboneOutput:
-        """Normalise a backbone's output; a mapping without a mask takes that of `inputs`, else all ones."""
+        """Normalise a backbone's output; a mapping without a mask takes that of `inputs`, else all ones.
+
+        Raises ConfigError for a mask of another shape than ``(B, T)`` of the output.
+        """
         if isinstance(output, BackboneOutput):
             return output
         hidden = output["last_hidden_state"]
-        mask = output.get("attention_mask", inputs.get("attention_mask"))
-        if mask is None or mask.shape != hidden.shape[:2]:
+        mask = output.get("attention_mask")
+        if mask is None:
+            mask = inputs.get("attention_mask")
+        if mask is None:
             mask = hidden.new_ones(hidden.shape[:2], dtype=hidden.dtype).long()
         return cls(hidden, output["pooler_output"], mask, output.get("features"))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from jenga.errors import ConfigError
 from jenga.types import BackboneOutput, Batch
 
 HIDDEN, POOLED = torch.randn(2, 3, 4), torch.randn(2, 4)
@@ -26,12 +28,35 @@ def test_a_mask_of_the_mapping_wins_over_that_of_the_inputs() -> None:
     assert output.attention_mask is own
 
 
-def test_without_a_mask_of_the_hidden_states_length_all_tokens_are_real() -> None:
-    """A backbone that shortens its input (patches, strides) cannot use the mask of the inputs."""
-    for inputs in ({}, {"attention_mask": torch.ones(2, 30)}):
-        output = BackboneOutput.of({"last_hidden_state": HIDDEN, "pooler_output": POOLED}, inputs)
-        assert output.attention_mask.tolist() == [[1, 1, 1], [1, 1, 1]]
-        assert output.attention_mask.dtype == torch.int64
+def test_where_nobody_gives_a_mask_all_tokens_are_real() -> None:
+    output = BackboneOutput.of({"last_hidden_state": HIDDEN, "pooler_output": POOLED, "attention_mask": None}, {})
+    assert output.attention_mask.tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert output.attention_mask.dtype == torch.int64
+
+
+@pytest.mark.parametrize("shape", [(2, 30), (2, 2), (3, 3), (1, 3), (2, 3, 1), (3,)])
+def test_a_mask_of_another_shape_is_an_error_whoever_gave_it(shape: tuple[int, ...]) -> None:
+    """Replaced by ones, it would make padding into tokens, with no word."""
+    mask = torch.ones(shape)
+    output = {"last_hidden_state": HIDDEN, "pooler_output": POOLED}
+    makers = (
+        lambda: BackboneOutput.of(output, {"attention_mask": mask}),
+        lambda: BackboneOutput.of({**output, "attention_mask": mask}, {"attention_mask": torch.ones(2, 3)}),
+        lambda: BackboneOutput(HIDDEN, POOLED, mask),
+    )
+    for make in makers:
+        with pytest.raises(ConfigError, match=r"attention_mask of its output: \(2, 3\)") as caught:
+            make()
+        assert str(shape) in str(caught.value)
+
+
+def test_a_backbone_that_shortens_gives_its_own_mask() -> None:
+    own = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    output = BackboneOutput.of(
+        {"last_hidden_state": HIDDEN, "pooler_output": POOLED, "attention_mask": own},
+        {"attention_mask": torch.ones(2, 30)},
+    )
+    assert output.attention_mask is own
 
 
 def test_features_are_taken_from_a_mapping_that_has_them() -> None:
