@@ -42,8 +42,9 @@ from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.trainer import Trainer
 from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
-from jenga.trainer.loop import check_metric, make_sampler
+from jenga.trainer.loop import make_sampler
 from jenga.trainer.recipe import told
 from jenga.trainer.run import RunFolder
 
@@ -111,7 +112,7 @@ def _open(
         return build(config, run.path, device=device, tell=tell), run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
-        check_metric(config.evaluation.metric, experiment.bundle.model, experiment.sources)
+        metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
         run.update(resolved_digest=config_digest(_resolved(config, experiment)))
         if (Path(scratch) / "preset").exists():

@@ -37,6 +37,9 @@ class TrainerView(Protocol):
     total_steps: int
     folder: Path
 
+    def greater_is_better(self, metric: str) -> bool:
+        """Return whether a greater `metric` of an evaluation is better. Raises ConfigError where that is not known."""
+
     def save(self) -> Path:
         """Write a checkpoint now and return its folder."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from jenga.callbacks.base import BaseCallback, TrainerView
-from jenga.tasks.metrics import higher_is_better
 
 
 class EarlyStopping(BaseCallback):
@@ -18,10 +17,14 @@ class EarlyStopping(BaseCallback):
         self.best: float | None = None
         self.waited = 0
 
+    def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
+        """Learn which way the metric is better. Raises ConfigError where that is not known."""
+        self.greater_is_better = trainer.greater_is_better(self.metric)
+
     def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> None:
         """Compare with the best value so far."""
         value = metrics[self.metric]
-        gain = 0.0 if self.best is None else (value - self.best) * (1 if higher_is_better(self.metric) else -1)
+        gain = 0.0 if self.best is None else (value - self.best) * (1 if self.greater_is_better else -1)
         if self.best is None or gain > self.min_delta:
             self.best, self.waited = value, 0
             return

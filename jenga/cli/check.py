@@ -73,7 +73,8 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.build import build
     from jenga.config.schema import resolved
     from jenga.experiment import make_accelerator
-    from jenga.trainer.loop import check_metric, make_sampler
+    from jenga.trainer.directions import metric_directions
+    from jenga.trainer.loop import make_sampler
     from jenga.trainer.recipe import told
 
     accelerator = make_accelerator(config.training.precision, device)
@@ -91,7 +92,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     model, training = experiment.bundle.model.to(accelerator.device), resolved(config.training)
     if experiment.teacher is not None:
         experiment.teacher.to(accelerator.device)
-    check_metric(config.evaluation.metric, model, experiment.sources)
+    metric_directions(config.evaluation, model, experiment.sources)
     bad = experiment.bad
     unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
     total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))

@@ -22,6 +22,7 @@ def contradictions(document: Document) -> list[Finding]:
         *_fractions(document),
         *_stopping(document),
         *_names(document),
+        *_joined_names(document),
         *_lengths(document),
         *_addresses(document),
         *_teachers(document),
@@ -68,6 +69,28 @@ def _names(document: Document) -> Iterator[Finding]:
                 taken = f"{dotted(first[name])}{f' at line {line}' if line else ''}"
                 yield _finding(document, (*path, "name"), f"'{name}' is the name of {taken} already; rename one")
             first.setdefault(name, path)
+
+
+def _joined_names(document: Document) -> Iterator[Finding]:
+    """A metric is named by its task, or by task and head joined: ``a`` + ``b_c`` would be ``a_b`` + ``c``.
+
+    Names that one list holds twice are `_names`' concern.
+    """
+    first: dict[str, tuple[KeyPath, KeyPath]] = {}
+    tasks: dict[str, KeyPath] = {}
+    for path, item in _items(document, ("tasks",)):
+        if isinstance(name := item.get("name"), str):
+            tasks.setdefault(name, path)
+    for task, task_path in tasks.items():
+        heads = [(path, head.get("name")) for path, head in _items(document, (*task_path, "heads"))]
+        joined = [(path, f"{task}_{head}") for path, head in heads if isinstance(head, str)]
+        for path, name in [(task_path, task), *joined]:
+            holder, other = first.setdefault(name, (path[:-1], path))
+            if holder != path[:-1]:
+                line = document.value_place((*other, "name")).line
+                taken = f"{dotted(other)}{f' at line {line}' if line else ''}"
+                message = f"its metrics would be named '{name}_...', as those of {taken}; rename one"
+                yield _finding(document, (*path, "name"), message)
 
 
 def _lengths(document: Document) -> Iterator[Finding]:

@@ -160,6 +160,9 @@ class EvaluationConfig(Strict):
         None, description="Optimizer steps between evaluations; default: each epoch."
     )
     metric: str = Field("eval_loss", description="Metric that picks the best checkpoint.")
+    greater_is_better: bool | None = Field(
+        None, description="Which way `metric` is better, where its task does not say: a metric of a task of your own."
+    )
     batch_size: PositiveInt | None = Field(
         None, description="Rows of a forward pass; default: twice training.batch_size."
     )

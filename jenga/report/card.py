@@ -14,7 +14,6 @@ import yaml
 
 from jenga.errors import DataError
 from jenga.files import write_atomic
-from jenga.tasks.metrics import higher_is_better
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +83,18 @@ def closing_table(evaluation: Mapping[str, Any], split: str) -> list[list[str]]:
 
 
 def notes(head: Head) -> list[str]:
-    """Return the warnings of one head of evaluation.json, and the baselines that it does not beat."""
-    metric = head["primary_metric"]
+    """Return the warnings of one head of evaluation.json, and the baselines that it does not beat.
+
+    Where nobody says which way the primary metric is better, none is beaten and none is not.
+    """
+    metric, greater = head["primary_metric"], head["greater_is_better"]
     ours = head["metrics"].get(metric)
     found = list(head["details"]["warnings"])
     for name, metrics in head["baselines"].items():
         theirs = metrics.get(metric)
-        if ours is None or theirs is None:
+        if ours is None or theirs is None or greater is None:
             continue
-        if not (ours > theirs if higher_is_better(metric) else ours < theirs):
+        if not (ours > theirs if greater else ours < theirs):
             found.append(f"not better than {name}")
     return found
 

@@ -16,8 +16,9 @@ from jenga.errors import ConfigError, DataError
 from jenga.kernels import HeadSpec
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage
 from jenga.tasks.calibration import Calibrator
-from jenga.tasks.detection import Detection, detection_details, detection_metrics, detection_names
+from jenga.tasks.detection import Detection, declared_detection_metrics, detection_details, detection_metrics
 from jenga.tasks.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
+from jenga.tasks.metrics import Metric
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
 _Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Moments], None], Moments]
@@ -203,13 +204,9 @@ class AnomalyDetectionTask(BaseTask):
         """Return tables and curves; see `detection_details`."""
         return detection_details(self._detection(space, predictions, targets, scores))
 
-    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
-        """Return the names that `metrics` may give, that of the target false alarm rate and the labels' among them."""
-        return detection_names(space.labels, self._head_config(space.head).target_fpr)
-
-    def primary_metric(self, space: HeadSpace) -> str:
-        """Return ``auroc``."""
-        return "auroc"
+    def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
+        """Return what `metrics` may give, that of the target false alarm rate and the labels' among them."""
+        return declared_detection_metrics(space.labels, self._head_config(space.head).target_fpr)
 
     def notes(self) -> list[str]:
         """Return which class is taken for normal where that is a guess."""

@@ -13,7 +13,7 @@ from jenga.backbones import BaseBackbone
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.registry import Registry
 from jenga.tasks.heads import HeadBank
-from jenga.tasks.metrics import METRIC_NAMES, head_details, head_metrics, primary_metric
+from jenga.tasks.metrics import METRICS, Metric, head_details, head_metrics
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, LabelKind, TaskOutput
 
 TASK_REGISTRY: Registry[BaseTask] = Registry("task type", entry_point_group="jenga.tasks")
@@ -166,13 +166,12 @@ class BaseTask(nn.Module):
         """Return the metrics of a head that is judged by its mean loss alone, such as a language model's."""
         return {}
 
-    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
-        """Return the names that `metrics` may give for the head of `space`."""
-        return METRIC_NAMES[space.kind]
+    def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
+        """Return what `metrics` may give for the head of `space`, each with its direction.
 
-    def primary_metric(self, space: HeadSpace) -> str:
-        """Return the metric that stands for the head of `space` where there is room for one."""
-        return primary_metric(space.kind)
+        The first stands for the head where there is room for one.
+        """
+        return METRICS[space.kind]
 
     def count_labels(self, labels: Mapping[str, torch.Tensor]) -> Sequence[int]:
         """Return how many labels of a batch count in the loss of each head, in order."""

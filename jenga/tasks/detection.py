@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.tasks.calibration import Calibrator, Floats, alert_threshold, calibration_error, reliability
-from jenga.tasks.metrics import head_details
+from jenga.tasks.metrics import Metric, head_details
 from jenga.types import HeadSpace
 
 MAX_CURVE_POINTS = 300
@@ -67,11 +67,13 @@ class Detection:
         return None if self.alerts is None else np.asarray(self.alerts == self.anomalous)
 
 
-def detection_names(labels: Sequence[str], target_fpr: float) -> tuple[str, ...]:
-    """Return the names that `detection_metrics` may give, the primary metric first."""
+def declared_detection_metrics(labels: Sequence[str], target_fpr: float) -> tuple[Metric, ...]:
+    """Return what `detection_metrics` may give, the primary metric first."""
     return (
-        "auroc", "auprc", _recall_name(target_fpr), "accuracy", "f1", "precision", "recall", "fpr", "ece",
-        "uncalibrated_ece", *(f"{label}_recall" for label in labels),
+        Metric("auroc"), Metric("auprc"), Metric(_recall_name(target_fpr), greater_is_better=True), Metric("accuracy"),
+        Metric("f1"), Metric("precision"), Metric("recall"), Metric("fpr"), Metric("ece"),
+        Metric("uncalibrated_ece", greater_is_better=False),
+        *(Metric(f"{label}_recall", greater_is_better=True) for label in labels),
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,41 @@ from numpy.typing import NDArray
 
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
 
-METRIC_NAMES: dict[LabelKind, tuple[str, ...]] = {
-    "class": ("macro_f1", "accuracy", "weighted_f1"),
-    "items": ("macro_f1", "micro_f1", "accuracy"),
-    "tags": ("f1", "precision", "recall", "token_accuracy"),
-    "number": ("mae", "rmse", "r2", "spearman"),
-    "text": ("perplexity",),
+KNOWN_DIRECTIONS: Mapping[str, bool] = {
+    **dict.fromkeys(("accuracy", "auprc", "auroc", "bleu", "f1", "kappa", "macro_f1", "micro_f1", "precision"), True),
+    **dict.fromkeys(("r2", "recall", "spearman", "token_accuracy", "weighted_f1"), True),
+    **dict.fromkeys(("cer", "ece", "fpr", "loss", "mae", "mape", "mse", "perplexity", "rmse", "wer"), False),
+}
+"""Whether greater is better, of metrics whose whole name says what they are."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a head as its task declares it.
+
+    `greater_is_better`: needed but for the names in `KNOWN_DIRECTIONS`; None: nobody has said.
+    """
+
+    name: str
+    greater_is_better: bool | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.greater_is_better is None:
+            object.__setattr__(self, "greater_is_better", KNOWN_DIRECTIONS.get(self.name))
+
+
+METRICS: dict[LabelKind, tuple[Metric, ...]] = {
+    "class": (Metric("macro_f1"), Metric("accuracy"), Metric("weighted_f1")),
+    "items": (Metric("macro_f1"), Metric("micro_f1"), Metric("accuracy")),
+    "tags": (Metric("f1"), Metric("precision"), Metric("recall"), Metric("token_accuracy")),
+    "number": (Metric("mae"), Metric("rmse"), Metric("r2"), Metric("spearman")),
+    "text": (Metric("perplexity"),),
 }
 """What `head_metrics` may return for each kind, the primary metric first."""
 
 MAX_POINTS = 500
 
 Span = tuple[int, int, str]
-
-
-def primary_metric(kind: LabelKind) -> str:
-    """Return the metric that stands for a head where there is room for one."""
-    return METRIC_NAMES[kind][0]
-
-
-def higher_is_better(name: str) -> bool:
-    """Return False for errors and losses, told by the name's last part (``eval_QA_loss``, ``test_value_score_mae``)."""
-    return name.rsplit("_", 1)[-1] not in {"loss", "mae", "rmse", "ece", "fpr", "perplexity"}
 
 
 def labelled_rows(space: HeadSpace, targets: Any) -> int:
@@ -283,7 +297,7 @@ def _number_metrics(space: HeadSpace, predictions: Any, targets: Any) -> dict[st
     import pandas as pd
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-    found: dict[str, list[float]] = {name: [] for name in METRIC_NAMES["number"]}
+    found: dict[str, list[float]] = {metric.name: [] for metric in METRICS["number"]}
     for _, predicted, gold in _number_columns(space, predictions, targets):
         found["mae"].append(mean_absolute_error(gold, predicted))
         found["rmse"].append(root_mean_squared_error(gold, predicted))

@@ -8,7 +8,7 @@ import numpy as np
 
 from jenga.config.tasks import QAScoringConfig
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
-from jenga.tasks.metrics import agreement
+from jenga.tasks.metrics import Metric, agreement
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
 
 
@@ -21,9 +21,9 @@ class QAScoringTask(BaseTask):
         """Return ``items`` or ``class``, as the head's block says."""
         return "items" if head.kind == "items" else "class"
 
-    def metric_names(self, space: HeadSpace) -> tuple[str, ...]:
-        """Return the kind's names and those of the score."""
-        return (*super().metric_names(space), "score_mae", "kappa")
+    def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
+        """Return the kind's metrics and those of the score."""
+        return (*super().declared_metrics(space), Metric("score_mae", greater_is_better=False), Metric("kappa"))
 
     def score(self, head: str, values: np.ndarray, applicable: np.ndarray | None = None) -> np.ndarray:
         """Return each row's points for `head` as a share of the points that apply, in [0, 1], NaN where none applies.

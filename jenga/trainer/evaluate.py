@@ -148,7 +148,9 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
                     "metrics": task.metrics(*known, scores=result.scores.get(key)),
                     "details": task.details(*known, scores=result.scores.get(key)),
                 }
-            heads.append({**head, "primary_metric": task.primary_metric(space), **judged, "baselines": {}})
+            primary = task.declared_metrics(space)[0]
+            shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
+            heads.append({**head, **shown, **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
 
 

@@ -21,9 +21,9 @@ from jenga.data.collate import Source
 from jenga.data.sampling import Sampler, Turn
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
-from jenga.tasks.metrics import higher_is_better
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
+from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, label_counts
 from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
 from jenga.trainer.run import MetricsLog, RunFolder
@@ -100,7 +100,7 @@ class Trainer:
         self._started = time.monotonic()
         self._saved_step: int | None = None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        check_metric(config.evaluation.metric, self.model, sources)
+        self.directions = metric_directions(config.evaluation, self.model, sources)
 
     @property
     def should_stop(self) -> bool:
@@ -111,6 +111,16 @@ class Trainer:
     def should_stop(self, stop: bool) -> None:
         # `should_stop = loss < limit` is a callback's way to say "not for my sake" too; it knows of no other's reason.
         self.state.stopped = self.state.stopped or bool(stop)
+
+    def greater_is_better(self, metric: str) -> bool:
+        """Return whether a greater `metric` of an evaluation is better. Raises ConfigError where that is not known."""
+        greater = self.directions.get(metric)
+        if greater is None:
+            known = [name for name, each in self.directions.items() if each is not None]
+            raise ConfigError(
+                f"'{metric}': not known which way it is better{suggest(metric, known) or '.'} Known: {', '.join(known)}"
+            )
+        return greater
 
     def train(self) -> None:
         """Train to the end, or until a callback or the user stops it.
@@ -267,7 +277,8 @@ class Trainer:
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value
-        if best is None or (value > best if higher_is_better(self.config.evaluation.metric) else value < best):
+        greater = self.greater_is_better(self.config.evaluation.metric)
+        if best is None or (value > best if greater else value < best):
             self.write_best(self.run.best)
             self.state.best_value, self.state.best_step = value, self.state.step
 
@@ -382,16 +393,3 @@ def make_sampler(sources: Sequence[Source], config: ExperimentConfig) -> Sampler
         temperature=training.temperature,
         seed=training.seed,
     )
-
-
-def check_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) -> None:
-    """Raise ConfigError, naming what is known, unless an evaluation gives `metric`."""
-    known = ["eval_loss"]
-    for source in sources:
-        known += [f"eval_{task}_loss" for task in source.tasks]
-        for (task, head), space in source.splits["train"].spaces.items():
-            known += [f"eval_{task}_{head}_{name}" for name in model.tasks[task].metric_names(space)]
-    if metric not in known:
-        raise ConfigError(
-            f"evaluation.metric: unknown '{metric}'{suggest(metric, known) or '.'} Known: {', '.join(known)}"
-        )

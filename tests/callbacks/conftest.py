@@ -1,6 +1,6 @@
 """A trainer as callbacks see it, without the training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from jenga.experiment import load_config
 def make_trainer(tmp_path: Path) -> Callable[..., Any]:
     """Return a function that makes a `TrainerView` whose run folder is a new folder."""
 
-    def make(**settings: Any) -> Any:
+    def make(directions: Mapping[str, bool] | None = None, **settings: Any) -> Any:
         config = load_config(
             {
                 "project_name": "calls",
@@ -37,6 +37,9 @@ def make_trainer(tmp_path: Path) -> Callable[..., Any]:
             (folder / "run.json").write_text('{"status": "running"}')
         (folder / "metrics.jsonl").touch()
         state = SimpleNamespace(step=0, epoch=0, best_value=None, best_step=None)
-        return SimpleNamespace(state=state, config=config, folder=folder, should_stop=False, total_steps=20)
+        return SimpleNamespace(
+            state=state, config=config, folder=folder, should_stop=False, total_steps=20,
+            greater_is_better={"eval_loss": False, **(directions or {})}.__getitem__,
+        )  # fmt: skip
 
     return make

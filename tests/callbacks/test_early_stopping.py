@@ -8,6 +8,7 @@ from jenga.callbacks.early_stopping import EarlyStopping
 
 def stops_after(trainer: Any, callback: EarlyStopping, metric: str, values: list[float]) -> int | None:
     """Return after how many of `values` training stops; None: not at all."""
+    callback.on_train_begin(trainer)
     for count, value in enumerate(values, start=1):
         callback.on_evaluate(trainer, {metric: value})
         if trainer.should_stop:
@@ -16,20 +17,21 @@ def stops_after(trainer: Any, callback: EarlyStopping, metric: str, values: list
 
 
 @pytest.mark.parametrize(
-    ("metric", "values", "stop"),
+    ("metric", "greater", "values", "stop"),
     [
-        ("eval_loss", [3.0, 2.0, 2.5, 2.4], 4),
-        ("eval_loss", [3.0, 2.0, 2.5, 1.9, 1.8, 1.7], None),
-        ("eval_QA_closing_macro_f1", [0.1, 0.2, 0.2, 0.2], 4),
-        ("eval_QA_closing_macro_f1", [0.3, 0.2, 0.4, 0.3], None),
-        ("eval_rating_value_mae", [0.1, 0.2, 0.3], 3),
+        ("eval_loss", False, [3.0, 2.0, 2.5, 2.4], 4),
+        ("eval_loss", False, [3.0, 2.0, 2.5, 1.9, 1.8, 1.7], None),
+        ("eval_QA_closing_macro_f1", True, [0.1, 0.2, 0.2, 0.2], 4),
+        ("eval_QA_closing_macro_f1", True, [0.3, 0.2, 0.4, 0.3], None),
+        ("eval_odd_mae", False, [0.1, 0.2, 0.3], 3),
+        ("eval_odd_mae", True, [0.1, 0.2, 0.3], None),
     ],
 )
 def test_stops_when_patience_evaluations_brought_nothing_better(
-    make_trainer: Callable[..., Any], metric: str, values: list[float], stop: int | None
+    make_trainer: Callable[..., Any], metric: str, greater: bool, values: list[float], stop: int | None
 ) -> None:
     callback = EarlyStopping(metric, patience=2, min_delta=0.0)
-    assert stops_after(make_trainer(), callback, metric, values) == stop
+    assert stops_after(make_trainer(directions={metric: greater}), callback, metric, values) == stop
 
 
 def test_gain_within_min_delta_is_no_gain(make_trainer: Callable[..., Any]) -> None:

@@ -22,6 +22,9 @@ def keys(text: str) -> list[str]:
         ("{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: {train: a}}]}", "early_stopping"),
         ("tasks: [{name: a}, {name: b}, {name: a}]", "tasks[2].name"),
         ("tasks: [{heads: [{name: a}, {name: a}]}]", "tasks[0].heads[1].name"),
+        ("tasks: [{name: a, heads: [{name: b_c}]}, {name: a_b, heads: [{name: c}]}]", "tasks[1].heads[0].name"),
+        ("tasks: [{name: a, heads: [{name: x}, {name: b}]}, {name: a_b, heads: [{name: c}]}]", "tasks[1].name"),
+        ("tasks: [{name: a_b}, {name: a, heads: [{name: b}]}]", "tasks[1].heads[0].name"),
         ("tasks: [{heads: [{num_labels: 2, class_weight: [1]}]}]", "tasks[0].heads[0].class_weight"),
         ("tasks: [{heads: [{num_labels: 2, pos_weight: [1]}]}]", "tasks[0].heads[0].pos_weight"),
         ("tasks: [{heads: [{num_labels: 2, item_weights: [1, 2, 3]}]}]", "tasks[0].heads[0].item_weights"),
@@ -32,6 +35,15 @@ def keys(text: str) -> list[str]:
 )
 def test_a_contradiction_is_found_at_its_key(text: str, key: str) -> None:
     assert keys(text) == [key]
+
+
+def test_names_whose_metrics_would_be_one_are_told_with_both_places() -> None:
+    text = "tasks:\n- name: a\n  heads: [{name: b_c}]\n- name: a_b\n  heads:\n  - name: c\n"
+    (found,) = contradictions(read_document(text, file="f.yml"))
+    assert str(found.problem) == (
+        "f.yml:6:11: tasks[1].heads[0].name: its metrics would be named 'a_b_c_...', as those of tasks[0].heads[0] at "
+        "line 3; rename one"
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,6 +57,7 @@ def test_a_contradiction_is_found_at_its_key(text: str, key: str) -> None:
         "{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: {train: a, valid: b}}]}",
         "{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: hf://clinc}]}",
         "tasks: [{name: a, heads: [{name: h}]}, {name: b, heads: [{name: h}]}]",
+        "tasks: [{name: a, heads: [{name: a}, {name: b}]}, {name: b, heads: [{name: a}, {name: a_b}]}]",
         "tasks: [{heads: [{num_labels: 2, class_weight: balanced}]}]",
         "tasks: [{heads: [{num_labels: two, class_weight: [1]}]}]",
         "tasks: [{heads: [{class_weight: [1, 2, 3]}]}]",

@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,12 +34,15 @@ from jenga.config.shape import field_branches, item_branches
 from jenga.data.collate import EncodedSplit
 from jenga.data.rows import Rows, load_source
 from jenga.errors import ConfigError, JengaError
+from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.tasks.metrics import Metric
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.loop import make_sampler
 from jenga.trainer.optim import make_optimizer, make_scheduler
 from jenga.trainer.window import Window
+from jenga.types import HeadSpace
 
-OTHER_BACKBONE, OTHER_SEQUENTIAL = "other_text", "other_sequential"
+OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_TASK = "other_text", "other_sequential", "other_task"
 
 
 # ------------------------------------------------------------------------------------------------------------ the walk
@@ -596,6 +600,12 @@ PROBES: dict[str, Probe] = {
     # evaluation
     "evaluation.every_steps": Probe(evaluations, 1),
     "evaluation.metric": Probe(best_value, "eval_task_first_accuracy"),
+    "evaluation.greater_is_better": Probe(
+        best_value,
+        True,
+        {"tasks[].type": OTHER_TASK, "evaluation.metric": "eval_task_first_evaluations", **FOUR_EPOCHS},
+        base=False,
+    ),
     "evaluation.batch_size": Probe(batch_sizes, 1),
     "evaluation.thresholds": Probe(thresholds, 0.3, {"tasks[].type": "multi_label_classification"}),
     "evaluation.baselines": Probe(baselines, ["tfidf"]),
@@ -726,6 +736,19 @@ def laboratory(
     class OtherSequential(SequentialBackbone):
         pass
 
+    class OtherTask(BaseTask):
+        """Counts evaluations, of which it does not say which way they are better."""
+
+        n_evaluations = 0
+
+        def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
+            return (Metric("evaluations"),)
+
+        def metrics(self, *_: Any, **__: Any) -> dict[str, float]:
+            self.n_evaluations += 1
+            return {"evaluations": float(self.n_evaluations)}
+
+    TASK_REGISTRY.register(OTHER_TASK)(OtherTask)
     BackboneManager.register(OTHER_BACKBONE, config=ModelConfig)(OtherBackbone)
     BackboneManager.register(OTHER_SEQUENTIAL, config=SequentialConfig)(OtherSequential)
     words = " ".join(WORDS)
@@ -738,7 +761,10 @@ def laboratory(
         "{other_teacher}": make_gpt2(layers=4, width=24, positions=300, seed=2),
         "{chatty}": chatty(make_gpt2(width=16)),
     }
-    yield Laboratory(tmp_path_factory.mktemp("effects"), {name: str(path) for name, path in checkpoints.items()})
+    laboratory = Laboratory(tmp_path_factory.mktemp("effects"), {name: str(path) for name, path in checkpoints.items()})
+    shutil.copy(laboratory.folder / "classification.jsonl", laboratory.folder / f"{OTHER_TASK}.jsonl")
+    yield laboratory
+    del TASK_REGISTRY[OTHER_TASK]
     for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL):
         del BackboneManager._REGISTRY[name]
 

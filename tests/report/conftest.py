@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.tasks.metrics import head_details, head_metrics, labelled_rows, primary_metric
+from jenga.tasks.metrics import METRICS, head_details, head_metrics, labelled_rows
 from jenga.types import HeadSpace
 
 CONFIG = """\
@@ -35,7 +35,8 @@ def _evaluated(space: HeadSpace, predictions: Any, targets: Any, **baselines: An
         "kind": space.kind,
         "labels": list(space.labels),
         "rows": labelled_rows(space, targets),
-        "primary_metric": primary_metric(space.kind),
+        "primary_metric": METRICS[space.kind][0].name,
+        "greater_is_better": METRICS[space.kind][0].greater_is_better,
         "metrics": head_metrics(space, predictions, targets),
         "details": head_details(space, predictions, targets),
         "baselines": {name: head_metrics(space, guess, targets) for name, guess in baselines.items()},
@@ -140,7 +141,8 @@ def language_run(run: Path) -> Path:
     ]
     head = {
         "task": "lm", "head": "text", "kind": "text", "labels": [], "rows": 12, "primary_metric": "perplexity",
-        "metrics": {"perplexity": 12.5, "exact_match": 0.5}, "details": {"warnings": [], "answers": answers},
+        "greater_is_better": False, "metrics": {"perplexity": 12.5, "exact_match": 0.5},
+        "details": {"warnings": [], "answers": answers},
         "baselines": {},
     }  # fmt: skip
     splits = {"valid": {"rows": 12, "metrics": {"loss": 2.5, "lm_loss": 2.5}, "heads": [head]}}

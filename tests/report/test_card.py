@@ -69,27 +69,37 @@ def test_an_unknown_split_is_named_with_the_known_ones(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "ours", "theirs", "expected"),
+    ("greater", "ours", "theirs", "expected"),
     [
-        ("macro_f1", {"macro_f1": 0.6}, {"macro_f1": 0.5}, []),
-        ("macro_f1", {"macro_f1": 0.5}, {"macro_f1": 0.5}, ["not better than tfidf"]),
-        ("mae", {"mae": 1.0}, {"mae": 2.0}, []),
-        ("mae", {"mae": 2.0}, {"mae": 1.0}, ["not better than tfidf"]),
-        ("f1", {"token_accuracy": 1.0}, {"f1": 0.5}, []),
-        ("macro_f1", {"macro_f1": 0.5}, {}, []),
+        (True, 0.6, 0.5, []),
+        (True, 0.5, 0.5, ["not better than tfidf"]),
+        (False, 1.0, 2.0, []),
+        (False, 2.0, 1.0, ["not better than tfidf"]),
+        (None, 2.0, 1.0, []),
+        (None, 1.0, 2.0, []),
+        (True, None, 0.5, []),
+        (True, 0.5, None, []),
     ],
 )
 def test_a_baseline_that_is_not_beaten_is_noted(
-    metric: str, ours: dict[str, float], theirs: dict[str, float], expected: list[str]
+    greater: bool | None, ours: float | None, theirs: float | None, expected: list[str]
 ) -> None:
-    head = {"primary_metric": metric, "metrics": ours, "baselines": {"tfidf": theirs}, "details": {"warnings": []}}
+    """Whatever the metric's name; where nobody says which way it is better, nothing is claimed."""
+    found, baseline = ({} if value is None else {"odd_mae": value} for value in (ours, theirs))
+    head = {
+        "primary_metric": "odd_mae", "greater_is_better": greater, "metrics": found, "baselines": {"tfidf": baseline},
+        "details": {"warnings": []},
+    }  # fmt: skip
     assert notes(head) == expected
 
 
 def test_notes_begin_with_the_warnings_of_the_head() -> None:
     details = {"warnings": ["predicts one class only (neutral)"]}
     scores = {"macro_f1": 0.2}
-    head = {"primary_metric": "macro_f1", "metrics": scores, "baselines": {"majority": scores}, "details": details}
+    head = {
+        "primary_metric": "macro_f1", "greater_is_better": True, "metrics": scores, "baselines": {"majority": scores},
+        "details": details,
+    }  # fmt: skip
     assert notes(head) == ["predicts one class only (neutral)", "not better than majority"]
 
 

@@ -37,7 +37,8 @@ def evaluated(
     )  # fmt: skip
     head = {
         "task": "Threat", "head": "kind", "kind": "class", "labels": list(SPACE.labels), "rows": rows,
-        "primary_metric": "auroc", "metrics": detection_metrics(found), "details": detection_details(found),
+        "primary_metric": "auroc", "greater_is_better": True, "metrics": detection_metrics(found),
+        "details": detection_details(found),
         "baselines": {"majority": {"accuracy": 0.7}},
     }  # fmt: skip
     return dict(json.loads(json.dumps(head, allow_nan=False)))

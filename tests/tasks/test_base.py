@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from jenga.config.tasks import ClassHead, ClassificationConfig
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import Labels
+from jenga.tasks.metrics import Metric
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH = 6
@@ -153,4 +154,4 @@ def test_a_users_task_is_labelled_and_judged_as_classification_unless_it_says_ot
     space = HeadSpace("task", "label", "class", 3, ("a", "b", "c"))
     assert task.kind_of(None) == "class"
     assert task.metrics(space, np.array([0, 1]), np.array([0, 1]))["accuracy"] == 1.0
-    assert "accuracy" in task.metric_names(space)
+    assert Metric("accuracy", greater_is_better=True) in task.declared_metrics(space)

@@ -22,6 +22,7 @@ from jenga.data.rows import Rows
 from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
 from jenga.tasks.causal_lm import CausalLMTask
+from jenga.tasks.metrics import Metric
 from jenga.trainer.evaluate import label_counts
 from jenga.trainer.window import Window
 from jenga.types import IGNORE_INDEX, HeadSpace
@@ -205,4 +206,4 @@ def test_perplexity_is_the_exponential_of_the_loss_as_far_as_that_says_anything(
     task = model_of(gpt2).tasks["lm"]
     assert task.metrics_of_loss(SPACE, 2.0) == {"perplexity": pytest.approx(np.exp(2.0))}
     assert np.isfinite(task.metrics_of_loss(SPACE, 1e9)["perplexity"])
-    assert task.metric_names(SPACE) == ("perplexity",)
+    assert task.declared_metrics(SPACE) == (Metric("perplexity", greater_is_better=False),)

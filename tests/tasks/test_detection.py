@@ -14,9 +14,9 @@ from jenga.tasks.detection import (
     HISTOGRAM_BINS,
     MAX_CURVE_POINTS,
     Detection,
+    declared_detection_metrics,
     detection_details,
     detection_metrics,
-    detection_names,
 )
 from jenga.types import HeadSpace
 
@@ -99,8 +99,16 @@ def test_an_unsupervised_head_is_judged_by_its_alerts() -> None:
 def test_before_calibration_every_name_but_its_own_can_pick_a_checkpoint(supervised: bool) -> None:
     scores, targets, predictions = random_rows()
     metrics = detection_metrics(detection(scores, targets, predictions, supervised=supervised))
-    missing = set(detection_names(LABELS, 0.1)) - set(metrics)
+    missing = {metric.name for metric in declared_detection_metrics(LABELS, 0.1)} - set(metrics)
     assert missing == (set() if supervised else {"ece", "uncalibrated_ece"})
+
+
+def test_errors_and_false_alarms_are_better_low_and_all_else_high() -> None:
+    declared = declared_detection_metrics(["normal", "loss", "fpr"], 0.1)
+    assert {metric.name for metric in declared if metric.greater_is_better is False} == {
+        "fpr", "ece", "uncalibrated_ece",
+    }  # fmt: skip
+    assert {"loss_recall", "fpr_recall"} < {metric.name for metric in declared if metric.greater_is_better}
 
 
 @pytest.mark.parametrize("code", [0, 1])

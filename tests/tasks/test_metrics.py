@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from jenga.tasks.metrics import (
+    KNOWN_DIRECTIONS,
     MAX_POINTS,
-    METRIC_NAMES,
+    METRICS,
+    Metric,
     agreement,
     head_details,
     head_metrics,
-    higher_is_better,
     labelled_rows,
-    primary_metric,
     spans,
 )
 from jenga.types import HeadSpace, LabelKind
@@ -321,16 +321,27 @@ def test_kappa_is_undefined_where_one_label_is_all_there_is() -> None:
 )
 def test_the_named_metrics_are_those_that_come(space: HeadSpace, predictions: Any, targets: Any) -> None:
     metrics = head_metrics(space, predictions, targets)
-    assert set(metrics) == set(METRIC_NAMES[space.kind])
-    assert primary_metric(space.kind) in metrics
+    assert set(metrics) == {metric.name for metric in METRICS[space.kind]}
     assert all(type(value) is float for value in metrics.values())
 
 
-@pytest.mark.parametrize("name", ["eval_loss", "eval_QA_loss", "test_wait_value_mae", "eval_wait_value_rmse"])
-def test_errors_and_losses_are_better_low(name: str) -> None:
-    assert not higher_is_better(name)
+def test_every_metric_of_a_kind_says_which_way_it_is_better() -> None:
+    declared = {metric.name: metric.greater_is_better for metrics in METRICS.values() for metric in metrics}
+    assert {name for name, greater in declared.items() if greater is False} == {"mae", "rmse", "perplexity"}
+    assert None not in declared.values()
 
 
-@pytest.mark.parametrize("name", ["eval_mood_label_macro_f1", "eval_loss_head_accuracy", "test_wait_value_r2"])
-def test_scores_are_better_high(name: str) -> None:
-    assert higher_is_better(name)
+@pytest.mark.parametrize("name", ["loss", "mse", "rmse", "mae", "wer", "cer", "perplexity"])
+def test_known_errors_are_better_low(name: str) -> None:
+    assert Metric(name).greater_is_better is False
+
+
+@pytest.mark.parametrize("name", ["own_loss", "net_mse", "spread", "lost_f1", ""])
+def test_no_direction_is_guessed_from_a_part_of_a_name(name: str) -> None:
+    assert Metric(name).greater_is_better is None
+    assert Metric(name, greater_is_better=False).greater_is_better is False
+
+
+def test_what_a_task_says_wins_over_what_is_known() -> None:
+    assert KNOWN_DIRECTIONS["recall"]
+    assert Metric("recall", greater_is_better=False).greater_is_better is False

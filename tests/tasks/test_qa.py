@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from jenga.config.tasks import QAHead, QAScoringConfig
+from jenga.tasks.metrics import Metric
 from jenga.tasks.qa import QAScoringTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
@@ -63,7 +64,8 @@ def test_metrics_add_score_error_and_kappa() -> None:
     assert found["score_mae"] == pytest.approx((0.5 + 1 / 3) / 2)
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert -1 <= found["kappa"] <= 1
-    assert set(found) <= set(task_of().metric_names(ITEMS))
+    assert set(found) <= {metric.name for metric in task_of().declared_metrics(ITEMS)}
+    assert Metric("score_mae", greater_is_better=False) in task_of().declared_metrics(GRADE)
 
 
 def test_metrics_of_a_grade() -> None:

@@ -1,0 +1,109 @@
+"""Which metrics an evaluation gives, and which way each is better."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jenga.config.schema import EvaluationConfig
+from jenga.errors import ConfigError
+from jenga.tasks.metrics import METRICS, Metric
+from jenga.trainer.directions import metric_directions
+from jenga.types import HeadSpace
+
+
+class Task:
+    """What is asked of a task."""
+
+    def __init__(self, *metrics: Metric) -> None:
+        self.metrics = metrics
+
+    def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
+        return self.metrics
+
+
+def directions_of(tasks: dict[tuple[str, str], Task], **evaluation: Any) -> dict[str, bool | None]:
+    """Return the directions of tasks by their name and that of their head, which read one source."""
+    spaces = {(task, head): HeadSpace(task, head, "class", 2, ("no", "yes")) for task, head in tasks}
+    source: Any = SimpleNamespace(
+        tasks=list(dict.fromkeys(task for task, _ in tasks)), splits={"train": SimpleNamespace(spaces=spaces)}
+    )
+    model: Any = SimpleNamespace(tasks={task: made for (task, _), made in tasks.items()})
+    return metric_directions(EvaluationConfig(**evaluation), model, [source])
+
+
+def test_losses_and_declared_metrics_are_known_with_their_directions() -> None:
+    found = directions_of({("mood", "label"): Task(*METRICS["class"]), ("speech", "words"): Task(Metric("wer"))})
+    assert found == {
+        "eval_loss": False, "eval_mood_loss": False, "eval_mood_label_macro_f1": True,
+        "eval_mood_label_accuracy": True, "eval_mood_label_weighted_f1": True, "eval_speech_loss": False,
+        "eval_speech_words_wer": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("eval_mod_loss", "evaluation.metric: unknown 'eval_mod_loss'; did you mean 'eval_mood_loss'? Known: eval_"),
+        ("zzz", "evaluation.metric: unknown 'zzz'. Known: eval_loss, eval_mood_loss, eval_mood_label_wer"),
+        ("eval_mood_label_loss", "evaluation.metric: unknown 'eval_mood_label_loss'"),
+    ],
+)
+def test_an_unknown_metric_is_refused(metric: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        directions_of({("mood", "label"): Task(Metric("wer"))}, metric=metric)
+    assert words in str(caught.value)
+
+
+def test_a_direction_that_nobody_gave_is_asked_for_where_it_is_needed() -> None:
+    tasks = {("speech", "words"): Task(Metric("wer"), Metric("net_mse"))}
+    assert directions_of(tasks)["eval_speech_words_net_mse"] is None
+    with pytest.raises(ConfigError, match=r"greater eval_speech_words_net_mse is better; set evaluation.greater_is"):
+        directions_of(tasks, metric="eval_speech_words_net_mse")
+    for said in (True, False):
+        found = directions_of(tasks, metric="eval_speech_words_net_mse", greater_is_better=said)
+        assert found["eval_speech_words_net_mse"] is said
+
+
+def test_a_key_that_contradicts_the_metric_is_refused() -> None:
+    tasks = {("speech", "words"): Task(Metric("wer"), Metric("f1"))}
+    for name, better, wrong in (("wer", "smaller", True), ("f1", "greater", False)):
+        metric = f"eval_speech_words_{name}"
+        with pytest.raises(ConfigError, match=f"evaluation.greater_is_better: a {better} {metric} is better"):
+            directions_of(tasks, metric=metric, greater_is_better=wrong)
+        assert directions_of(tasks, metric=metric, greater_is_better=not wrong)[metric] is not wrong
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "places"),
+    [
+        (("a", "b_c"), ("a_b", "c"), ("tasks[a].heads[b_c]", "tasks[a_b].heads[c]")),
+        (("a", "b"), ("a_b", "c"), ("tasks[a].heads[b]", "tasks[a_b]")),
+        (("a_b", "c"), ("a", "b"), ("tasks[a_b]", "tasks[a].heads[b]")),
+        (("a", "x"), ("a_y", "x"), None),
+    ],
+)
+def test_metrics_of_one_name_are_refused_with_both_places(
+    one: tuple[str, str], other: tuple[str, str], places: tuple[str, str] | None
+) -> None:
+    tasks = {one: Task(Metric("f1")), other: Task(Metric("f1"))}
+    if places is None:
+        assert len(directions_of(tasks)) == 5
+        return
+    with pytest.raises(ConfigError, match="rename one") as caught:
+        directions_of(tasks)
+    assert all(place in str(caught.value) for place in places)
+
+
+def test_a_metric_named_by_a_label_may_not_be_that_of_another_head() -> None:
+    of_label = Task(Metric("dos_recall", greater_is_better=True), Metric("recall"))
+    tasks = dict.fromkeys((("t", "kind"), ("t", "kind_dos")), of_label)
+    with pytest.raises(ConfigError, match=r"tasks\[t\].heads\[kind_dos\]: its metric 't_kind_dos_recall' would have"):
+        directions_of(tasks)
+
+
+def test_a_task_that_declares_no_metric_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tasks\[t\].heads\[h\]: Task.declared_metrics names no metric"):
+        directions_of({("t", "h"): Task()})
