@@ -6,10 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import jenga  # noqa: F401 -- before torch, as the commands do: it sets how OpenMP's threads wait
+
+# isort: split
 import torch
 from paired import PairedRatio
 
 from jenga.kernels import backend_info
+from jenga.threads import spinning
 
 RATIOS = pytest.StashKey[dict[str, PairedRatio]]()
 
@@ -42,6 +47,7 @@ def machine() -> dict[str, object]:
         "machine": platform.machine(),
         "isa": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "waiting_threads": spinning(),
         "torch": torch.__version__,
         "backends": {op: devices["cpu"].reason for op, devices in backend_info().items()},
     }

@@ -1,7 +1,7 @@
 """Native ops of Jenga: each is one public function with a PyTorch reference beside it.
 
 Importing this package loads the compiled library `jenga._C`. A package built with JENGA_NATIVE=OFF runs on the
-references instead and warns once. Raises ImportError where the library is missing but was not switched off.
+references instead and warns once.
 """
 
 # With the clone's root on sys.path this folder is `kernels` too, the name of a package that transformers looks for and

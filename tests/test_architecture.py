@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 RANKS = {
-    "errors": 0, "registry": 0, "types": 0, "files": 0,
+    "errors": 0, "registry": 0, "types": 0, "files": 0, "threads": 0,
     "config": 1, "kernels": 1,
     "refinery": 2, "peft": 2, "samples": 2,
     "data": 3,
@@ -35,8 +35,9 @@ TABLES = {"jenga/samples/phrases.py"}
 """Data written as Python, which may be longer."""
 
 WHOLE_PROJECT = {
-    "tests/test_architecture.py", "tests/test_broken_inputs.py", "tests/test_configs.py", "tests/test_docs.py",
-    "tests/test_extension_snippets.py", "tests/test_seed_forms.py", "tests/config/test_schema_effects.py",
+    "tests/test_architecture.py", "tests/test_broken_inputs.py", "tests/test_clone.py", "tests/test_configs.py",
+    "tests/test_docs.py", "tests/test_extension_snippets.py", "tests/test_seed_forms.py",
+    "tests/config/test_schema_effects.py",
     "tests/refinery/test_real_files.py", "tests/refinery/test_streaming_memory.py",
 }  # fmt: skip
 """Tests whose subject is no single module."""

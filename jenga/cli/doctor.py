@@ -50,6 +50,7 @@ def _examine() -> dict[str, Any]:
     from jenga.data.text import default_cache_dir
     from jenga.experiment import environment
     from jenga.kernels import backend_info
+    from jenga.threads import spinning
 
     here = environment(torch.device("cpu"))
     return {
@@ -60,6 +61,7 @@ def _examine() -> dict[str, Any]:
         "threads": {
             "cores": len(os.sched_getaffinity(0)),
             "torch threads": torch.get_num_threads(),
+            "OpenMP's waiting threads": spinning(),
             **{name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
         },
         "ops": {

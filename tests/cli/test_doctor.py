@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from jenga.threads import spinning
+
 Invoke = Callable[..., Result]
 
 
@@ -17,6 +19,7 @@ def test_everything_that_results_depend_on_is_told(invoke: Invoke, own_cache: Pa
     assert found["versions"]["jenga"] == version("jenga")
     assert found["devices"][0]["name"] == "cpu"
     assert found["threads"]["torch threads"] >= 1
+    assert found["threads"]["OpenMP's waiting threads"] == spinning()
     for by_device in found["ops"].values():
         for backend in by_device.values():
             assert backend["implementation"] in {"native", "reference", "none"}
