@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from jenga import __version__
 from jenga.backbones import BackboneManager, BaseBackbone
+from jenga.backbones.remote_code import named_code, refused_code
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.schema import ExperimentConfig, experiment_model
 from jenga.data.dialogue import LanguageSpec
@@ -65,11 +66,12 @@ class Bundle:
             (staging / _BUNDLE_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, *, base_model: str | None = None) -> Bundle:
+    def load(cls, folder: Path, *, base_model: str | None = None, trust_remote_code: bool = False) -> Bundle:
         """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of a later format.
 
         base_model: where the base of its adapters is now; default: where it was in training. Raises ConfigError where
-        there are none.
+        there are none. trust_remote_code: whether code that the model was trained with may run; what the folder says
+        of itself allows nothing, and SetupError is raised where the code is needed.
         """
         description = _read(folder)
         try:
@@ -81,14 +83,16 @@ class Bundle:
         spaces = {
             (s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]
         }
-        inputs = load_inputs(folder / "backbone", config)
         base = base_of(folder / "backbone")
         if base_model is not None and base is None:
             raise ConfigError(f"--base-model: {folder} holds its whole encoder and needs no base; leave it out")
+        base = base_model or base
+        config = _with_permission(config, folder, base, allowed=trust_remote_code)
+        inputs = load_inputs(folder / "backbone", config)
         backbone = BackboneManager.load(
             config.model.backbone_type,
             folder / "backbone",
-            base_model or base or config.model.base_model,
+            base or config.model.base_model,
             model_block(config, inputs.model_config(config.model)),
         )
         model = join(config, backbone)
@@ -124,6 +128,18 @@ def join(config: ExperimentConfig, backbone: BaseBackbone) -> MultiTaskModel:
         fusion = AttentionFusion(width, [task.name for task in config.tasks], dropout=config.fusion.dropout)
     tasks: Mapping[str, BaseTask] = {task.name: TASK_REGISTRY[task.type](task, width) for task in config.tasks}
     return MultiTaskModel(backbone, fusion, tasks)
+
+
+def _with_permission(config: ExperimentConfig, folder: Path, base: str | None, *, allowed: bool) -> ExperimentConfig:
+    """Return the experiment with the caller's word on code, in place of the folder's own, which anyone can write.
+
+    Raises SetupError where the model was trained with such code, without which it would be another one.
+    """
+    if allowed or not getattr(config.model, "trust_remote_code", False):
+        return config
+    if by := named_code(folder / "backbone") or (named_code(base) if base else None):
+        raise refused_code(str(folder), by)
+    return config.model_copy(update={"model": config.model.model_copy(update={"trust_remote_code": False})})
 
 
 def _read(folder: Path) -> dict[str, Any]:

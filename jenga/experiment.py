@@ -270,7 +270,8 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
 
 def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, console: Console) -> Result:
     """Judge the best model on valid and test, beside the baselines, and write the results."""
-    bundle = Bundle.load(run.best)
+    allowed = getattr(experiment.bundle.config.model, "trust_remote_code", False)
+    bundle = Bundle.load(run.best, trust_remote_code=allowed)
     bundle.model.to(accelerator.device)
     config = bundle.config
     size = evaluation_batch_size(config)

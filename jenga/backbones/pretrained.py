@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from jenga.backbones.layers import keep_layers, n_layers
+from jenga.backbones.remote_code import named_code, never_asked, refused_code, refused_kernel
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TINY_TEXT = "jenga/tiny-text"
+ADAPTER_FILE = "adapter_config.json"
+"""Of PEFT, which transformers looks for beside every model."""
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises where a checkpoint cannot be had, or is none."""
 
@@ -34,18 +37,30 @@ def load_tokenizer(config: ModelConfig, *, key: str = "model.base_model") -> Pre
 
     key: what named the model, whose own tokenizer it is unless `config` names another.
     """
-    from transformers import AutoTokenizer
-
     name = checkpoint_of(config.tokenizer or config.base_model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
-    except (OSError, ValueError, ImportError) as error:
-        key = "model.tokenizer" if config.tokenizer else key
-        raise cannot_load(key, name, error, causal=config.generates) from error
+    key = "model.tokenizer" if config.tokenizer else key
+    tokenizer = read_tokenizer(name, allowed=config.trust_remote_code, key=key, causal=config.generates)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ConfigError(f"model.tokenizer: '{name}' has neither a padding nor an end token; choose another one")
         tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def read_tokenizer(name: str, *, allowed: bool, key: str, causal: bool = False) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a checkpoint as it is. Raises SetupError when it cannot be had, or its code is needed.
+
+    allowed: whether code that comes with it may run. key: what named it. causal: for a language model.
+    """
+    from transformers import AutoTokenizer
+
+    import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
+
+    try:
+        with never_asked(allowed):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=allowed)
+    except UNREADABLE as error:
+        raise cannot_load(key, name, error, causal=causal) from error
     return tokenizer
 
 
@@ -114,20 +129,21 @@ def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> t
 
     import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
 
-    name = checkpoint_of(name)
+    name, allowed = checkpoint_of(name), config.trust_remote_code
     try:
-        settings = AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+        with never_asked(allowed):
+            settings = AutoConfig.from_pretrained(name, trust_remote_code=allowed)
+        _check_parts(settings, name, allowed=allowed, key=key)
         if settings.is_encoder_decoder:
             raise ConfigError(
                 f"{key}: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
             )
         if config.dropout is not None:
             _set_dropout(settings, config.dropout)
-        with quiet():
+        with quiet(), never_asked(allowed):
             model, info = kind.from_pretrained(
-                name, config=settings, dtype=torch.float32, output_loading_info=True,
-                trust_remote_code=config.trust_remote_code,
-            )  # fmt: skip
+                name, config=settings, dtype=torch.float32, output_loading_info=True, trust_remote_code=allowed
+            )
     except UNREADABLE as error:
         if config.generates and "Unrecognized configuration class" in str(error):
             raise ConfigError(
@@ -171,6 +187,22 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+def _check_parts(settings: Any, name: str, *, allowed: bool, key: str) -> None:
+    """Raise SetupError where transformers would load more than the checkpoint `name` is, which `key` named.
+
+    Adapters inside a checkpoint bring settings of their own, down to modules to import; a kernel is compiled code.
+    """
+    if (Path(name) / ADAPTER_FILE).is_file():
+        raise SetupError(
+            f"{key}: '{name}' is a whole model with adapters in it ({ADAPTER_FILE}), of which only one can be loaded; "
+            "take that file out, or merge the adapters"
+        )
+    for each in (settings, *(getattr(settings, part, None) for part in settings.sub_configs)):
+        kernel = getattr(each, "_attn_implementation", None)
+        if not allowed and isinstance(kernel, str) and "/" in kernel:
+            raise refused_kernel(f"{key}: '{name}'", kernel)
+
+
 def _set_dropout(settings: Any, dropout: float) -> None:
     present = [key for key in _DROPOUT_KEYS if hasattr(settings, key)]
     if not present:
@@ -181,6 +213,8 @@ def _set_dropout(settings: Any, dropout: float) -> None:
 
 def cannot_load(key: str, name: str, error: Exception, *, causal: bool = False) -> SetupError:
     """Return the error that says why the checkpoint that `key` names cannot be had; causal: for a language model."""
+    if "trust_remote_code" in str(error):
+        return refused_code(f"{key}: '{name}'", named_code(name) or "of a part, or of its tokenizer")
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
     preset = "" if causal else f", or {TINY_TEXT}, which needs none"

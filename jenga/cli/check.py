@@ -36,15 +36,19 @@ _FROZEN_BYTES, _TRAINED_BYTES = 4, 16
 @options.set_option
 @options.device_option
 @options.seed_option
+@options.trust_option
 @options.json_option
-def check(config: str, overrides: tuple[str, ...], device: str, seed: int | None, as_json: bool) -> None:
+def check(
+    config: str, overrides: tuple[str, ...], device: str, seed: int | None, trust_remote_code: bool, as_json: bool
+) -> None:
     """Try the experiment in CONFIG.yml: read all data, build the model, try a step a task on the longest rows.
 
     Writes nothing, but for what a model of the hub leaves in the hub's cache.
     """
     from jenga.experiment import load_config
 
-    found = _try(load_config(config, options.all_overrides(overrides, seed, None)), device)
+    given = options.all_overrides(overrides, seed=seed, trust_remote_code=trust_remote_code)
+    found = _try(load_config(config, given), device)
     if as_json:
         print_json(found)
         return

@@ -16,14 +16,24 @@ from jenga.cli.output import print_json, print_table
     help="Which of the run's rows; with --data, the split of a hub data set.",
 )  # fmt: skip
 @options.base_model_option
+@options.trust_option
 @options.device_option
 @options.json_option
-def evaluate(run: str, data: str | None, split: str, base_model: str | None, device: str, as_json: bool) -> None:
+def evaluate(
+    run: str,
+    data: str | None,
+    split: str,
+    base_model: str | None,
+    trust_remote_code: bool,
+    device: str,
+    as_json: bool,
+) -> None:
     """Judge the best model of RUN on labelled rows."""
     from jenga.inference.predictor import load
     from jenga.report.card import closing_table
 
-    found = load(run, device=device, base_model=base_model).evaluate(data, split=split)
+    predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
+    found = predictor.evaluate(data, split=split)
     if as_json:
         print_json(found)
         return

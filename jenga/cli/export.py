@@ -15,7 +15,10 @@ from jenga.cli import options
     "--dtype", type=click.Choice(["fp32", "bf16", "fp16"]), help="Type of the encoder's weights.  [default: fp32]"
 )
 @options.base_model_option
-def export(run: str, output: str, merge: bool, dtype: str | None, base_model: str | None) -> None:
+@options.trust_option
+def export(
+    run: str, output: str, merge: bool, dtype: str | None, base_model: str | None, trust_remote_code: bool
+) -> None:
     """Write the best model of RUN to a folder that every command and jenga.load read.
 
     With --merge its backbone/ is a plain checkpoint, for AutoModel.from_pretrained too. Without it a model with
@@ -23,6 +26,6 @@ def export(run: str, output: str, merge: bool, dtype: str | None, base_model: st
     """
     from jenga.inference.export import export as write
 
-    folder = write(run, output, merge=merge, dtype=dtype, base_model=base_model)
+    folder = write(run, output, merge=merge, dtype=dtype, base_model=base_model, trust_remote_code=trust_remote_code)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     click.echo(f"wrote {folder}: {size / 1e6:.1f} MB; its encoder is {folder / 'backbone'}")

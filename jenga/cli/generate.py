@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts at a time.")
 @options.base_model_option
+@options.trust_option
 @options.device_option
 def generate(
     run: str,
@@ -61,6 +62,7 @@ def generate(
     seed: int,
     batch_size: int,
     base_model: str | None,
+    trust_remote_code: bool,
     device: str,
 ) -> None:
     """Answer prompts with RUN's best language model.
@@ -77,7 +79,7 @@ def generate(
     from jenga.generation import Decoding, Unanswered
     from jenga.inference.predictor import load
 
-    predictor = load(run, device=device, base_model=base_model)
+    predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     spec, generator = predictor.language_task(task), predictor.generator(task)
     settings = predictor.model.tasks[spec.heads[0].task].config.generation
     longest = max_new_tokens or settings.max_new_tokens

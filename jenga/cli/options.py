@@ -72,14 +72,23 @@ base_model_option = click.option(
     metavar="NAME|FOLDER",
     help="Where the base of the model's adapters is now. Default: where it was in training.",
 )
+trust_option = click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run code that comes with the model. Only of an author you trust: it can do all that you can.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 
 
-def all_overrides(overrides: Sequence[str], seed: int | None, output_dir: str | None) -> list[str]:
-    """Return the settings of --set, --seed and --output-dir as ``key=value``."""
+def all_overrides(
+    overrides: Sequence[str], *, seed: int | None, output_dir: str | None = None, trust_remote_code: bool
+) -> list[str]:
+    """Return the settings of --set, --seed, --output-dir and --trust-remote-code as ``key=value``."""
     found = list(overrides)
     if seed is not None:
         found.append(f"training.seed={seed}")
     if output_dir is not None:
         found.append(f"output_dir={json.dumps(output_dir, ensure_ascii=False)}")
+    if trust_remote_code:
+        found.append("model.trust_remote_code=true")
     return found

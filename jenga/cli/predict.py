@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows of a forward pass.")
 @options.base_model_option
+@options.trust_option
 @options.device_option
 def predict(
     run: str,
@@ -40,6 +41,7 @@ def predict(
     probabilities: bool,
     batch_size: int,
     base_model: str | None,
+    trust_remote_code: bool,
     device: str,
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
@@ -51,7 +53,7 @@ def predict(
         raise click.UsageError("Give FILE (- for standard input), or --text.")
     from jenga.inference.predictor import load
 
-    predictor = load(run, device=device, base_model=base_model)
+    predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     rows = _rows(predictor, file, list(texts))
     total = unusable = 0
     with writer(output) as out:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.device_option
 @options.seed_option
 @options.output_dir_option
+@options.trust_option
 @click.option("--print-config", is_flag=True, help="Write the resolved configuration and stop.")
 @options.json_option
 @click.pass_context
@@ -33,6 +34,7 @@ def train(
     device: str,
     seed: int | None,
     output_dir: str | None,
+    trust_remote_code: bool,
     print_config: bool,
     as_json: bool,
 ) -> None:
@@ -45,7 +47,8 @@ def train(
 
     from jenga import experiment
 
-    resolved = experiment.load_config(config, options.all_overrides(overrides, seed, output_dir))
+    given = options.all_overrides(overrides, seed=seed, output_dir=output_dir, trust_remote_code=trust_remote_code)
+    resolved = experiment.load_config(config, given)
     if print_config:
         from jenga.config.render import to_yaml
 

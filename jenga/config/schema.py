@@ -36,7 +36,9 @@ class ModelConfig(Strict):
         "for a causal model, the model's own pooler where its checkpoint has one, else the mean.",
     )
     dropout: Fraction | None = Field(None, description="Dropout inside the encoder; default: as the model sets it.")
-    trust_remote_code: bool = Field(False, description="Run code that comes with a hub model.")
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the model, its tokenizer or its teacher."
+    )
     teacher_student_config: TeacherStudentConfig | None = Field(
         None, description="Distillation from a teacher. Absent: learn from the labels alone."
     )

@@ -18,15 +18,22 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def export(
-    run: str | Path, output: str | Path, *, merge: bool = False, dtype: str | None = None, base_model: str | None = None
+    run: str | Path,
+    output: str | Path,
+    *,
+    merge: bool = False,
+    dtype: str | None = None,
+    base_model: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Path:
     """Write the best model of `run` to the new folder `output`, which `jenga.load` reads, and return its path.
 
     merge: work LoRA or DoRA into the encoder's weights, so that ``backbone/`` is a plain transformers checkpoint.
     dtype: fp32, bf16 or fp16, in which the encoder's weights are kept (they are merged in float32 and rounded once);
-    default: fp32. base_model: where the base of the adapters is now. Without merge and dtype the files are copied.
+    default: fp32. base_model: where the base of the adapters is now. Without merge and dtype the files are copied, and
+    nothing is loaded. trust_remote_code: as in `jenga.load`.
     Raises ConfigError where `output` exists or lies in the model, or the model cannot be written so. Raises SetupError
-    where it is harmed.
+    where it is harmed, or needs code that is not allowed.
     """
     source, target = find_model(run), Path(output)
     if target.exists():
@@ -43,7 +50,7 @@ def export(
     if not merge and dtype is None:
         _copy(source, target)
         return target
-    bundle = Bundle.load(source, base_model=base_model)
+    bundle = Bundle.load(source, base_model=base_model, trust_remote_code=trust_remote_code)
     if merge:
         bundle.model.backbone.merge()
         bundle.config = bundle.config.model_copy(update={"peft": None})

@@ -33,13 +33,18 @@ _CHUNK_ROWS = 2048
 HeadKey = tuple[str, str]
 
 
-def load(run: str | Path, *, device: str = "auto", base_model: str | None = None) -> Predictor:
+def load(
+    run: str | Path, *, device: str = "auto", base_model: str | None = None, trust_remote_code: bool = False
+) -> Predictor:
     """Return the predictor of a trained model: a run folder, its best/, or any folder that a bundle was saved to.
 
     device: auto, cpu, cuda or mps. base_model: name or folder of the base that the model's adapters stand on; default:
-    where it was in training. Raises SetupError where there is no unharmed model, base or device.
+    where it was in training. trust_remote_code: run the code that came with the checkpoint it was trained from; only
+    of an author you trust, since that code can do all that you can. Raises SetupError where there is no unharmed
+    model, base or device, or where such code is needed and not allowed.
     """
-    return Predictor(Bundle.load(find_model(run), base_model=base_model), device=device)
+    bundle = Bundle.load(find_model(run), base_model=base_model, trust_remote_code=trust_remote_code)
+    return Predictor(bundle, device=device)
 
 
 def find_model(run: str | Path) -> Path:

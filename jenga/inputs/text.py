@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from jenga.backbones import BaseBackbone
 from jenga.backbones.language import check_packing
-from jenga.backbones.pretrained import TINY_TEXT, load_tokenizer
+from jenga.backbones.pretrained import TINY_TEXT, load_tokenizer, read_tokenizer
 from jenga.backbones.text import TextBackbone
 from jenga.data.collate import EncodedSplit, Source
 from jenga.data.language import LanguageSplit, language_split, language_warnings
@@ -36,12 +36,9 @@ class TextInputs(Inputs):
 
     @classmethod
     def load(cls, folder: Path, config: Any) -> Self:
-        """Read the tokenizer in `folder`."""
-        from transformers import AutoTokenizer
-
-        import jenga.backbones.tiny  # noqa: F401 -- makes the preset known to transformers
-
-        return cls(AutoTokenizer.from_pretrained(folder))
+        """Read the tokenizer in `folder`. Raises SetupError where it cannot be read, or its code is not allowed."""
+        allowed = getattr(config.model, "trust_remote_code", False)
+        return cls(read_tokenizer(str(folder), allowed=allowed, key="the model's tokenizer"))
 
     def model_config(self, model: Any) -> Any:
         """Return `model` as it is."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from safetensors.torch import load_file, save_file
 
 from jenga.config.peft import LowRankConfig
@@ -81,10 +83,9 @@ def inject_lora(
 
 def load_lora(encoder: PreTrainedModel, folder: Path, *, base_name: str, base: dict[str, Any]) -> LoraAdapters:
     """Put the updates in `folder` into `encoder`. Raises SetupError where its layers are not those they belong to."""
-    from peft import LoraConfig, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
 
-    settings = LoraConfig.from_pretrained(str(folder))
-    settings.inference_mode, settings.base_model_name_or_path = False, None
+    settings = _read_settings(folder / CONFIG_FILE)
     try:
         adapters = LoraAdapters(encoder, settings, base_name=base_name, base=base)
         loaded = set_peft_model_state_dict(adapters.peft_model, load_file(folder / WEIGHTS_FILE))
@@ -95,3 +96,45 @@ def load_lora(encoder: PreTrainedModel, folder: Path, *, base_name: str, base: d
         name = (missing or loaded.unexpected_keys)[0]
         raise SetupError(f"{folder}: the adapters do not fit '{base_name}', for example at {name}")
     return adapters
+
+
+class _Saved(BaseModel):
+    """What `inject_lora` sets in PEFT's file, which is read as data, and nothing else of it.
+
+    PEFT itself would let the file choose another method, which may load tokenizers, or modules to import by name.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    peft_type: Literal["LORA"]
+    task_type: Literal["CAUSAL_LM"] | None
+    r: PositiveInt
+    lora_alpha: int | float
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    use_rslora: bool
+    use_dora: bool
+    fan_in_fan_out: bool
+    target_modules: Annotated[list[str], Field(min_length=1)]
+
+
+_OF_THE_SAVING = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"}
+"""Keys of PEFT's file that say nothing of what the adapters compute."""
+
+
+def _read_settings(file: Path) -> LoraConfig:
+    """Return the settings in `file`. Raises SetupError where it says more, or other things, than `inject_lora` sets."""
+    from peft import LoraConfig
+
+    content = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        saved = _Saved.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole file"
+        raise SetupError(f"{file}: no settings of adapters of Jenga: {place}: {first['msg']}") from error
+    settings = LoraConfig(**saved.model_dump(exclude={"peft_type"}))
+    usual = settings.to_dict()
+    for key, value in content.items():
+        if key in usual and key not in {*_Saved.model_fields, *_OF_THE_SAVING} and value != usual[key]:
+            raise SetupError(f"{file}: {key} is {value!r}, which Jenga never sets; restore the folder from a copy")
+    return settings

@@ -52,7 +52,7 @@ class Origin:
     def bundle(self) -> Bundle:
         """The model of a run. Raises ConfigError where it reads no texts, SetupError where it is harmed."""
         assert self.folder is not None
-        loaded = Bundle.load(self.folder)
+        loaded = Bundle.load(self.folder, trust_remote_code=self._block.trust_remote_code)
         if not isinstance(loaded.inputs, TextInputs):
             name = self.settings.teacher_model
             raise ConfigError(f"{KEY}: '{name}' reads events, and the student texts; name one of texts")
