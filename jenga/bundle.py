@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from jenga import __version__
@@ -74,15 +76,19 @@ class Bundle:
         of itself allows nothing, and SetupError is raised where the code is needed.
         """
         description = _read(folder)
+        with _fitting(folder / _BUNDLE_FILE):
+            spaces = {
+                (s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]
+            }
+            thresholds = {(task, head): np.array(values, float) for task, head, values in description["thresholds"]}
+            specs = [_spec_of(each) for each in description["sources"]]
+            config = description["config"]
         try:
-            config = schema().model_validate(description["config"])
+            config = schema().model_validate(config)
         except ValidationError as error:
             raise SetupError(
                 f"{folder}: made by Jenga {description['jenga']} with parts or settings that are not here: {error}"
             ) from error
-        spaces = {
-            (s["task"], s["head"]): HeadSpace(**{**s, "labels": tuple(s["labels"])}) for s in description["spaces"]
-        }
         base = base_of(folder / "backbone")
         if base_model is not None and base is None:
             raise ConfigError(f"--base-model: {folder} holds its whole encoder and needs no base; leave it out")
@@ -96,11 +102,12 @@ class Bundle:
             model_block(config, inputs.model_config(config.model)),
         )
         model = join(config, backbone)
-        state = load_file(folder / _HEADS_FILE)
-        state |= {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
-        model.load_state_dict(state)
-        thresholds = {(task, head): np.array(values) for task, head, values in description["thresholds"]}
-        specs = [_spec_of(each) for each in description["sources"]]
+        with _fitting(folder / _HEADS_FILE):
+            state = load_file(folder / _HEADS_FILE)
+            state |= {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+            model.load_state_dict(state)
+        with _fitting(folder):
+            _check_model(model, spaces)
         return cls(config, model.eval(), inputs, specs, spaces, thresholds)
 
 
@@ -147,10 +154,37 @@ def _read(folder: Path) -> dict[str, Any]:
         raise SetupError(f"{folder}: no trained model here; give a run folder or its best/ folder")
     if harm := damage(folder):
         raise SetupError(f"{folder}: {harm}; restore the folder from a copy or train again")
-    description: dict[str, Any] = json.loads((folder / _BUNDLE_FILE).read_text())
-    if description["format"] > _BUNDLE_FORMAT:
-        raise SetupError(f"{folder}: written by Jenga {description['jenga']}, a later version; upgrade Jenga")
+    with _fitting(folder / _BUNDLE_FILE):
+        description: dict[str, Any] = json.loads((folder / _BUNDLE_FILE).read_text())
+        version, made = description["jenga"], description["format"]
+        if made > _BUNDLE_FORMAT:
+            raise SetupError(f"{folder}: written by Jenga {version}, a later version; upgrade Jenga")
     return description
+
+
+@contextlib.contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Raise SetupError where the content of `path` is not what `Bundle.save` writes, though its checksums agree."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [""])[-1].strip()
+        raise SetupError(
+            f"{path}: its content does not fit together ({type(error).__name__}: {reason}); restore the folder from "
+            "a copy or train again"
+        ) from error
+
+
+def _check_model(model: MultiTaskModel, spaces: Mapping[HeadKey, HeadSpace]) -> None:
+    """Raise ValueError where weights are no numbers, or heads and names of labels are not of one size."""
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(f"{name} holds values that are no numbers")
+    for name in model.tasks:
+        for head, size in model.tasks[name].heads.sizes.items():
+            labels = spaces[name, head].labels
+            if spaces[name, head].kind != "text" and len(labels) != size:
+                raise ValueError(f"head {name}.{head} has {size} outputs and {len(labels)} names of labels")
 
 
 def _spec_of(saved: dict[str, Any]) -> SourceSpec:

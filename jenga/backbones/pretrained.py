@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from jenga.backbones.layers import keep_layers, n_layers
 from jenga.backbones.remote_code import named_code, never_asked, refused_code, refused_kernel
 from jenga.config.schema import ModelConfig
-from jenga.errors import ConfigError, SetupError
+from jenga.errors import ConfigError, JengaError, SetupError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +25,7 @@ ADAPTER_FILE = "adapter_config.json"
 """Of PEFT, which transformers looks for beside every model."""
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises where a checkpoint cannot be had, or is none."""
+_PICKLED = "its weights are a pickle, of which some would run code (UnpicklingError); get them as safetensors."
 
 _DROPOUT_KEYS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout",
@@ -144,7 +145,9 @@ def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> t
             model, info = kind.from_pretrained(
                 name, config=settings, dtype=torch.float32, output_loading_info=True, trust_remote_code=allowed
             )
-    except UNREADABLE as error:
+    except JengaError:
+        raise
+    except Exception as error:  # whatever files that say anything make transformers raise
         if config.generates and "Unrecognized configuration class" in str(error):
             raise ConfigError(
                 f"{key}: '{name}' is a {settings.model_type} model, which predicts no next token; choose a causal "
@@ -215,7 +218,11 @@ def cannot_load(key: str, name: str, error: Exception, *, causal: bool = False) 
     """Return the error that says why the checkpoint that `key` names cannot be had; causal: for a language model."""
     if "trust_remote_code" in str(error):
         return refused_code(f"{key}: '{name}'", named_code(name) or "of a part, or of its tokenizer")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if not isinstance(error, UNREADABLE) or not reason:
+        reason = f"{type(error).__name__}: {reason}"
+    if type(error).__name__ == "UnpicklingError":
+        reason = _PICKLED
     logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
     preset = "" if causal else f", or {TINY_TEXT}, which needs none"
     return SetupError(

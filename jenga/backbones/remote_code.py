@@ -9,24 +9,35 @@ from pathlib import Path
 
 from jenga.errors import SetupError
 
-_NAMING_FILES = ("config.json", "tokenizer_config.json")
 _NAMED_BY = "auto_map"
+_GENERATING = "custom_generate/generate.py"
 
 
 def named_code(name: str | Path) -> str | None:
     """Return which file of the checkpoint `name`, of the hub or a folder, names code of its own; None: none does."""
-    from transformers.utils import cached_file
-
-    for file in _NAMING_FILES:
-        try:
-            path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-            content = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            # What cannot be read is told by the loader of the checkpoint, which says why.
-            continue
+    for file in ("config.json", "tokenizer_config.json"):
+        content = _content(name, file)
         if isinstance(content, dict) and content.get(_NAMED_BY):
             return f"{_NAMED_BY} in {file}"
-    return None
+    return _GENERATING if _path(name, _GENERATING) else None
+
+
+def _content(name: str | Path, file: str) -> object:
+    path = _path(name, file)
+    try:
+        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # What cannot be read is told by the loader of the checkpoint, which says why.
+        return None
+
+
+def _path(name: str | Path, file: str) -> str | None:
+    from transformers.utils import cached_file
+
+    try:
+        return cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    except OSError:
+        return None
 
 
 def refused_code(where: str, by: str) -> SetupError:

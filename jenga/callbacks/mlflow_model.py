@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jenga.backbones.remote_code import named_code
+from jenga.peft import base_of
+
+logger = logging.getLogger(__name__)
 # Given, so that MLflow does not find them out by loading the model in another process.
 _REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
 _EXAMPLES = {"categorical": "example", "text": "example.com", "ip": "10.0.0.1", "timestamp": "2026-01-01T00:00:00Z"}
@@ -18,8 +23,17 @@ _CHAT = '[{"role": "user", "content": "An example of a text."}]'
 def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step: int) -> None:
     """Log the bundle in folder `best` as a model of the MLflow run, once it has loaded and answered its example.
 
-    client: an `MlflowClient`; step: the optimizer step that the model is of.
+    client: an `MlflowClient`; step: the optimizer step that the model is of. A model with code of its own is left
+    out with a warning: whoever loads a pyfunc has no way to allow that code, so that it would answer nobody.
     """
+    if by := _own_code(best):
+        logger.warning(
+            "MLflow: the model is not logged: it needs code of its own (%s), which a pyfunc never runs; load %s by "
+            "jenga.load with trust_remote_code=True",
+            by,
+            best,
+        )
+        return
     import mlflow
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature, infer_signature, set_signature
@@ -48,6 +62,14 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step)])
+
+
+def _own_code(best: Path) -> str | None:
+    model = json.loads((best / "jenga.json").read_text(encoding="utf-8"))["config"]["model"]
+    if not model.get("trust_remote_code", False):
+        return None
+    base = base_of(best / "backbone")
+    return named_code(best / "backbone") or (named_code(base) if base else None)
 
 
 def _inputs(best: Path) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from jenga.errors import SetupError
@@ -33,11 +34,14 @@ def save_checkpoint(folder: Path, *, tensors: dict[str, dict[str, torch.Tensor]]
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """Read what `save_checkpoint` wrote. Raises SetupError when a checksum differs."""
+    """Read what `save_checkpoint` wrote. Raises SetupError when a checksum differs, or it is none."""
     if harm := damage(folder):
         raise SetupError(f"checkpoint {folder}: {harm}. Resume from another one with --resume PATH")
-    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    return tensors, json.loads((folder / "state.json").read_text())
+    try:
+        tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+        return tensors, json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SetupError(f"checkpoint {folder}: cannot be read ({error}). Resume from another one") from error
 
 
 def checkpoint_folder(parent: Path, step: int) -> Path:
