@@ -15,6 +15,7 @@ from jenga.config.language import GenerationConfig
 from jenga.data.collate import Source
 from jenga.data.dialogue import Dialogue, LanguageSpec, write
 from jenga.data.language import LanguageSplit
+from jenga.errors import SetupError
 from jenga.inputs import Inputs, TextInputs
 from jenga.model import MultiTaskModel
 
@@ -96,10 +97,18 @@ class Generator:
         mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in prompts], device=self.device)
         limit = self.backbone.max_positions
         room = decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - width)
-        with torch.inference_mode(), self.autocast():
-            made = self.backbone.language_model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=self._settings(decoding, room), streamer=streamer
-            )
+        model, settings = self.backbone.language_model, self._settings(decoding, room)
+        try:
+            with torch.inference_mode(), self.autocast():
+                made = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, streamer=streamer)
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            # What we leave open is taken from the model's own settings.
+            raise SetupError(
+                f"{self.backbone.model_name}: its generation_config.json chooses a way to generate that is code of the "
+                f"hub, which Jenga does not run ({error}). Take what chooses it out of the file, such as penalty_alpha"
+            ) from error
         texts: list[str] = self.tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
         return texts
 

@@ -35,9 +35,9 @@ TABLES = {"jenga/samples/phrases.py"}
 """Data written as Python, which may be longer."""
 
 WHOLE_PROJECT = {
-    "tests/test_architecture.py", "tests/test_broken_inputs.py", "tests/test_clone.py", "tests/test_configs.py",
-    "tests/test_docs.py", "tests/test_extension_snippets.py", "tests/test_seed_forms.py",
-    "tests/config/test_schema_effects.py",
+    "tests/config/test_schema_effects.py", "tests/test_architecture.py", "tests/test_broken_inputs.py",
+    "tests/test_clone.py", "tests/test_configs.py", "tests/test_docs.py", "tests/test_extension_snippets.py",
+    "tests/test_hostile_folders.py", "tests/test_seed_forms.py",
     "tests/refinery/test_real_files.py", "tests/refinery/test_streaming_memory.py",
 }  # fmt: skip
 """Tests whose subject is no single module."""
@@ -210,6 +210,10 @@ UNSAFE_OPTIONS = {"allow_pickle", "trust_remote_code", "shell"}
 """Options that no source may switch on by itself; `trust_remote_code` may pass on what the user has set."""
 
 
+PERMISSION = "trust_remote_code"
+"""What every loader of a library has to be told: where it is not said, transformers asks on the terminal."""
+
+
 def unsafe(code: ast.Module) -> Iterator[str]:
     for node in ast.walk(code):
         if isinstance(node, ast.Import):
@@ -219,6 +223,9 @@ def unsafe(code: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Call):
             if (called := name_of(node.func)) in UNSAFE_CALLS:
                 yield f"{called}()"
+            loader = isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained"
+            if loader and PERMISSION not in {each.arg for each in node.keywords}:
+                yield f"from_pretrained() without {PERMISSION}"
             for option in node.keywords:
                 on = isinstance(option.value, ast.Constant) and option.value.value is True
                 if option.arg in UNSAFE_OPTIONS and on:
@@ -226,8 +233,12 @@ def unsafe(code: ast.Module) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "code", ["import pickle", "from joblib import load", "yaml.load(text)", "torch.load(path)", "f(allow_pickle=True)"]
-)
+    "code",
+    [
+        "import pickle", "from joblib import load", "yaml.load(text)", "torch.load(path)", "f(allow_pickle=True)",
+        "AutoModel.from_pretrained(name)", "AutoModel.from_pretrained(name, trust_remote_code=True)",
+    ],
+)  # fmt: skip
 def test_unsafe_code_would_be_seen(code: str) -> None:
     assert list(unsafe(ast.parse(code)))
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from jenga.build import Experiment, build
 from jenga.bundle import Bundle
@@ -142,6 +143,63 @@ def test_what_is_no_bundle_or_is_harmed_is_refused(built: Callable[..., Experime
     (best / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(SetupError, match=r"written by Jenga 9.0, a later version; upgrade Jenga"):
         Bundle.load(best)
+
+
+def rewritten(best: Path, folder: Path, said: Any, weights: dict[str, torch.Tensor]) -> Path:
+    """Write a bundle with other content and checksums that agree with it."""
+    with atomic_folder(folder) as staging:
+        shutil.copytree(best, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        (staging / "jenga.json").write_text(json.dumps(said))
+        save_file(weights, staging / "heads.safetensors")
+    return folder
+
+
+def with_space(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**said, "spaces": [{**said["spaces"][0], **fields}, *said["spaces"][1:]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda said: ["no", "mapping"], r"jenga.json: its content does not fit together \(TypeError"),
+        (lambda said: {**said, "format": None}, r"jenga.json: its content .* \(TypeError"),
+        (lambda said: {**said, "spaces": [{}]}, r"jenga.json: its content .* \(KeyError"),
+        (lambda said: {**said, "sources": 1}, r"jenga.json: its content .* \(TypeError"),
+        (lambda said: {**said, "spaces": said["spaces"][1:]}, r"best: its content .* \(KeyError"),
+        (lambda said: with_space(said, labels=list("abcdefghij")), r"mood.mood has 2 outputs and 10 names of labels"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused_though_its_checksum_agrees(
+    built: Callable[..., Experiment], tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    built("mood").bundle.save(tmp_path / "whole")
+    said, weights = json.loads((tmp_path / "whole" / "jenga.json").read_text()), tmp_path / "whole/heads.safetensors"
+    folder = rewritten(tmp_path / "whole", tmp_path / "best", change(said), load_file(weights))
+    with pytest.raises(SetupError, match=message):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda name, weight: {name: torch.full_like(weight, torch.nan)}, "best: .* holds values that are no numbers"),
+        (lambda name, weight: {name: torch.ones(3)}, r"heads.safetensors: its content .* \("),
+        (lambda name, weight: {"other": weight.clone()}, r"heads.safetensors: its content .* \(RuntimeError"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_though_their_checksum_agrees(
+    built: Callable[..., Experiment],
+    tmp_path: Path,
+    change: Callable[[str, torch.Tensor], dict[str, torch.Tensor]],
+    message: str,
+) -> None:
+    built("mood").bundle.save(tmp_path / "whole")
+    said = json.loads((tmp_path / "whole" / "jenga.json").read_text())
+    weights = load_file(tmp_path / "whole" / "heads.safetensors")
+    changed = change("tasks.mood.heads.mood.weight", weights["tasks.mood.heads.mood.weight"])
+    folder = rewritten(tmp_path / "whole", tmp_path / "best", said, {**weights, **changed})
+    with pytest.raises(SetupError, match=message):
+        Bundle.load(folder)
 
 
 def test_a_reloaded_model_of_events_gives_bit_equal_logits_and_brings_its_refinery(

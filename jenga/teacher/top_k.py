@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from jenga.config.distillation import TeacherStudentConfig
@@ -110,7 +110,13 @@ class TopKCache:
     def _piece(self, piece: int) -> tuple[torch.Tensor, torch.Tensor]:
         number = piece // _SHARD_PIECES
         if number not in self._open:
-            self._open[number] = safe_open(self.folder / self._name(number), framework="pt")
+            path = self.folder / self._name(number)
+            try:
+                self._open[number] = safe_open(path, framework="pt")
+            except SafetensorError as error:
+                raise SetupError(
+                    f"{path}: no logits ({error}); delete it, and the teacher computes it again"
+                ) from error
         first = self._begins[number * _SHARD_PIECES]
         at = slice(self._begins[piece] - first, self._begins[piece + 1] - first)
         shard = self._open[number]

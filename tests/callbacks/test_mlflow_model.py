@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -99,3 +101,17 @@ def test_a_logged_language_model_answers(form: str, tmp_path: Path, make_gpt2: C
     given = json.dumps(row[form]) if form == "messages" else row[form]
     (answer,) = loaded.predict(pandas.DataFrame({form: [given]}))
     assert set(answer["lm"]["text"]) == {"text"}
+
+
+def test_a_model_with_code_of_its_own_is_left_out_with_the_reason(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = json.loads((run / "best" / "jenga.json").read_text())
+    said["config"]["model"]["trust_remote_code"] = True
+    (run / "best" / "jenga.json").write_text(json.dumps(said))
+    config = run / "best" / "backbone" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "own.Model"}}))
+    client = Mock()
+    log_model(client, run / "best", run_id="a", experiment_id="b", step=1)
+    assert client.mock_calls == []
+    assert "the model is not logged: it needs code of its own (auto_map in config.json)" in caplog.text

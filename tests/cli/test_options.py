@@ -55,6 +55,7 @@ def test_reader_that_has_enough_ends_the_command_quietly() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "line 0\n", "")
 
 
-def test_seed_and_output_dir_are_settings_and_win_over_the_file_like_any_other() -> None:
-    assert all_overrides(["a=1"], 3, 'my "runs"') == ["a=1", "training.seed=3", 'output_dir="my \\"runs\\""']
-    assert all_overrides([], None, None) == []
+def test_seed_output_dir_and_permission_are_settings_and_win_over_the_file_like_any_other() -> None:
+    given = all_overrides(["a=1"], seed=3, output_dir='my "runs"', trust_remote_code=True)
+    assert given == ["a=1", "training.seed=3", 'output_dir="my \\"runs\\""', "model.trust_remote_code=true"]
+    assert all_overrides([], seed=None, trust_remote_code=False) == []

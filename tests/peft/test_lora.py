@@ -129,3 +129,26 @@ def test_adapters_of_another_layout_are_refused(encoder: Encoder, tmp_path: Path
     )
     with pytest.raises(SetupError, match="the adapters do not fit 'base'"):
         load_adapters(encoder("bert"), tmp_path, base_name="base")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "PROMPT_TUNING"}, r"peft_type: Input should be 'LORA'"),
+        ({"r": "2"}, "r: Input should be a valid integer"),
+        ({"target_modules": {}}, "target_modules: Input should be a valid list"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "os"}, "megatron_config is {'a': 1}, which Jenga never sets"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which Jenga never sets"),
+        ({"alpha_pattern": {"query": 9}}, "alpha_pattern is {'query': 9}, which Jenga never sets"),
+    ],
+)
+def test_settings_that_jenga_never_writes_are_refused_before_peft_reads_them(
+    change: dict[str, Any], message: str, encoder: Encoder, tmp_path: Path
+) -> None:
+    plain = encoder("bert")
+    inject(plain, LoraConfig(type="lora", rank=2), base_name="here").save(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(SetupError, match=message) as caught:
+        load_adapters(encoder("bert"), tmp_path, base_name="here")
+    assert str(caught.value).startswith(str(file))
