@@ -35,9 +35,10 @@ def _path(name: str | Path, file: str) -> str | None:
     from transformers.utils import cached_file
 
     try:
-        return cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        path: str | None = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
     except OSError:
         return None
+    return path
 
 
 def refused_code(where: str, by: str) -> SetupError:
