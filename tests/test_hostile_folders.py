@@ -482,20 +482,6 @@ def base_model_of_a_known_type(lab: Lab) -> Attack:
     return Attack(["check", lab.experiment({"base_model": str(checkpoint)})], "", 0)
 
 
-def base_model_with_adapters_in_it(lab: Lab) -> Attack:
-    from transformers import AutoModel
-
-    checkpoint = lab.checkpoint()
-    lab.taint(checkpoint, "config", "model")
-    adapter = {"peft_type": "SHADOW", "base_model_name_or_path": str(checkpoint)}
-    whole = shutil.copytree(lab.bert, lab.folder / "whole")
-    (whole / "adapter_config.json").write_text(json.dumps(adapter))
-    control = lambda: AutoModel.from_pretrained(checkpoint, trust_remote_code=True)  # noqa: E731
-    return Attack(
-        ["check", lab.experiment({"base_model": str(whole)})], "a whole model with adapters in it", 4, control
-    )
-
-
 def tokenizer_from_elsewhere(lab: Lab) -> Attack:
     checkpoint = lab.checkpoint()
     lab.taint(checkpoint, "config", "tokenizer")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TINY_TEXT = "jenga/tiny-text"
-ADAPTER_FILE = "adapter_config.json"
-"""Of PEFT, which transformers looks for beside every model."""
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises where a checkpoint cannot be had, or is none."""
 _PICKLED = "its weights are a pickle, of which some would run code (UnpicklingError); get them as safetensors."
@@ -195,9 +193,11 @@ def _check_parts(settings: Any, name: str, *, allowed: bool, key: str) -> None:
 
     Adapters inside a checkpoint bring settings of their own, down to modules to import; a kernel is compiled code.
     """
-    if (Path(name) / ADAPTER_FILE).is_file():
+    from transformers.utils import find_adapter_config_file
+
+    if (file := find_adapter_config_file(name)) is not None:
         raise SetupError(
-            f"{key}: '{name}' is a whole model with adapters in it ({ADAPTER_FILE}), of which only one can be loaded; "
+            f"{key}: '{name}' is a whole model with adapters in it ({Path(file).name}), of which only one can be loaded; "
             "take that file out, or merge the adapters"
         )
     for each in (settings, *(getattr(settings, part, None) for part in settings.sub_configs)):

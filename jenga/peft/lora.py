@@ -136,5 +136,8 @@ def _read_settings(file: Path) -> LoraConfig:
     usual = settings.to_dict()
     for key, value in content.items():
         if key in usual and key not in {*_Saved.model_fields, *_OF_THE_SAVING} and value != usual[key]:
-            raise SetupError(f"{file}: {key} is {value!r}, which Jenga never sets; restore the folder from a copy")
+            raise SetupError(
+                f"{file}: {key} is {value!r}, which Jenga never sets; restore the folder from a copy, or install the "
+                f"version of PEFT that wrote it ({content.get('peft_version')})"
+            )
     return settings

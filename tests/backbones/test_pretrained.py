@@ -93,3 +93,22 @@ def test_a_sentence_encoders_own_pooling_is_known(tiny_bert: Path, tmp_path: Pat
         '{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}'
     )
     assert published_pooling(str(folder)) is None, "two at once is none of ours"
+
+
+def test_adapters_inside_a_whole_model_are_refused_before_peft_reads_them(
+    checkpoint: Callable[[str], str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint("bert"), tmp_path / "model")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "nobody/model"}')
+    with pytest.raises(SetupError, match=r"^here: '.*' is a whole model with adapters in it \(adapter_config.json\)"):
+        load_encoder(str(folder), ModelConfig(base_model=str(folder)), key="here")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"model_type": "bert", "hidden_size": "wide"}', '{"model_type": 7}'])
+def test_a_checkpoint_that_makes_transformers_stumble_is_a_setup_error(
+    checkpoint: Callable[[str], str], tmp_path: Path, content: str
+) -> None:
+    folder = shutil.copytree(checkpoint("bert"), tmp_path / "model")
+    (folder / "config.json").write_text(content)
+    with pytest.raises(SetupError, match=r"^here: cannot load '.*model'"):
+        load_encoder(str(folder), ModelConfig(base_model=str(folder)), key="here")
