@@ -15,6 +15,7 @@ from jenga.backbones import BackboneManager
 from jenga.bundle import Bundle, join, model_block, schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import Columns, SplitPaths
+from jenga.data.cells import NO, WHOLE, YES, CellReading
 from jenga.data.collate import Source
 from jenga.data.dialogue import LanguageSpec
 from jenga.data.labels import NORMAL_NAMES, usual_normal
@@ -165,8 +166,27 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
             size=head.num_labels,
             labels=None if head.labels is None else tuple(head.labels),
             absent=None if kind != "class" or task_class.needs_labels(task) else _normal_label(head),
+            cells=_cell_reading(head),
             written=bool(head.column or _given(columns, "labels") or (only and _given(columns, "label"))),
         )
+
+
+def _cell_reading(head: Any) -> CellReading:
+    """Return how the cells of a head are read, as far as the configuration says; a kind of head has its own keys."""
+
+    def given(key: str) -> Any:
+        value = getattr(head, key, None)
+        return tuple(value) if isinstance(value, list) else value
+
+    separator = given("label_separator")
+    return CellReading(
+        missing=given("missing_values"),
+        true=given("true_values") or YES,
+        false=given("false_values") or NO,
+        separator=WHOLE if separator == "none" else separator,
+        unit=given("offset_unit") or "characters",
+        partial_words=given("partial_words") or "refuse",
+    )
 
 
 def _normal_label(head: Any) -> str:

@@ -19,6 +19,7 @@ from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.backbones.remote_code import named_code, refused_code
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.schema import ExperimentConfig, experiment_model
+from jenga.data.cells import CellReading
 from jenga.data.dialogue import LanguageSpec
 from jenga.data.rows import HeadColumn, SourceSpec
 from jenga.errors import ConfigError, SetupError
@@ -189,14 +190,16 @@ def _check_model(model: MultiTaskModel, spaces: Mapping[HeadKey, HeadSpace]) -> 
 
 def _spec_of(saved: dict[str, Any]) -> SourceSpec:
     language = saved.get("language")
-    heads = tuple(
-        HeadColumn(
-            **{**head, "candidates": tuple(head["candidates"]), "labels": head["labels"] and tuple(head["labels"])}
-        )
-        for head in saved["heads"]
-    )
+    heads = tuple(_head_of(head) for head in saved["heads"])
     paths = {name: tuple(saved[name]) for name in ("train", "valid", "test", "text")}
     if language is not None:
         columns = {name: tuple(language[name]) for name in ("text", "prompt", "completion", "messages")}
         language = LanguageSpec(**{**language, **columns})
     return SourceSpec(**{**saved, **paths, "heads": heads, "language": language})
+
+
+def _head_of(saved: dict[str, Any]) -> HeadColumn:
+    # JSON has lists where we have tuples.
+    head = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    cells = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.get("cells", {}).items()}
+    return HeadColumn(**{**head, "cells": CellReading(**cells)})

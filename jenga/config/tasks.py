@@ -27,7 +27,17 @@ class HeadConfig(Strict):
         None, min_length=1, description="Label names in order; default: from the training rows."
     )
     column: str | None = Field(None, description="Column with this head's labels; dots reach into nested fields.")
+    missing_values: list[str] | None = Field(
+        None,
+        description="Words for a row without a label, case aside. Default: N/A, NA, null, none, nan, #N/A, <NA>, - and "
+        "blank; in a head of classes with names: blank alone.",
+    )
     weight: PositiveFloat = Field(1.0, description="Factor of this head's mean loss in the task's loss.")
+
+    @field_validator("labels")
+    @classmethod
+    def _without_blanks_around(cls, labels: list[str] | None) -> list[str] | None:
+        return labels and [label.strip() for label in labels]
 
     @model_validator(mode="after")
     def _counts_agree(self) -> HeadConfig:
@@ -55,6 +65,16 @@ class ClassHead(HeadConfig):
 class TagHead(ClassHead):
     """BIO tags; `labels` lists entity types or the tags themselves, `num_labels` counts tags."""
 
+    offset_unit: Literal["characters", "utf16", "bytes"] = Field(
+        "characters",
+        description="What start and end of an entity count: characters (Python), utf16 (JavaScript, Java, C#), bytes.",
+    )
+    partial_words: Literal["refuse", "widen"] = Field(
+        "refuse",
+        description="A row with an entity that begins or ends inside a word is set aside (refuse), or the entity takes "
+        "in the whole word (widen).",
+    )
+
     def _sizes(self, labels: list[str]) -> tuple[int, ...]:
         return (len(labels), 2 * len(labels) + 1)
 
@@ -66,6 +86,27 @@ class ItemsHead(HeadConfig):
         None,
         description="Factor of each item's positive loss; 'balanced': negatives per positive in the training rows.",
     )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        description="What parts the labels of one cell, or none. Default: '|', ';' or ',' where the training rows "
+        "show it.",
+    )
+    true_values: list[str] | None = Field(
+        None, min_length=1, description="Words for yes, case aside. Default: yes, true, 1 and the like."
+    )
+    false_values: list[str] | None = Field(
+        None, min_length=1, description="Words for no, case aside. Default: no, false, 0 and the like."
+    )
+
+    @model_validator(mode="after")
+    def _a_word_means_one_thing(self) -> ItemsHead:
+        words: dict[str, str] = {}
+        for key in ("true_values", "false_values", "missing_values"):
+            for word in getattr(self, key) or ():
+                if words.setdefault(word.strip().casefold(), key) != key:
+                    raise ValueError(f"{key}: '{word}' is among {words[word.strip().casefold()]} too; keep one of them")
+        return self
 
 
 class QAHead(ItemsHead):
@@ -77,9 +118,11 @@ class QAHead(ItemsHead):
     )
 
     @model_validator(mode="after")
-    def _only_items_have_positives(self) -> QAHead:
-        if self.kind == "class" and self.pos_weight is not None:
-            raise ValueError("pos_weight: a grade has no yes; remove it, or set kind: items")
+    def _only_items_have_a_yes(self) -> QAHead:
+        keys = ("pos_weight", "label_separator", "true_values", "false_values")
+        given = [key for key in keys if getattr(self, key) is not None]
+        if self.kind == "class" and given:
+            raise ValueError(f"{', '.join(given)}: a grade has no yes; remove it, or set kind: items")
         return self
 
 

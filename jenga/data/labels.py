@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from jenga.data.columns import is_missing
+from jenga.data.cells import MISSING, CellReading, class_name
 from jenga.data.readers import json_text
 from jenga.errors import suggest
 from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
@@ -18,8 +17,6 @@ from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
 _LARGEST = float(np.finfo(np.float32).max)
 NORMAL_NAMES = ("normal", "benign", "legitimate", "clean", "ok", "false", "0")
 """What the class of normal rows is called where the configuration does not say; the first of these that is a label."""
-
-_INTEGER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,7 @@ class HeadColumn:
     `absent`: the class of every row of a file without such a column, where the head learns what is normal without
     labels; None: the column must be there. `written`: the configuration names the column; it is not the default one.
     `open`: the labels are made up of the normal class and one for all that is not: any other label means the second.
+    `cells`: how the cells are read.
     """
 
     task: str
@@ -41,6 +39,7 @@ class HeadColumn:
     absent: str | None = None
     written: bool = False
     open: bool = False
+    cells: CellReading = field(default_factory=CellReading)
 
     @property
     def where(self) -> str:
@@ -90,16 +89,6 @@ def usual_normal(labels: Iterable[str]) -> int | None:
     return next((lower.index(name) for name in NORMAL_NAMES if name in lower), None)
 
 
-def class_name(value: Any) -> str | int | None:
-    """Return a class as the data names it: an integer (also from ``true``, ``3.0`` and ``"3"``), a name, or None."""
-    if isinstance(value, str):
-        match = _INTEGER.fullmatch(value)
-        return int(match[1]) if match else value
-    if isinstance(value, (bool, int)):
-        return int(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else None
-
-
 class ClassLabels:
     """One of K classes: int64 scalar, -100 where missing."""
 
@@ -109,21 +98,24 @@ class ClassLabels:
         self.where = column.where
         self.space = space
         self.open = column.open
+        self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
         numbered = any(isinstance(class_name(name), int) for name in space.labels)
+        # As JSON writes them, or Python ("True").
+        self.truth = {name.lower(): at for name, at in self.index.items() if name.lower() in ("false", "true")}
         # An integer is a position only where the configuration gave the order of the names, or they are false, true.
         self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
 
     def is_missing(self, value: Any) -> bool:
         """Whether a cell holds no label."""
-        return is_missing(value)
+        return self.cells.is_missing(value)
 
     def encode(self, value: Any) -> int:
         """Return the class id of a label; raises RowError."""
         if isinstance(value, str) and value in self.index:
             return self.index[value]
-        if isinstance(value, bool) and str(value).lower() in self.index:
-            return self.index[str(value).lower()]
+        if self.truth and str(value).strip().lower() in self.truth:
+            return self.truth[str(value).strip().lower()]
         name = class_name(value)
         if str(name) in self.index and name is not None:
             return self.index[str(name)]
@@ -133,7 +125,8 @@ class ClassLabels:
             return 0 if str(name).strip().lower() in NORMAL_NAMES else 1
         if isinstance(name, int):
             raise RowError(f"{self.where}: class {name} is not one of {self.space.size}. {self._allowed()}")
-        raise RowError(f"{self.where}: {show(value)} is no class{near(value, self.index)} {self._allowed()}")
+        hint = f", or set `missing_values: [{show(value)}]` of the head" if str(name).casefold() in MISSING else ""
+        raise RowError(f"{self.where}: {show(value)} is no class{near(value, self.index)} {self._allowed()}{hint}")
 
     def stack(self, codes: Sequence[int]) -> np.ndarray:
         """Return int64 ``(M,)``."""
@@ -148,6 +141,7 @@ class ItemLabels:
 
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         self.where = column.where
+        self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
         self.size = space.size
         # Items that are only numbered have no names to list.
@@ -156,7 +150,7 @@ class ItemLabels:
 
     def is_missing(self, value: Any) -> bool:
         """Whether a cell holds no label."""
-        return is_missing(value)
+        return self.cells.is_missing(value)
 
     def encode(self, value: Any) -> np.ndarray:
         """Return float32 ``(K,)`` of 0, 1 and NaN; raises RowError."""
@@ -166,15 +160,13 @@ class ItemLabels:
             for name, mark in value.items():
                 marks[self._item(name)] = self._mark(mark)
             return marks
-        if isinstance(value, str) and self.named and value in self.index:
-            value = [value]
-        if isinstance(value, str) and self.size == 1 and class_name(value) in (0, 1):
-            value = class_name(value)
-        if isinstance(value, str) or (self.size > 1 and not isinstance(value, list)):
-            raise RowError(f"{self.where}: {show(value)} is no list of items. {self._allowed()}")
+        if isinstance(value, str):
+            value = self._words(value)
+        elif self.size > 1 and not isinstance(value, list):
+            raise self._no_list(value)
         if not isinstance(value, list):
             value = [value]
-        if (value or self.named) and all(isinstance(name, str) for name in value):
+        if self._are_names(value):
             marks = np.zeros(self.size, dtype=np.float32)
             marks[[self._item(name) for name in value]] = 1
             return marks
@@ -186,17 +178,49 @@ class ItemLabels:
         """Return float32 ``(M, K)``."""
         return np.array(codes, dtype=np.float32).reshape(len(codes), self.size)
 
+    def _words(self, text: str) -> list[Any]:
+        """Return what a cell of text says as a list: names of items, or marks."""
+        if self.cells.marks:
+            return self.cells.parts(text) or [text]
+        if text.strip() in self.index and self.named:
+            return [text]
+        if self.cells.separator:
+            return self.cells.parts(text)
+        mark = self.cells.mark(text)
+        if self.size == 1 and mark is not None:
+            return [mark]
+        if not text.strip() and self.named:
+            return []
+        raise self._no_list(text)
+
+    def _are_names(self, words: list[Any]) -> bool:
+        if not all(isinstance(word, str) for word in words) or not (words or self.named):
+            return False
+        return not self.cells.marks or (self.named and all(word.strip() in self.index for word in words))
+
+    def _no_list(self, value: Any) -> RowError:
+        return RowError(f"{self.where}: {show(value)} is no list of items. {self._allowed()}")
+
     def _item(self, name: str) -> int:
+        name = name.strip()
+        if name not in self.index and self.cells.is_missing(name):
+            raise RowError(
+                f"{self.where}: {show(name)} stands among items, but means that there is no label; give it alone, or "
+                "set `missing_values` of the head to a list without it if it is an item"
+            )
         if name not in self.index:
             raise RowError(f"{self.where}: {show(name)} is no item{near(name, self.index)} {self._allowed()}")
         return self.index[name]
 
     def _mark(self, mark: Any) -> float:
-        if is_missing(mark):
+        if self.cells.is_missing(mark):
             return float("nan")
-        if isinstance(mark, str) or mark not in (0, 1):
-            raise RowError(f"{self.where}: {show(mark)} is no mark of an item; allowed: 1, 0 and null")
-        return float(mark)
+        if (said := self.cells.mark(mark)) is None:
+            raise RowError(
+                f"{self.where}: {show(mark)} is no mark of an item; allowed: 1, 0 and null, and the words of "
+                "`true_values`, `false_values` and `missing_values`"
+            )
+        return said
 
     def _allowed(self) -> str:
         named = f", or item names: {some_of(self.index)}" if self.named else ""
@@ -208,12 +232,13 @@ class NumberLabels:
 
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         self.where = column.where
+        self.cells = column.cells
         self.size = space.size
         self.missing = np.full(space.size, np.nan, dtype=np.float32)
 
     def is_missing(self, value: Any) -> bool:
         """Whether a cell holds no label. NaN is one that went wrong, and is refused."""
-        return is_missing(value) and not isinstance(value, float)
+        return self.cells.is_missing(value) and not isinstance(value, float)
 
     def encode(self, value: Any) -> np.ndarray:
         """Return float32 ``(K,)``; raises RowError."""

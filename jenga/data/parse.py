@@ -23,7 +23,7 @@ Key = tuple[str, str]
 Spaces = Mapping[Key, HeadSpace]
 _NOTES = {
     "repaired": "{} rows had an I- tag that continues no entity; it was read as B- (IOB1)",
-    "widened": "{} entities began or ended inside a word and were widened to whole words",
+    "widened": "{} entities began or ended inside a word and take in the whole word (partial_words: widen)",
 }
 
 
@@ -205,7 +205,8 @@ class Parser:
             words = words_by_space(text) if any(map(is_per_word, tags.values())) else split_words(text)
         for key, value in tags.items():
             tagger = self.taggers[key]
-            labels[key] = tagger.missing(words or []) if is_missing(value) else tagger.encode(value, text, words or [])
+            missing = tagger.cells.is_missing(value)
+            labels[key] = tagger.missing(words or []) if missing else tagger.encode(value, text, words or [])
         return name, text, pair, words or [], labels
 
     def _cell(self, row: dict[str, Any], key: Key) -> Any:

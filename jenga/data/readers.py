@@ -264,7 +264,7 @@ def _read_table(path: str, text: str, delimiter: str) -> RawRows:
         elif len(cells) != len(header):
             raw.refuse(number, f"the row has {len(cells)} cells, the header {len(header)}", delimiter.join(cells))
         else:
-            raw.add(number, {name: cell or None for name, cell in zip(header, cells, strict=True) if name})
+            raw.add(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})
 
 
 def _header(path: str, cells: list[str]) -> list[str]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from jenga.data.columns import column_names, find_column, is_missing, lookup, no_column
 from jenga.data.dialogue import DialogueReader
+from jenga.data.forms import Settled, settle
 from jenga.data.labels import HeadColumn, near
 from jenga.data.parse import Key, Parser, Rows, SourceSpec, note_warnings, parse_rows
 from jenga.data.readers import BadRow, RawRows, read_rows
-from jenga.data.spaces import count_labelled, coverage_warnings, infer_normal_space, infer_space
+from jenga.data.spaces import case_warnings, count_labelled, coverage_warnings, infer_normal_space, infer_space
 from jenga.data.split import TRAIN, cut, duplicate_warning, leak_warning, part_sizes
 from jenga.data.tags import split_words
 from jenga.errors import DataError
@@ -56,7 +57,7 @@ def load_source(spec: SourceSpec, *, data: DataConfig, read: Callable[..., RawRo
     raw = {split: [read(path, split=split) for path in names] for split, names in paths.items() if names}
     for each in raw[TRAIN]:
         stop_if_many_bad(each, each.bad, data.max_bad_fraction)
-    spec, spaces = _spaces(spec, raw, data.max_bad_fraction)
+    spec, spaces, told = _spaces(spec, raw, data.max_bad_fraction)
     notes: Counter[tuple[str, str]] = Counter()
     bad: list[BadRow] = []
     given: dict[str, Rows] = {}
@@ -75,6 +76,7 @@ def load_source(spec: SourceSpec, *, data: DataConfig, read: Callable[..., RawRo
         # What is answered later is written as what was learnt.
         spec = replace(spec, language=DialogueReader(raw[TRAIN][0], spec.language, answered=True).found)
     warnings = [
+        *told,
         *note_warnings(notes),
         *_duplicate_ids(spec, raw),
         *_unlabelled(spec, raw),
@@ -105,10 +107,12 @@ def stop_if_many_bad(
 
 def _spaces(
     spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]], max_bad_fraction: float
-) -> tuple[SourceSpec, dict[Key, HeadSpace]]:
-    """Return the label spaces, and `spec` with what they settle of its heads."""
+) -> tuple[SourceSpec, dict[Key, HeadSpace], list[str]]:
+    """Return the label spaces, `spec` with what the rows settle of its heads, and what to tell of that."""
     spaces: dict[Key, HeadSpace] = {}
-    heads, problems = [], []
+    heads: list[HeadColumn] = []
+    problems: list[str] = []
+    told: list[str] = []
     train = raw[TRAIN]
     place = train[0].file + (f" and {len(train) - 1} more" if len(train) > 1 else "")
     for head in spec.heads:
@@ -120,37 +124,47 @@ def _spaces(
             problems.append(wrong)
             continue
         try:
+            settled = _labels_in(head, train) if head.absent is None else _labels_of_all(head, raw)
+            head = settled.column
+            told += settled.warnings
             if head.absent is None:
-                spaces[head.key] = infer_space(head, _labels_in(head, train), max_bad_fraction=max_bad_fraction)
+                spaces[head.key] = infer_space(head, settled.labels, max_bad_fraction=max_bad_fraction)
             else:
-                spaces[head.key], head = _normal_space(head, raw, max_bad_fraction)
+                spaces[head.key], head = _normal_space(head, settled.labels, raw, max_bad_fraction)
         except DataError as error:
             problems.append(f"{place}: {error}")
         heads.append(head)
     if problems:
         raise DataError("\n".join(problems))
-    return replace(spec, heads=tuple(heads)), spaces
+    return replace(spec, heads=tuple(heads)), spaces, told
 
 
-def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> list[Any]:
+def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> Settled:
     columns = [find_column(raw.rows, head.candidates) for raw in files]
     if not any(columns):
         rows = [row for raw in files for row in raw.examples]
         fix = "Set `columns` of the task, or `heads[].column`; the first line of a CSV file names its columns"
         raise DataError(no_column(head.where, head.candidates, rows, fix=fix))
-    labels = _cells(files, columns)
-    if not labels:
+    settled = settle(head, _cells(files, columns))
+    if not settled.labels:
         names = " or ".join(f"'{column}'" for column in dict.fromkeys(columns) if column)
         raise DataError(
             f"{head.where}: no training row has a label in column {names}; the head would learn nothing, at loss 0.0. "
             "Fill the column, name another one (`columns`, `heads[].column`), or take the head out"
+            + "".join(f". {warning}" for warning in settled.warnings)
         )
-    return labels
+    return settled
+
+
+def _labels_of_all(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> Settled:
+    files = [each for several in raw.values() for each in several]
+    return settle(head, _cells(files, [find_column(each.rows, head.candidates) for each in files]))
 
 
 def _cells(files: Sequence[RawRows], columns: Sequence[str | None]) -> list[Any]:
+    """Return the cells that are neither null nor NaN; blank ones may say something."""
     cells = (lookup(row, column) for raw, column in zip(files, columns, strict=True) if column for row in raw.rows)
-    return [cell for cell in cells if not is_missing(cell)]
+    return [cell for cell in cells if isinstance(cell, str) or not is_missing(cell)]
 
 
 def _lacks_written(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> str | None:
@@ -169,13 +183,10 @@ def _lacks_written(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> st
 
 
 def _normal_space(
-    head: HeadColumn, raw: Mapping[str, Sequence[RawRows]], max_bad_fraction: float
+    head: HeadColumn, labels: Sequence[Any], raw: Mapping[str, Sequence[RawRows]], max_bad_fraction: float
 ) -> tuple[HeadSpace, HeadColumn]:
-    files = [each for several in raw.values() for each in several]
-    columns = [find_column(each.rows, head.candidates) for each in files]
-    return infer_normal_space(
-        head, _cells(files, columns), unlabelled=None in columns, max_bad_fraction=max_bad_fraction
-    )
+    columns = [find_column(each.rows, head.candidates) for files in raw.values() for each in files]
+    return infer_normal_space(head, labels, unlabelled=None in columns, max_bad_fraction=max_bad_fraction)
 
 
 # ---------------------------------------------------------------------------------------------------------------- split
@@ -251,6 +262,7 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
             f"{spec.name}: there are no valid rows; nothing shows whether the model learns more than its rows"
         )
     unsupervised = {head.key for head in spec.heads if head.absent is not None}
+    listed = {head.key for head in spec.heads if head.labels is not None}
     for key, space in spaces.items():
         if space.kind == "text":
             continue
@@ -267,4 +279,6 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
                 )
         if key not in unsupervised:
             warnings += coverage_warnings(space, splits[TRAIN].labels[key])
+        if key not in listed:
+            warnings += case_warnings(space)
     return warnings

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jenga.data.labels import HeadColumn, RowError, class_name, numbered_names, read_cell, some_of, usual_normal
+from jenga.data.cells import class_name
+from jenga.data.labels import HeadColumn, RowError, numbered_names, read_cell, some_of, usual_normal
 from jenga.data.tags import OUTSIDE, entity_types, is_per_word, tag_names
 from jenga.errors import DataError
 from jenga.types import IGNORE_INDEX, HeadSpace
@@ -75,10 +76,18 @@ def _class_names(column: HeadColumn, values: Sequence[Any], max_bad_fraction: fl
         return column.labels
     if values and all(isinstance(value, bool) for value in values):
         return _sized(column, ("false", "true"))
-    counts = Counter(name for name in map(class_name, values) if name is not None)
+    names = list(map(class_name, values))
+    if any(isinstance(value, bool) for value in values) and any(isinstance(name, str) for name in names):
+        # JSON's true beside names is that name, not the class 1.
+        names = [str(value).lower() if _is_truth(value) else name for value, name in zip(values, names, strict=True)]
+    counts = Counter(name for name in names if name is not None)
     if counts and all(isinstance(name, int) for name in counts):
         return _integer_classes(column, {int(name): count for name, count in counts.items()}, max_bad_fraction)
     return _sized(column, tuple(sorted(map(str, counts)))) if counts else ()
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("false", "true"))
 
 
 def _integer_classes(column: HeadColumn, counts: dict[int, int], max_bad_fraction: float) -> tuple[str, ...]:
@@ -98,23 +107,36 @@ def _integer_classes(column: HeadColumn, counts: dict[int, int], max_bad_fractio
 
 
 def _item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
+    cells = column.cells
     if column.labels is not None:
-        return column.labels
+        return _independent(column, column.labels)
     names: set[str] = set()
     lengths: Counter[int] = Counter()
     for value in values:
+        if isinstance(value, str) and (cells.marks or cells.separator or not isinstance(class_name(value), int)):
+            value = cells.parts(value)
         if isinstance(value, dict):
             names.update(value)
-        elif isinstance(value, str) and not isinstance(class_name(value), int):
-            names.add(value)
-        elif isinstance(value, list) and value and all(isinstance(name, str) for name in value):
-            names.update(value)
+        elif isinstance(value, list) and value and not cells.marks and all(isinstance(name, str) for name in value):
+            # A word for "no label" among names is a mistake of its row.
+            names.update(name.strip() for name in value if not cells.is_missing(name))
         elif value != []:
             lengths[len(value) if isinstance(value, list) else 1] += 1
     if names:
-        return _sized(column, tuple(sorted(names)))
+        return _independent(column, _sized(column, tuple(sorted(names))))
     size = column.size or (lengths.most_common(1)[0][0] if lengths else 0)
     return numbered_names(size)
+
+
+def _independent(column: HeadColumn, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of items. Raises DataError where they are the two answers of one."""
+    numbered = any(isinstance(class_name(name), int) for name in names)
+    if not numbered and {column.cells.mark(name) for name in names} == {0.0, 1.0} and len(names) == 2:
+        raise DataError(
+            f"{column.where}: {some_of(names)} are the two answers of one item, and not two items; leave `labels` out "
+            "or give it the item's name, or set `true_values` and `false_values` of the head if they are names"
+        )
+    return names
 
 
 def _number_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
@@ -139,7 +161,7 @@ def _tags(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
             types.update(tag[2:] for tag in value if isinstance(tag, str) and tag[:2] in ("B-", "I-") and tag[2:])
         elif isinstance(value, list):
             labels = (span.get("label") for span in value if isinstance(span, dict))
-            types.update(label for label in labels if isinstance(label, str))
+            types.update(label.strip() for label in labels if isinstance(label, str))
     return _sized(column, tag_names(sorted(types))) if types else ()
 
 
@@ -188,6 +210,21 @@ def coverage_warnings(space: HeadSpace, labels: Any) -> list[str]:
         only = space.labels[present[0]]
         warnings.append(f"{where}: all {int(counts.sum())} labelled training rows are of one class, '{only}'")
     return warnings
+
+
+def case_warnings(space: HeadSpace) -> list[str]:
+    """Return a warning of labels that differ in upper and lower case alone."""
+    names = [name[2:] for name in space.labels if name.startswith("B-")] if space.kind == "tags" else space.labels
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(name.casefold(), []).append(name)
+    groups = [" and ".join(f"'{name}'" for name in group) for group in alike.values() if len(group) > 1]
+    if not groups:
+        return []
+    return [
+        f"head '{space.task}.{space.head}': labels that differ in case alone are labels of their own: {some_of(groups)}; "
+        "write them alike, or list them in `labels` if they differ"
+    ]
 
 
 def _label_counts(space: HeadSpace, labels: Any) -> np.ndarray:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jenga.refinery.quarantine import QuarantineRecord
 
 _JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
+_TABLES = (".csv", ".tsv")
 STANDARD_INPUT = "standard input"
 """Name in messages of events that come as bytes."""
 _EXAMPLES = 1000
@@ -94,7 +95,11 @@ def read_events(
         raw = read_rows(path, split=split)
         # A data set of the hub has several splits by one name.
         name = f"{path} ({split})" if path.startswith(HUB) else path
-        return events_of(name, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
+        found = events_of(name, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
+        if path.lower().removesuffix(".gz").endswith(_TABLES):
+            # A blank cell may be a label (none of several), but never a feature.
+            found.events = [{name: cell or None for name, cell in event.items()} for event in found.events]
+        return found
     file = path if isinstance(path, str) else STANDARD_INPUT
     rows, numbers, bad = _json_rows(path, file)
     if not rows and not bad:

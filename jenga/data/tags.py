@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from jenga.data.labels import HeadColumn, RowError, near, show, some_of
+from jenga.data.offsets import UNITS, character_offsets
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 Span = tuple[int, int]
+_Entity = tuple[int, int, str, Any]
+"""Where an entity begins and ends as the row counts, its type, and its text where the row gives it."""
 OUTSIDE = "O"
 # Han and kana are written without spaces: each character is a word, lest an entity be a part of one.
 _UNSPACED = "\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -59,11 +62,16 @@ def entity_types(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({name[2:] if tags else name for name in inside}))
 
 
+class SpanError(RowError):
+    """An entity does not stand where its offsets say."""
+
+
 class TagLabels:
     """Turns the label of a row into int64 tags ``(W,)``; counts what it repairs in `notes`."""
 
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         self.where = column.where
+        self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
         self.types = [name[2:] for name in space.labels if name.startswith("B-")]
         # Integer tags count in the order in which the configuration lists the tags.
@@ -110,33 +118,29 @@ class TagLabels:
         return tag
 
     def _from_spans(self, spans: list[Any], text: str, words: Sequence[Span]) -> list[str]:
-        names = [OUTSIDE] * len(words)
-        previous: tuple[Span, str] | None = None
-        widened = 0
-        for start, end, label in sorted(self._span(span, text) for span in spans):
-            if previous is not None and start < previous[0][1]:
-                raise RowError(
-                    f"{self.where}: entities {show(text[slice(*previous[0])])} and {show(text[start:end])} overlap "
-                    f"({previous[0][0]}-{previous[0][1]} {previous[1]}, {start}-{end} {label}); keep one of them"
-                )
-            covered = [at for at, (first, last) in enumerate(words) if first < end and last > start]
-            if not covered:
-                raise RowError(f"{self.where}: the entity at {start}-{end} covers no word")
-            if words[covered[0]][0] < start or words[covered[-1]][1] > end:
-                widened += 1
-            if any(names[at] != OUTSIDE for at in covered):
-                raise RowError(
-                    f"{self.where}: two entities share the word {show(text[slice(*words[covered[0]])])}; "
-                    "an entity is made of whole words"
-                )
-            names[covered[0]] = f"B-{label}"
-            for at in covered[1:]:
-                names[at] = f"I-{label}"
-            previous = (start, end), label
+        entities = [self._entity(span) for span in spans]
+        unit = self.cells.unit
+        try:
+            names, widened = self._tagged(entities, text, words, unit, widen=self.cells.partial_words == "widen")
+        except SpanError as error:
+            for other in UNITS:
+                if other != unit and not text.isascii() and self._fits(entities, text, words, other):
+                    raise RowError(
+                        f"{error}; the offsets of this row fit if they count {UNITS[other]}: set offset_unit: {other} "
+                        "of the head"
+                    ) from None
+            raise
         self.notes["widened"] += widened
         return names
 
-    def _span(self, span: Any, text: str) -> tuple[int, int, str]:
+    def _fits(self, entities: Sequence[_Entity], text: str, words: Sequence[Span], unit: str) -> bool:
+        try:
+            self._tagged(entities, text, words, unit, widen=False)
+        except SpanError:
+            return False
+        return True
+
+    def _entity(self, span: Any) -> _Entity:
         fields = span if isinstance(span, dict) else {}
         start, end, label = (fields.get(key) for key in ("start", "end", "label"))
         if type(start) is not int or type(end) is not int or not isinstance(label, str):
@@ -144,22 +148,70 @@ class TagLabels:
                 f"{self.where}: {show(span)} is no entity; allowed: {{start, end, label}}, with numbers of characters "
                 "and an entity type"
             )
+        label = label.strip()
         if label not in self.types:
             raise RowError(
                 f"{self.where}: unknown entity type {show(label)}{near(label, self.types)} "
                 f"Allowed: {some_of(self.types)}"
             )
-        if not 0 <= start < end <= len(text):
-            raise RowError(
-                f"{self.where}: the span {start}-{end} is empty or outside the text of {len(text)} characters; "
-                "start counts from 0, end is the character after the last"
-            )
-        if span.get("text") not in (None, text[start:end]):
-            raise RowError(
-                f"{self.where}: the entity's text is {show(span['text'])}, but characters {start}-{end} are "
-                f"{show(text[start:end])}; offsets count characters, not bytes or words"
-            )
-        return start, end, label
+        return start, end, label, fields.get("text")
+
+    def _tagged(
+        self, entities: Sequence[_Entity], text: str, words: Sequence[Span], unit: str, *, widen: bool
+    ) -> tuple[list[str], int]:
+        """Return a tag for each word, and how many entities took in the rest of a word; raises SpanError."""
+        names = [OUTSIDE] * len(words)
+        previous: tuple[int, int, str] | None = None
+        widened = 0
+        for start, end, label in sorted(self._placed(entities, text, unit)):
+            if previous is not None and start < previous[1]:
+                raise SpanError(
+                    f"{self.where}: entities {show(text[slice(*previous[:2])])} and {show(text[start:end])} overlap "
+                    f"({previous[0]}-{previous[1]} {previous[2]}, {start}-{end} {label}); keep one of them"
+                )
+            covered = [at for at, (first, last) in enumerate(words) if first < end and last > start]
+            if not covered:
+                raise SpanError(f"{self.where}: the entity at {start}-{end} covers no word")
+            first, last = words[covered[0]], words[covered[-1]]
+            if any(names[at] != OUTSIDE for at in covered):
+                raise SpanError(
+                    f"{self.where}: two entities share the word {show(text[slice(*first)])}; "
+                    "an entity is made of whole words"
+                )
+            if first[0] < start or last[1] > end:
+                widened += 1
+                if not widen:
+                    partial = first if first[0] < start else last
+                    raise SpanError(
+                        f"{self.where}: the entity {show(text[start:end])} at {start}-{end} begins or ends inside the "
+                        f"word {show(text[slice(*partial)])}; correct its offsets, or set partial_words: widen of the "
+                        "head, which tags the whole word"
+                    )
+            names[covered[0]] = f"B-{label}"
+            for at in covered[1:]:
+                names[at] = f"I-{label}"
+            previous = (start, end, label)
+        return names, widened
+
+    def _placed(self, entities: Sequence[_Entity], text: str, unit: str) -> Iterator[tuple[int, int, str]]:
+        """Yield the first character, the one after the last, and the type of each entity; raises SpanError."""
+        offsets = character_offsets(text, unit)
+        length = len(text) if offsets is None else max(offsets)
+        for begins, ends, label, said in entities:
+            if not 0 <= begins < ends <= length:
+                raise SpanError(
+                    f"{self.where}: the span {begins}-{ends} is empty or outside the text of {length} {unit}; "
+                    "start counts from 0, end is the one after the last"
+                )
+            if offsets is not None and not {begins, ends} <= offsets.keys():
+                raise SpanError(f"{self.where}: the span {begins}-{ends} ({unit}) begins or ends inside a character")
+            start, end = (begins, ends) if offsets is None else (offsets[begins], offsets[ends])
+            if said not in (None, text[start:end]):
+                raise SpanError(
+                    f"{self.where}: the entity's text is {show(said)}, but {unit} {begins}-{ends} are "
+                    f"{show(text[start:end])}"
+                )
+            yield start, end, label
 
 
 def repair(names: Sequence[str]) -> list[str]:
