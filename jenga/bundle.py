@@ -199,7 +199,10 @@ def _spec_of(saved: dict[str, Any]) -> SourceSpec:
 
 
 def _head_of(saved: dict[str, Any]) -> HeadColumn:
-    # JSON has lists where we have tuples.
-    head = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
-    cells = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.get("cells", {}).items()}
-    return HeadColumn(**{**head, "cells": CellReading(**cells)})
+    cells = CellReading(**_tuples(saved.get("cells", {})))
+    return HeadColumn(**{**_tuples(saved), "cells": cells})
+
+
+def _tuples(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what JSON holds as lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}

@@ -71,7 +71,7 @@ class CellReading:
         word = str(name).casefold()
         if word in self._true or word in self._false:
             return float(word in self._true)
-        return float(name) if name in (0, 1) and not isinstance(name, str) else None
+        return float(name) if isinstance(name, int) and name in (0, 1) else None
 
     def parts(self, text: str) -> list[str]:
         """Return the labels that a cell names: none where it is blank."""

@@ -105,13 +105,15 @@ def _items(column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[s
     texts = Counter(value.strip() for value in values if isinstance(value, str) and not guess.is_missing(value))
     blanks = sum(isinstance(value, str) and not value.strip() for value in values)
     lists = [value for value in values if isinstance(value, list) and value and all(isinstance(x, str) for x in value)]
-    marks, separator, warnings = reading.marks, reading.separator, []
+    marks, separator = reading.marks, reading.separator
+    warnings: list[str] = []
     if marks is None:
         marks = _are_marks(column, guess, texts, lists)
     if separator is None:
         separator, warnings = (WHOLE, []) if marks else _separator(column, texts)
     if separator and reading.marks is None:
-        marks = _lists_of_marks(guess, [parted(text, separator) for text in texts.elements()])
+        marks = _lists_of_marks(guess, [parted(text, separator) for text in texts])
+        warnings = [] if marks else warnings
     if reading.marks is None and not marks:
         warnings += _names_like_marks(column, texts)
     keeps_blank = bool(marks) and "" not in answers

@@ -222,8 +222,8 @@ def case_warnings(space: HeadSpace) -> list[str]:
     if not groups:
         return []
     return [
-        f"head '{space.task}.{space.head}': labels that differ in case alone are labels of their own: {some_of(groups)}; "
-        "write them alike, or list them in `labels` if they differ"
+        f"head '{space.task}.{space.head}': {some_of(groups)} differ in case alone and are labels of their own; write "
+        "them alike, or list them in `labels` if they differ"
     ]
 
 

@@ -63,7 +63,14 @@ def entity_types(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class SpanError(RowError):
-    """An entity does not stand where its offsets say."""
+    """An entity does not stand where its offsets say.
+
+    `what`: the reason without the advice.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what}; {advice}" if advice else what)
+        self.what = what
 
 
 class TagLabels:
@@ -126,8 +133,8 @@ class TagLabels:
             for other in UNITS:
                 if other != unit and not text.isascii() and self._fits(entities, text, words, other):
                     raise RowError(
-                        f"{error}; the offsets of this row fit if they count {UNITS[other]}: set offset_unit: {other} "
-                        "of the head"
+                        f"{error.what}; the offsets of this row fit if they count {UNITS[other]}: set "
+                        f"offset_unit: {other} of the head"
                     ) from None
             raise
         self.notes["widened"] += widened
@@ -167,26 +174,24 @@ class TagLabels:
             if previous is not None and start < previous[1]:
                 raise SpanError(
                     f"{self.where}: entities {show(text[slice(*previous[:2])])} and {show(text[start:end])} overlap "
-                    f"({previous[0]}-{previous[1]} {previous[2]}, {start}-{end} {label}); keep one of them"
+                    f"({previous[0]}-{previous[1]} {previous[2]}, {start}-{end} {label})",
+                    "keep one of them",
                 )
-            covered = [at for at, (first, last) in enumerate(words) if first < end and last > start]
+            covered, partial = _covered(words, start, end)
+            what = f"{self.where}: the entity {show(text[start:end])} at {start}-{end}"
             if not covered:
-                raise SpanError(f"{self.where}: the entity at {start}-{end} covers no word")
-            first, last = words[covered[0]], words[covered[-1]]
-            if any(names[at] != OUTSIDE for at in covered):
+                raise SpanError(f"{what} covers no word")
+            if partial and not widen:
                 raise SpanError(
-                    f"{self.where}: two entities share the word {show(text[slice(*first)])}; "
-                    "an entity is made of whole words"
+                    f"{what} begins or ends inside the word {show(text[slice(*partial)])}",
+                    "correct its offsets, or set partial_words: widen of the head, which tags the whole word",
                 )
-            if first[0] < start or last[1] > end:
-                widened += 1
-                if not widen:
-                    partial = first if first[0] < start else last
-                    raise SpanError(
-                        f"{self.where}: the entity {show(text[start:end])} at {start}-{end} begins or ends inside the "
-                        f"word {show(text[slice(*partial)])}; correct its offsets, or set partial_words: widen of the "
-                        "head, which tags the whole word"
-                    )
+            widened += bool(partial)
+            if names[covered[0]] != OUTSIDE:
+                shared = show(text[slice(*words[covered[0]])])
+                raise SpanError(
+                    f"{self.where}: two entities share the word {shared}", "an entity is made of whole words"
+                )
             names[covered[0]] = f"B-{label}"
             for at in covered[1:]:
                 names[at] = f"I-{label}"
@@ -200,8 +205,8 @@ class TagLabels:
         for begins, ends, label, said in entities:
             if not 0 <= begins < ends <= length:
                 raise SpanError(
-                    f"{self.where}: the span {begins}-{ends} is empty or outside the text of {length} {unit}; "
-                    "start counts from 0, end is the one after the last"
+                    f"{self.where}: the span {begins}-{ends} is empty or outside the text of {length} {unit}",
+                    "start counts from 0, end is the one after the last",
                 )
             if offsets is not None and not {begins, ends} <= offsets.keys():
                 raise SpanError(f"{self.where}: the span {begins}-{ends} ({unit}) begins or ends inside a character")
@@ -212,6 +217,18 @@ class TagLabels:
                     f"{show(text[start:end])}"
                 )
             yield start, end, label
+
+
+def _covered(words: Sequence[Span], start: int, end: int) -> tuple[list[int], Span | None]:
+    """Return the words that share a character with a span, by number, and one that it covers in part, if any.
+
+    Blanks that a span takes in beside its words change nothing.
+    """
+    covered = [at for at, (first, last) in enumerate(words) if first < end and last > start]
+    for at in (covered[0], covered[-1]) if covered else ():
+        if words[at][0] < start or words[at][1] > end:
+            return covered, words[at]
+    return covered, None
 
 
 def repair(names: Sequence[str]) -> list[str]:

@@ -134,6 +134,22 @@ def write_files(folder: Path) -> None:
         '{"id": "twice", "text": "a", "n": 1, "n": 2, "label": 1}',
     ]
     (folder / "odd.jsonl").write_text("\n".join([*map(json.dumps, good), *odd]), encoding="utf-8")
+    help_me = [{"start": 0, "end": 4, "label": "thing"}]
+    write(
+        "cells.jsonl",
+        [
+            {
+                "text": t,
+                "label": ("good", "late", "good/late")[i % 3],
+                "number": i if i % 3 else "late",
+                "spans": [{"start": 0, "end": len(t.split()[0]), "label": "thing"}] if i % 3 else "late",
+                # Half of the offsets count UTF-16 units.
+                "smiling": "\U0001f600 help me" if i % 2 else "help me",
+                "smile": [{"start": 3, "end": 7, "label": "thing"}] if i % 2 else help_me,
+            }
+            for i, t in enumerate(words)
+        ],
+    )
     write("mixed.jsonl", [{"text": t, "label": [0.5, i] if i % 3 else [0.5]} for i, t in enumerate(words)])
 
 
@@ -427,6 +443,13 @@ class ByType:
     values: Mapping[str, Any]
 
 
+ODD_CELLS = {"tasks[].data_path": "cells.jsonl"}
+GOOD_IS_YES = {**ODD_CELLS, "tasks[].heads[].true_values": ["good", "good/late"]}
+ODD_NUMBERS = {**ODD_CELLS, "tasks[].columns.label": "number"}
+ODD_SPANS = {**ODD_CELLS, "tasks[].columns.entities": "spans"}
+SMILES = {
+    **ODD_CELLS, "tasks[].columns.entities": "smile", "tasks[].columns.text": "smiling", "data.max_bad_fraction": 0.5,
+}  # fmt: skip
 ITEM_NAMES = ["wrong", "late", "good"]
 FUSED = {"fusion.type": "attention"}
 ONE_SOURCE_MORE = {"second_task": True}
@@ -532,6 +555,16 @@ PROBES: dict[str, Probe] = {
     "tasks[ner].heads[].labels": Probe(rows_of, ["place", "person"]),
     "tasks[regression].heads[].labels": Probe(rows_of, ["minutes"]),
     "tasks[*].heads[].column": Probe(rows_of, "second"),
+    "tasks[*].heads[].missing_values": Probe(rows_of, ["late"], ODD_CELLS),
+    "tasks[regression].heads[].missing_values": Probe(
+        rows_of, ["late"], {**ODD_CELLS, "tasks[].columns.label": "number"}
+    ),
+    "tasks[ner].heads[].missing_values": Probe(rows_of, ["late"], ODD_SPANS),
+    "tasks[*].heads[].label_separator": Probe(rows_of, "/", ODD_CELLS),
+    "tasks[*].heads[].true_values": Probe(rows_of, ["good", "good/late"], ODD_CELLS),
+    "tasks[*].heads[].false_values": Probe(rows_of, ["late"], GOOD_IS_YES),
+    "tasks[ner].heads[].offset_unit": Probe(rows_of, "utf16", SMILES),
+    "tasks[ner].heads[].partial_words": Probe(rows_of, "widen", SMILES),
     "tasks[*].heads[].weight": Probe(loss, 3.0),
     "tasks[*].heads[].label_smoothing": Probe(loss, 0.3),
     "tasks[*].heads[].class_weight": Probe(loss, "balanced"),

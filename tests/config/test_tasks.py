@@ -63,9 +63,36 @@ def test_a_tag_heads_num_labels_may_count_types_or_tags(num_labels: int, schema:
     assert experiment(schema, {"type": "ner", "heads": [head]}).tasks[0].heads[0].num_labels == num_labels
 
 
-def test_a_grade_has_no_weight_of_positives(schema: type[ExperimentConfig]) -> None:
-    head = {"name": "a", "kind": "class", "pos_weight": [1.0, 2.0]}
-    assert "pos_weight: a grade has no yes" in errors(schema, {"type": "qa_scoring", "heads": [head]})
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("pos_weight", [1.0, 2.0]), ("label_separator", "|"), ("true_values", ["x"]), ("false_values", ["x"])],
+)
+def test_a_grade_has_nothing_of_yes_and_no(key: str, value: Any, schema: type[ExperimentConfig]) -> None:
+    head = {"name": "a", "kind": "class", key: value}
+    assert f"{key}: a grade has no yes" in errors(schema, {"type": "qa_scoring", "heads": [head]})
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ({"true_values": ["x"], "false_values": ["X "]}, "false_values: 'X ' is among true_values too"),
+        ({"false_values": ["-"], "missing_values": ["-"]}, "missing_values: '-' is among false_values too"),
+        ({"true_values": []}, "at least 1 item"),
+        ({"label_separator": ""}, "at least 1 character"),
+    ],
+)
+def test_a_word_of_an_item_means_one_thing(head: dict[str, Any], words: str, schema: type[ExperimentConfig]) -> None:
+    assert words in errors(schema, {"type": "multi_label_classification", "heads": [{"name": "a", **head}]})
+
+
+def test_blanks_around_a_label_are_no_part_of_it(schema: type[ExperimentConfig]) -> None:
+    heads = (
+        experiment(schema, {"type": "classification", "heads": [{"name": "a", "labels": ["x ", " y"]}]}).tasks[0].heads
+    )
+    assert heads[0].labels == ["x", "y"]
+    assert "a name is given twice" in errors(
+        schema, {"type": "classification", "heads": [{"name": "a", "labels": ["x", "x "]}]}
+    )
 
 
 def test_every_field_of_a_task_that_users_see_is_described() -> None:

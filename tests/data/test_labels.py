@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jenga.data.cells import CellReading, class_name
 from jenga.data.labels import (
     ClassLabels,
     HeadColumn,
     ItemLabels,
     NumberLabels,
     RowError,
-    class_name,
     numbered_names,
     read_cell,
     show,
@@ -54,6 +54,10 @@ def test_a_class_is_an_integer_or_a_name(value: Any, name: Any) -> None:
         (("false", "true"), True, 1),
         (("false", "true"), 0, 0),
         (("1", "2", "other"), "1", 0),
+        (("false", "true"), "True", 1),
+        (("False", "True"), True, 1),
+        (("a", "false", "true"), False, 1),
+        (("neg", "pos"), " pos ", 1),
     ],
 )
 def test_classes_by_name_number_and_truth(labels: tuple[str, ...], value: Any, code: int) -> None:
@@ -79,6 +83,7 @@ def test_a_number_picks_a_named_class_only_where_the_configuration_gave_the_orde
         (0.5, "0.5 is no class"),
         (["positive"], "is no class"),
         ({"a": 1}, "is no class"),
+        ("N/A", r"null where there is none, or set `missing_values: \[\"N/A\"\]` of the head"),
         (2, "class 2 is not one of 2"),
         ("-1", "class -1 is not one of 2. Allowed: .*; null where there is none"),
     ],
@@ -99,6 +104,9 @@ def test_an_unknown_class_is_refused_with_the_near_one(value: Any, words: str) -
         ('["b", "c"]', [0, 1, 1]),
         ("[1, 0, null]", [1, 0, NAN]),
         ({"a": 1, "b": None}, [1, NAN, NAN]),
+        ({"a": "yes", "b": "No"}, [1, 0, NAN]),
+        ([" a ", "c"], [1, 0, 1]),
+        (" b ", [0, 1, 0]),
         ('{"c": 0}', [NAN, NAN, 0]),
     ],
 )
@@ -120,11 +128,12 @@ def test_one_item_may_stand_without_a_list(value: Any, mark: float) -> None:
         (("a", "b"), ["a", "d"], r'"d" is no item. Allowed: .*or item names: a, b'),
         (("anger", "joy"), "angr", "is no list of items"),
         (("anger", "joy"), ["angr"], "did you mean 'anger'"),
-        (("a", "b"), [1, 2], "2 is no mark of an item; allowed: 1, 0 and null"),
+        (("a", "b"), [1, 2], "2 is no mark of an item; allowed: 1, 0 and null, and the words of `true_values`"),
         (("a", "b"), [0.3, 1], "0.3 is no mark"),
         (("a", "b"), ["a", 1], r'"a" is no mark'),
         (("a", "b"), {"c": 1}, "is no item"),
-        (("a", "b"), {"a": "yes"}, '"yes" is no mark'),
+        (("a", "b"), {"a": "maybe"}, '"maybe" is no mark'),
+        (("a", "b"), "yes", "is no list of items"),
         (("a", "b"), 1, "is no list of items"),
         (("a", "b"), "[1, 0", "is not JSON"),
         (("0", "1"), [], "0 values for 2 items"),
@@ -135,6 +144,28 @@ def test_one_item_may_stand_without_a_list(value: Any, mark: float) -> None:
 def test_items_of_another_form_are_refused(labels: tuple[str, ...], value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
         encoder("items", labels).encode(value)
+
+
+def test_a_word_for_no_label_among_items_is_refused_and_says_so() -> None:
+    column = HeadColumn("task", "head", "items", ("label",), None, None, cells=CellReading(("n/a",), separator="|"))
+    items = ItemLabels(column, HeadSpace("task", "head", "items", 2, ("a", "b")))
+    for value in ("a|N/A", ["a", "N/A"]):
+        with pytest.raises(RowError, match='"N/A" stands among items, but means that there is no label'):
+            items.encode(value)
+    assert items.is_missing("N/A")
+    assert items.encode("").tolist() == [0, 0]
+    assert items.encode("b | a").tolist() == [1, 1]
+
+
+def test_words_of_marks_are_as_many_as_the_items() -> None:
+    column = HeadColumn("task", "head", "items", ("label",), None, ("a", "b"), cells=CellReading(("",), marks=True))
+    items = ItemLabels(column, HeadSpace("task", "head", "items", 2, ("a", "b")))
+    assert items.encode(["yes", "no"]).tolist() == [1, 0]
+    assert items.encode(["b"]).tolist() == [0, 1]
+    with pytest.raises(RowError, match="1 values for 2 items"):
+        items.encode("yes")
+    with pytest.raises(RowError, match='"maybe" is no mark'):
+        items.encode(["yes", "maybe"])
 
 
 @pytest.mark.parametrize(

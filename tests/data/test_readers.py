@@ -87,10 +87,10 @@ def test_line_separators_inside_a_string_do_not_end_the_line(tmp_path: Path) -> 
     assert raw.rows == [{"text": "one\u2028two\x85three\x0bfour"}]
 
 
-def test_cells_of_a_table_stay_strings_and_empty_ones_are_missing(tmp_path: Path) -> None:
+def test_cells_of_a_table_stay_strings_blank_ones_too(tmp_path: Path) -> None:
     raw = read_rows(write(tmp_path, "a.csv", "text,code,note,\nNA,007,,\nnull,1.50,nan,\n"))
     assert raw.rows == [
-        {"text": "NA", "code": "007", "note": None},
+        {"text": "NA", "code": "007", "note": ""},
         {"text": "null", "code": "1.50", "note": "nan"},
     ]
 

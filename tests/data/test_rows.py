@@ -210,6 +210,61 @@ def test_integers_of_a_table_are_classes(tmp_path: Path) -> None:
     assert np.bincount(source.splits["train"].labels["task", "label"]).tolist() == [8, 8, 8]
 
 
+def table(path: Path, *cells: str) -> str:
+    path.write_text("text,label\n" + "".join(f'row {at},"{cell}"\n' for at, cell in enumerate(cells)))
+    return str(path)
+
+
+def test_a_table_of_yes_no_and_na_is_one_item_and_its_reading_is_kept(tmp_path: Path) -> None:
+    source = load(
+        table(tmp_path / "a.csv", *["yes", "no", "N/A", "no"] * 10), head("label", "items"), test_fraction=0.0
+    )
+    labels = np.concatenate([rows.labels["task", "label"] for rows in source.splits.values()])[:, 0]
+    assert [int((labels == mark).sum()) for mark in (1, 0)] + [int(np.isnan(labels).sum())] == [10, 20, 10]
+    (column,) = source.spec.heads
+    assert column.cells.marks
+    assert column.cells.is_missing("n/a")
+    assert source.warnings[0].startswith("head 'task.label': 10 cells \"N/A\" are read as missing labels")
+
+
+def test_a_table_of_several_labels_a_cell_reads_blank_as_none_of_them(tmp_path: Path) -> None:
+    cells = ["billing|delay", "delay", "", "billing", "staff|delay|billing", "staff"] * 5
+    source = load(table(tmp_path / "a.csv", *cells), head("label", "items"), test_fraction=0.0)
+    assert source.spaces["task", "label"].labels == ("billing", "delay", "staff")
+    labels = np.concatenate([rows.labels["task", "label"] for rows in source.splits.values()])
+    assert labels.sum(axis=0).tolist() == [15, 15, 10]
+    assert int((labels == 0).all(axis=1).sum()) == 5
+    # A second loading, as of the rows of a saved model, reads alike though its rows would not show the separator.
+    again = load(
+        table(tmp_path / "b.csv", "staff|billing", "N/A", ""), *source.spec.heads, valid_fraction=0.0, test_fraction=0.0
+    )
+    assert again.spec.heads == source.spec.heads
+    assert again.spaces["task", "label"].labels == ("billing", "staff")
+    found = dict(zip(again.splits["train"].texts, again.splits["train"].labels["task", "label"].tolist(), strict=True))
+    assert (found["row 0"], found["row 2"]) == ([1, 1], [0, 0])
+    assert np.isnan(found["row 1"]).all()
+    assert not [words for words in again.warnings if "are read as" in words]
+
+
+def test_a_column_of_words_for_no_label_teaches_nothing_and_says_which(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'no training row has a label.*6 cells "N/A" are read as missing'):
+        load(table(tmp_path / "a.csv", *["N/A"] * 6), head("label", "items"))
+
+
+def test_labels_that_differ_in_case_are_told_unless_they_are_listed(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", *["Billing", "billing ", "delay"] * 10)
+    assert [words for words in load(path, head("label")).warnings if "'Billing' and 'billing' differ in case" in words]
+    listed = load(path, head("label", labels=("Billing", "billing", "delay"))).warnings
+    assert not [words for words in listed if "differ in case" in words]
+
+
+def test_entities_that_a_javascript_tool_counted_stop_the_run_and_name_the_unit(tmp_path: Path) -> None:
+    text = "\U0001f600 Amina anaishi Nairobi"
+    rows = [{"text": text, "entities": [{"start": 3, "end": 8, "label": "PER"}]}]
+    with pytest.raises(DataError, match=r"40 of 40 rows cannot be used(?s:.*)set offset_unit: utf16 of the head"):
+        load(write(tmp_path / "a.jsonl", rows * 40), head("entities", "tags"))
+
+
 def test_the_built_in_sample_loads_with_every_kind_of_head_and_no_warning() -> None:
     source = load(
         "jenga/helpline",
@@ -222,7 +277,7 @@ def test_the_built_in_sample_loads_with_every_kind_of_head_and_no_warning() -> N
     train = source.splits["train"]
     assert train.labels["task", "opening"].shape == (len(train), source.spaces["task", "opening"].size)
     assert train.words is not None
-    # Entities are whole words, else a warning would have said how many were widened.
+    # Entities are whole words, else their rows would have been refused.
     assert all(
         len(tags) == len(words) for tags, words in zip(train.labels["task", "entities"], train.words, strict=True)
     )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jenga.data.cells import CellReading
 from jenga.data.labels import HeadColumn
-from jenga.data.spaces import count_labelled, coverage_warnings, infer_normal_space, infer_space
+from jenga.data.spaces import case_warnings, count_labelled, coverage_warnings, infer_normal_space, infer_space
 from jenga.errors import DataError
 from jenga.types import HeadSpace, LabelKind
 
@@ -34,6 +35,9 @@ def names(
         ([0, 1], 4, None, ["0", "1", "2", "3"]),
         ([True, False], None, None, ["false", "true"]),
         ([True], None, None, ["false", "true"]),
+        ([True, "true", False, "false", "True"], None, None, ["false", "true"]),
+        ([True, "true", "maybe"], None, None, ["maybe", "true"]),
+        (["billing", "billing ", " delay"], None, None, ["billing", "delay"]),
         (["1", "other"], None, None, ["1", "other"]),
         (["a"], 3, None, ["a", "unused_1", "unused_2"]),
         (["b"], None, ("b", "a"), ["b", "a"]),
@@ -77,11 +81,38 @@ def test_classes_that_do_not_fit_say_how_many_and_which(values: list[Any], size:
         (["1", "0"], None, ["0"]),
         ([[1, 0]], 3, ["0", "1", "2"]),
         ([["a"]], 2, ["a", "unused_1"]),
+        ([["a ", "b"], " a"], None, ["a", "b"]),
         (["[broken", ["a"]], None, ["a"]),
     ],
 )
 def test_items(values: list[Any], size: int | None, found: list[str]) -> None:
     assert names("items", values, size) == found
+
+
+def test_the_two_answers_of_an_item_are_never_two_items() -> None:
+    with pytest.raises(DataError, match="no, yes are the two answers of one item, and not two items; leave `labels`"):
+        names("items", ["yes"], None, ("no", "yes"))
+    with pytest.raises(DataError, match="are the two answers of one item"):
+        names("items", [["yes"], ["no"]])
+    assert names("items", [["yes"], ["no"], ["sw"]]) == ["no", "sw", "yes"]
+    assert names("items", [["1"], ["0", "1"]]) == ["0", "1"]
+
+
+def test_cells_are_parted_and_words_for_no_label_are_no_items() -> None:
+    cells = CellReading(("n/a",), separator="|")
+    column = HeadColumn("task", "head", "items", ("label",), None, None, cells=cells)
+    found = infer_space(column, ["a|b", "c", "", "a|N/A", "3|a"], max_bad_fraction=0.01)
+    assert found.labels == ("3", "a", "b", "c")
+
+
+def test_labels_that_differ_in_case_alone_are_warned_of() -> None:
+    (words,) = case_warnings(space("class", "Billing", "billing", "delay"))
+    assert words.startswith(
+        "head 'task.head': 'Billing' and 'billing' differ in case alone and are labels of their own"
+    )
+    (words,) = case_warnings(space("tags", "O", "B-PER", "I-PER", "B-per", "I-per"))
+    assert "'PER' and 'per'" in words
+    assert case_warnings(space("items", "a", "b")) == []
 
 
 def test_more_items_than_configured_are_refused() -> None:
@@ -102,6 +133,7 @@ def test_numbers(values: list[Any], size: int | None, found: list[str]) -> None:
     [
         ([["O", "B-x"], ["I-a"]], None, None, ["O", "B-a", "I-a", "B-x", "I-x"]),
         ([[], [{"start": 0, "end": 1, "label": "x"}]], None, None, ["O", "B-x", "I-x"]),
+        ([[{"start": 0, "end": 1, "label": label} for label in ("x", "x ")]], None, None, ["O", "B-x", "I-x"]),
         (['[{"start": 0, "end": 1, "label": "x"}]'], None, None, ["O", "B-x", "I-x"]),
         ([["B-x"]], 5, None, ["O", "B-x", "I-x", "unused_3", "unused_4"]),
         ([[1]], None, ("O", "B-x", "I-x"), ["O", "B-x", "I-x"]),

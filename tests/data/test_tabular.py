@@ -81,6 +81,12 @@ def test_tables_are_events_too(tmp_path: Path) -> None:
     assert found.events[1] == {"id": "7", "n": None, "kind": "y", "label": "good"}
 
 
+def test_a_blank_cell_of_a_table_is_a_label_but_no_feature(tmp_path: Path) -> None:
+    found = read(tmp_path / "flows.csv", "id,n,kind,label\na,1,x,bad|slow\n7,2,,\n")
+    assert found.rows[1]["label"] == ""
+    assert found.events[1] == {"id": "7", "n": "2", "kind": None, "label": None}
+
+
 def test_the_built_in_sample_is_read_by_its_name() -> None:
     found = read_events("jenga/network", columns=("threat", "id"), refinery=refinery())
     assert len(found.rows) == 4000

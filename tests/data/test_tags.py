@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jenga.data.cells import CellReading
 from jenga.data.labels import HeadColumn, RowError
 from jenga.data.tags import TagLabels, entity_types, is_per_word, repair, split_words, tag_names, words_by_space
 from jenga.types import HeadSpace
@@ -17,9 +18,9 @@ from jenga.types import HeadSpace
 TYPES = ("LOC", "PER")
 
 
-def tagger(labels: tuple[str, ...] | None = None) -> TagLabels:
+def tagger(labels: tuple[str, ...] | None = None, **cells: Any) -> TagLabels:
     names = tag_names(TYPES)
-    column = HeadColumn("ner", "entities", "tags", ("entities",), None, labels)
+    column = HeadColumn("ner", "entities", "tags", ("entities",), None, labels, cells=CellReading(**cells))
     return TagLabels(column, HeadSpace("ner", "entities", "tags", len(names), names))
 
 
@@ -98,8 +99,76 @@ def test_no_spans_is_no_entity_and_neighbours_stay_apart() -> None:
     ]
 
 
-def test_a_span_inside_a_word_is_widened_and_counted_but_space_around_is_not() -> None:
-    head = tagger()
+def test_a_span_inside_a_word_is_refused_but_one_that_takes_in_a_blank_or_a_mark_is_not() -> None:
+    for start, end in ((4, 7), (3, 9), (4, 10), (1, 10)):
+        with pytest.raises(RowError, match=r'begins or ends inside the word "(in|xNairobi)"; correct its'):
+            tags_of([{"start": start, "end": end, "label": "LOC"}], "in xNairobi")
+    assert tags_of([{"start": 2, "end": 11, "label": "LOC"}], "in Nairobi, ") == ["O", "B-LOC", "I-LOC"]
+    assert tags_of([{"start": 0, "end": 5, "label": "PER"}], "Amina's") == ["B-PER", "O", "O"]
+    assert tags_of([{"start": 0, "end": 7, "label": "PER"}], "Amina's") == ["B-PER", "I-PER", "I-PER"]
+
+
+def spans_of(text: str, unit: str, **words: str) -> list[dict[str, Any]]:
+    """Return a span of each of `words` in `text`, by label, as a tool writes it that counts `unit`."""
+
+    def count(end: int) -> int:
+        encoding, width = {"characters": ("utf-32-le", 4), "utf16": ("utf-16-le", 2), "bytes": ("utf-8", 1)}[unit]
+        return len(text[:end].encode(encoding)) // width
+
+    starts = {label: text.index(word) for label, word in words.items()}
+    return [
+        {"start": count(start), "end": count(start + len(words[label])), "label": label}
+        for label, start in starts.items()
+    ]
+
+
+SMILE = "\U0001f600 caf\u00e9 Amina Otieno, Nairobi"
+
+
+@pytest.mark.parametrize("unit", ["characters", "utf16", "bytes"])
+def test_offsets_in_each_unit_give_the_same_tags(unit: str) -> None:
+    spans = spans_of(SMILE, unit, PER="Amina Otieno", LOC="Nairobi")
+    assert tags_of(spans, SMILE, tagger(unit=unit)) == ["O", "O", "B-PER", "I-PER", "O", "B-LOC"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "given", "words"),
+    [
+        ("utf16", "characters", "if they count UTF-16 units, as JavaScript, Java and C# do: set offset_unit: utf16"),
+        ("bytes", "characters", "if they count bytes of UTF-8, as Go and Rust do: set offset_unit: bytes"),
+        ("characters", "utf16", "if they count characters: set offset_unit: characters of the head"),
+    ],
+)
+def test_spans_off_the_words_name_the_unit_that_fits(unit: str, given: str, words: str) -> None:
+    spans = spans_of(SMILE, unit, PER="Amina Otieno", LOC="Nairobi")
+    with pytest.raises(RowError, match=words) as caught:
+        tags_of(spans, SMILE, tagger(unit=given))
+    assert "partial_words" not in str(caught.value)
+
+
+def test_spans_off_the_words_that_fit_no_unit_name_none() -> None:
+    for text in (SMILE, "plain Amina"):
+        with pytest.raises(RowError) as caught:
+            tags_of([{"start": 9, "end": 11, "label": "PER"}], text)
+        assert "partial_words: widen" in str(caught.value)
+        assert "offset_unit" not in str(caught.value)
+
+
+def test_an_offset_inside_a_character_is_refused() -> None:
+    with pytest.raises(RowError, match=r"the span 1-4 \(bytes\) begins or ends inside a character"):
+        tags_of([{"start": 1, "end": 4, "label": "PER"}], "\u00e9 a", tagger(unit="bytes"))
+
+
+def test_a_text_beside_the_offsets_decides_too() -> None:
+    text = "\U0001f600 a b c"
+    spans = [{**spans_of(text, "utf16", PER="b")[0], "text": "b"}]
+    with pytest.raises(RowError, match=r'text is "b", but characters 5-6 are .*set offset_unit: utf16'):
+        tags_of(spans, text)
+    assert tags_of(spans, text, tagger(unit="utf16")) == ["O", "O", "B-PER", "O"]
+
+
+def test_a_span_inside_a_word_is_widened_and_counted_where_the_head_says_so() -> None:
+    head = tagger(partial_words="widen")
     assert tags_of([{"start": 4, "end": 7, "label": "LOC"}], "in xNairobi", head) == ["O", "B-LOC"]
     assert head.notes == {"widened": 1}
     assert tags_of([{"start": 2, "end": 10, "label": "LOC"}], "in Nairobi", head) == ["O", "B-LOC"]
@@ -107,7 +176,7 @@ def test_a_span_inside_a_word_is_widened_and_counted_but_space_around_is_not() -
 
 
 def test_a_refused_row_counts_no_repair() -> None:
-    head = tagger()
+    head = tagger(partial_words="widen")
     with pytest.raises(RowError):
         tags_of([{"start": 1, "end": 2, "label": "LOC"}, {"start": 3, "end": 99, "label": "LOC"}], "abc def", head)
     assert not head.notes
@@ -137,13 +206,18 @@ SPAN = {"start": 0, "end": 4, "label": "PER"}
         ([SPAN, {"start": 2, "end": 9, "label": "LOC"}], "overlap"),
         ([{"start": 0, "end": 9, "label": "PER"}, SPAN], "overlap"),
         ([SPAN, SPAN], "overlap"),
-        ([{"start": 0, "end": 2, "label": "PER"}, {"start": 2, "end": 4, "label": "LOC"}], 'share the word "Asha"'),
         ([{"start": 9, "end": 10, "label": "PER"}], "covers no word"),
     ],
 )
 def test_tags_of_another_form_are_refused_with_what_is_allowed(value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
         tags_of(value, "Asha Juma Mombasani")
+
+
+def test_two_entities_in_one_word_are_refused() -> None:
+    spans = [{"start": 0, "end": 2, "label": "PER"}, {"start": 2, "end": 4, "label": "LOC"}]
+    with pytest.raises(RowError, match='share the word "Asha"; an entity is made of whole words'):
+        tags_of(spans, "Asha", tagger(partial_words="widen"))
 
 
 def test_an_integer_tag_beyond_the_list_is_refused() -> None:

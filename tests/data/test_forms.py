@@ -1,0 +1,216 @@
+"""What the training cells of a head decide of its reading, and what is told where they could be read otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from jenga.data.cells import NO, YES, CellReading
+from jenga.data.forms import Settled, find_separator, settle
+from jenga.data.labels import ClassLabels, HeadColumn, ItemLabels, NumberLabels
+from jenga.data.spaces import infer_space
+from jenga.types import LabelKind
+
+NAN = float("nan")
+
+
+def settled(kind: LabelKind, cells: list[Any], labels: tuple[str, ...] | None = None, **given: Any) -> Settled:
+    column = HeadColumn("task", "head", kind, ("label",), None, labels, cells=CellReading(**given))
+    found = settle(column, cells)
+    again = settle(found.column, cells)
+    assert (again.column, again.labels, again.warnings) == (found.column, found.labels, again.warnings)
+    return found
+
+
+def read(kind: LabelKind, cells: list[Any], labels: tuple[str, ...] | None = None, **given: Any) -> tuple[Any, Any]:
+    """Return the label names, and what each cell is: a list of marks, a class's name, a number; None: missing."""
+    found = settled(kind, cells, labels, **given)
+    space = infer_space(found.column, found.labels, max_bad_fraction=0.01)
+    encoder = {"items": ItemLabels, "class": ClassLabels, "number": NumberLabels}[kind](found.column, space)
+
+    def shown(cell: Any) -> Any:
+        if encoder.is_missing(cell):
+            return None
+        code = encoder.encode(cell)
+        return space.labels[code] if kind == "class" else [None if x != x else x for x in code.tolist()]
+
+    return list(space.labels), [shown(cell) for cell in cells]
+
+
+# ------------------------------------------------------------------------------------------------------------ no label
+
+
+def test_na_in_a_column_of_marks_is_missing_and_is_told() -> None:
+    cells = ["1", "0", "N/A", "n/a", "NA", "null", "none", "-", ""]
+    assert read("items", cells) == (["0"], [[1], [0], *[None] * 7])
+    assert settled("items", ["1", "0", "N/A", "N/A"]).warnings == [
+        "head 'task.head': 2 cells \"N/A\" are read as missing labels; `missing_values` of the head says what is "
+        "missing"
+    ]
+
+
+def test_given_words_are_missing_and_nothing_is_told() -> None:
+    assert read("items", ["1", "0", "?"], missing=("?",)) == (["0"], [[1], [0], None])
+    assert settled("items", ["1", "0", "?"], missing=("?",)).warnings == []
+
+
+def test_a_word_for_no_label_that_is_configured_as_a_label_is_one() -> None:
+    assert read("items", ["none", "billing", "N/A"], ("billing", "none")) == (
+        ["billing", "none"],
+        [[0, 1], [1, 0], None],
+    )
+    assert read("class", ["none", "billing"], ("billing", "none"), missing=("none",))[1] == ["none", "billing"]
+
+
+def test_a_class_that_may_mean_no_label_stays_a_class_and_is_told() -> None:
+    cells = ["billing", "none", "-", "N/A", "none"]
+    assert read("class", cells) == (["-", "N/A", "billing", "none"], cells)
+    (words,) = settled("class", cells).warnings
+    assert '2 cells "none", 1 cells "-", 1 cells "N/A" are learnt as classes' in words
+    assert 'set `missing_values: ["-", "N/A", "none"]`' in words
+    assert settled("class", cells, missing=()).warnings == []
+    assert read("class", cells, missing=("n/a", "none"))[1] == ["billing", None, "-", None, None]
+
+
+@pytest.mark.parametrize("cells", [["0", "2", "N/A"], [0, 2, "none"]])
+def test_beside_classes_that_are_numbers_no_word_is_a_class(cells: list[Any]) -> None:
+    assert read("class", cells) == (["0", "1", "2"], ["0", "2", None])
+    assert len(settled("class", cells).warnings) == 1
+
+
+def test_numbers_have_words_for_none_too_but_nan_went_wrong() -> None:
+    assert read("number", ["1.5", "N/A"])[1] == [[1.5], None]
+    assert settled("number", ["1", "nan"]).labels == ["1", "nan"]
+
+
+def test_entities_have_words_for_none_too() -> None:
+    spans = [{"start": 0, "end": 1, "label": "x"}]
+    assert settled("tags", [spans, "N/A", ""]).labels == [spans]
+
+
+# ---------------------------------------------------------------------------------------------------------- yes and no
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("yes", "no"), ("Y", "N"), ("True", "False"), ("t", "f"), ("ja", "nein"), ("Ndiyo", "Hapana"), ("oui", "non"),
+     ("sí", "no")],
+)  # fmt: skip
+def test_yes_and_no_are_the_marks_of_one_item(words: tuple[str, str]) -> None:
+    yes, no = words
+    assert read("items", [yes, no, "N/A", yes]) == (["0"], [[1], [0], None, [1]])
+
+
+def test_yes_and_no_in_lists_are_marks_one_an_item() -> None:
+    assert read("items", [["yes", "no", "N/A"], ["no", "no", "yes"]])[1] == [[1, 0, None], [0, 0, 1]]
+    cells = ["yes|no", "no|no", "N/A|yes"]
+    assert read("items", cells)[1] == [[1, 0], [0, 0], [None, 1]]
+    assert settled("items", cells).warnings == []
+    assert read("items", [{"a": "yes", "b": "N/A"}, {"a": "no", "b": 1}])[1] == [[1, None], [0, 1]]
+    assert read("items", [["a", "b"], ["b"]])[0] == ["a", "b"]
+
+
+def test_given_words_are_marks() -> None:
+    given = {"true": ("passed", "x"), "false": ("failed", "")}
+    assert read("items", ["passed", "failed", "", "x"], **given) == (["0"], [[1], [0], [0], [1]])
+
+
+def test_a_configured_item_takes_yes_and_no() -> None:
+    assert read("items", ["yes", "no"], ("greets",)) == (["greets"], [[1], [0]])
+
+
+def test_few_other_words_among_yes_and_no_do_not_become_items() -> None:
+    assert settled("items", ["yes"] * 3 + ["no"] * 3 + ["maybe"]).column.cells.marks
+
+
+def test_names_that_could_be_answers_are_told() -> None:
+    cells = ["no", "si", "en", "fr", "de", "sw"]
+    found = settled("items", cells)
+    assert not found.column.cells.marks
+    assert found.warnings == [
+        'head \'task.head\': "si", "no" are read as names of items, as most cells are names; if they are answers, '
+        "correct the others; if they are names, list the items in `labels`"
+    ]
+    assert settled("items", cells, tuple(cells)).warnings == []
+
+
+def test_blank_beside_yes_alone_is_told() -> None:
+    (words,) = settled("items", ["yes", "", "yes"]).warnings
+    assert "1 blank cells are read as missing labels, and all others as yes" in words
+    assert settled("items", ["yes", "", "no"]).warnings == []
+
+
+# ------------------------------------------------------------------------------------------------------------- several
+
+
+@pytest.mark.parametrize("mark", ["|", "; ", ", "])
+def test_a_cell_of_several_labels_is_several_and_a_blank_one_none(mark: str) -> None:
+    cells = [mark.join(labels) for labels in (["a", "b"], ["b"], ["a", "c"], ["c", "b"], [], ["a"])] + ["N/A"]
+    names, marks = read("items", cells)
+    assert names == ["a", "b", "c"]
+    assert marks == [[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 0], None]
+    warnings = settled("items", cells).warnings
+    assert len(warnings) == 3
+    assert f"are read as several labels parted by '{mark.strip()}' (3 labels in all)" in warnings[1]
+    assert f"set `label_separator: '{mark.strip()}'`" in warnings[1]
+    assert "1 blank cells are read as none of the labels" in warnings[2]
+
+
+def test_what_is_pinned_is_not_told() -> None:
+    cells = ["a|b", "b", "", "a"]
+    assert settled("items", cells, separator="|", missing=("n/a",)).warnings == []
+    assert read("items", cells, separator="|", missing=("n/a",))[1] == [[1, 1], [0, 1], [0, 0], [1, 0]]
+    assert read("items", cells, separator="|", missing=("",))[1] == [[1, 1], [0, 1], None, [1, 0]]
+    assert read("items", cells, separator="")[0] == ["a", "a|b", "b"]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["fees, charges", "staff", "fees, charges", "long queues, delays"],
+        ["Nairobi, Kenya", "Kisumu, Kenya", "Mombasa, Kenya", "Kenya"],
+    ],
+)
+def test_a_label_that_holds_a_comma_stays_whole_and_is_told(cells: list[str]) -> None:
+    assert read("items", cells)[0] == sorted(set(cells))
+    (words,) = settled("items", cells).warnings
+    assert "are read as one label each, though ',' may part several; set `label_separator`" in words
+
+
+def test_configured_labels_tell_what_parts_them() -> None:
+    names = ("fees, charges", "staff", "delay")
+    assert read("items", ["fees, charges|delay", "staff"], names)[1] == [[1, 0, 1], [0, 1, 0]]
+    assert read("items", ["staff, delay", "fees, charges"], names)[1] == [[0, 1, 1], [1, 0, 0]]
+
+
+def test_a_stronger_mark_goes_first() -> None:
+    assert find_separator(Counter(["a, b|c", "a, b", "c", "c|a, b"]), ())[0] == "|"
+
+
+def test_a_single_combination_shows_no_separator() -> None:
+    assert find_separator(Counter({"a|b": 9, "c|d": 9}), ()) == ("", "a|b")
+
+
+def test_classes_that_look_like_several_labels_are_told_and_stay() -> None:
+    cells = ["a|b", "b|c", "a", "c", "b"]
+    assert read("class", cells)[1] == cells
+    (words,) = settled("class", cells).warnings
+    assert "look like several labels parted by '|'" in words
+    assert "multi_label_classification" in words
+
+
+def test_blank_cells_of_names_are_told() -> None:
+    (words,) = settled("items", ["a", "b", ""]).warnings
+    assert "1 blank cells are read as missing labels; where they mean that none of the labels holds" in words
+    assert read("items", ["a", "b", ""])[1][2] is None
+    assert read("items", ["a", "b", ""], missing=("n/a",))[1][2] == [0, 0]
+
+
+def test_lists_and_marks_are_settled_without_a_word() -> None:
+    for cells in ([["a"], []], [[1, 0, None]], [1, 0], ["1", "0"], [{"a": 1}], ["[1, 0]", '["a"]'], ["[broken"]):
+        found = settled("items", cells)
+        assert found.warnings == []
+        assert found.labels == cells
+    assert (CellReading().true, CellReading().false) == (YES, NO)
