@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jenga
@@ -63,3 +64,23 @@ def test_rows_that_teach_nothing_are_told_and_judge_nothing(both: Predictor, tmp
     (tmp_path / "new.jsonl").write_text(json.dumps({"prompt": "good " * 40, "completion": "yes"}) + "\n")
     found = both.evaluate(str(tmp_path / "new.jsonl"))
     assert (found["heads"], found["metrics"]) == ([], {})
+
+
+def test_a_file_is_read_as_the_training_rows_were(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    def write(name: str, *cells: str) -> str:
+        (tmp_path / name).write_text("text,label\n" + "".join(f"call {at},{cell}\n" for at, cell in enumerate(cells)))
+        return str(tmp_path / name)
+
+    path = write("train.csv", *["billing|delay", "delay", "", "billing", "N/A"] * 8)
+    task = {"name": "topics", "type": "multi_label_classification", "data_path": path}
+    content = {**settings("mood"), "tasks": [task], "training": {"max_steps": 1}, "output_dir": str(tmp_path / "runs")}
+    bundle = jenga.load(jenga.train(content, device="cpu").run, device="cpu").bundle
+    # Alone, none of these cells would show the separator, and a blank one would not be known.
+    new = write("new.csv", "delay | billing", "", "n/a", "delay")
+    (source,) = labelled_sources(bundle, new, split="test")
+    labels = source.splits["test"].rows.labels["topics", "labels"]
+    assert bundle.spaces["topics", "labels"].labels == ("billing", "delay")
+    assert labels[[0, 1, 3]].tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert np.isnan(labels[2]).all()
+    (own,) = configured_sources(bundle, "test")
+    assert len(own.splits["test"].rows) == 4
