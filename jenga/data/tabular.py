@@ -121,16 +121,22 @@ def events_of(
     numbers: the line, element or position of each, from 1.
     """
     cells: list[dict[str, Any]] = [{} for _ in events]
-    kept = np.arange(len(events))
-    records: list[QuarantineRecord] = []
+    kept = np.ones(len(events), bool)
+    refused: dict[int, BadRow] = {}
+    # Each group of columns reads all rows, and sees only its own keys: a row is kept where no group refuses it.
     for group in _apart(columns):
-        values, kept, records = _values(events, group, refinery)
+        values, positions, records = _values(events, group, refinery)
+        good = np.zeros(len(events), bool)
+        good[positions] = True
+        kept &= good
+        for row in bad_rows(records, file, numbers):
+            refused.setdefault(row.number, row)
         for column, cell_values in values.items():
-            for at, value in zip(kept.tolist(), cell_values, strict=True):
+            for at, value in zip(positions.tolist(), cell_values, strict=True):
                 if value is not None:
                     cells[at][column] = value
-    found = Events(file, bad=[*bad, *bad_rows(records, file, numbers)])
-    for at in kept.tolist():
+    found = Events(file, bad=[*bad, *(refused[number] for number in sorted(refused))])
+    for at in np.flatnonzero(kept).tolist():
         found.rows.append(cells[at])
         found.numbers.append(numbers[at])
         found.events.append(events[at])

@@ -123,6 +123,23 @@ def test_the_refinerys_policies_hold_for_reading() -> None:
     assert not events([b'{"id": 1, "n": NaN}']).rows
 
 
+@pytest.mark.parametrize("columns", [COLUMNS, ("labels", "labels.find", "label"), ("label", "labels", "labels.find")])
+def test_a_repeated_label_is_quarantined_whichever_group_of_columns_reads_it(columns: tuple[str, ...]) -> None:
+    rows = [
+        b'{"label": 1}',
+        b'{"label": 1, "label": 2}',
+        b'{"labels": [1], "labels": [2]}',
+        b'{"labels": {"find": 1, "find": 2}}',
+        b'{"labels": [1], "labels": [2], "n": }',
+    ]
+    strict = refinery(duplicates="quarantine")
+    found = events_of("the rows", rows, range(11, 16), [], columns=columns, refinery=strict)
+    assert (found.rows, found.numbers, found.events) == ([{"label": 1}], [11], rows[:1])
+    # A row that several groups refuse is told once.
+    assert [bad.number for bad in found.bad] == [12, 13, 14, 15]
+    assert all(bad.reason.startswith("duplicate key at /label") for bad in found.bad[:3])
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "[]"])
 def test_a_file_without_rows_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match=r"flows\.json"):
