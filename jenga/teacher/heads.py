@@ -60,7 +60,7 @@ def teach_heads(
             logits = runner.logits(teacher.inputs.encode(part.rows, spec, {}), list(dict.fromkeys(k[0] for k in keys)))
             for key in keys:
                 task, own = student.model.tasks[key[0]], teacher.model.tasks[key[0]]
-                rows = [_scaled(task, own, key[1], each[..., orders[key]]) for each in logits[key]]
+                rows = [_in_our_terms(task, own, key[1], each, orders[key]) for each in logits[key]]
                 part.teacher[key] = _sayings(part, rows, part.spaces[key], settings)
                 task.keeps_logits = True
             taught += keys
@@ -98,11 +98,17 @@ def _some(labels: list[str]) -> str:
     return ", ".join(labels[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _scaled(ours: BaseTask, theirs: BaseTask, head: str, logits: torch.Tensor) -> torch.Tensor:
-    """Return numbers of the teacher's scale in the student's; other logits as they are."""
+def _in_our_terms(
+    ours: BaseTask, theirs: BaseTask, head: str, logits: torch.Tensor, order: Sequence[int]
+) -> torch.Tensor:
+    """Return the teacher's logits ``(..., K)`` by the student's labels, numbers in the student's scale.
+
+    order: where the teacher has each label of the student, in its logits as in all else that it keeps by label.
+    """
+    logits = logits[..., order]
     if not (isinstance(ours, RegressionTask) and isinstance(theirs, RegressionTask)):
         return logits
-    mean, std = theirs.scale(head)
+    mean, std = (each[order] for each in theirs.scale(head))
     own_mean, own_std = ours.scale(head)
     return (logits * std + mean - own_mean) / own_std
 

@@ -93,6 +93,37 @@ def test_labels_in_another_order_are_matched_by_name(
     assert torch.equal(moved, plain[:, [2, 0, 1]])
 
 
+def test_numbers_in_another_order_keep_their_own_scales(
+    settings: Settings, run_of: Callable[..., str], tmp_path: Path, make_rows: Any
+) -> None:
+    def priced(*columns: str) -> dict[str, Any]:
+        """Rows whose `price` holds two numbers of very different scales, in the order of `columns`."""
+        found = []
+        for row in make_rows(40):
+            numbers = {"cents": 1e6 + row["price"] * 1e3, "share": row["price"] / 1e4}
+            found.append({**row, "price": [numbers[column] for column in columns]})
+        heads = [{"name": "price", "num_labels": 2, "labels": list(columns)}]
+        return {"rows": found, "tasks": [{"name": "price", "type": "regression", "heads": heads}]}
+
+    def of(make: Callable[..., dict[str, Any]], columns: tuple[str, str], *args: Any) -> dict[str, Any]:
+        asked = priced(*columns)
+        content = make(*args, "price", rows=asked["rows"])
+        content["tasks"][0] |= asked["tasks"][0]
+        return content
+
+    content = of(settings, ("cents", "share"))
+    content["output_dir"] = str(tmp_path / "teachers")
+    teacher = str(experiment.train(content, device="cpu").run)
+    made = built(of(taught, ("share", "cents"), settings, teacher), tmp_path)
+    part = made.sources[0].splits["train"]
+    said = part.batch([0, 1, 2]).teacher["price"]["price"].logits
+    found = made.bundle.model.tasks["price"].predict("price", said)
+    texts = [{"text": part.rows.texts[at]} for at in (0, 1, 2)]
+    answers = [row["price"]["price"]["values"] for row in load(teacher, device="cpu").predict(texts)]
+    expected = [[answer["share"], answer["cents"]] for answer in answers]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
 def test_other_labels_are_refused_with_the_difference(
     settings: Settings, run_of: Callable[..., str], tmp_path: Path, make_rows: Any
 ) -> None:
