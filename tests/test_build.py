@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,56 @@ def test_what_is_tokenised_otherwise_is_a_source_of_its_own(
     content = settings("mood", "flags", "price")
     content["tasks"][1].update(change)
     assert specs(content) == [("mood", "price"), ("flags",)]
+
+
+@pytest.mark.parametrize("reached", ["same", "relative", "packed", "listed", "with a test file"])
+def test_a_row_that_tests_one_task_never_trains_another_over_the_same_file(
+    settings: Callable[..., dict[str, Any]],
+    make_rows: Callable[..., list[dict[str, Any]]],
+    write_rows: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reached: str,
+) -> None:
+    rows = make_rows(60)
+    for row in rows[::7]:
+        row["other"] = None
+    content = settings("mood", "price", rows=rows, data={"max_bad_fraction": 0.2})
+    first, second = content["tasks"]
+    second["columns"] = {"text": "other"}
+    path = Path(first["data_path"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    test = write_rows(tmp_path / "test.jsonl", make_rows(9, seed=1))
+    second["data_path"] = {
+        "same": str(path),
+        "relative": path.name,
+        "packed": str(tmp_path / "packed.jsonl.gz"),
+        "listed": [str(path)],
+        "with a test file": {"train": str(path), "test": test},
+    }[reached]
+    sources = build(load_config(content), tmp_path).sources
+    assert len(sources) == 2
+    parts = [{name: set(split.rows.ids) for name, split in source.splits.items()} for source in sources]
+    assert parts[1]["train"] < parts[0]["train"]
+    assert parts[1]["valid"] <= parts[0]["valid"]
+    if reached != "with a test file":
+        assert parts[1]["test"] <= parts[0]["test"]
+    usable = {row["id"] for row in rows if row["other"] is not None}
+    assert parts[1]["train"] == parts[0]["train"] & usable
+
+
+def test_a_file_that_trains_one_task_and_is_given_to_test_another_is_refused(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    content = settings("mood", "price")
+    path = content["tasks"][0]["data_path"]
+    shutil.copy(path, tmp_path / "copy.jsonl")
+    content["tasks"][0]["data_path"] = {"train": path, "test": path}
+    build(load_config(content | {"tasks": content["tasks"][:1]}), tmp_path)
+    content["tasks"][1]["data_path"] = str(tmp_path / "copy.jsonl")
+    with pytest.raises(DataError, match=r"rows\.jsonl,? .*train price and are given as test rows of mood"):
+        build(load_config(content), tmp_path)
 
 
 def test_writing_the_default_length_out_splits_no_source(settings: Callable[..., dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,10 @@ class BadRow:
 
 @dataclass
 class RawRows:
-    """The rows of one file as they stand there; `numbers[i]` is the line (else the row) of `rows[i]`, from 1."""
+    """The rows of one file as they stand there; `numbers[i]` is the line (else the row) of `rows[i]`, from 1.
+
+    `file`: the name by which a run tells files apart, see `place_of`.
+    """
 
     file: str
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -54,6 +57,11 @@ class RawRows:
     @property
     def examples(self) -> list[dict[str, Any]]:
         """The rows with all their columns, for messages."""
+        return self.rows
+
+    @property
+    def content(self) -> Sequence[Any]:
+        """All that each row holds."""
         return self.rows
 
     def add(self, number: int, row: Any) -> None:
@@ -68,6 +76,11 @@ class RawRows:
     def refuse(self, number: int, reason: str, raw: str) -> None:
         """Set a row aside."""
         self.bad.append(BadRow(self.file, number, reason, raw[:RAW_LENGTH]))
+
+
+def place_of(path: str, split: str) -> str:
+    """Return the name of the rows that `read_rows` reads; it has `split` where the splits share a path, as of the hub."""
+    return f"{path} ({split})" if path.startswith(HUB) else path
 
 
 def json_text(value: Any) -> str:
@@ -90,7 +103,7 @@ def read_rows(path: str, *, split: str = "train") -> RawRows:
 
         return _whole(path, generate_flows())
     if path.startswith(HUB):
-        return _whole(path, hub_rows(path, split))
+        return _whole(place_of(path, split), hub_rows(path, split))
     suffix = _suffix(path)
     content = _content(path)
     if suffix == ".parquet":

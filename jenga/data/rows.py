@@ -1,9 +1,9 @@
-"""One source of rows, loaded: read, checked against the configuration, parsed and split."""
+"""The sources of rows of a run, loaded: read, checked against the configuration, parsed and split."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,19 @@ from jenga.data.dialogue import DialogueReader
 from jenga.data.forms import Settled, settle
 from jenga.data.labels import HeadColumn, near
 from jenga.data.parse import Key, Parser, Rows, SourceSpec, note_warnings, parse_rows
+from jenga.data.partition import Share, Stake, check_roles, partition
+from jenga.data.read_once import ReadOnce
 from jenga.data.readers import BadRow, RawRows, read_rows
 from jenga.data.spaces import case_warnings, count_labelled, coverage_warnings, infer_normal_space, infer_space
-from jenga.data.split import TRAIN, cut, duplicate_warning, leak_warning, part_sizes
+from jenga.data.split import TRAIN, cut, duplicate_warning, leak_warning
 from jenga.data.tags import split_words
 from jenga.errors import DataError
-from jenga.types import HeadSpace
+from jenga.types import IGNORE_INDEX, HeadSpace
 
 if TYPE_CHECKING:
     from jenga.config.schema import DataConfig
 
-__all__ = ["HeadColumn", "LoadedSource", "Rows", "SourceSpec", "load_source", "parse_rows", "split_words"]
+__all__ = ["HeadColumn", "LoadedSource", "Rows", "SourceSpec", "load_sources", "parse_rows", "split_words"]
 
 _VALID, _TEST = "valid", "test"
 _BAD_ROWS_SHOWN = 5
@@ -44,46 +46,90 @@ class LoadedSource:
     warnings: list[str]
 
 
-def load_source(spec: SourceSpec, *, data: DataConfig, read: Callable[..., RawRows] = read_rows) -> LoadedSource:
-    """Read, check and split the rows of a source.
+@dataclass
+class _Parsed:
+    """A source read and parsed, but not split: `raw` and `given` by the split that the configuration gives.
 
-    read: called as ``read(path, split=...)`` for each file. Label spaces come from the configuration, else from all
-    rows of the train files; those of a head that learns what is normal, which has no logit a label, from all files.
-    Raises DataError when a file cannot be read or has more bad rows than
-    `data.max_bad_fraction`, when a column is missing, when the rows hold more labels than `num_labels`, and when a head
-    has no label in the training rows.
+    `told`: what to tell of how labels are read.
     """
-    paths = {TRAIN: spec.train, _VALID: spec.valid, _TEST: spec.test}
-    raw = {split: [read(path, split=split) for path in names] for split, names in paths.items() if names}
+
+    spec: SourceSpec
+    raw: dict[str, list[RawRows]]
+    spaces: dict[Key, HeadSpace]
+    given: dict[str, Rows]
+    bad: list[BadRow]
+    notes: Counter[tuple[str, str]]
+    told: list[str]
+
+
+def load_sources(
+    specs: Sequence[SourceSpec], *, data: DataConfig, files: ReadOnce[Any] | None = None
+) -> list[LoadedSource]:
+    """Read, check and split the rows of all sources of a run.
+
+    files: reads them, and keeps them; default: `read_rows`. Label spaces come from the configuration, else from all
+    rows of the train files; those of a head that learns what is normal, which has no logit a label, from all files.
+    Rows are split once a file: a row that judges a task trains none. Raises DataError when a file cannot be read or has
+    more bad rows than `data.max_bad_fraction`, when a column is missing, when the rows hold more labels than
+    `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
+    judge another.
+    """
+    read = files or ReadOnce(read_rows)
+    given = [
+        {split: [(path, read(path, split=split)) for path in names] for split, names in _paths(spec).items() if names}
+        for spec in specs
+    ]
+    told = check_roles([spec.name for spec in specs], given)
+    parsed = []
+    for spec, splits in zip(specs, given, strict=True):
+        raw = {split: [each for _, each in pairs] for split, pairs in splits.items()}
+        parsed.append(_parsed(spec, raw, data.max_bad_fraction))
+    fractions = {_VALID: data.valid_fraction, _TEST: data.test_fraction}
+    shares = partition([_stake(each) for each in parsed], fractions, seed=data.split_seed)
+    return [
+        _loaded(each, share, data, [*warnings, *share.warnings])
+        for each, share, warnings in zip(parsed, shares, told, strict=True)
+    ]
+
+
+def _paths(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
+    return {TRAIN: spec.train, _VALID: spec.valid, _TEST: spec.test}
+
+
+def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: float) -> _Parsed:
     for each in raw[TRAIN]:
-        stop_if_many_bad(each, each.bad, data.max_bad_fraction)
-    spec, spaces, told = _spaces(spec, raw, data.max_bad_fraction)
-    notes: Counter[tuple[str, str]] = Counter()
-    bad: list[BadRow] = []
-    given: dict[str, Rows] = {}
+        stop_if_many_bad(each, each.bad, max_bad_fraction)
+    spec, spaces, told = _spaces(spec, raw, max_bad_fraction)
+    found = _Parsed(spec, raw, spaces, {}, [], Counter(), told)
     for split, files in raw.items():
         parts = []
         for each in files:
             parser = Parser(each, spec, spaces)
             rows, unusable = parser.run()
-            stop_if_many_bad(each, unusable, data.max_bad_fraction)
-            notes += parser.notes
-            bad += unusable
+            stop_if_many_bad(each, unusable, max_bad_fraction)
+            found.notes += parser.notes
+            found.bad += unusable
             parts.append(rows)
-        given[split] = Rows.joined(parts)
-    splits = _split(spec, given, data)
+        found.given[split] = Rows.joined(parts)
+    return found
+
+
+def _loaded(parsed: _Parsed, share: Share, data: DataConfig, told: Sequence[str]) -> LoadedSource:
+    spec, raw, spaces = parsed.spec, parsed.raw, parsed.spaces
+    splits = _split(spec, parsed.given, share, data)
     if spec.language is not None:
         # What is answered later is written as what was learnt.
         spec = replace(spec, language=DialogueReader(raw[TRAIN][0], spec.language, answered=True).found)
     warnings = [
+        *parsed.told,
+        *note_warnings(parsed.notes),
         *told,
-        *note_warnings(notes),
         *_duplicate_ids(spec, raw),
         *_unlabelled(spec, raw),
         *_label_warnings(spec, splits, spaces),
         *_leaks(spec, splits),
     ]
-    return LoadedSource(spec, splits, spaces, bad, warnings)
+    return LoadedSource(spec, splits, spaces, parsed.bad, warnings)
 
 
 def stop_if_many_bad(
@@ -192,15 +238,16 @@ def _normal_space(
 # ---------------------------------------------------------------------------------------------------------------- split
 
 
-def _split(spec: SourceSpec, given: Mapping[str, Rows], data: DataConfig) -> dict[str, Rows]:
-    train = given[TRAIN]
-    fractions = {}
-    if _VALID not in given:
-        fractions[_VALID] = data.valid_fraction
-        if _TEST not in given:
-            fractions[_TEST] = data.test_fraction
-    parts = cut(_strata(spec, train), part_sizes(len(train), fractions), seed=data.split_seed)
-    splits = {name: train.take(parts[name]) for name in (TRAIN, *fractions)}
+def _stake(parsed: _Parsed) -> Stake:
+    given = parsed.given
+    wants = () if _VALID in given else (_VALID,) if _TEST in given else (_VALID, _TEST)
+    strata = _strata(parsed.spec, given[TRAIN])
+    key = _first_class(parsed.spec)
+    return Stake(parsed.spec.name, given[TRAIN], strata, parsed.spaces[key].size if key else 0, wants)
+
+
+def _split(spec: SourceSpec, given: Mapping[str, Rows], share: Share, data: DataConfig) -> dict[str, Rows]:
+    splits = {name: given[TRAIN].take(index) for name, index in share.parts.items()}
     splits |= {split: rows for split, rows in given.items() if split != TRAIN}
     train = splits[TRAIN]
     if data.max_rows is not None and data.max_rows < len(train):
@@ -211,9 +258,13 @@ def _split(spec: SourceSpec, given: Mapping[str, Rows], data: DataConfig) -> dic
     return {name: splits[name] for name in (TRAIN, _VALID, _TEST) if name in splits}
 
 
+def _first_class(spec: SourceSpec) -> Key | None:
+    return next((head.key for head in spec.heads if head.kind == "class"), None)
+
+
 def _strata(spec: SourceSpec, rows: Rows) -> np.ndarray:
-    first = next((head.key for head in spec.heads if head.kind == "class"), None)
-    return np.zeros(len(rows), dtype=np.int64) if first is None else np.asarray(rows.labels[first])
+    key = _first_class(spec)
+    return np.full(len(rows), IGNORE_INDEX, np.int64) if key is None else np.asarray(rows.labels[key])
 
 
 # ------------------------------------------------------------------------------------------------------------- warnings

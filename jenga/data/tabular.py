@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from jenga.data.columns import column_names, no_column
-from jenga.data.hub import HUB
 from jenga.data.parse import Rows, SourceSpec
 from jenga.data.readers import RAW_LENGTH, BadRow, RawRows, read_rows
 from jenga.errors import DataError, suggest
@@ -63,6 +62,11 @@ class Events(RawRows):
         """The first events with all their columns, for messages."""
         return objects(self.events[:_EXAMPLES])
 
+    @property
+    def content(self) -> Sequence[Any]:
+        """The events with all their fields."""
+        return self.events
+
 
 def objects(events: Iterable[Any]) -> list[dict[str, Any]]:
     """Return events as mappings; one that is broken where no field reads it (validate: fast) is passed over."""
@@ -93,9 +97,7 @@ def read_events(
     """
     if isinstance(path, str) and not path.lower().endswith(_JSON_FILES):
         raw = read_rows(path, split=split)
-        # A data set of the hub has several splits by one name.
-        name = f"{path} ({split})" if path.startswith(HUB) else path
-        found = events_of(name, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
+        found = events_of(raw.file, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
         if path.lower().removesuffix(".gz").endswith(_TABLES):
             # A blank cell may be a label (none of several), but never a feature.
             found.events = [{name: cell or None for name, cell in event.items()} for event in found.events]

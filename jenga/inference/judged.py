@@ -6,8 +6,8 @@ import logging
 
 from jenga.bundle import Bundle
 from jenga.data.collate import EncodedSplit, Source
-from jenga.data.readers import RawRows
-from jenga.data.rows import SourceSpec, load_source, parse_rows, stop_if_many_bad
+from jenga.data.read_once import ReadOnce
+from jenga.data.rows import SourceSpec, load_sources, parse_rows, stop_if_many_bad
 from jenga.errors import DataError
 from jenga.inference.reading import readings
 from jenga.tasks.metrics import labelled_rows
@@ -55,21 +55,18 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
 
     Raises DataError where it had none, or they have other labels now.
     """
-    sources = []
     inputs, specs = bundle.inputs, bundle.specs
-    for spec in specs:
-        files: dict[str, RawRows] = {}
-
-        def read(path: str, *, split: str, files: dict[str, RawRows] = files) -> RawRows:
-            raw = inputs.read(path, specs, split=split)
-            return files.setdefault(raw.file, raw)
-
-        loaded = load_source(spec, data=bundle.config.data, read=read)
+    files = ReadOnce(lambda path, *, split: inputs.read(path, specs, split=split))
+    found = load_sources(specs, data=bundle.config.data, files=files)
+    for spec, loaded in zip(specs, found, strict=True):
         if loaded.spaces != _spaces(bundle, spec):
             raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
-        if split in loaded.splits:
-            encoder = inputs.encoder(list(files.values()))
-            sources.append(_source(encoder.encode(loaded.splits[split], spec, loaded.spaces), split))
+    encoder = inputs.encoder(files.files)
+    sources = [
+        _source(encoder.encode(loaded.splits[split], spec, loaded.spaces), split)
+        for spec, loaded in zip(specs, found, strict=True)
+        if split in loaded.splits
+    ]
     if not sources:
         raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
     return sources

@@ -12,8 +12,9 @@ import numpy as np
 from jenga.backbones import BaseBackbone
 from jenga.data.collate import EncodedSplit, Source
 from jenga.data.columns import find_column
+from jenga.data.read_once import ReadOnce
 from jenga.data.readers import BadRow, RawRows
-from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_source, stop_if_many_bad
+from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_sources, stop_if_many_bad
 from jenga.data.split import TRAIN, leak_warning
 from jenga.data.tabular import (
     Events,
@@ -137,16 +138,9 @@ def prepare_tabular(config: Any, specs: Sequence[SourceSpec], workdir: Path, kee
         )
     reader = _refinery(config)
     columns = label_columns(specs)
-    files: dict[str, Events] = {}
-    by_place: dict[tuple[str, str], Events] = {}
-
-    def read(path: str, *, split: str) -> Events:
-        if (path, split) not in by_place:
-            events = read_events(path, columns=columns, refinery=reader, split=split)
-            by_place[path, split] = files.setdefault(events.file, events)
-        return by_place[path, split]
-
-    loaded = [load_source(spec, data=config.data, read=read) for spec in specs]
+    reads = ReadOnce(lambda path, *, split: read_events(path, columns=columns, refinery=reader, split=split))
+    loaded = load_sources(specs, data=config.data, files=reads)
+    files = {events.file: events for events in reads.files}
     for source in loaded:
         source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(keep(source)))
     refinery, warnings = _fitted(config, specs, loaded, files, workdir)

@@ -14,7 +14,7 @@ from jenga.backbones.text import TextBackbone
 from jenga.data.collate import EncodedSplit, Source
 from jenga.data.language import LanguageSplit, language_split, language_warnings
 from jenga.data.readers import RawRows, read_rows
-from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_source
+from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_sources
 from jenga.data.split import TRAIN
 from jenga.data.text import default_cache_dir, encode
 from jenga.errors import ConfigError, DataError
@@ -116,7 +116,7 @@ class TextInputs(Inputs):
 
 def prepare_text(config: Any, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
     """Read texts and make their tokenizer; a preset is made of the training rows, under `workdir`."""
-    loaded = [load_source(spec, data=config.data) for spec in specs]
+    loaded = load_sources(specs, data=config.data)
     for source in loaded:
         source.splits["train"] = source.splits["train"].take(keep(source).nonzero()[0])
     model_config = _materialise(config, loaded, workdir)

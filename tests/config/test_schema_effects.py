@@ -32,7 +32,7 @@ from jenga.backbones.text import TextBackbone
 from jenga.config.schema import ExperimentConfig, ModelConfig
 from jenga.config.shape import field_branches, item_branches
 from jenga.data.collate import EncodedSplit
-from jenga.data.rows import Rows, load_source
+from jenga.data.rows import Rows, load_sources
 from jenga.errors import ConfigError, JengaError
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.metrics import Metric
@@ -159,7 +159,7 @@ def write_files(folder: Path) -> None:
 def rows_of(config: ExperimentConfig) -> Any:
     """The rows, labels and label spaces of every source; or the error's class, where they are refused."""
     try:
-        sources = [load_source(spec, data=config.data) for spec in build.source_specs(config)]
+        sources = load_sources(build.source_specs(config), data=config.data)
     except JengaError as error:
         return type(error).__name__
     return [

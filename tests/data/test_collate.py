@@ -12,7 +12,7 @@ import torch
 
 from jenga.config.schema import DataConfig
 from jenga.data.collate import EncodedSplit
-from jenga.data.rows import HeadColumn, SourceSpec, load_source
+from jenga.data.rows import HeadColumn, SourceSpec, load_sources
 from jenga.data.text import encode
 
 ROWS = [
@@ -38,7 +38,7 @@ def split(
     def make(*, pairs: bool = False, max_length: int = 16, heads: tuple[HeadColumn, ...] = HEADS) -> EncodedSplit:
         path = write_rows(tmp_path / "rows.jsonl", ROWS)
         spec = SourceSpec("s", (path,), (), (), ("text",), "pair" if pairs else None, "id", heads)
-        loaded = load_source(spec, data=DataConfig(valid_fraction=0.0, test_fraction=0.0))
+        (loaded,) = load_sources([spec], data=DataConfig(valid_fraction=0.0, test_fraction=0.0))
         rows = loaded.splits["train"]
         encoded = encode(
             rows.texts, make_tokenizer("wordpiece"), max_length=max_length, pairs=rows.pairs, words=rows.words

@@ -51,7 +51,7 @@ def test_names_with_and_without_owner_and_configuration(hub: dict[Any, Any], pat
     hub[key] = datasets.DatasetDict(train=part("hello", 1))
     raw = read_rows(path)
     assert raw.rows == [{"text": "hello", "label": "yes", "tags": ["O", "B-x"]}]
-    assert (raw.file, raw.numbers) == (path, [1])
+    assert (raw.file, raw.numbers) == (f"{path} (train)", [1])
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "dev"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jenga.config.schema import DataConfig
-from jenga.data.rows import HeadColumn, LoadedSource, SourceSpec, load_source, split_words
+from jenga.data.rows import HeadColumn, LoadedSource, SourceSpec, load_sources, split_words
 from jenga.errors import DataError
 from jenga.types import LabelKind
 
@@ -35,7 +35,7 @@ def load(
     spec = SourceSpec(
         "source", paths, (valid,) * bool(valid), (test,) * bool(test), ("text", "tokens"), None, "id", heads
     )
-    return load_source(spec, data=DataConfig(**options))
+    return load_sources([spec], data=DataConfig(**options))[0]
 
 
 def reviews(count: int, prefix: str = "t") -> list[dict[str, Any]]:

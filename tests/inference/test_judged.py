@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
+from datasets import Dataset, DatasetDict
 
 import jenga
 from jenga.data.language import LanguageSplit
@@ -41,6 +43,56 @@ def both(tmp_path_factory: pytest.TempPathFactory, make_gpt2: Callable[..., Path
 def test_the_rows_of_the_run_come_with_all_its_tasks(both: Predictor) -> None:
     found = {source.tasks: len(source.splits["test"].rows) for source in configured_sources(both.bundle, "test")}
     assert found == {("lm",): 3, ("mood",): 3}
+
+
+HUB_ROWS = {"train": 40, "validation": 12, "test": 9}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set of the hub that reads as texts and as events, whose splits share its name."""
+    splits = {
+        name: Dataset.from_list(
+            [{"id": f"{name}{n}", "text": f"{name} call {n}", "size": n, "label": "ab"[n % 2]} for n in range(count)]
+        )
+        for name, count in HUB_ROWS.items()
+    }
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration=None: DatasetDict(splits))
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    "model",
+    [{"base_model": "jenga/tiny-text"}, {"backbone_type": "sequential", "base_model": "security_mlp_v1"}],
+    ids=["texts", "events"],
+)
+def test_each_split_of_a_hub_data_set_is_judged_by_its_own_rows(tmp_path: Path, model: dict[str, Any]) -> None:
+    data_path = dict.fromkeys(("train", "valid", "test"), "hf://owner/calls")
+    content: dict[str, Any] = {
+        "model": model,
+        "tasks": [{"name": "mood", "type": "classification", "data_path": data_path}],
+        "training": {"max_steps": 1}, "evaluation": {"baselines": []},
+        "tracking": {"enabled": False}, "output_dir": str(tmp_path / "runs"),
+    }  # fmt: skip
+    result = jenga.train(content, device="cpu")
+    predictor = jenga.load(result.run, device="cpu")
+    for split, name in {"train": "train", "valid": "validation", "test": "test"}.items():
+        (source,) = configured_sources(predictor.bundle, split)
+        assert sorted(source.splits[split].rows.ids) == sorted(f"{name}{n}" for n in range(HUB_ROWS[name]))
+    found = predictor.evaluate(split="test")["metrics"]
+    assert found == {name.removeprefix("test_"): value for name, value in result.metrics.items() if "test_" in name}
+
+
+def test_rows_that_judge_are_those_of_the_run_where_two_tasks_read_one_file(
+    tmp_path: Path, settings: Callable[..., dict[str, Any]]
+) -> None:
+    content = settings("mood", "price", training={"max_steps": 1})
+    content["tasks"][1]["columns"] = {"text": "other"}
+    content["model"] = {"base_model": "jenga/tiny-text"}
+    result = jenga.train(content, device="cpu")
+    found = jenga.load(result.run, device="cpu").evaluate(split="test")
+    assert found["rows"] == result.evaluation["splits"]["test"]["rows"]
+    assert found["metrics"] == result.evaluation["splits"]["test"]["metrics"]
 
 
 @pytest.mark.parametrize(("row", "task"), [(LANGUAGE[0], "lm"), ({"text": "call", "label": "good"}, "mood")])
