@@ -79,7 +79,7 @@ class RawRows:
 
 
 def place_of(path: str, split: str) -> str:
-    """Return the name of the rows that `read_rows` reads; it has `split` where the splits share a path, as of the hub."""
+    """Return the name of the rows that `read_rows` reads, with `split` where the splits share a path, as of the hub."""
     return f"{path} ({split})" if path.startswith(HUB) else path
 
 
