@@ -158,24 +158,25 @@ class Parser:
             raise DataError(no_column(f"{self.raw.file}: {what}", candidates, self.raw.examples, fix=fix))
         return column or candidates[0]
 
-    def run(self) -> tuple[Rows, list[BadRow]]:
-        """Return the rows and all bad rows of the file, in its order."""
+    def run(self, piece: RawRows | None = None) -> tuple[Rows, list[BadRow]]:
+        """Return the rows and all bad rows of the file, or of a piece of it, in its order."""
+        raw = piece or self.raw
         rows = Rows(
             pairs=[] if self.pair else None,
             words=[] if self.with_words else None,
             dialogues=None if self.dialogues is None else [],
         )
         codes: dict[Key, list[Any]] = {key: [] for key in self.columns}
-        bad = list(self.raw.bad)
-        for number, row in zip(self.raw.numbers, self.raw.rows, strict=True):
+        bad = list(raw.bad)
+        for number, row in zip(raw.numbers, raw.rows, strict=True):
             try:
                 dialogue = None if self.dialogues is None else self.dialogues.read(row)
                 name, text, pair, words, labels = self._parsed(row)
             except RowError as error:
-                bad.append(BadRow(self.raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
+                bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
                 continue
             rows.ids.append(name or str(number))
-            rows.files.append(self.raw.file)
+            rows.files.append(raw.file)
             rows.numbers.append(number)
             if rows.dialogues is not None and dialogue is not None:
                 rows.dialogues.append(dialogue)

@@ -11,9 +11,9 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jenga.data.hub import HUB, hub_rows
 from jenga.errors import DataError, suggest
@@ -46,7 +46,7 @@ class BadRow:
 class RawRows:
     """The rows of one file as they stand there; `numbers[i]` is the line (else the row) of `rows[i]`, from 1.
 
-    `file`: the name by which a run tells files apart, see `place_of`.
+    `file`: the name by which a run tells files apart, see `place_of`. `numbers` ascend.
     """
 
     file: str
@@ -63,6 +63,10 @@ class RawRows:
     def content(self) -> Sequence[Any]:
         """All that each row holds."""
         return self.rows
+
+    def piece(self, at: slice, bad: list[BadRow]) -> Self:
+        """Return the rows at `at`, with `bad` for those that cannot be read among them."""
+        return replace(self, rows=self.rows[at], numbers=self.numbers[at], bad=bad)
 
     def add(self, number: int, row: Any) -> None:
         """Keep `row` if it is an object with columns, else set it aside."""

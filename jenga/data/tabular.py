@@ -6,8 +6,8 @@ import contextlib
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -66,6 +66,10 @@ class Events(RawRows):
     def content(self) -> Sequence[Any]:
         """The events with all their fields."""
         return self.events
+
+    def piece(self, at: slice, bad: list[BadRow]) -> Self:
+        """Return the events at `at`, with `bad` for those that cannot be read among them."""
+        return replace(super().piece(at, bad), events=self.events[at])
 
 
 def objects(events: Iterable[Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from jenga.generation import Decoding, Generator, Unanswered, add_answers
 from jenga.inference.alerts import add_drivers
 from jenga.inference.decode import add_scores, decode_head
 from jenga.inference.judged import configured_sources, labelled_sources
-from jenga.inference.reading import Parsed, Reading, RowsLike, as_events, as_raw, names, parse, readings
+from jenga.inference.reading import Parsed, Reader, Reading, RowsLike, as_events, as_raw, names, pieces, readings
 from jenga.inputs import Encoder, TabularInputs, TextInputs
 from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
@@ -98,28 +98,30 @@ class Predictor:
         return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
 
     def stream(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> Iterator[dict[str, Any]]:
-        """Yield what `predict` returns, a few thousand rows at a time."""
+        """Yield what `predict` returns, a few thousand rows at a time.
+
+        No more than these are held at once, beside the rows as they are given and the features of events.
+        """
         raw = self._raw(rows)
-        parsed = [parse(raw, reading) for reading in readings(raw, self.bundle.specs)]
+        readers = [Reader(raw, reading) for reading in readings(raw, self.bundle.specs)]
         encoder = self.bundle.inputs.encoder([raw])
-        ids = names(raw, self.bundle.specs[0].id)
-        unread = {bad.number: [bad.reason] for bad in [*raw.bad, *encoder.bad]}
-        numbers = list(ids)
-        for start in range(0, len(numbers), _CHUNK_ROWS):
-            chunk = numbers[start : start + _CHUNK_ROWS]
-            found: dict[int, dict[str, Any]] = {number: {} for number in chunk}
-            reasons = {number: unread.get(number, []) for number in chunk}
-            for each in parsed:
-                for number in chunk:
-                    if number in each.bad and each.bad[number] not in reasons[number]:
-                        reasons[number].append(each.bad[number])
-                usable = [number for number in chunk if number in each.place and number not in unread]
-                answers = self._predict(each, encoder, raw, usable, batch_size, probabilities)
+        unread = {bad.number: bad.reason for bad in [*raw.bad, *encoder.bad]}
+        for piece in pieces(raw, _CHUNK_ROWS):
+            ids = names(piece, self.bundle.specs[0].id)
+            found: dict[int, dict[str, Any]] = {number: {} for number in ids}
+            reasons = {number: [unread[number]] if number in unread else [] for number in ids}
+            for reader in readers:
+                parsed = reader.parse(piece)
+                for number, reason in parsed.bad.items():
+                    if reason not in reasons[number]:
+                        reasons[number].append(reason)
+                usable = [number for number in parsed.rows.numbers if number not in unread]
+                answers = self._predict(parsed, encoder, piece, usable, batch_size, probabilities)
                 for number, answer in zip(usable, answers, strict=True):
                     found[number] |= answer
-            for number in chunk:
+            for number, name in ids.items():
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
-                yield {"id": ids[number], **found[number], **error}
+                yield {"id": name, **found[number], **error}
 
     def logits(self, rows: RowsLike, *, batch_size: int = 64) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
@@ -130,7 +132,7 @@ class Predictor:
         encoder = self.bundle.inputs.encoder([raw])
         found: dict[HeadKey, list[torch.Tensor]] = {}
         for reading in readings(raw, self.bundle.specs):
-            parsed = parse(raw, reading)
+            parsed = Reader(raw, reading).parse(raw)
             for number, reason in [*parsed.bad.items(), *((bad.number, bad.reason) for bad in encoder.bad)]:
                 raise DataError(f"{raw.file}:{number}: {reason}")
             if reading.spec.language is not None:

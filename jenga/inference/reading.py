@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jenga.data.columns import find_column, is_missing, lookup
 from jenga.data.dialogue import LanguageSpec
+from jenga.data.parse import Parser
 from jenga.data.readers import RawRows
 from jenga.data.rows import Rows, SourceSpec, parse_rows
 from jenga.data.tabular import Events
@@ -132,20 +134,39 @@ def _joined(specs: Sequence[SourceSpec], text: tuple[str, ...]) -> Reading:
     return Reading(spec, tuple(dict.fromkeys(head.task for head in heads)))
 
 
-def parse(raw: RawRows, reading: Reading) -> Parsed:
-    """Parse rows without their labels."""
-    rows, bad = parse_rows(raw, reading.spec, spaces=None, with_labels=False)
-    return Parsed(
-        reading=reading,
-        rows=rows,
-        place={number: at for at, number in enumerate(rows.numbers)},
-        bad={row.number: row.reason for row in bad},
-        as_words=frozenset(
-            number
-            for number, row in zip(raw.numbers, raw.rows, strict=True)
-            if reading.spec.text and isinstance(lookup(row, reading.spec.text[0]), list)
-        ),
-    )
+class Reader:
+    """Parses rows without their labels, a piece at a time, by the columns that all of them have."""
+
+    def __init__(self, raw: RawRows, reading: Reading) -> None:
+        self.reading = reading
+        self._parser = Parser(raw, reading.spec, {})
+
+    def parse(self, piece: RawRows) -> Parsed:
+        """Parse `piece`, rows of those that the reader was made for."""
+        rows, bad = self._parser.run(piece)
+        text = self.reading.spec.text
+        return Parsed(
+            reading=self.reading,
+            rows=rows,
+            place={number: at for at, number in enumerate(rows.numbers)},
+            bad={row.number: row.reason for row in bad},
+            as_words=frozenset(
+                number
+                for number, row in zip(piece.numbers, piece.rows, strict=True)
+                if text and isinstance(lookup(row, text[0]), list)
+            ),
+        )
+
+
+def pieces(raw: RawRows, size: int) -> Iterator[RawRows]:
+    """Yield `raw` as pieces of `size` rows in order, each with the unreadable ones before the next piece."""
+    bad = deque(sorted(raw.bad, key=lambda row: row.number))
+    for start in range(0, max(len(raw.rows), 1), size):
+        last = start + size >= len(raw.rows)
+        own = []
+        while bad and (last or bad[0].number < raw.numbers[start + size]):
+            own.append(bad.popleft())
+        yield raw.piece(slice(start, start + size), own)
 
 
 def names(raw: RawRows, column: str) -> dict[int, str]:

@@ -1,6 +1,7 @@
 import json
 import shutil
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from jenga import experiment
+from jenga.data.readers import RawRows
 from jenga.errors import ConfigError, DataError, JengaError, SetupError
 from jenga.inference import predictor as module
 from jenga.inference.predictor import Predictor, load
+from jenga.inference.reading import Parsed, Reader
 from jenga.samples.network import generate_flows
 from jenga.trainer.evaluate import choose_device
 
@@ -138,6 +141,27 @@ def test_order_is_kept_across_chunks_and_batches(predictor: Predictor, monkeypat
     together = predictor.predict(texts, batch_size=3)
     assert [row["id"] for row in together] == [str(n) for n in range(1, 12)]
     assert [row["length"]["words"]["value"] for row in together] == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_stream_holds_the_parsed_rows_of_one_chunk_at_a_time(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Any]] = []
+    sizes: list[int] = []
+    parse = Reader.parse
+
+    def kept(self: Reader, piece: RawRows) -> Parsed:
+        parsed = parse(self, piece)
+        made.append(weakref.ref(parsed))
+        sizes.append(len(parsed.rows))
+        return parsed
+
+    monkeypatch.setattr(Reader, "parse", kept)
+    monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+    for at, _ in enumerate(predictor.stream([TEXT] * 14)):
+        assert sum(sizes) <= (at // 4 + 1) * 4
+        assert sum(each() is not None for each in made) <= 1
+    assert sizes == [4, 4, 4, 2]
 
 
 def test_unusable_row_is_an_error_in_its_place(predictor: Predictor) -> None:
@@ -317,6 +341,42 @@ def test_the_time_since_the_event_before_runs_on_across_chunks(
     found = detector.predict(flows)
     for one, other in zip(wanted, found, strict=True):
         assert other["size"]["bytes"]["value"] == pytest.approx(one["size"]["bytes"]["value"], rel=1e-5)
+
+
+class Counted(list[int]):
+    """A list that counts the items that are taken from it."""
+
+    taken = 0
+
+    def __iter__(self) -> Iterator[int]:
+        Counted.taken += len(self)
+        return super().__iter__()
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        Counted.taken += len(found) if isinstance(at, slice) else 1
+        return found
+
+
+def test_alerts_are_explained_in_work_that_grows_with_the_rows_alone(
+    event_settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = {"name": "threat", "normal": "0", "target_fpr": 0.5}
+    task = {"type": "anomaly_detection", "heads": [head]}
+    trained = experiment.train(event_settings(generate_flows(120), task, training={"max_steps": 2}), device="cpu").run
+    own = load(trained, device="cpu")
+    monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+
+    def work(count: int) -> int:
+        events = own.read(json.dumps(generate_flows(count, seed=2)).encode())
+        events.numbers = Counted(events.numbers)
+        Counted.taken = 0
+        found = own.predict(events)
+        assert [answer["id"] for answer in found] == [f"flow-{number:05d}" for number in range(count)]
+        assert any("drivers" in answer["find"]["threat"] for answer in found[-8:])
+        return Counted.taken
+
+    assert work(80) <= 2.2 * work(40)
 
 
 def test_a_model_of_events_is_judged_on_its_own_and_on_new_rows(

@@ -6,7 +6,7 @@ import pytest
 from jenga.data.readers import RawRows
 from jenga.data.rows import HeadColumn, SourceSpec
 from jenga.errors import DataError
-from jenga.inference.reading import as_raw, names, parse, readings
+from jenga.inference.reading import Reader, as_raw, names, pieces, readings
 
 
 def spec(task: str, *text: str, pair: str | None = None, max_length: int = 8) -> SourceSpec:
@@ -55,7 +55,7 @@ def test_text_fills_the_columns_of_all_tasks() -> None:
 def test_rows_are_placed_by_number_around_the_unusable() -> None:
     rows = raw({"text": "x"}, {"text": ""}, {"text": ["y", "z"]})
     [reading] = readings(rows, [spec("a", "text")])
-    parsed = parse(rows, reading)
+    parsed = Reader(rows, reading).parse(rows)
     assert parsed.place == {1: 0, 3: 1}
     assert list(parsed.bad) == [2]
     assert parsed.as_words == {3}
@@ -66,3 +66,23 @@ def test_names_are_ids_or_numbers_bad_rows_included() -> None:
     rows.refuse(2, "broken", "{")
     assert names(rows, "id") == {1: "7", 2: "2", 3: "3"}
     assert list(names(rows, "id")) == [1, 2, 3]
+
+
+def test_a_piece_without_the_column_holds_bad_rows_and_no_missing_column() -> None:
+    rows = raw({"text": "x"}, {"other": "y"}, {"other": "z"})
+    [reading] = readings(rows, [spec("a", "text")])
+    reader = Reader(rows, reading)
+    assert [sorted(reader.parse(piece).bad) for piece in pieces(rows, 2)] == [[2], [3]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("bad", [[], [1], [9], [1, 4, 9], [9, 4]])
+@pytest.mark.parametrize("good", [[], [2], [2, 3, 5, 6, 8]])
+def test_pieces_hold_every_row_once_in_order(size: int, bad: list[int], good: list[int]) -> None:
+    rows = RawRows("file", rows=[{"id": number} for number in good], numbers=good)
+    for number in bad:
+        rows.refuse(number, "broken", "{")
+    found = list(pieces(rows, size))
+    assert [number for piece in found for number in names(piece, "id")] == sorted([*good, *bad])
+    assert all(len(piece.rows) <= size for piece in found)
+    assert [row["id"] for piece in found for row in piece.rows] == good
