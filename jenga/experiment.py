@@ -197,7 +197,11 @@ def _describe(
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     warnings = [*experiment.warnings, *(note for name in model.tasks for note in model.tasks[name].notes())]
-    run.update(status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings)
+    run.update(
+        status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
+        pretrained=model.backbone.pretrained,
+        inputs=experiment.bundle.inputs.facts(experiment.bundle.specs)._asdict(),
+    )  # fmt: skip
     write_atomic(run.path / "config.yml", to_yaml(_resolved(config, experiment)))
     write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
     if experiment.bad:

@@ -90,6 +90,22 @@ def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str,
     assert {name: result.metrics[name] for name in best} == pytest.approx(best)
 
 
+def test_the_card_of_an_event_run_speaks_of_events_alone(event_settings: Callable[..., dict[str, Any]]) -> None:
+    content = event_settings(evaluation={"baselines": ["majority", "boosting"]}, training={"max_steps": 1})
+    card = (train(content, device="cpu").run / "README.md").read_text()
+    for stranger in ("token", "TF-IDF", "text", "max_length", "base_model:"):
+        assert stranger not in card
+    assert "the majority answer, and gradient-boosted trees on the same features." in card
+    assert "| fields of an event | 1" in card
+    assert "- Of an event, only the fields above are read." in card
+
+
+def test_the_card_of_a_run_on_texts_tells_their_length(settings: Callable[..., dict[str, Any]]) -> None:
+    card = (train(settings("mood", training={"max_steps": 1}), device="cpu").run / "README.md").read_text()
+    assert "- Of a longer text, only the first 32 tokens are read." in card
+    assert "free to have" not in card
+
+
 def test_the_same_configuration_gives_the_same_run(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     content = settings("mood", "flags", model={"base_model": "jenga/tiny-text"}, training={**TRAINING, "epochs": 1})
     runs = [train({**content, "output_dir": str(tmp_path / name)}, device="cpu").run for name in ("one", "other")]

@@ -68,10 +68,12 @@ class BaseBackbone(nn.Module):
     A subclass builds its network in ``__init__(model_name, config)`` and returns from ``forward(**inputs)`` a
     `BackboneOutput` or a mapping with ``last_hidden_state (B, T, H)`` and ``pooler_output (B, H)``.
 
-    `modality`: what ``forward`` takes; text: tokens, tabular: the features of events.
+    `modality`: what ``forward`` takes; text: tokens, tabular: the features of events. `pretrained`: whether
+    `model_name` is a checkpoint that the weights come from, which a model card then names as its origin.
     """
 
     modality: ClassVar[Literal["text", "tabular"]] = "text"
+    pretrained: ClassVar[bool] = False
 
     def __init__(self, model_name: str, config: Any) -> None:
         super().__init__()

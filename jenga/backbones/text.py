@@ -33,6 +33,8 @@ class TextBackbone(BaseBackbone):
     real tokens, or the last real token.
     """
 
+    pretrained = True
+
     def __init__(self, model_name: str, config: ModelConfig) -> None:
         super().__init__(model_name, config)
         self._language: tuple[PreTrainedModel, ...] = ()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from jenga.backbones import BackboneManager
-from jenga.inputs.base import Encoder, Inputs, Keep, Prepared
+from jenga.inputs.base import Encoder, Facts, Inputs, Keep, Prepared
 from jenga.inputs.tabular import TabularInputs, prepare_tabular
 from jenga.inputs.text import TextInputs, prepare_text
 
-__all__ = ["Encoder", "Inputs", "Keep", "Prepared", "TabularInputs", "TextInputs", "load_inputs", "prepare"]
+__all__ = ["Encoder", "Facts", "Inputs", "Keep", "Prepared", "TabularInputs", "TextInputs", "load_inputs", "prepare"]
 
 _PREPARE: Final = {"text": prepare_text, "tabular": prepare_tabular}
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -29,6 +29,13 @@ class Encoder:
 
     encode: Callable[[Rows, SourceSpec, Spaces], EncodedSplit]
     bad: list[BadRow]
+
+
+class Facts(NamedTuple):
+    """What a model card says of how rows are read. `data`: lines of its table of data; `limits`: a sentence each."""
+
+    data: dict[str, str]
+    limits: list[str]
 
 
 class Inputs(ABC):
@@ -64,6 +71,10 @@ class Inputs(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what a bundle's description says of the inputs, for readers that do not load it."""
+
+    @abstractmethod
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return what a person should know of how the rows of `specs`, as they were read in training, are read."""
 
 
 @dataclass

@@ -30,7 +30,7 @@ from jenga.data.tabular import (
 )
 from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
-from jenga.inputs.base import Encoder, Inputs, Keep, Prepared, Spaces
+from jenga.inputs.base import Encoder, Facts, Inputs, Keep, Prepared, Spaces
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 REFINERY_FILE = "refinery.safetensors"
 _SAMPLE_ROWS = 10_000
+_FIELDS_SHOWN = 12
 
 
 class TabularInputs(Inputs):
@@ -126,6 +127,14 @@ class TabularInputs(Inputs):
     def describe(self) -> dict[str, Any]:
         """Return the paths of the fields that the refinery reads, with their kinds."""
         return {"fields": [[field.path, field.kind] for field in self.refinery.schema_.fields]}
+
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return the fields that are read, and how many features they make."""
+        paths = [field.path for field in self.refinery.schema_.fields]
+        more = f" and {len(paths) - _FIELDS_SHOWN} more" if len(paths) > _FIELDS_SHOWN else ""
+        fields = f"{len(paths)}: {', '.join(paths[:_FIELDS_SHOWN])}{more}"
+        data = {"fields of an event": fields, "features": str(self.refinery.n_features_out_)}
+        return Facts(data, ["Of an event, only the fields above are read."])
 
 
 def prepare_tabular(config: Any, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from jenga.data.split import TRAIN
 from jenga.data.text import default_cache_dir, encode
 from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
-from jenga.inputs.base import Encoder, Inputs, Keep, Prepared, Spaces
+from jenga.inputs.base import Encoder, Facts, Inputs, Keep, Prepared, Spaces
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,18 @@ class TextInputs(Inputs):
         """Return nothing: the sources say which columns hold text."""
         return {}
 
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return the lengths at which texts are cut, and what becomes of longer ones, by task where they differ."""
+        lengths: dict[str, list[str]] = {}
+        limits: dict[str, list[str]] = {}
+        for spec in specs:
+            lengths.setdefault(str(spec.max_length), []).append(spec.name)
+            limits.setdefault(_limit(spec), []).append(spec.name)
+        return Facts(
+            {f"tokens of a text{_of(names, lengths)}": length for length, names in lengths.items()},
+            [f"{limit}{_of(names, limits)}." for limit, names in limits.items()],
+        )
+
     def _check_vocabulary(self, backbone: BaseBackbone, sources: Sequence[Source]) -> None:
         size = backbone.vocabulary_size if isinstance(backbone, TextBackbone) else None
         encoded = [split.text.input_ids for source in sources for split in source.splits.values()]
@@ -150,6 +162,19 @@ def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> No
                 f"data.max_length: {source.spec.max_length} tokens for {source.spec.name}, but the model has "
                 f"positions for {limit}"
             )
+
+
+def _limit(spec: SourceSpec) -> str:
+    if spec.language is None:
+        return f"Of a longer text, only the first {spec.max_length} tokens are read"
+    if spec.language.text:
+        return f"Texts were learnt in pieces of {spec.max_length} tokens, none of which saw the one before"
+    return f"Of a longer dialogue, only the first {spec.max_length} tokens were learnt"
+
+
+def _of(names: Sequence[str], groups: Sized) -> str:
+    """Return whose a fact is, where there are others."""
+    return f" ({', '.join(names)})" if len(groups) > 1 else ""
 
 
 def _cut(spec: SourceSpec, name: str, split: EncodedSplit) -> list[str]:

@@ -1,9 +1,9 @@
-"""What a model must beat: the majority answer, and TF-IDF with linear models."""
+"""What a model must beat: the majority answer, and of texts TF-IDF with linear models."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 Baseline = Literal["majority", "tfidf"]
 BaselineMetrics = dict[tuple[str, str], dict[str, float]]
 
+WORDS: Mapping[str, str] = {
+    "majority": "the majority answer",
+    "tfidf": "TF-IDF with linear models",
+    "boosting": "gradient-boosted trees on the same features",
+}
+"""What each baseline is called in sentences; `boosting` has a module of its own."""
 MAX_FEATURES = 50_000
 MAX_ITERATIONS = 100
 

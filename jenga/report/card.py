@@ -14,6 +14,7 @@ import yaml
 
 from jenga.errors import DataError
 from jenga.files import write_atomic
+from jenga.report.baselines import WORDS
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,11 @@ def _front_matter(files: RunFiles) -> str:
     types = sorted({str(task["type"]) for task in files.config.get("tasks", [])})
     matter: dict[str, Any] = {"library_name": "jenga", "tags": ["jenga", "multi-task-learning", *types]}
     base = _base_model(files)
-    if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base) and not base.startswith("jenga/"):
+    if (
+        files.run.get("pretrained")
+        and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base)
+        and not base.startswith("jenga/")
+    ):
         matter["base_model"] = base
     return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---"
 
@@ -217,7 +222,13 @@ def _data_table(files: RunFiles) -> list[list[str]]:
         given = paths.values() if isinstance(paths, dict) else [paths]
         names = [name for entry in given if entry for name in ([entry] if isinstance(entry, str) else entry)]
         table.append([f"files of {task['name']}", ", ".join(dict.fromkeys(map(_file_name, names)))])
-    return table
+    return table + [[name, value] for name, value in _facts(files)["data"].items()]
+
+
+def _facts(files: RunFiles) -> dict[str, Any]:
+    """Return what the inputs say of how rows are read, which only they know; nothing in a run that ended before."""
+    facts: dict[str, Any] = files.run.get("inputs", {"data": {}, "limits": []})
+    return facts
 
 
 def _file_name(path: str) -> str:
@@ -228,7 +239,12 @@ def _file_name(path: str) -> str:
 def _results(files: RunFiles) -> str:
     if not files.splits:
         return "## Results\n\nThe run ended before its evaluation."
-    parts = ["## Results", "`ours` beside what is free to have: the majority answer, and TF-IDF with linear models."]
+    parts = ["## Results"]
+    heads = [head for result in files.splits.values() for head in result["heads"]]
+    baselines = [WORDS.get(name, name) for name in dict.fromkeys(name for head in heads for name in head["baselines"])]
+    if baselines:
+        *first, last = baselines
+        parts.append(f"`ours` beside what is free to have: {', '.join([*first, f'and {last}' if first else last])}.")
     for split, result in files.splits.items():
         parts.append(f"### {_plain(split)} ({result['rows']:,} rows)")
         parts.append(_markdown(closing_table(files.evaluation, split)))
@@ -239,8 +255,6 @@ def _training_table(files: RunFiles) -> list[list[str]]:
     table = [["setting", "value"]]
     settings = files.config.get("training", {})
     table += [[f"training.{name}", as_text(value)] for name, value in settings.items() if value is not None]
-    if "max_length" in files.config.get("data", {}):
-        table.append(["data.max_length", str(files.config["data"]["max_length"])])
     peft = files.config.get("peft") or {}
     table += [[f"peft.{name}", as_text(value)] for name, value in peft.items() if value is not None]
     if "parameters" in files.run:
@@ -262,9 +276,7 @@ def _limits(files: RunFiles) -> list[str]:
             lines += [f"{_plain(place)}: {_plain(note)}" for note in notes(head)]
     if files.splits and "test" not in files.splits:
         lines.append("There are no results on test rows: the rows above also chose the best step.")
-    length = files.config.get("data", {}).get("max_length")
-    if length is not None:
-        lines.append(f"Of a longer text, only the first {length} tokens are read.")
+    lines += [_plain(limit) for limit in _facts(files)["limits"]]
     lines.append("The results hold for rows like the ones it was trained on; nothing else was measured.")
     return lines
 

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from jenga.backbones import BackboneManager, BaseBackbone
+from jenga.backbones.sequential import SequentialBackbone
+from jenga.backbones.text import TextBackbone
 from jenga.config.peft import LoraConfig
 from jenga.errors import ConfigError
 
@@ -84,3 +86,7 @@ def test_a_backbone_without_a_place_for_adapters_says_so(registered: None) -> No
         backbone.adapt(LoraConfig(type="lora"))
     with pytest.raises(ConfigError, match="--merge: there are no adapters to merge"):
         backbone.merge()
+
+
+def test_only_a_backbone_that_says_so_has_its_weights_from_a_checkpoint() -> None:
+    assert (BaseBackbone.pretrained, TextBackbone.pretrained, SequentialBackbone.pretrained) == (False, True, False)

@@ -226,3 +226,16 @@ def test_batches_hold_features_and_labels_of_the_same_rows(built: Callable[..., 
     assert batch.labels["find"]["threat"].tolist() == [rows[name]["threat"] for name in batch.sample_ids]
     wanted = refinery_of(experiment).transform([rows[name] for name in batch.sample_ids])
     assert np.array_equal(batch.inputs["features"], wanted)
+
+
+def test_a_card_is_told_the_fields(built: Callable[..., Experiment]) -> None:
+    few = built(model=with_refinery(schema=SCHEMA)).bundle.inputs.facts([])
+    assert few.data["fields of an event"] == "2: bytes_out, service"
+    assert int(few.data["features"]) > 2
+
+
+def test_of_many_fields_a_card_is_told_the_first(built: Callable[..., Experiment]) -> None:
+    rows = [{"threat": at % 2, **{f"f{number:02d}": at * number + at % 3 for number in range(15)}} for at in range(60)]
+    many = built(rows, model={"base_model": "security_mlp_v1", "backbone_type": "sequential"}).bundle.inputs.facts([])
+    assert many.data["fields of an event"].startswith("15: f00, f01, ")
+    assert many.data["fields of an event"].endswith("f11 and 3 more")

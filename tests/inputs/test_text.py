@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from jenga.build import build
-from jenga.data.parse import parse_rows
+from jenga.data.dialogue import LanguageSpec
+from jenga.data.parse import SourceSpec, parse_rows
 from jenga.data.readers import RawRows
 from jenga.experiment import load_config
 from jenga.inputs import TextInputs
@@ -36,3 +37,48 @@ def test_a_file_is_read_whole(inputs: Any, tmp_path: Path) -> None:
     (tmp_path / "new.jsonl").write_text('{"text": "a", "other": 1}\n{"text": "b"}\n')
     raw = inputs[0].read(str(tmp_path / "new.jsonl"), [inputs[1]], split="test")
     assert raw.rows == [{"text": "a", "other": 1}, {"text": "b"}]
+
+
+def spec_of(name: str, max_length: int, language: LanguageSpec | None = None) -> SourceSpec:
+    return SourceSpec(name, ("x",), (), (), ("text",), None, "id", (), max_length, language)
+
+
+def dialogue(**columns: tuple[str, ...]) -> LanguageSpec:
+    return LanguageSpec(**{"text": (), "prompt": (), "completion": (), "messages": (), **columns})
+
+
+@pytest.mark.parametrize(
+    ("specs", "data", "limits"),
+    [
+        (
+            [spec_of("a+b", 64), spec_of("c", 64)],
+            {"tokens of a text": "64"},
+            ["Of a longer text, only the first 64 tokens are read."],
+        ),
+        (
+            [spec_of("a", 64), spec_of("b", 32)],
+            {"tokens of a text (a)": "64", "tokens of a text (b)": "32"},
+            [
+                "Of a longer text, only the first 64 tokens are read (a).",
+                "Of a longer text, only the first 32 tokens are read (b).",
+            ],
+        ),
+        (
+            [spec_of("lm", 64, dialogue(prompt=("question",)))],
+            {"tokens of a text": "64"},
+            ["Of a longer dialogue, only the first 64 tokens were learnt."],
+        ),
+        (
+            [spec_of("lm", 64, dialogue(text=("text",))), spec_of("mood", 64)],
+            {"tokens of a text": "64"},
+            [
+                "Texts were learnt in pieces of 64 tokens, none of which saw the one before (lm).",
+                "Of a longer text, only the first 64 tokens are read (mood).",
+            ],
+        ),
+    ],
+)
+def test_a_card_is_told_what_becomes_of_longer_texts(
+    specs: list[SourceSpec], data: dict[str, str], limits: list[str]
+) -> None:
+    assert TextInputs(tokenizer=None).facts(specs) == (data, limits)

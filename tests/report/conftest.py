@@ -123,6 +123,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "rows": {"train": 2400, "valid": 300, "test": 300},
         "parameters": 66_362_880,
         "warnings": ["QA.opening: 'asked | consent' has few rows"],
+        "pretrained": True,
+        "inputs": {"data": {"tokens of a text": "256"}, "limits": ["Only what <b>fits</b> is read."]},
     }
     (folder / "run.json").write_text(json.dumps(state))
     splits = {split: {"rows": 300, "metrics": {"loss": 1.5}, "heads": _heads(300)} for split in ("valid", "test")}

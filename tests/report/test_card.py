@@ -149,6 +149,32 @@ def test_results_show_every_split_beside_the_baselines_test_first(run: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), None),
+        (("majority",), "the majority answer."),
+        (("majority", "boosting"), "the majority answer, and gradient-boosted trees on the same features."),
+        (("tfidf", "mine", "majority"), "TF-IDF with linear models, mine, and the majority answer."),
+    ],
+)
+def test_results_name_the_baselines_that_there_are(run: Path, names: tuple[str, ...], words: str | None) -> None:
+    evaluation = evaluation_of(run)
+    for result in evaluation["splits"].values():
+        for head in result["heads"]:
+            head["baselines"] = {name: {} for name in names}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    results = section(card_of(run), "Results")
+    assert (f"beside what is free to have: {words}\n" in results) == (words is not None)
+    assert ("free to have" in results) == (words is not None)
+
+
+def test_a_network_that_starts_from_nothing_is_no_base_model(run: Path) -> None:
+    state = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**state, "pretrained": False}))
+    assert "base_model" not in front_matter(card_of(run))
+
+
 def test_labels_cannot_break_the_tables_or_become_markup(run: Path) -> None:
     card = card_of(run)
     assert "<script>" not in card
@@ -181,11 +207,12 @@ def test_training_settings_are_shown_and_unset_ones_left_out(run: Path) -> None:
     assert "| best step | 250 (by eval_loss) |" in training
 
 
-def test_limits_name_warnings_unbeaten_baselines_and_truncation(run: Path) -> None:
+def test_limits_name_warnings_unbeaten_baselines_and_what_the_inputs_say(run: Path) -> None:
     limits = section(card_of(run), "Limits")
     assert "- Mood / label, test: not better than tfidf" in limits
     assert "has few rows" in limits
-    assert "only the first 256 tokens" in limits
+    assert "- Only what &lt;b&gt;fits&lt;/b&gt; is read." in limits
+    assert "| tokens of a text | 256 |" in section(card_of(run), "Data")
     assert "no results on test rows" not in limits
 
 
