@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the torch-free core with its drivers under ASan and UBSan and runs them. Any finding ends with a non-zero status.
+# Builds the torch-free core with its drivers under ASan and UBSan, a job for each processor, and runs them. Any finding
+# ends with a non-zero status.
 # simdjson's sources are those of SIMDJSON_ROOT, else of the wheel: pip install pysimdjson==7.0.2.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,33 +11,35 @@ simdjson=${SIMDJSON_ROOT:-$(python3 -c "from importlib.util import find_spec as 
 compile=("${CXX:-g++}" -std=c++20 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
   -ffp-contract=off -pthread -Icsrc -Icsrc/include -isystem "$simdjson")
 
-"${compile[@]}" -w -c "$simdjson/simdjson.cpp" -o "$build_dir/simdjson.o"
-for source in csrc/core/*.cpp csrc/core/refinery/*.cpp; do
-  "${compile[@]}" -Wall -Wextra -Werror -c "$source" -o "$build_dir/$(basename "$source" .cpp).o"
-done
-# As CMakeLists.txt has them: the kernels on vectors, once for each instruction set.
-isas=(baseline)
-vector_flags_baseline=(-DJENGA_VECTOR_BYTES=16)
-vector_flags_avx2=(-DJENGA_VECTOR_BYTES=32 -mavx2 -mfma)
-vector_flags_avx512=(-DJENGA_VECTOR_BYTES=64 -mavx512f -mavx512dq -mavx512vl -mfma)
-if [ "$(uname -m)" = x86_64 ]; then isas+=(avx2 avx512); fi
-for isa in "${isas[@]}"; do
-  flags="vector_flags_$isa[@]"
+# object SOURCE NAME FLAGS...: a line of arguments for the compiler, as xargs reads it.
+object() { printf '%s ' "${@:3}"; printf -- '-c "%s" -o "%s"\n' "$1" "$build_dir/$2.o"; }
+warn=(-Wall -Wextra -Werror)
+shopt -s nullglob
+drivers=(tests/native/*.cpp)
+test "${#drivers[@]}" -gt 0
+sources() {
+  # The longest first.
+  object "$simdjson/simdjson.cpp" core_simdjson -w
+  for source in "${drivers[@]}"; do object "$source" "driver_$(basename "$source" .cpp)" "${warn[@]}"; done
+  for source in csrc/core/refinery/*.cpp csrc/core/*.cpp; do object "$source" "core_$(basename "$source" .cpp)" "${warn[@]}"; done
+  # As CMakeLists.txt has them: the kernels on vectors, once for each instruction set.
   for source in csrc/core/vector/*.cpp; do
-    "${compile[@]}" -Wall -Wextra -Werror -DJENGA_ISA="$isa" "${!flags}" -c "$source" \
-      -o "$build_dir/$(basename "$source" .cpp)_$isa.o"
+    vector() { object "$source" "core_$(basename "$source" .cpp)_$1" "${warn[@]}" "-DJENGA_ISA=$1" "${@:2}"; }
+    vector baseline -DJENGA_VECTOR_BYTES=16
+    if [ "$(uname -m)" = x86_64 ]; then
+      vector avx2 -DJENGA_VECTOR_BYTES=32 -mavx2 -mfma
+      vector avx512 -DJENGA_VECTOR_BYTES=64 -mavx512f -mavx512dq -mavx512vl -mfma
+    fi
   done
-done
-ar rcs "$build_dir/core.a" "$build_dir"/*.o
+}
+sources | xargs -P "$(nproc)" -L 1 "${compile[@]}"
+ar rcs "$build_dir/core.a" "$build_dir"/core_*.o
 
-n_drivers=0
-for driver in tests/native/*.cpp; do
+for driver in "${drivers[@]}"; do
   binary="$build_dir/$(basename "$driver" .cpp)"
-  "${compile[@]}" -Wall -Wextra -Werror "$driver" "$build_dir/core.a" -o "$binary"
+  "${compile[@]}" "$build_dir/driver_$(basename "$driver" .cpp).o" "$build_dir/core.a" -o "$binary"
   "$binary"
   # The narrowest vectors too, whatever this processor has.
   if [[ $driver != *fuzz* ]]; then JENGA_CPU_ISA=baseline "$binary"; fi
   echo "sanitize: $driver passed"
-  n_drivers=$((n_drivers + 1))
 done
-test "$n_drivers" -gt 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from paired import PairedRatio, compare
+from paired import SMOKE, PairedRatio, compare, held
 from torch import Tensor
 
 from jenga.kernels import HeadSpec, multi_head_loss
@@ -34,7 +34,7 @@ SHAPES = [
     Shape(32, (2,) * 32),
     Shape(4096, (9, 9, 7, 9)),
     Shape(2048, (2, 3, 4, 5, 6, 8, 10, 16)),
-]
+][: 1 if SMOKE else None]
 
 
 @dataclass
@@ -141,7 +141,7 @@ def test_forward_and_backward(benchmark: Any, shape: Shape, provider: str) -> No
     benchmark(step)
 
 
-@pytest.mark.parametrize("baseline", ["loop", "concat", "compiled_concat"])
+@pytest.mark.parametrize("baseline", ["loop", "concat"] if SMOKE else ["loop", "concat", "compiled_concat"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ours_is_not_slower_than(shape: Shape, baseline: str, report_ratio: Callable[[str, PairedRatio], None]) -> None:
     problem = make_problem(shape, torch.float32)
@@ -149,5 +149,4 @@ def test_ours_is_not_slower_than(shape: Shape, baseline: str, report_ratio: Call
     check_against_float64(candidate, problem)
     ratio = compare(candidate, reference)
     report_ratio(f"multi_head_loss-float32-{shape}-fwdbwd: ours / {baseline}", ratio)
-    # A loose floor for shared machines: a third slower than a plain baseline is a regression, not noise.
-    assert ratio.low < 1.33, ratio
+    held(ratio, below=1.33)  # a third slower than a plain baseline

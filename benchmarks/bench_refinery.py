@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import refinery_rivals as rivals
 import torch
-from paired import PairedRatio, compare
+from paired import SMOKE, PairedRatio, compare
 from refinery_rivals import Columns, Rival
 
 from jenga.kernels.refinery import reference, refine, split_rows
@@ -102,24 +102,6 @@ def schema_of(name: str) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- rows and measures
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How many rows and rounds; the smoke run (`--benchmark-disable`) makes do with few."""
-
-    smoke: bool
-
-    def rounds(self, wanted: int) -> int:
-        return 2 if self.smoke else wanted
-
-    def rows(self, wanted: int | None) -> int | None:
-        return 2000 if self.smoke else wanted
-
-
-@pytest.fixture(scope="module")
-def effort(pytestconfig: pytest.Config) -> Effort:
-    return Effort(smoke=bool(pytestconfig.getoption("benchmark_disable")))
-
-
 @pytest.fixture(scope="module")
 def rows_of(pytestconfig: pytest.Config) -> Callable[..., bytes]:
     """Return a function that gives a file's bytes, or n rows of it, taken evenly from all over the file."""
@@ -134,6 +116,7 @@ def rows_of(pytestconfig: pytest.Config) -> Callable[..., bytes]:
 
     def take(name: str, n_rows: int | None = None) -> bytes:
         data = read(name)
+        n_rows = 2000 if SMOKE else n_rows
         if n_rows is None:
             return data
         lines = data.splitlines(keepends=True)
@@ -219,7 +202,7 @@ class Speed(PairedRatio):
 
 
 @pytest.fixture
-def measure(effort: Effort, report_ratio: Report) -> Callable[..., None]:
+def measure(report_ratio: Report) -> Callable[..., None]:
     """Return a function that times two, reports the ratio, and fails where it lies under a floor.
 
     The floor is loose, for shared machines: below it lies a regression, not noise. The bars stand in README.md.
@@ -228,10 +211,10 @@ def measure(effort: Effort, report_ratio: Report) -> Callable[..., None]:
     def run(
         name: str, slow: Callable[[], object], fast: Callable[[], object], ours: Ours, *, rounds: int, floor: float
     ) -> None:
-        ratio = compare(slow, fast, rounds=effort.rounds(rounds), min_round_s=0, warmup=1)
+        ratio = compare(slow, fast, rounds=rounds, min_round_s=0, warmup=1)
         speed = Speed.of(ratio, ours)
         report_ratio(f"refinery-{name}", speed)
-        assert effort.smoke or speed.ratio > floor, speed
+        assert SMOKE or speed.ratio > floor, speed
 
     return run
 
@@ -239,43 +222,48 @@ def measure(effort: Effort, report_ratio: Report) -> Callable[..., None]:
 # ------------------------------------------------------------------------------------------------------ whole pipelines
 
 
-@pytest.mark.parametrize(("n_rows", "rounds"), [(40_000, 9), (None, 3)], ids=["slice", "whole"])
+def parts(*, slice_of: tuple[int, int], whole_rounds: int) -> list[Any]:
+    """Rows and rounds: a slice of a file, and, but in a smoke run, all of it."""
+    whole = [] if SMOKE else [pytest.param(None, whole_rounds, id="whole")]
+    return [pytest.param(*slice_of, id="slice"), *whole]
+
+
+@pytest.mark.parametrize(("n_rows", "rounds"), parts(slice_of=(40_000, 9), whole_rounds=3))
 def test_k_against_pandas_and_sklearn(
-    rows_of: Callable[..., bytes], effort: Effort, measure: Callable[..., None], n_rows: int | None, rounds: int
+    rows_of: Callable[..., bytes], measure: Callable[..., None], n_rows: int | None, rounds: int
 ) -> None:
     """Bar: 25 times as fast."""
-    data = rows_of("K", effort.rows(n_rows))
+    data = rows_of("K", n_rows)
     ours, rival = Ours("K", data), rivals.pandas_and_sklearn(data, COLUMNS["K"])
     ours.check_against(rival)
     measure(f"K-{ours.n_rows}: pandas + sklearn (A) / ours", rival.run, ours.native(1), ours, rounds=rounds, floor=12)
 
 
-@pytest.mark.parametrize(("n_rows", "rounds"), [(40_000, 15), (None, 7)], ids=["slice", "whole"])
+@pytest.mark.parametrize(("n_rows", "rounds"), parts(slice_of=(40_000, 15), whole_rounds=7))
 def test_k_against_polars(
-    rows_of: Callable[..., bytes], effort: Effort, measure: Callable[..., None], n_rows: int | None, rounds: int
+    rows_of: Callable[..., bytes], measure: Callable[..., None], n_rows: int | None, rounds: int
 ) -> None:
     """Bar: 5 times as fast."""
     polars = pytest.importorskip("polars", reason="pip install .[test] brings polars")
     if polars.thread_pool_size() != 1:
         pytest.skip("polars was imported before POLARS_MAX_THREADS=1 could be set; set it outside")
-    data = rows_of("K", effort.rows(n_rows))
+    data = rows_of("K", n_rows)
     ours, rival = Ours("K", data), rivals.polars_expressions(data, COLUMNS["K"])
     ours.check_against(rival)
     measure(f"K-{ours.n_rows}: polars (B) / ours", rival.run, ours.native(1), ours, rounds=rounds, floor=2.5)
 
 
-@pytest.mark.parametrize(("n_rows", "rounds"), [(20_000, 9), (None, 3)], ids=["slice", "whole"])
+@pytest.mark.parametrize(("n_rows", "rounds"), parts(slice_of=(20_000, 9), whole_rounds=3))
 @pytest.mark.parametrize("name", ["Z", "Z0"])
 def test_z_against_orjson_and_python(
     rows_of: Callable[..., bytes],
-    effort: Effort,
     measure: Callable[..., None],
     name: str,
     n_rows: int | None,
     rounds: int,
 ) -> None:
     """Bar: 50 times as fast."""
-    ours, rival = against_python(name, rows_of(name, effort.rows(n_rows)), rivals.address_flags)
+    ours, rival = against_python(name, rows_of(name, n_rows), rivals.address_flags)
     measure(
         f"{name}-{ours.n_rows}: orjson + Python (D) / ours", rival.run, ours.native(1), ours, rounds=rounds, floor=15
     )
@@ -283,11 +271,11 @@ def test_z_against_orjson_and_python(
 
 @pytest.mark.parametrize("name", ["Z", "Z0"])
 def test_z_against_python_that_remembers_addresses(
-    rows_of: Callable[..., bytes], effort: Effort, measure: Callable[..., None], name: str
+    rows_of: Callable[..., bytes], measure: Callable[..., None], name: str
 ) -> None:
     """The same with the flags of each address looked up once. Not in the bar: live traffic repeats itself less."""
     flags_of = lru_cache(maxsize=None)(rivals.address_flags)
-    ours, rival = against_python(name, rows_of(name, effort.rows(20_000)), flags_of)
+    ours, rival = against_python(name, rows_of(name, 20_000), flags_of)
     words = "orjson + Python, addresses cached"
     measure(f"{name}-{ours.n_rows}: {words} / ours", rival.run, ours.native(1), ours, rounds=9, floor=8)
 
@@ -305,10 +293,10 @@ def against_python(name: str, data: bytes, flags_of: Callable[[str | None], riva
 
 @pytest.mark.parametrize("name", ["K", "Z", "S"])
 def test_against_simdjson_alone(
-    rows_of: Callable[..., bytes], effort: Effort, measure: Callable[..., None], simdjson: ctypes.CDLL, name: str
+    rows_of: Callable[..., bytes], measure: Callable[..., None], simdjson: ctypes.CDLL, name: str
 ) -> None:
     """Our speed over that of simdjson decoding every value and doing nothing with it. Bar for S: 0.7."""
-    data = rows_of(name, effort.rows(None))
+    data = rows_of(name)
     ours, alone = Ours(name, data), rivals.simdjson_alone(simdjson, data)
     check_against_the_reference(ours)
     assert alone() == ours.n_rows
@@ -326,21 +314,19 @@ def check_against_the_reference(ours: Ours) -> None:
 
 
 @pytest.mark.parametrize("name", ["K", "Z", "S"])
-def test_two_threads_over_one(
-    rows_of: Callable[..., bytes], effort: Effort, measure: Callable[..., None], name: str
-) -> None:
+def test_two_threads_over_one(rows_of: Callable[..., bytes], measure: Callable[..., None], name: str) -> None:
     """Bar: 1.8 times as fast, where the machine gives two cores."""
     if len(sched_getaffinity(0)) < 2:
         pytest.skip("this process may use one core only")
-    ours = Ours(name, rows_of(name, effort.rows(None)))
+    ours = Ours(name, rows_of(name))
     measure(f"{name}-{ours.n_rows}: one thread / two", ours.native(1), ours.native(2), ours, rounds=25, floor=0.7)
 
 
 @pytest.mark.parametrize("name", ["K", "Z", "S"])
 def test_the_estimator_over_the_native_functions(
-    rows_of: Callable[..., bytes], effort: Effort, measure: Callable[..., None], name: str
+    rows_of: Callable[..., bytes], measure: Callable[..., None], name: str
 ) -> None:
     """What `transform(bytes)` costs over split and refine: the new array, chunks, counters."""
-    ours = Ours(name, rows_of(name, effort.rows(None)))
+    ours = Ours(name, rows_of(name))
     measure(f"{name}-{ours.n_rows}: transform(bytes) / split + refine", ours.transform, ours.native(1), ours,
             rounds=15, floor=0.0)  # fmt: skip

@@ -11,7 +11,7 @@ import jenga  # noqa: F401 -- before torch, as the commands do: it sets how Open
 
 # isort: split
 import torch
-from paired import PairedRatio
+from paired import SMOKE, PairedRatio
 
 from jenga.kernels import backend_info
 from jenga.threads import spinning
@@ -28,8 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--threads", type=int, default=None, help="torch threads (default: torch's own)")
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """No workers: what is timed has the machine to itself."""
+    return 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RATIOS] = {}
+    config.option.benchmark_disable |= SMOKE
     threads = config.getoption("--threads")
     if threads is not None:
         torch.set_num_threads(threads)

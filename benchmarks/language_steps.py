@@ -6,7 +6,6 @@ models have random weights, which cost what trained ones do, in the shape of Smo
 
 import gzip
 import json
-import os
 import random
 import tempfile
 from collections.abc import Callable
@@ -16,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from paired import SMOKE
 from torch import Tensor
 from torch.nn import functional as F
 
 from jenga.kernels import linear_distillation
 
-VOCABULARY, WIDTH = 49_152, 576
+VOCABULARY, WIDTH = 8192 if SMOKE else 49_152, 576
 ALPHA, TEMPERATURE = 0.5, 2.0
-SMOKE = int(os.environ.get("JENGA_BENCH_ROUNDS", "6")) < 4
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k" / "train.jsonl.gz"
-BATCH_SIZE, MAX_LENGTH, N_STEPS = 8, 256, 1 if SMOKE else 4
+BATCH_SIZE, MAX_LENGTH, N_STEPS = (2, 256, 1) if SMOKE else (8, 256, 4)
 Step = Callable[[], list[Tensor]]
 
 
@@ -40,9 +39,9 @@ class Problem:
 
 def memory_problem(*, warmup: bool) -> Problem:
     torch.manual_seed(0)
-    n_tokens = 8 if warmup else 512 if SMOKE else 2048
-    ids = torch.randint(VOCABULARY, (1, n_tokens))
-    return Problem(ids, 2, 2) if warmup or SMOKE else Problem(ids)
+    small = warmup or SMOKE
+    ids = torch.randint(VOCABULARY, (1, 8 if small else 2048))
+    return Problem(ids, 2, 2) if small else Problem(ids)
 
 
 def make_model(n_layers: int) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from paired import SMOKE
 from torch import Tensor, nn
 
 RANK = 8
@@ -29,6 +30,8 @@ class Shape:
 SHAPES = [Shape("minilm", (32, 64), 0.1), Shape("minilm", (32, 64), 0.0)] + [
     Shape("llama", (4, 256), dropout) for dropout in (0.1, 0.0)
 ]
+if SMOKE:
+    SHAPES = [Shape("minilm", (2, 8), 0.1), Shape("llama", (2, 8), 0.0)]
 
 
 @dataclass
@@ -45,7 +48,7 @@ def make_problem(shape: Shape) -> Problem:
 
 
 def memory_problem(*, warmup: bool) -> Problem:
-    return make_problem(Shape("minilm", (2, 8) if warmup else (32, 64), 0.1))
+    return make_problem(Shape("minilm", (2, 8) if warmup or SMOKE else (32, 64), 0.1))
 
 
 def make_model(shape: Shape) -> nn.Module:

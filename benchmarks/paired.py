@@ -1,12 +1,16 @@
 """A/B timing in one process: the two alternate, so that drift of a shared machine meets both alike."""
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
+SMOKE = os.environ.get("JENGA_BENCH_SMOKE") == "1"
+"""Whether to run each benchmark once at a small size: that it runs and is right is shown then, not how fast it is."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def compare(
         candidate, baseline: called without arguments; what they return is dropped.
         rounds: rounds to time. Which of the two goes first alternates.
         min_round_s: each is called often enough in a round that the baseline takes about this long.
-        warmup: untimed calls of each before the first round.
+        warmup: untimed calls of each before the first round. A smoke run takes one, and five rounds of one call.
         n_bootstrap: resamples of the rounds behind the interval.
 
     Raises:
@@ -60,6 +64,8 @@ def compare(
     """
     if rounds < 2:
         raise ValueError(f"rounds: got {rounds}; allowed: 2 or more")
+    if SMOKE:
+        rounds, warmup, min_round_s = min(rounds, 5), 1, 0.0
     for _ in range(warmup):
         candidate()
         baseline()
@@ -77,6 +83,15 @@ def compare(
         rounds=rounds,
         calls=calls,
     )
+
+
+def held(ratio: PairedRatio, below: float) -> None:
+    """Fail where even the low end of the interval is no less than `below`, a floor that is loose for shared machines.
+
+    A smoke run, a few calls at a size where Python's own cost rules, allows five times as much.
+    """
+    allowed = 5 * below if SMOKE else below
+    assert ratio.low < allowed, f"a regression, not noise: {ratio}; allowed: below {allowed}"
 
 
 def _alternate(

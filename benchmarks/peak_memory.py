@@ -1,6 +1,6 @@
 """Prints the peak memory of one forward and backward pass beyond its inputs and gradients, in bytes, on a CPU.
 
-python benchmarks/peak_memory.py MODULE PROVIDER
+python benchmarks/peak_memory.py MODULE PROVIDER...
 
 MODULE has `PROVIDERS`, whose functions take the problem of `memory_problem()` and return a step. The step runs once at
 a small size, so that libraries load and threads start; then at full size in this process. VmHWM (/proc/self/status) is
@@ -12,22 +12,32 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from paired import SMOKE
 
 
-def peak_bytes(module_name: str, provider_name: str) -> int:
-    """What this script prints, from a process of its own: a peak of one that did other things before is not the step's.
+def peak_bytes(module_name: str, *providers: str) -> dict[str, int]:
+    """What this script prints for each provider, the gradients that its step returns not in it.
 
-    The gradients that the step returns are not in it.
+    Each has a process of its own, for a peak of one that did other things before is not the step's. A smoke run makes
+    do with one process for all, whose figures mean nothing.
     """
+    if SMOKE:
+        return _printed(module_name, providers)
+    return {name: peak for provider in providers for name, peak in _printed(module_name, [provider]).items()}
+
+
+def _printed(module_name: str, providers: Sequence[str]) -> dict[str, int]:
     script = Path(__file__)
     done = subprocess.run(
-        [sys.executable, "-P", str(script), module_name, provider_name],
+        [sys.executable, "-P", str(script), module_name, *providers],
         env=os.environ | {"PYTHONPATH": str(script.parent)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return int(done.stdout.split()[-1])
+    return dict(zip(providers, map(int, done.stdout.split()[-len(providers) :]), strict=True))
 
 
 def resident_bytes(name: str) -> int:
@@ -37,17 +47,21 @@ def resident_bytes(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def main(module_name: str, provider_name: str) -> None:
+def main(module_name: str, *providers: str) -> None:
     torch.set_num_threads(1)
     module = importlib.import_module(module_name)
-    provider = module.PROVIDERS[provider_name]
+    for name in providers:
+        print(peak_of(module, module.PROVIDERS[name]))
+
+
+def peak_of(module: Any, provider: Callable[[Any], Callable[[], list[torch.Tensor]]]) -> int:
     provider(module.memory_problem(warmup=True))()
     step = provider(module.memory_problem(warmup=False))
     before = resident_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     gradients = step()
     kept = sum(gradient.nbytes for gradient in gradients)
-    print(resident_bytes("VmHWM") - before - kept)
+    return resident_bytes("VmHWM") - before - kept
 
 
 if __name__ == "__main__":

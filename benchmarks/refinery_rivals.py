@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paired import SMOKE
 
 os.environ["POLARS_MAX_THREADS"] = "1"
 
@@ -193,7 +194,7 @@ def compile_simdjson(folder: Path) -> ctypes.CDLL:
         raise FileNotFoundError("the wheel pysimdjson, which carries simdjson's sources, is not installed")
     sources, library = Path(spec.submodule_search_locations[0]), folder / "simdjson_alone.so"
     own = Path(__file__).parent / "native" / "simdjson_alone.cpp"
-    flags = ["-std=c++20", "-O3", "-march=native", "-DNDEBUG", "-shared", "-fPIC", f"-I{sources}"]
+    flags = ["-std=c++20", "-O0" if SMOKE else "-O3", "-march=native", "-DNDEBUG", "-shared", "-fPIC", f"-I{sources}"]
     subprocess.run(["g++", *flags, str(own), str(sources / "simdjson.cpp"), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.decode_lines.restype = ctypes.c_int64

@@ -15,6 +15,9 @@ os.environ["PYTHONSAFEPATH"] = "1"
 import numpy as np
 import pytest
 
+# How tests draw numbers and how they share the machine: tests/plugins.
+pytest_plugins = ("seeds", "workers")
+
 _TEXT = """
 the agent was kind and quick but line dropped after two minutes of music Amina called from Nairobi about her bill which
 nobody could explain good bad refund please thank you never again café
