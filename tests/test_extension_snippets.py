@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,7 +67,6 @@ class MyCallback(BaseCallback):
 """,
 }
 TARGET = "🎉 Target achieved!"
-ran: set[str] = set()
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,6 @@ def test_the_backbone_snippet_trains_a_classification_through_the_model(timm: li
         "backbone.encoder.patch.weight", "backbone.encoder.patch.bias",
         "tasks.digit.heads.label.weight", "tasks.digit.heads.label.bias",
     }  # fmt: skip
-    ran.add("backbone")
 
 
 def test_the_backbone_snippet_comes_back_from_disk_as_it_was(timm: list[tuple[str, bool]], tmp_path: Path) -> None:
@@ -218,7 +217,6 @@ def test_the_task_snippet_trains_from_yaml_and_predicts(config: Callable[..., Pa
     assert 0 <= result.metrics["test_verdict_label_accuracy"] <= 1
     answers = jenga.load(result.run, device="cpu").predict(["this call is good", "hello"])
     assert len(answers) == 2
-    ran.add("task")
 
 
 def test_the_task_snippet_changes_the_weights_that_are_saved(config: Callable[..., Path]) -> None:
@@ -250,7 +248,6 @@ def test_the_callback_snippet_prints_where_the_loss_is_below_its_target(
     path = config(task=f"  weight: {weight}\n")
     experiment.train(path, device="cpu", callbacks=[callback])
     assert capsys.readouterr().out.count(TARGET) == times
-    ran.add("callback")
 
 
 def test_the_callback_snippet_can_be_switched_on_in_yaml(
@@ -262,8 +259,9 @@ def test_the_callback_snippet_can_be_switched_on_in_yaml(
     assert capsys.readouterr().out.count(TARGET) == 2
 
 
-def test_all_three_snippets_ran() -> None:
-    assert ran == SNIPPETS.keys()
+def test_each_of_the_three_snippets_is_run_here() -> None:
+    run = re.findall(r'run_snippet\("(\w+)"\)', Path(__file__).read_text(encoding="utf-8"))
+    assert set(run) == SNIPPETS.keys()
 
 
 # -------------------------------------------------------------------------------------------------------- entry points

@@ -34,6 +34,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr.strip() == "loaded: []"
 
 
+@pytest.mark.serial
 def test_help_answers_within_three_tenths_of_a_second() -> None:
     def processor_time() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)

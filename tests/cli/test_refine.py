@@ -220,6 +220,7 @@ def test_mistakes_are_told_in_one_block_with_their_code(
     assert sorted(each.name for each in state.parent.iterdir()) == before
 
 
+@pytest.mark.serial
 def test_interrupt_leaves_nothing_half_written(state: Path, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()

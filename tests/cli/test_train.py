@@ -91,6 +91,7 @@ def interrupted(config: Path, arguments: list[str]) -> tuple[int, str]:
     return process.wait(60), seen
 
 
+@pytest.mark.serial
 def test_interrupted_run_saves_and_goes_on_with_resume_auto(invoke: Invoke, config: Path, tmp_path: Path) -> None:
     keys = ("training.max_steps=60", "evaluation.every_steps=60", "checkpoint.every_steps=60")
     settings = [*(part for key in keys for part in ("--set", key)), "--output-dir", str(tmp_path / "out")]

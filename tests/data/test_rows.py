@@ -284,6 +284,7 @@ def test_the_built_in_sample_loads_with_every_kind_of_head_and_no_warning() -> N
     assert train.words[0] == split_words(train.texts[0])
 
 
+@pytest.mark.serial
 def test_ten_thousand_rows_load_within_seconds(tmp_path: Path) -> None:
     rows = [
         {"id": at, "text": "Asha Juma wa Dar-es-Salaam aliuliza " * 3 + str(at), "label": f"class {at % 50}",

@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,35 +146,6 @@ def test_no_rows_give_no_features_and_cannot_be_fitted(fitted: SecurityRefinery)
     assert list(fitted.stream(b"")) == [] or sum(len(part.numbers) for part in fitted.stream(b"")) == 0
     with pytest.raises(DataError, match="there is no row to fit on"):
         clone(fitted).fit([])
-
-
-MEMORY = """
-import resource, sys
-from jenga.refinery import SecurityRefinery
-refinery = SecurityRefinery(schema={"fields": [{"path": "n", "kind": "numeric"}]}, chunk_bytes=1 << 20, n_threads=2)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-grown = []
-for path in sys.argv[1:]:
-    refinery.fit(path)
-    grown.append(peak())
-    for part in refinery.stream(path):
-        pass
-    grown.append(peak())
-print(*grown)
-"""
-
-
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    small, large = tmp_path / "small.jsonl", tmp_path / "large.jsonl"
-    block = "".join(f'{{"n": {at % 97}, "fill": "{"x" * 1000}"}}\n' for at in range(1000))
-    small.write_text(block * 8)
-    large.write_text(block * 80)
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", MEMORY, str(small), str(large)], capture_output=True, text=True, check=True
-    )
-    _, after_small, _, after_large = map(int, done.stdout.split())
-    # 80 MB of rows; what remains is the 2 MB of numbers that a block of the statistics holds, and slack.
-    assert after_large - after_small < 24 << 10
 
 
 # ------------------------------------------------------------------------------------------------------------ bad rows

@@ -132,6 +132,7 @@ def test_file_that_shrinks_while_it_is_read_is_an_error_not_a_crash(tmp_path: Pa
             windows.window(0, 10)
 
 
+@pytest.mark.serial
 def test_a_mapped_file_gives_its_pages_back(tmp_path: Path) -> None:
     path = tmp_path / "large"
     size = 256 << 20

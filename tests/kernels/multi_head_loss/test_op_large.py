@@ -41,6 +41,7 @@ def test_rows_more_than_2_to_the_31_elements_apart_are_read_where_they_lie(make_
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("with_slope", [False, True])
 def test_more_than_2_to_the_31_logits_match_their_first_and_last_rows(with_slope: bool) -> None:
     n_rows, size = 2**26 + 1, 32
