@@ -50,8 +50,8 @@ def resident_bytes(name: str) -> int:
 def main(module_name: str, *providers: str) -> None:
     torch.set_num_threads(1)
     module = importlib.import_module(module_name)
-    for name in providers:
-        print(peak_of(module, module.PROVIDERS[name]))
+    # Behind whatever a provider prints.
+    print(*[peak_of(module, module.PROVIDERS[name]) for name in providers])
 
 
 def peak_of(module: Any, provider: Callable[[Any], Callable[[], list[torch.Tensor]]]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import seeds
 import torch
 
 from jenga.fusion import AttentionFusion
@@ -16,7 +17,7 @@ WIDTH = 8
 @pytest.fixture
 def trained() -> AttentionFusion:
     """A fusion that is no longer the identity."""
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     fusion = AttentionFusion(WIDTH, ["a", "b"], dropout=0.5).eval()
     torch.nn.init.normal_(fusion.update_weight)
     torch.nn.init.normal_(fusion.query)
@@ -24,7 +25,7 @@ def trained() -> AttentionFusion:
 
 
 def encoded(rows: int = 3, tokens: int = 5) -> BackboneOutput:
-    generator = torch.Generator().manual_seed(1)
+    generator = seeds.generator(1)
     hidden = torch.randn(rows, tokens, WIDTH, generator=generator)
     return BackboneOutput(hidden, hidden[:, 0].clone(), torch.ones(rows, tokens, dtype=torch.int64))
 

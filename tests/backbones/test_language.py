@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import seeds
 import torch
 import transformers
 
@@ -42,7 +43,7 @@ def saved(tmp_path: Path) -> Callable[[Any], str]:
 
 
 def made(kind: str) -> Any:
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     return MODELS[kind]()
 
 

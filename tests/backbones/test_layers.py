@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import seeds
 import torch
 import transformers
 
@@ -42,7 +43,7 @@ def make(kind: str, settings: dict[str, Any]) -> Any:
     names = {"Gemma3Text": ("Gemma3TextConfig", "Gemma3ForCausalLM")}
     head = "Model" if kind in ENCODERS else "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
     config_name, model_name = names.get(kind, (f"{kind}Config", f"{kind}{head}"))
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     config = getattr(transformers, config_name)(**settings, **SPECIAL)
     return getattr(transformers, model_name)(config).eval()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from torch import nn
 
@@ -40,7 +41,7 @@ class Layers(BaseBackbone):
 
 
 def model_of(*, activation: nn.Module | None = None, fusion: bool = False, **settings: Any) -> Any:
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     heads = settings.pop("heads", [{"name": "threat", "num_labels": 3, "labels": ["normal", "dos", "probe"]}])
     config = AnomalyConfig.model_validate(
         {"name": "t", "type": "anomaly_detection", "data_path": "x", "heads": heads, **settings}
@@ -60,7 +61,7 @@ def model_of(*, activation: nn.Module | None = None, fusion: bool = False, **set
 
 
 def rows(count: int, *, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, N_FEATURES, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, N_FEATURES, generator=seeds.generator(seed))
 
 
 def raw_score(model: Any, features: torch.Tensor, head: str = "threat") -> np.ndarray:

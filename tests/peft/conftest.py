@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import seeds
 
 BASE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT = {"vocab_size": 50, **BASE}
@@ -55,7 +56,7 @@ def encoder() -> Callable[[str], Any]:
 
     def make(kind: str) -> Any:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(seeds.derived(0))
             return make_model(kind).eval()
 
     return make
@@ -67,7 +68,7 @@ def hidden() -> Callable[[Any], Any]:
     import torch
 
     def run(model: Any) -> Any:
-        dice = torch.Generator().manual_seed(1)
+        dice = seeds.generator(1)
         ids = torch.randint(3, 50, (3, 9), generator=dice)
         inputs = {
             "vit": {"pixel_values": torch.randn(3, 3, 8, 8, generator=dice)},
@@ -85,7 +86,7 @@ def shake() -> Callable[[Any], None]:
     import torch
 
     def act(model: Any) -> None:
-        dice = torch.Generator().manual_seed(2)
+        dice = seeds.generator(2)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:

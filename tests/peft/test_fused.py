@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import seeds
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ def twins(layer: nn.Module | None = None, *, dtype: torch.dtype = torch.float64,
     """A fused LoRA layer, and the same one as PEFT runs it; random adapters."""
     from peft import get_peft_model
 
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     theirs = get_peft_model(One(layer).to(dtype), lora(**options))
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
@@ -49,7 +50,7 @@ def twins(layer: nn.Module | None = None, *, dtype: torch.dtype = torch.float64,
 
 
 def inputs(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    dice = torch.Generator().manual_seed(1)
+    dice = seeds.generator(1)
     return torch.randn(*(shape or (6, 12)), generator=dice, dtype=torch.float64).to(dtype).requires_grad_()
 
 
@@ -154,7 +155,7 @@ def test_adapters_in_float32_on_a_half_precision_base_err_at_most_twice_as_pefts
 def test_several_adapters_are_one_call(calls: Calls) -> None:
     ours, theirs = twins()
     for layer in (ours, theirs):
-        torch.manual_seed(1)
+        torch.manual_seed(seeds.derived(1))
         layer.update_layer("other", r=2, lora_alpha=5, config=lora(r=2))
         layer.to(torch.float64)
         layer.set_adapter(["default", "other"])
@@ -207,7 +208,7 @@ def test_dropout_keeps_the_mean_and_does_nothing_in_evaluation(use_dora: bool) -
     x = inputs(1, 12).detach()
     wanted = theirs.eval()(x).detach()
     same(ours.eval()(x).detach(), wanted)
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     drawn = ours.train()(x.expand(20_000, 12)).detach()
     # The mean of 20,000 draws errs by their deviation / 141; five of those, at a chance of 1 in a million an output.
     assert bool(((drawn.mean(0) - wanted).abs() <= 5 * drawn.std(0) / 20_000**0.5).all())
@@ -438,7 +439,7 @@ def test_a_quantised_base_is_computed_with_as_peft_dequantises_it(
     from peft import get_peft_model
     from peft.utils.integrations import dequantize_module_weight
 
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     theirs = get_peft_model(quantised(kind), lora(**options)).eval()
     ours = accelerate(copy.deepcopy(theirs))
     assert acceleration(ours).fused == ["base_model.model.layer"]

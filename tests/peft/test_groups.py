@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import seeds
 import torch
 from torch import Tensor, nn
 
@@ -40,14 +41,14 @@ def make(**options: Any) -> tuple[Any, Any]:
     """An accelerated attention in float64, and the same one as PEFT runs it."""
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     config = LoraConfig(r=2, target_modules=list(NAMES), init_lora_weights=False, **options)
     theirs = get_peft_model(Attention().double(), config)
     return accelerate(copy.deepcopy(theirs)), theirs
 
 
 def inputs(seed: int = 1) -> Tensor:
-    return torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(5, 8, dtype=torch.float64, generator=seeds.generator(seed))
 
 
 def same(ours: list[Tensor], theirs: list[Tensor]) -> None:

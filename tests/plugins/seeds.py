@@ -1,6 +1,6 @@
 """Every draw of a test comes from the test's name and from JENGA_TEST_SEED (0), so that no test fails by chance.
 
-torch, numpy and `random` are seeded before each test and before each fixture, whoever asks for it first; hypothesis
+torch, numpy and `random` are seeded before each module, fixture (whoever asks for it first) and test; hypothesis
 draws the same examples each time. A generator that a test makes for itself takes its seed from `generator(...)` here,
 which another JENGA_TEST_SEED changes too: `for seed in $(seq 10); do JENGA_TEST_SEED=$seed pytest || break; done`.
 """
@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
     """Fixtures of a wider scope draw the same whichever test is the first to ask, and take nothing from its draws."""
     import torch
 
@@ -72,6 +72,13 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
+    """What a module draws while it is imported."""
+    _seed(collector.nodeid)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[Any]:
     _seed(item.nodeid)
     return (yield)

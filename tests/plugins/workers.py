@@ -38,20 +38,16 @@ class Room:
     """Held by many at once, or by one alone; who wants it alone waits for those inside, and nobody else comes in."""
 
     def __init__(self, folder: Path) -> None:
-        self._door = (folder / "door").open("w")
-        self._inside = (folder / "inside").open("w")
+        self._folder = folder
 
     @contextmanager
     def held(self, *, alone: bool) -> Iterator[None]:
-        fcntl.flock(self._door, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(self._inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        finally:
-            fcntl.flock(self._door, fcntl.LOCK_UN)
-        try:
+        # Locks go with the files that are closed.
+        with (self._folder / "inside").open("w") as inside:
+            with (self._folder / "door").open("w") as door:
+                fcntl.flock(door, fcntl.LOCK_EX)
+                fcntl.flock(inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
-        finally:
-            fcntl.flock(self._inside, fcntl.LOCK_UN)
 
 
 FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 
 from jenga.kernels.refinery.reference import extract, refine
 from jenga.refinery.plan import CompiledPlan, compile_plan
@@ -70,7 +71,7 @@ def make_events() -> Callable[..., list[dict[str, Any]]]:
     """Return a function that makes flat or nested events, where values are missing, null or text here and there."""
 
     def make(count: int, *, nested: bool = False, seed: int = 0) -> list[dict[str, Any]]:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(seeds.derived(seed))
         rows = []
         for at in range(count):
             address = f"10.{at % 5}.0.{at % 250}" if at % 4 else "fe80::1%eth0"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 from scipy import stats
 
 from jenga.errors import ConfigError
@@ -24,7 +25,7 @@ SCHEMA = {
 
 
 def make(count: int, seed: int, **changes: Callable[[int, np.random.Generator], Any]) -> Rows:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds.derived(seed))
     usual: dict[str, Callable[[int, np.random.Generator], Any]] = {
         "n": lambda at, rng: float(rng.normal()), "c": lambda at, rng: "abc"[rng.integers(3)],
         "p": lambda at, rng: int(rng.choice([22, 80, 443])), "i": lambda at, rng: f"10.0.0.{rng.integers(50)}",
@@ -82,7 +83,7 @@ def test_rates_tell_missing_mismatching_and_unknown_values(before: SecurityRefin
 
 @pytest.mark.parametrize("limit", [sketches.DISTINCT_LIMIT, 500])
 def test_ks_is_the_distance_of_the_distributions(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeds.derived(0))
     old, new = rng.normal(size=3000), rng.normal(0.4, 1.2, size=400)
     monkeypatch.setattr(sketches, "DISTINCT_LIMIT", limit)
     schema = {"fields": [{"path": "n", "kind": "numeric"}]}

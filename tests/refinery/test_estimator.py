@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 import pyarrow
 import pytest
+import seeds
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -369,7 +370,7 @@ def test_it_keeps_the_rules_of_scikit_learn(estimator: SecurityRefinery, check: 
 
 
 def test_arrays_are_numeric_columns_of_a_fixed_number(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).normal(size=(50, 3))
+    array = np.random.default_rng(seeds.derived(0)).normal(size=(50, 3))
     array[0, 0] = np.nan
     refinery = SecurityRefinery().fit(array)
     assert [field.kind for field in refinery.schema_.fields] == ["numeric"] * 3

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+import seeds
 
 from jenga.kernels.refinery.reference import hash64
 from jenga.refinery.estimator import SecurityRefinery
@@ -26,7 +27,7 @@ def fitted(rows: Rows, event_schema: dict[str, Any]) -> SecurityRefinery:
 
 
 def test_contributions_of_columns_add_up_to_their_field(fitted: SecurityRefinery) -> None:
-    given = np.random.default_rng(0).normal(size=(3, fitted.n_features_out_))
+    given = np.random.default_rng(seeds.derived(0)).normal(size=(3, fitted.n_features_out_))
     found = fold(fitted, given, n_rows=3)
     paths = [field.path for field in fitted.schema_.fields]
     assert found.shape == (3, len(paths))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+import seeds
 from safetensors import safe_open
 
 from jenga.errors import ConfigError
@@ -38,7 +39,7 @@ def check_numbers(found: np.ndarray, n_rows: int) -> None:
 @pytest.mark.parametrize("sizes", [[], [0], [3], [5, 0, 1, 1000]])
 def test_chunks_come_back_as_one_matrix(tmp_path: Path, suffix: str, sizes: list[int]) -> None:
     path = tmp_path / f"out{suffix}"
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeds.derived(0))
     parts = [rng.normal(size=(size, 3)).astype(np.float32) for size in sizes]
     with feature_file(path, NAMES) as write:
         first = 0

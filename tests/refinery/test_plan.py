@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
 from jenga.errors import ConfigError
@@ -158,8 +159,8 @@ SCALERS = {
     "quantile": QuantileTransformer(n_quantiles=50),
 }
 SAMPLES = {
-    "normal": np.random.default_rng(0).normal(3, 2, 400),
-    "ties": np.random.default_rng(1).integers(0, 5, 300).astype(float),
+    "normal": np.random.default_rng(seeds.derived(0)).normal(3, 2, 400),
+    "ties": np.random.default_rng(seeds.derived(1)).integers(0, 5, 300).astype(float),
     "few": np.array([1.0, 2.0, 2.0]),
     "constant": np.full(9, 0.1),
 }
@@ -177,7 +178,7 @@ def test_scaling_equals_sklearns(scale: str, sample: str, fit: Callable[..., Com
 
 
 def test_scaling_sees_numbers_after_clip_and_log1p(fit: Callable[..., CompiledPlan], features: Features) -> None:
-    train = np.random.default_rng(2).lognormal(3, 3, 300)
+    train = np.random.default_rng(seeds.derived(2)).lognormal(3, 3, 300)
     y = np.log1p(np.clip(train, 1, 500))
     compiled = fit({"kind": "numeric", "clip": [1, 500], "log1p": True}, x_rows(train))
     np.testing.assert_allclose(features(compiled, x_rows(train))["x"], (y - y.mean()) / y.std(), rtol=1e-5, atol=1e-5)
@@ -187,7 +188,7 @@ def test_scaling_sees_numbers_after_clip_and_log1p(fit: Callable[..., CompiledPl
 def test_bounds_from_quantiles_hold_before_scaling(
     scale: str, fit: Callable[..., CompiledPlan], features: Features
 ) -> None:
-    train = np.random.default_rng(3).standard_cauchy(500)
+    train = np.random.default_rng(seeds.derived(3)).standard_cauchy(500)
     low, high = np.quantile(train, [0.05, 0.9])
     clipped = np.clip(train, low, high)[:, None]
     compiled = fit({"kind": "numeric", "clip_quantiles": [0.05, 0.9], "scale": scale}, x_rows(train))
@@ -214,7 +215,7 @@ def test_no_training_value_makes_a_plan_that_is_not_finite(
 
 
 def test_times_between_rows_are_scaled_by_their_logarithm(fit: Callable[..., CompiledPlan], features: Features) -> None:
-    times = np.cumsum(np.random.default_rng(4).lognormal(0, 2, 50)) + 1.7e9
+    times = np.cumsum(np.random.default_rng(seeds.derived(4)).lognormal(0, 2, 50)) + 1.7e9
     compiled = fit({"kind": "timestamp"}, x_rows(times))
     gaps = np.log1p(np.diff(times))
     found = features(compiled, x_rows(times))["x:inter_arrival"]

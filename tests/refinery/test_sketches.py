@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 
 from jenga.errors import DataError
 from jenga.refinery import sketches
@@ -30,7 +31,7 @@ def merged(parts: Any) -> Any:
 
 
 def test_merged_moments_are_those_of_all_values_despite_a_large_mean() -> None:
-    values = 1.7e9 + np.random.default_rng(0).normal(size=10_001)
+    values = 1.7e9 + np.random.default_rng(seeds.derived(0)).normal(size=10_001)
     found = merged([Moments.of(part) for part in np.array_split(values, 13)])
     assert found.n == len(values)
     assert found.mean == pytest.approx(values.mean(), rel=1e-14)
@@ -66,7 +67,7 @@ def test_moments_of_nothing_change_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_quantiles_are_numpys(seed: int) -> None:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds.derived(seed))
     values = rng.choice(rng.normal(size=rng.integers(1, 50)) * 10.0 ** rng.integers(-5, 6), rng.integers(1, 200))
     shares = np.concatenate([np.linspace(0, 1, 101), [1 / 3, 0.25, 0.999]])
     np.testing.assert_allclose(counted(values).quantiles(shares), np.quantile(values, shares), rtol=1e-12, atol=1e-300)
@@ -80,7 +81,7 @@ def test_quantiles_of_a_billion_values_come_from_their_counts() -> None:
 @pytest.mark.parametrize("limit", [5, 1000])
 def test_any_split_and_order_gives_the_same_counts(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketches, "DISTINCT_LIMIT", limit)
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seeds.derived(1))
     values = np.round(rng.lognormal(sigma=3, size=300), 2) * rng.choice([-1, 0, 1], 300)
     whole = counted(values)
     assert whole.exact == (limit == 1000)
@@ -92,7 +93,7 @@ def test_any_split_and_order_gives_the_same_counts(limit: int, monkeypatch: pyte
 
 
 def test_values_past_the_limit_are_known_to_a_tenth_of_a_percent() -> None:
-    values = np.random.default_rng(2).lognormal(sigma=2, size=3 * sketches.DISTINCT_LIMIT)
+    values = np.random.default_rng(seeds.derived(2)).lognormal(sigma=2, size=3 * sketches.DISTINCT_LIMIT)
     values[::2] *= -1
     found = counted(values)
     assert not found.exact

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 
 from jenga.errors import ConfigError, DataError
 from jenga.refinery import sketches
@@ -32,7 +33,7 @@ MIXED = read_schema(
 
 
 def events(count: int, seed: int = 0) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds.derived(seed))
     made = []
     for at in range(count):
         row = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from torch.nn import functional as F
 
@@ -47,14 +48,14 @@ def backbone_of(n_features: int | None) -> Any:
 
 
 def task_of(n_features: int | None = N_FEATURES, **settings: Any) -> AnomalyDetectionTask:
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     task = AnomalyDetectionTask(config(**settings), WIDTH)
     task.attach(backbone_of(n_features))
     return task
 
 
 def encoded(rows: int = 5) -> BackboneOutput:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeds.generator(0)
     hidden = torch.randn(rows, WIDTH, generator=generator)
     features = torch.randn(rows, N_FEATURES, generator=generator)
     return BackboneOutput(hidden.unsqueeze(1), hidden, torch.ones(rows, 1).long(), features)
@@ -183,7 +184,7 @@ def test_focal_loss_counts_labelled_rows_and_weighs_heads() -> None:
 
 
 def test_the_score_ranks_as_one_minus_the_probability_of_normal() -> None:
-    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double() * 4
+    logits = torch.randn(50, 3, generator=seeds.generator(0)).double() * 4
     p = logits.softmax(1)[:, 0]
     torch.testing.assert_close(anomaly_log_odds(logits, 0), ((1 - p) / p).log())
     torch.testing.assert_close(anomaly_log_odds(logits, 2).sigmoid(), 1 - logits.softmax(1)[:, 2])
@@ -323,7 +324,7 @@ def test_without_a_normal_validation_row_there_is_no_threshold() -> None:
 
 def test_metrics_need_scores_and_keep_to_their_names() -> None:
     task = task_of()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeds.derived(0))
     logits = torch.from_numpy(rng.normal(size=(60, 3)))
     scores, targets = task.scores("threat", logits), rng.integers(0, 3, 60)
     found = task.metrics(SPACE, task.predict("threat", logits), targets, scores=scores)

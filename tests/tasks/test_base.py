@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from torch.nn import functional as F
 
@@ -27,7 +28,7 @@ def config(*heads: ClassHead, **options: Any) -> ClassificationConfig:
 
 
 def encoded(rows: int = 4, tokens: int = 3) -> BackboneOutput:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeds.generator(0)
     hidden = torch.randn(rows, tokens, WIDTH, generator=generator)
     return BackboneOutput(hidden, torch.randn(rows, WIDTH, generator=generator), torch.ones(rows, tokens).long())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
@@ -28,7 +29,7 @@ METHODS: tuple[Method, ...] = ("isotonic", "platt", "temperature")
 
 def scored(rows: int = 2000, *, factor: float = 3.0, seed: int = 0) -> tuple[Any, Any]:
     """Log-odds that are `factor` times too sure, and which rows are anomalous."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds.derived(seed))
     odds = rng.normal(-1, 2, rows)
     anomalous = rng.random(rows) < 1 / (1 + np.exp(-odds))
     return factor * odds, anomalous
@@ -114,7 +115,7 @@ def test_isotonic_goes_through_the_shares_of_its_blocks() -> None:
 
 
 def test_many_blocks_are_thinned_to_the_room_that_there_is() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeds.derived(0))
     scores = np.sort(rng.normal(size=200_000))
     anomalous = rng.random(len(scores)) < 1 / (1 + np.exp(-scores))
     calibrator = fitted(scores, anomalous, "isotonic")
@@ -138,7 +139,7 @@ def test_auto_takes_isotonic_where_there_are_rows_for_it(normal: int, anomalies:
 
 
 def test_without_an_anomaly_the_score_is_the_share_of_normal_rows_below() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeds.derived(0))
     normal = rng.normal(size=5000)
     calibrator = fitted(normal, np.zeros(5000, bool), "isotonic", log_odds=False)
     assert calibrator.kind == "quantile"
@@ -175,7 +176,7 @@ def test_normal_rows_of_one_score_are_no_obstacle() -> None:
 @pytest.mark.parametrize("rows", [100, 101, 250, 1000])
 @pytest.mark.parametrize("target", [0.01, 0.05, 0.1])
 def test_the_threshold_lets_through_as_many_normal_rows_as_the_target_allows(rows: int, target: float) -> None:
-    normal = np.random.default_rng(rows).permutation(rows).astype(float)
+    normal = np.random.default_rng(seeds.derived(rows)).permutation(rows).astype(float)
     exceeding = (normal > alert_threshold(normal, target)).sum()
     assert exceeding == int(target * rows + 1e-9)
 
@@ -235,7 +236,7 @@ def test_the_error_is_that_of_a_hand_count() -> None:
 
 
 def test_reliability_has_the_bins_of_sklearn() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeds.derived(0))
     scores = rng.random(400)
     anomalous = rng.random(400) < scores
     shares, means = calibration_curve(anomalous, scores, n_bins=15)
@@ -248,7 +249,7 @@ def test_reliability_has_the_bins_of_sklearn() -> None:
 def test_the_held_out_error_does_not_flatter_as_the_fits_own_does() -> None:
     own, held_out = [], []
     for seed in range(10):
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(seeds.derived(seed))
         scores, anomalous = rng.normal(size=60), rng.random(60) < 0.5
         calibrator = fitted(scores, anomalous, "isotonic")
         own.append(calibration_error(calibrator.calibrated(scores), anomalous))

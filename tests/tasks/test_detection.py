@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
 from jenga.tasks.calibration import Calibrator, Method, calibration_error
@@ -47,7 +48,7 @@ def detection(
 
 
 def random_rows(rows: int = 400, *, seed: int = 0) -> tuple[Any, Any, Any]:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds.derived(seed))
     targets = rng.choice(3, rows, p=(0.2, 0.6, 0.2))
     return rng.normal(size=rows) + 2.0 * (targets != 1), targets, rng.choice(3, rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import seeds
 import torch
 from torch import nn
 
@@ -39,7 +40,7 @@ def detector(**settings: Any) -> Any:
 
 
 def encoded(rows: int = 5, *, seed: int = 0, features: bool = True) -> BackboneOutput:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed)
     hidden = torch.randn(rows, WIDTH, generator=generator)
     read = torch.randn(rows, N_FEATURES, generator=generator) if features else None
     return BackboneOutput(hidden.unsqueeze(1), hidden, torch.ones(rows, 1).long(), read)

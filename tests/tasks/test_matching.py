@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import seeds
 import torch
 from torch.nn import functional as F
 
@@ -22,7 +23,7 @@ def settings(**options: Any) -> TeacherStudentConfig:
 
 
 def states(n_layers: int, width: int, *, heads: int = HEADS, seed: int = 0) -> States:
-    random = torch.Generator().manual_seed(seed)
+    random = seeds.generator(seed)
     hidden = tuple(torch.randn(B, T, width, generator=random) for _ in range(n_layers + 1))
     attention = tuple(torch.randn(B, heads, T, T, generator=random).softmax(-1) for _ in range(n_layers))
     return States(hidden, attention)
@@ -108,7 +109,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
 
 
 def test_other_widths_meet_through_trained_projections() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     ours, theirs = states(2, 8), states(4, 12, seed=1)
     matching = Matching(settings(hidden_states={}), Shape(2, 8), Shape(4, 12))
     assert [tuple(each.shape) for each in matching.parameters()] == [(12, 8), (12, 8)]

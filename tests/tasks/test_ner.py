@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import seeds
 import torch
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ TAGS = ["O", "B-X", "I-X"]
 
 
 def test_the_loss_is_over_labelled_tokens_and_reads_each_tokens_own_state() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     head = TagHead(name="tags", labels=TAGS, num_labels=3)
     task = NERTask(NERConfig(name="n", type="ner", data_path="x", dropout=0.0, heads=[head]), 4)
     hidden = torch.randn(2, 5, 4, requires_grad=True)

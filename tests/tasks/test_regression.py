@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import seeds
 import torch
 
 from jenga.config.tasks import NumberHead, RegressionConfig
@@ -15,7 +16,7 @@ MEAN, STD = np.array([100.0, -3.0], np.float32), np.array([10.0, 0.5], np.float3
 
 @pytest.fixture
 def task() -> RegressionTask:
-    torch.manual_seed(0)
+    torch.manual_seed(seeds.derived(0))
     heads = [NumberHead(name="other", num_labels=1), NumberHead(name="price", num_labels=2)]
     made = RegressionTask(RegressionConfig(name="r", type="regression", data_path="x", dropout=0.0, heads=heads), 4)
     made.set_scale("price", MEAN, STD)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import seeds
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
@@ -12,7 +13,7 @@ from jenga.kernels.linear_cross_entropy.reference import linear_cross_entropy_re
 
 
 def inputs(n_rows: int, vocabulary: int = 301) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(n_rows)
+    generator = seeds.generator(n_rows)
     return (
         torch.randn(n_rows, 19, generator=generator, requires_grad=True),
         torch.randn(vocabulary, 19, generator=generator, requires_grad=True),

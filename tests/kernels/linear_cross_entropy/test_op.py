@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+import seeds
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ class Case(NamedTuple):
 def make_case(
     n_rows: int, vocabulary: int, hidden_size: int = 19, *, bias: bool = True, ignored: float = 0.2, seed: int = 0
 ) -> Case:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed)
     hidden = torch.randn(n_rows, hidden_size, generator=generator)
     weight = 2 * torch.randn(vocabulary, hidden_size, generator=generator) / hidden_size**0.5
     targets = torch.randint(0, vocabulary, (n_rows,), generator=generator)

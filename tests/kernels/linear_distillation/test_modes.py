@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import seeds
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ SETTINGS: dict[str, Any] = {"alpha": 0.5, "temperature": 2.0}
 
 
 def inputs(n_rows: int = 9, vocabulary: int = 31) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(n_rows)
+    generator = seeds.generator(n_rows)
     shapes = ((n_rows, 19), (vocabulary, 19), (n_rows, 11), (vocabulary, 11))
     student, student_weight, teacher, teacher_weight = (torch.randn(shape, generator=generator) for shape in shapes)
     targets = torch.randint(0, vocabulary, (n_rows,), generator=generator)

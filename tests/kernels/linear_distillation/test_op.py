@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+import seeds
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -44,7 +45,7 @@ def make_case(
     ignored: float = 0.2,
     seed: int = 0,
 ) -> Case:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed)
     student, teacher = (torch.randn(n_rows, size, generator=generator) for size in (19, 11))
     student_weight = torch.randn(vocabulary, 19, generator=generator) / 2
     teacher_weight = torch.randn(teacher_vocabulary or vocabulary, 11, generator=generator)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
+import seeds
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -91,7 +92,7 @@ class Case:
 
     def upstream(self) -> list[Tensor]:
         """The gradients of the outputs, which every implementation and precision gets alike."""
-        generator = torch.Generator().manual_seed(5)
+        generator = seeds.generator(5)
         shapes = [(*self.x.shape[:-1], weight.shape[0]) for weight in self.weights]
         return [torch.randn(shape, generator=generator, dtype=torch.float64).to(self.x.dtype) for shape in shapes]
 
@@ -171,7 +172,7 @@ def _make_case(
     projections: Sequence[int] | None = None, adapters: Sequence[int] | None = None, bias: bool = True,
     routed: bool = False, dtype: torch.dtype = torch.float32, seed: int = 0, **options: Any,
 ) -> Case:  # fmt: skip
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed)
 
     def randn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)

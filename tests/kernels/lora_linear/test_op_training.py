@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import seeds
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ def test_a_checkpoint_drops_the_same_elements_when_it_computes_again(make_case: 
     case.wanted = {"a 0", "b 0", "bias 0"}
 
     def run(through: Callable[[Block, Tensor], Tensor]) -> list[Tensor]:
-        torch.manual_seed(6)
+        torch.manual_seed(seeds.derived(6))
         block, x = Block(case), case.x.clone().requires_grad_()
         output = through(block, x)
         output.square().sum().backward()
@@ -78,7 +79,7 @@ dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=
 class Layer(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.manual_seed(seeds.derived(0))
         self.weight = torch.nn.Parameter(torch.randn(11, 19), requires_grad=False)
         self.lora_a = torch.nn.Parameter(torch.randn(4, 19))
         self.lora_b = torch.nn.Parameter(torch.randn(11, 4))
@@ -87,7 +88,7 @@ class Layer(torch.nn.Module):
         return lora_linear(x, self.weight, None, self.lora_a, self.lora_b, scale=0.5, dropout=0.3, seed=seed)
 
 def gradients(layer, rank):
-    x = torch.randn(6, 19, generator=torch.Generator().manual_seed(rank))
+    x = torch.randn(6, 19, generator=seeds.generator(rank))
     layer(x, rank).square().sum().backward()
     named = [(name.removeprefix("module."), each) for name, each in layer.named_parameters()]
     return {name: each.grad.clone() for name, each in named if each.requires_grad}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
+import seeds
 import torch
 from torch import Tensor
 
@@ -83,14 +84,14 @@ class Case:
         )  # fmt: skip
 
     def random_logits(self, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
-        generator = torch.Generator().manual_seed(11)
+        generator = seeds.generator(11)
         shape = (len(self.hidden), sum(head.size for head in self.heads))
         return (torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
 
 
 def _mixed_heads() -> list[HeadSpec]:
     """Every kind, with and without each option, of sizes 1 to 37."""
-    generator = torch.Generator().manual_seed(7)
+    generator = seeds.generator(7)
 
     def weights(size: int) -> Tensor:
         return torch.rand(size, generator=generator) * 3 + 0.1
@@ -142,7 +143,7 @@ def make_case() -> Callable[..., Case]:
         heads: Sequence[HeadSpec] | None = None, seed: int | None = None, masked: float = 0.3, routed: bool = False,
     ) -> Case:  # fmt: skip
         chosen = _mixed_heads() if heads is None else list(heads)
-        generator = torch.Generator().manual_seed(n_rows if seed is None else seed)
+        generator = seeds.generator(n_rows if seed is None else seed)
         n_outputs = sum(head.size for head in chosen)
         hidden = torch.randn(n_rows, hidden_size, generator=generator, dtype=torch.float64)
         weight = torch.randn(n_outputs, hidden_size, generator=generator, dtype=torch.float64) / hidden_size**0.5

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import seeds
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ HEADS = [HeadSpec("ce", 3), HeadSpec("soft", 2)]
 
 
 def inputs(n_rows: int = 6) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeds.generator(0)
     hidden = torch.randn(n_rows, 7, generator=generator)
     weight = torch.randn(5, 7, generator=generator)
     return hidden, weight, torch.zeros(5), [torch.arange(n_rows) % 3, torch.rand(n_rows, 2, generator=generator)]

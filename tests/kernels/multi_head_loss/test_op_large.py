@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import seeds
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def test_more_than_2_to_the_31_logits_match_their_first_and_last_rows(with_slope
     logits = torch.zeros(n_rows, size, dtype=torch.bfloat16, device=device)
     labels = torch.full((n_rows,), -100, device=device)
     ends = torch.tensor([0, n_rows - 1], device=device)
-    logits[ends] = torch.randn(2, size, generator=torch.Generator().manual_seed(0)).to(logits)
+    logits[ends] = torch.randn(2, size, generator=seeds.generator(0)).to(logits)
     labels[ends] = torch.tensor([3, 30], device=device)
     options = [0], [size], [], [], [], None, []
     loss_sum, count, slope, classes, *_ = torch.ops.jenga.multi_head_loss(logits, [labels], *options, with_slope)

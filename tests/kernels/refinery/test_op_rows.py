@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ BAD_ROWS = {
 
 
 def good_rows(count: int, seed: int = 0) -> list[bytes]:
-    chance = random.Random(seed)
+    chance = random.Random(seeds.derived(seed))
     rows: list[dict[str, Any]] = []
     for i in range(count):
         row: dict[str, Any] = {
@@ -104,7 +105,7 @@ def assert_identical(left: refinery.RefineResult, right: refinery.RefineResult) 
 def test_three_thousand_bad_rows_are_all_found_and_harm_no_good_one(
     refine: Callable[..., refinery.RefineResult], join_rows: Join, plan: Tensor
 ) -> None:
-    chance = random.Random(5)
+    chance = random.Random(seeds.derived(5))
     kinds = list(BAD_ROWS)
     good = good_rows(6000)
     marked = [(row, 0) for row in good] + [(kinds[i % len(kinds)], 1) for i in range(3000)]

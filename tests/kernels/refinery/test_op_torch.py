@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from hypothesis import given as given_by
 from hypothesis import settings
@@ -175,7 +176,7 @@ def test_encode_makes_no_feature_of_what_is_not_there(
 def test_columns_from_elsewhere_are_encoded_as_by_the_reference(
     make_plan: Callable[..., bytes], as_tensor: Callable[[bytes], Tensor], n_rows: int, seed: int
 ) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seeds.derived(seed))
     plan = make_plan(
         ("n", "numeric", {"log1p": True, "indicator": True}), ("p", "port", {"indicator": True}), ("b", "boolean"),
         ("t", "timestamp", {"indicator": True}), ("i", "ip", {"indicator": True, "prefix_bits": 9}),
