@@ -197,8 +197,8 @@ def _check_parts(settings: Any, name: str, *, allowed: bool, key: str) -> None:
 
     if (file := find_adapter_config_file(name)) is not None:
         raise SetupError(
-            f"{key}: '{name}' is a whole model with adapters in it ({Path(file).name}), of which only one can be loaded; "
-            "take that file out, or merge the adapters"
+            f"{key}: '{name}' is a whole model with adapters in it ({Path(file).name}), of which only one can be "
+            "loaded; take that file out, or merge the adapters"
         )
     for each in (settings, *(getattr(settings, part, None) for part in settings.sub_configs)):
         kernel = getattr(each, "_attn_implementation", None)
