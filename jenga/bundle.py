@@ -182,10 +182,11 @@ def _check_model(model: MultiTaskModel, spaces: Mapping[HeadKey, HeadSpace]) -> 
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"{name} holds values that are no numbers")
     for name in model.tasks:
-        for head, size in model.tasks[name].heads.sizes.items():
-            labels = spaces[name, head].labels
-            if spaces[name, head].kind != "text" and len(labels) != size:
-                raise ValueError(f"head {name}.{head} has {size} outputs and {len(labels)} names of labels")
+        # Of what the head was made for: one that learns what is normal has fewer outputs.
+        for head in model.tasks[name].config.heads:
+            labels = spaces[name, head.name].labels
+            if spaces[name, head.name].kind != "text" and len(labels) != head.num_labels:
+                raise ValueError(f"head {name}.{head.name} is for {head.num_labels} labels and {len(labels)} are named")
 
 
 def _spec_of(saved: dict[str, Any]) -> SourceSpec:

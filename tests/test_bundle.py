@@ -168,7 +168,7 @@ def with_space(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
         (lambda said: {**said, "spaces": [{}]}, r"jenga.json: its content .* \(KeyError"),
         (lambda said: {**said, "sources": 1}, r"jenga.json: its content .* \(TypeError"),
         (lambda said: {**said, "spaces": said["spaces"][1:]}, r"best: its content .* \(KeyError"),
-        (lambda said: with_space(said, labels=list("abcdefghij")), r"mood.mood has 2 outputs and 10 names of labels"),
+        (lambda said: with_space(said, labels=list("abcdefghij")), r"mood.mood is for 2 labels and 10 are named"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused_though_its_checksum_agrees(

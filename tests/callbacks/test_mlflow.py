@@ -82,7 +82,7 @@ def step(callback: MlflowCallback, trainer: Any, at: int, *, kept: bool = True) 
 
 
 def test_parameters_metrics_and_tags_arrive(make_trainer: Callable[..., Any], database: str) -> None:
-    trainer = make_trainer(tracking={"tags": {"team": "nlp"}, "experiment": "trial"})
+    trainer = make_trainer(tracking={"tags": {"team": "nlp"}, "experiment": "trial"}, training={"batch_size": 32})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     step(callback, trainer, 10)

@@ -19,7 +19,7 @@ BASE = Recipe.pretrained(768)
 
 @pytest.mark.parametrize(
     ("n_rows", "passes"),
-    [(1, 20), (1_500, 20), (3_000, 10), (10_000, 3), (50_000, 3), (150_000, 2), (10_000_000, 1)],
+    [(1, 20), (1_000, 20), (3_000, 7), (10_000, 3), (50_000, 3), (150_000, 2), (10_000_000, 1)],
 )
 def test_small_data_get_more_passes_and_huge_ones_fewer(n_rows: int, passes: int) -> None:
     assert epochs(BASE, n_rows) == passes
