@@ -214,7 +214,8 @@ class TagLabels:
             if said not in (None, text[start:end]):
                 raise SpanError(
                     f"{self.where}: the entity's text is {show(said)}, but {unit} {begins}-{ends} are "
-                    f"{show(text[start:end])}"
+                    f"{show(text[start:end])}",
+                    f"offsets count {unit}",
                 )
             yield start, end, label
 
