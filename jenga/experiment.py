@@ -284,12 +284,12 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     for warning in warnings:
         logger.warning("%s", warning)
     run.update(warnings=[*run.info()["warnings"], *warnings])
-    items = [key for key, space in bundle.spaces.items() if space.kind == "items"]
-    if config.evaluation.thresholds == "tuned":
-        runner.thresholds = bundle.thresholds = tune_thresholds(runner.evaluate(experiment.sources, "valid"))
-    else:
-        given = config.evaluation.thresholds
-        runner.thresholds = bundle.thresholds = {key: np.full(bundle.spaces[key].size, given) for key in items}
+    given = config.evaluation.thresholds
+    items = {key: space.size for key, space in bundle.spaces.items() if space.kind == "items"}
+    thresholds = {key: np.full(size, 0.5 if given == "tuned" else given) for key, size in items.items()}
+    if items and given == "tuned":
+        thresholds |= tune_thresholds(runner.evaluate(experiment.sources, "valid"))
+    runner.thresholds = bundle.thresholds = thresholds
     bundle.save(run.best)
     splits = {}
     for split in ("valid", "test"):

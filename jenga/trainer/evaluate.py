@@ -166,13 +166,28 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+FEWEST_POSITIVE = 5
+"""Rows with a yes that an item needs for a threshold of its own; one tuned to fewer is drawn by chance."""
+
+
 def tune_thresholds(result: SplitResult) -> dict[HeadKey, np.ndarray]:
-    """Return for each item the probability that gives its best F1 over labelled rows; 0.5 without a positive one."""
-    return {
-        key: np.array([_best_threshold(p, t) for p, t in zip(result.scores[key].T, result.targets[key].T, strict=True)])
-        for key, space in result.spaces.items()
-        if space.kind == "items"
-    }
+    """Return for each item the probability that gives its best F1 over labelled rows.
+
+    Items with fewer than `FEWEST_POSITIVE` such rows share the threshold that is best over all answers of their head;
+    a head without a yes keeps 0.5.
+    """
+    found: dict[HeadKey, np.ndarray] = {}
+    for key, space in result.spaces.items():
+        if space.kind == "items":
+            scores, targets = result.scores[key], np.asarray(result.targets[key])
+            shared = _best_threshold(scores.ravel(), targets.ravel())
+            found[key] = np.array(
+                [
+                    _best_threshold(p, t) if np.count_nonzero(t > 0.5) >= FEWEST_POSITIVE else shared
+                    for p, t in zip(scores.T, targets.T, strict=True)
+                ]
+            )
+    return found
 
 
 def label_counts(batches: Sequence[Any], tasks: Any) -> dict[str, torch.Tensor]:

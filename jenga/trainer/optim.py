@@ -11,8 +11,11 @@ from jenga.model import MultiTaskModel
 
 
 def trained_groups(model: MultiTaskModel) -> list[str]:
-    """Return the names of the parameter groups of `model`, each with a rate of its own."""
-    return list(_parts(model))
+    """Return the names of the parameter groups of `model`, each with a rate of its own.
+
+    Heads are always there: a teacher may add what is trained with them.
+    """
+    return list(dict.fromkeys((*_parts(model), "heads")))
 
 
 def make_optimizer(model: MultiTaskModel, training: ResolvedTraining) -> torch.optim.AdamW:

@@ -166,6 +166,17 @@ def test_an_item_without_a_positive_row_keeps_one_half() -> None:
     assert tune_thresholds(result)[KEY].tolist() == [0.5, 0.5]
 
 
+def test_items_with_few_positive_rows_share_a_threshold() -> None:
+    targets = np.zeros((40, 3))
+    targets[:10, 0], targets[:4, 1] = 1, 1
+    probabilities = np.full((40, 3), 0.1)
+    probabilities[:10, 0], probabilities[:4, 1] = 0.9, 0.3
+    result = SplitResult(targets={KEY: targets}, scores={KEY: probabilities}, spaces={KEY: ITEMS})
+    own, few, none = tune_thresholds(result)[KEY]
+    assert (own, few) == pytest.approx((0.5, 0.2))
+    assert none == few, "0.2 parts yes from no over all answers"
+
+
 def test_only_items_have_thresholds_of_their_own() -> None:
     space = HeadSpace("t", "h", "class", 2, ("normal", "attack"))
     result = SplitResult(targets={KEY: np.array([0, 1])}, scores={KEY: np.array([0.1, 0.9])}, spaces={KEY: space})
