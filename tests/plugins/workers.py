@@ -69,11 +69,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if WORKER is not None:
+    if hasattr(config, "workerinput"):  # WORKER stands in the environment of what a worker starts, too
         import torch
 
         torch.set_num_threads(1)
-        config.stash[ROOM] = Room(Path(config.workerinput["jenga_room"]))  # type: ignore[attr-defined]
+        config.stash[ROOM] = Room(Path(config.workerinput["jenga_room"]))
 
 
 @pytest.hookimpl(wrapper=True)
