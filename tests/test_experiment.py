@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 import yaml
 from torch.nn import functional as F
@@ -412,13 +413,14 @@ def test_a_distillation_killed_twice_and_resumed_equals_one_that_was_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
     settings: Callable[..., dict[str, Any]], tmp_path: Path, seed: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    deaths: list[list[Any]] = []
-    for _ in range(15):
+    rng = np.random.default_rng(seeds.derived(seed))
+    # The first three strike before a run can end; when a later one does is chance, and so is whether it still strikes.
+    deaths: list[list[Any]] = [[signal.SIGKILL, "write", int(rng.integers(1, 20))] for _ in range(3)]
+    for _ in range(7):
         number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
         deaths.append(
             [number, "write", int(rng.integers(1, 70))]
@@ -427,5 +429,5 @@ def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
         )
     found = strike(mortal(settings), tmp_path, deaths)
     assert set(found["codes"]) <= {0, 130, -signal.SIGKILL}
-    assert found["codes"].count(-signal.SIGKILL) >= 5
+    assert found["codes"][:3] == [-signal.SIGKILL] * 3
     assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))

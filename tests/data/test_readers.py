@@ -140,7 +140,7 @@ BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
     "compressed parquet": ("rows.parquet.gz", "x", "unknown file type"),
     "latin-1": ("rows.jsonl", '{"text": "a"}\n{"text": "caf\xe9"}'.encode("latin-1"), r":2: the file is not UTF-8"),
     "utf-16": ("rows.csv", CSV.encode("utf-16"), "UTF-16"),
-    "gzip without .gz": ("rows.jsonl", gzip.compress(JSONL.encode()), r"must end in \.gz"),
+    "gzip without .gz": ("rows.jsonl", gzip.compress(JSONL.encode(), mtime=0), r"must end in \.gz"),
     "cut json": ("rows.json", '[{"text": "a"},\n {"text":', r"rows.json:2:10: the file is not JSON"),
     "one value": ("rows.json", '"text"', "one value, not rows"),
     "columns": ("rows.json", '{"text": ["a"], "label": ["b"]}', "the keys text, label, not rows"),

@@ -63,8 +63,8 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
         ("flows.json", LINES),
         ("flows.jsonl", LINES),
         ("flows.jsonl", "\ufeff" + LINES.replace("\n", "\r\n")),
-        ("flows.ndjson.gz", gzip.compress(LINES.encode())),
-        ("flows.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("flows.ndjson.gz", gzip.compress(LINES.encode(), mtime=0)),
+        ("flows.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
     ],
 )
 def test_labels_and_ids_of_each_form_of_json_are_read(tmp_path: Path, name: str, content: str | bytes) -> None:

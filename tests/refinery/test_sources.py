@@ -43,7 +43,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The same rows in a file of every form."""
     lines = "\n".join(TEXT).encode()
     content = {
-        "lines": lines, "array": json.dumps(ROWS, indent=1).encode(), "gzip": gzip.compress(lines),
+        "lines": lines, "array": json.dumps(ROWS, indent=1).encode(), "gzip": gzip.compress(lines, mtime=0),
         "zstd": pyarrow.compress(lines, codec="zstd", asbytes=True), "crlf": "\r\n".join(TEXT).encode() + b"\r\n",
     }  # fmt: skip
     file = tmp_path / "rows.json"
