@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <tuple>
 #include <vector>
 
 #include "core/skinny_linear.h"
-#include "jenga/check.h"
 #include "jenga/lora_arguments.h"
 #include "jenga/products.h"
 #include "jenga/tensors.h"
@@ -26,17 +26,18 @@ using jenga::Tensor;
 // Rows of a half-precision base weight that are in float32 at a time.
 constexpr int64_t upcast_rows = 1024;
 
-Tensor as_type(const Tensor& tensor, ScalarType dtype) {
-  return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
+Tensor as_dense_rows(const Tensor& tensor, ScalarType dtype) {
+  return jenga::with_dense_rows(jenga::as_type(tensor, dtype));
 }
-
-Tensor as_dense_rows(const Tensor& tensor, ScalarType dtype) { return jenga::with_dense_rows(as_type(tensor, dtype)); }
 
 // to (columns, rows) = scale * from (rows, columns) transposed, by blocks of rows: one of a cache line is written
 // whole, and what is read of a block stays in the first cache.
 template <typename T>
 void transpose(const T* from, int64_t rows, int64_t columns, T scale, T* to) {
   constexpr int64_t block = 16;
+  if (columns == 0) {
+    return;
+  }
   for (int64_t first = 0; first < rows; first += block) {
     const int64_t count = std::min(block, rows - first);
     for (int64_t column = 0; column < columns; ++column) {
@@ -60,19 +61,23 @@ class LoraProducts {
         n_inputs_(arguments.x.size(1)),
         x_(as_dense_rows(arguments.x, acc)),
         a_(stacked_a()),
-        b_(transposed_b()) {}
+        b_(transposed_b()),
+        a_values_(static_cast<const T*>(a_.const_data_ptr())),
+        b_values_(static_cast<const T*>(b_.const_data_ptr())),
+        widen_(kernels().widen) {}
 
   std::tuple<std::vector<Tensor>, Tensor> forward(const std::vector<Tensor>& biases,
                                                   const std::vector<int64_t>& biased) {
     Tensor projected = empty_ranks();
-    jenga::for_units(n_rows_, layout_.n_ranks * n_inputs_, [&](int64_t begin, int64_t end) {
-      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
-        for (const RankRange& range : run.ranges) {
-          kernels().narrow(jenga::matrix<T>(x_), a_rows(range), nullptr, range.rank, n_inputs_, first, last, dropout_,
-                           jenga::mutable_matrix<T>(projected, range.offset));
-        }
-      });
-    });
+    const auto from = jenga::matrix<T>(x_);
+    const auto to = jenga::mutable_matrix<T>(projected);
+    for_runs(projected, layout_.n_ranks * n_inputs_,
+             [&, narrow = kernels().narrow](const RowRun& run, int64_t first, int64_t last) noexcept {
+               for (const RankRange& range : run.ranges) {
+                 narrow(from, a_rows(range), nullptr, range.rank, n_inputs_, first, last, dropout_,
+                        column_of(to, range.offset));
+               }
+             });
     std::vector<Tensor> outputs;
     outputs.reserve(arguments_.weights.size());
     for (size_t index = 0; index < arguments_.weights.size(); ++index) {
@@ -111,6 +116,9 @@ class LoraProducts {
   }
 
  private:
+  template <typename V>
+  using Matrix = jenga::core::Matrix<V>;
+
   static constexpr ScalarType acc = jenga::Accumulate<T>::dtype;
 
   static const auto& kernels() { return jenga::core::skinny_linear_kernels<T>(); }
@@ -157,40 +165,52 @@ class LoraProducts {
     return all;
   }
 
-  jenga::core::Matrix<const T> a_rows(const RankRange& range) const {
-    return {static_cast<const T*>(a_.const_data_ptr()) + range.offset * n_inputs_, n_inputs_};
+  template <typename V>
+  static Matrix<V> column_of(Matrix<V> values, int64_t column) noexcept {
+    return {values.data + column, values.row_stride};
   }
 
-  jenga::core::Matrix<const T> b_rows(const RankRange& range, int64_t first_output = 0) const {
-    return {static_cast<const T*>(b_.const_data_ptr()) + range.b_offset + first_output, n_outputs(range.projection)};
+  Matrix<const T> a_rows(const RankRange& range) const noexcept {
+    return {a_values_ + range.offset * n_inputs_, n_inputs_};
   }
 
-  int64_t n_outputs(int64_t projection) const { return arguments_.weights[projection].size(0); }
+  Matrix<const T> b_rows(const RankRange& range, int64_t first_output = 0) const noexcept {
+    return {b_values_ + range.b_offset + first_output, range.n_outputs};
+  }
 
-  // Calls work(run, first, last) for the part of each run in rows [begin, end).
+  // Calls work(run, first, last) for the part of each run in rows [begin, end), over threads; not at all where `result`
+  // has no element, since its rows may then be more than can be counted through.
   template <typename Work>
-  void for_runs(int64_t begin, int64_t end, const Work& work) const {
-    auto run = std::partition_point(runs_.begin(), runs_.end(), [&](const RowRun& each) { return each.end <= begin; });
-    for (; run != runs_.end() && run->begin < end; ++run) {
-      work(*run, std::max(begin, run->begin), std::min(end, run->end));
+  void for_runs(const Tensor& result, int64_t products, const Work& work) const {
+    static_assert(noexcept(work(runs_.front(), int64_t{}, int64_t{})), "mark it noexcept (jenga/parallel.h)");
+    if (result.numel() == 0) {
+      return;
     }
+    jenga::for_units(n_rows_, products, [&](int64_t begin, int64_t end) noexcept {
+      auto run =
+          std::partition_point(runs_.begin(), runs_.end(), [&](const RowRun& each) { return each.end <= begin; });
+      for (; run != runs_.end() && run->begin < end; ++run) {
+        work(*run, std::max(begin, run->begin), std::min(end, run->end));
+      }
+    });
   }
 
-  // to = bias + the sum over the ranges of ranks times their weights, for rows [first, last); all 0 without ranges.
+  // to (.., n_columns) = bias + the sum over the ranges of ranks times their weights, for rows [first, last); all 0
+  // without ranges.
   template <typename Weight>
-  void widen_ranges(const std::vector<RankRange>& ranges, int64_t projection, const Tensor& ranks, const Weight& weight,
-                    const T* bias, int64_t first, int64_t last, jenga::core::Dropout dropout, Tensor& to) const {
+  void widen_ranges(const std::vector<RankRange>& ranges, int64_t projection, Matrix<const T> ranks,
+                    const Weight& weight, const T* bias, int64_t first, int64_t last, jenga::core::Dropout dropout,
+                    int64_t n_columns, Matrix<T> to) const noexcept {
     bool add = false;
     for (const RankRange& range : ranges) {
       if (projection < 0 || range.projection == projection) {
-        kernels().widen(jenga::matrix<T>(ranks, range.offset), weight(range), bias, range.rank, to.size(1), first, last,
-                        dropout, add, jenga::mutable_matrix<T>(to));
+        widen_(column_of(ranks, range.offset), weight(range), bias, range.rank, n_columns, first, last, dropout, add,
+               to);
         add = true;
       }
     }
     if (!add) {
-      kernels().widen({nullptr, 0}, {nullptr, 0}, bias, 0, to.size(1), first, last, {}, false,
-                      jenga::mutable_matrix<T>(to));
+      widen_({nullptr, 0}, {nullptr, 0}, bias, 0, n_columns, first, last, {}, false, to);
     }
   }
 
@@ -198,19 +218,24 @@ class LoraProducts {
   void write_updates(size_t projection, const Tensor& projected, const std::optional<Tensor>& bias, int64_t offset,
                      Tensor& to) const {
     const auto* bias_values = bias ? static_cast<const T*>(bias->const_data_ptr()) + offset : nullptr;
-    jenga::for_units(n_rows_, layout_.n_ranks * to.size(1), [&](int64_t begin, int64_t end) {
-      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
-        const auto rows = [&](const RankRange& range) { return b_rows(range, offset); };
-        widen_ranges(run.by_projection, static_cast<int64_t>(projection), projected, rows, bias_values, first, last, {},
-                     to);
-      });
-    });
+    const int64_t n_columns = to.size(1);
+    const auto ranks = jenga::matrix<T>(projected);
+    const auto outputs = jenga::mutable_matrix<T>(to);
+    for_runs(to, jenga::saturated_product(layout_.n_ranks, n_columns),
+             [&](const RowRun& run, int64_t first, int64_t last) noexcept {
+               const auto rows = [&](const RankRange& range) noexcept { return b_rows(range, offset); };
+               widen_ranges(run.by_projection, static_cast<int64_t>(projection), ranks, rows, bias_values, first, last,
+                            {}, n_columns, outputs);
+             });
   }
 
   Tensor output(size_t projection, const Tensor& projected, const std::optional<Tensor>& bias) const {
     const Tensor& weight = arguments_.weights[projection];
     const auto dtype = arguments_.x.scalar_type();
     Tensor y = jenga::empty_like_device<2>(arguments_.x, {n_rows_, weight.size(0)}, dtype);
+    if (y.numel() == 0) {
+      return y;
+    }
     if (dtype == acc && weight.scalar_type() == acc) {
       write_updates(projection, projected, bias, 0, y);
       jenga::add_product(y, x_, jenga::transposed(weight));
@@ -222,7 +247,7 @@ class LoraProducts {
       Tensor sums = empty(n_rows_, std::min(block, weight.size(0) - offset));
       write_updates(projection, projected, bias, offset, sums);
       if (!in_halves) {
-        const Tensor part = as_type(jenga::rows_of(weight, offset, sums.size(1)), acc);
+        const Tensor part = jenga::as_type(jenga::rows_of(weight, offset, sums.size(1)), acc);
         jenga::add_product(sums, x_, jenga::transposed(part));
       }
       Tensor to = jenga::columns_of(y, offset, sums.size(1));
@@ -242,18 +267,18 @@ class LoraProducts {
 
   Tensor projected_gradient(const std::vector<Tensor>& grads) const {
     Tensor ranks = empty_ranks();
-    int64_t products = 0;
-    for (const RankRange& part : layout_.parts) {
-      products += part.rank * n_outputs(part.projection);
+    std::vector<Matrix<const T>> slopes;
+    for (const Tensor& grad : grads) {
+      slopes.push_back(jenga::matrix<T>(grad));
     }
-    jenga::for_units(n_rows_, products, [&](int64_t begin, int64_t end) {
-      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
-        for (const RankRange& range : run.by_projection) {
-          kernels().narrow(jenga::matrix<T>(grads[range.projection]), b_rows(range), nullptr, range.rank,
-                           n_outputs(range.projection), first, last, {}, jenga::mutable_matrix<T>(ranks, range.offset));
-        }
-      });
-    });
+    const auto to = jenga::mutable_matrix<T>(ranks);
+    for_runs(ranks, layout_.n_b_values,
+             [&, narrow = kernels().narrow](const RowRun& run, int64_t first, int64_t last) noexcept {
+               for (const RankRange& range : run.by_projection) {
+                 narrow(slopes[range.projection], b_rows(range), nullptr, range.rank, range.n_outputs, first, last, {},
+                        column_of(to, range.offset));
+               }
+             });
     return ranks;
   }
 
@@ -261,27 +286,36 @@ class LoraProducts {
   template <typename Ranges>
   void reduce_runs(const Tensor& ranks, const Tensor& values, jenga::core::Dropout dropout, const Ranges& ranges_of,
                    int64_t n_ranks, Tensor& to, int64_t first_rank) const {
-    if (arguments_.rows) {
+    static_assert(noexcept(ranges_of(runs_.front())), "mark it noexcept (jenga/parallel.h)");
+    if (to.numel() == 0) {
+      return;
+    }
+    const bool routed = arguments_.rows.has_value();
+    if (routed) {
       torch::stable::zero_(to);
     }
-    jenga::for_columns(values.size(1), n_rows_ * n_ranks, [&](int64_t first, int64_t last) {
-      for (const RowRun& run : runs_) {
-        for (const RankRange& range : ranges_of(run)) {
-          auto rows = jenga::mutable_matrix<T>(to);
-          rows.data += (range.offset - first_rank) * rows.row_stride;
-          kernels().reduce(jenga::matrix<T>(ranks, range.offset), jenga::matrix<T>(values), range.rank, run.begin,
-                           run.end, first, last, dropout, arguments_.rows.has_value(), rows);
-        }
-      }
-    });
+    const auto left = jenga::matrix<T>(ranks);
+    const auto right = jenga::matrix<T>(values);
+    const auto sums = jenga::mutable_matrix<T>(to);
+    jenga::for_columns(values.size(1), jenga::saturated_product(n_rows_, n_ranks),
+                       [&, reduce = kernels().reduce](int64_t first, int64_t last) noexcept {
+                         for (const RowRun& run : runs_) {
+                           for (const RankRange& range : ranges_of(run)) {
+                             const Matrix<T> rows{sums.row(range.offset - first_rank), sums.row_stride};
+                             reduce(column_of(left, range.offset), right, range.rank, run.begin, run.end, first, last,
+                                    dropout, routed, rows);
+                           }
+                         }
+                       });
   }
 
   std::vector<Tensor> a_gradients(const Tensor& dprojected) const {
     Tensor all = empty(layout_.n_ranks, n_inputs_);
-    reduce_runs(dprojected, x_, dropout_, [](const RowRun& run) { return run.ranges; }, layout_.n_ranks, all, 0);
+    const auto all_ranges = [](const RowRun& run) noexcept { return std::span<const RankRange>(run.ranges); };
+    reduce_runs(dprojected, x_, dropout_, all_ranges, layout_.n_ranks, all, 0);
     const auto& parts = arguments_.lora_as;
     if (parts.size() == 1) {
-      return {as_type(all, parts[0].scalar_type())};
+      return {jenga::as_type(all, parts[0].scalar_type())};
     }
     std::vector<Tensor> das;
     for (size_t part = 0; part < parts.size(); ++part) {
@@ -296,20 +330,20 @@ class LoraProducts {
     std::vector<Tensor> dbs;
     for (size_t part = 0; part < layout_.parts.size(); ++part) {
       const RankRange& own = layout_.parts[part];
-      const int64_t width = n_outputs(own.projection);
+      const int64_t width = own.n_outputs;
       Tensor transposed = empty(own.rank, width);
-      const auto own_range = [&](const RowRun& run) {
+      const auto own_range = [&](const RowRun& run) noexcept {
         const bool seen = std::any_of(run.ranges.begin(), run.ranges.end(), [&](const RankRange& range) {
           return range.offset <= own.offset && own.offset < range.offset + range.rank;
         });
-        return seen ? std::vector<RankRange>{own} : std::vector<RankRange>{};
+        return std::span<const RankRange>(&own, seen ? 1 : 0);
       };
       reduce_runs(projected, grads[own.projection], {}, own_range, own.rank, transposed, own.offset);
       const Tensor& like = arguments_.lora_bs[part];
       Tensor db = empty(width, own.rank);
       transpose(static_cast<const T*>(transposed.const_data_ptr()), own.rank, width, static_cast<T>(scale_of(part)),
                 static_cast<T*>(db.mutable_data_ptr()));
-      dbs.push_back(as_type(db, like.scalar_type()));
+      dbs.push_back(jenga::as_type(db, like.scalar_type()));
     }
     return dbs;
   }
@@ -317,11 +351,14 @@ class LoraProducts {
   Tensor input_gradient(const std::vector<Tensor>& raw_grads, const std::vector<Tensor>& grads,
                         const Tensor& dprojected) const {
     Tensor dx = empty(n_rows_, n_inputs_);
-    jenga::for_units(n_rows_, layout_.n_ranks * n_inputs_, [&](int64_t begin, int64_t end) {
-      for_runs(begin, end, [&](const RowRun& run, int64_t first, int64_t last) {
-        const auto rows = [&](const RankRange& range) { return a_rows(range); };
-        widen_ranges(run.ranges, -1, dprojected, rows, nullptr, first, last, dropout_, dx);
-      });
+    if (dx.numel() == 0) {
+      return jenga::as_type(dx, arguments_.x.scalar_type());
+    }
+    const auto ranks = jenga::matrix<T>(dprojected);
+    const auto to = jenga::mutable_matrix<T>(dx);
+    for_runs(dx, layout_.n_ranks * n_inputs_, [&](const RowRun& run, int64_t first, int64_t last) noexcept {
+      const auto rows = [&](const RankRange& range) noexcept { return a_rows(range); };
+      widen_ranges(run.ranges, -1, ranks, rows, nullptr, first, last, dropout_, n_inputs_, to);
     });
     for (size_t index = 0; index < grads.size(); ++index) {
       const Tensor& weight = arguments_.weights[index];
@@ -333,13 +370,14 @@ class LoraProducts {
       for (int64_t offset = 0; offset < weight.size(0); offset += block) {
         const int64_t count = std::min(block, weight.size(0) - offset);
         jenga::add_product(dx, jenga::columns_of(grads[index], offset, count),
-                           as_type(jenga::rows_of(weight, offset, count), acc));
+                           jenga::as_type(jenga::rows_of(weight, offset, count), acc));
       }
     }
-    Tensor typed = as_type(dx, arguments_.x.scalar_type());
+    Tensor typed = jenga::as_type(dx, arguments_.x.scalar_type());
     for (size_t index = 0; index < grads.size(); ++index) {
       if (multiplies(arguments_.weights[index])) {
-        jenga::add_product(typed, raw_grads[index], arguments_.weights[index]);
+        const Tensor grad = jenga::as_type(raw_grads[index], ScalarType::BFloat16);
+        jenga::add_product(typed, grad, arguments_.weights[index]);
       }
     }
     return typed;
@@ -354,6 +392,10 @@ class LoraProducts {
   Tensor x_;
   Tensor a_;
   Tensor b_;
+  // What threads use: they ask nothing of a Tensor, and look for no kernel.
+  const T* a_values_;
+  const T* b_values_;
+  decltype(jenga::core::SkinnyLinearKernels<T>::widen) widen_;
 };
 
 // Calls function(T{}) with the type that sums over x are computed in.
@@ -390,16 +432,15 @@ std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>> lora_linear_backwar
   check_lora(arguments);
   jenga::check(grads.size() == weights.size(), "grads: got ", grads.size(), " for ", weights.size(), " weights");
   for (size_t index = 0; index < grads.size(); ++index) {
-    jenga::check(
-        grads[index].dim() == 2 && grads[index].size(0) == x.size(0) && grads[index].size(1) == weights[index].size(0),
-        "grads[", index, "]: must have shape (", x.size(0), ", ", weights[index].size(0), ")");
+    jenga::check_shape(grads[index], {x.size(0), weights[index].size(0)}, "grads[", index, "]");
+    jenga::check_floating(grads[index], "grads[", index, "]");
   }
   int64_t n_ranks = 0;
   for (const Tensor& lora_a : lora_as) {
-    n_ranks += lora_a.size(0);
+    n_ranks = jenga::checked_sum(n_ranks, lora_a.size(0), "ranks of all lora_as");
   }
-  jenga::check(projected.dim() == 2 && projected.size(0) == x.size(0) && projected.size(1) == n_ranks,
-               "projected: must have shape (", x.size(0), ", ", n_ranks, ")");
+  jenga::check_shape(projected, {x.size(0), n_ranks}, "projected");
+  jenga::check_floating(projected, "projected");
   return visit_accumulator(x, [&](auto zero) {
     return LoraProducts<decltype(zero)>(arguments).backward(grads, projected, wants_x, wants_a, wants_b);
   });

@@ -2,11 +2,13 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
 #include "core/head_rows.h"
 #include "jenga/head_arguments.h"
+#include "jenga/parallel.h"
 
 namespace {
 
@@ -22,15 +24,10 @@ constexpr int64_t grain_logits = 16384;
 
 int64_t chunk_count(int64_t n_rows) { return (n_rows + chunk_rows - 1) / chunk_rows; }
 
-// Calls work(chunk_begin, chunk_end) for ranges of chunks. `work` must not throw: it runs below a C interface.
-template <typename Work>
-void for_chunks(int64_t n_rows, int64_t n_columns, const Work& work) {
-  const int64_t grain = std::max<int64_t>(1, grain_logits / std::max<int64_t>(1, chunk_rows * n_columns));
-  const int64_t n_chunks = chunk_count(n_rows);
-  if (n_chunks <= grain) {
-    return work(0, n_chunks);
-  }
-  torch::stable::parallel_for(0, n_chunks, grain, work);
+// Parts that some rows are cut into, one a thread.
+int64_t part_count(int64_t n_rows, int64_t n_columns) {
+  const int64_t products = jenga::saturated_product(chunk_rows, std::max<int64_t>(1, n_columns));
+  return jenga::part_count(chunk_count(n_rows), std::max<int64_t>(1, grain_logits / products));
 }
 
 template <typename acc_t>
@@ -58,7 +55,7 @@ void reduce_sums(const std::vector<core::SegmentSum>& sums, const std::vector<co
 // The predictions of a squared-error head are its logits, unless a row is of another task.
 template <typename acc_t, typename logit_t>
 void copy_values(const core::Segment<acc_t>& segment, const logit_t* logits, int64_t n_columns,
-                 const int64_t* row_tasks, int64_t begin, int64_t end) {
+                 const int64_t* row_tasks, int64_t begin, int64_t end) noexcept {
   const auto missing = static_cast<logit_t>(std::numeric_limits<acc_t>::quiet_NaN());
   for (int64_t row = begin; row < end; ++row) {
     const logit_t* from = logits + row * n_columns + segment.offset;
@@ -71,39 +68,58 @@ void copy_values(const core::Segment<acc_t>& segment, const logit_t* logits, int
   }
 }
 
-// One thread's buffers.
+// The buffers of all threads, made before they run.
 template <typename acc_t, typename logit_t>
-struct Buffers {
-  std::vector<acc_t> scratch;
-  std::vector<acc_t> logits;  // of a chunk, where the logits are narrower than acc_t
-
-  Buffers(const std::vector<core::Segment<acc_t>>& heads, int64_t n_columns) {
+class Buffers {
+ public:
+  Buffers(const std::vector<core::Segment<acc_t>>& heads, int64_t n_columns, int64_t n_parts) {
     int64_t widest = 0;
     for (const auto& head : heads) {
       widest = std::max(widest, head.size);
     }
-    scratch.resize(core::head_scratch(widest));
-    if constexpr (!std::is_same_v<acc_t, logit_t>) {
-      logits.resize(chunk_rows * n_columns);
+    scratch_size_ = core::head_scratch(widest);
+    // A cache line apart: two threads would take it from each other.
+    stride_ = scratch_size_ + (widens ? chunk_rows * n_columns : 0) + 16;
+    values_.resize(n_parts * stride_);
+  }
+
+  acc_t* scratch(int64_t part) noexcept { return values_.data() + part * stride_; }
+
+  // The logits of a chunk in the type that is computed in.
+  const acc_t* widen(int64_t part, const logit_t* from, int64_t n_values) noexcept {
+    if constexpr (widens) {
+      acc_t* to = scratch(part) + scratch_size_;
+      std::transform(from, from + n_values, to, [](logit_t value) { return static_cast<acc_t>(value); });
+      return to;
+    } else {
+      return from;
     }
   }
 
-  const acc_t* widen(const logit_t* from, int64_t n_values) {
-    if constexpr (std::is_same_v<acc_t, logit_t>) {
-      return from;
-    } else {
-      std::transform(from, from + n_values, logits.begin(), [](logit_t value) { return static_cast<acc_t>(value); });
-      return logits.data();
-    }
-  }
+ private:
+  static constexpr bool widens = !std::is_same_v<acc_t, logit_t>;
+
+  int64_t scratch_size_ = 0;
+  int64_t stride_ = 0;
+  std::vector<acc_t> values_;
 };
 
+// The kernels of a type, found before threads run: looking for them may throw.
 template <typename acc_t>
-void run_kernel(const core::Segment<acc_t>& segment, const core::HeadRows<acc_t>& rows, core::SegmentSum& sum) {
+auto rows_kernel() {
   if constexpr (std::is_same_v<acc_t, double>) {
-    core::head_kernels().rows_double(segment, rows, sum);
+    return core::head_kernels().rows_double;
   } else {
-    core::head_kernels().rows_float(segment, rows, sum);
+    return core::head_kernels().rows_float;
+  }
+}
+
+template <typename acc_t>
+auto scale_kernel() {
+  if constexpr (std::is_same_v<acc_t, double>) {
+    return core::head_kernels().scale_double;
+  } else {
+    return core::head_kernels().scale_float;
   }
 }
 
@@ -116,23 +132,25 @@ void forward_rows(const Tensor& logits, const Segments<acc_t>& segments, const H
   const auto* logits_ptr = static_cast<const logit_t*>(logits.const_data_ptr());
   auto* slope = results.slope.numel() > 0 ? static_cast<acc_t*>(results.slope.mutable_data_ptr()) : nullptr;
   std::vector<core::SegmentSum> sums(chunk_count(n_rows) * n_heads);
-  for_chunks(n_rows, n_columns, [&](int64_t chunk_begin, int64_t chunk_end) {
-    Buffers<acc_t, logit_t> buffers(heads, n_columns);
+  const int64_t n_parts = part_count(n_rows, n_columns);
+  Buffers<acc_t, logit_t> buffers(heads, n_columns, n_parts);
+  const auto rows_of_head = rows_kernel<acc_t>();
+  jenga::for_parts(chunk_count(n_rows), n_parts, [&](int64_t part, int64_t chunk_begin, int64_t chunk_end) noexcept {
     for (int64_t chunk = chunk_begin; chunk < chunk_end; ++chunk) {
       const int64_t begin = chunk * chunk_rows;
       const int64_t count = std::min(n_rows - begin, chunk_rows);
       const core::HeadRows<acc_t> rows{
           .begin = begin,
           .count = count,
-          .logits = buffers.widen(logits_ptr + begin * n_columns, count * n_columns),
+          .logits = buffers.widen(part, logits_ptr + begin * n_columns, count * n_columns),
           .logits_stride = n_columns,
           .row_tasks = segments.row_tasks == nullptr ? nullptr : segments.row_tasks + begin,
           .slope = slope == nullptr ? nullptr : slope + begin * n_columns,
           .slope_stride = n_columns,
-          .scratch = buffers.scratch.data(),
+          .scratch = buffers.scratch(part),
       };
       for (size_t head = 0; head < n_heads; ++head) {
-        run_kernel(heads[head], rows, sums[chunk * n_heads + head]);
+        rows_of_head(heads[head], rows, sums[chunk * n_heads + head]);
         if (heads[head].copies != nullptr) {
           copy_values(heads[head], logits_ptr, n_columns, segments.row_tasks, begin, begin + count);
         }
@@ -154,23 +172,22 @@ void scale_rows(const Tensor& grad_loss_sum, const Tensor& slope, const std::vec
   const int64_t n_columns = slope.size(1);
   const auto* from = static_cast<const acc_t*>(slope.const_data_ptr());
   auto* to = static_cast<logit_t*>(dlogits.mutable_data_ptr());
-  const auto scale = [&](int64_t row, int64_t n_rows, acc_t* scaled) {
-    if constexpr (std::is_same_v<acc_t, double>) {
-      core::head_kernels().scale_double(from + row * n_columns, column_grads.data(), n_rows, n_columns, scaled);
-    } else {
-      core::head_kernels().scale_float(from + row * n_columns, column_grads.data(), n_rows, n_columns, scaled);
-    }
-  };
-  for_chunks(slope.size(0), n_columns, [&](int64_t chunk_begin, int64_t chunk_end) {
+  const auto scale = scale_kernel<acc_t>();
+  const acc_t* const grads = column_grads.data();
+  const int64_t n_rows = slope.size(0);
+  const int64_t n_parts = part_count(n_rows, n_columns);
+  // A row of each thread, where what it computes is not what it writes.
+  std::vector<acc_t> scaled_rows(std::is_same_v<acc_t, logit_t> ? 0 : n_parts * n_columns);
+  jenga::for_parts(chunk_count(n_rows), n_parts, [&](int64_t part, int64_t chunk_begin, int64_t chunk_end) noexcept {
     const int64_t begin = chunk_begin * chunk_rows;
-    const int64_t end = std::min(slope.size(0), chunk_end * chunk_rows);
+    const int64_t end = std::min(n_rows, chunk_end * chunk_rows);
     if constexpr (std::is_same_v<acc_t, logit_t>) {
-      scale(begin, end - begin, to + begin * n_columns);
+      scale(from + begin * n_columns, grads, end - begin, n_columns, to + begin * n_columns);
     } else {
-      std::vector<acc_t> scaled(n_columns);
+      acc_t* const scaled = scaled_rows.data() + part * n_columns;
       for (int64_t row = begin; row < end; ++row) {
-        scale(row, 1, scaled.data());
-        std::transform(scaled.begin(), scaled.end(), to + row * n_columns,
+        scale(from + row * n_columns, grads, 1, n_columns, scaled);
+        std::transform(scaled, scaled + n_columns, to + row * n_columns,
                        [](acc_t value) { return static_cast<logit_t>(value); });
       }
     }

@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "core/refinery/refinery.h"
-#include "jenga/check.h"
-#include "jenga/tensors.h"
+#include "jenga/arguments.h"
 
 namespace {
 
@@ -21,10 +20,11 @@ using jenga::ScalarType;
 using jenga::Tensor;
 namespace refinery = jenga::refinery;
 
+constexpr int64_t max_threads = 1024;
+
 Tensor typed(const Tensor& tensor, ScalarType dtype, int64_t n_dims, const char* name) {
-  check(tensor.scalar_type() == dtype, name, ": got dtype ", torch::headeronly::toString(tensor.scalar_type()),
-        "; allowed: ", torch::headeronly::toString(dtype));
-  check(tensor.dim() == n_dims, name, ": got ", tensor.dim(), " dimensions; allowed: ", n_dims);
+  jenga::check_dtype(tensor, dtype, name);
+  jenga::check_dims(tensor, n_dims, name);
   return as_contiguous(tensor, dtype);
 }
 
@@ -108,7 +108,7 @@ Tensor first_rows(Tensor tensor, int64_t n_rows) {
 std::tuple<Tensor, Tensor, Tensor, Tensor> refine_into(const RowTensors& input,
                                                        const std::shared_ptr<const refinery::Plan>& plan,
                                                        const Tensor& previous, int64_t n_threads, Tensor& features) {
-  check(n_threads >= 1 && n_threads <= 1024, "n_threads: got ", n_threads, "; allowed: 1 to 1024");
+  jenga::check_range(n_threads, 1, max_threads, "n_threads");
   const std::vector<double> times = previous_times(previous, *plan);
   Tensor states = jenga::empty_like_device<2>(input.data, {input.rows.n_rows, plan->n_fields()}, ScalarType::Byte);
   const refinery::Summary summary = refinery::refine(plan, input.rows, times.data(), static_cast<int>(n_threads),
@@ -137,13 +137,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> refine_out(const Tensor& data, const 
             out.size(0) >= input.rows.n_rows && out.size(1) == plan->n_features,
         "out: must be a contiguous float32 tensor of at least ", input.rows.n_rows, " rows and of ", plan->n_features,
         " columns");
+  jenga::check_apart(out, "out", data, "data");
+  jenga::check_apart(out, "out", row_offsets, "row_offsets");
+  jenga::check_apart(out, "out", plan_bytes, "plan");
+  jenga::check_apart(out, "out", previous, "previous");
   Tensor features = out;
   return refine_into(input, plan, previous, n_threads, features);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> extract(const Tensor& data, const Tensor& row_offsets,
                                                                    const Tensor& plan_bytes, int64_t n_threads) {
-  check(n_threads >= 1 && n_threads <= 1024, "n_threads: got ", n_threads, "; allowed: 1 to 1024");
+  jenga::check_range(n_threads, 1, max_threads, "n_threads");
   const auto plan = plan_of(plan_bytes, false);
   const RowTensors input(data, row_offsets);
   Tensor numbers = jenga::empty_like_device<2>(input.data, {input.rows.n_rows, plan->n_numbers}, ScalarType::Double);
@@ -167,8 +171,9 @@ void check_columns(const Tensor& numbers, const Tensor& text, const Tensor& offs
   check(numbers.size(1) == plan.n_numbers, "numbers: got ", numbers.size(1), " columns; the plan has ", plan.n_numbers);
   check(states.size(0) == n_rows && states.size(1) == plan.n_fields(), "states: must be (", n_rows, ", ",
         plan.n_fields(), ")");
-  check(offsets.numel() == n_rows * plan.n_texts + 1, "text_offsets: got ", offsets.numel(), "; needed ",
-        n_rows * plan.n_texts + 1);
+  const int64_t n_texts = jenga::checked_product(n_rows, plan.n_texts, "texts of all rows");
+  const int64_t n_offsets = jenga::checked_sum(n_texts, 1, "text_offsets");
+  check(offsets.numel() == n_offsets, "text_offsets: got ", offsets.numel(), "; needed ", n_offsets);
   const auto* at = static_cast<const int64_t*>(offsets.const_data_ptr());
   check(at[0] == 0 && at[offsets.numel() - 1] == text.numel(), "text_offsets: must go from 0 to ", text.numel());
   for (int64_t i = 1; i < offsets.numel(); ++i) check(at[i] >= at[i - 1], "text_offsets[", i, "]: must not fall");
@@ -177,7 +182,7 @@ void check_columns(const Tensor& numbers, const Tensor& text, const Tensor& offs
 std::tuple<Tensor, Tensor, Tensor, Tensor> encode(const Tensor& given_numbers, const Tensor& given_text,
                                                   const Tensor& given_offsets, const Tensor& given_states,
                                                   const Tensor& plan_bytes, const Tensor& previous, int64_t n_threads) {
-  check(n_threads >= 1 && n_threads <= 1024, "n_threads: got ", n_threads, "; allowed: 1 to 1024");
+  jenga::check_range(n_threads, 1, max_threads, "n_threads");
   const auto plan = plan_of(plan_bytes, true);
   const Tensor numbers = typed(given_numbers, ScalarType::Double, 2, "numbers");
   const Tensor text = typed(given_text, ScalarType::Byte, 1, "text");

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/skinny_linear.h"
-#include "jenga/check.h"
+#include "jenga/arguments.h"
 #include "jenga/products.h"
 #include "jenga/tensors.h"
 
@@ -19,7 +19,8 @@ using jenga::Tensor;
 const auto& kernels() { return jenga::core::skinny_linear_kernels<float>(); }
 
 void check_matrix(const Tensor& tensor, const char* name) {
-  jenga::check(tensor.dim() == 2 && tensor.scalar_type() == ScalarType::Float, name, ": must be a float32 matrix");
+  jenga::check_dtype(tensor, ScalarType::Float, name);
+  jenga::check_dims(tensor, 2, name);
 }
 
 const float* values(const Tensor& tensor) { return static_cast<const float*>(tensor.const_data_ptr()); }
@@ -29,21 +30,27 @@ Tensor skinny_linear(const Tensor& x, const Tensor& weight, const std::optional<
   check_matrix(weight, "weight");
   const int64_t n_outputs = weight.size(0);
   const int64_t n_inputs = weight.size(1);
-  jenga::check(x.size(1) == n_inputs, "x: got ", x.size(1), " columns, but weight has ", n_inputs);
-  jenga::check(!bias || (bias->dim() == 1 && bias->size(0) == n_outputs && bias->scalar_type() == ScalarType::Float),
-               "bias: must be float32 (", n_outputs, ",)");
-  const Tensor rows = jenga::with_dense_rows(x);
-  const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
+  jenga::check_shape(x, {x.size(0), n_inputs}, "x");
   std::optional<Tensor> dense_bias;
   if (bias) {
+    jenga::check_dtype(*bias, ScalarType::Float, "bias");
+    jenga::check_shape(*bias, {n_outputs}, "bias");
     dense_bias = jenga::as_contiguous(*bias, ScalarType::Float);
   }
+  const Tensor rows = jenga::with_dense_rows(x);
+  const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
   Tensor y = jenga::empty_like_device<2>(x, {x.size(0), n_outputs}, ScalarType::Float);
-  jenga::for_units(x.size(0), n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
-    kernels().narrow(jenga::matrix<float>(rows), jenga::matrix<float>(dense_weight),
-                     bias ? values(*dense_bias) : nullptr, n_outputs, n_inputs, begin, end, {},
-                     jenga::mutable_matrix<float>(y));
-  });
+  if (y.numel() == 0) {
+    return y;
+  }
+  const auto from = jenga::matrix<float>(rows);
+  const auto by = jenga::matrix<float>(dense_weight);
+  const auto to = jenga::mutable_matrix<float>(y);
+  const float* const added = bias ? values(*dense_bias) : nullptr;
+  jenga::for_units(x.size(0), n_inputs * n_outputs,
+                   [&, narrow = kernels().narrow](int64_t begin, int64_t end) noexcept {
+                     narrow(from, by, added, n_outputs, n_inputs, begin, end, {}, to);
+                   });
   return y;
 }
 
@@ -51,10 +58,16 @@ Tensor weight_gradient(const Tensor& grad, const Tensor& x) {
   const int64_t n_rows = grad.size(0);
   const int64_t n_outputs = grad.size(1);
   Tensor dweight = jenga::empty_like_device<2>(x, {n_outputs, x.size(1)}, ScalarType::Float);
-  jenga::for_columns(x.size(1), n_rows * n_outputs, [&](int64_t first, int64_t last) {
-    kernels().reduce(jenga::matrix<float>(grad), jenga::matrix<float>(x), n_outputs, 0, n_rows, first, last, {}, false,
-                     jenga::mutable_matrix<float>(dweight));
-  });
+  if (dweight.numel() == 0) {
+    return dweight;
+  }
+  const auto slopes = jenga::matrix<float>(grad);
+  const auto from = jenga::matrix<float>(x);
+  const auto to = jenga::mutable_matrix<float>(dweight);
+  jenga::for_columns(x.size(1), n_rows * n_outputs,
+                     [&, reduce = kernels().reduce](int64_t first, int64_t last) noexcept {
+                       reduce(slopes, from, n_outputs, 0, n_rows, first, last, {}, false, to);
+                     });
   return dweight;
 }
 
@@ -78,10 +91,16 @@ Tensor input_gradient(const Tensor& grad, const Tensor& weight) {
   const int64_t n_inputs = weight.size(1);
   const Tensor dense_weight = jenga::as_contiguous(weight, ScalarType::Float);
   Tensor dx = jenga::empty_like_device<2>(grad, {grad.size(0), n_inputs}, ScalarType::Float);
-  jenga::for_units(grad.size(0), n_inputs * n_outputs, [&](int64_t begin, int64_t end) {
-    kernels().widen(jenga::matrix<float>(grad), jenga::matrix<float>(dense_weight), nullptr, n_outputs, n_inputs, begin,
-                    end, {}, false, jenga::mutable_matrix<float>(dx));
-  });
+  if (dx.numel() == 0) {
+    return dx;
+  }
+  const auto slopes = jenga::matrix<float>(grad);
+  const auto by = jenga::matrix<float>(dense_weight);
+  const auto to = jenga::mutable_matrix<float>(dx);
+  jenga::for_units(grad.size(0), n_inputs * n_outputs,
+                   [&, widen = kernels().widen](int64_t begin, int64_t end) noexcept {
+                     widen(slopes, by, nullptr, n_outputs, n_inputs, begin, end, {}, false, to);
+                   });
   return dx;
 }
 
@@ -91,12 +110,11 @@ std::tuple<Tensor, Tensor, Tensor> skinny_linear_backward(const Tensor& grad, co
   check_matrix(grad, "grad");
   if (x) {
     check_matrix(*x, "x");
-    jenga::check(x->size(0) == grad.size(0), "x: got ", x->size(0), " rows, but grad has ", grad.size(0));
+    jenga::check_shape(*x, {grad.size(0), x->size(1)}, "x");
   }
   if (weight) {
     check_matrix(*weight, "weight");
-    jenga::check(weight->size(0) == grad.size(1), "weight: got ", weight->size(0), " outputs, but grad has ",
-                 grad.size(1));
+    jenga::check_shape(*weight, {grad.size(1), weight->size(1)}, "weight");
   }
   const Tensor dense_grad = jenga::as_contiguous(grad, ScalarType::Float);
   const auto nothing = [&] { return jenga::empty_like_device<0>(grad, {}, ScalarType::Float); };

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/refinery/refinery.h"
+#include "jenga/check.h"
 
 namespace py = pybind11;
 namespace refinery = jenga::refinery;
@@ -160,7 +161,9 @@ class JsonWriter {
     if (type == "NAType" || type == "NaTType") {
       out_ += "null";
     } else if (py::hasattr(value, "isoformat")) {
-      write_string(value.attr("isoformat")());
+      const py::object text = value.attr("isoformat")();
+      if (!PyUnicode_Check(text.ptr())) throw_type(type);
+      write_string(text);
     } else if (py::hasattr(value, "tolist") && py::hasattr(value, "dtype")) {
       const py::object item = value.attr("tolist")();
       if (py::type::of(item).is(py::type::of(value))) throw_type(type);
@@ -208,7 +211,13 @@ py::bytearray bytes_of(const std::vector<int64_t>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(int64_t)};
 }
 
+// What counts rows or bytes; the largest that sums with sizes of what is in memory.
+void check_count(int64_t value, const char* name) {
+  jenga::check(value >= 0 && value <= INT64_MAX / 2, name, ": got ", value, "; allowed: 0 to 2^62 - 1");
+}
+
 py::tuple pack_rows(const py::iterable& rows, int64_t first) {
+  check_count(first, "first");
   std::string out;
   std::vector<int64_t> offsets;
   const auto name_of_row = [&] { return "row " + std::to_string(first + static_cast<int64_t>(offsets.size() / 2)); };
@@ -232,6 +241,7 @@ py::tuple pack_rows(const py::iterable& rows, int64_t first) {
 }
 
 py::tuple split_rows(const py::buffer& data, bool array, bool opened, bool final, int64_t max_row_bytes) {
+  check_count(max_row_bytes, "max_row_bytes");
   const py::buffer_info info = data.request();
   if (info.ndim != 1 || info.itemsize != 1 || (info.size > 1 && info.strides[0] != 1)) {
     throw py::value_error("data: must be bytes that lie side by side (uint8, one dimension, contiguous)");

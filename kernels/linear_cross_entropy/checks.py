@@ -1,5 +1,6 @@
 """What the losses over a vocabulary refuse, and in which words."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -21,6 +22,14 @@ def check_options(*, label_smoothing: float = 0.0, reduction: str, chunk_size: i
         raise ValueError(f"reduction: got {reduction!r}; allowed: 'mean', 'sum'{reason}")
     if chunk_size != "auto" and not (isinstance(chunk_size, int) and chunk_size >= 1):
         raise ValueError(f"chunk_size: got {chunk_size!r}; allowed: 'auto', or 1 or more rows")
+
+
+def check_op(chunk_rows: int, wanted: Sequence[bool], n_inputs: int) -> None:
+    """Raises ValueError where an op, called by itself, is told of rows or gradients that cannot be."""
+    if chunk_rows < 0:
+        raise ValueError(f"chunk_rows: got {chunk_rows}; allowed: 0 (auto), or 1 or more rows")
+    if len(wanted) != n_inputs:
+        raise ValueError(f"wanted: got {len(wanted)}; allowed: {n_inputs}, one for each input that has a gradient")
 
 
 def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._native import CPU
 from ..autocast import as_autocast
-from .checks import check_head, check_labels, check_options, is_capturing
+from .checks import check_head, check_labels, check_op, check_options, is_capturing
 from .chunk_losses import cross_entropy_of_chunk
 from .chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from .reference import linear_cross_entropy_reference
@@ -153,6 +153,9 @@ def _forward(
     chunk_rows: int,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_options(label_smoothing=label_smoothing, reduction="mean")
+    check_head("hidden", hidden, "weight", weight, targets, bias)
+    check_op(chunk_rows, wanted, 3)
     if hidden.device.type == "cpu":
         check_labels(targets, weight.shape[0], ignore_index)
     # The casts are done: autocast would undo the float32 of the sums.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._native import CPU
 from ..autocast import as_autocast
-from ..linear_cross_entropy.checks import check_labels, check_options, is_capturing
+from ..linear_cross_entropy.checks import check_labels, check_op, check_options, is_capturing
 from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from ..linear_cross_entropy.op import (
     loss_dtype,
@@ -177,9 +177,13 @@ def _forward(
     chunk_rows: int,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
+    cache = _checked_cache(
+        student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets,
+        alpha, temperature, divergence,
+    )  # fmt: skip
+    check_op(chunk_rows, wanted, 2)
     n_rows, vocabulary = student.shape[0], student_weight.shape[0]
     chunk_rows = min(chunk_rows or auto_chunk_rows(student.shape[1]), n_rows)
-    cache = None if top_logits is None or top_indices is None else TeacherTopk(top_logits, top_indices)
     on_cpu = student.device.type == "cpu"
     if on_cpu:
         _check_values(targets, cache, vocabulary, ignore_index)
@@ -210,6 +214,30 @@ def _forward(
     if not on_cpu and not is_capturing(student):
         _check_values(targets, cache, vocabulary, ignore_index)
     return (total * scale).to(loss_dtype(student)), dstudent, dweight
+
+
+def _checked_cache(
+    student: Tensor,
+    student_weight: Tensor,
+    teacher: Tensor | None,
+    teacher_weight: Tensor | None,
+    top_logits: Tensor | None,
+    top_indices: Tensor | None,
+    targets: Tensor,
+    alpha: float,
+    temperature: float,
+    divergence: int,
+) -> TeacherTopk | None:
+    """The cache, or None. Raises ValueError for what the op, called by itself, cannot use."""
+    if not 0 <= divergence < len(DIVERGENCES):
+        raise ValueError(f"divergence: got {divergence}; allowed: 0 to {len(DIVERGENCES) - 1}")
+    if (top_logits is None) != (top_indices is None):
+        raise ValueError("top_logits, top_indices: got one of the two; allowed: both, or None for both")
+    cache = None if top_logits is None or top_indices is None else TeacherTopk(top_logits, top_indices)
+    kind = DIVERGENCES[divergence]
+    check_settings(alpha, temperature, kind)
+    check_tensors(student, student_weight, teacher, teacher_weight, targets, cache, kind)
+    return cache
 
 
 def _check_values(targets: Tensor, cache: TeacherTopk | None, vocabulary: int, ignore_index: int) -> None:

@@ -88,6 +88,81 @@ def check_call(
         _check_update(index, x, weights, update)
 
 
+def check_op(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    biased: Sequence[int],
+    lora_as: Sequence[Tensor],
+    lora_bs: Sequence[Tensor],
+    scales: Sequence[float],
+    projections: Sequence[int],
+    adapters: Sequence[int],
+    rows: Tensor | None,
+    dropout: float,
+    seed: Tensor | None,
+) -> None:
+    """Raise ValueError for what the op on CUDA, called by itself, would read beyond its inputs with.
+
+    The C++ op checks the same (csrc/include/jenga/lora_arguments.h). Unlike `check_call` it lets weights have another
+    dtype than x: in the backward pass of a model under autocast they do.
+    """
+    if x.dim() != 2 or x.dtype not in _DTYPES:
+        raise ValueError(f"x: got {x.dtype} of {x.dim()} dimensions; allowed: {_ALLOWED} (rows, inputs)")
+    if not weights:
+        raise ValueError("weights: got none; allowed: 1 or more")
+    n_inputs, n_weights, n_parts = x.shape[1], len(weights), len(lora_as)
+    for index, weight in enumerate(weights):
+        if weight.dim() != 2 or weight.shape[1] != n_inputs or weight.dtype not in _DTYPES:
+            raise ValueError(f"weights[{index}]: must be floating (outputs, {n_inputs})")
+    if len(biases) != len(biased):
+        raise ValueError("biases and biased differ in length")
+    for place, (index, bias) in enumerate(zip(biased, biases, strict=True)):
+        if not 0 <= index < n_weights or bias.shape != weights[index].shape[:1] or bias.dtype not in _DTYPES:
+            raise ValueError(f"biases[{place}]: must be floating, as many values as its weight has rows")
+    if not len(lora_bs) == len(scales) == len(projections) == len(adapters) == n_parts:
+        raise ValueError("lora_as, lora_bs, scales, projections and adapters differ in length")
+    for part, (a, b, layer) in enumerate(zip(lora_as, lora_bs, projections, strict=True)):
+        _check_part(part, n_inputs, weights, a, b, layer, adapters[part])
+    if rows is not None and (rows.dtype != torch.int64 or rows.shape != x.shape[:1]):
+        raise ValueError(f"rows: got {rows.dtype} of shape {tuple(rows.shape)}; allowed: int64 ({x.shape[0]},)")
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout: got {dropout}; allowed: 0 <= dropout < 1")
+    if dropout and (seed is None or seed.dtype != torch.int64 or seed.numel() != 1):
+        raise ValueError("seed: dropout needs one int64")
+    check_devices(x, (*weights, *biases, *lora_as, *lora_bs, rows, seed))
+
+
+def _check_part(
+    part: int, n_inputs: int, weights: Sequence[Tensor], a: Tensor, b: Tensor, layer: int, adapter: int
+) -> None:
+    if not 0 <= layer < len(weights):
+        raise ValueError(f"projections[{part}]: got {layer}; allowed: 0 to {len(weights) - 1}")
+    if adapter < 0:
+        raise ValueError(f"adapters[{part}]: got {adapter}; allowed: 0 or more, since rows of -1 have none")
+    n_outputs = weights[layer].shape[0]
+    if a.dim() != 2 or a.shape[0] < 1 or a.shape[1] != n_inputs or b.shape != (n_outputs, a.shape[0]):
+        raise ValueError(
+            f"lora_a, lora_b of part {part}: must have shapes (R, {n_inputs}) and ({n_outputs}, R), R >= 1"
+        )
+    for name, tensor in (("lora_a", a), ("lora_b", b)):
+        if tensor.dtype not in _DTYPES:
+            raise ValueError(f"{name} of part {part}: got dtype {tensor.dtype}; allowed: {_ALLOWED}")
+
+
+def check_op_gradients(
+    grads: Sequence[Tensor], x: Tensor, projected: Tensor, weights: Sequence[Tensor], lora_as: Sequence[Tensor]
+) -> None:
+    """Raise ValueError for gradients of the outputs, or projections, of another form than the other arguments say."""
+    shapes = [(x.shape[0], weight.shape[0]) for weight in weights]
+    if [each.shape for each in grads] != shapes or any(each.dtype not in _DTYPES for each in grads):
+        raise ValueError(f"grads: got {[tuple(each.shape) for each in grads]}; allowed: floating {shapes}")
+    n_ranks = sum(a.shape[0] for a in lora_as)
+    if projected.shape != (x.shape[0], n_ranks) or projected.dtype not in _DTYPES:
+        raise ValueError(f"projected: got {tuple(projected.shape)}; allowed: floating {(x.shape[0], n_ranks)}")
+    check_devices(x, (*grads, projected))
+
+
 def check_devices(x: Tensor, others: Sequence[Tensor | None]) -> None:
     """Raise ValueError where tensors lie on several devices: with one on "meta", torch takes the op for its fake."""
     for tensor in others:

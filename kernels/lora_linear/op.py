@@ -12,7 +12,7 @@ from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
 from ..linear_cross_entropy.chunk_losses import check_triton
 from ..once import differentiable_once
-from .checks import check_call, check_devices, check_group, check_quickly
+from .checks import check_call, check_devices, check_group, check_op, check_op_gradients, check_quickly
 from .parts import FrozenWeight, Update
 from .reference import lora_linear_reference
 
@@ -354,6 +354,7 @@ def _refuse_vmap(*_: Any) -> Any:
 
 def _cuda_forward(x: Tensor, *arguments: Any) -> Any:
     check_triton("lora_linear")
+    check_op(x, *arguments)
     from .cuda import lora_linear_forward
 
     # Triton launches on the current device, which may be another.
@@ -361,12 +362,21 @@ def _cuda_forward(x: Tensor, *arguments: Any) -> Any:
         return lora_linear_forward(x, *arguments)
 
 
-def _cuda_backward(grads: list[Tensor], x: Tensor, *arguments: Any) -> Any:
+def _cuda_backward(
+    grads: list[Tensor],
+    x: Tensor,
+    projected: Tensor,
+    weights: list[Tensor],
+    lora_as: list[Tensor],
+    *arguments: Any,
+) -> Any:
     check_triton("lora_linear")
+    check_op(x, weights, [], [], lora_as, *arguments[:-3])
+    check_op_gradients(grads, x, projected, weights, lora_as)
     from .cuda import lora_linear_backward
 
     with torch.cuda.device_of(x):
-        return lora_linear_backward(grads, x, *arguments)
+        return lora_linear_backward(grads, x, projected, weights, lora_as, *arguments)
 
 
 def _register() -> torch.library.Library:

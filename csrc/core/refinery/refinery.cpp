@@ -7,6 +7,9 @@
 #include <exception>
 #include <limits>
 #include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 
 #include "core/refinery/encode.h"
@@ -57,7 +60,13 @@ void for_each_unit(std::vector<Unit>& units, int n_threads, const MakeWorker& ma
   };
   const size_t n_helpers = std::min<size_t>(static_cast<size_t>(std::max(n_threads, 1)), units.size());
   std::vector<std::jthread> helpers;
-  for (size_t i = 1; i < n_helpers; ++i) helpers.emplace_back(run);
+  try {
+    for (size_t i = 1; i < n_helpers; ++i) helpers.emplace_back(run);
+  } catch (const std::system_error& refusal) {
+    next = units.size();
+    throw std::runtime_error("n_threads: the system started " + std::to_string(helpers.size()) + " of the " +
+                             std::to_string(n_helpers - 1) + " threads that were to help: " + refusal.what());
+  }
   run();
   helpers.clear();
   if (error) std::rethrow_exception(error);

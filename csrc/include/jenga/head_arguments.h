@@ -2,14 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "core/heads.h"
-#include "jenga/check.h"
-#include "jenga/tensors.h"
+#include "jenga/arguments.h"
 
 namespace jenga {
 
@@ -57,6 +57,20 @@ inline void check_target(const Tensor& logits, const Tensor& target, core::HeadK
   }
 }
 
+// The kernels count the columns of a head in 32 bits where logits are float32, and no sum of such sizes wraps round.
+inline constexpr int64_t max_head_size = std::numeric_limits<int32_t>::max();
+
+// Columns of all heads.
+inline int64_t column_count(const std::vector<int64_t>& sizes) {
+  check(!sizes.empty(), "heads: got none; allowed: 1 or more");
+  int64_t n_columns = 0;
+  for (size_t head = 0; head < sizes.size(); ++head) {
+    check_range(sizes[head], 1, max_head_size, "heads[", head, "].size");
+    n_columns += sizes[head];
+  }
+  return n_columns;
+}
+
 inline void check_label_weights(const Tensor& logits, const HeadArguments& arguments) {
   const auto n_heads = static_cast<int64_t>(arguments.sizes.size());
   check(arguments.label_weights.size() == arguments.weighted.size(),
@@ -64,38 +78,38 @@ inline void check_label_weights(const Tensor& logits, const HeadArguments& argum
   for (size_t place = 0; place < arguments.weighted.size(); ++place) {
     const int64_t head = arguments.weighted[place];
     const Tensor& weights = arguments.label_weights[place];
-    check(head >= 0 && head < n_heads, "weighted[", place, "]: got ", head, "; allowed: 0 to ", n_heads - 1);
-    check(weights.dim() == 1 && weights.size(0) == arguments.sizes[head] && weights.device() == logits.device(),
-          "heads[", head, "]: class_weight or pos_weight must have shape (", arguments.sizes[head],
-          ",) on the device of hidden");
+    check_range(head, 0, n_heads - 1, "weighted[", place, "]");
+    check_floating(weights, "heads[", head, "]: class_weight or pos_weight");
+    check_shape(weights, {arguments.sizes[head]}, "heads[", head, "]: class_weight or pos_weight");
+    check_device(weights, logits, "heads[", head, "]: class_weight or pos_weight");
   }
 }
 
 inline void check_heads(const Tensor& logits, const HeadArguments& arguments) {
   const size_t n_heads = arguments.sizes.size();
   const auto& rows = arguments.rows;
-  check(logits.dim() == 2, "logits: got ", logits.dim(), " dimensions; allowed: 2 (rows, sum of head sizes)");
-  check(n_heads > 0, "heads: got none; allowed: 1 or more");
+  check_dims(logits, 2, "logits");
+  check_floating(logits, "hidden");
+  const int64_t n_columns = column_count(arguments.sizes);
   check(arguments.targets.size() == n_heads, "targets: got ", arguments.targets.size(), " for ", n_heads, " heads");
   check(arguments.kinds.size() == n_heads && (arguments.parameters.empty() || arguments.parameters.size() == n_heads) &&
             (!rows || arguments.tasks.size() == n_heads),
         "heads: kinds, sizes, parameters and tasks differ in length");
-  check(!rows || (rows->scalar_type() == ScalarType::Long && rows->dim() == 1 && rows->size(0) == logits.size(0) &&
-                  rows->device() == logits.device()),
-        "rows: must be int64 (", logits.size(0), ",) on the device of hidden, the task of each row");
-  int64_t n_columns = 0;
+  if (rows) {
+    check_dtype(*rows, ScalarType::Long, "rows");
+    check_shape(*rows, {logits.size(0)}, "rows");
+    check_device(*rows, logits, "rows");
+  }
   for (size_t head = 0; head < n_heads; ++head) {
     const int64_t kind = arguments.kinds[head];
-    const int64_t size = arguments.sizes[head];
     check(kind >= 0 && kind < core::n_head_kinds, "kinds[", head, "]: got ", kind,
           "; allowed: 0 (ce), 1 (bce), 2 (mse), 3 (focal), 4 (soft)");
-    check(size >= 1, "heads[", head, "].size: got ", size, "; allowed: 1 or more");
-    n_columns += size;
-    check_target(logits, arguments.targets[head], kind_of(arguments, head), size, head);
+    check_target(logits, arguments.targets[head], kind_of(arguments, head), arguments.sizes[head], head);
   }
   check_label_weights(logits, arguments);
-  check(n_columns == logits.size(1), "weight: the heads have ", n_columns, " outputs in all, but weight has ",
-        logits.size(1), " rows");
+  if (n_columns != logits.size(1)) {
+    fail("weight: the heads have ", n_columns, " outputs in all, but weight has ", logits.size(1), " rows");
+  }
 }
 
 struct HeadResults {
@@ -219,16 +233,18 @@ HeadTensors forward_op(const Tensor& logits, const HeadArguments& arguments, con
 template <typename ScaleFunction>
 Tensor backward_op(const Tensor& grad_loss_sum, const Tensor& slope, const std::vector<int64_t>& sizes,
                    const Tensor& like, const ScaleFunction& scale_function) {
-  int64_t n_columns = 0;
-  for (const int64_t size : sizes) {
-    n_columns += size;
-  }
-  const auto n_heads = static_cast<int64_t>(sizes.size());
-  check(slope.dim() == 2 && slope.size(1) == n_columns, "slope: must have shape (rows, ", n_columns, ")");
-  check(grad_loss_sum.numel() == n_heads, "grad_loss_sum: got ", grad_loss_sum.numel(), " elements for ", n_heads,
-        " heads");
-  check(grad_loss_sum.device() == slope.device(), "grad_loss_sum: on another device than slope");
+  const int64_t n_columns = column_count(sizes);
+  check_dims(slope, 2, "slope");
+  check_shape(slope, {slope.size(0), n_columns}, "slope");
+  check_floating(slope, "slope");
+  check_shape(grad_loss_sum, {static_cast<int64_t>(sizes.size())}, "grad_loss_sum");
+  check_floating(grad_loss_sum, "grad_loss_sum");
+  check_floating(like, "like");
+  check_device(grad_loss_sum, slope, "grad_loss_sum");
   Tensor dlogits = empty_like_device<2>(slope, {slope.size(0), n_columns}, like.scalar_type());
+  if (dlogits.numel() == 0) {
+    return dlogits;
+  }
   visit_floating(like.scalar_type(), "like", [&](auto zero) {
     constexpr ScalarType acc_dtype = Accumulate<decltype(zero)>::dtype;
     scale_function(zero, as_contiguous(grad_loss_sum, acc_dtype), as_contiguous(slope, acc_dtype), sizes, dlogits);

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "core/dropout.h"
-#include "jenga/check.h"
-#include "jenga/tensors.h"
+#include "jenga/arguments.h"
 
 namespace jenga {
 
@@ -32,21 +31,21 @@ inline void check_lora_part(const LoraArguments& arguments, size_t part) {
   const Tensor& b = arguments.lora_bs[part];
   const int64_t n_inputs = arguments.x.size(1);
   const int64_t projection = arguments.projections[part];
-  check(projection >= 0 && projection < static_cast<int64_t>(arguments.weights.size()), "projections[", part, "]: got ",
-        projection, "; allowed: 0 to ", arguments.weights.size() - 1);
+  check_range(projection, 0, static_cast<int64_t>(arguments.weights.size()) - 1, "projections[", part, "]");
   check(arguments.adapters[part] >= 0, "adapters[", part, "]: got ", arguments.adapters[part],
         "; allowed: 0 or more, since rows of -1 have none");
   const int64_t n_outputs = arguments.weights[projection].size(0);
   check(a.dim() == 2 && b.dim() == 2 && a.size(0) >= 1 && a.size(1) == n_inputs && b.size(0) == n_outputs &&
             b.size(1) == a.size(0),
         "lora_a, lora_b of part ", part, ": must have shapes (R, ", n_inputs, ") and (", n_outputs, ", R), R >= 1");
-  check(is_floating(a.scalar_type()) && is_floating(b.scalar_type()), "lora_a, lora_b of part ", part,
-        ": must be floating");
+  check_floating(a, "lora_a of part ", part);
+  check_floating(b, "lora_b of part ", part);
 }
 
 inline void check_lora(const LoraArguments& arguments) {
   const Tensor& x = arguments.x;
-  check(x.dim() == 2, "x: got ", x.dim(), " dimensions; allowed: 2 (rows, inputs)");
+  check_dims(x, 2, "x");
+  check_floating(x, "x");
   check(!arguments.weights.empty(), "weights: got none; allowed: 1 or more");
   for (size_t index = 0; index < arguments.weights.size(); ++index) {
     const Tensor& weight = arguments.weights[index];
@@ -60,9 +59,10 @@ inline void check_lora(const LoraArguments& arguments) {
   for (size_t part = 0; part < n_parts; ++part) {
     check_lora_part(arguments, part);
   }
-  const auto& rows = arguments.rows;
-  check(!rows || (rows->scalar_type() == ScalarType::Long && rows->dim() == 1 && rows->size(0) == x.size(0)),
-        "rows: must be int64 (", x.size(0), ",), the adapter of each row");
+  if (arguments.rows) {
+    check_dtype(*arguments.rows, ScalarType::Long, "rows");
+    check_shape(*arguments.rows, {x.size(0)}, "rows");
+  }
   check(arguments.dropout >= 0.0 && arguments.dropout < 1.0, "dropout: got ", arguments.dropout,
         "; allowed: 0 <= dropout < 1");
   const auto& seed = arguments.seed;
@@ -87,7 +87,8 @@ struct RankRange {
   int64_t projection;
   int64_t offset;  // of the first rank among all
   int64_t rank;
-  int64_t b_offset;  // of the first value among all parts' (R, N) matrices
+  int64_t n_outputs;  // of the projection
+  int64_t b_offset;   // of the first value among all parts' (R, N) matrices
 };
 
 struct RankLayout {
@@ -99,9 +100,11 @@ struct RankLayout {
     parts.reserve(arguments.lora_as.size());
     for (size_t part = 0; part < arguments.lora_as.size(); ++part) {
       const int64_t rank = arguments.lora_as[part].size(0);
-      parts.push_back({arguments.projections[part], n_ranks, rank, n_b_values});
-      n_ranks += rank;
-      n_b_values += rank * arguments.lora_bs[part].size(0);
+      const int64_t n_outputs = arguments.lora_bs[part].size(0);
+      parts.push_back({arguments.projections[part], n_ranks, rank, n_outputs, n_b_values});
+      n_ranks = checked_sum(n_ranks, rank, "ranks of all lora_as");
+      const int64_t n_values = checked_product(rank, n_outputs, "elements of lora_bs[", part, "]");
+      n_b_values = checked_sum(n_b_values, n_values, "elements of all lora_bs");
     }
   }
 };

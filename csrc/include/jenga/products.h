@@ -8,6 +8,8 @@
 #include <cstdint>
 
 #include "core/skinny_linear.h"
+#include "jenga/check.h"
+#include "jenga/parallel.h"
 #include "jenga/tensors.h"
 
 namespace jenga {
@@ -20,18 +22,16 @@ inline constexpr int64_t column_unit = 192;
 // Calls work(begin, end) for ranges of `n_units` units that cost `products` each.
 template <typename Work>
 void for_units(int64_t n_units, int64_t products, const Work& work) {
-  const int64_t grain = std::max<int64_t>(1, grain_products / std::max<int64_t>(1, products));
-  if (n_units <= grain) {
-    return work(0, n_units);
-  }
-  torch::stable::parallel_for(0, n_units, grain, work);
+  parallel_for(n_units, std::max<int64_t>(1, grain_products / std::max<int64_t>(1, products)), work);
 }
 
 // Calls work(first, last) for ranges of columns.
 template <typename Work>
 void for_columns(int64_t n_columns, int64_t products, const Work& work) {
-  for_units((n_columns + column_unit - 1) / column_unit, products * column_unit,
-            [&](int64_t begin, int64_t end) { work(begin * column_unit, std::min(n_columns, end * column_unit)); });
+  static_assert(noexcept(work(int64_t{}, int64_t{})), "mark it noexcept (jenga/parallel.h)");
+  for_units(
+      (n_columns + column_unit - 1) / column_unit, saturated_product(products, column_unit),
+      [&](int64_t begin, int64_t end) noexcept { work(begin * column_unit, std::min(n_columns, end * column_unit)); });
 }
 
 // A view of a matrix or of a part of it; `offset` counts elements from the tensor's own first one, as the shim does,
@@ -60,9 +60,7 @@ inline Tensor rows_of(const Tensor& matrix, int64_t first, int64_t count) {
 }
 
 // Rows may be apart, as those of a slice of hidden states are; the values of a row may not.
-inline Tensor with_dense_rows(const Tensor& x) {
-  return x.stride(1) == 1 || x.size(1) == 1 ? x : torch::stable::contiguous(x);
-}
+inline Tensor with_dense_rows(const Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1 ? x : as_contiguous(x); }
 
 template <typename T>
 core::Matrix<const T> matrix(const Tensor& x, int64_t column = 0) {
@@ -76,7 +74,10 @@ core::Matrix<T> mutable_matrix(Tensor& x, int64_t column = 0) {
 
 // y += a b, by torch's GEMM. Not through the dispatcher: neither autograd nor autocast has a say here.
 inline void add_product(Tensor& y, const Tensor& a, const Tensor& b) {
-  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(y.get(), y.get(), a.get(), b.get(), 1.0, 1.0));
+  if (aoti_torch_cpu_addmm_out(y.get(), y.get(), a.get(), b.get(), 1.0, 1.0) != AOTI_TORCH_SUCCESS) [[unlikely]] {
+    throw OutOfMemory("torch could not add the product of matrices " + shape_words(a.sizes()) + " and " +
+                      shape_words(b.sizes()) + "; give fewer rows at a time, or free memory");
+  }
 }
 
 }  // namespace jenga

@@ -8,6 +8,9 @@
 
 #include <array>
 #include <cstdint>
+#include <new>
+#include <string>
+#include <utility>
 
 #include "jenga/check.h"
 
@@ -15,6 +18,25 @@ namespace jenga {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// Reaches Python as MemoryError. torch's stable interface gives no words with a failure, so these are ours.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(std::string words) : words_(std::move(words)) {}
+  const char* what() const noexcept override { return words_.c_str(); }
+
+ private:
+  std::string words_;
+};
+
+template <typename Sizes>
+std::string shape_words(const Sizes& sizes) {
+  std::string words;
+  for (const int64_t size : sizes) {
+    words += (words.empty() ? "" : ", ") + std::to_string(size);
+  }
+  return "(" + words + (sizes.size() == 1 ? ",)" : ")");
+}
 
 // Contiguous and uninitialised, on the device of `like`. Calls the C shim because the dispatcher's name lookup in
 // torch::stable::new_empty costs more than the allocation, and an op allocates one prediction for each head.
@@ -24,23 +46,46 @@ Tensor empty_like_device(const Tensor& like, std::array<int64_t, n_dims> sizes, 
   int64_t stride = 1;
   for (size_t dim = n_dims; dim-- > 0;) {
     strides[dim] = stride;
-    stride *= sizes[dim] > 0 ? sizes[dim] : 1;
+    stride = checked_product(stride, sizes[dim] > 0 ? sizes[dim] : 1, "elements of a result");
   }
   const auto device = like.device();
   int32_t device_type = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   const auto dtype_code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(n_dims, sizes.data(), strides.data(), dtype_code, device_type, device.index(), &handle));
+  if (aoti_torch_empty_strided(n_dims, sizes.data(), strides.data(), dtype_code, device_type, device.index(),
+                               &handle) != AOTI_TORCH_SUCCESS) [[unlikely]] {
+    throw OutOfMemory("a result of shape " + shape_words(sizes) + " and dtype " + torch::headeronly::toString(dtype) +
+                      " could not be allocated; give fewer rows at a time, or free memory");
+  }
   return Tensor(handle);
 }
 
-// A contiguous tensor of the wanted type: the same tensor where it already is one.
-inline Tensor as_contiguous(const Tensor& tensor, ScalarType dtype) {
-  Tensor typed = tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
-  return typed.is_contiguous() ? typed : torch::stable::contiguous(typed);
+// What `copy` makes of the tensor.
+template <typename Copy>
+Tensor copied(const Tensor& tensor, const Copy& copy) {
+  try {
+    return copy(tensor);
+  } catch (const std::runtime_error&) {
+    throw OutOfMemory("a copy of an argument of shape " + shape_words(tensor.sizes()) + " and dtype " +
+                      torch::headeronly::toString(tensor.scalar_type()) +
+                      " could not be allocated; give fewer rows at a time, or free memory");
+  }
 }
+
+inline Tensor as_type(const Tensor& tensor, ScalarType dtype) {
+  return tensor.scalar_type() == dtype
+             ? tensor
+             : copied(tensor, [&](const Tensor& each) { return torch::stable::to(each, dtype); });
+}
+
+inline Tensor as_contiguous(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor
+                                : copied(tensor, [](const Tensor& each) { return torch::stable::contiguous(each); });
+}
+
+// A contiguous tensor of the wanted type: the same tensor where it already is one.
+inline Tensor as_contiguous(const Tensor& tensor, ScalarType dtype) { return as_contiguous(as_type(tensor, dtype)); }
 
 inline bool is_floating(ScalarType dtype) {
   return dtype == ScalarType::Float || dtype == ScalarType::Double || dtype == ScalarType::Half ||

@@ -1,6 +1,7 @@
 """What linear_cross_entropy and its reference refuse, each with where, what, and what is allowed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -100,3 +101,39 @@ def test_cuda_without_triton_is_an_error_that_names_the_fix(monkeypatch: pytest.
     monkeypatch.setattr(chunk_losses.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"CUDA tensors need Triton.*pip install triton"):
         chunk_losses.check_triton("linear_cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"chunk_rows": -1}, "chunk_rows: got -1; allowed: 0"),
+        ({"wanted": [True]}, "wanted: got 1; allowed: 3"),
+        ({"label_smoothing": 1.5}, "label_smoothing: got 1.5; allowed: 0 to 1"),
+        ({"targets": torch.zeros(5).long()}, r"targets: got shape \(5,\)"),
+        ({"weight": torch.ones(7, 5)}, "hidden, weight: got shapes"),
+        ({"bias": torch.ones(6)}, "bias: got shape"),
+    ],
+)
+def test_the_op_itself_refuses_what_the_function_does_and_counts_that_cannot_be(
+    changed: dict[str, Any], message: str
+) -> None:
+    given = {
+        "hidden": torch.ones(6, 4), "weight": torch.ones(7, 4), "bias": None, "targets": torch.zeros(6).long(),
+        "ignore_index": -100, "label_smoothing": 0.0, "mean": True, "chunk_rows": 0, "wanted": [True, True, False],
+    }  # fmt: skip
+    torch.ops.jenga.linear_cross_entropy(*given.values())
+    with pytest.raises(ValueError, match=message):
+        torch.ops.jenga.linear_cross_entropy(*(given | changed).values())
+
+
+def test_labels_in_the_memory_of_the_logits_are_refused() -> None:
+    # They would be read again after the slope was written over them, and be the place where the next is written.
+    logits = torch.zeros(4, 2)
+    targets = logits.view(-1).view(torch.int64)
+    with pytest.raises(ValueError, match="logits: shares memory with targets"):
+        torch.ops.jenga.vocabulary_cross_entropy_(logits, targets, -100, 0.0, 1.0, True)
+    apart = torch.zeros(12)
+    losses = torch.ops.jenga.vocabulary_cross_entropy_(
+        apart[:8].view(4, 2), apart[8:].view(torch.int64).repeat(2), -100, 0.0, 1.0, True
+    )
+    assert losses.shape == (4,)

@@ -105,3 +105,53 @@ def test_vmap_is_refused_with_the_way_around() -> None:
     assert student is not None
     with pytest.raises(NotImplementedError, match=r"student.flatten\(0, 1\)"):
         torch.func.vmap(lambda each: linear_distillation(each, *rest, **SETTINGS))(student.expand(2, 6, 4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"divergence": 3}, "divergence: got 3; allowed: 0 to 2"),
+        ({"divergence": -1}, "divergence: got -1; allowed: 0 to 2"),
+        ({"top_logits": torch.ones(6, 2)}, "top_logits, top_indices: got one of the two"),
+        ({"teacher": None}, "teacher, teacher_weight: got None"),
+        ({"chunk_rows": -(2**62)}, "chunk_rows: got -4611686018427387904"),
+        ({"wanted": []}, "wanted: got 0; allowed: 2"),
+        ({"temperature": 0.0}, "temperature: got 0.0"),
+        ({"targets": torch.zeros(5).long()}, r"targets: got shape \(5,\)"),
+    ],
+)
+def test_the_op_itself_refuses_what_the_function_does_and_counts_that_cannot_be(
+    changed: dict[str, Any], message: str
+) -> None:
+    student, weight, teacher, teacher_weight, targets = inputs()
+    given = {
+        "student": student, "student_weight": weight, "teacher": teacher, "teacher_weight": teacher_weight,
+        "top_logits": None, "top_indices": None, "targets": targets, "alpha": 0.5, "temperature": 2.0,
+        "divergence": 0, "ignore_index": -100, "mean": True, "chunk_rows": 0, "wanted": [True, True],
+    }  # fmt: skip
+    torch.ops.jenga.linear_distillation(*given.values())
+    with pytest.raises(ValueError, match=message):
+        torch.ops.jenga.linear_distillation(*(given | changed).values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"divergence": 3}, "divergence: got 3; allowed: 0 to 2"),
+        ({"alpha": float("nan")}, "alpha: got nan; allowed: 0 to 1"),
+        ({"temperature": float("inf")}, "temperature: got inf; allowed: above 0, finite"),
+        ({"targets": torch.zeros(4, 1).long()}, "targets: got 2 dimensions; allowed: 1"),
+        ({"teacher_logits": torch.zeros(4, 5).double()}, "teacher_logits: got dtype Double; allowed: Float"),
+        ({"teacher_logits": torch.zeros(3, 5)}, "teacher_logits: allowed: a row for each label"),
+    ],
+)
+def test_the_chunk_s_op_refuses_what_it_would_read_beyond(changed: dict[str, Any], message: str) -> None:
+    given = {
+        "logits": torch.zeros(4, 5), "teacher_logits": torch.zeros(4, 5), "targets": torch.zeros(4).long(),
+        "alpha": 0.5, "temperature": 2.0, "divergence": 0, "ignore_index": -100, "slope_scale": 1.0, "with_slope": True,
+    }  # fmt: skip
+    torch.ops.jenga.vocabulary_distillation_(*given.values())
+    with pytest.raises(ValueError, match=message):
+        torch.ops.jenga.vocabulary_distillation_(*(given | changed).values())
+    with pytest.raises(ValueError, match="logits: shares memory with teacher_logits"):
+        torch.ops.jenga.vocabulary_distillation_(*(given | {"teacher_logits": given["logits"]}).values())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jenga.kernels import Update, lora_linear, lora_linear_grouped, lora_linear_updates
+from jenga.kernels.lora_linear.checks import check_op, check_op_gradients
 
 X, WEIGHT, BIAS = torch.ones(6, 19), torch.ones(11, 19), torch.ones(11)
 A, B = torch.ones(4, 19), torch.ones(11, 4)
@@ -132,7 +133,7 @@ def op_call(op: Callable[..., Any] = torch.ops.jenga.lora_linear, **changed: Any
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"x": X[None]}, "x: got 3 dimensions; allowed: 2"),
+        ({"x": X[None]}, "x: got .*3 dimensions; allowed: "),
         ({"weights": [], "biases": [], "biased": []}, "weights: got none; allowed: 1 or more"),
         ({"weights": [WEIGHT[:, 1:]]}, r"weights\[0\]: must be floating \(outputs, 19\)"),
         ({"biased": []}, "biases and biased differ in length"),
@@ -143,27 +144,63 @@ def op_call(op: Callable[..., Any] = torch.ops.jenga.lora_linear, **changed: Any
         ({"projections": [-1]}, r"projections\[0\]: got -1; allowed: 0 to 0"),
         ({"lora_as": [A[:, 1:]]}, r"lora_a, lora_b of part 0: must have shapes \(R, 19\) and \(11, R\), R >= 1"),
         ({"lora_bs": [B[1:]]}, r"lora_a, lora_b of part 0: must have shapes \(R, 19\) and \(11, R\), R >= 1"),
-        ({"lora_as": [A.long()]}, "lora_a, lora_b of part 0: must be floating"),
-        ({"rows": torch.zeros(5).long()}, r"rows: must be int64 \(6,\), the adapter of each row"),
-        ({"dropout": 1.0}, "dropout: got 1; allowed: 0 <= dropout < 1"),
+        ({"lora_as": [A.long()]}, "lora_a of part 0: got dtype .*; allowed: float32"),
+        ({"lora_bs": [B.cfloat()]}, "lora_b of part 0: got dtype .*; allowed: float32"),
+        ({"adapters": [-1]}, r"adapters\[0\]: got -1; allowed: 0 or more"),
+        ({"rows": torch.zeros(5).long()}, r"rows: got .*\(5,\); allowed: .*\(6,\)"),
+        ({"rows": torch.zeros(6).int()}, "rows: got .*[iI]nt.*; allowed: "),
+        ({"dropout": 1.0}, r"dropout: got 1(\.0)?; allowed: 0 <= dropout < 1"),
         ({"dropout": 0.5}, "seed: dropout needs one int64"),
         ({"dropout": 0.5, "seed": torch.tensor([1, 2])}, "seed: dropout needs one int64"),
     ],
 )
-def test_the_op_itself_refuses_what_would_read_beyond_its_inputs(changed: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize("op", [torch.ops.jenga.lora_linear, check_op])
+def test_the_op_itself_refuses_what_would_read_beyond_its_inputs(
+    op: Callable[..., Any], changed: dict[str, Any], message: str
+) -> None:
+    # check_op: what the op on CUDA asks of its arguments, whatever their device.
+    op_call(op)
     with pytest.raises(ValueError, match=message):
-        op_call(**changed)
+        op_call(op, **changed)
+
+
+def test_ranks_whose_sum_or_product_would_wrap_round_are_refused() -> None:
+    # Nothing of these takes memory, and 4 * 2**62 is 0 in 64 bits.
+    no_inputs = {"x": torch.ones(6, 0), "weights": [torch.ones(0, 0)], "biases": [], "biased": []}
+    ranks = [2**62] * 4 + [3]
+    parts = {
+        "lora_as": [torch.ones(rank, 0) for rank in ranks], "lora_bs": [torch.ones(0, rank) for rank in ranks],
+        "scales": [1.0] * 5, "projections": [0] * 5, "adapters": [0] * 5,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"ranks of all lora_as: .* is too large; allowed: up to 2\^63 - 1"):
+        op_call(**no_inputs, **parts)
+
+
+def test_sizes_without_elements_take_no_time() -> None:
+    # Rows, outputs and ranks of which there are more than can be counted through.
+    no_parts = {"lora_as": [], "lora_bs": [], "scales": [], "projections": [], "adapters": []}
+    weight = torch.ones((), dtype=torch.bfloat16).expand(2**40, 19)
+    outputs, _ = op_call(x=X[:0].bfloat16(), weights=[weight], biases=[], biased=[], **no_parts)
+    assert outputs[0].shape == (0, 2**40)
+    outputs, _ = op_call(x=torch.ones(2**62, 0), weights=[torch.ones(0, 0)], biases=[], biased=[], **no_parts)
+    assert outputs[0].shape == (2**62, 0)
+    *_, (db,) = torch.ops.jenga.lora_linear_backward(
+        [torch.ones(0, 0)], torch.ones(0, 0), torch.ones(0, 2**62), [torch.ones(0, 0)], [torch.ones(2**62, 0)],
+        [torch.ones(0, 2**62)], [1.0], [0], [0], None, 0.0, None, True, True, True,
+    )  # fmt: skip
+    assert db.shape == (0, 2**62)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"grads": []}, "grads: got 0 for 1 weights"),
-        ({"grads": [torch.ones(6, 10)]}, r"grads\[0\]: must have shape \(6, 11\)"),
-        ({"grads": [torch.ones(5, 11)]}, r"grads\[0\]: must have shape \(6, 11\)"),
-        ({"projected": torch.ones(6, 3)}, r"projected: must have shape \(6, 4\)"),
-        ({"projected": torch.ones(5, 4)}, r"projected: must have shape \(6, 4\)"),
-        ({"projected": torch.ones(24)}, r"projected: must have shape \(6, 4\)"),
+        ({"grads": [torch.ones(6, 10)]}, r"grads\[0\]: got shape \(6, 10\); allowed: \(6, 11\)"),
+        ({"grads": [torch.ones(5, 11)]}, r"grads\[0\]: got shape \(5, 11\); allowed: \(6, 11\)"),
+        ({"grads": [torch.ones(6, 11).cfloat()]}, r"grads\[0\]: got dtype ComplexFloat; allowed: float32"),
+        ({"projected": torch.ones(6, 3)}, r"projected: got shape \(6, 3\); allowed: \(6, 4\)"),
+        ({"projected": torch.ones(5, 4)}, r"projected: got shape \(5, 4\); allowed: \(6, 4\)"),
+        ({"projected": torch.ones(24)}, r"projected: got shape \(24,\); allowed: \(6, 4\)"),
     ],
 )
 def test_the_backward_op_refuses_gradients_of_another_forward_pass(changed: dict[str, Any], message: str) -> None:
@@ -174,3 +211,23 @@ def test_the_backward_op_refuses_gradients_of_another_forward_pass(changed: dict
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         torch.ops.jenga.lora_linear_backward(*given.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"grads": [torch.ones(6, 10)]}, r"grads: got \[\(6, 10\)\]; allowed: floating \[\(6, 11\)\]"),
+        ({"grads": [torch.ones(6, 11).long()]}, "grads: got"),
+        ({"grads": []}, r"grads: got \[\]"),
+        ({"projected": torch.ones(6, 3)}, r"projected: got \(6, 3\); allowed: floating \(6, 4\)"),
+    ],
+)
+def test_the_backward_op_on_cuda_refuses_gradients_of_another_forward_pass(
+    changed: dict[str, Any], message: str
+) -> None:
+    given = {
+        "grads": [torch.ones(6, 11)], "x": X, "projected": torch.ones(6, 4), "weights": [WEIGHT], "lora_as": [A],
+    }  # fmt: skip
+    check_op_gradients(*given.values())
+    with pytest.raises(ValueError, match=message):
+        check_op_gradients(*(given | changed).values())

@@ -131,3 +131,96 @@ def test_disagreeing_numbers_of_heads_targets_and_outputs_are_refused(
 def test_head_spec_refuses_what_its_loss_cannot_use(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HeadSpec(**arguments)
+
+
+# ------------------------------------------------------------------------------------------------- the dispatcher's ops
+
+
+def forward(**changed: Any) -> tuple[Tensor, ...]:
+    given = {
+        "logits": torch.zeros(6, 3), "targets": [torch.zeros(6).long()], "kinds": [0], "sizes": [3],
+        "label_weights": [torch.ones(3)], "weighted": [0], "parameters": [], "rows": None, "tasks": [],
+        "with_slope": True, **changed,
+    }  # fmt: skip
+    return torch.ops.jenga.multi_head_loss(*given.values())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"sizes": [2**62] * 4 + [3], "kinds": [0] * 5, "targets": [torch.zeros(6).long()] * 5},
+            rf"heads\[0\].size: got {2**62}; allowed: 1 to 2147483647",
+        ),
+        ({"sizes": [2**31]}, r"heads\[0\].size: got 2147483648; allowed: 1 to 2147483647"),
+        ({"sizes": [0]}, r"heads\[0\].size: got 0; allowed: 1"),
+        ({"sizes": [-(2**63)]}, r"heads\[0\].size: got -9223372036854775808; allowed: 1"),
+        ({"sizes": [2], "label_weights": [], "weighted": []}, "the heads have 2 outputs in all, but weight has 3 rows"),
+        ({"kinds": [5]}, r"kinds\[0\]: got 5; allowed: 0 \(ce\)"),
+        ({"weighted": [-1]}, r"weighted\[0\]: got -1; allowed: 0 to 0"),
+        ({"weighted": [2**62]}, r"weighted\[0\]: got 4611686018427387904; allowed: 0 to 0"),
+        ({"label_weights": [torch.ones(2)]}, r"class_weight or pos_weight: got shape \(2,\); allowed: \(3,\)"),
+        ({"label_weights": [torch.ones(3).cfloat()]}, "class_weight or pos_weight: got dtype ComplexFloat; allowed: "),
+        ({"parameters": [0.0, 0.0]}, "kinds, sizes, parameters and tasks differ in length"),
+        ({"rows": torch.zeros(6).long()}, "kinds, sizes, parameters and tasks differ in length"),
+        ({"rows": torch.zeros(6), "tasks": [0]}, "rows: got dtype Float; allowed: Long"),
+        ({"rows": torch.zeros(5).long(), "tasks": [0]}, r"rows: got shape \(5,\); allowed: \(6,\)"),
+        ({"logits": torch.zeros(6, 3).long()}, "hidden: got dtype Long; allowed: float32"),
+    ],
+)
+def test_the_op_itself_refuses_what_would_read_beyond_its_inputs(changed: dict[str, Any], message: str) -> None:
+    forward()
+    with pytest.raises(ValueError, match=message):
+        forward(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sizes": [-1, 4]}, r"heads\[0\].size: got -1; allowed: 1 to 2147483647"),
+        ({"sizes": [3, 0]}, r"heads\[1\].size: got 0; allowed: 1"),
+        ({"sizes": [2**62] * 4 + [3]}, r"heads\[0\].size: got 4611686018427387904"),
+        ({"sizes": []}, "heads: got none; allowed: 1 or more"),
+        ({"sizes": [1, 1]}, r"slope: got shape \(6, 3\); allowed: \(6, 2\)"),
+        ({"slope": torch.ones(6, 3).cfloat()}, "slope: got dtype ComplexFloat; allowed: float32"),
+        ({"grad_loss_sum": torch.ones(3)}, r"grad_loss_sum: got shape \(3,\); allowed: \(2,\)"),
+        ({"grad_loss_sum": torch.ones(2).long()}, "grad_loss_sum: got dtype Long; allowed: float32"),
+        ({"like": torch.ones(2).long()}, "like: got dtype Long; allowed: float32"),
+    ],
+)
+def test_the_backward_op_refuses_sizes_that_cannot_be(changed: dict[str, Any], message: str) -> None:
+    given = {"grad_loss_sum": torch.ones(2), "slope": torch.ones(6, 3), "sizes": [1, 2], "like": torch.ones(0)}
+    torch.ops.jenga.multi_head_loss_backward(*given.values())
+    with pytest.raises(ValueError, match=message):
+        torch.ops.jenga.multi_head_loss_backward(*(given | changed).values())
+
+
+def test_a_head_as_wide_as_can_be_takes_no_memory_without_rows() -> None:
+    size = 2**31 - 1
+    loss_sum, _, slope, *_ = forward(
+        logits=torch.zeros(0, size), targets=[torch.zeros(0).long()], sizes=[size], label_weights=[], weighted=[]
+    )
+    assert loss_sum.tolist() == [0.0]
+    gradient = torch.ops.jenga.multi_head_loss_backward(torch.ones(1), slope, [size], torch.ones(0))
+    assert gradient.shape == (0, size)
+
+
+def test_skinny_linear_refuses_other_forms_and_results_too_large_to_count() -> None:
+    op, backward = torch.ops.jenga.skinny_linear, torch.ops.jenga.skinny_linear_backward
+    with pytest.raises(ValueError, match="x: got dtype Double; allowed: Float"):
+        op(torch.ones(2, 3).double(), torch.ones(4, 3), None)
+    with pytest.raises(ValueError, match=r"x: got shape \(2, 3\); allowed: \(2, 5\)"):
+        op(torch.ones(2, 3), torch.ones(4, 5), None)
+    with pytest.raises(ValueError, match=r"bias: got shape \(3,\); allowed: \(4,\)"):
+        op(torch.ones(2, 3), torch.ones(4, 3), torch.ones(3))
+    with pytest.raises(ValueError, match=r"weight: got shape \(5, 3\); allowed: \(4, 3\)"):
+        backward(torch.ones(2, 4), None, torch.ones(5, 3), False)
+    with pytest.raises(ValueError, match=r"elements of a result: .* is too large; allowed: up to 2\^63 - 1"):
+        op(torch.ones(2**62, 0), torch.ones(2**62, 0), None)
+    with pytest.raises(MemoryError, match=r"a result of shape \(4398046511104, 4\) and dtype Float could not be"):
+        op(torch.ones(()).expand(2**42, 1), torch.ones(4, 1), None)
+    with pytest.raises(MemoryError, match=r"a copy of an argument of shape \(2, 4398046511104\) and dtype Float could"):
+        op(torch.ones(()).expand(2, 2**42), torch.ones(()).expand(1, 2**42), None)
+    # Rows of nothing, of which there are more than can be counted through.
+    assert op(torch.ones(2**62, 0), torch.ones(0, 0), None).shape == (2**62, 0)
+    assert backward(torch.ones(0, 0), torch.ones(0, 2**62), None, False)[1].shape == (0, 2**62)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,3 +92,49 @@ def test_short_rows_of_a_wide_schema_are_read_in_portions() -> None:
     # 500 columns of 4 bytes, with raw values: portions of 64 MiB, not the 200 MB of all rows.
     assert max(parts) * 500 * 4 <= 64 << 20
     assert len(parts) > 3
+
+
+def test_features_are_not_written_over_what_they_are_read_from() -> None:
+    boolean = {"path": "b", "kind": "boolean", "required": False, "column": 0, "indicator": -1}
+    data, offsets = pack_rows([{"b": True}] * 4)
+    plan = plan_of(1, boolean)
+    for name, shared in (("data", data), ("row_offsets", offsets), ("plan", plan)):
+        out = shared.view(-1).view(torch.uint8)[:16].view(torch.float32).view(4, 1)
+        with pytest.raises(ValueError, match=f"out: shares memory with {name}"):
+            refine(data, offsets, plan, out=out)
+    assert refine(data, offsets, plan, out=torch.zeros(4, 1)).features.sum() == 4
+
+
+def test_counts_that_cannot_be_are_refused() -> None:
+    data, offsets = pack_rows([{"t": "a"}])
+    with pytest.raises(ValueError, match="n_threads: got 1025; allowed: 1 to 1024"):
+        refine(data, offsets, plan_of(38, TEXT), n_threads=1025)
+    with pytest.raises(ValueError, match="max_row_bytes: got -1; allowed: 0 to"):
+        split_rows(data, final=True, max_row_bytes=-1)
+    for first in (-1, 2**63 - 1):
+        with pytest.raises(ValueError, match=f"first: got {first}; allowed: 0 to"):
+            pack_rows([{"t": "a"}], first=first)
+
+
+def test_threads_that_the_system_refuses_to_start_are_told_of() -> None:
+    data, offsets = pack_rows([{"t": "a" * 40_000}] * 200)
+    plan = plan_of(38, TEXT)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    # Room for the stacks of a few threads.
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20), before[1]))
+    try:
+        with pytest.raises(RuntimeError, match=r"n_threads: the system started \d+ of the 199 threads"):
+            refine(data, offsets, plan, n_threads=200)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert len(refine(data, offsets, plan, n_threads=3).features) == 200
+
+
+def test_a_date_whose_iso_form_is_no_text_is_named() -> None:
+    class Date:
+        def isoformat(self) -> int:
+            return 7
+
+    with pytest.raises(TypeError, match="row 0: holds a Date; allowed: None, bool"):
+        pack_rows([{"t": Date()}])
