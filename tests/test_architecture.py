@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,10 +36,10 @@ TABLES = {"jenga/samples/phrases.py"}
 """Data written as Python, which may be longer."""
 
 WHOLE_PROJECT = {
-    "tests/config/test_schema_effects.py", "tests/test_architecture.py", "tests/test_broken_inputs.py",
+    "tests/config/test_schema_effects.py", "tests/kernels/test_fuzz.py", "tests/refinery/test_real_files.py",
+    "tests/refinery/test_streaming_memory.py", "tests/test_architecture.py", "tests/test_broken_inputs.py",
     "tests/test_clone.py", "tests/test_configs.py", "tests/test_docs.py", "tests/test_extension_snippets.py",
     "tests/test_hostile_folders.py", "tests/test_seed_forms.py",
-    "tests/refinery/test_real_files.py", "tests/refinery/test_streaming_memory.py",
 }  # fmt: skip
 """Tests whose subject is no single module."""
 
@@ -249,3 +250,45 @@ def test_unsafe_code_would_be_seen(code: str) -> None:
 def test_no_source_runs_code_that_comes_with_data() -> None:
     found = [f"{source}: {each}" for source in SOURCES for each in unsafe(tree(source))]
     assert not found, "\n".join(found)
+
+
+# --------------------------------------------------------------------------------------------------------- native code
+
+NATIVE = [path for folder in ("cpu", "include/jenga") for path in sorted((REPOSITORY / "csrc" / folder).iterdir())]
+MAY_THROW = re.compile(
+    r"\b(throw|new|Tensor|check\w*|fail|push_back|emplace\w*|insert|resize|reserve|assign|make_\w+|empty_like\w*)\b"
+    r"|std::(vector|string|function|map)\b|(?<!\.)\bkernels\(\)|_kernels?\(|\.(numel|\w*data_ptr|size\(\d|stride)\b"
+)
+"""Allocates, looks something up that may not be there, or asks torch."""
+
+
+def parallel_bodies(source: str) -> Iterator[str]:
+    """Yield the bodies of functions marked noexcept, which is what jenga::parallel_for takes."""
+    for match in re.finditer(r"\bnoexcept \{", source):
+        depth, end = 1, match.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(source[end], 0)
+            end += 1
+        yield source[match.end() : end - 1]
+
+
+def test_what_threads_run_neither_throws_nor_allocates() -> None:
+    bodies = {path.name: list(parallel_bodies(path.read_text(encoding="utf-8"))) for path in NATIVE}
+    assert {name for name, found in bodies.items() if found} >= {
+        "lora_linear.cpp", "multi_head_loss.cpp", "skinny_linear.cpp", "vocabulary_loss.cpp", "parallel.h", "products.h"
+    }  # fmt: skip
+    wrong = {name: [found[0] for body in each if (found := MAY_THROW.search(body))] for name, each in bodies.items()}
+    assert {name: words for name, words in wrong.items() if words} == {}
+    # Others reach torch's threads through parallel_for, which takes functions marked noexcept only.
+    calls = [path.name for path in NATIVE if "torch::stable::parallel_for" in path.read_text(encoding="utf-8")]
+    assert calls == ["parallel.h"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["std::vector<T> rows(n);", "check(n > 0);", "values.push_back(1);", "x.const_data_ptr()", "kernels().run()"],
+)
+def test_a_line_that_may_throw_would_be_seen(line: str) -> None:
+    (body,) = parallel_bodies(f"f([&](int64_t begin, int64_t end) noexcept {{ if (a) {{ b; }} {line} }}); g();")
+    assert MAY_THROW.search(body)
+    assert "g()" not in body
