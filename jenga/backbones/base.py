@@ -99,6 +99,14 @@ class BaseBackbone(nn.Module):
         return Recipe.pretrained(self.hidden_size)
 
     @property
+    def cost_follows_tokens(self) -> bool:
+        """Whether two passes over the halves of a batch cost about what one does: not in recurrent networks.
+
+        These take a step a token, however many rows there are.
+        """
+        return not any(isinstance(module, nn.RNNBase) for module in self.modules())
+
+    @property
     def n_features(self) -> int | None:
         """Width F of the features that the encoder reads; None where it reads something else."""
         return None

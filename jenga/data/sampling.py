@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 BUCKET_TURNS = 8
-"""Turns that are sorted by length together. Wider groups pad less, but their batches are of one kind of row: with 50,
-scores on short runs fall by one to three points (benchmarks/README.md, learning)."""
+"""Turns whose rows are sorted by length together. Wider groups pad less, but their batches are of one kind of row: with
+50, scores of short runs fall by one to three points (benchmarks/README.md, learning)."""
 
 
 class Turn(NamedTuple):
-    """The rows of one optimizer step, all of one source."""
+    """The rows of one optimizer step, all of one source; of a sampler in halves its shorter half comes first."""
 
     source: str
     rows: list[int]
@@ -25,8 +25,10 @@ class Sampler:
 
     round_robin: sources take turns until each has shown every row once; proportional: the same turns in random order;
     temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
-    it stopped, so that no row is left out for good. Rows of similar length share a turn. Epochs can be asked for in any
-    order.
+    it stopped, so that no row is left out for good. Epochs can be asked for in any order.
+
+    Rows of similar length share a turn, or with `halves` half a turn: one half is of the shorter rows of a group, the
+    other of its longer ones. Run as two batches these pad little, and a step still sees rows of every length.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Sampler:
         rows_per_turn: int,
         temperature: float,
         seed: int,
+        halves: bool = False,
     ) -> None:
         self.lengths = dict(lengths)
+        self.halves = halves
         self.kind = kind
         self.rows_per_turn = rows_per_turn
         self.seed = seed
@@ -74,20 +78,43 @@ class Sampler:
         return Turn(source, self._passes[key][at])
 
     def _deal(self, source: str, which_pass: int) -> list[list[int]]:
-        """Cut all rows of a source into turns: shuffled, sorted by length within stretches, turns shuffled."""
+        """Cut all rows of a source into turns: shuffled, sorted by length within groups, turns shuffled."""
         rng = self._rng(source, which_pass)
         lengths = self.lengths[source]
         order = rng.permutation(len(lengths))
-        stretch = self.rows_per_turn * BUCKET_TURNS
-        turns = []
-        for start in range(0, len(order), stretch):
-            part = order[start : start + stretch]
+        group = self.rows_per_turn * BUCKET_TURNS
+        turns: list[list[int]] = []
+        for start in range(0, len(order), group):
+            part = order[start : start + group]
             part = part[np.argsort(lengths[part], kind="stable")]
-            turns += [part[i : i + self.rows_per_turn].tolist() for i in range(0, len(part), self.rows_per_turn)]
+            even = np.array_split(part, -(-len(part) // self.rows_per_turn))
+            turns += _in_halves(part, [len(each) for each in even], rng) if self.halves else [e.tolist() for e in even]
         return [turns[i] for i in rng.permutation(len(turns))]
 
     def _rng(self, name: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number])
+
+
+def _in_halves(rows: np.ndarray, sizes: Sequence[int], rng: np.random.Generator) -> list[list[int]]:
+    """Cut `rows`, sorted by length, into turns of `sizes`: neighbours of the shorter half with some of the longer."""
+    n_short = np.array(sizes) // 2
+    partner = rng.permutation(len(sizes))
+    n_long = (np.array(sizes) - n_short)[partner]
+    short = np.split(rows[: n_short.sum()], np.cumsum(n_short)[:-1])
+    long = np.split(rows[n_short.sum() :], np.cumsum(n_long)[:-1])
+    return [[*short[i].tolist(), *each.tolist()] for i, each in zip(partner, long, strict=True)]
+
+
+def micro_batches(rows: list[int], lengths: np.ndarray, size: int, *, halves: bool) -> list[list[int]]:
+    """Cut the rows of a turn into batches of at most `size`.
+
+    halves: those of a turn are parted, where its shorter half is less padded so; lengths: of all rows of the source.
+    """
+    middle = len(rows) // 2
+    parts = [rows]
+    if halves and middle and lengths[rows[:middle]].max() < lengths[rows[middle:]].max():
+        parts = [rows[:middle], rows[middle:]]
+    return [part[i : i + size] for part in parts for i in range(0, len(part), size)]
 
 
 def _apportion(turns: Mapping[str, int], temperature: float) -> dict[str, int]:

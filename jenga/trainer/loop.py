@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from jenga.callbacks import BaseCallback
 from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
 from jenga.data.collate import Source
-from jenga.data.sampling import Sampler, Turn
+from jenga.data.sampling import Sampler, Turn, micro_batches
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.trainer import checkpoint
@@ -84,7 +84,9 @@ class Trainer:
         self.callbacks = list(callbacks)
         self.write_best = write_best
         self.teacher = teacher
-        self.sampler = make_sampler(sources, config)
+        # On a GPU two small passes cost twice what one does.
+        self.halves = accelerator.device.type == "cpu" and model.backbone.cost_follows_tokens
+        self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training = training = resolved(config.training)
         self.total_steps = training.max_steps or training.epochs * len(self.sampler)
         # A checkpoint's encoder comes in evaluation mode, without dropout.
@@ -157,10 +159,11 @@ class Trainer:
                 break
 
     def step(self, turn: Turn) -> None:
-        """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size."""
-        source, size = self.sources[turn.source], self.training.batch_size
+        """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it."""
+        source = self.sources[turn.source]
         split = source.splits["train"]
-        batches = [split.batch(turn.rows[i : i + size]) for i in range(0, len(turn.rows), size)]
+        size = self.training.batch_size
+        batches = [split.batch(rows) for rows in micro_batches(turn.rows, split.lengths, size, halves=self.halves)]
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
             self.model.train()
@@ -383,8 +386,8 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def make_sampler(sources: Sequence[Source], config: ExperimentConfig) -> Sampler:
-    """Return the sampler over the training rows of `sources`."""
+def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves: bool = False) -> Sampler:
+    """Return the sampler over the training rows of `sources`; halves: as `Sampler` has it."""
     training = resolved(config.training)
     return Sampler(
         {source.name: source.splits["train"].lengths for source in sources},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.data.sampling import Sampler, Turn
+from jenga.data.sampling import Sampler, Turn, micro_batches
 
 KINDS = ("round_robin", "proportional", "temperature")
 
@@ -115,3 +115,29 @@ def test_rows_of_like_length_share_a_turn_but_not_the_same_rows_every_epoch() ->
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.25
     first, second = ({frozenset(turn.rows) for turn in sampler.epoch(epoch)} for epoch in (0, 1))
     assert len(first & second) < len(first) / 10
+
+
+@pytest.mark.parametrize(("rows", "per_turn"), [(2000, 8), (1000, 5), (33, 8), (9, 3), (3, 8), (1, 8)])
+def test_halves_show_every_row_once_and_no_turn_is_too_long(rows: int, per_turn: int) -> None:
+    sampler = sampler_of({"a": rows}, rows_per_turn=per_turn, halves=True)
+    turns = sampler.epoch(0)
+    assert len(turns) == len(sampler)
+    assert seen(turns) == {"a": Counter(range(rows))}
+    assert max(len(turn.rows) for turn in turns) <= per_turn
+
+
+def test_a_turn_in_halves_spans_all_lengths_and_its_halves_do_not() -> None:
+    sampler = sampler_of({"a": 2000}, halves=True)
+    all_lengths = lengths(a=2000)["a"]
+    spans, parts = [], []
+    for turn in sampler.epoch(0):
+        batches = micro_batches(turn.rows, all_lengths, 8, halves=True)
+        assert [row for batch in batches for row in batch] == turn.rows
+        spans.append(np.ptp(all_lengths[turn.rows]))
+        parts += [np.ptp(all_lengths[batch]) for batch in batches]
+    assert np.mean(parts) < np.ptp(all_lengths) / 6 < np.mean(spans) / 2
+
+
+def test_rows_of_one_length_are_not_parted() -> None:
+    assert micro_batches([3, 1, 2], np.full(4, 7), 8, halves=True) == [[3, 1, 2]]
+    assert micro_batches([3, 1, 2], np.array([1, 2, 9, 3]), 2, halves=False) == [[3, 1], [2]]
