@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +17,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A process in which nobody set anything and torch is not loaded."""
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    # Not sys.modules itself: whoever imported torch again meanwhile would have two of it.
+    monkeypatch.setattr(threads, "sys", SimpleNamespace(modules={}))
     monkeypatch.setattr(threads, "_in_force", threads._in_force)
     # Takes back what the test sets.
     monkeypatch.setattr(os, "environ", os.environ.copy())
@@ -41,7 +42,7 @@ def test_what_the_user_set_stays(fresh: pytest.MonkeyPatch, name: str, value: st
 
 
 def test_once_torch_is_loaded_nothing_is_set_and_that_is_told(fresh: pytest.MonkeyPatch) -> None:
-    fresh.setitem(sys.modules, "torch", ModuleType("torch"))
+    fresh.setattr(threads, "sys", SimpleNamespace(modules={"torch": None}))
     threads.limit_spinning()
     assert "GOMP_SPINCOUNT" not in os.environ
     assert threads.spinning() == "not set: torch was loaded before jenga; set GOMP_SPINCOUNT=1000 yourself"

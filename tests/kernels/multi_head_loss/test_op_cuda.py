@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.kernels import HeadSpec, backend, multi_head_loss
+from jenga.kernels import HeadSpec, multi_head_loss
+from jenga.kernels._native import backend
 from jenga.kernels.multi_head_loss.reference import multi_head_loss_reference
 
 MakeCase = Callable[..., Any]
