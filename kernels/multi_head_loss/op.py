@@ -160,6 +160,13 @@ def _refuse_vmap(*_: Any) -> Any:
     )
 
 
+def _check_sizes(sizes: list[int]) -> None:
+    """Raises ValueError for what the compiled op refuses too: sums of other sizes need not fit 64 bits."""
+    for head, size in enumerate(sizes):
+        if not 1 <= size < 2**31:
+            raise ValueError(f"heads[{head}].size: got {size}; allowed: 1 to {2**31 - 1}")
+
+
 def _fake_forward(
     logits: Tensor,
     targets: list[Tensor],
@@ -172,6 +179,7 @@ def _fake_forward(
     tasks: list[int],
     with_slope: bool,
 ) -> tuple[Tensor, ...]:
+    _check_sizes(sizes)
     n_rows, n_columns = logits.shape
     acc_dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     width = {kind: sum(size for each, size in zip(kinds, sizes, strict=True) if KINDS[each] == kind) for kind in KINDS}
@@ -187,6 +195,7 @@ def _fake_forward(
 
 
 def _fake_backward(grad_loss_sum: Tensor, slope: Tensor, sizes: list[int], like: Tensor) -> Tensor:
+    _check_sizes(sizes)
     return slope.new_empty(slope.shape, dtype=like.dtype)
 
 

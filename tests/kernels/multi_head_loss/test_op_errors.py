@@ -195,6 +195,15 @@ def test_the_backward_op_refuses_sizes_that_cannot_be(changed: dict[str, Any], m
         torch.ops.jenga.multi_head_loss_backward(*(given | changed).values())
 
 
+def test_sizes_that_cannot_be_are_refused_where_there_are_shapes_only() -> None:
+    logits = torch.zeros(6, 3, device="meta")
+    assert forward(logits=logits)[2].shape == (6, 3)
+    with pytest.raises(ValueError, match=rf"heads\[0\].size: got {2**62}; allowed: 1 to 2147483647"):
+        forward(logits=logits, kinds=[1] * 4, sizes=[2**62] * 4)
+    with pytest.raises(ValueError, match=r"heads\[1\].size: got -1; allowed: 1 to 2147483647"):
+        torch.ops.jenga.multi_head_loss_backward(torch.ones(2), logits, [4, -1], logits)
+
+
 def test_a_head_as_wide_as_can_be_takes_no_memory_without_rows() -> None:
     size = 2**31 - 1
     loss_sum, _, slope, *_ = forward(
