@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ BUCKET_TURNS = 8
 
 
 class Turn(NamedTuple):
-    """The rows of one optimizer step, all of one source; of a sampler in halves its shorter half comes first."""
+    """The rows of one optimizer step, all of one source; of a sampler in halves the shorter ones come first."""
 
     source: str
     rows: list[int]
@@ -27,8 +27,8 @@ class Sampler:
     temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
     it stopped, so that no row is left out for good. Epochs can be asked for in any order.
 
-    Rows of similar length share a turn, or with `halves` half a turn: one half is of the shorter rows of a group, the
-    other of its longer ones. Run as two batches these pad little, and a step still sees rows of every length.
+    Rows of similar length share a turn. With `halves` any rows do, sorted, so that the turn's shorter half and its
+    longer one can be run as two batches: these pad less than one would, and a step still sees rows of every length.
     """
 
     def __init__(
@@ -82,27 +82,16 @@ class Sampler:
         rng = self._rng(source, which_pass)
         lengths = self.lengths[source]
         order = rng.permutation(len(lengths))
-        group = self.rows_per_turn * BUCKET_TURNS
+        group = self.rows_per_turn * (1 if self.halves else BUCKET_TURNS)
         turns: list[list[int]] = []
         for start in range(0, len(order), group):
             part = order[start : start + group]
             part = part[np.argsort(lengths[part], kind="stable")]
-            even = np.array_split(part, -(-len(part) // self.rows_per_turn))
-            turns += _in_halves(part, [len(each) for each in even], rng) if self.halves else [e.tolist() for e in even]
+            turns += [each.tolist() for each in np.array_split(part, -(-len(part) // self.rows_per_turn))]
         return [turns[i] for i in rng.permutation(len(turns))]
 
     def _rng(self, name: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number])
-
-
-def _in_halves(rows: np.ndarray, sizes: Sequence[int], rng: np.random.Generator) -> list[list[int]]:
-    """Cut `rows`, sorted by length, into turns of `sizes`: neighbours of the shorter half with some of the longer."""
-    n_short = np.array(sizes) // 2
-    partner = rng.permutation(len(sizes))
-    n_long = (np.array(sizes) - n_short)[partner]
-    short = np.split(rows[: n_short.sum()], np.cumsum(n_short)[:-1])
-    long = np.split(rows[n_short.sum() :], np.cumsum(n_long)[:-1])
-    return [[*short[i].tolist(), *each.tolist()] for i, each in zip(partner, long, strict=True)]
 
 
 def micro_batches(rows: list[int], lengths: np.ndarray, size: int, *, halves: bool) -> list[list[int]]:

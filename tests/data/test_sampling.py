@@ -126,16 +126,17 @@ def test_halves_show_every_row_once_and_no_turn_is_too_long(rows: int, per_turn:
     assert max(len(turn.rows) for turn in turns) <= per_turn
 
 
-def test_a_turn_in_halves_spans_all_lengths_and_its_halves_do_not() -> None:
-    sampler = sampler_of({"a": 2000}, halves=True)
+def test_a_turn_in_halves_is_drawn_from_all_rows_and_its_halves_pad_less() -> None:
+    sampler = sampler_of({"a": 2000}, rows_per_turn=32, halves=True)
     all_lengths = lengths(a=2000)["a"]
-    spans, parts = [], []
+    whole = parted = 0
     for turn in sampler.epoch(0):
-        batches = micro_batches(turn.rows, all_lengths, 8, halves=True)
+        batches = micro_batches(turn.rows, all_lengths, 32, halves=True)
         assert [row for batch in batches for row in batch] == turn.rows
-        spans.append(np.ptp(all_lengths[turn.rows]))
-        parts += [np.ptp(all_lengths[batch]) for batch in batches]
-    assert np.mean(parts) < np.ptp(all_lengths) / 6 < np.mean(spans) / 2
+        assert np.ptp(all_lengths[turn.rows]) > np.ptp(all_lengths) / 2
+        whole += len(turn.rows) * int(all_lengths[turn.rows].max())
+        parted += sum(len(batch) * int(all_lengths[batch].max()) for batch in batches)
+    assert parted < 0.8 * whole, "of lengths drawn evenly, three quarters and a little"
 
 
 def test_rows_of_one_length_are_not_parted() -> None:
