@@ -395,4 +395,5 @@ def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves:
         rows_per_turn=training.batch_size * training.gradient_accumulation_steps,
         temperature=training.temperature,
         seed=training.seed,
+        halves=halves,
     )

@@ -158,6 +158,16 @@ def test_tasks_of_one_source_share_each_encoder_pass(make_trainer: Callable[...,
     assert set(records(trainer, "train")[0]["task_loss"]) == {"mood", "flags", "names", "price"}
 
 
+def test_on_a_cpu_a_step_takes_rows_of_any_length_unless_the_encoder_is_recurrent(
+    make_trainer: Callable[..., Any],
+) -> None:
+    trainer = make_trainer("mood")
+    (lengths,) = trainer.sampler.lengths.values()
+    spans = [np.ptp(lengths[turn.rows]) for turn in trainer.sampler.epoch(0)]
+    assert min(spans) > np.ptp(lengths) / 3, "of eight rows; sorted together, most would span next to nothing"
+    assert not make_trainer("mood", model={"base_model": "jenga/tiny-text"}).halves
+
+
 def test_dropout_is_on_in_every_step_and_off_in_every_evaluation(make_trainer: Callable[..., Any]) -> None:
     """Loading a checkpoint leaves its encoder in evaluation mode; the first epoch must not be trained that way."""
     modes: list[tuple[bool, set[bool]]] = []
