@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from jenga.dropout import Dropout
 from jenga.types import BackboneOutput
 
 
@@ -27,7 +28,7 @@ class AttentionFusion(nn.Module):
         self.query = nn.Parameter(torch.randn(len(tasks), hidden_size) * 0.02)
         self.update_weight = nn.Parameter(torch.zeros(len(tasks), hidden_size, hidden_size))
         self.update_bias = nn.Parameter(torch.zeros(len(tasks), hidden_size))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         """Return the view of ``encoded`` of each of `tasks`; masked tokens take no part, so padding changes nothing."""

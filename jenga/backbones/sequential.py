@@ -16,6 +16,7 @@ from torch import nn
 
 from jenga.backbones.base import WEIGHTS_FILE, BackboneManager, BaseBackbone, Recipe
 from jenga.config.strict import Fraction, PositiveInt, Strict
+from jenga.dropout import Dropout
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.types import BackboneOutput
 
@@ -195,7 +196,7 @@ class _Layer(nn.Module):
         if config.normalization != "none":
             self.norm = nn.LayerNorm(after) if config.normalization == "layer" else _BatchNorm(after)
         self.activation = _ACTIVATIONS[config.activation]()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.shortcut: nn.Module | None = None
         if config.residual:
             self.shortcut = nn.Identity() if before == after else nn.Linear(before, after, bias=False)

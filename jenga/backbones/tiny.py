@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 
 from jenga.backbones.text import quiet
+from jenga.dropout import Dropout
 
 _ALPHABET = 1000
 
@@ -55,7 +56,7 @@ class TinyTextModel(PreTrainedModel):
         self.forward_lstm = nn.LSTM(config.embedding_size, half, batch_first=True)
         self.backward_lstm = nn.LSTM(config.embedding_size, half, batch_first=True)
         self.norm = nn.LayerNorm(config.hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from jenga.config.peft import BottleneckConfig
+from jenga.dropout import Dropout
 from jenga.errors import ConfigError, SetupError
 from jenga.peft.base import Adapters
 
@@ -59,7 +60,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, config.bottleneck)
         self.activation = _ACTIVATIONS[config.activation]()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.up = nn.Linear(config.bottleneck, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from jenga.backbones import BaseBackbone
+from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.registry import Registry
 from jenga.tasks.heads import HeadBank
@@ -50,7 +51,7 @@ class BaseTask(nn.Module):
         super().__init__()
         self.config = config
         self.heads: HeadBank = self.make_heads(config, hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.keeps_logits = False
         self.register_buffer("head_weight", torch.tensor([h.weight for h in config.heads]), persistent=False)
         for i, head in enumerate(config.heads):
