@@ -24,7 +24,7 @@ _PUBLIC = {
     "BaseBackbone": "jenga.backbones",
     "TASK_REGISTRY": "jenga.tasks",
     "BaseTask": "jenga.tasks",
-    "Metric": "jenga.tasks.metrics",
+    "Metric": "jenga.labels.metric",
     "CALLBACK_REGISTRY": "jenga.callbacks",
     "BaseCallback": "jenga.callbacks",
     "JengaError": "jenga.errors",

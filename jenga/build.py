@@ -15,21 +15,21 @@ from jenga.backbones import BackboneManager
 from jenga.bundle import Bundle, join, model_block, schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import Columns, SplitPaths
-from jenga.data.cells import NO, WHOLE, YES, CellReading
 from jenga.data.collate import Source
 from jenga.data.dialogue import LanguageSpec
-from jenga.data.labels import NORMAL_NAMES, usual_normal
 from jenga.data.readers import BadRow
-from jenga.data.rows import HeadColumn, LoadedSource, SourceSpec
+from jenga.data.rows import LoadedSource, SourceSpec
 from jenga.errors import ConfigError
 from jenga.inputs import prepare
+from jenga.labels import kind_named
+from jenga.labels.cells import NO, WHOLE, YES, CellReading
+from jenga.labels.column import NORMAL_NAMES, HeadColumn, usual_normal
 from jenga.model import MultiTaskModel
 from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.regression import RegressionTask
 from jenga.teacher import RunningTeacher, make_teacher
 from jenga.trainer.optim import trained_groups
 from jenga.trainer.recipe import resolve
-from jenga.types import IGNORE_INDEX
 
 __all__ = ["Bundle", "Experiment", "build", "schema", "source_specs"]
 
@@ -165,7 +165,7 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
             candidates=_candidates(head, columns, kind, only),
             size=head.num_labels,
             labels=None if head.labels is None else tuple(head.labels),
-            absent=None if kind != "class" or task_class.needs_labels(task) else _normal_label(head),
+            absent=None if task_class.needs_labels(task) else _normal_label(head),
             cells=_cell_reading(head),
             written=bool(head.column or _given(columns, "labels") or (only and _given(columns, "label"))),
         )
@@ -209,7 +209,7 @@ def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:
     found = np.zeros(len(rows), bool)
     blocks = {task.name: task for task in config.tasks}
     for (name, _), space in source.spaces.items():
-        if space.kind == "text":
+        if kind_named(space.kind).from_text:
             return np.ones(len(rows), bool)
         taught = TASK_REGISTRY[blocks[name].type].training_rows(blocks[name], rows.labels[name, space.head], space)
         if taught is None:
@@ -228,12 +228,11 @@ def _text_candidates(tasks: Sequence[Any]) -> tuple[str, ...]:
 
 def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str, ...]:
     """Return where to look for a head's labels, the likeliest place first."""
-
     if head.column:
         return (head.column,)
-    if kind == "tags":
-        named = tuple(filter(None, (_given(columns, "ner_tags"), _given(columns, "entities"))))
-        return named or ("ner_tags", "entities", f"labels.{head.name}")
+    if own := kind_named(kind).columns(head.name):
+        named = tuple(filter(None, (_given(columns, name) for name in own)))
+        return named or (*own, f"labels.{head.name}")
     if only and (label := _given(columns, "label")):
         return (label,)
     labels = _given(columns, "labels") or "labels"
@@ -246,17 +245,14 @@ def _resolve(task: Any, loaded: Sequence[LoadedSource]) -> Any:
     heads = []
     for head in task.heads:
         space = source.spaces[task.name, head.name]
-        if space.kind == "text":
+        if kind_named(space.kind).from_text:
             return task
         update: dict[str, Any] = {"num_labels": space.size, "labels": list(space.labels)}
         targets = source.splits["train"].labels[task.name, head.name]
-        if getattr(head, "class_weight", None) == "balanced":
-            flat = np.concatenate(targets) if space.kind == "tags" else targets
-            counts = np.bincount(flat[flat != IGNORE_INDEX], minlength=space.size)
-            update["class_weight"] = (counts.sum() / (space.size * np.maximum(counts, 1))).tolist()
-        if getattr(head, "pos_weight", None) == "balanced":
-            positive, negative = np.nansum(targets == 1, axis=0), np.nansum(targets == 0, axis=0)
-            update["pos_weight"] = (np.maximum(negative, 1) / np.maximum(positive, 1)).tolist()
+        asked = [name for name in ("class_weight", "pos_weight") if getattr(head, name, None) == "balanced"]
+        if asked:
+            weights = kind_named(space.kind).balanced(space, targets)
+            update |= {name: weights[name] for name in asked}
         for name in ("class_weight", "pos_weight", "item_weights"):
             given = update.get(name, getattr(head, name, None))
             if given is not None and len(given) != space.size:

@@ -19,13 +19,14 @@ from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.backbones.remote_code import named_code, refused_code
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.schema import ExperimentConfig, experiment_model
-from jenga.data.cells import CellReading
 from jenga.data.dialogue import LanguageSpec
 from jenga.data.rows import HeadColumn, SourceSpec
 from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST, atomic_folder, damage
 from jenga.fusion import AttentionFusion
 from jenga.inputs import Inputs, load_inputs
+from jenga.labels import kind_named
+from jenga.labels.cells import CellReading
 from jenga.model import MultiTaskModel
 from jenga.peft import base_of
 from jenga.tasks import TASK_REGISTRY, BaseTask
@@ -185,7 +186,7 @@ def _check_model(model: MultiTaskModel, spaces: Mapping[HeadKey, HeadSpace]) -> 
         # Of what the head was made for: one that learns what is normal has fewer outputs.
         for head in model.tasks[name].config.heads:
             labels = spaces[name, head.name].labels
-            if spaces[name, head.name].kind != "text" and len(labels) != head.num_labels:
+            if not kind_named(spaces[name, head.name].kind).from_text and len(labels) != head.num_labels:
                 raise ValueError(f"head {name}.{head.name} is for {head.num_labels} labels and {len(labels)} are named")
 
 

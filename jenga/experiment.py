@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -33,6 +32,7 @@ from jenga.data.tabular import Features
 from jenga.errors import ConfigError, InterruptedRun, SetupError
 from jenga.files import write_atomic
 from jenga.generation import add_answers
+from jenga.labels import kind_named
 from jenga.report.baselines import compare
 from jenga.report.boosting import boosting
 from jenga.report.card import write_card
@@ -285,9 +285,10 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
         logger.warning("%s", warning)
     run.update(warnings=[*run.info()["warnings"], *warnings])
     given = config.evaluation.thresholds
-    items = {key: space.size for key, space in bundle.spaces.items() if space.kind == "items"}
-    thresholds = {key: np.full(size, 0.5 if given == "tuned" else given) for key, size in items.items()}
-    if items and given == "tuned":
+    start = 0.5 if given == "tuned" else given
+    found = {key: kind_named(space.kind).untuned(space, start) for key, space in bundle.spaces.items()}
+    thresholds = {key: each for key, each in found.items() if each is not None}
+    if thresholds and given == "tuned":
         thresholds |= tune_thresholds(runner.evaluate(experiment.sources, "valid"))
     runner.thresholds = bundle.thresholds = thresholds
     bundle.save(run.best)
@@ -323,11 +324,12 @@ def _add_baselines(description: dict[str, Any], experiment: Experiment, split: s
             part, train_rows = source.splits[split], source.splits["train"].rows
             which = experiment.bundle.config.evaluation.baselines
             on_rows = [name for name in which if name != "boosting"]
-            spaces = [space for space in part.spaces.values() if space.kind != "text"]
+            spaces = [space for space in part.spaces.values() if not kind_named(space.kind).from_text]
+            compared_heads = {(space.task, space.head) for space in spaces}
             compared = compare(spaces, train_rows, part.rows, which=on_rows)
             for head in description["heads"]:
                 key = head["task"], head["head"]
-                if key in part.spaces and head["kind"] != "text":
+                if key in compared_heads:
                     head["baselines"] = {name: found[key] for name, found in compared.items()}
                     if "boosting" in which:
                         task = experiment.bundle.model.tasks[head["task"]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jenga.errors import ConfigError
 
@@ -17,20 +17,18 @@ if TYPE_CHECKING:
 IGNORE_INDEX = -100
 """Class id of a missing label; a missing item or number is NaN."""
 
-LabelKind = Literal["class", "items", "tags", "number", "text"]
-"""How a head is labelled: one of K classes, K yes/no items, one BIO tag a word, K numbers, the tokens of its text."""
-
 
 @dataclass(frozen=True)
 class HeadSpace:
     """The labels of one head, fixed by the configuration and the training rows, saved with the model.
 
+    `kind`: the name of a kind of `jenga.labels`.
     `labels` has `size` entries: class names, item names, BIO tags (``O`` first), or target names for numbers.
     """
 
     task: str
     head: str
-    kind: LabelKind
+    kind: str
     size: int
     labels: tuple[str, ...]
 

@@ -16,8 +16,8 @@ from jenga import experiment
 from jenga.build import source_specs
 from jenga.cli.train import train
 from jenga.config.schema import ExperimentConfig
-from jenga.data.labels import HeadColumn
 from jenga.data.parse import SourceSpec
+from jenga.labels.column import HeadColumn
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yml"))

@@ -118,12 +118,14 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
 
 
 def _heads(experiment: Experiment) -> list[dict[str, Any]]:
+    from jenga.labels import kind_named
+
     return [
         {
             "task": space.task,
             "head": space.head,
             "kind": space.kind,
-            "labels": list(space.labels) if space.kind != "text" else "next token",
+            "labels": "next token" if kind_named(space.kind).from_text else list(space.labels),
             **{
                 f"{split}_rows": int(_labelled([space], source.splits[split].rows).sum())
                 for split in ("train", "valid", "test")
@@ -176,18 +178,11 @@ def _labelled(spaces: Sequence[HeadSpace], rows: Rows) -> np.ndarray:
     """Return bool (M,): which rows have a label of any of `spaces`."""
     import numpy as np
 
-    from jenga.types import IGNORE_INDEX
+    from jenga.labels import kind_named
 
-    found = []
-    for space in spaces:
-        if space.kind == "text":
-            found.append(np.ones(len(rows), bool))
-            continue
-        targets = rows.labels[space.task, space.head]
-        if space.kind == "tags":
-            found.append(np.array([bool((tags != IGNORE_INDEX).any()) for tags in targets]))
-        else:
-            found.append(targets != IGNORE_INDEX if space.kind == "class" else ~np.isnan(targets).all(axis=1))
+    found = [
+        kind_named(space.kind).labelled(space, rows.labels.get((space.task, space.head), rows.ids)) for space in spaces
+    ]
     return np.asarray(np.any(found, axis=0))
 
 

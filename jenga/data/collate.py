@@ -12,7 +12,8 @@ import torch
 from jenga.data.rows import Rows
 from jenga.data.tabular import Features
 from jenga.data.text import EncodedText
-from jenga.types import IGNORE_INDEX, Batch, HeadSpace
+from jenga.labels import kind_named
+from jenga.types import Batch, HeadSpace
 
 
 @dataclass
@@ -29,12 +30,13 @@ class EncodedSplit:
     spaces: Mapping[tuple[str, str], HeadSpace]
     pad_token_id: int = 0
     teacher: dict[tuple[str, str], Callable[[Sequence[int], int], Any]] = field(default_factory=dict)
-    _token_tags: dict[tuple[str, str], np.ndarray] = field(init=False, default_factory=dict)
+    _targets: dict[tuple[str, str], Callable[[Sequence[int]], torch.Tensor]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        tokens = self.encoded if isinstance(self.encoded, EncodedText) else None
         for key, space in self.spaces.items():
-            if space.kind == "tags" and key in self.rows.labels:
-                self._token_tags[key] = self._spread(self.rows.labels[key])
+            if key in self.rows.labels:
+                self._targets[key] = kind_named(space.kind).batches(self.rows.labels[key], tokens)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,28 +60,12 @@ class EncodedSplit:
         else:
             inputs = self.encoded.inputs(index, self.pad_token_id)
         labels: dict[str, dict[str, torch.Tensor]] = {}
-        for key in self.spaces:
-            if key in self.rows.labels:
-                task, head = key
-                tags = self._token_tags.get(key)
-                labels.setdefault(task, {})[head] = (
-                    torch.from_numpy(self.rows.labels[key][index])
-                    if tags is None
-                    else self.text.padded(tags, index, IGNORE_INDEX)
-                )
+        for (task, head), targets in self._targets.items():
+            labels.setdefault(task, {})[head] = targets(index)
         teacher: dict[str, dict[str, Any]] = {}
         for (task, head), said in self.teacher.items():
             teacher.setdefault(task, {})[head] = said(index, next(iter(inputs.values())).shape[1])
         return Batch(inputs, labels, [self.rows.ids[i] for i in index], self.source, index, teacher)
-
-    def _spread(self, tags: Sequence[np.ndarray]) -> np.ndarray:
-        """Put each word's tag on its first token; every other token is ignored."""
-        spread = np.full(len(self.text.input_ids), IGNORE_INDEX, np.int64)
-        for row, row_tags in enumerate(tags):
-            tokens = self.text.words(row)
-            kept = tokens >= 0
-            spread[self.text.offsets[row] + tokens[kept]] = row_tags[kept]
-        return spread
 
 
 @dataclass

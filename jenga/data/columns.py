@@ -6,16 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jenga.errors import suggest
+from jenga.labels.cells import is_missing
 
 # Columns in an error message come from this many first rows.
 ROWS_LOOKED_AT = 1000
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN or blank text."""
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, float) and value != value)
 
 
 def lookup(row: Mapping[str, Any], column: str) -> Any:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jenga.data.columns import find_column, is_missing, lookup, no_column
-from jenga.data.labels import RowError, read_cell, show
 from jenga.data.readers import RawRows
 from jenga.errors import ConfigError, DataError
+from jenga.labels.column import RowError, read_cell, show
 
 Form = Literal["text", "prompt", "messages"]
 Span = tuple[int, int]

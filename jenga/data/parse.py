@@ -10,21 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from jenga.data.columns import find_column, is_missing, lookup, no_column
+from jenga.data.columns import find_column, lookup, no_column
 from jenga.data.dialogue import Dialogue, DialogueReader, LanguageSpec, encodable
-from jenga.data.labels import ClassLabels, HeadColumn, ItemLabels, NumberLabels, RowError, read_cell, show
-from jenga.data.readers import RAW_LENGTH, BadRow, RawRows, json_text
-from jenga.data.tags import Span, TagLabels, is_per_word, split_words, words_by_space
+from jenga.data.readers import RAW_LENGTH, BadRow, RawRows
 from jenga.errors import DataError
+from jenga.labels import kind_named
+from jenga.labels.base import Reader, Span
+from jenga.labels.cells import is_missing, json_text
+from jenga.labels.column import HeadColumn, RowError, show
+from jenga.labels.words import split_words, words_by_space
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
 Spaces = Mapping[Key, HeadSpace]
-_NOTES = {
-    "repaired": "{} rows had an I- tag that continues no entity; it was read as B- (IOB1)",
-    "widened": "{} entities began or ended inside a word and take in the whole word (partial_words: widen)",
-}
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Rows:
     """Parsed rows of one split.
 
     `texts`: empty where rows are events or dialogues. `dialogues`: only of a language task. `words`: character spans of
-    the words of each text, only where a head is of kind "tags".
-    `labels` by (task, head): class int64 ``(M,)``, -100 missing; items and number float32 ``(M, K)``, NaN missing; tags
-    a list of int64 ``(W,)``, all -100 for a row without labels; none of a head of kind "text".
+    the words of each text, only where a head labels words.
+    `labels` by (task, head): a column of M labels, as the head's kind lays them out (`jenga.labels`); none of a head
+    whose labels are the text itself.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -131,11 +130,11 @@ def parse_rows(
 
 def note_warnings(notes: Counter[tuple[str, str]]) -> list[str]:
     """Return the repairs counted in `Parser.notes` as warnings."""
-    return [f"{where}: {_NOTES[note].format(count)}" for (where, note), count in sorted(notes.items())]
+    return [f"{where}: {note.format(count)}" for (where, note), count in sorted(notes.items())]
 
 
 class Parser:
-    """Parses one file; `notes` counts repairs of tags by head and kind."""
+    """Parses one file; `notes` counts repairs of labels by head and what is told of them."""
 
     def __init__(self, raw: RawRows, spec: SourceSpec, spaces: Spaces) -> None:
         self.raw = raw
@@ -143,14 +142,13 @@ class Parser:
         self.text = self._column("text", spec.text, "Set columns.text of the task") if spec.text else None
         self.pair = self._column("second text", (spec.text_pair,), "Set columns.text_pair") if spec.text_pair else None
         self.dialogues = None if spec.language is None else DialogueReader(raw, spec.language, answered=bool(spaces))
-        heads = [head for head in spec.heads if head.key in spaces and head.kind != "text"]
+        heads = [head for head in spec.heads if head.key in spaces and not kind_named(head.kind).from_text]
         self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
         self.absent = {head.key: head.absent for head in heads}
-        self.encoders: dict[Key, ClassLabels | ItemLabels | NumberLabels] = {
-            head.key: _ENCODERS[head.kind](head, spaces[head.key]) for head in heads if head.kind != "tags"
+        self.readers: dict[Key, Reader] = {
+            head.key: kind_named(head.kind).reader(head, spaces[head.key]) for head in heads
         }
-        self.taggers = {head.key: TagLabels(head, spaces[head.key]) for head in heads if head.kind == "tags"}
-        self.with_words = any(head.kind == "tags" for head in spec.heads)
+        self.with_words = any(kind_named(head.kind).per_word for head in spec.heads)
 
     def _column(self, what: str, candidates: Sequence[str], fix: str) -> str:
         column = find_column(self.raw.rows, candidates)
@@ -189,7 +187,7 @@ class Parser:
             for key, code in labels.items():
                 codes[key].append(code)
         for key, column in codes.items():
-            rows.labels[key] = column if key in self.taggers else self.encoders[key].stack(column)
+            rows.labels[key] = self.readers[key].stack(column)
         return rows, sorted(bad, key=lambda row: row.number)
 
     def _parsed(self, row: dict[str, Any]) -> tuple[str, str, str, list[Span], dict[Key, Any]]:
@@ -197,17 +195,11 @@ class Parser:
         name = "" if is_missing(cell) else encodable(str(cell), self.spec.id)
         text, words = _text(row, self.text) if self.text is not None else ("", None)
         pair = _text(row, self.pair)[0] if self.pair else ""
-        labels: dict[Key, Any] = {}
-        for key, encoder in self.encoders.items():
-            value = self._cell(row, key)
-            labels[key] = encoder.missing if encoder.is_missing(value) else encoder.encode(value)
-        tags = {key: read_cell(self._cell(row, key), tagger.where) for key, tagger in self.taggers.items()}
+        cells = {key: self._cell(row, key) for key in self.readers}
         if self.with_words and words is None:
-            words = words_by_space(text) if any(map(is_per_word, tags.values())) else split_words(text)
-        for key, value in tags.items():
-            tagger = self.taggers[key]
-            missing = tagger.cells.is_missing(value)
-            labels[key] = tagger.missing(words or []) if missing else tagger.encode(value, text, words or [])
+            by_space = any(reader.by_space(cells[key]) for key, reader in self.readers.items())
+            words = words_by_space(text) if by_space else split_words(text)
+        labels = {key: reader.read(cells[key], text, words or []) for key, reader in self.readers.items()}
         return name, text, pair, words or [], labels
 
     def _cell(self, row: dict[str, Any], key: Key) -> Any:
@@ -216,17 +208,10 @@ class Parser:
 
     @property
     def notes(self) -> Counter[tuple[str, str]]:
-        """Repairs so far, by head and kind."""
+        """Repairs so far, by head and what is told of them."""
         return Counter(
-            {(tagger.where, note): count for tagger in self.taggers.values() for note, count in tagger.notes.items()}
+            {(reader.where, note): count for reader in self.readers.values() for note, count in reader.notes.items()}
         )
-
-
-_ENCODERS: dict[str, type[ClassLabels | ItemLabels | NumberLabels]] = {
-    "class": ClassLabels,
-    "items": ItemLabels,
-    "number": NumberLabels,
-}
 
 
 def _text(row: Mapping[str, Any], column: str) -> tuple[str, list[Span] | None]:

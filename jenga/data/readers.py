@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from jenga.data.hub import HUB, hub_rows
 from jenga.errors import DataError, suggest
+from jenga.labels.cells import json_text
 
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
 TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
@@ -85,11 +86,6 @@ class RawRows:
 def place_of(path: str, split: str) -> str:
     """Return the name of the rows that `read_rows` reads, with `split` where the splits share a path, as of the hub."""
     return f"{path} ({split})" if path.startswith(HUB) else path
-
-
-def json_text(value: Any) -> str:
-    """Return `value` as JSON for messages and quarantine files; half a character becomes ``?``."""
-    return json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace").decode()
 
 
 def read_rows(path: str, *, split: str = "train") -> RawRows:

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jenga.data.columns import column_names, find_column, is_missing, lookup, no_column
+from jenga.data.columns import column_names, find_column, lookup, no_column
 from jenga.data.dialogue import DialogueReader
-from jenga.data.forms import Settled, settle
-from jenga.data.labels import HeadColumn, near
 from jenga.data.parse import Key, Parser, Rows, SourceSpec, note_warnings, parse_rows
 from jenga.data.partition import Share, Stake, check_roles, partition
 from jenga.data.read_once import ReadOnce
 from jenga.data.readers import BadRow, RawRows, read_rows
-from jenga.data.spaces import case_warnings, count_labelled, coverage_warnings, infer_normal_space, infer_space
 from jenga.data.split import TRAIN, cut, duplicate_warning, leak_warning
-from jenga.data.tags import split_words
 from jenga.errors import DataError
+from jenga.labels import kind_named
+from jenga.labels.cells import is_missing
+from jenga.labels.column import HeadColumn, near
+from jenga.labels.forms import Settled, settle
+from jenga.labels.judge import labelled_rows
+from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_space, infer_space
+from jenga.labels.words import split_words
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 if TYPE_CHECKING:
@@ -162,8 +165,8 @@ def _spaces(
     train = raw[TRAIN]
     place = train[0].file + (f" and {len(train) - 1} more" if len(train) > 1 else "")
     for head in spec.heads:
-        if head.kind == "text":
-            spaces[head.key] = HeadSpace(head.task, head.head, "text", 0, ())
+        if kind_named(head.kind).from_text:
+            spaces[head.key] = HeadSpace(head.task, head.head, head.kind, 0, ())
             heads.append(head)
             continue
         if wrong := _lacks_written(head, raw):
@@ -242,7 +245,7 @@ def _stake(parsed: _Parsed) -> Stake:
     given = parsed.given
     wants = () if _VALID in given else (_VALID,) if _TEST in given else (_VALID, _TEST)
     strata = _strata(parsed.spec, given[TRAIN])
-    key = _first_class(parsed.spec)
+    key = _first_strata(parsed.spec)
     return Stake(parsed.spec.name, given[TRAIN], strata, parsed.spaces[key].size if key else 0, wants)
 
 
@@ -258,12 +261,12 @@ def _split(spec: SourceSpec, given: Mapping[str, Rows], share: Share, data: Data
     return {name: splits[name] for name in (TRAIN, _VALID, _TEST) if name in splits}
 
 
-def _first_class(spec: SourceSpec) -> Key | None:
-    return next((head.key for head in spec.heads if head.kind == "class"), None)
+def _first_strata(spec: SourceSpec) -> Key | None:
+    return next((head.key for head in spec.heads if kind_named(head.kind).strata), None)
 
 
 def _strata(spec: SourceSpec, rows: Rows) -> np.ndarray:
-    key = _first_class(spec)
+    key = _first_strata(spec)
     return np.full(len(rows), IGNORE_INDEX, np.int64) if key is None else np.asarray(rows.labels[key])
 
 
@@ -315,11 +318,11 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
     unsupervised = {head.key for head in spec.heads if head.absent is not None}
     listed = {head.key for head in spec.heads if head.labels is not None}
     for key, space in spaces.items():
-        if space.kind == "text":
+        if kind_named(space.kind).from_text:
             continue
         where = f"head '{'.'.join(key)}'"
         for split, rows in splits.items():
-            if len(rows) and not count_labelled(space, rows.labels[key]):
+            if len(rows) and not labelled_rows(space, rows.labels[key]):
                 if split == TRAIN and key not in unsupervised:
                     raise DataError(
                         f"{spec.name}: {where}: none of the {len(rows)} training rows that are left after the split "

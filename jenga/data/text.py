@@ -73,6 +73,15 @@ class EncodedText:
             row[:length] = flat[start : start + length]
         return torch.from_numpy(rows)
 
+    def spread(self, by_word: Sequence[np.ndarray], fill: int) -> np.ndarray:
+        """Put the value of each word of each row on the word's first token, and `fill` on every other: int64."""
+        laid = np.full(len(self.input_ids), fill, np.int64)
+        for row, values in enumerate(by_word):
+            tokens = self.words(row)
+            kept = tokens >= 0
+            laid[self.offsets[row] + tokens[kept]] = values[kept]
+        return laid
+
     def words(self, row: int) -> np.ndarray:
         """First token of each word of `row`, int32 (W,)."""
         assert self.word_token is not None

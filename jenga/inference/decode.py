@@ -9,16 +9,14 @@ import numpy as np
 import torch
 
 from jenga.data.rows import Rows
-from jenga.data.tags import repair
 from jenga.errors import SetupError
+from jenga.labels import kind_named
+from jenga.labels.base import Answers
+from jenga.labels.tables import rounded
 from jenga.tasks import BaseTask
 from jenga.tasks.anomaly import AnomalyDetectionTask
-from jenga.tasks.metrics import spans
 from jenga.tasks.qa import QAScoringTask
 from jenga.types import HeadSpace
-
-_DIGITS = 6
-Answers = list[dict[str, Any]]
 
 
 def decode_head(
@@ -38,33 +36,23 @@ def decode_head(
     before its threshold was fitted.
     """
     if isinstance(task, AnomalyDetectionTask):
-        return _alerts(task, space, predictions, torch.stack(list(logits)), probabilities)
-    match space.kind:
-        case "class":
-            return _classes(space, predictions, torch.stack(list(logits)), probabilities)
-        case "items":
-            return _items(space, predictions, torch.stack(list(logits)))
-        case "tags":
-            return [_entities(space, predictions[at], logits[at], rows, at, as_words[at]) for at in range(len(rows))]
-        case "number":
-            return _numbers(space, predictions)
-    raise ValueError(f"{space.task}.{space.head}: a language head has no logits to read; it generates")
+        return _alerts(task, space, predictions, torch.stack(list(logits)), rows, probabilities)
+    return kind_named(space.kind).decode(
+        space, predictions, logits, rows, as_words=as_words, probabilities=probabilities
+    )
 
 
 def add_scores(task: BaseTask, predictions: Mapping[str, np.ndarray], answers: Answers) -> None:
     """Give every head of a scored task, and the task, its share of the points, weighted by each head's points."""
     if not isinstance(task, QAScoringTask):
         return
-    heads = list(task.heads.sizes)
-    scores = np.array([task.score(head, predictions[head]) for head in heads])
-    points = np.array([_points(task, head) for head in heads])
+    scores, overall = task.scores_of(predictions)
     for at, answer in enumerate(answers):
-        for head, score in zip(heads, scores[:, at], strict=True):
-            if not np.isnan(score):
-                answer[head][free_name("score", answer[head])] = _rounded(score)
-        scored = ~np.isnan(scores[:, at]) & (points > 0)
-        if scored.any():
-            answer[free_name("score", heads)] = _rounded(np.average(scores[scored, at], weights=points[scored]))
+        for head, column in scores.items():
+            if not np.isnan(column[at]):
+                answer[head][free_name("score", answer[head])] = rounded(column[at])
+        if not np.isnan(overall[at]):
+            answer[free_name("score", scores)] = rounded(overall[at])
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
@@ -75,7 +63,12 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _alerts(
-    task: AnomalyDetectionTask, space: HeadSpace, predictions: np.ndarray, logits: torch.Tensor, probabilities: bool
+    task: AnomalyDetectionTask,
+    space: HeadSpace,
+    predictions: np.ndarray,
+    logits: torch.Tensor,
+    rows: Rows,
+    probabilities: bool,
 ) -> Answers:
     calibrator = task.calibrator(space.head)
     limit = calibrator.threshold
@@ -85,71 +78,15 @@ def _alerts(
             "with it (--resume PATH), or train again"
         )
     raw = task.scores(space.head, logits)
-    threshold = _rounded(calibrator.calibrated(np.array([limit]))[0])
+    threshold = rounded(calibrator.calibrated(np.array([limit]))[0])
     answers: Answers = [
-        {"score": _rounded(score), "alert": bool(alert), "threshold": threshold}
+        {"score": rounded(score), "alert": bool(alert), "threshold": threshold}
         for score, alert in zip(calibrator.calibrated(raw), raw > limit, strict=True)
     ]
     if task.supervised:
-        for answer, each in zip(answers, _classes(space, predictions, logits, probabilities), strict=True):
+        classes = kind_named(space.kind).decode(
+            space, predictions, list(logits), rows, as_words=[], probabilities=probabilities
+        )
+        for answer, each in zip(answers, classes, strict=True):
             answer |= each
     return answers
-
-
-def _classes(space: HeadSpace, predictions: np.ndarray, logits: torch.Tensor, probabilities: bool) -> Answers:
-    shares = logits.double().softmax(-1).numpy()
-    answers: Answers = []
-    for code, share in zip(predictions, shares, strict=True):
-        answer: dict[str, Any] = {"label": space.labels[code], "probability": _rounded(share[code])}
-        if probabilities:
-            answer["probabilities"] = dict(zip(space.labels, map(_rounded, share), strict=True))
-        answers.append(answer)
-    return answers
-
-
-def _items(space: HeadSpace, predictions: np.ndarray, logits: torch.Tensor) -> Answers:
-    shares = logits.double().sigmoid().numpy()
-    return [
-        {
-            label: {"value": bool(value), "probability": _rounded(share)}
-            for label, value, share in zip(space.labels, row, row_shares, strict=True)
-        }
-        for row, row_shares in zip(predictions, shares, strict=True)
-    ]
-
-
-def _numbers(space: HeadSpace, predictions: np.ndarray) -> Answers:
-    if space.size == 1:
-        return [{"value": float(row[0])} for row in predictions]
-    return [{"values": dict(zip(space.labels, map(float, row), strict=True))} for row in predictions]
-
-
-def _entities(
-    space: HeadSpace, tags: np.ndarray, logits: torch.Tensor, rows: Rows, at: int, as_words: bool
-) -> dict[str, Any]:
-    """Return the entities of a row; the probability of one is that of its least certain word."""
-    assert rows.words is not None
-    words, text = rows.words[at], rows.texts[at]
-    shares = logits.double().softmax(-1).numpy()
-    entities = []
-    for first, last, label in sorted(spans(tags, space.labels)):
-        start, end = words[first][0], words[last - 1][1]
-        least = min(shares[word, tags[word]] for word in range(first, last))
-        entities.append(
-            {"start": start, "end": end, "label": label, "text": text[start:end], "probability": _rounded(least)}
-        )
-    answer: dict[str, Any] = {"entities": entities}
-    if as_words:
-        answer["tags"] = repair([space.labels[tag] for tag in tags])
-    return answer
-
-
-def _points(task: QAScoringTask, head: str) -> float:
-    config = task._head_config(head)
-    if task.kind_of(config) == "items":
-        return float(sum(config.item_weights or [1] * config.num_labels))
-    return float(max(config.item_weights or range(config.num_labels)))
-
-
-def _rounded(probability: float) -> float:
-    return round(float(probability), _DIGITS)

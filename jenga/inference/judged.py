@@ -10,7 +10,7 @@ from jenga.data.read_once import ReadOnce
 from jenga.data.rows import SourceSpec, load_sources, parse_rows, stop_if_many_bad
 from jenga.errors import DataError
 from jenga.inference.reading import readings
-from jenga.tasks.metrics import labelled_rows
+from jenga.labels.judge import labelled_rows
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
         tasks = {
             task
             for (task, _), space in spaces.items()
-            if (len(rows) if space.kind == "text" else labelled_rows(space, rows.labels[task, space.head]))
+            if labelled_rows(space, rows.labels.get((task, space.head), rows.ids))
         }
         judged = {key: space for key, space in spaces.items() if key[0] in tasks}
         rows.labels = {key: rows.labels[key] for key in judged if key in rows.labels}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.tasks.metrics import head_metrics, labelled_rows
+from jenga.labels import kind_named
+from jenga.labels.judge import head_metrics, labelled_rows
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 if TYPE_CHECKING:
@@ -53,25 +54,13 @@ def compare(
 
 
 def majority(space: HeadSpace, train_targets: Any, test_targets: Any) -> Any:
-    """Return, for every row of `test_targets`, what is most frequent in `train_targets`.
+    """Return, for every row of `test_targets`, what is most frequent in `train_targets`, as the kind of label has it.
 
-    class: int64 ``(M,)``, the most frequent class; items: bool ``(M, K)``, each item's more frequent answer (no where
-    they tie or none is labelled); number: float64 ``(M, K)``, the means (0 where none is labelled); tags: int64
-    arrays, ``O`` for every word. Raises ValueError when no training row is labelled.
+    Raises ValueError when no training row is labelled.
     """
     if labelled_rows(space, train_targets) == 0:
         raise ValueError(f"{space.task}.{space.head}: no labelled training row, so there is no majority")
-    rows = len(test_targets)
-    match space.kind:
-        case "class":
-            gold = np.asarray(train_targets, dtype=np.int64)
-            return np.full(rows, np.bincount(gold[gold != IGNORE_INDEX]).argmax())
-        case "tags":
-            return [np.full(len(words), space.labels.index("O")) for words in test_targets]
-        case _:
-            means = [_mean(column) for column in np.asarray(train_targets, dtype=float).reshape(-1, space.size).T]
-            answers = np.array(means) > 0.5 if space.kind == "items" else np.array(means)
-            return np.tile(answers, (rows, 1))
+    return kind_named(space.kind).majority(space, train_targets, test_targets)
 
 
 class Tfidf:
@@ -96,14 +85,8 @@ class Tfidf:
         gold = self.train.labels[space.task, space.head]
         if labelled_rows(space, gold) == 0:
             raise ValueError(f"{space.task}.{space.head}: no labelled training row to learn from")
-        if space.kind == "tags":
-            return self._tags(gold)
-        train, test = self._vectors()
-        if space.kind == "class":
-            return _fit_classes(train, np.asarray(gold, dtype=np.int64), test)
-        columns = np.asarray(gold, dtype=float).reshape(-1, space.size).T
-        fit = _fit_item if space.kind == "items" else _fit_number
-        return np.stack([fit(train, column, test) for column in columns], axis=1)
+        kind = kind_named(space.kind)
+        return self._tags(gold) if kind.per_word else kind.learnt(space, self._vectors(), gold, _Linear())
 
     def _vectors(self) -> tuple[Any, Any]:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -148,11 +131,6 @@ def _majority_of(train: Rows, test: Rows) -> Callable[[HeadSpace], Any]:
     return predict
 
 
-def _mean(column: NDArray[np.float64]) -> float:
-    known = column[~np.isnan(column)]
-    return float(known.mean()) if len(known) else 0.0
-
-
 def _full_texts(rows: Rows) -> list[str]:
     if rows.pairs is None:
         return list(rows.texts)
@@ -168,32 +146,22 @@ def _fit(model: Any, features: Any, gold: NDArray[Any], weight: NDArray[Any] | N
         model.fit(features, gold, sample_weight=weight)
 
 
-def _fit_classes(train: Any, gold: NDArray[np.int64], test: Any) -> NDArray[np.int64]:
-    from sklearn.linear_model import LogisticRegression
+class _Linear:
+    """Linear models: logistic regression with balanced classes, and ridge regression."""
 
-    known = np.flatnonzero(gold != IGNORE_INDEX)
-    if np.ptp(gold[known]) == 0:
-        return np.full(test.shape[0], gold[known[0]])
-    # Heads are compared by macro F1; without balance a rare class is never answered, and the baseline is a straw man.
-    model = LogisticRegression(C=10.0, class_weight="balanced", tol=1e-3, max_iter=MAX_ITERATIONS)
-    _fit(model, train[known], gold[known])
-    return np.asarray(model.predict(test), dtype=np.int64)
+    def classes(self, train: Any, targets: NDArray[np.int64], test: Any) -> NDArray[np.int64]:
+        from sklearn.linear_model import LogisticRegression
 
+        # Heads are compared by macro F1; without balance a rare class is never answered, and the baseline is a straw
+        # man.
+        model = LogisticRegression(C=10.0, class_weight="balanced", tol=1e-3, max_iter=MAX_ITERATIONS)
+        _fit(model, train, targets)
+        return np.asarray(model.predict(test), dtype=np.int64)
 
-def _fit_item(train: Any, answers: NDArray[np.float64], test: Any) -> NDArray[np.bool_]:
-    gold = np.where(np.isnan(answers), IGNORE_INDEX, answers > 0.5).astype(np.int64)
-    if (gold == IGNORE_INDEX).all():
-        return np.zeros(test.shape[0], dtype=bool)
-    return np.asarray(_fit_classes(train, gold, test) == 1)
+    def numbers(self, train: Any, targets: NDArray[np.float64], test: Any) -> NDArray[np.float64]:
+        from sklearn.linear_model import Ridge
 
-
-def _fit_number(train: Any, numbers: NDArray[np.float64], test: Any) -> NDArray[np.float64]:
-    from sklearn.linear_model import Ridge
-
-    known = np.flatnonzero(~np.isnan(numbers))
-    if len(known) == 0:
-        return np.zeros(test.shape[0])
-    return np.asarray(Ridge(alpha=1.0).fit(train[known], numbers[known]).predict(test), dtype=float)
+        return np.asarray(Ridge(alpha=1.0).fit(train, targets).predict(test), dtype=float)
 
 
 def _row_words(rows: Rows) -> list[list[str]]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.tasks.metrics import head_metrics, labelled_rows
+from jenga.labels import kind_named
+from jenga.labels.judge import head_metrics, labelled_rows
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 SEED = 0
@@ -26,50 +27,36 @@ def boosting(
     """
     if not (labelled_rows(space, train[1]) and labelled_rows(space, test[1])):
         return {}
-    if space.kind == "class":
-        shares = _class_shares(space, *train, test[0])
-        found = head_metrics(space, shares.argmax(axis=1), test[1])
-        return found if normal is None else found | _auroc(1 - shares[:, normal], test[1], normal)
-    fit = _item if space.kind == "items" else _number
-    columns = np.asarray(train[1], dtype=float).reshape(-1, space.size).T
-    return head_metrics(space, np.stack([fit(train[0], column, test[0]) for column in columns], axis=1), test[1])
+    estimators = _Boosting()
+    found = head_metrics(
+        space, kind_named(space.kind).learnt(space, (train[0], test[0]), train[1], estimators), test[1]
+    )
+    return found if normal is None else found | _auroc(estimators.less_than(normal, len(test[0])), test[1], normal)
 
 
-def _class_shares(space: HeadSpace, train: Features, targets: Any, test: Features) -> NDArray[np.float64]:
-    """Return the probability of each class, float64 ``(M, K)``; of one that has no training row, 0."""
-    gold = np.asarray(targets, dtype=np.int64)
-    known = gold != IGNORE_INDEX
-    shares = np.zeros((len(test), space.size))
-    classes = np.unique(gold[known])
-    if len(classes) == 1:
-        shares[:, classes[0]] = 1.0
-    else:
-        shares[:, classes] = _classifier().fit(train[known], gold[known]).predict_proba(test)
-    return shares
+class _Boosting:
+    """Gradient boosting as scikit-learn sets it; remembers the probabilities of the last classes."""
 
+    def __init__(self) -> None:
+        self.shares: dict[int, NDArray[np.float64]] = {}
 
-def _item(train: Features, answers: NDArray[np.float64], test: Features) -> NDArray[np.bool_]:
-    known = ~np.isnan(answers)
-    gold = answers[known] > 0.5
-    if not known.any() or len(np.unique(gold)) == 1:
-        return np.full(len(test), bool(known.any() and gold[0]))
-    return np.asarray(_classifier().fit(train[known], gold).predict(test), dtype=bool)
+    def classes(self, train: Features, targets: NDArray[np.int64], test: Features) -> NDArray[np.int64]:
+        from sklearn.ensemble import HistGradientBoostingClassifier
 
+        model = HistGradientBoostingClassifier(random_state=SEED).fit(train, targets)
+        shares = model.predict_proba(test)
+        self.shares = dict(zip(model.classes_.tolist(), shares.T, strict=True))
+        return np.asarray(model.classes_[shares.argmax(axis=1)], dtype=np.int64)
 
-def _number(train: Features, numbers: NDArray[np.float64], test: Features) -> NDArray[np.float64]:
-    from sklearn.ensemble import HistGradientBoostingRegressor
+    def numbers(self, train: Features, targets: NDArray[np.float64], test: Features) -> NDArray[np.float64]:
+        from sklearn.ensemble import HistGradientBoostingRegressor
 
-    known = ~np.isnan(numbers)
-    if not known.any():
-        return np.zeros(len(test))
-    model = HistGradientBoostingRegressor(random_state=SEED)
-    return np.asarray(model.fit(train[known], numbers[known]).predict(test), dtype=float)
+        model = HistGradientBoostingRegressor(random_state=SEED)
+        return np.asarray(model.fit(train, targets).predict(test), dtype=float)
 
-
-def _classifier() -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(random_state=SEED)
+    def less_than(self, normal: int, rows: int) -> NDArray[np.float64]:
+        """Return how little each row is of the class `normal`; all alike where nothing was there to tell apart."""
+        return 1 - self.shares.get(normal, np.zeros(rows))
 
 
 def _auroc(scores: NDArray[np.float64], targets: Any, normal: int) -> dict[str, float]:

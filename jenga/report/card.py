@@ -14,6 +14,7 @@ import yaml
 
 from jenga.errors import DataError
 from jenga.files import write_atomic
+from jenga.labels import kind_named
 from jenga.report.baselines import WORDS
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def write_card(run: Path) -> Path:
         _results(files),
         f"## Training\n\n{_markdown(_training_table(files))}",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(files)),
-        _usage(generates=any(head["kind"] == "text" for head in files.heads)),
+        _usage(generates=any(kind_named(head["kind"]).from_text for head in files.heads)),
     ]
     path = run / "README.md"
     write_atomic(path, encodable("\n\n".join(sections) + "\n"))
@@ -204,7 +205,7 @@ def _task_table(files: RunFiles) -> list[list[str]]:
     types = {task["name"]: task["type"] for task in files.config.get("tasks", [])}
     table = [["task", "type", "head", "labels"]]
     for head in files.heads:
-        if head["kind"] == "text":
+        if kind_named(head["kind"]).from_text:
             table.append([head["task"], str(types.get(head["task"], "")), head["head"], "the next token"])
             continue
         shown = ", ".join(head["labels"][:MAX_LABELS_SHOWN])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, tostring
 
 from jenga.files import write_atomic
+from jenga.labels import kind_named
 from jenga.report import detection_plots, plots
 from jenga.report.card import RunFiles, as_text, closing_table, encodable, notes, number, read_run
 
@@ -108,7 +109,7 @@ def _heads(files: RunFiles) -> list[Element]:
         return []
     parts = [_node("h2", f"Heads on {next(iter(files.splits))}")]
     for head in files.heads:
-        labelled = "" if head["kind"] == "text" else "labelled "
+        labelled = "" if kind_named(head["kind"]).from_text else "labelled "
         title = f"{head['task']} / {head['head']} ({head['kind']}, {head['rows']:,} {labelled}rows)"
         content = [_node("summary", title)]
         content += [_node("p", note, attributes={"class": "warn"}) for note in notes(head)]

@@ -12,10 +12,12 @@ from torch import nn
 from jenga.backbones import BaseBackbone
 from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
+from jenga.labels import LabelKind, kind_named
+from jenga.labels.judge import head_details, head_metrics
+from jenga.labels.metric import Metric
 from jenga.registry import Registry
 from jenga.tasks.heads import HeadBank
-from jenga.tasks.metrics import METRICS, Metric, head_details, head_metrics
-from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, LabelKind, TaskOutput
+from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
 TASK_REGISTRY: Registry[BaseTask] = Registry("task type", entry_point_group="jenga.tasks")
 
@@ -42,7 +44,7 @@ class BaseTask(nn.Module):
     `keeps_logits`: whether logits are wanted in training too, for a teacher's sake.
     """
 
-    label_kind: ClassVar[LabelKind] = "class"
+    label_kind: ClassVar[str] = "class"
     reads: ClassVar[Literal["pooled", "tokens", "language"]] = "pooled"
     calibrated: ClassVar[bool] = False
     head_weight: torch.Tensor
@@ -64,8 +66,8 @@ class BaseTask(nn.Module):
         return HeadBank({head.name: head.num_labels for head in config.heads}, hidden_size)
 
     @classmethod
-    def kind_of(cls, head: Any) -> LabelKind:
-        """Return how `head` (its block of the configuration) is labelled."""
+    def kind_of(cls, head: Any) -> str:
+        """Return the name of the kind of label of `head` (its block of the configuration), as in `jenga.labels`."""
         return cls.label_kind
 
     @classmethod
@@ -120,26 +122,18 @@ class BaseTask(nn.Module):
         return TaskOutput(result.mean(self.head_weight), logits, result.loss_sum, result.count)
 
     def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
-        """Turn the logits ``(M, K)`` of `head` into class ids ``(M,)``, yes/no items ``(M, K)`` or numbers ``(M, K)``.
+        """Turn the logits ``(M, K)`` of `head` into predictions, as its kind of label lays them out.
 
-        threshold: of an item's probability, one or ``(K,)``.
+        Of a head that reads tokens, M are the words of one row. threshold: of a probability, one or ``(K,)``.
         """
-        kind = self.kind_of(self._head_config(head))
-        if kind in ("class", "tags"):
-            return logits.argmax(-1).numpy()
-        if kind == "items":
-            return torch.sigmoid(logits.double()).numpy() >= threshold
-        return logits.double().numpy()
+        return self._kind(head).predict(logits, threshold)
 
     def scores(self, head: str, logits: torch.Tensor) -> np.ndarray | None:
         """Return what ranks the rows of `head` by its logits ``(M, K)``, float64.
 
-        Items: probabilities ``(M, K)``. None for kinds whose metrics need no more than predictions.
+        None for kinds whose metrics need no more than predictions.
         """
-        if self.kind_of(self._head_config(head)) != "items":
-            return None
-        probabilities: np.ndarray = torch.sigmoid(logits.double()).numpy()
-        return probabilities
+        return self._kind(head).scores(logits)
 
     def calibrate(self, space: HeadSpace, scores: np.ndarray, targets: Any) -> list[str]:
         """Fit what turns `scores` of the validation rows into answers, into buffers; return warnings.
@@ -172,7 +166,7 @@ class BaseTask(nn.Module):
 
         The first stands for the head where there is room for one.
         """
-        return METRICS[space.kind]
+        return kind_named(space.kind).metrics
 
     def count_labels(self, labels: Mapping[str, torch.Tensor]) -> Sequence[int]:
         """Return how many labels of a batch count in the loss of each head, in order."""
@@ -180,6 +174,9 @@ class BaseTask(nn.Module):
 
     def _head_config(self, head: str) -> Any:
         return next(each for each in self.config.heads if each.name == head)
+
+    def _kind(self, head: str) -> LabelKind:
+        return kind_named(self.kind_of(self._head_config(head)))
 
     def _targets(self, labels: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         missing = [head for head in self.heads.sizes if head not in labels]
@@ -192,14 +189,15 @@ class BaseTask(nn.Module):
 
     def _spec(self, place: int, head: Any) -> HeadSpec:
         """Return the loss of the `place`-th head; head: its block of the configuration."""
-        kinds: dict[LabelKind, Literal["ce", "bce", "mse"]] = {
-            "class": "ce",
-            "tags": "ce",
-            "items": "bce",
-            "number": "mse",
-        }
+        kind = self.kind_of(head)
+        loss = kind_named(kind).loss
+        if loss is None:
+            raise TypeError(
+                f"{type(self).__name__}: multi_head_loss has no loss of labels of the kind '{kind}'; override "
+                "get_forward_output"
+            )
         return HeadSpec(
-            kind=kinds[self.kind_of(head)],
+            kind=loss,
             size=head.num_labels,
             class_weight=getattr(self, f"class_weight_{place}"),
             pos_weight=getattr(self, f"pos_weight_{place}"),

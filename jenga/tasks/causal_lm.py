@@ -15,7 +15,7 @@ from jenga.errors import ConfigError
 from jenga.kernels import linear_cross_entropy, linear_distillation
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels
 from jenga.tasks.distillation import TokenTeacher
-from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, LabelKind, TaskOutput
+from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
 _LARGEST_LOSS = 80.0
 """Nats beyond which a perplexity says nothing but that it is huge."""
@@ -37,7 +37,7 @@ class CausalLMTask(BaseTask):
     not learnt. Only these positions reach the output layer.
     """
 
-    label_kind: ClassVar[LabelKind] = "text"
+    label_kind: ClassVar[str] = "text"
     reads: ClassVar[Literal["pooled", "tokens", "language"]] = "language"
 
     def make_heads(self, config: Any, hidden_size: int) -> NextToken:

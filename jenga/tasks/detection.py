@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.labels.judge import head_details
+from jenga.labels.metric import Metric
 from jenga.tasks.calibration import Calibrator, Floats, alert_threshold, calibration_error, reliability
-from jenga.tasks.metrics import Metric, head_details
 from jenga.types import HeadSpace
 
 MAX_CURVE_POINTS = 300

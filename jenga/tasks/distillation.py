@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.kernels import TeacherTopk
+from jenga.labels import kind_named
 from jenga.tasks.base import BaseTask
-from jenga.types import LabelKind, TaskOutput
+from jenga.types import TaskOutput
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class HeadTeacher:
     """
 
     settings: TeacherStudentConfig
-    kind: LabelKind
+    kind: str
     logits: torch.Tensor
 
     def to(self, device: torch.device) -> HeadTeacher:
@@ -74,20 +75,11 @@ def taught(task: BaseTask, output: TaskOutput, teacher: Mapping[str, HeadTeacher
 
 def head_loss(logits: torch.Tensor, teacher: HeadTeacher) -> torch.Tensor:
     """Return T^2 D ``()`` of a head's logits, float32: a mean over rows, in each over its words or items."""
-    student, said = logits.float(), teacher.logits.float()
     settings = teacher.settings
-    if teacher.kind == "number":
-        return F.mse_loss(student, said)
     scale = settings.temperature**2
-    if teacher.kind == "items":
-        # An item is a choice of two: yes at its logit, no at 0.
-        ours, theirs = (torch.stack([each, torch.zeros_like(each)], -1) for each in (student, said))
-        return scale * divergence(ours, theirs, settings).mean()
-    if teacher.kind == "class":
-        return scale * divergence(student, said, settings).mean()
-    words = ~said.isnan().any(-1)
-    found = torch.where(words, divergence(student, said.nan_to_num(), settings), 0.0)
-    return scale * (found.sum(1) / words.sum(1).clamp_min(1)).mean()
+    return kind_named(teacher.kind).distilled(
+        logits.float(), teacher.logits.float(), lambda ours, theirs: scale * divergence(ours, theirs, settings)
+    )
 
 
 def divergence(student: torch.Tensor, teacher: torch.Tensor, settings: TeacherStudentConfig) -> torch.Tensor:

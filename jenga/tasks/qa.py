@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jenga.config.tasks import QAScoringConfig
+from jenga.labels import kind_named
+from jenga.labels.metric import Metric
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
-from jenga.tasks.metrics import Metric, agreement
-from jenga.types import IGNORE_INDEX, HeadSpace, LabelKind
+from jenga.types import IGNORE_INDEX, HeadSpace
 
 
 @TASK_REGISTRY.register("qa_scoring", config=QAScoringConfig)
@@ -17,9 +19,10 @@ class QAScoringTask(BaseTask):
     """Heads of items (binary cross-entropy) or of one grade (cross-entropy); null labels are not applicable."""
 
     @classmethod
-    def kind_of(cls, head: Any) -> LabelKind:
+    def kind_of(cls, head: Any) -> str:
         """Return ``items`` or ``class``, as the head's block says."""
-        return "items" if head.kind == "items" else "class"
+        kind: str = head.kind
+        return kind
 
     def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
         """Return the kind's metrics and those of the score."""
@@ -30,31 +33,40 @@ class QAScoringTask(BaseTask):
 
         values: items ``(M, K)`` of 0/1, or grades ``(M,)``; applicable: bool of the same shape (default: all).
         """
+        values = np.asarray(values)
+        known = np.ones(values.shape, bool) if applicable is None else applicable
+        return self._kind(head).reached(self._points(head), values, known)[0]
+
+    def scores_of(self, predictions: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return each row's score by head, and of the task, ``(M,)``: of all heads, by the points of each.
+
+        predictions: by head. NaN where nothing applies.
+        """
+        scores, points = {}, []
+        for head in self.heads.sizes:
+            values = np.asarray(predictions[head])
+            scores[head], most = self._kind(head).reached(self._points(head), values, np.ones(values.shape, bool))
+            points.append(most)
+        table, weights = np.array(list(scores.values())), np.array(points)[:, None]
+        counted = ~np.isnan(table) & (weights > 0)
+        total = (counted * weights).sum(0)
+        gained = (np.where(counted, table, 0) * weights).sum(0)
+        return scores, np.divide(gained, total, out=np.full(len(total), np.nan), where=total > 0)
+
+    def _points(self, head: str) -> np.ndarray:
         config = self._head_config(head)
-        kind = self.kind_of(config)
-        points = np.asarray(
-            config.item_weights or (np.ones(config.num_labels) if kind == "items" else np.arange(config.num_labels)),
-            float,
-        )
-        if applicable is None:
-            applicable = np.ones(np.shape(values), bool)
-        if kind == "class":
-            reached = points[np.where(applicable, values, 0)] / max(points.max(), np.finfo(float).tiny)
-            return np.where(applicable, reached, np.nan)
-        possible = (applicable * points).sum(1)
-        reached = (np.where(applicable, values, 0) * points).sum(1)
-        share: np.ndarray = np.divide(reached, possible, out=np.full(len(possible), np.nan), where=possible > 0)
-        return share
+        given = config.item_weights
+        return np.asarray(given, float) if given else self._kind(head).points(config.num_labels)
 
     def metrics(
         self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
     ) -> dict[str, float]:
         """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to what the head's kind has."""
         found = super().metrics(space, predictions, targets)
-        applicable = targets != IGNORE_INDEX if space.kind == "class" else ~np.isnan(targets)
+        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != IGNORE_INDEX
         gold = self.score(space.head, np.where(applicable, targets, 0), applicable)
         error = np.abs(self.score(space.head, predictions, applicable) - gold)
         if not np.isnan(error).all():
             found["score_mae"] = float(np.nanmean(error))
-        kappa = agreement(space.kind, predictions, targets)
+        kappa = kind_named(space.kind).agreement(predictions, targets)
         return found if kappa is None else {**found, "kappa": kappa}

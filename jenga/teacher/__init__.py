@@ -17,6 +17,7 @@ from jenga.data.split import TRAIN
 from jenga.data.text import default_cache_dir
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
+from jenga.labels import kind_named
 from jenga.tasks.matching import Matching, Shape
 from jenga.teacher.heads import teach_heads
 from jenga.teacher.origin import KEY, Origin
@@ -43,7 +44,7 @@ def make_teacher(
     origin = Origin(bundle, settings)
     parts = [source.splits[TRAIN] for source in sources]
     keys = [key for part in parts for key in part.spaces]
-    texts = [key for key in keys if bundle.spaces[key].kind == "text"]
+    texts = [key for key in keys if kind_named(bundle.spaces[key].kind).from_text]
     taught = []
     if origin.folder is not None and len(texts) < len(keys):
         taught = teach_heads(bundle, origin.bundle, sources, settings, device)

@@ -17,6 +17,7 @@ from jenga.data.collate import EncodedSplit, Source
 from jenga.data.split import TRAIN
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
+from jenga.labels import kind_named
 from jenga.tasks import BaseTask
 from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.distillation import HeadTeacher
@@ -69,7 +70,7 @@ def teach_heads(
 
 def _teachable(student: Bundle, teacher: Bundle, key: HeadKey, space: HeadSpace) -> bool:
     known = teacher.spaces.get(key)
-    if space.kind == "text" or known is None or known.kind == "text":
+    if known is None or any(kind_named(each.kind).from_text for each in (space, known)):
         return False
     task = student.model.tasks[key[0]]
     plain = type(task).get_forward_output is BaseTask.get_forward_output or isinstance(task, AnomalyDetectionTask)
@@ -116,7 +117,7 @@ def _in_our_terms(
 def _sayings(
     part: EncodedSplit, rows: list[torch.Tensor], space: HeadSpace, settings: TeacherStudentConfig
 ) -> Callable[[Sequence[int], int], Any]:
-    if space.kind != "tags":
+    if not kind_named(space.kind).per_word:
         table = torch.stack(rows)
         return lambda index, width: HeadTeacher(settings, space.kind, table[list(index)])
 

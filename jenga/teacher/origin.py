@@ -14,6 +14,7 @@ from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
+from jenga.labels import kind_named
 from jenga.teacher.precision import reduce_precision
 from jenga.teacher.running import RunningTeacher
 from jenga.teacher.vocabulary import check_same_tokens
@@ -39,7 +40,10 @@ class Origin:
         """Whether it may be a language model: a checkpoint may, a run of Jenga is one with a language task."""
         if self.folder is None:
             return True
-        return any(space["kind"] == "text" for space in json.loads((self.folder / "jenga.json").read_text())["spaces"])
+        return any(
+            kind_named(space["kind"]).from_text
+            for space in json.loads((self.folder / "jenga.json").read_text())["spaces"]
+        )
 
     @property
     def checkpoint(self) -> Path:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from jenga.config.schema import EvaluationConfig
 from jenga.data.collate import Source
 from jenga.errors import ConfigError, suggest
+from jenga.labels.metric import Metric
 from jenga.model import MultiTaskModel
-from jenga.tasks.metrics import Metric
 
 LOSS = Metric("loss")
 

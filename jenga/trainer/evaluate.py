@@ -12,9 +12,10 @@ import torch
 
 from jenga.data.collate import EncodedSplit, Source
 from jenga.errors import ConfigError, SetupError, suggest
+from jenga.labels import kind_named
+from jenga.labels.judge import labelled_rows
 from jenga.model import MultiTaskModel
 from jenga.tasks import BaseTask
-from jenga.tasks.metrics import labelled_rows
 from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
@@ -85,7 +86,7 @@ class Runner:
         for (task_name, head), rows in logits.items():
             task: BaseTask = self.model.tasks[task_name]
             if task.reads == "tokens":
-                decoded[task_name, head] = [_tags(row) for row in rows]
+                decoded[task_name, head] = [task.predict(head, row) for row in rows]
             else:
                 threshold = self.thresholds.get((task_name, head), 0.5)
                 decoded[task_name, head] = task.predict(head, torch.stack(rows), threshold)
@@ -110,7 +111,7 @@ class Runner:
                     weighted.append(self.model.tasks[name].config.weight * loss)
             for key, space in part.spaces.items():
                 task = self.model.tasks[space.task]
-                if space.kind == "text":
+                if kind_named(space.kind).from_text:
                     found = task.metrics_of_loss(space, result.metrics[f"{space.task}_loss"])
                     result.judged_by_loss[key], result.spaces[key] = found, space
                     result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
@@ -137,7 +138,7 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
         for key, space in part.spaces.items():
             task = model.tasks[space.task]
             head = {"task": space.task, "head": space.head, "kind": space.kind, "labels": list(space.labels)}
-            if space.kind == "text":
+            if kind_named(space.kind).from_text:
                 found = result.judged_by_loss[key]
                 judged = {"rows": len(part.rows), "metrics": found, "details": {"warnings": [], "answers": []}}
             else:
@@ -166,27 +167,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-FEWEST_POSITIVE = 5
-"""Rows with a yes that an item needs for a threshold of its own; one tuned to fewer is drawn by chance."""
-
-
 def tune_thresholds(result: SplitResult) -> dict[HeadKey, np.ndarray]:
-    """Return for each item the probability that gives its best F1 over labelled rows.
-
-    Items with fewer than `FEWEST_POSITIVE` such rows share the threshold that is best over all answers of their head;
-    a head without a yes keeps 0.5.
-    """
+    """Return the thresholds of each head that has some, as its kind of label tunes them to the rows of `result`."""
     found: dict[HeadKey, np.ndarray] = {}
-    for key, space in result.spaces.items():
-        if space.kind == "items":
-            scores, targets = result.scores[key], np.asarray(result.targets[key])
-            shared = _best_threshold(scores.ravel(), targets.ravel())
-            found[key] = np.array(
-                [
-                    _best_threshold(p, t) if np.count_nonzero(t > 0.5) >= FEWEST_POSITIVE else shared
-                    for p, t in zip(scores.T, targets.T, strict=True)
-                ]
-            )
+    for key, scores in result.scores.items():
+        tuned = kind_named(result.spaces[key].kind).tuned(scores, result.targets[key])
+        if tuned is not None:
+            found[key] = tuned
     return found
 
 
@@ -240,20 +227,3 @@ def _by_word(logits: torch.Tensor, tokens: np.ndarray) -> torch.Tensor:
     kept = np.flatnonzero(tokens >= 0)
     words[kept] = logits[tokens[kept]]
     return words
-
-
-def _tags(logits: torch.Tensor) -> np.ndarray:
-    return np.where(logits.isnan().any(-1).numpy(), 0, logits.argmax(-1).numpy())
-
-
-def _best_threshold(probability: np.ndarray, target: np.ndarray) -> float:
-    labelled = ~np.isnan(target)
-    probability, positive = probability[labelled], target[labelled] > 0.5
-    if not positive.any():
-        return 0.5
-    order = np.argsort(-probability, kind="stable")
-    ranked, hits = probability[order], np.cumsum(positive[order])
-    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + positive.sum())
-    f1[:-1][ranked[:-1] == ranked[1:]] = -1
-    best = int(f1.argmax())
-    return float((ranked[best] + ranked[best + 1]) / 2) if best + 1 < len(ranked) else float(ranked[best])

@@ -34,8 +34,8 @@ from jenga.config.shape import field_branches, item_branches
 from jenga.data.collate import EncodedSplit
 from jenga.data.rows import Rows, load_sources
 from jenga.errors import ConfigError, JengaError
+from jenga.labels.metric import Metric
 from jenga.tasks import TASK_REGISTRY, BaseTask
-from jenga.tasks.metrics import Metric
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.loop import make_sampler
 from jenga.trainer.optim import make_optimizer, make_scheduler

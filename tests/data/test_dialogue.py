@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jenga.data.dialogue import Dialogue, DialogueReader, LanguageSpec, write
-from jenga.data.labels import RowError
 from jenga.data.readers import RawRows
 from jenga.errors import ConfigError, DataError
+from jenga.labels.column import RowError
 
 SPEC = LanguageSpec(
     text=("text",), prompt=("prompt", "question"), completion=("completion", "answer"), messages=("messages",)

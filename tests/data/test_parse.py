@@ -12,9 +12,9 @@ import pytest
 from jenga.data.parse import Rows, SourceSpec, parse_rows
 from jenga.data.readers import BadRow, RawRows
 from jenga.data.rows import HeadColumn
-from jenga.data.tags import tag_names
 from jenga.errors import DataError
-from jenga.types import HeadSpace, LabelKind
+from jenga.labels.tag_cells import tag_names
+from jenga.types import HeadSpace
 
 SPACES = {
     "class": ("negative", "positive"),
@@ -24,7 +24,7 @@ SPACES = {
 }
 
 
-def spec(*kinds: LabelKind, text: tuple[str, ...] = ("text", "tokens"), pair: str | None = None) -> SourceSpec:
+def spec(*kinds: str, text: tuple[str, ...] = ("text", "tokens"), pair: str | None = None) -> SourceSpec:
     heads = tuple(HeadColumn("task", kind, kind, (kind, f"labels.{kind}"), None, None) for kind in kinds)
     return SourceSpec("source", ("f",), (), (), text, pair, "id", heads)
 

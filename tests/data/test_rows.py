@@ -14,7 +14,6 @@ import pytest
 from jenga.config.schema import DataConfig
 from jenga.data.rows import HeadColumn, LoadedSource, SourceSpec, load_sources, split_words
 from jenga.errors import DataError
-from jenga.types import LabelKind
 
 
 def write(path: Path, rows: Iterable[Any]) -> str:
@@ -22,9 +21,7 @@ def write(path: Path, rows: Iterable[Any]) -> str:
     return str(path)
 
 
-def head(
-    name: str, kind: LabelKind = "class", *columns: str, size: int | None = None, labels: Any = None
-) -> HeadColumn:
+def head(name: str, kind: str = "class", *columns: str, size: int | None = None, labels: Any = None) -> HeadColumn:
     return HeadColumn("task", name, kind, columns or (name,), size, labels)
 
 

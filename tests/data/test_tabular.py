@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.data.labels import HeadColumn
 from jenga.data.parse import Rows, SourceSpec
 from jenga.data.tabular import (
     Events,
@@ -23,6 +22,7 @@ from jenga.data.tabular import (
     refine_events,
 )
 from jenga.errors import DataError
+from jenga.labels.column import HeadColumn
 from jenga.refinery import SecurityRefinery
 
 COLUMNS = ("labels.find", "label", "labels", "find", "id")

@@ -11,10 +11,10 @@ from jenga.inference.decode import add_scores, decode_head, free_name
 from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.classification import ClassificationTask
 from jenga.tasks.qa import QAScoringTask
-from jenga.types import HeadSpace, LabelKind
+from jenga.types import HeadSpace
 
 
-def space(kind: LabelKind, *labels: str) -> HeadSpace:
+def space(kind: str, *labels: str) -> HeadSpace:
     return HeadSpace("task", "head", kind, len(labels), labels)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.tasks.metrics import METRICS, head_details, head_metrics, labelled_rows
+from jenga.labels import kind_named
+from jenga.labels.judge import head_details, head_metrics, labelled_rows
 from jenga.types import HeadSpace
 
 CONFIG = """\
@@ -35,8 +36,8 @@ def _evaluated(space: HeadSpace, predictions: Any, targets: Any, **baselines: An
         "kind": space.kind,
         "labels": list(space.labels),
         "rows": labelled_rows(space, targets),
-        "primary_metric": METRICS[space.kind][0].name,
-        "greater_is_better": METRICS[space.kind][0].greater_is_better,
+        "primary_metric": kind_named(space.kind).metrics[0].name,
+        "greater_is_better": kind_named(space.kind).metrics[0].greater_is_better,
         "metrics": head_metrics(space, predictions, targets),
         "details": head_details(space, predictions, targets),
         "baselines": {name: head_metrics(space, guess, targets) for name, guess in baselines.items()},

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from jenga.config.tasks import ClassHead, ClassificationConfig
+from jenga.labels.metric import Metric
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import Labels
-from jenga.tasks.metrics import Metric
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH = 6

@@ -20,9 +20,9 @@ from jenga.data.dialogue import Dialogue, LanguageSpec
 from jenga.data.language import LanguageSplit, language_split
 from jenga.data.rows import Rows
 from jenga.errors import ConfigError
+from jenga.labels.metric import Metric
 from jenga.model import MultiTaskModel
 from jenga.tasks.causal_lm import CausalLMTask
-from jenga.tasks.metrics import Metric
 from jenga.trainer.evaluate import label_counts
 from jenga.trainer.window import Window
 from jenga.types import IGNORE_INDEX, HeadSpace

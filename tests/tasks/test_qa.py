@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jenga.config.tasks import QAHead, QAScoringConfig
-from jenga.tasks.metrics import Metric
+from jenga.labels.metric import Metric
 from jenga.tasks.qa import QAScoringTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 

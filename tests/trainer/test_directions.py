@@ -9,7 +9,8 @@ import pytest
 
 from jenga.config.schema import EvaluationConfig
 from jenga.errors import ConfigError
-from jenga.tasks.metrics import METRICS, Metric
+from jenga.labels import kind_named
+from jenga.labels.metric import Metric
 from jenga.trainer.directions import metric_directions
 from jenga.types import HeadSpace
 
@@ -35,7 +36,9 @@ def directions_of(tasks: dict[tuple[str, str], Task], **evaluation: Any) -> dict
 
 
 def test_losses_and_declared_metrics_are_known_with_their_directions() -> None:
-    found = directions_of({("mood", "label"): Task(*METRICS["class"]), ("speech", "words"): Task(Metric("wer"))})
+    found = directions_of(
+        {("mood", "label"): Task(*kind_named("class").metrics), ("speech", "words"): Task(Metric("wer"))}
+    )
     assert found == {
         "eval_loss": False, "eval_mood_loss": False, "eval_mood_label_macro_f1": True,
         "eval_mood_label_accuracy": True, "eval_mood_label_weighted_f1": True, "eval_speech_loss": False,

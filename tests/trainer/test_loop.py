@@ -21,8 +21,8 @@ from jenga.callbacks import BaseCallback
 from jenga.callbacks.early_stopping import EarlyStopping
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
 from jenga.files import damage
+from jenga.labels.metric import Metric
 from jenga.tasks import TASK_REGISTRY, BaseTask
-from jenga.tasks.metrics import Metric
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
 from jenga.types import BackboneOutput
 

@@ -9,16 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jenga.data.cells import CellReading
-from jenga.data.labels import HeadColumn
-from jenga.data.spaces import case_warnings, count_labelled, coverage_warnings, infer_normal_space, infer_space
 from jenga.errors import DataError
-from jenga.types import HeadSpace, LabelKind
+from jenga.labels.cells import CellReading
+from jenga.labels.column import HeadColumn
+from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_space, infer_space
+from jenga.types import HeadSpace
 
 
-def names(
-    kind: LabelKind, values: list[Any], size: int | None = None, labels: tuple[str, ...] | None = None
-) -> list[str]:
+def names(kind: str, values: list[Any], size: int | None = None, labels: tuple[str, ...] | None = None) -> list[str]:
     column = HeadColumn("task", "head", kind, ("label",), size, labels)
     space = infer_space(column, values, max_bad_fraction=0.01)
     assert (space.task, space.head, space.kind, space.size) == ("task", "head", kind, len(space.labels))
@@ -156,15 +154,8 @@ def test_tags_that_do_not_fit_are_refused() -> None:
 NAN = float("nan")
 
 
-def space(kind: LabelKind, *labels: str) -> HeadSpace:
+def space(kind: str, *labels: str) -> HeadSpace:
     return HeadSpace("task", "head", kind, len(labels), labels)
-
-
-def test_labelled_rows_are_counted() -> None:
-    assert count_labelled(space("class", "a", "b"), np.array([0, -100, 1])) == 2
-    assert count_labelled(space("items", "a", "b"), np.array([[0, NAN], [NAN, NAN]], np.float32)) == 1
-    tags = [np.array([0, 1]), np.array([-100]), np.array([], dtype=np.int64)]
-    assert count_labelled(space("tags", "O", "B-x", "I-x"), tags) == 1
 
 
 def test_classes_items_and_types_without_a_row_are_warned_of() -> None:
@@ -200,7 +191,7 @@ JSON = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(values=st.lists(JSON, max_size=4), kind=st.sampled_from(["class", "items", "number", "tags"]))
-def test_any_json_gives_a_space_or_a_data_error(values: list[Any], kind: LabelKind) -> None:
+def test_any_json_gives_a_space_or_a_data_error(values: list[Any], kind: str) -> None:
     try:
         found = names(kind, values)
     except DataError:

@@ -1,48 +1,25 @@
-"""Words of a text, and one BIO tag a word from tags or from entity spans (Ramshaw and Marcus 1995)."""
+"""Cells of tags: one BIO tag a word, or spans of entities (Ramshaw and Marcus 1995)."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from jenga.data.labels import HeadColumn, RowError, near, show, some_of
-from jenga.data.offsets import UNITS, character_offsets
+from jenga.errors import DataError
+from jenga.labels.base import Span
+from jenga.labels.column import HeadColumn, RowError, near, read_cell, show, some_of
+from jenga.labels.offsets import UNITS, character_offsets
+from jenga.labels.spaces import sized
 from jenga.types import IGNORE_INDEX, HeadSpace
 
-Span = tuple[int, int]
 _Entity = tuple[int, int, str, Any]
 """Where an entity begins and ends as the row counts, its type, and its text where the row gives it."""
 OUTSIDE = "O"
-# Han and kana are written without spaces: each character is a word, lest an entity be a part of one.
-_UNSPACED = "\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_ASCII_WORD = re.compile(r"\w+|[^\w\s]")
-
-
-@cache
-def _word() -> re.Pattern[str]:
-    # Python's \w leaves out combining marks, which Yoruba, Hindi or Arabic words hold, and joiners inside words.
-    marks = "".join(chr(code) for code in range(0x20000) if unicodedata.category(chr(code)).startswith("M"))
-    inner = f"{re.escape(marks)}\u200c\u200d\U000e0100-\U000e01ef"
-    return re.compile(rf"[{_UNSPACED}][{inner}]*|[^\W{_UNSPACED}](?:[^\W{_UNSPACED}]|[{inner}])*|[^\w\s][{inner}]*")
-
-
-def split_words(text: str) -> list[Span]:
-    """Return the character spans of the words of `text`: runs of letters, digits and ``_``, or one other mark.
-
-    Apostrophes and hyphens stand alone, so that the entity in ``Otieno's`` or ``Nairobi-based`` is whole words.
-    """
-    return [match.span() for match in (_ASCII_WORD if text.isascii() else _word()).finditer(text)]
-
-
-def words_by_space(text: str) -> list[Span]:
-    """Return the character spans of the words of ``text.split()``."""
-    return [match.span() for match in re.finditer(r"\S+", text)]
+_REPAIRED = "{} rows had an I- tag that continues no entity; it was read as B- (IOB1)"
+_WIDENED = "{} entities began or ended inside a word and take in the whole word (partial_words: widen)"
 
 
 def is_per_word(value: Any) -> bool:
@@ -73,7 +50,7 @@ class SpanError(RowError):
         self.what = what
 
 
-class TagLabels:
+class TagReader:
     """Turns the label of a row into int64 tags ``(W,)``; counts what it repairs in `notes`."""
 
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
@@ -95,6 +72,19 @@ class TagLabels:
         names = self._from_tags(value, words) if is_per_word(value) else self._from_spans(value, text, words)
         return np.array([self.index[name] for name in names], dtype=np.int64)
 
+    def by_space(self, value: Any) -> bool:
+        """Return whether a cell has one tag for each word, which then are parted by spaces. Raises RowError."""
+        return is_per_word(read_cell(value, self.where))
+
+    def read(self, value: Any, text: str, words: Sequence[Span]) -> np.ndarray:
+        """Return tags int64 ``(W,)``, all -100 where the cell holds none. Raises RowError."""
+        value = read_cell(value, self.where)
+        return self.missing(words) if self.cells.is_missing(value) else self.encode(value, text, words)
+
+    def stack(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the tags of each row."""
+        return list(codes)
+
     def missing(self, words: Sequence[Span]) -> np.ndarray:
         """Return the tags of a row without labels: int64 ``(W,)``, all -100."""
         return np.full(len(words), IGNORE_INDEX, dtype=np.int64)
@@ -108,7 +98,7 @@ class TagLabels:
         names = [self._tag_name(tag) for tag in tags]
         repaired = repair(names)
         if repaired != names:
-            self.notes["repaired"] += 1
+            self.notes[_REPAIRED] += 1
         return repaired
 
     def _tag_name(self, tag: Any) -> str:
@@ -137,7 +127,8 @@ class TagLabels:
                         f"offset_unit: {other} of the head"
                     ) from None
             raise
-        self.notes["widened"] += widened
+        if widened:
+            self.notes[_WIDENED] += widened
         return names
 
     def _fits(self, entities: Sequence[_Entity], text: str, words: Sequence[Span], unit: str) -> bool:
@@ -239,3 +230,22 @@ def repair(names: Sequence[str]) -> list[str]:
         continues = bool(fixed) and fixed[-1] != OUTSIDE and fixed[-1][2:] == name[2:]
         fixed.append(f"B-{name[2:]}" if name.startswith("I-") and not continues else name)
     return fixed
+
+
+def tags_of(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
+    """Return ``O`` and the tags of the entity types that `values` hold. Raises DataError where tags are numbers."""
+    if column.labels is not None:
+        return tag_names(entity_types(column.labels))
+    types: set[str] = set()
+    for value in values:
+        if is_per_word(value):
+            if any(isinstance(tag, int) for tag in value):
+                raise DataError(
+                    f"{column.where}: the tags are numbers; set `labels` of the head to the tags in order, for example "
+                    "[O, B-person, I-person]"
+                )
+            types.update(tag[2:] for tag in value if isinstance(tag, str) and tag[:2] in ("B-", "I-") and tag[2:])
+        elif isinstance(value, list):
+            labels = (span.get("label") for span in value if isinstance(span, dict))
+            types.update(label.strip() for label in labels if isinstance(label, str))
+    return sized(column, tag_names(sorted(types))) if types else ()

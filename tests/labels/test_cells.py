@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jenga.data.cells import MISSING, NO, WHOLE, YES, CellReading, class_name, folded, parted
+from jenga.labels.cells import MISSING, NO, WHOLE, YES, CellReading, class_name, folded, parted
 
 
 @pytest.mark.parametrize("value", [None, math.nan, "", "  "])
@@ -63,3 +63,11 @@ def test_labels_stand_between_separators_without_blanks() -> None:
 
 def test_blanks_around_a_class_are_no_part_of_its_name() -> None:
     assert class_name(" billing ") == "billing"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [("a", "a"), ("3", 3), (" 3 ", 3), ("3.0", 3), ("-1", -1), (3, 3), (3.0, 3), (True, 1), (0.5, None), ([1], None)],
+)
+def test_a_class_is_an_integer_or_a_name(value: Any, name: Any) -> None:
+    assert class_name(value) == name

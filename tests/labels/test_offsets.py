@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jenga.data.offsets import character_offsets
+from jenga.labels.offsets import character_offsets
 
 ENCODINGS = {"utf16": ("utf-16-le", 2), "bytes": ("utf-8", 1)}
 CHARACTERS = st.characters(exclude_categories=["Cs"])

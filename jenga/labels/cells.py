@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-
-from jenga.data.columns import is_missing
 
 MISSING = ("", "n/a", "na", "null", "none", "nan", "#n/a", "<na>", "-")
 """Words for a label that is not there, case aside."""
@@ -21,6 +20,18 @@ WHOLE = ""
 """The separator of cells that are one label each."""
 
 _INTEGER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN or blank text."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as JSON for messages and quarantine files; half a character becomes ``?``."""
+    return json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace").decode()
 
 
 def class_name(value: Any) -> str | int | None:

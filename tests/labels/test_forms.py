@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
 
-from jenga.data.cells import NO, YES, CellReading
-from jenga.data.forms import Settled, find_separator, settle
-from jenga.data.labels import ClassLabels, HeadColumn, ItemLabels, NumberLabels
-from jenga.data.spaces import infer_space
-from jenga.types import LabelKind
+from jenga.labels.cells import NO, YES, CellReading
+from jenga.labels.classes import ClassReader
+from jenga.labels.column import HeadColumn
+from jenga.labels.forms import Settled, settle
+from jenga.labels.item_cells import ItemReader
+from jenga.labels.numbers import NumberReader
+from jenga.labels.spaces import infer_space
 
-NAN = float("nan")
 
-
-def settled(kind: LabelKind, cells: list[Any], labels: tuple[str, ...] | None = None, **given: Any) -> Settled:
+def settled(kind: str, cells: list[Any], labels: tuple[str, ...] | None = None, **given: Any) -> Settled:
     column = HeadColumn("task", "head", kind, ("label",), None, labels, cells=CellReading(**given))
     found = settle(column, cells)
     again = settle(found.column, cells)
@@ -24,11 +23,11 @@ def settled(kind: LabelKind, cells: list[Any], labels: tuple[str, ...] | None = 
     return found
 
 
-def read(kind: LabelKind, cells: list[Any], labels: tuple[str, ...] | None = None, **given: Any) -> tuple[Any, Any]:
+def read(kind: str, cells: list[Any], labels: tuple[str, ...] | None = None, **given: Any) -> tuple[Any, Any]:
     """Return the label names, and what each cell is: a list of marks, a class's name, a number; None: missing."""
     found = settled(kind, cells, labels, **given)
     space = infer_space(found.column, found.labels, max_bad_fraction=0.01)
-    encoder = {"items": ItemLabels, "class": ClassLabels, "number": NumberLabels}[kind](found.column, space)
+    encoder = {"items": ItemReader, "class": ClassReader, "number": NumberReader}[kind](found.column, space)
 
     def shown(cell: Any) -> Any:
         if encoder.is_missing(cell):
@@ -37,9 +36,6 @@ def read(kind: LabelKind, cells: list[Any], labels: tuple[str, ...] | None = Non
         return space.labels[code] if kind == "class" else [None if x != x else x for x in code.tolist()]
 
     return list(space.labels), [shown(cell) for cell in cells]
-
-
-# ------------------------------------------------------------------------------------------------------------ no label
 
 
 def test_na_in_a_column_of_marks_is_missing_and_is_told() -> None:
@@ -88,9 +84,6 @@ def test_numbers_have_words_for_none_too_but_nan_went_wrong() -> None:
 def test_entities_have_words_for_none_too() -> None:
     spans = [{"start": 0, "end": 1, "label": "x"}]
     assert settled("tags", [spans, "N/A", ""]).labels == [spans]
-
-
-# ---------------------------------------------------------------------------------------------------------- yes and no
 
 
 @pytest.mark.parametrize(
@@ -142,9 +135,6 @@ def test_blank_beside_yes_alone_is_told() -> None:
     assert settled("items", ["yes", "", "no"]).warnings == []
 
 
-# ------------------------------------------------------------------------------------------------------------- several
-
-
 @pytest.mark.parametrize("mark", ["|", "; ", ", "])
 def test_a_cell_of_several_labels_is_several_and_a_blank_one_none(mark: str) -> None:
     cells = [mark.join(labels) for labels in (["a", "b"], ["b"], ["a", "c"], ["c", "b"], [], ["a"])] + ["N/A"]
@@ -183,14 +173,6 @@ def test_configured_labels_tell_what_parts_them() -> None:
     names = ("fees, charges", "staff", "delay")
     assert read("items", ["fees, charges|delay", "staff"], names)[1] == [[1, 0, 1], [0, 1, 0]]
     assert read("items", ["staff, delay", "fees, charges"], names)[1] == [[0, 1, 1], [1, 0, 0]]
-
-
-def test_a_stronger_mark_goes_first() -> None:
-    assert find_separator(Counter(["a, b|c", "a, b", "c", "c|a, b"]), ())[0] == "|"
-
-
-def test_a_single_combination_shows_no_separator() -> None:
-    assert find_separator(Counter({"a|b": 9, "c|d": 9}), ()) == ("", "a|b")
 
 
 def test_classes_that_look_like_several_labels_are_told_and_stay() -> None:

@@ -1,0 +1,253 @@
+"""What every kind of label is, and the registry of kinds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jenga.labels.cells import CellReading
+from jenga.labels.metric import Metric
+from jenga.registry import Registry
+from jenga.types import HeadSpace
+
+if TYPE_CHECKING:
+    from jenga.labels.column import HeadColumn
+
+Span = tuple[int, int]
+"""The first character of a word, and the one after its last."""
+Answers = list[dict[str, Any]]
+Mask = NDArray[np.bool_]
+
+
+class Reader(Protocol):
+    """Reads the cells of one head. `notes` counts what it repaired, by the sentence that tells of it, with ``{}``."""
+
+    where: str
+    notes: Counter[str]
+
+    def read(self, value: Any, text: str, words: Sequence[Span]) -> Any:
+        """Return the label in a cell, a missing one included; `words` of `text` are there where a head labels words.
+
+        Raises RowError.
+        """
+
+    def by_space(self, value: Any) -> bool:
+        """Return whether a cell labels each word of a text, and takes words to be parted by spaces."""
+
+    def stack(self, codes: Sequence[Any]) -> Any:
+        """Return what `read` gave for M rows as one column, with M entries."""
+
+
+class CellReader(ABC):
+    """A `Reader` of labels that are one a row. `missing`: the label of a cell without one."""
+
+    where: str
+    cells: CellReading
+    missing: Any
+
+    def __init__(self) -> None:
+        self.notes: Counter[str] = Counter()
+
+    def is_missing(self, value: Any) -> bool:
+        """Whether a cell holds no label."""
+        return self.cells.is_missing(value)
+
+    @abstractmethod
+    def encode(self, value: Any) -> Any:
+        """Return the label in a cell that holds one. Raises RowError."""
+
+    @abstractmethod
+    def stack(self, codes: Sequence[Any]) -> NDArray[Any]:
+        """Return labels of M rows as one column."""
+
+    def by_space(self, value: Any) -> bool:
+        """Return False: the label is the row's."""
+        return False
+
+    def read(self, value: Any, text: str, words: Sequence[Span]) -> Any:
+        """Return the label in a cell, `missing` where there is none. Raises RowError."""
+        return self.missing if self.is_missing(value) else self.encode(value)
+
+
+class Tokens(Protocol):
+    """A text's tokens, on which labels of words are laid."""
+
+    def spread(self, by_word: Sequence[NDArray[np.int64]], fill: int) -> NDArray[np.int64]:
+        """Put the value of each word of each row on the word's first token, and `fill` on every other one."""
+
+    def padded(self, by_token: NDArray[np.int64], index: Sequence[int], fill: int) -> torch.Tensor:
+        """Return ``(B, T)`` of the rows at `index`, with `fill` behind the shorter ones."""
+
+
+class Texts(Protocol):
+    """Rows with a text and, where some head labels them, its words."""
+
+    texts: list[str]
+    words: list[list[Span]] | None
+
+
+class Estimators(Protocol):
+    """Simple models of a library that a baseline is made of; each is called with features to fit and to answer.
+
+    Targets have no missing ones among them; features may be anything that is indexed by rows.
+    """
+
+    def classes(self, train: Any, targets: NDArray[np.int64], test: Any) -> NDArray[np.int64]:
+        """Return the class of each test row."""
+
+    def numbers(self, train: Any, targets: NDArray[np.float64], test: Any) -> NDArray[np.float64]:
+        """Return a number for each test row."""
+
+
+class LabelKind(ABC):
+    """How labels of one kind are found in rows, read, laid in batches, judged, written as answers, given a baseline.
+
+    `metrics`: what `judge` may return, the one that stands for a head first. `loss`: by `multi_head_loss`; None: the
+    task brings its own. `noun`: what its labels are called in messages. `per_word`: each word of a text has a label.
+    `from_text`: the labels are the row's own text, in no column of their own, and are judged by their loss. `strata`:
+    a split keeps the shares of its labels.
+
+    Targets are the column that `Reader.stack` made, with M rows: -100 or NaN where a label is missing.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]]
+    loss: ClassVar[Literal["ce", "bce", "mse"] | None] = None
+    noun: ClassVar[str] = "labels"
+    per_word: ClassVar[bool] = False
+    from_text: ClassVar[bool] = False
+    strata: ClassVar[bool] = False
+
+    # ------------------------------------------------------------------------------------------- finding and reading
+
+    def columns(self, head: str) -> tuple[str, ...]:
+        """Return the columns in which labels of this kind stand of old, beside those that any kind is looked for in."""
+        return ()
+
+    @abstractmethod
+    def settle(self, column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[str]]:
+        """Return `column` with its reading decided by the training cells that are not null, and what to tell of it."""
+
+    @abstractmethod
+    def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
+        """Return the labels that `values`, those of the training rows, hold; () where none has a form of this kind.
+
+        A few rows, at most `max_bad_fraction`, may be mistakes. Raises DataError where they contradict `column`.
+        """
+
+    @abstractmethod
+    def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
+        """Return what reads the cells of a head."""
+
+    # --------------------------------------------------------------------------------------------------- whole columns
+
+    @abstractmethod
+    def labelled(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows, ``(M,)``, have a label."""
+
+    def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64] | None:
+        """Return how many times each label occurs, ``(K,)``; None where labels are no names."""
+        return None
+
+    def balanced(self, space: HeadSpace, targets: Any) -> dict[str, list[float]]:
+        """Return what ``balanced`` stands for, by key of a head, for its training rows."""
+        return {}
+
+    def expected(self, space: HeadSpace) -> Mask:
+        """Return which labels, ``(K,)``, training rows ought to hold."""
+        return np.ones(space.size, bool)
+
+    def names(self, space: HeadSpace) -> Sequence[str]:
+        """Return the names that people give the labels."""
+        return space.labels
+
+    # ---------------------------------------------------------------------------------------------------------- batches
+
+    def batches(self, targets: Any, tokens: Tokens | None) -> Callable[[Sequence[int]], torch.Tensor]:
+        """Return what makes the targets of a batch from the numbers of its rows; tokens: where labels are per word."""
+        return lambda index: torch.from_numpy(targets[list(index)])
+
+    # ---------------------------------------------------------------------------------------------------------- answers
+
+    @abstractmethod
+    def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NDArray[Any]:
+        """Return predictions, shaped as targets are, of logits ``(M, K)``.
+
+        Of a kind that is per word, M are the words of one row. threshold: of a probability, one or ``(K,)``.
+        """
+
+    def scores(self, logits: torch.Tensor) -> NDArray[np.float64] | None:
+        """Return what ranks rows, float64, by their logits ``(M, K)``; None where predictions say all."""
+        return None
+
+    def tuned(self, scores: NDArray[np.float64], targets: Any) -> NDArray[np.float64] | None:
+        """Return the thresholds ``(K,)`` that are best for `scores` of rows; None where there are none to tune."""
+        return None
+
+    def untuned(self, space: HeadSpace, threshold: float) -> NDArray[np.float64] | None:
+        """Return `threshold` for each label, ``(K,)``; None where there are none."""
+        return None
+
+    @abstractmethod
+    def decode(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return each row's answer as people and programs read it; arguments as of `jenga.inference.decode`."""
+
+    # ---------------------------------------------------------------------------------------------------------- judging
+
+    @abstractmethod
+    def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+        """Return the metrics of rows of which some have a label; what is undefined is left out."""
+
+    @abstractmethod
+    def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
+        """Return tables of rows of which some have a label, ready for JSON, ``warnings`` (sentences) among them."""
+
+    def agreement(self, predictions: Any, targets: Any) -> float | None:
+        """Return chance-corrected agreement, -1 to 1, with people; None where the kind has none, or it is undefined."""
+        return None
+
+    def points(self, size: int) -> NDArray[np.float64]:
+        """Return what each of K labels counts in a score where nothing else is said."""
+        raise TypeError(f"{type(self).__name__} has no score")
+
+    def reached(
+        self, points: NDArray[np.float64], values: NDArray[Any], applicable: Mask
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the share of `points` that each row reaches, NaN where none applies, and how many there are in all."""
+        raise TypeError(f"{type(self).__name__} has no score")
+
+    # --------------------------------------------------------------------------------------------- teachers, baselines
+
+    def distilled(
+        self, student: torch.Tensor, teacher: torch.Tensor,
+        divergence: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the loss ``()`` of a head's logits beside a teacher's, a mean over rows.
+
+        divergence: of the distributions of logits ``(..., K)``, ``(...)``.
+        """
+        raise TypeError(f"{type(self).__name__} is not taught by a teacher's logits")
+
+    @abstractmethod
+    def majority(self, space: HeadSpace, train: Any, test: Any) -> Any:
+        """Return for every test row what is most frequent in the labelled training rows; both are targets."""
+
+    def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
+        """Return predictions for test rows by simple models; features: of train and test rows, targets: of train."""
+        raise TypeError(f"{type(self).__name__} has no baseline by rows")
+
+
+LABEL_KINDS: Registry[LabelKind] = Registry("kind of label", entry_point_group="jenga.label_kinds")
+
+
+def kind_named(name: str) -> LabelKind:
+    """Return the kind of label that is registered as `name`. Raises KeyError where there is none."""
+    return LABEL_KINDS[name]()

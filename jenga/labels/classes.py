@@ -1,0 +1,275 @@
+"""One of K classes: int64 ``(M,)``, -100 where missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jenga.errors import DataError
+from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.cells import MISSING, class_name, folded
+from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
+from jenga.labels.forms import times, with_missing
+from jenga.labels.metric import Metric
+from jenga.labels.separators import find_separator
+from jenga.labels.spaces import sized
+from jenga.labels.tables import per_label, rounded
+from jenga.types import IGNORE_INDEX, HeadSpace
+
+# Integer classes this sparse are identifiers, and a head for each number up to the largest would be mostly dead.
+_SPARSE_FACTOR, _SPARSE_OFFSET = 10, 100
+
+
+@LABEL_KINDS.register("class")
+class Classes(LabelKind):
+    """Exactly one of K classes."""
+
+    metrics = (Metric("macro_f1"), Metric("accuracy"), Metric("weighted_f1"))
+    loss = "ce"
+    noun = "classes"
+    strata = True
+
+    def settle(self, column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[str]]:
+        """Decide which words are missing labels; tell of those that could be, and of cells of several labels."""
+        asked = column.cells.missing is None
+        usual = folded(MISSING)
+        texts = Counter(cell.strip() for cell in cells if isinstance(cell, str) and cell.strip())
+        doubtful = Counter({text: count for text, count in texts.items() if text.casefold() in usual})
+        others = [
+            class_name(cell) for cell in cells if not (isinstance(cell, str) and cell.strip().casefold() in usual)
+        ]
+        if column.labels is not None or not asked:
+            return replace(column, cells=with_missing(column, ("",))), []
+        if others and all(isinstance(name, int) for name in others):
+            return replace(column, cells=with_missing(column, MISSING)), []
+        warnings = []
+        if doubtful:
+            words = ", ".join(map(show, sorted(doubtful)))
+            warnings.append(
+                f"{times(doubtful)} are learnt as classes; set `missing_values: [{words}]` of the head where they mean "
+                "that there is no label, or `missing_values: []` where they are classes"
+            )
+        separator, example = find_separator(texts, ())
+        if separator:
+            warnings.append(
+                f"cells such as {show(example)} look like several labels parted by '{separator}', and each combination "
+                "is a class of its own; multi_label_classification learns the labels apart"
+            )
+        return replace(column, cells=with_missing(column, ("",))), warnings
+
+    def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
+        """Return the names of the classes, sorted; integers count from 0."""
+        return _class_names(column, values, max_bad_fraction)
+
+    def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
+        """Return what reads names, numbers and truth values."""
+        return ClassReader(column, space)
+
+    def labelled(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows have a class."""
+        found: Mask = np.asarray(targets) != IGNORE_INDEX
+        return found
+
+    def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64]:
+        """Return the rows of each class."""
+        codes = np.asarray(targets, dtype=np.int64)
+        return np.bincount(codes[codes != IGNORE_INDEX], minlength=space.size)
+
+    def balanced(self, space: HeadSpace, targets: Any) -> dict[str, list[float]]:
+        """Return ``class_weight``: rows over K times the rows of the class."""
+        return {"class_weight": balanced_weights(self.counts(space, targets))}
+
+    def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NDArray[Any]:
+        """Return the likeliest class, int64 ``(M,)``."""
+        likeliest: NDArray[np.int64] = logits.argmax(-1).numpy()
+        return likeliest
+
+    def decode(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return ``label``, ``probability`` and, where wanted, ``probabilities`` of each row."""
+        shares = torch.stack(list(logits)).double().softmax(-1).numpy()
+        answers: Answers = []
+        for code, share in zip(predictions, shares, strict=True):
+            answer: dict[str, Any] = {"label": space.labels[code], "probability": rounded(share[code])}
+            if probabilities:
+                answer["probabilities"] = dict(zip(space.labels, map(rounded, share), strict=True))
+            answers.append(answer)
+        return answers
+
+    def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+        """Return accuracy, macro and weighted F1; the former over the classes that occur in the targets."""
+        from sklearn.metrics import f1_score
+
+        predicted, gold = known_classes(predictions, targets)
+        seen = np.unique(gold)
+        return {
+            "accuracy": float(np.mean(predicted == gold)),
+            "macro_f1": float(f1_score(gold, predicted, labels=seen, average="macro", zero_division=0)),
+            "weighted_f1": float(f1_score(gold, predicted, labels=seen, average="weighted", zero_division=0)),
+        }
+
+    def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
+        """Return ``confusion`` (rows are targets, columns predictions), ``per_label`` and ``warnings``."""
+        from sklearn.metrics import confusion_matrix
+
+        predicted, gold = known_classes(predictions, targets)
+        matrix = confusion_matrix(gold, predicted, labels=np.arange(space.size))
+        hits = matrix.diagonal()
+        table = per_label(space.labels, hits, matrix.sum(axis=0) - hits, matrix.sum(axis=1) - hits)
+        warnings = []
+        seen, answered = np.unique(gold), np.unique(predicted)
+        if len(seen) == 1:
+            warnings.append(f"every labelled row is {space.labels[seen[0]]}")
+        elif len(answered) == 1:
+            warnings.append(f"predicts one class only ({space.labels[answered[0]]})")
+        return {"confusion": matrix.tolist(), "per_label": table, "warnings": warnings}
+
+    def agreement(self, predictions: Any, targets: Any) -> float | None:
+        """Return Cohen's kappa with quadratic weights, for grades in order."""
+        return kappa(*known_classes(predictions, targets), weights="quadratic")
+
+    def points(self, size: int) -> NDArray[np.float64]:
+        """Return the number of each grade."""
+        return np.arange(size, dtype=float)
+
+    def reached(
+        self, points: NDArray[np.float64], values: NDArray[Any], applicable: Mask
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the points of each row's grade as a share of the highest grade's."""
+        most = float(points.max())
+        shares = points[np.where(applicable, values, 0)] / max(most, np.finfo(float).tiny)
+        return np.where(applicable, shares, np.nan), most
+
+    def distilled(
+        self, student: torch.Tensor, teacher: torch.Tensor,
+        divergence: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the mean divergence of the rows' classes."""
+        return divergence(student, teacher).mean()
+
+    def majority(self, space: HeadSpace, train: Any, test: Any) -> NDArray[np.int64]:
+        """Return the most frequent class."""
+        return np.full(len(test), self.counts(space, train).argmax())
+
+    def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
+        """Return the class of each test row by a classifier of the labelled ones."""
+        train, test = features
+        gold = np.asarray(targets, dtype=np.int64)
+        known = np.flatnonzero(gold != IGNORE_INDEX)
+        if np.ptp(gold[known]) == 0:
+            return np.full(test.shape[0], gold[known[0]])
+        return estimators.classes(train[known], gold[known], test)
+
+
+def balanced_weights(counts: NDArray[np.int64]) -> list[float]:
+    """Return a weight for each of K classes by which all count alike."""
+    weights: list[float] = (counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist()
+    return weights
+
+
+def known_classes(predictions: Any, targets: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the predictions and the targets of the labelled rows."""
+    gold = np.asarray(targets, dtype=np.int64)
+    known = gold != IGNORE_INDEX
+    return np.asarray(predictions, dtype=np.int64)[known], gold[known]
+
+
+def kappa(predicted: NDArray[np.int64], gold: NDArray[np.int64], *, weights: str | None) -> float | None:
+    """Return Cohen's kappa; None without labels, and where one and the same label is all there is."""
+    from sklearn.metrics import cohen_kappa_score
+
+    seen = np.union1d(predicted, gold)
+    if len(seen) < 2:
+        return None
+    # Every grade up to the highest one: sklearn measures distance by position in `labels`.
+    return float(cohen_kappa_score(gold, predicted, labels=np.arange(int(seen.max()) + 1), weights=weights))
+
+
+# ------------------------------------------------------------------------------------------------- finding and reading
+
+
+class ClassReader(CellReader):
+    """One of K classes: int64 scalar, -100 where missing."""
+
+    missing = IGNORE_INDEX
+
+    def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
+        super().__init__()
+        self.where = column.where
+        self.space = space
+        self.open = column.open
+        self.cells = column.cells
+        self.index = {name: position for position, name in enumerate(space.labels)}
+        numbered = any(isinstance(class_name(name), int) for name in space.labels)
+        # As JSON writes them, or Python ("True").
+        self.truth = {name.lower(): at for name, at in self.index.items() if name.lower() in ("false", "true")}
+        # An integer is a position only where the configuration gave the order of the names, or they are false, true.
+        self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
+
+    def encode(self, value: Any) -> int:
+        """Return the class id of a label; raises RowError."""
+        if isinstance(value, str) and value in self.index:
+            return self.index[value]
+        if self.truth and str(value).strip().lower() in self.truth:
+            return self.truth[str(value).strip().lower()]
+        name = class_name(value)
+        if str(name) in self.index and name is not None:
+            return self.index[str(name)]
+        if self.by_position and isinstance(name, int) and 0 <= name < self.space.size:
+            return name
+        if self.open and name is not None:
+            return 0 if str(name).strip().lower() in NORMAL_NAMES else 1
+        if isinstance(name, int):
+            raise RowError(f"{self.where}: class {name} is not one of {self.space.size}. {self._allowed()}")
+        hint = f", or set `missing_values: [{show(value)}]` of the head" if str(name).casefold() in MISSING else ""
+        raise RowError(f"{self.where}: {show(value)} is no class{near(value, self.index)} {self._allowed()}{hint}")
+
+    def stack(self, codes: Sequence[int]) -> np.ndarray:
+        """Return int64 ``(M,)``."""
+        return np.array(codes, dtype=np.int64)
+
+    def _allowed(self) -> str:
+        return f"Allowed: {some_of(self.space.labels)}; null where there is none"
+
+
+def _class_names(column: HeadColumn, values: Sequence[Any], max_bad_fraction: float) -> tuple[str, ...]:
+    if column.labels is not None:
+        return column.labels
+    if values and all(isinstance(value, bool) for value in values):
+        return sized(column, ("false", "true"))
+    names = list(map(class_name, values))
+    if any(isinstance(value, bool) for value in values) and any(isinstance(name, str) for name in names):
+        # JSON's true beside names is that name, not the class 1.
+        names = [str(value).lower() if _is_truth(value) else name for value, name in zip(values, names, strict=True)]
+    counts = Counter(name for name in names if name is not None)
+    if counts and all(isinstance(name, int) for name in counts):
+        return _integer_classes(column, {int(name): count for name, count in counts.items()}, max_bad_fraction)
+    return sized(column, tuple(sorted(map(str, counts)))) if counts else ()
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("false", "true"))
+
+
+def _integer_classes(column: HeadColumn, counts: dict[int, int], max_bad_fraction: float) -> tuple[str, ...]:
+    shown = some_of(map(str, sorted(counts)))
+    fix = "name the classes in `labels`, or renumber them from 0"
+    if column.size is not None:
+        beyond = sum(count for value, count in counts.items() if not 0 <= value < column.size)
+        if beyond > max_bad_fraction * sum(counts.values()):
+            raise DataError(
+                f"{column.where}: the rows hold {len(counts)} classes ({shown}), but num_labels is {column.size}, "
+                f"which allows 0 to {column.size - 1}; {fix}"
+            )
+        return numbered_names(column.size)
+    if min(counts) < 0 or max(counts) >= _SPARSE_FACTOR * len(counts) + _SPARSE_OFFSET:
+        raise DataError(f"{column.where}: the classes {shown} are not numbers that count from 0; {fix}")
+    return numbered_names(max(counts) + 1)

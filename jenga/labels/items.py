@@ -1,0 +1,194 @@
+"""K independent yes/no items: float32 ``(M, K)``, NaN where missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jenga.labels.base import LABEL_KINDS, Answers, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.classes import kappa
+from jenga.labels.column import HeadColumn
+from jenga.labels.item_cells import ItemReader, item_names, settle_items
+from jenga.labels.metric import Metric
+from jenga.labels.tables import columns, per_label, rounded
+from jenga.labels.thresholds import best_threshold
+from jenga.types import HeadSpace
+
+FEWEST_POSITIVE = 5
+"""Rows with a yes that an item needs for a threshold of its own; one tuned to fewer is drawn by chance."""
+
+
+@LABEL_KINDS.register("items")
+class Items(LabelKind):
+    """K answers of yes or no, each by itself."""
+
+    metrics = (Metric("macro_f1"), Metric("micro_f1"), Metric("accuracy"))
+    loss = "bce"
+    noun = "items"
+
+    def settle(self, column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[str]]:
+        """Decide whether words are marks or names, what parts them, and which are missing labels."""
+        return settle_items(column, cells)
+
+    def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
+        """Return the names of the items, sorted; those without names are numbered."""
+        return item_names(column, values)
+
+    def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
+        """Return what reads marks, names and mappings."""
+        return ItemReader(column, space)
+
+    def labelled(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows have an answer to any item."""
+        return np.asarray(~np.isnan(columns(space, targets)).all(axis=1))
+
+    def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64]:
+        """Return the rows with a yes of each item."""
+        return np.asarray((targets == 1).sum(axis=0))
+
+    def balanced(self, space: HeadSpace, targets: Any) -> dict[str, list[float]]:
+        """Return ``pos_weight``: the rows with a no over those with a yes."""
+        positive, negative = np.nansum(targets == 1, axis=0), np.nansum(targets == 0, axis=0)
+        return {"pos_weight": (np.maximum(negative, 1) / np.maximum(positive, 1)).tolist()}
+
+    def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NDArray[Any]:
+        """Return yes or no, bool ``(M, K)``."""
+        answers: NDArray[np.bool_] = torch.sigmoid(logits.double()).numpy() >= threshold
+        return answers
+
+    def scores(self, logits: torch.Tensor) -> NDArray[np.float64]:
+        """Return probabilities ``(M, K)``."""
+        probabilities: NDArray[np.float64] = torch.sigmoid(logits.double()).numpy()
+        return probabilities
+
+    def tuned(self, scores: NDArray[np.float64], targets: Any) -> NDArray[np.float64]:
+        """Return for each item the probability that gives its best F1 over labelled rows.
+
+        Items with fewer than `FEWEST_POSITIVE` such rows share the threshold that is best over all answers; without
+        any yes it is 0.5.
+        """
+        gold = np.asarray(targets)
+        shared = best_threshold(scores.ravel(), gold.ravel())
+        return np.array(
+            [
+                best_threshold(p, t) if np.count_nonzero(t > 0.5) >= FEWEST_POSITIVE else shared
+                for p, t in zip(scores.T, gold.T, strict=True)
+            ]
+        )
+
+    def untuned(self, space: HeadSpace, threshold: float) -> NDArray[np.float64]:
+        """Return `threshold` for each item."""
+        return np.full(space.size, threshold)
+
+    def decode(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return ``value`` and ``probability`` of each item of each row."""
+        shares = self.scores(torch.stack(list(logits)))
+        return [
+            {
+                label: {"value": bool(value), "probability": rounded(share)}
+                for label, value, share in zip(space.labels, row, row_shares, strict=True)
+            }
+            for row, row_shares in zip(predictions, shares, strict=True)
+        ]
+
+    def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+        """Return accuracy, macro and micro F1 of yes.
+
+        ``macro_f1`` is the mean over the items with a yes in targets or predictions; without any such item only
+        ``accuracy``, the share of the labelled answers that are right, is defined.
+        """
+        counts = _item_counts(space, predictions, targets)
+        wrong = counts["false_alarms"] + counts["misses"]
+        metrics = {"accuracy": float(1 - wrong.sum() / counts["labelled"].sum())}
+        defined = (counts["hits"] + wrong) > 0
+        if defined.any():
+            twice = 2 * counts["hits"][defined]
+            metrics["macro_f1"] = float(np.mean(twice / (twice + wrong[defined])))
+            metrics["micro_f1"] = float(twice.sum() / (twice.sum() + wrong.sum()))
+        return metrics
+
+    def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
+        """Return ``per_label``, with how many answers are labelled and the share of yes, and ``warnings``."""
+        counts = _item_counts(space, predictions, targets)
+        table = per_label(space.labels, counts["hits"], counts["false_alarms"], counts["misses"])
+        answered_yes = counts["hits"] + counts["false_alarms"]
+        one_answer = []
+        for row, labelled, yes in zip(table, counts["labelled"].tolist(), answered_yes.tolist(), strict=True):
+            row["labelled"] = labelled
+            row["positive_rate_predicted"] = yes / labelled if labelled else None
+            if 0 < row["support"] < labelled and yes in (0, labelled):
+                one_answer.append(f"{row['label']}: {'yes' if yes else 'no'}")
+        warnings = []
+        if one_answer:
+            shown = ", ".join(one_answer[:5]) + (", ..." if len(one_answer) > 5 else "")
+            warnings.append(f"predicts one answer only for {len(one_answer)} of {space.size} items ({shown})")
+        unlabelled = [row["label"] for row in table if not row["labelled"]]
+        if unlabelled:
+            shown = ", ".join(unlabelled[:5]) + (", ..." if len(unlabelled) > 5 else "")
+            warnings.append(f"no labelled row for {len(unlabelled)} of {space.size} items ({shown})")
+        return {"per_label": table, "warnings": warnings}
+
+    def agreement(self, predictions: Any, targets: Any) -> float | None:
+        """Return Cohen's kappa over all labelled answers."""
+        answers = np.asarray(targets, dtype=float)
+        known = ~np.isnan(answers)
+        return kappa(np.asarray(predictions)[known].astype(np.int64), answers[known].astype(np.int64), weights=None)
+
+    def points(self, size: int) -> NDArray[np.float64]:
+        """Return one point for each item."""
+        return np.ones(size)
+
+    def reached(
+        self, points: NDArray[np.float64], values: NDArray[Any], applicable: Mask
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the points of the items that hold as a share of those of the items that apply."""
+        possible = (applicable * points).sum(1)
+        gained = (np.where(applicable, values, 0) * points).sum(1)
+        shares = np.divide(gained, possible, out=np.full(len(possible), np.nan), where=possible > 0)
+        return shares, float(points.sum())
+
+    def distilled(
+        self, student: torch.Tensor, teacher: torch.Tensor,
+        divergence: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the mean divergence over rows and items; an item is a choice of two, yes at its logit and no at 0."""
+        ours, theirs = (torch.stack([each, torch.zeros_like(each)], -1) for each in (student, teacher))
+        return divergence(ours, theirs).mean()
+
+    def majority(self, space: HeadSpace, train: Any, test: Any) -> NDArray[np.bool_]:
+        """Return each item's more frequent answer; no where they tie or none is labelled."""
+        known = columns(space, train)
+        yes = np.nan_to_num(np.nansum(known, axis=0) / np.maximum((~np.isnan(known)).sum(axis=0), 1))
+        return np.tile(yes > 0.5, (len(test), 1))
+
+    def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
+        """Return each item's answer for the test rows, by a classifier of the rows that are labelled for it."""
+        train, test = features
+        answers = []
+        for column in columns(space, targets).T:
+            known = np.flatnonzero(~np.isnan(column))
+            gold = (column[known] > 0.5).astype(np.int64)
+            if not len(known) or np.ptp(gold) == 0:
+                answers.append(np.full(test.shape[0], bool(len(known) and gold[0])))
+            else:
+                answers.append(np.asarray(estimators.classes(train[known], gold, test) == 1))
+        return np.stack(answers, axis=1)
+
+
+def _item_counts(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, NDArray[np.int64]]:
+    gold, yes = columns(space, targets), columns(space, predictions) > 0.5
+    known, wanted = ~np.isnan(gold), gold > 0.5
+    counted = {
+        "hits": known & wanted & yes,
+        "false_alarms": known & ~wanted & yes,
+        "misses": known & wanted & ~yes,
+        "labelled": known,
+    }
+    return {name: cells.sum(axis=0) for name, cells in counted.items()}

@@ -1,0 +1,34 @@
+"""How well a head predicts, by the kind of its labels. A missing label never counts; the undefined is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jenga.labels.base import kind_named
+from jenga.types import HeadSpace
+
+
+def labelled_rows(space: HeadSpace, targets: Any) -> int:
+    """Return how many rows have at least one label for this head."""
+    return int(kind_named(space.kind).labelled(space, targets).sum())
+
+
+def head_metrics(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+    """Return the metrics of one head, as `LabelKind.judge` of its kind has them; {} where no row is labelled.
+
+    predictions and targets: shaped as the kind's columns. Raises ValueError when they differ in length.
+    """
+    if len(predictions) != len(targets):
+        raise ValueError(f"{space.task}.{space.head}: {len(predictions)} predictions for {len(targets)} targets")
+    return kind_named(space.kind).judge(space, predictions, targets) if labelled_rows(space, targets) else {}
+
+
+def head_details(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
+    """Return tables of one head, ready for JSON; arguments as for `head_metrics`.
+
+    Always ``warnings`` (a list of sentences). With labelled rows also what `LabelKind.details` of its kind has. What is
+    undefined is None.
+    """
+    if not labelled_rows(space, targets):
+        return {"warnings": ["no labelled row"]}
+    return kind_named(space.kind).details(space, predictions, targets)

@@ -1,0 +1,180 @@
+"""K numbers: float32 ``(M, K)``, NaN where missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.cells import MISSING
+from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell, show
+from jenga.labels.forms import readable, with_missing
+from jenga.labels.metric import Metric
+from jenga.labels.tables import columns
+from jenga.types import HeadSpace
+
+MAX_POINTS = 500
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@LABEL_KINDS.register("number")
+class Numbers(LabelKind):
+    """K numbers in units of their own."""
+
+    metrics = (Metric("mae"), Metric("rmse"), Metric("r2"), Metric("spearman"))
+    loss = "mse"
+    noun = "numbers"
+
+    def settle(self, column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[str]]:
+        """Take the usual words for missing; a number that came out as NaN went wrong, and is no missing one."""
+        return replace(column, cells=with_missing(column, [word for word in MISSING if word != "nan"])), []
+
+    def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
+        """Return the names of the numbers: the head's where there is one, else their positions."""
+        return _number_names(column, readable(values))
+
+    def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
+        """Return what reads numbers, alone, in lists and as text."""
+        return NumberReader(column, space)
+
+    def labelled(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows have any number."""
+        return np.asarray(~np.isnan(columns(space, targets)).all(axis=1))
+
+    def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NDArray[Any]:
+        """Return the numbers, float64 ``(M, K)``."""
+        numbers: NDArray[np.float64] = logits.double().numpy()
+        return numbers
+
+    def decode(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return ``value``, or ``values`` by name, of each row."""
+        if space.size == 1:
+            return [{"value": float(row[0])} for row in predictions]
+        return [{"values": dict(zip(space.labels, map(float, row), strict=True))} for row in predictions]
+
+    def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+        """Return means over the K targets; ``r2`` and ``spearman`` only over those that vary."""
+        import pandas as pd
+        from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+        found: dict[str, list[float]] = {metric.name: [] for metric in self.metrics}
+        for _, predicted, gold in _number_columns(space, predictions, targets):
+            found["mae"].append(mean_absolute_error(gold, predicted))
+            found["rmse"].append(root_mean_squared_error(gold, predicted))
+            if np.ptp(gold) > 0:
+                found["r2"].append(r2_score(gold, predicted))
+                if np.ptp(predicted) > 0:
+                    ranks = pd.DataFrame({"gold": gold, "predicted": predicted}).rank()
+                    found["spearman"].append(ranks["gold"].corr(ranks["predicted"]))
+        return {name: float(np.mean(values)) for name, values in found.items() if values}
+
+    def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
+        """Return ``per_label``, with up to `MAX_POINTS` pairs of target and prediction, and ``warnings``."""
+        table, warnings = [], []
+        for label, predicted, gold in _number_columns(space, predictions, targets):
+            shown = np.unique(np.linspace(0, len(gold) - 1, min(len(gold), MAX_POINTS)).astype(int))
+            table.append(
+                {
+                    "label": label,
+                    "labelled": len(gold),
+                    "target_mean": float(gold.mean()),
+                    "target_std": float(gold.std()),
+                    "mae": float(np.abs(predicted - gold).mean()),
+                    "points": np.stack([gold[shown], predicted[shown]], axis=1).tolist(),
+                }
+            )
+            if np.ptp(gold) > 0 and np.ptp(predicted) == 0:
+                warnings.append(f"predicts one value only for {label} ({predicted[0]:.4g})")
+        return {"per_label": table, "warnings": warnings}
+
+    def distilled(
+        self, student: torch.Tensor, teacher: torch.Tensor,
+        divergence: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the mean squared difference of the standardised values."""
+        return F.mse_loss(student, teacher)
+
+    def majority(self, space: HeadSpace, train: Any, test: Any) -> NDArray[np.float64]:
+        """Return the means, 0 where none is labelled."""
+        return np.tile([_mean(column) for column in columns(space, train).T], (len(test), 1))
+
+    def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
+        """Return each number of the test rows by a regression on the rows that have it."""
+        train, test = features
+        answers = []
+        for column in columns(space, targets).T:
+            known = np.flatnonzero(~np.isnan(column))
+            found = estimators.numbers(train[known], column[known], test) if len(known) else np.zeros(test.shape[0])
+            answers.append(found)
+        return np.stack(answers, axis=1)
+
+
+def _mean(column: NDArray[np.float64]) -> float:
+    known = column[~np.isnan(column)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _number_columns(space: HeadSpace, predictions: Any, targets: Any) -> list[tuple[str, Any, Any]]:
+    gold, predicted = columns(space, targets), columns(space, predictions)
+    known = ~np.isnan(gold)
+    return [
+        (label, predicted[known[:, k], k], gold[known[:, k], k])
+        for k, label in enumerate(space.labels)
+        if known[:, k].any()
+    ]
+
+
+class NumberReader(CellReader):
+    """K numbers: float32 ``(K,)``, NaN where missing."""
+
+    def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
+        super().__init__()
+        self.where = column.where
+        self.cells = column.cells
+        self.size = space.size
+        self.missing = np.full(space.size, np.nan, dtype=np.float32)
+
+    def is_missing(self, value: Any) -> bool:
+        """Whether a cell holds no label. NaN is one that went wrong, and is refused."""
+        return self.cells.is_missing(value) and not isinstance(value, float)
+
+    def encode(self, value: Any) -> np.ndarray:
+        """Return float32 ``(K,)``; raises RowError."""
+        value = read_cell(value, self.where)
+        values = value if isinstance(value, list) else [value]
+        if len(values) != self.size:
+            raise RowError(f"{self.where}: {show(value)} holds {len(values)} numbers; allowed: {self.size}")
+        return np.array([self._number(each) for each in values], dtype=np.float32)
+
+    def stack(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 ``(M, K)``."""
+        return np.array(codes, dtype=np.float32).reshape(len(codes), self.size)
+
+    def _number(self, value: Any) -> float:
+        if self.is_missing(value):
+            return float("nan")
+        try:
+            number = float("nan") if isinstance(value, (bool, dict, list)) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = float("nan")
+        if not abs(number) <= _LARGEST:
+            raise RowError(f"{self.where}: {show(value)} is no finite number; null where there is none")
+        return number
+
+
+def _number_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
+    if column.labels is not None:
+        return column.labels
+    lengths = Counter(len(value) if isinstance(value, list) else 1 for value in values)
+    size = column.size or (lengths.most_common(1)[0][0] if lengths else 0)
+    return (column.head,) if size == 1 else numbered_names(size)

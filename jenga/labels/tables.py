@@ -1,0 +1,45 @@
+"""Tables of labels that kinds share, and the figures of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jenga.types import HeadSpace
+
+_DIGITS = 6
+
+
+def rounded(probability: float) -> float:
+    """Return a probability or a score as answers show it, to six digits."""
+    return round(float(probability), _DIGITS)
+
+
+def columns(space: HeadSpace, values: Any) -> NDArray[np.float64]:
+    """Return values of K labels as float64 ``(M, K)``."""
+    return np.asarray(values, dtype=np.float64).reshape(-1, space.size)
+
+
+def per_label(
+    labels: Sequence[str], hits: NDArray[np.int64], false_alarms: NDArray[np.int64], misses: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and support of each label, from what was found, found wrongly, and missed."""
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    return [
+        {
+            "label": label,
+            "precision": share(hit, hit + false_alarm),
+            "recall": share(hit, hit + miss),
+            "f1": share(2 * hit, 2 * hit + false_alarm + miss),
+            "support": hit + miss,
+        }
+        for label, hit, false_alarm, miss in zip(
+            labels, hits.tolist(), false_alarms.tolist(), misses.tolist(), strict=True
+        )
+    ]

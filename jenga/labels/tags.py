@@ -1,0 +1,185 @@
+"""One BIO tag for each word: a list of int64 ``(W,)``, all -100 for a row without labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jenga.labels.base import LABEL_KINDS, Answers, LabelKind, Mask, Reader, Texts, Tokens
+from jenga.labels.cells import MISSING
+from jenga.labels.classes import balanced_weights
+from jenga.labels.column import HeadColumn
+from jenga.labels.forms import readable, with_missing
+from jenga.labels.metric import Metric
+from jenga.labels.tables import per_label, rounded
+from jenga.labels.tag_cells import OUTSIDE, TagReader, repair, tags_of
+from jenga.types import IGNORE_INDEX, HeadSpace
+
+Entity = tuple[int, int, str]
+"""Its first word, the word after its last, and its type."""
+
+
+@LABEL_KINDS.register("tags")
+class Tags(LabelKind):
+    """Entities of a text, as a tag of each word."""
+
+    metrics = (Metric("f1"), Metric("precision"), Metric("recall"), Metric("token_accuracy"))
+    loss = "ce"
+    noun = "tags"
+    per_word = True
+
+    def columns(self, head: str) -> tuple[str, ...]:
+        """Return the columns of tags by word and of spans."""
+        return ("ner_tags", "entities")
+
+    def settle(self, column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[str]]:
+        """Take the usual words for a missing label."""
+        return replace(column, cells=with_missing(column, MISSING)), []
+
+    def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
+        """Return ``O`` and two tags for each entity type."""
+        return tags_of(column, readable(values))
+
+    def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
+        """Return what reads tags and spans."""
+        return TagReader(column, space)
+
+    def labelled(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows have a tag."""
+        return np.array([bool(np.any(np.asarray(row) != IGNORE_INDEX)) for row in targets], dtype=bool)
+
+    def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64]:
+        """Return the words of each tag."""
+        codes = np.concatenate([np.empty(0, np.int64), *targets])
+        return np.bincount(codes[codes != IGNORE_INDEX], minlength=space.size)
+
+    def balanced(self, space: HeadSpace, targets: Any) -> dict[str, list[float]]:
+        """Return ``class_weight``: words over K times the words of the tag."""
+        return {"class_weight": balanced_weights(self.counts(space, targets))}
+
+    def expected(self, space: HeadSpace) -> Mask:
+        """Return True for the tags that begin an entity; the others come with its words, or without any."""
+        return np.array([label != OUTSIDE and not label.startswith("I-") for label in space.labels])
+
+    def names(self, space: HeadSpace) -> Sequence[str]:
+        """Return the entity types."""
+        return [label[2:] for label in space.labels if label.startswith("B-")]
+
+    def batches(self, targets: Any, tokens: Tokens | None) -> Callable[[Sequence[int]], torch.Tensor]:
+        """Lay each word's tag on its first token, int64 ``(B, T)``; every other token is ignored."""
+        if tokens is None:
+            raise TypeError("words have tags, but the rows are no texts")
+        laid = tokens.spread(targets, IGNORE_INDEX)
+        return lambda index: tokens.padded(laid, index, IGNORE_INDEX)
+
+    def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NDArray[Any]:
+        """Return the likeliest tag of each word of a row, int64 ``(W,)``, ``O`` where its logits are NaN."""
+        return np.where(logits.isnan().any(-1).numpy(), 0, logits.argmax(-1).numpy())
+
+    def decode(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return ``entities`` of each row, and its ``tags`` where it was given as words.
+
+        The probability of an entity is that of its least certain word.
+        """
+        assert rows.words is not None
+        answers: Answers = []
+        for tags, own, text, words, by_word in zip(predictions, logits, rows.texts, rows.words, as_words, strict=True):
+            shares = own.double().softmax(-1).numpy()
+            entities = []
+            for first, last, label in sorted(spans(tags, space.labels)):
+                start, end = words[first][0], words[last - 1][1]
+                least = min(shares[word, tags[word]] for word in range(first, last))
+                entities.append(
+                    {"start": start, "end": end, "label": label, "text": text[start:end], "probability": rounded(least)}
+                )
+            answer: dict[str, Any] = {"entities": entities}
+            if by_word:
+                answer["tags"] = repair([space.labels[tag] for tag in tags])
+            answers.append(answer)
+        return answers
+
+    def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
+        """Return F1, precision and recall of spans, and the accuracy of labelled words.
+
+        A span counts when its type and both borders are right (micro average). Without any span in targets or
+        predictions only ``token_accuracy`` is defined.
+        """
+        gold = np.concatenate([np.asarray(row) for row in targets])
+        known = gold != IGNORE_INDEX
+        predicted = np.concatenate([np.asarray(row) for row in predictions])
+        metrics = {"token_accuracy": float(np.mean(predicted[known] == gold[known]))}
+        counts = _span_counts(space, predictions, targets)
+        hits, false_alarms, misses = (counts[name].total() for name in ("hits", "false_alarms", "misses"))
+        if hits + false_alarms + misses:
+            metrics["f1"] = 2 * hits / (2 * hits + false_alarms + misses)
+            metrics["precision"] = hits / max(hits + false_alarms, 1)
+            metrics["recall"] = hits / max(hits + misses, 1)
+        return metrics
+
+    def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
+        """Return ``per_label``, by entity type, and ``warnings``."""
+        counts = _span_counts(space, predictions, targets)
+        kinds = sorted({label.partition("-")[2] for label in space.labels} - {""})
+        hits, false_alarms, misses = (
+            np.array([counts[name][kind] for kind in kinds], dtype=np.int64)
+            for name in ("hits", "false_alarms", "misses")
+        )
+        warnings = []
+        if not (hits + misses).any():
+            warnings.append("no entity in the labelled rows")
+        elif not (hits + false_alarms).any():
+            warnings.append("predicts no entity")
+        return {"per_label": per_label(kinds, hits, false_alarms, misses), "warnings": warnings}
+
+    def distilled(
+        self, student: torch.Tensor, teacher: torch.Tensor,
+        divergence: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the mean divergence over rows, in each over its words; a token that begins none has NaN."""
+        words = ~teacher.isnan().any(-1)
+        found = torch.where(words, divergence(student, teacher.nan_to_num()), 0.0)
+        return (found.sum(1) / words.sum(1).clamp_min(1)).mean()
+
+    def majority(self, space: HeadSpace, train: Any, test: Any) -> list[NDArray[np.int64]]:
+        """Return ``O`` for every word."""
+        return [np.full(len(words), space.labels.index(OUTSIDE)) for words in test]
+
+
+def spans(tags: Sequence[int] | Sequence[str] | NDArray[np.int64], labels: Sequence[str]) -> set[Entity]:
+    """Return the (first word, word after the last, type) of every entity in one row of BIO tags.
+
+    `tags` are ids into `labels` or names. An ``I-`` that continues nothing (after ``O``, or after another type) opens
+    a new span, as the CoNLL scorer has it. An id outside `labels` (-100: unlabelled) counts as ``O``.
+    """
+    found: set[Entity] = set()
+    start, kind = 0, ""
+    for word, tag in enumerate([*tags, "O"]):
+        name = tag if isinstance(tag, str) else labels[tag] if 0 <= tag < len(labels) else "O"
+        prefix, _, name_kind = name.partition("-")
+        if kind and not (prefix == "I" and name_kind == kind):
+            found.add((start, word, kind))
+            kind = ""
+        if name_kind and not kind:
+            start, kind = word, name_kind
+    return found
+
+
+def _span_counts(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {"hits": Counter(), "false_alarms": Counter(), "misses": Counter()}
+    for predicted, gold in zip(predictions, targets, strict=True):
+        gold = np.asarray(gold)
+        predicted = np.where(gold == IGNORE_INDEX, IGNORE_INDEX, np.asarray(predicted))
+        found, wanted = spans(predicted.tolist(), space.labels), spans(gold.tolist(), space.labels)
+        counts["hits"].update(kind for *_, kind in found & wanted)
+        counts["false_alarms"].update(kind for *_, kind in found - wanted)
+        counts["misses"].update(kind for *_, kind in wanted - found)
+    return counts

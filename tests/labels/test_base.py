@@ -1,0 +1,58 @@
+"""What holds for every kind of label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jenga.labels.classes import ClassReader
+from jenga.labels.column import HeadColumn, RowError
+from jenga.labels.item_cells import ItemReader
+from jenga.labels.numbers import NumberReader
+from jenga.types import HeadSpace
+
+
+def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> Any:
+    column = HeadColumn("task", "head", kind, ("label",), None, labels if configured else None)
+    space = HeadSpace("task", "head", kind, len(labels), labels)
+    return {"class": ClassReader, "items": ItemReader, "number": NumberReader}[kind](column, space)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["a", "b", "0", "[1", "[1, 0]"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_stacks_have_the_promised_shapes_and_types_even_when_empty() -> None:
+    for kind, shape, dtype in (("class", (), np.int64), ("items", (2,), np.float32), ("number", (2,), np.float32)):
+        head = encoder(kind, ("a", "b"))  # type: ignore[arg-type]
+        for rows in (0, 3):
+            array = head.stack([head.missing] * rows)
+            assert (array.shape, array.dtype) == ((rows, *shape), dtype)
+    assert encoder("class", ("a",)).missing == -100
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=JSON, kind=st.sampled_from(["class", "items", "number"]))
+def test_any_json_is_encoded_or_refused(value: Any, kind: str) -> None:
+    head = encoder(kind, ("a", "b"))
+    if head.is_missing(value):
+        return
+    try:
+        code = head.encode(value)
+    except RowError as error:
+        str(error).encode()
+        return
+    assert np.asarray(code).shape == (() if kind == "class" else (2,))
+    assert kind != "class" or code in (0, 1)
+    assert kind == "class" or not np.isinf(code).any()

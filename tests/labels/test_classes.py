@@ -1,0 +1,161 @@
+"""Classes: read as people write them, judged over labelled rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jenga.labels import kind_named
+from jenga.labels.classes import ClassReader
+from jenga.labels.column import HeadColumn, RowError
+from jenga.labels.item_cells import ItemReader
+from jenga.labels.judge import head_details, head_metrics
+from jenga.labels.numbers import NumberReader
+from jenga.types import HeadSpace
+
+
+def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> Any:
+    column = HeadColumn("task", "head", kind, ("label",), None, labels if configured else None)
+    space = HeadSpace("task", "head", kind, len(labels), labels)
+    return {"class": ClassReader, "items": ItemReader, "number": NumberReader}[kind](column, space)
+
+
+@pytest.mark.parametrize(
+    ("labels", "value", "code"),
+    [
+        (("neg", "pos"), "pos", 1),
+        (("0", "1", "2"), 2, 2),
+        (("0", "1", "2"), "2", 2),
+        (("0", "1", "2"), 2.0, 2),
+        (("0", "1", "2"), True, 1),
+        (("1", "2", "3"), 1, 0),
+        (("false", "true"), True, 1),
+        (("false", "true"), 0, 0),
+        (("1", "2", "other"), "1", 0),
+        (("false", "true"), "True", 1),
+        (("False", "True"), True, 1),
+        (("a", "false", "true"), False, 1),
+        (("neg", "pos"), " pos ", 1),
+    ],
+)
+def test_classes_by_name_number_and_truth(labels: tuple[str, ...], value: Any, code: int) -> None:
+    assert encoder("class", labels).encode(value) == code
+
+
+def test_a_number_picks_a_named_class_only_where_the_configuration_gave_the_order() -> None:
+    assert encoder("class", ("neg", "pos"), configured=True).encode(1) == 1
+    assert encoder("class", ("neg", "pos"), configured=True).encode("0") == 0
+    assert encoder("class", ("no", "yes"), configured=True).encode(True) == 1
+    assert encoder("class", ("1", "2"), configured=True).encode(2) == 1
+    with pytest.raises(RowError, match="class 1 is not one of 2"):
+        encoder("class", ("neg", "pos")).encode(1)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (
+            "positve",
+            r"head 'task.head': \"positve\" is no class; did you mean 'positive'\? Allowed: negative, positive",
+        ),
+        (0.5, "0.5 is no class"),
+        (["positive"], "is no class"),
+        ({"a": 1}, "is no class"),
+        ("N/A", r"null where there is none, or set `missing_values: \[\"N/A\"\]` of the head"),
+        (2, "class 2 is not one of 2"),
+        ("-1", "class -1 is not one of 2. Allowed: .*; null where there is none"),
+    ],
+)
+def test_an_unknown_class_is_refused_with_the_near_one(value: Any, words: str) -> None:
+    with pytest.raises(RowError, match=words):
+        encoder("class", ("negative", "positive")).encode(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("normal", 0), ("Benign", 0), (" clean ", 0), (0, 0), ("0", 0), (False, 0), ("false", 0),
+        ("anomaly", 1), ("attack", 1), (1, 1), (7, 1), (True, 1), ("yes", 1),
+    ],
+)  # fmt: skip
+def test_where_labels_are_made_up_all_that_is_not_normal_is_an_anomaly(value: Any, code: int) -> None:
+    space = HeadSpace("task", "head", "class", 2, ("normal", "anomaly"))
+    column = HeadColumn("task", "head", "class", ("label",), None, None, None, False, True)
+    assert ClassReader(column, space).encode(value) == code
+    with pytest.raises(RowError, match="is no class"):
+        ClassReader(column, space).encode([1])
+    if value not in space.labels:
+        with pytest.raises(RowError):
+            ClassReader(replace(column, open=False), space).encode(value)
+
+
+MOOD = HeadSpace("mood", "label", "class", 3, ("sad", "neutral", "glad"))
+
+
+def strict_json(details: dict[str, Any]) -> str:
+    return json.dumps(details, allow_nan=False)
+
+
+def test_class_metrics_leave_out_missing_labels() -> None:
+    metrics = head_metrics(MOOD, np.array([0, 1, 1, 2]), np.array([0, 0, 1, -100]))
+    # sad: precision 1, recall 1/2; neutral: precision 1/2, recall 1; both F1 2/3.
+    assert metrics == pytest.approx({"accuracy": 2 / 3, "macro_f1": 2 / 3, "weighted_f1": 2 / 3})
+
+
+def test_macro_f1_is_over_the_classes_of_the_targets() -> None:
+    metrics = head_metrics(MOOD, np.array([0, 0, 0, 2]), np.array([0, 0, 0, 0]))
+    # sad: precision 1, recall 3/4. glad, which never occurs, would halve the mean.
+    assert metrics["macro_f1"] == pytest.approx(6 / 7)
+
+
+def test_weighted_f1_weighs_classes_by_their_rows() -> None:
+    metrics = head_metrics(MOOD, np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
+    assert metrics["macro_f1"] == pytest.approx((6 / 7) / 2)
+    assert metrics["weighted_f1"] == pytest.approx((6 / 7) * 3 / 4)
+
+
+def test_confusion_has_targets_in_rows() -> None:
+    details = head_details(MOOD, np.array([2, 2, 1]), np.array([0, 0, 1]))
+    assert details["confusion"] == [[0, 0, 2], [0, 1, 0], [0, 0, 0]]
+    sad, neutral, glad = details["per_label"]
+    assert sad == {"label": "sad", "precision": None, "recall": 0.0, "f1": 0.0, "support": 2}
+    assert neutral == {"label": "neutral", "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
+    assert (glad["precision"], glad["recall"], glad["support"]) == (0.0, None, 0)
+    strict_json(details)
+
+
+def test_a_head_that_predicts_one_class_only_is_noticed() -> None:
+    details = head_details(MOOD, np.array([1, 1, 1]), np.array([0, 1, 2]))
+    assert details["warnings"] == ["predicts one class only (neutral)"]
+
+
+def test_targets_of_one_class_are_noticed_and_not_blamed_on_the_model() -> None:
+    details = head_details(MOOD, np.array([1, 1]), np.array([1, 1]))
+    assert details["warnings"] == ["every labelled row is neutral"]
+
+
+def test_kappa_of_grades_counts_far_misses_more() -> None:
+    gold = np.array([0, 1, 2, 0, 1, 2])
+    near, far = np.array([0, 1, 2, 0, 1, 1]), np.array([0, 1, 2, 0, 1, 0])
+    assert kind_named("class").agreement(gold, gold) == 1
+    close, distant = kind_named("class").agreement(near, gold), kind_named("class").agreement(far, gold)
+    assert close is not None
+    assert distant is not None
+    assert close > distant
+
+
+def test_kappa_knows_that_unused_grades_lie_between() -> None:
+    # 0 and 4 are four grades apart even where 2 and 3 never occur; by position among the seen they would be two.
+    gold, predicted = np.array([0, 0, 1, 4, 4]), np.array([0, 1, 1, 4, 0])
+    weights = (np.arange(5)[:, None] - np.arange(5)) ** 2
+    observed = weights[gold, predicted].mean()
+    expected = weights[gold[:, None], predicted].mean()
+    assert kind_named("class").agreement(predicted, gold) == pytest.approx(1 - observed / expected)
+
+
+def test_kappa_is_undefined_where_one_label_is_all_there_is() -> None:
+    assert kind_named("class").agreement(np.array([1, 1]), np.array([1, 1])) is None

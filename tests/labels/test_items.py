@@ -1,0 +1,73 @@
+"""Items are judged over labelled answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import seeds
+
+from jenga.labels import kind_named
+from jenga.labels.judge import head_details, head_metrics
+from jenga.types import HeadSpace
+
+STEPS = HeadSpace("qa", "opening", "items", 3, ("greeting", "name", "consent"))
+
+
+NAN = float("nan")
+
+
+def strict_json(details: dict[str, Any]) -> str:
+    return json.dumps(details, allow_nan=False)
+
+
+def test_items_metrics_count_labelled_answers_only() -> None:
+    predictions = np.array([[1, 0, 1], [1, 1, 1]], dtype=bool)
+    targets = np.array([[1, 0, NAN], [0, 1, NAN]])
+    metrics = head_metrics(STEPS, predictions, targets)
+    # greeting: 1 hit, 1 false alarm (F1 2/3); name: 1 hit (F1 1); consent is not labelled.
+    assert metrics == pytest.approx({"accuracy": 3 / 4, "macro_f1": (2 / 3 + 1) / 2, "micro_f1": 4 / 5})
+
+
+def test_an_item_without_any_yes_is_left_out_of_macro_f1() -> None:
+    targets = np.array([[1.0, 0, 0], [0, 0, 0]])
+    assert head_metrics(STEPS, targets > 0, targets)["macro_f1"] == 1
+    one_false_alarm = np.array([[1, 1, 0], [0, 0, 0]])
+    assert head_metrics(STEPS, one_false_alarm, targets)["macro_f1"] == 0.5
+
+
+def test_items_without_any_yes_at_all_have_accuracy_only() -> None:
+    assert head_metrics(STEPS, np.zeros((2, 3)), np.zeros((2, 3))) == {"accuracy": 1.0}
+
+
+def test_items_metrics_agree_with_sklearn_where_nothing_is_missing() -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(seeds.derived(0))
+    targets, predictions = rng.integers(0, 2, (50, 3)), rng.integers(0, 2, (50, 3))
+    metrics = head_metrics(STEPS, predictions, targets.astype(np.float32))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(targets, predictions, average="macro"))
+    assert metrics["micro_f1"] == pytest.approx(f1_score(targets, predictions, average="micro"))
+
+
+def test_items_details_have_coverage_and_name_collapsed_and_unlabelled_items() -> None:
+    targets = np.array([[1, 0, NAN], [0, NAN, NAN], [1, 1, NAN]])
+    predictions = np.array([[1, 0, 0], [1, 0, 1], [1, 1, 1]])
+    details = head_details(STEPS, predictions, targets)
+    greeting, name, consent = details["per_label"]
+    assert (greeting["labelled"], greeting["support"], greeting["positive_rate_predicted"]) == (3, 2, 1.0)
+    assert (name["labelled"], name["f1"], name["positive_rate_predicted"]) == (2, 1.0, 0.5)
+    assert (consent["labelled"], consent["f1"], consent["positive_rate_predicted"]) == (0, None, None)
+    assert details["warnings"] == [
+        "predicts one answer only for 1 of 3 items (greeting: yes)",
+        "no labelled row for 1 of 3 items (consent)",
+    ]
+    strict_json(details)
+
+
+def test_kappa_of_items_leaves_out_missing_answers() -> None:
+    targets = np.array([[1, 0, NAN], [0, 1, NAN]])
+    assert kind_named("items").agreement(np.array([[1, 0, 1], [0, 1, 0]]), targets) == 1
+    assert kind_named("items").agreement(np.array([[1, 1, 1], [1, 1, 0]]), targets) == 0
