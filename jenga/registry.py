@@ -20,8 +20,9 @@ class Registry(MutableMapping[str, type[T]]):
     of its own parameters, which then becomes a part of the configuration's schema.
     """
 
-    def __init__(self, what: str, *, entry_point_group: str) -> None:
+    def __init__(self, what: str, *, entry_point_group: str, default_config: Any = None) -> None:
         self.what = what
+        self.default_config = default_config
         self.entry_point_group = entry_point_group
         self._parts: dict[str, type[T]] = {}
         self._configs: dict[str, Any] = {}
@@ -58,8 +59,8 @@ class Registry(MutableMapping[str, type[T]]):
                 self._parts[point.name] = part
 
     def config_of(self, name: str) -> Any:
-        """Return the pydantic model registered with `name`, or None."""
-        return self._configs.get(self.canonical(name))
+        """Return the pydantic model registered with `name`; without one, that of all parts which bring none."""
+        return self._configs.get(self.canonical(name)) or self.default_config
 
     def aliases_of(self, name: str) -> tuple[str, ...]:
         """Return the other names under which `name` is known."""

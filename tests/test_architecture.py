@@ -107,6 +107,16 @@ def test_every_room_has_a_rank() -> None:
     assert {room_of(source) for source in SOURCES} - {""} <= RANKS.keys()
 
 
+def test_contributing_shows_these_ranks() -> None:
+    rows = re.findall(
+        r"^\| (\d+) \| (.*) \|$", (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    shown = {
+        room: int(rank) for rank, rooms in rows for room in re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", rooms))
+    }
+    assert shown == RANKS
+
+
 def test_imports_go_to_lower_ranks_only() -> None:
     wrong, seen = [], set()
     for source in SOURCES:
@@ -152,6 +162,43 @@ def test_the_public_names_of_jenga_are_there() -> None:
     assert set(dir(jenga)) == set(jenga.__all__)
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = jenga.trian
+
+
+# --------------------------------------------------------------------------------------------------------------- parts
+
+
+def kinds_compared(code: ast.Module) -> Iterator[str]:
+    """Yield the lines that compare something's kind with the name of a kind of label, or match it."""
+    from jenga.labels import LABEL_KINDS
+
+    for node in ast.walk(code):
+        if isinstance(node, ast.Compare):
+            sides, others = [node.left], node.comparators
+        elif isinstance(node, ast.Match):
+            sides = [node.subject]
+            others = [case.pattern.value for case in node.cases if isinstance(case.pattern, ast.MatchValue)]
+        else:
+            continue
+        asked = any(ast.unparse(side).rstrip("]'\"").endswith("kind") for side in sides)
+        named = {each.value for other in others for each in ast.walk(other) if isinstance(each, ast.Constant)}
+        if asked and named & set(LABEL_KINDS):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["space.kind == 'tags'", "kind in ('class', 'tags')", "head['kind'] != 'text'", "match kind:\n case 'items': pass"],
+)
+def test_a_comparison_of_kinds_would_be_seen(code: str) -> None:
+    assert list(kinds_compared(ast.parse(code)))
+
+
+def test_nobody_but_their_room_compares_kinds_of_labels() -> None:
+    # Kinds of other things have names of their own; those of a configuration's value are among them.
+    asked = [each for each in SOURCES if room_of(each) not in ("labels", "config", "refinery", "kernels")]
+    assert len(asked) > 80
+    found = [f"{source}, {line}" for source in asked for line in kinds_compared(tree(source))]
+    assert found == []
 
 
 # -------------------------------------------------------------------------------------------------------------- mirror

@@ -20,11 +20,11 @@ from jenga import experiment
 from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.build import schema
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
-from jenga.config.tasks import ClassificationConfig
 from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
 from jenga.registry import Registry
 from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.tasks.base import ClassificationConfig
 from jenga.types import BackboneOutput
 
 # Verbatim, but for the package name.

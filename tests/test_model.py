@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from jenga.backbones import BaseBackbone
-from jenga.config.tasks import ClassHead, ClassificationConfig
 from jenga.fusion import AttentionFusion
+from jenga.labels.classes import ClassHead
 from jenga.model import MultiTaskModel
 from jenga.tasks import BaseTask
+from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import ClassificationTask
 from jenga.types import BackboneOutput, TaskOutput
 

@@ -104,3 +104,11 @@ def test_entry_points_are_loaded_once_and_do_not_displace(
     assert groups == ["jenga.tests.none"]
     assert loads == ["extra", "classification"]
     assert (parts["extra"], parts["classification"]) == (Other, Part)
+
+
+def test_a_part_without_settings_of_its_own_has_those_of_the_registry() -> None:
+    registry: Registry[Any] = Registry("part", entry_point_group="jenga.tests.none", default_config=dict)
+    registry.register("plain")(object)
+    registry.register("own", config=list)(object)
+    assert registry.config_of("plain") is dict
+    assert registry.config_of("own") is list

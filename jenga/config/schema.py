@@ -12,7 +12,6 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, create_model, field
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
-from jenga.config.tasks import ClassificationConfig
 from jenga.registry import Registry
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -260,7 +259,7 @@ def experiment_model(
     """Return the schema of an experiment made of the registered parts; tasks are told apart by `type`."""
     for registry in (tasks, backbones, callbacks):
         registry.load_entry_points()
-    task_models = [_typed(tasks, name, "type", tasks.config_of(name) or ClassificationConfig) for name in tasks]
+    task_models = [_typed(tasks, name, "type", tasks.config_of(name)) for name in tasks]
     model_models = [
         _typed(backbones, name, "backbone_type", backbones.config_of(name) or ModelConfig) for name in backbones
     ]

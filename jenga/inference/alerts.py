@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from jenga.data.tabular import unwarned
 from jenga.model import MultiTaskModel
-from jenga.tasks.anomaly import AnomalyDetectionTask, anomaly_log_odds
-from jenga.tasks.detectors import Autoencoder
+from jenga.tasks.anomaly.detectors import Autoencoder
+from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds
 from jenga.types import BackboneOutput
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jenga.config.tasks import HeadConfig
 from jenga.labels.cells import CellReading
 from jenga.labels.metric import Metric
 from jenga.registry import Registry
@@ -108,7 +109,8 @@ class Estimators(Protocol):
 class LabelKind(ABC):
     """How labels of one kind are found in rows, read, laid in batches, judged, written as answers, given a baseline.
 
-    `metrics`: what `judge` may return, the one that stands for a head first. `loss`: by `multi_head_loss`; None: the
+    `block`: the settings that a head of this kind has. `metrics`: what `judge` may return, the one that stands for a head
+    first. `loss`: by `multi_head_loss`; None: the
     task brings its own. `noun`: what its labels are called in messages. `per_word`: each word of a text has a label.
     `from_text`: the labels are the row's own text, in no column of their own, and are judged by their loss. `strata`:
     a split keeps the shares of its labels.
@@ -116,6 +118,7 @@ class LabelKind(ABC):
     Targets are the column that `Reader.stack` made, with M rows: -100 or NaN where a label is missing.
     """
 
+    block: ClassVar[type[HeadConfig]] = HeadConfig
     metrics: ClassVar[tuple[Metric, ...]]
     loss: ClassVar[Literal["ce", "bce", "mse"] | None] = None
     noun: ClassVar[str] = "labels"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
+from jenga.config.strict import Fraction, PositiveFloat
+from jenga.config.tasks import HeadConfig
 from jenga.errors import DataError
 from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING, class_name, folded
@@ -26,10 +29,20 @@ from jenga.types import IGNORE_INDEX, HeadSpace
 _SPARSE_FACTOR, _SPARSE_OFFSET = 10, 100
 
 
+class ClassHead(HeadConfig):
+    """Exactly one of `num_labels` classes."""
+
+    label_smoothing: Fraction = Field(0.0, description="Share of the target spread evenly over all classes.")
+    class_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
+        None, description="Factor of each class's loss; 'balanced': inverse to its frequency in the training rows."
+    )
+
+
 @LABEL_KINDS.register("class")
 class Classes(LabelKind):
     """Exactly one of K classes."""
 
+    block = ClassHead
     metrics = (Metric("macro_f1"), Metric("accuracy"), Metric("weighted_f1"))
     loss = "ce"
     noun = "classes"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from jenga.config.strict import PositiveFloat
+from jenga.config.tasks import HeadConfig
 from jenga.labels.base import LABEL_KINDS, Answers, Estimators, LabelKind, Mask, Reader, Texts
 from jenga.labels.classes import kappa
 from jenga.labels.column import HeadColumn
@@ -18,6 +21,37 @@ from jenga.labels.tables import columns, per_label, rounded
 from jenga.labels.thresholds import best_threshold
 from jenga.types import HeadSpace
 
+
+class ItemsHead(HeadConfig):
+    """`num_labels` independent yes/no items."""
+
+    pos_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
+        None,
+        description="Factor of each item's positive loss; 'balanced': negatives per positive in the training rows.",
+    )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        description="What parts the labels of one cell, or none. Default: '|', ';' or ',' where the training rows "
+        "show it.",
+    )
+    true_values: list[str] | None = Field(
+        None, min_length=1, description="Words for yes, case aside. Default: yes, true, 1 and the like."
+    )
+    false_values: list[str] | None = Field(
+        None, min_length=1, description="Words for no, case aside. Default: no, false, 0 and the like."
+    )
+
+    @model_validator(mode="after")
+    def _a_word_means_one_thing(self) -> ItemsHead:
+        words: dict[str, str] = {}
+        for key in ("true_values", "false_values", "missing_values"):
+            for word in getattr(self, key) or ():
+                if words.setdefault(word.strip().casefold(), key) != key:
+                    raise ValueError(f"{key}: '{word}' is among {words[word.strip().casefold()]} too; keep one of them")
+        return self
+
+
 FEWEST_POSITIVE = 5
 """Rows with a yes that an item needs for a threshold of its own; one tuned to fewer is drawn by chance."""
 
@@ -26,6 +60,7 @@ FEWEST_POSITIVE = 5
 class Items(LabelKind):
     """K answers of yes or no, each by itself."""
 
+    block = ItemsHead
     metrics = (Metric("macro_f1"), Metric("micro_f1"), Metric("accuracy"))
     loss = "bce"
     noun = "items"

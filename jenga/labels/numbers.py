@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch.nn import functional as F
 
+from jenga.config.tasks import HeadConfig
 from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING
 from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell, show
@@ -24,10 +26,17 @@ MAX_POINTS = 500
 _LARGEST = float(np.finfo(np.float32).max)
 
 
+class NumberHead(HeadConfig):
+    """`num_labels` numbers."""
+
+    standardize: bool = Field(True, description="Learn numbers scaled to the training rows' mean 0 and deviation 1.")
+
+
 @LABEL_KINDS.register("number")
 class Numbers(LabelKind):
     """K numbers in units of their own."""
 
+    block = NumberHead
     metrics = (Metric("mae"), Metric("rmse"), Metric("r2"), Metric("spearman"))
     loss = "mse"
     noun = "numbers"

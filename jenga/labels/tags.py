@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from jenga.labels.base import LABEL_KINDS, Answers, LabelKind, Mask, Reader, Texts, Tokens
 from jenga.labels.cells import MISSING
-from jenga.labels.classes import balanced_weights
+from jenga.labels.classes import ClassHead, balanced_weights
 from jenga.labels.column import HeadColumn
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.metric import Metric
@@ -25,10 +26,28 @@ Entity = tuple[int, int, str]
 """Its first word, the word after its last, and its type."""
 
 
+class TagHead(ClassHead):
+    """BIO tags; `labels` lists entity types or the tags themselves, `num_labels` counts tags."""
+
+    offset_unit: Literal["characters", "utf16", "bytes"] = Field(
+        "characters",
+        description="What start and end of an entity count: characters (Python), utf16 (JavaScript, Java, C#), bytes.",
+    )
+    partial_words: Literal["refuse", "widen"] = Field(
+        "refuse",
+        description="A row with an entity that begins or ends inside a word is set aside (refuse), or the entity takes "
+        "in the whole word (widen).",
+    )
+
+    def _sizes(self, labels: list[str]) -> tuple[int, ...]:
+        return (len(labels), 2 * len(labels) + 1)
+
+
 @LABEL_KINDS.register("tags")
 class Tags(LabelKind):
     """Entities of a text, as a tag of each word."""
 
+    block = TagHead
     metrics = (Metric("f1"), Metric("precision"), Metric("recall"), Metric("token_accuracy"))
     loss = "ce"
     noun = "tags"

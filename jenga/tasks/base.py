@@ -7,19 +7,32 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
 from jenga.backbones import BaseBackbone
+from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.labels import LabelKind, kind_named
+from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
 from jenga.registry import Registry
 from jenga.tasks.heads import HeadBank
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
-TASK_REGISTRY: Registry[BaseTask] = Registry("task type", entry_point_group="jenga.tasks")
+
+class ClassificationConfig(TaskConfig):
+    """Each head picks one class."""
+
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
+    heads: list[ClassHead] = Field(default_factory=lambda: [ClassHead(name="label")], min_length=1)
+
+
+TASK_REGISTRY: Registry[BaseTask] = Registry(
+    "task type", entry_point_group="jenga.tasks", default_config=ClassificationConfig
+)
 
 Labels = torch.Tensor | Mapping[str, torch.Tensor]
 Stage = Literal["start", "evaluation"]

@@ -1,7 +1,10 @@
 """Classification: one class a head, or independent items a head."""
 
-from jenga.config.tasks import ClassificationConfig, MultiLabelConfig
-from jenga.tasks.base import TASK_REGISTRY, BaseTask
+from pydantic import Field
+
+from jenga.config.tasks import LabelColumns, TaskConfig
+from jenga.labels.items import ItemsHead
+from jenga.tasks.base import TASK_REGISTRY, BaseTask, ClassificationConfig
 
 
 @TASK_REGISTRY.register(
@@ -11,6 +14,13 @@ from jenga.tasks.base import TASK_REGISTRY, BaseTask
 )
 class ClassificationTask(BaseTask):
     """Each head picks exactly one of its classes; cross-entropy."""
+
+
+class MultiLabelConfig(TaskConfig):
+    """Each head answers independent yes/no items."""
+
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
+    heads: list[ItemsHead] = Field(default_factory=lambda: [ItemsHead(name="labels")], min_length=1)
 
 
 @TASK_REGISTRY.register("multi_label_classification", config=MultiLabelConfig)

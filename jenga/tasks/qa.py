@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from jenga.config.tasks import QAScoringConfig
+from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.labels import kind_named
+from jenga.labels.items import ItemsHead
 from jenga.labels.metric import Metric
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 from jenga.types import IGNORE_INDEX, HeadSpace
+
+
+class QAHead(ItemsHead):
+    """One criterion of a scored conversation: yes/no items, or one grade of several."""
+
+    kind: Literal["items", "class"] = Field("items", description="items: yes/no items; class: one grade, worst first.")
+    item_weights: list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, description="Points of each item (or grade) in the score; default: 1 each (or 0 to K-1)."
+    )
+
+    @model_validator(mode="after")
+    def _only_items_have_a_yes(self) -> QAHead:
+        keys = ("pos_weight", "label_separator", "true_values", "false_values")
+        own = kind_named(self.kind).block.model_fields
+        given = [key for key in keys if key not in own and getattr(self, key) is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)}: a grade has no yes; remove it, or set kind: items")
+        return self
+
+
+class QAScoringConfig(TaskConfig):
+    """Criteria of a scored conversation; a null label means not applicable."""
+
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
+    heads: list[QAHead] = Field(min_length=1)
 
 
 @TASK_REGISTRY.register("qa_scoring", config=QAScoringConfig)

@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
-from jenga.config.tasks import RegressionConfig
+from jenga.config.tasks import LabelColumns, TaskConfig
+from jenga.labels.numbers import NumberHead
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
+
+
+class RegressionConfig(TaskConfig):
+    """Each head predicts numbers."""
+
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="Where column names are not the default.")
+    heads: list[NumberHead] = Field(default_factory=lambda: [NumberHead(name="value")], min_length=1)
 
 
 @TASK_REGISTRY.register("regression", config=RegressionConfig)

@@ -8,9 +8,14 @@ import pytest
 
 from jenga.backbones.sequential import SequentialConfig
 from jenga.config import schema as models
-from jenga.config import tasks as blocks
 from jenga.config.schema import ExperimentConfig, Strict, experiment_model
 from jenga.registry import Registry
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.base import ClassificationConfig
+from jenga.tasks.classification import MultiLabelConfig
+from jenga.tasks.ner import NERConfig
+from jenga.tasks.qa import QAScoringConfig
+from jenga.tasks.regression import RegressionConfig
 
 
 class Part:
@@ -42,14 +47,14 @@ def registries() -> tuple[Registry[Any], Registry[Any], Registry[Any]]:
     tasks: Registry[Any] = Registry("task type", entry_point_group="jenga.tests.none")
     tasks.register(
         "classification",
-        config=blocks.ClassificationConfig,
+        config=ClassificationConfig,
         aliases=("single_label_classification", "multi_head_classification"),
     )(Part)
-    tasks.register("multi_label_classification", config=blocks.MultiLabelConfig)(Part)
-    tasks.register("qa_scoring", config=blocks.QAScoringConfig)(Part)
-    tasks.register("ner", config=blocks.NERConfig)(WordPart)
-    tasks.register("regression", config=blocks.RegressionConfig)(Part)
-    tasks.register("anomaly_detection", config=blocks.AnomalyConfig)(Part)
+    tasks.register("multi_label_classification", config=MultiLabelConfig)(Part)
+    tasks.register("qa_scoring", config=QAScoringConfig)(Part)
+    tasks.register("ner", config=NERConfig)(WordPart)
+    tasks.register("regression", config=RegressionConfig)(Part)
+    tasks.register("anomaly_detection", config=AnomalyConfig)(Part)
     backbones: Registry[Any] = Registry("backbone", entry_point_group="jenga.tests.none")
     backbones.register("text", config=models.ModelConfig)(Part)
     backbones.register("sequential", config=SequentialConfig)(TabularPart)
@@ -67,7 +72,7 @@ def schema() -> type[ExperimentConfig]:
 def wider_schema() -> type[ExperimentConfig]:
     """The schema once someone has built some of what is planned."""
     tasks, backbones, callbacks = registries()
-    tasks.register("causal_lm", config=blocks.ClassificationConfig)(Part)
+    tasks.register("causal_lm", config=ClassificationConfig)(Part)
     backbones.register("audio", config=models.ModelConfig)(Part)
     callbacks.register("sentinel", config=EchoConfig)(Part)
     return experiment_model(tasks, backbones, callbacks)

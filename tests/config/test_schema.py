@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from jenga.config import schema as models
 from jenga.config.schema import ExperimentConfig, Strict, experiment_model
-from jenga.config.tasks import ClassificationConfig
 from jenga.registry import Registry
+from jenga.tasks.base import ClassificationConfig
 
 TASK = {"name": "t", "data_path": "x.jsonl"}
 
@@ -53,7 +53,10 @@ def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
     class Part:
         modality, reads = "text", "pooled"
 
-    registries: list[Registry[Any]] = [Registry(what, entry_point_group="jenga.tests.none") for what in "tbc"]
+    registries: list[Registry[Any]] = [
+        Registry(what, entry_point_group="jenga.tests.none", default_config=config)
+        for what, config in (("t", ClassificationConfig), ("b", None), ("c", None))
+    ]
     for registry in registries:
         registry.register("plain")(Part)
     made = experiment_model(*registries)

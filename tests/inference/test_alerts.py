@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from jenga.backbones import BaseBackbone
-from jenga.config.tasks import AnomalyConfig
 from jenga.fusion import AttentionFusion
 from jenga.inference.alerts import CHUNK_ROWS, contributions
 from jenga.model import MultiTaskModel
-from jenga.tasks.anomaly import AnomalyDetectionTask
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.types import BackboneOutput
 
 N_FEATURES, WIDTH = 7, 8

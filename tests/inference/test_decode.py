@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.config.tasks import AnomalyConfig, ClassHead, ClassificationConfig, QAHead, QAScoringConfig
 from jenga.data.rows import Rows
 from jenga.errors import SetupError
 from jenga.inference.decode import add_scores, decode_head, free_name
-from jenga.tasks.anomaly import AnomalyDetectionTask
+from jenga.labels.classes import ClassHead
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
+from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import ClassificationTask
-from jenga.tasks.qa import QAScoringTask
+from jenga.tasks.qa import QAHead, QAScoringConfig, QAScoringTask
 from jenga.types import HeadSpace
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from jenga.report import detection_plots
 from jenga.report.html import write_report
-from jenga.tasks.calibration import Calibrator, Method
-from jenga.tasks.detection import Detection, detection_details, detection_metrics
+from jenga.tasks.anomaly.calibration import Calibrator, Method
+from jenga.tasks.anomaly.detection import Detection, detection_details, detection_metrics
 from jenga.types import HeadSpace
 
 SPACE = HeadSpace("Threat", "kind", "class", 2, ("normal", "<b>attack</b> $x^"))

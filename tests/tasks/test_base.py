@@ -11,10 +11,10 @@ import seeds
 import torch
 from torch.nn import functional as F
 
-from jenga.config.tasks import ClassHead, ClassificationConfig
+from jenga.labels.classes import ClassHead
 from jenga.labels.metric import Metric
 from jenga.tasks import TASK_REGISTRY, BaseTask
-from jenga.tasks.base import Labels
+from jenga.tasks.base import ClassificationConfig, Labels
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH = 6

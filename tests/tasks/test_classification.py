@@ -7,9 +7,11 @@ import seeds
 import torch
 from torch.nn import functional as F
 
-from jenga.config.tasks import ClassHead, ClassificationConfig, ItemsHead, MultiLabelConfig
+from jenga.labels.classes import ClassHead
+from jenga.labels.items import ItemsHead
 from jenga.tasks import TASK_REGISTRY
-from jenga.tasks.classification import ClassificationTask, MultiLabelTask
+from jenga.tasks.base import ClassificationConfig
+from jenga.tasks.classification import ClassificationTask, MultiLabelConfig, MultiLabelTask
 from jenga.types import BackboneOutput, TaskOutput
 
 WIDTH = 4

@@ -6,9 +6,9 @@ import seeds
 import torch
 from torch.nn import functional as F
 
-from jenga.config.tasks import NERConfig, TagHead
+from jenga.labels.tags import TagHead
 from jenga.tasks import TASK_REGISTRY
-from jenga.tasks.ner import NERTask
+from jenga.tasks.ner import NERConfig, NERTask
 from jenga.types import BackboneOutput, TaskOutput
 
 TAGS = ["O", "B-X", "I-X"]

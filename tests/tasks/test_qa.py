@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.config.tasks import QAHead, QAScoringConfig
 from jenga.labels.metric import Metric
-from jenga.tasks.qa import QAScoringTask
+from jenga.tasks.qa import QAHead, QAScoringConfig, QAScoringTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 ITEMS = HeadSpace("qa", "opening", "items", 3, ("greets", "names", "asks"))

@@ -7,8 +7,8 @@ import pytest
 import seeds
 import torch
 
-from jenga.config.tasks import NumberHead, RegressionConfig
-from jenga.tasks.regression import RegressionTask
+from jenga.labels.numbers import NumberHead
+from jenga.tasks.regression import RegressionConfig, RegressionTask
 from jenga.types import BackboneOutput, TaskOutput
 
 MEAN, STD = np.array([100.0, -3.0], np.float32), np.array([10.0, 0.5], np.float32)

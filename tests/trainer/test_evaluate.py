@@ -12,7 +12,8 @@ import pytest
 import seeds
 import torch
 
-from jenga.config.tasks import ClassHead, ClassificationConfig
+from jenga.labels.classes import ClassHead
+from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import ClassificationTask
 from jenga.trainer.evaluate import Runner, SplitResult, label_counts, tune_thresholds
 from jenga.types import Batch, HeadSpace

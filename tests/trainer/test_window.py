@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.config.tasks import ClassHead, ClassificationConfig
+from jenga.labels.classes import ClassHead
 from jenga.tasks import BaseTask
+from jenga.tasks.base import ClassificationConfig
 from jenga.trainer.window import Window
 from jenga.types import TaskOutput
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jenga.labels.judge import head_details
 from jenga.labels.metric import Metric
-from jenga.tasks.calibration import Calibrator, Floats, alert_threshold, calibration_error, reliability
+from jenga.tasks.anomaly.calibration import Calibrator, Floats, alert_threshold, calibration_error, reliability
 from jenga.types import HeadSpace
 
 MAX_CURVE_POINTS = 300

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from jenga.backbones import BaseBackbone
-from jenga.config.tasks import AnomalyConfig
 from jenga.errors import ConfigError, DataError
 from jenga.kernels import HeadSpec
 from jenga.labels.column import NORMAL_NAMES, near, usual_normal
 from jenga.labels.metric import Metric
+from jenga.tasks.anomaly.calibration import Calibrator
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.detection import Detection, declared_detection_metrics, detection_details, detection_metrics
+from jenga.tasks.anomaly.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage
-from jenga.tasks.calibration import Calibrator
-from jenga.tasks.detection import Detection, declared_detection_metrics, detection_details, detection_metrics
-from jenga.tasks.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
 _Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Moments], None], Moments]

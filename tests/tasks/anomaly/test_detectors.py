@@ -9,9 +9,9 @@ import seeds
 import torch
 from torch import nn
 
-from jenga.config.tasks import AnomalyConfig
 from jenga.errors import ConfigError
-from jenga.tasks.detectors import (
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.detectors import (
     LEAST_SPREAD,
     PROJECTION,
     SHRINKAGE,

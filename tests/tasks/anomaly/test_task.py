@@ -12,10 +12,10 @@ import seeds
 import torch
 from torch.nn import functional as F
 
-from jenga.config.tasks import AnomalyConfig
 from jenga.errors import ConfigError, DataError
 from jenga.tasks import TASK_REGISTRY
-from jenga.tasks.anomaly import AnomalyDetectionTask, anomaly_log_odds, normal_class
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds, normal_class
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH, N_FEATURES = 6, 10

@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from jenga.tasks.calibration import (
+from jenga.tasks.anomaly.calibration import (
     ISOTONIC_ROWS,
     ISOTONIC_SIDE,
     N_KNOTS,

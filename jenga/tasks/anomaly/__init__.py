@@ -1,0 +1,5 @@
+"""Anomaly detection: learnt from labels, or from normal rows alone."""
+
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
+
+__all__ = ["AnomalyDetectionTask"]
