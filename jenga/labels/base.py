@@ -109,11 +109,10 @@ class Estimators(Protocol):
 class LabelKind(ABC):
     """How labels of one kind are found in rows, read, laid in batches, judged, written as answers, given a baseline.
 
-    `block`: the settings that a head of this kind has. `metrics`: what `judge` may return, the one that stands for a head
-    first. `loss`: by `multi_head_loss`; None: the
-    task brings its own. `noun`: what its labels are called in messages. `per_word`: each word of a text has a label.
-    `from_text`: the labels are the row's own text, in no column of their own, and are judged by their loss. `strata`:
-    a split keeps the shares of its labels.
+    `block`: the settings that a head of this kind has. `metrics`: what `judge` may return, the one that stands for a
+    head first. `loss`: by `multi_head_loss`; None: the task brings its own. `noun`: what its labels are called in
+    messages. `per_word`: each word of a text has a label. `from_text`: the labels are the row's own text, in no column
+    of their own, and are judged by their loss. `strata`: a split keeps the shares of its labels.
 
     Targets are the column that `Reader.stack` made, with M rows: -100 or NaN where a label is missing.
     """
