@@ -55,3 +55,9 @@ def test_evaluation_and_a_rate_of_nothing_change_nothing_and_a_rate_of_one_drops
     assert torch.equal(Dropout(0.5).eval()(hidden), hidden)
     assert torch.equal(Dropout(0.0)(hidden), hidden)
     assert not Dropout(1.0)(hidden).any()
+
+
+def test_it_compiles_into_one_graph() -> None:
+    torch.manual_seed(0)
+    made = torch.compile(Dropout(0.5), fullgraph=True, backend="eager")(torch.ones(1000))
+    assert 400 < int((made == 0).sum()) < 600

@@ -115,7 +115,9 @@ class TrainingConfig(Strict):
     )
     max_steps: PositiveInt | None = Field(None, description="Optimizer steps.")
     batch_size: PositiveInt | None = Field(
-        None, description="Rows of a forward pass. Default: by the number of rows and the encoder."
+        None,
+        description="Rows of a step, or of each of gradient_accumulation_steps in one; on a CPU an encoder of tokens "
+        "takes them in two passes, by length. Default: by the number of rows and the encoder.",
     )
     gradient_accumulation_steps: PositiveInt = Field(1, description="Forward passes of an optimizer step.")
     learning_rate: PositiveFloat | LearningRates = Field(
@@ -169,8 +171,9 @@ class EvaluationConfig(Strict):
     )
     thresholds: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
         "tuned",
-        description="Probability from which an item is a yes; tuned: best F1 of each item on the valid rows, which "
-        "flatters the scores there, but not on test rows. Without valid rows 0.5.",
+        description="Probability from which an item is a yes; tuned: best F1 on the valid rows, of each item with five "
+        "or more yes, of all others together. That flatters the scores there, but not on test rows. During training, "
+        "and without valid rows, 0.5.",
     )
     baselines: list[Literal["majority", "tfidf", "boosting"]] = Field(
         ["majority"],

@@ -37,6 +37,8 @@ class HeadConfig(Strict):
     @field_validator("labels")
     @classmethod
     def _without_blanks_around(cls, labels: list[str] | None) -> list[str] | None:
+        if labels is not None and not all(label.strip() for label in labels):
+            raise ValueError("labels: a name is blank; take it out, or give it a name")
         return labels and [label.strip() for label in labels]
 
     @model_validator(mode="after")

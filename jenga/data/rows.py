@@ -109,7 +109,7 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
         for each in files:
             parser = Parser(each, spec, spaces)
             rows, unusable = parser.run()
-            stop_if_many_bad(each, unusable, max_bad_fraction)
+            stop_if_many_bad(each, unusable, max_bad_fraction, told=told)
             found.notes += parser.notes
             found.bad += unusable
             parts.append(rows)
@@ -141,8 +141,12 @@ def stop_if_many_bad(
     max_bad_fraction: float,
     *,
     fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
+    told: Sequence[str] = (),
 ) -> None:
-    """Raise DataError, which shows the first of them, where `bad` are more than a share of the rows of a file."""
+    """Raise DataError, which shows the first of them, where `bad` are more than a share of the rows of a file.
+
+    told: how the labels were read, which may be what is wrong.
+    """
     total = len(raw.rows) + len(raw.bad)
     if len(bad) <= max_bad_fraction * total:
         return
@@ -150,7 +154,7 @@ def stop_if_many_bad(
     more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
     raise DataError(
         f"{raw.file}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
-        f"{fix}:\n{shown}{more}"
+        f"{fix}:\n{shown}{more}" + "".join(f"\n  {words}" for words in told)
     )
 
 

@@ -16,6 +16,12 @@ YES = ("1", "yes", "y", "true", "t", "ja", "ndiyo", "ndio", "oui", "si", "sí", 
 NO = ("0", "no", "n", "false", "f", "nein", "nee", "nej", "hapana", "non", "não", "nao")
 """Words for an item that holds, and for one that does not, case aside."""
 
+PAIRS = (
+    ("1", "0"), ("yes", "no"), ("y", "n"), ("true", "false"), ("t", "f"), ("ja", "nein"), ("ja", "nee"), ("ja", "nej"),
+    ("ndiyo", "hapana"), ("ndio", "hapana"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("sim", "nao"),
+)  # fmt: skip
+"""Words for yes and no that people use together."""
+
 WHOLE = ""
 """The separator of cells that are one label each."""
 
@@ -85,8 +91,8 @@ class CellReading:
         return float(name) if isinstance(name, int) and name in (0, 1) else None
 
     def parts(self, text: str) -> list[str]:
-        """Return the labels that a cell names: none where it is blank."""
-        return parted(text, self.separator or WHOLE)
+        """Return the labels that a cell names, or its marks, blank ones too; none where it is blank."""
+        return parted(text, self.separator or WHOLE, blanks=bool(self.marks))
 
     @cached_property
     def _missing(self) -> frozenset[str]:
@@ -101,7 +107,10 @@ class CellReading:
         return folded(self.false)
 
 
-def parted(text: str, separator: str) -> list[str]:
-    """Return what stands between the separators, without the blanks around it; nothing that is blank."""
-    parts = text.split(separator) if separator else [text]
-    return [part.strip() for part in parts if part.strip()]
+def parted(text: str, separator: str, *, blanks: bool = False) -> list[str]:
+    """Return what stands between the separators, without the blanks around it.
+
+    blanks: keep parts that are blank, as the places of marks, where any is not.
+    """
+    parts = [part.strip() for part in (text.split(separator) if separator else [text])]
+    return parts if blanks and any(parts) else [part for part in parts if part]

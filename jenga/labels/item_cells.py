@@ -11,7 +11,7 @@ import numpy as np
 
 from jenga.errors import DataError
 from jenga.labels.base import CellReader
-from jenga.labels.cells import MISSING, NO, WHOLE, YES, CellReading, class_name, folded, parted
+from jenga.labels.cells import MISSING, NO, PAIRS, WHOLE, YES, CellReading, class_name, folded, parted
 from jenga.labels.column import HeadColumn, RowError, near, numbered_names, read_cell, show, some_of
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.separators import SEPARATORS, find_separator
@@ -39,6 +39,8 @@ class ItemReader(CellReader):
             marks: np.ndarray = self.missing.copy()
             for name, mark in value.items():
                 marks[self._item(name)] = self._mark(mark)
+            if len({name.strip() for name in value}) < len(value):
+                raise RowError(f"{self.where}: {show(value)} gives an item twice, blanks aside; keep one of them")
             return marks
         if isinstance(value, str):
             value = self._words(value)
@@ -122,12 +124,16 @@ def settle_items(column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, 
     if marks is None:
         marks = _are_marks(column, guess, texts, lists)
     if separator is None:
-        separator, warnings = (WHOLE, []) if marks else _separator(column, texts)
-    if separator and reading.marks is None:
-        marks = _lists_of_marks(guess, [parted(text, separator) for text in texts])
+        separator = WHOLE if marks else _separator_of_marks(column, guess, texts)
+        if not separator and not marks:
+            separator, warnings = _separator(column, texts)
+    if reading.marks is None and separator:
+        lists = [parted(text, separator, blanks=True) for text in texts.elements()]
+        marks = _lists_of_marks(guess, lists)
         warnings = [] if marks else warnings
-    if reading.marks is None and not marks:
-        warnings += _names_like_marks(column, texts)
+    if reading.marks is None:
+        warnings += _strange_lists(guess, lists) if marks else _names_like_marks(column, texts, lists)
+        warnings += _strange_pairs(guess, texts) if marks and not separator else []
     keeps_blank = bool(marks) and "" not in answers
     # A cell of names has a way to say "none of them": it is blank.
     usual = [word for word in usual if word or not separator or keeps_blank]
@@ -141,7 +147,7 @@ def _are_marks(column: HeadColumn, guess: CellReading, texts: Counter[str], list
     """Return whether words are marks and not names.
 
     Cells are where all of them are words for yes or no; or half and more, with yes and no among them; or any, where the
-    configuration gives the words. Lists are where all their words are and all are equally long.
+    configuration gives the words. Lists: see `_lists_of_marks`.
     """
     names = set(column.labels or ())
     verdicts = []
@@ -157,22 +163,71 @@ def _are_marks(column: HeadColumn, guess: CellReading, texts: Counter[str], list
     return bool(verdicts) and all(verdicts)
 
 
-def _lists_of_marks(guess: CellReading, lists: Sequence[list[str]]) -> bool:
-    def is_mark(word: str) -> bool:
-        return guess.mark(word) is not None or guess.is_missing(word)
+def _lists_of_marks(guess: CellReading, lists: Sequence[Sequence[str]]) -> bool:
+    """Return whether lists of words are marks, one an item.
 
-    return len({len(words) for words in lists}) == 1 and all(is_mark(word) for words in lists for word in words)
+    They are where all their words are and all are equally long; or half and more of the lists are so, of two words or
+    more, with yes and no among them. Then the others are mistakes of their rows.
+    """
+    lengths = Counter(len(words) for words in lists if _all_marks(guess, words))
+    if not lengths:
+        return False
+    ((length, count),) = lengths.most_common(1)
+    if count == len(lists):
+        return True
+    said = {guess.mark(word) for words in lists if _all_marks(guess, words) for word in words}
+    return length > 1 and 2 * count >= len(lists) and said >= {0.0, 1.0}
 
 
-def _names_like_marks(column: HeadColumn, texts: Counter[str]) -> list[str]:
+def _all_marks(guess: CellReading, words: Sequence[str]) -> bool:
+    return all(guess.mark(word) is not None or guess.is_missing(word) for word in words)
+
+
+def _strange_lists(guess: CellReading, lists: Sequence[Sequence[str]]) -> list[str]:
+    """Return a warning of lists that are no marks among those that are; their rows are set aside."""
+    strange = [words for words in lists if not _all_marks(guess, words)]
+    if not strange:
+        return []
+    return [
+        f"{len(strange)} of {len(lists)} lists, such as {show(strange[0])}, are no marks, as most are; their rows "
+        "cannot be used. If the words are names of items, list them in `labels`"
+    ]
+
+
+def _strange_pairs(guess: CellReading, texts: Counter[str]) -> list[str]:
+    """Return a warning where the words read as yes and no are none that people use together."""
+    said = {mark: sorted(text for text in texts if guess.mark(text) == mark) for mark in (1.0, 0.0)}
+    yes, no = (folded(map(str, map(class_name, said[mark]))) for mark in (1.0, 0.0))
+    if (guess.true, guess.false) != (YES, NO) or not yes or not no or any(y in yes and n in no for y, n in PAIRS):
+        return []
+    return [
+        f"{', '.join(map(show, said[1.0]))} are read as yes and {', '.join(map(show, said[0.0]))} as no; set "
+        "`true_values` and `false_values` of the head, or list the items in `labels` if they are names"
+    ]
+
+
+def _names_like_marks(column: HeadColumn, texts: Counter[str], lists: Sequence[Sequence[str]]) -> list[str]:
     """Return a warning of names that could be answers, unless the configuration lists the items."""
-    sides = {mark: [text for text in sorted(texts) if column.cells.mark(text) == mark] for mark in (1.0, 0.0)}
+    words = {*texts, *(word for each in lists if _all_marks(column.cells, each) for word in each)}
+    sides = {mark: [word for word in sorted(words) if column.cells.mark(word) == mark] for mark in (1.0, 0.0)}
     if column.labels is not None or not all(sides.values()):
         return []
     return [
         f"{', '.join(map(show, sides[1.0] + sides[0.0]))} are read as names of items, as most cells are names; if they "
         "are answers, correct the others; if they are names, list the items in `labels`"
     ]
+
+
+def _separator_of_marks(column: HeadColumn, guess: CellReading, texts: Counter[str]) -> str:
+    """Return the mark that parts cells into marks, as many as there are items where `labels` lists them; else none."""
+    for separator in SEPARATORS:
+        lists = [parted(text, separator, blanks=True) for text in texts.elements()]
+        fitting = [
+            words for words in lists if len(words) > 1 and (not column.labels or len(words) == len(column.labels))
+        ]
+        if 2 * len(fitting) >= len(lists) > 0 and _lists_of_marks(guess, lists):
+            return separator
+    return WHOLE
 
 
 def _separator(column: HeadColumn, texts: Counter[str]) -> tuple[str, list[str]]:
@@ -222,7 +277,7 @@ def item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
         if isinstance(value, str) and (cells.marks or cells.separator or not isinstance(class_name(value), int)):
             value = cells.parts(value)
         if isinstance(value, dict):
-            names.update(value)
+            names.update(name.strip() for name in value)
         elif isinstance(value, list) and value and not cells.marks and all(isinstance(name, str) for name in value):
             # A word for "no label" among names is a mistake of its row.
             names.update(name.strip() for name in value if not cells.is_missing(name))
@@ -236,7 +291,13 @@ def item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
 
 def _independent(column: HeadColumn, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of items. Raises DataError where they are the two answers of one."""
+    # Labels that are numbers are positions or names of their own, but not 0 and 1 alone, where nobody lists them.
     numbered = any(isinstance(class_name(name), int) for name in names)
+    if column.labels is None and set(names) == {"0", "1"}:
+        raise DataError(
+            f"{column.where}: 0 and 1 alone are read as names of items; if they are the names, list them in `labels`; "
+            "if they are marks, give each row as many as there are items, or set `label_separator` of the head"
+        )
     if not numbered and {column.cells.mark(name) for name in names} == {0.0, 1.0} and len(names) == 2:
         raise DataError(
             f"{column.where}: {some_of(names)} are the two answers of one item, and not two items; leave `labels` out "

@@ -33,7 +33,7 @@ tasks:
     weight: 0.5
     heads:
       - name: '1'
-        labels: ['yes', '012', '2e-5', '1:30', '', 'null', ' padded ', "two\\nlines"]
+        labels: ['yes', '012', '2e-5', '1:30', '~', 'null', ' padded ', "two\\nlines"]
         class_weight: balanced
   - name: QA
     type: qa_scoring

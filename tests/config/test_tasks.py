@@ -101,3 +101,9 @@ def test_every_field_of_a_task_that_users_see_is_described() -> None:
         if not info.description and name not in ("type", "heads")
     ]
     assert bare == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_a_blank_label_is_refused(name: str, schema: type[ExperimentConfig]) -> None:
+    task = {"type": "classification", "heads": [{"name": "a", "labels": ["x", name]}]}
+    assert "a name is blank; take it out" in errors(schema, task)

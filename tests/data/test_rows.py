@@ -357,3 +357,11 @@ def test_a_label_column_without_a_label_says_nothing_against_the_rows(tmp_path: 
     source = load(write(tmp_path / "a.jsonl", [{**row, "label": None} for row in flows(*[None] * 20)]), detector())
     assert set(source.splits["train"].labels["task", "odd"]) == {-100}
     assert source.spaces["task", "odd"].labels == ("normal", "anomaly")
+
+
+def test_rows_that_cannot_be_used_tell_how_their_labels_were_read(tmp_path: Path) -> None:
+    cells = ["fees", "fees, charges", "fees, charges", "staff"] * 10
+    rows = [{"text": f"text {at}", "topics": cell} for at, cell in enumerate(cells)]
+    train = write(tmp_path / "train.jsonl", rows)
+    with pytest.raises(DataError, match=r"40 rows cannot be used(.|\n)*set `label_separator` of the head"):
+        load(train, head("topics", "items", labels=("fees", "staff")))

@@ -8,7 +8,7 @@ import pytest
 
 from jenga.labels.cells import NO, YES, CellReading
 from jenga.labels.classes import ClassReader
-from jenga.labels.column import HeadColumn
+from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.forms import Settled, settle
 from jenga.labels.item_cells import ItemReader
 from jenga.labels.numbers import NumberReader
@@ -116,6 +116,62 @@ def test_a_configured_item_takes_yes_and_no() -> None:
 
 def test_few_other_words_among_yes_and_no_do_not_become_items() -> None:
     assert settled("items", ["yes"] * 3 + ["no"] * 3 + ["maybe"]).column.cells.marks
+
+
+@pytest.mark.parametrize(
+    ("most", "odd"),
+    [
+        ([["yes", "no", "yes"], ["no", "no", "yes"]], ["no", "maybe", "yes"]),
+        ([["1", "0", "1"], ["0", "0", "1"]], ["1", "0"]),
+        (["1|0|1", "0|0|1"], "1|0"),
+        ([["yes", "no"], ["no", "yes"]], ["yes"]),
+    ],
+)
+@pytest.mark.parametrize("configured", [False, True])
+def test_one_odd_row_makes_no_names_of_marks(most: list[Any], odd: Any, configured: bool) -> None:
+    size = most[0].count("|") + 1 if isinstance(most[0], str) else len(most[0])
+    labels = ("greets", "names", "ends")[:size] if configured else None
+    found = settled("items", [*most * 20, odd], labels)
+    assert found.column.cells.marks
+    space = infer_space(found.column, found.labels, max_bad_fraction=0.1)
+    reader = ItemReader(found.column, space)
+    assert space.size == size
+    assert reader.encode(most[0]).tolist() == [float(word in ("yes", "1")) for word in parts_of(most[0])]
+    with pytest.raises(RowError):
+        reader.encode(odd)
+
+
+def parts_of(cell: Any) -> list[str]:
+    return cell.split("|") if isinstance(cell, str) else cell
+
+
+def test_lists_that_are_no_marks_among_marks_are_told() -> None:
+    (words,) = settled("items", [["yes", "no"], ["no", "yes"], ["no", "maybe"]]).warnings
+    assert '1 of 3 lists, such as ["no", "maybe"], are no marks' in words
+    (words,) = settled("items", [["yes"], ["no"], ["sw"], ["en", "sw"], ["fr"]]).warnings
+    assert '"yes", "no" are read as names of items' in words
+
+
+def test_a_blank_between_separators_keeps_the_place_of_its_mark() -> None:
+    cells = ["1||0", "|1|0", "0|1|", "1|0|1", "0|1|1"]
+    marks = [[1, None, 0], [None, 1, 0], [0, 1, None], [1, 0, 1], [0, 1, 1]]
+    assert read("items", cells)[1] == marks
+    assert read("items", cells, separator="|")[1] == marks
+    assert read("items", cells, ("a", "b", "c"))[1] == marks
+    assert settled("items", cells).warnings == []
+
+
+@pytest.mark.parametrize("cells", [["yes|no", "no|yes"], ["1;0", "0;1"], ["1,1", "0,1"]])
+def test_separated_marks_are_read_where_the_items_are_listed(cells: list[str]) -> None:
+    named = read("items", cells, ("a", "b"))
+    assert named == (["a", "b"], read("items", cells)[1])
+
+
+@pytest.mark.parametrize(("yes", "no"), [("T", "N"), ("y", "f"), ("ja", "no")])
+def test_yes_and_no_that_do_not_go_together_are_told(yes: str, no: str) -> None:
+    (words,) = settled("items", [yes, no, yes]).warnings
+    assert f'"{yes}" are read as yes and "{no}" as no; set `true_values`' in words
+    assert settled("items", [yes, no, yes], true=(yes,), false=(no,)).warnings == []
 
 
 def test_names_that_could_be_answers_are_told() -> None:

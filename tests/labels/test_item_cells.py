@@ -97,3 +97,10 @@ def test_words_of_marks_are_as_many_as_the_items() -> None:
         items.encode("yes")
     with pytest.raises(RowError, match='"maybe" is no mark'):
         items.encode(["yes", "maybe"])
+
+
+def test_an_item_that_a_mapping_names_twice_is_refused() -> None:
+    head = encoder("items", ("a", "b"))
+    np.testing.assert_array_equal(head.encode({" a": 1}), np.array([1, NAN], np.float32))
+    with pytest.raises(RowError, match="gives an item twice, blanks aside"):
+        head.encode({"a": 1, "a ": 0})

@@ -93,7 +93,14 @@ def test_the_two_answers_of_an_item_are_never_two_items() -> None:
     with pytest.raises(DataError, match="are the two answers of one item"):
         names("items", [["yes"], ["no"]])
     assert names("items", [["yes"], ["no"], ["sw"]]) == ["no", "sw", "yes"]
-    assert names("items", [["1"], ["0", "1"]]) == ["0", "1"]
+    with pytest.raises(DataError, match="0 and 1 alone are read as names of items"):
+        names("items", [["1"], ["0", "1"]])
+    assert names("items", [["1"], ["0", "2"]]) == ["0", "1", "2"]
+    assert names("items", [["1"]], None, ("0", "1")) == ["0", "1"]
+
+
+def test_blanks_around_the_keys_of_a_mapping_are_no_part_of_them() -> None:
+    assert names("items", [{"billing ": 1, "late": 0}, {"billing": 0}]) == ["billing", "late"]
 
 
 def test_cells_are_parted_and_words_for_no_label_are_no_items() -> None:
