@@ -35,7 +35,7 @@ def compare(
     """Return each baseline's metrics on `test` after fitting on `train`, by (task, head).
 
     `spaces` are the heads of one source: the heads that read these rows. A head without a labelled row in either
-    split has {}.
+    split has {}, and so has one of a kind of label without such a baseline.
     """
     usable = [
         space
@@ -49,7 +49,9 @@ def compare(
         compared[name] = {(space.task, space.head): {} for space in spaces}
         for space in usable:
             key = space.task, space.head
-            compared[name][key] = head_metrics(space, predict(space), test.labels[key])
+            answers = predict(space)
+            if answers is not None:
+                compared[name][key] = head_metrics(space, answers, test.labels[key])
     return compared
 
 
@@ -78,7 +80,7 @@ class Tfidf:
         self._texts: tuple[Any, Any] | None = None
 
     def predict(self, space: HeadSpace) -> Any:
-        """Return the predictions for the test rows, shaped as by `majority`.
+        """Return the predictions for the test rows, shaped as by `majority`; None where the kind has no such baseline.
 
         Raises ValueError when no training row is labelled.
         """

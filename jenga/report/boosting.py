@@ -22,15 +22,16 @@ def boosting(
 
     Histogram-based gradient boosting (Ke et al. 2017, LightGBM), as scikit-learn sets it: a classifier for classes and
     for each item, a regressor for each number. normal: where one class of several is normal, its place; then ``auroc``
-    of all others against it is there too. A head without a labelled row in either part has {}. The same rows give the
-    same numbers.
+    of all others against it is there too. A head without a labelled row in either part has {}, and so has one of a kind
+    of label without such a baseline. The same rows give the same numbers.
     """
     if not (labelled_rows(space, train[1]) and labelled_rows(space, test[1])):
         return {}
     estimators = _Boosting()
-    found = head_metrics(
-        space, kind_named(space.kind).learnt(space, (train[0], test[0]), train[1], estimators), test[1]
-    )
+    answers = kind_named(space.kind).learnt(space, (train[0], test[0]), train[1], estimators)
+    if answers is None:
+        return {}
+    found = head_metrics(space, answers, test[1])
     return found if normal is None else found | _auroc(estimators.less_than(normal, len(test[0])), test[1], normal)
 
 

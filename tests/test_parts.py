@@ -1,0 +1,190 @@
+"""Parts in a file of the user's own, used from YAML through the whole life of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import seeds
+import yaml
+from click.testing import CliRunner
+
+import jenga
+from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.cli.main import jenga as command
+from jenga.experiment import Result, train
+from jenga.inference.export import export
+from jenga.labels import LABEL_KINDS
+from jenga.registry import Registry
+from jenga.tasks import TASK_REGISTRY
+
+REGISTRIES: list[Registry[Any]] = [LABEL_KINDS, TASK_REGISTRY, CALLBACK_REGISTRY]
+
+SHARES = '''
+"""Labels that are shares of a whole, such as how much of a call each side talks: `{"agent": 0.7, "caller": 0.3}`."""
+
+import numpy as np
+import torch
+
+from jenga import BaseTask, TASK_REGISTRY
+from jenga.labels import LABEL_KINDS, LabelKind
+from jenga.labels.base import CellReader
+from jenga.labels.column import RowError
+from jenga.labels.metric import Metric
+
+
+class SharesReader(CellReader):
+    def __init__(self, column, space):
+        super().__init__()
+        self.where, self.cells, self.names = column.where, column.cells, space.labels
+        self.missing = np.full(space.size, np.nan, np.float32)
+
+    def encode(self, value):
+        if not isinstance(value, dict) or not set(value) <= set(self.names) or abs(sum(value.values()) - 1) > 1e-3:
+            raise RowError(f"{self.where}: {value!r} are no shares of {', '.join(self.names)} that add up to 1")
+        return np.array([value.get(name, 0.0) for name in self.names], np.float32)
+
+    def stack(self, codes):
+        return np.array(codes, np.float32).reshape(len(codes), len(self.names))
+
+
+@LABEL_KINDS.register("shares")
+class Shares(LabelKind):
+    metrics = (Metric("overlap", greater_is_better=True),)
+
+    def settle(self, column, cells):
+        return column, []
+
+    def infer(self, column, values, *, max_bad_fraction):
+        return column.labels or tuple(sorted({name for value in values if isinstance(value, dict) for name in value}))
+
+    def reader(self, column, space):
+        return SharesReader(column, space)
+
+    def labelled(self, space, targets):
+        return ~np.isnan(targets).any(axis=1)
+
+    def predict(self, logits, threshold):
+        return logits.double().softmax(-1).numpy()
+
+    def decode(self, space, predictions, logits, rows, *, as_words, probabilities):
+        return [{name: round(float(share), 4) for name, share in zip(space.labels, row)} for row in predictions]
+
+    def judge(self, space, predictions, targets):
+        known = self.labelled(space, targets)
+        return {"overlap": float(np.minimum(predictions, targets)[known].sum(axis=1).mean())}
+
+    def details(self, space, predictions, targets):
+        return {"per_label": [], "warnings": []}
+
+    def majority(self, space, train, test):
+        return np.tile(train[self.labelled(space, train)].mean(axis=0), (len(test), 1))
+
+
+@TASK_REGISTRY.register("shares")
+class SharesTask(BaseTask):
+    label_kind = "shares"
+
+    def get_forward_output(self, encoder_outputs, labels=None):
+        logits = self.head(self.dropout(encoder_outputs.pooler_output))
+        known = None if labels is None else ~labels.isnan().any(-1)
+        loss = None if labels is None else -(labels[known] * logits[known].log_softmax(-1)).sum(-1).mean()
+        return {"loss": loss, "logits": logits}
+'''
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_before() -> Iterator[None]:
+    """Take back what a test registers."""
+    before = [set(registry) for registry in REGISTRIES]
+    yield
+    for registry, names in zip(REGISTRIES, before, strict=True):
+        for name in set(registry) - names:
+            del registry[name]
+
+
+class Interrupt(BaseCallback):
+    """Ctrl-C behind a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+        if trainer.state.step == self.step:
+            trainer.interrupted = True
+
+
+def use(folder: Path, code: str, *, most_lines: int) -> None:
+    """Write `code` to a file and import it, as a user does before `jenga.train`."""
+    lines = [line for line in code.strip().splitlines() if line.strip()]
+    assert len(lines) <= most_lines
+    path = folder / "mine.py"
+    path.write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("mine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def write_rows(path: Path, label: str, values: list[Any]) -> str:
+    draw = random.Random(seeds.derived(path.name))
+    words = ["fees", "delay", "thanks", "agent", "again", "please"]
+    rows = [{"text": " ".join(draw.choices(words, k=6)), label: value} for value in values]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def live(folder: Path, experiment: dict[str, Any], *, text: str) -> tuple[Result, Any]:
+    """Train, interrupt and resume, evaluate, predict, export and report; return the result and an answer.
+
+    What is trained in one go and what is interrupted end equal.
+    """
+    file = folder / "experiment.yml"
+    runs = {name: folder / name for name in ("whole", "parted")}
+    file.write_text(yaml.safe_dump({**experiment, "tracking": {"enabled": False}}), encoding="utf-8")
+    whole = train(str(file), overrides=[f"output_dir={runs['whole']}"])
+    parted = [f"output_dir={runs['parted']}"]
+    with pytest.raises(jenga.JengaError, match="interrupted at step 2"):
+        train(str(file), overrides=parted, callbacks=[Interrupt(2)])
+    again = train(str(file), overrides=parted, resume="auto")
+    assert again.evaluation == whole.evaluation
+
+    called = CliRunner().invoke(command, ["evaluate", str(whole.run), "--split", "test", "--json"])
+    assert called.exit_code == 0, called.output
+    assert json.loads(called.stdout)["metrics"] == whole.evaluation["splits"]["test"]["metrics"]
+
+    answer = jenga.load(whole.run).predict([text])[0]
+    assert jenga.load(export(whole.run, folder / "exported")).predict([text])[0] == answer
+    report, card = ((whole.run / name).read_text(encoding="utf-8") for name in ("report.html", "README.md"))
+    primary = whole.evaluation["splits"]["test"]["heads"][0]["primary_metric"]
+    assert primary in report
+    assert primary in card
+    return whole, answer
+
+
+def test_a_kind_of_label_of_ones_own_is_used_like_those_that_come_with_jenga(tmp_path: Path) -> None:
+    use(tmp_path, SHARES, most_lines=75)
+    draw = random.Random(seeds.derived("shares"))
+    talk = [draw.randint(0, 100) / 100 for _ in range(80)]
+    values: list[Any] = [{"agent": share, "caller": round(1 - share, 2)} for share in talk]
+    values[3] = None
+    rows = write_rows(tmp_path / "rows.jsonl", "label", values)
+    task = {"name": "talk", "type": "shares", "data_path": rows, "heads": [{"name": "sides"}]}
+    result, answer = live(
+        tmp_path,
+        {"model": {"base_model": "jenga/tiny-text"}, "tasks": [task],
+         "training": {"max_steps": 5, "batch_size": 8, "log_every_steps": 1},
+         "evaluation": {"metric": "eval_talk_sides_overlap", "baselines": ["majority", "tfidf"]}},
+        text="fees again",
+    )  # fmt: skip
+    (head,) = result.evaluation["splits"]["test"]["heads"]
+    assert head["kind"] == "shares"
+    assert head["labels"] == ["agent", "caller"]
+    assert 0.5 < head["metrics"]["overlap"] <= 1
+    assert head["baselines"] == {"majority": {"overlap": pytest.approx(0.7, abs=0.25)}, "tfidf": {}}
+    assert sum(answer["talk"]["sides"].values()) == pytest.approx(1, abs=1e-3)
