@@ -97,6 +97,55 @@ class SharesTask(BaseTask):
         return {"loss": loss, "logits": logits}
 '''
 
+TASK = '''
+"""Classes whose loss is the squared distance of probabilities (Brier 1950)."""
+
+from torch.nn import functional as F
+
+from jenga import BaseTask, TASK_REGISTRY
+from jenga.types import IGNORE_INDEX
+
+
+@TASK_REGISTRY.register("brier")
+class Brier(BaseTask):
+    def get_forward_output(self, encoder_outputs, labels=None):
+        logits = self.head(self.dropout(encoder_outputs.pooler_output))
+        if labels is None:
+            return {"loss": None, "logits": logits}
+        known = labels != IGNORE_INDEX
+        wanted = F.one_hot(labels[known], logits.shape[-1])
+        loss = (logits[known].softmax(-1) - wanted).square().sum(-1).mean()
+        return {"loss": loss, "logits": logits}
+'''
+
+METRIC = """
+from jenga import Metric, TASK_REGISTRY
+
+
+class Strict(TASK_REGISTRY["classification"]):
+    def declared_metrics(self, space):
+        return (Metric("wrong", greater_is_better=False), *super().declared_metrics(space))
+
+    def metrics(self, space, predictions, targets, *, scores=None):
+        return {"wrong": float((predictions != targets).sum()), **super().metrics(space, predictions, targets)}
+
+
+TASK_REGISTRY["strict"] = Strict
+"""
+
+CALLBACK = """
+from jenga import BaseCallback, CALLBACK_REGISTRY
+
+
+class Diary(BaseCallback):  # callbacks: {diary: {}}
+    def on_evaluate(self, trainer, metrics, **kwargs):
+        with (trainer.folder / "diary.txt").open("a") as file:
+            file.write(f"{trainer.state.step} {metrics['eval_loss']:.6f}\\n")
+
+
+CALLBACK_REGISTRY["diary"] = Diary
+"""
+
 
 @pytest.fixture(autouse=True)
 def _registries_as_before() -> Iterator[None]:
@@ -188,3 +237,42 @@ def test_a_kind_of_label_of_ones_own_is_used_like_those_that_come_with_jenga(tmp
     assert 0.5 < head["metrics"]["overlap"] <= 1
     assert head["baselines"] == {"majority": {"overlap": pytest.approx(0.7, abs=0.25)}, "tfidf": {}}
     assert sum(answer["talk"]["sides"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def classes_experiment(folder: Path, kind: str, **more: Any) -> dict[str, Any]:
+    draw = random.Random(seeds.derived(kind))
+    rows = write_rows(folder / "rows.jsonl", "label", [draw.choice(["good", "bad"]) for _ in range(80)])
+    return {
+        "model": {"base_model": "jenga/tiny-text"},
+        "tasks": [{"name": "verdict", "type": kind, "data_path": rows}],
+        "training": {"max_steps": 4, "batch_size": 8, "log_every_steps": 1},
+        "evaluation": {"every_steps": 2},
+        **more,
+    }
+
+
+def test_a_task_of_ones_own_is_used_like_those_that_come_with_jenga(tmp_path: Path) -> None:
+    use(tmp_path, TASK, most_lines=25)
+    result, answer = live(tmp_path, classes_experiment(tmp_path, "brier"), text="fees again")
+    # The squared distance of two probabilities from (1, 0) is at most 2, which no cross-entropy keeps to.
+    assert 0 < result.metrics["test_verdict_loss"] < 2
+    assert answer["verdict"]["label"]["label"] in ("good", "bad")
+
+
+def test_a_metric_of_ones_own_picks_the_best_model(tmp_path: Path) -> None:
+    use(tmp_path, METRIC, most_lines=10)
+    experiment = classes_experiment(tmp_path, "strict")
+    experiment["evaluation"]["metric"] = "eval_verdict_label_wrong"
+    result, _ = live(tmp_path, experiment, text="fees again")
+    (head,) = result.evaluation["splits"]["test"]["heads"]
+    assert head["primary_metric"] == "wrong"
+    assert head["greater_is_better"] is False
+    assert head["metrics"]["wrong"] == pytest.approx((1 - head["metrics"]["accuracy"]) * head["rows"])
+
+
+def test_a_callback_of_ones_own_is_named_in_yaml(tmp_path: Path) -> None:
+    use(tmp_path, CALLBACK, most_lines=10)
+    experiment = classes_experiment(tmp_path, "classification", callbacks={"diary": {}})
+    result, _ = live(tmp_path, experiment, text="fees again")
+    steps = [line.split()[0] for line in (result.run / "diary.txt").read_text().splitlines()]
+    assert steps == ["2", "4"]
