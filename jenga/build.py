@@ -24,9 +24,7 @@ from jenga.inputs import prepare
 from jenga.labels import kind_named
 from jenga.labels.cells import NO, WHOLE, YES, CellReading
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, usual_normal
-from jenga.model import MultiTaskModel
 from jenga.tasks import TASK_REGISTRY
-from jenga.tasks.regression import RegressionTask
 from jenga.teacher import RunningTeacher, make_teacher
 from jenga.trainer.optim import trained_groups
 from jenga.trainer.recipe import resolve
@@ -82,7 +80,8 @@ def build(
     training = resolve(config.training, backbone.recipe, n_rows, trained_groups(model))
     config = config.model_copy(update={"training": training})
     for source in loaded:
-        _set_scales(model, source)
+        for (name, head), targets in source.splits["train"].labels.items():
+            model.tasks[name].fit_targets(head, targets)
     bundle = Bundle(config, model, prepared.inputs, [source.spec for source in loaded], spaces)
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
     told = [warning for source in loaded for warning in source.warnings]
@@ -273,18 +272,3 @@ def _check_judged(config: ExperimentConfig, loaded: Sequence[LoadedSource]) -> N
                 f"tasks[{task.name}].generation.exact_match: the rows are plain texts, without an answer to compare "
                 "with; give prompts and completions, or remove it"
             )
-
-
-def _set_scales(model: MultiTaskModel, source: LoadedSource) -> None:
-    for (name, head), targets in source.splits["train"].labels.items():
-        task = model.tasks[name]
-        if isinstance(task, RegressionTask) and task._head_config(head).standardize:
-            # The squares of numbers from 1e19 on are beyond float32.
-            exact = targets.astype(np.float64)
-            mean, std = np.zeros(exact.shape[1]), np.ones(exact.shape[1])
-            labelled = ~np.isnan(exact).all(axis=0)
-            mean[labelled], std[labelled] = (
-                np.nanmean(exact[:, labelled], axis=0),
-                np.nanstd(exact[:, labelled], axis=0),
-            )
-            task.set_scale(head, mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32))

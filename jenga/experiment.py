@@ -38,7 +38,6 @@ from jenga.report.boosting import boosting
 from jenga.report.card import write_card
 from jenga.report.html import write_report
 from jenga.tasks import BaseTask
-from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.trainer import Trainer
 from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
@@ -341,7 +340,7 @@ def _boosted(source: Source, split: str, key: tuple[str, str], task: BaseTask) -
     features = train.encoded, part.encoded
     assert isinstance(features[0], Features)
     assert isinstance(features[1], Features)
-    normal = task.normal[key[1]] if isinstance(task, AnomalyDetectionTask) else None
+    normal = task.reference_class(key[1])
     return boosting(
         part.spaces[key], (features[0].features, train.rows.labels[key]), (features[1].features, part.rows.labels[key]),
         normal=normal,

@@ -11,8 +11,6 @@ from torch import nn
 from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
 from jenga.tasks import BaseTask
-from jenga.tasks.causal_lm import CausalLMTask
-from jenga.tasks.distillation import taught
 from jenga.tasks.matching import Matching
 from jenga.types import BackboneOutput, States, TaskOutput
 
@@ -66,7 +64,7 @@ class MultiTaskModel(nn.Module):
         encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
         views = self._views(encoded, tasks)
         outputs = {
-            name: self._run(name, views[name], None if labels is None else labels[name], (teacher or {}).get(name))
+            name: self.tasks[name].run(views[name], None if labels is None else labels[name], (teacher or {}).get(name))
             for name in tasks
         }
         if self.matching is not None and states is not None:
@@ -81,24 +79,3 @@ class MultiTaskModel(nn.Module):
 
     def _views(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
-
-    def _run(
-        self,
-        name: str,
-        view: BackboneOutput,
-        labels: Mapping[str, torch.Tensor] | None,
-        teacher: Mapping[str, Any] | None,
-    ) -> TaskOutput:
-        task = self.tasks[name]
-        if isinstance(task, CausalLMTask):
-            return task.get_forward_output(view, labels, next(iter(teacher.values())) if teacher else None)
-        one_head = next(iter(task.heads.sizes)) if len(task.heads.sizes) == 1 else None
-        output = task.get_forward_output(view, labels[one_head] if labels is not None and one_head else labels)
-        if isinstance(output, TaskOutput):
-            return taught(task, output, teacher) if teacher else output
-        logits = output["logits"]
-        if isinstance(logits, torch.Tensor):
-            if one_head is None:
-                raise TypeError(f"task '{name}' has several heads and must return its logits by head")
-            logits = {one_head: logits}
-        return TaskOutput(output.get("loss"), dict(logits))

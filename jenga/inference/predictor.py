@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from jenga.backbones.text import TextBackbone
@@ -16,16 +17,14 @@ from jenga.config.schema import evaluation_batch_size
 from jenga.data.collate import EncodedSplit
 from jenga.data.readers import RawRows
 from jenga.data.rows import Rows, SourceSpec
-from jenga.data.tabular import Events, Features
+from jenga.data.tabular import Events, Features, unwarned
 from jenga.errors import ConfigError, DataError, SetupError, suggest
 from jenga.generation import Decoding, Generator, Unanswered, add_answers
-from jenga.inference.alerts import add_drivers
-from jenga.inference.decode import add_scores, decode_head
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.reading import Parsed, Reader, Reading, RowsLike, as_events, as_raw, names, pieces, readings
 from jenga.inputs import Encoder, TabularInputs, TextInputs
-from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
+from jenga.types import BackboneOutput
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ class Predictor:
         {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
         has that name). A language task gives ``{"text"}``, what it answers. An anomaly is ``{"score", "alert",
         "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
-        `jenga.inference.alerts.add_drivers` describes. A row that cannot be used is ``{"id", "error"}``; one
+        `jenga.tasks.anomaly.explain.add_drivers` describes. A row that cannot be used is ``{"id", "error"}``; one
         that only some tasks can use has an ``"error"`` beside their answers. Raises DataError where no row has
         a column that any task reads.
         """
@@ -205,15 +204,14 @@ class Predictor:
             answers: list[dict[str, Any]] = [{} for _ in numbers]
             for head in task.heads.sizes:
                 key = (name, head)
-                decoded = decode_head(
+                decoded = task.answers(
                     self.bundle.spaces[key], predictions[key], logits[key], rows,
-                    task=task, as_words=as_words, probabilities=probabilities,
+                    as_words=as_words, probabilities=probabilities,
                 )  # fmt: skip
                 for answer, each in zip(answers, decoded, strict=True):
                     answer[head] = each
-            if isinstance(task, AnomalyDetectionTask):
-                self._explain(name, encoded, raw, numbers, answers)
-            add_scores(task, {head: predictions[name, head] for head in task.heads.sizes}, answers)
+            self._explain(name, encoded, raw, numbers, answers)
+            task.complete(answers, {head: predictions[name, head] for head in task.heads.sizes})
             for row, answer in zip(found, answers, strict=True):
                 row[name] = answer
         return found
@@ -253,14 +251,25 @@ class Predictor:
     def _explain(
         self, name: str, encoded: EncodedSplit, raw: RawRows, numbers: Sequence[int], answers: list[dict[str, Any]]
     ) -> None:
-        """Say of each alert which fields of its event drove it; a backbone of a user's own may read none."""
+        """Let the task say which fields of its event drove an answer; a backbone of a user's own may read none."""
         inputs = self.bundle.inputs
         if not (isinstance(inputs, TabularInputs) and isinstance(encoded.encoded, Features)):
             return
         assert isinstance(raw, Events)
         at = dict(zip(raw.numbers, range(len(raw.numbers)), strict=True))
         events = [raw.events[at[number]] for number in numbers]
-        add_drivers(self.model, name, inputs.refinery, events, encoded.encoded.features, answers)
+
+        def encode(features: torch.Tensor) -> BackboneOutput:
+            return self.model.encode({"features": features}, [name])[name]
+
+        def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
+            from jenga.refinery.explain import explain_rows
+
+            with unwarned():
+                told = explain_rows(inputs.refinery, [events[row] for row in rows], contributions, top=top)
+            return [[each.to_dict() for each in drivers] for drivers in told]
+
+        self.model.tasks[name].explain(answers, encoded.encoded.features, encode, tell)
 
     def _runner(self, batch_size: int) -> Runner:
         if batch_size < 1:

@@ -200,7 +200,7 @@ class LabelKind(ABC):
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
         as_words: Sequence[bool], probabilities: bool,
     ) -> Answers:  # fmt: skip
-        """Return each row's answer as people and programs read it; arguments as of `jenga.inference.decode`."""
+        """Return each row's answer as people and programs read it; arguments as of `BaseTask.answers`."""
 
     # ---------------------------------------------------------------------------------------------------------- judging
 

@@ -15,10 +15,12 @@ from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.labels import LabelKind, kind_named
+from jenga.labels.base import Answers, Texts
 from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
 from jenga.registry import Registry
+from jenga.tasks.distillation import taught
 from jenga.tasks.heads import HeadBank
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
@@ -36,6 +38,13 @@ TASK_REGISTRY: Registry[BaseTask] = Registry(
 
 Labels = torch.Tensor | Mapping[str, torch.Tensor]
 Stage = Literal["start", "evaluation"]
+
+
+class Tell(Protocol):
+    """Says in the terms of rows what their features mean."""
+
+    def __call__(self, rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
+        """Return the `top` parts of each of `rows` that contribute most; contributions: ``(M, F)``."""
 
 
 class Observer(Protocol):
@@ -147,6 +156,58 @@ class BaseTask(nn.Module):
         None for kinds whose metrics need no more than predictions.
         """
         return self._kind(head).scores(logits)
+
+    def fit_targets(self, head: str, targets: Any) -> None:
+        """Take from the targets of the training rows what the loss needs of them. Called once, before training."""
+
+    def answers(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return each row's answer of one head; the forms are those of `Predictor.predict`.
+
+        predictions: as `predict` gave them; logits: each row's, ``(K,)`` or ``(W, K)``; as_words: whether a row was
+        given as words. Raises SetupError where the run ended too early to answer.
+        """
+        return kind_named(space.kind).decode(
+            space, predictions, logits, rows, as_words=as_words, probabilities=probabilities
+        )
+
+    def complete(self, answers: Answers, predictions: Mapping[str, np.ndarray]) -> None:
+        """Add to each row's answers, by head, what the task tells of all of them; predictions: by head."""
+
+    def explain(
+        self, answers: Answers, features: np.ndarray, encode: Callable[[torch.Tensor], BackboneOutput], tell: Tell
+    ) -> None:
+        """Add to the answers what drove them, by the rows' features ``(M, F)``; encode: what the task reads of some."""
+
+    def reference_class(self, head: str) -> int | None:
+        """Return the class of `head` that all others are told from; None where there is none such."""
+        return None
+
+    @property
+    def teachable(self) -> bool:
+        """Whether a teacher's logits can be learnt beside the labels: the loss is the built-in one."""
+        return type(self).get_forward_output is BaseTask.get_forward_output
+
+    def in_own_terms(self, head: str, teacher: BaseTask, logits: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+        """Return a teacher's logits ``(..., K)`` of `head` as this task has them; order: where it has each label."""
+        return logits[..., order]
+
+    def run(
+        self, view: BackboneOutput, labels: Mapping[str, torch.Tensor] | None, teacher: Mapping[str, Any] | None
+    ) -> TaskOutput:
+        """Return the output for what the encoder made, with losses where `labels` are given; all by head."""
+        one_head = next(iter(self.heads.sizes)) if len(self.heads.sizes) == 1 else None
+        output = self.get_forward_output(view, labels[one_head] if labels is not None and one_head else labels)
+        if isinstance(output, TaskOutput):
+            return taught(self, output, teacher) if teacher else output
+        logits = output["logits"]
+        if isinstance(logits, torch.Tensor):
+            if one_head is None:
+                raise TypeError(f"task '{self.config.name}' has several heads and must return its logits by head")
+            logits = {one_head: logits}
+        return TaskOutput(output.get("loss"), dict(logits))
 
     def calibrate(self, space: HeadSpace, scores: np.ndarray, targets: Any) -> list[str]:
         """Fit what turns `scores` of the validation rows into answers, into buffers; return warnings.

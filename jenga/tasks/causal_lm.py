@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -54,6 +55,12 @@ class CausalLMTask(BaseTask):
         # In a tuple, so that the backbone's weights do not become this task's too.
         self._backbone = (backbone,)
         self.heads.sizes[self.config.heads[0].name] = len(backbone.output_layer[0])
+
+    def run(
+        self, view: BackboneOutput, labels: Mapping[str, torch.Tensor] | None, teacher: Mapping[str, Any] | None
+    ) -> TaskOutput:
+        """Return the loss of the learnt tokens, beside what the teacher of the one head says of them."""
+        return self.get_forward_output(view, labels, next(iter(teacher.values())) if teacher else None)
 
     def get_forward_output(
         self, encoder_outputs: BackboneOutput, labels: Labels | None = None, teacher: TokenTeacher | None = None

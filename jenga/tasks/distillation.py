@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
@@ -12,8 +13,10 @@ from torch.nn import functional as F
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.kernels import TeacherTopk
 from jenga.labels import kind_named
-from jenga.tasks.base import BaseTask
 from jenga.types import TaskOutput
+
+if TYPE_CHECKING:
+    from jenga.tasks.base import BaseTask
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,8 +10,10 @@ from pydantic import Field, model_validator
 
 from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.labels import kind_named
+from jenga.labels.base import Answers
 from jenga.labels.items import ItemsHead
 from jenga.labels.metric import Metric
+from jenga.labels.tables import rounded
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -80,6 +82,16 @@ class QAScoringTask(BaseTask):
         gained = (np.where(counted, table, 0) * weights).sum(0)
         return scores, np.divide(gained, total, out=np.full(len(total), np.nan), where=total > 0)
 
+    def complete(self, answers: Answers, predictions: Mapping[str, np.ndarray]) -> None:
+        """Give every head, and the task, its share of the points, weighted by each head's points."""
+        scores, overall = self.scores_of(predictions)
+        for at, answer in enumerate(answers):
+            for head, column in scores.items():
+                if not np.isnan(column[at]):
+                    answer[head][free_name("score", answer[head])] = rounded(column[at])
+            if not np.isnan(overall[at]):
+                answer[free_name("score", scores)] = rounded(overall[at])
+
     def _points(self, head: str) -> np.ndarray:
         config = self._head_config(head)
         given = config.item_weights
@@ -97,3 +109,10 @@ class QAScoringTask(BaseTask):
             found["score_mae"] = float(np.nanmean(error))
         kappa = kind_named(space.kind).agreement(predictions, targets)
         return found if kappa is None else {**found, "kappa": kappa}
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return `name`, with underscores added until it is not among `taken`."""
+    while name in taken:
+        name += "_"
+    return name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,26 @@ class RegressionTask(BaseTask):
         i = list(self.heads.sizes).index(head)
         getattr(self, f"mean_{i}").copy_(torch.from_numpy(mean))
         getattr(self, f"std_{i}").copy_(torch.from_numpy(std))
+
+    def fit_targets(self, head: str, targets: Any) -> None:
+        """Scale by the mean and the deviation of the training targets ``(M, K)``, unless the head is not to."""
+        if not self._head_config(head).standardize:
+            return
+        # The squares of numbers from 1e19 on are beyond float32.
+        exact = targets.astype(np.float64)
+        mean, std = np.zeros(exact.shape[1]), np.ones(exact.shape[1])
+        labelled = ~np.isnan(exact).all(axis=0)
+        mean[labelled], std[labelled] = np.nanmean(exact[:, labelled], axis=0), np.nanstd(exact[:, labelled], axis=0)
+        self.set_scale(head, mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32))
+
+    def in_own_terms(self, head: str, teacher: BaseTask, logits: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+        """Return a teacher's numbers in this task's scale."""
+        logits = logits[..., order]
+        if not isinstance(teacher, RegressionTask):
+            return logits
+        mean, std = (each[list(order)] for each in teacher.scale(head))
+        own_mean, own_std = self.scale(head)
+        return (logits * std + mean - own_mean) / own_std
 
     def scale(self, head: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean and deviation ``(K,)`` of the training targets of `head`, on the CPU."""

@@ -18,10 +18,7 @@ from jenga.data.split import TRAIN
 from jenga.errors import ConfigError
 from jenga.inputs import TextInputs
 from jenga.labels import kind_named
-from jenga.tasks import BaseTask
-from jenga.tasks.anomaly import AnomalyDetectionTask
 from jenga.tasks.distillation import HeadTeacher
-from jenga.tasks.regression import RegressionTask
 from jenga.teacher.precision import reduce_precision
 from jenga.trainer.evaluate import Runner
 from jenga.types import HeadSpace
@@ -61,7 +58,7 @@ def teach_heads(
             logits = runner.logits(teacher.inputs.encode(part.rows, spec, {}), list(dict.fromkeys(k[0] for k in keys)))
             for key in keys:
                 task, own = student.model.tasks[key[0]], teacher.model.tasks[key[0]]
-                rows = [_in_our_terms(task, own, key[1], each, orders[key]) for each in logits[key]]
+                rows = [task.in_own_terms(key[1], own, each, orders[key]) for each in logits[key]]
                 part.teacher[key] = _sayings(part, rows, part.spaces[key], settings)
                 task.keeps_logits = True
             taught += keys
@@ -72,9 +69,7 @@ def _teachable(student: Bundle, teacher: Bundle, key: HeadKey, space: HeadSpace)
     known = teacher.spaces.get(key)
     if known is None or any(kind_named(each.kind).from_text for each in (space, known)):
         return False
-    task = student.model.tasks[key[0]]
-    plain = type(task).get_forward_output is BaseTask.get_forward_output or isinstance(task, AnomalyDetectionTask)
-    return plain and not (isinstance(task, AnomalyDetectionTask) and not task.supervised)
+    return student.model.tasks[key[0]].teachable
 
 
 def _order(key: HeadKey, ours: HeadSpace, theirs: HeadSpace) -> list[int]:
@@ -97,21 +92,6 @@ def _order(key: HeadKey, ours: HeadSpace, theirs: HeadSpace) -> list[int]:
 def _some(labels: list[str]) -> str:
     more = len(labels) - _SHOWN
     return ", ".join(labels[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _in_our_terms(
-    ours: BaseTask, theirs: BaseTask, head: str, logits: torch.Tensor, order: Sequence[int]
-) -> torch.Tensor:
-    """Return the teacher's logits ``(..., K)`` by the student's labels, numbers in the student's scale.
-
-    order: where the teacher has each label of the student, in its logits as in all else that it keeps by label.
-    """
-    logits = logits[..., order]
-    if not (isinstance(ours, RegressionTask) and isinstance(theirs, RegressionTask)):
-        return logits
-    mean, std = (each[order] for each in theirs.scale(head))
-    own_mean, own_std = ours.scale(head)
-    return (logits * std + mean - own_mean) / own_std
 
 
 def _sayings(

@@ -11,10 +11,12 @@ import seeds
 import torch
 from torch.nn import functional as F
 
+from jenga.data.rows import Rows
 from jenga.labels.classes import ClassHead
 from jenga.labels.metric import Metric
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig, Labels
+from jenga.tasks.classification import ClassificationTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH = 6
@@ -156,3 +158,62 @@ def test_a_users_task_is_labelled_and_judged_as_classification_unless_it_says_ot
     assert task.kind_of(None) == "class"
     assert task.metrics(space, np.array([0, 1]), np.array([0, 1]))["accuracy"] == 1.0
     assert Metric("accuracy", greater_is_better=True) in task.declared_metrics(space)
+
+
+def space(kind: str, *labels: str) -> HeadSpace:
+    return HeadSpace("task", "head", kind, len(labels), labels)
+
+
+def answers(space: HeadSpace, predictions: Any, logits: list[torch.Tensor], **options: Any) -> list[dict[str, Any]]:
+    rows = options.pop("rows", Rows(ids=["1"] * len(logits), texts=[""] * len(logits)))
+    as_words = options.pop("as_words", [False] * len(logits))
+    head = ClassHead(name="a", num_labels=2)
+    plain = ClassificationConfig(name="task", type="classification", data_path="x", heads=[head])
+    task: BaseTask = options.get("task", ClassificationTask(plain, 2))
+    return task.answers(space, predictions, logits, rows, as_words=as_words, probabilities=options.get("all", False))
+
+
+def test_class_gets_the_softmax_of_its_logit() -> None:
+    logits = torch.tensor([0.0, np.log(3.0)])
+    assert answers(space("class", "no", "yes"), np.array([1]), [logits]) == [{"label": "yes", "probability": 0.75}]
+
+
+def test_probability_is_that_of_the_predicted_class_even_if_a_task_predicts_another_than_the_likeliest() -> None:
+    logits = torch.tensor([0.0, np.log(3.0)])
+    assert answers(space("class", "no", "yes"), np.array([0]), [logits]) == [{"label": "no", "probability": 0.25}]
+
+
+def test_items_get_a_value_and_a_probability_each() -> None:
+    found = answers(space("items", "a", "b"), np.array([[True, False]]), [torch.tensor([0.0, -100.0])])
+    assert found == [{"a": {"value": True, "probability": 0.5}, "b": {"value": False, "probability": 0.0}}]
+
+
+def test_one_number_is_a_value_and_several_are_named() -> None:
+    assert answers(space("number", "head"), np.array([[1.5]]), [torch.zeros(1)]) == [{"value": 1.5}]
+    several = answers(space("number", "0", "1"), np.array([[1.5, 2.0]]), [torch.zeros(2)])
+    assert several == [{"values": {"0": 1.5, "1": 2.0}}]
+
+
+def test_entity_spans_its_words_and_is_as_likely_as_the_least_likely_of_them() -> None:
+    labels = ("O", "B-x", "I-x")
+    rows = Rows(ids=["1"], texts=["in New York"], words=[[(0, 2), (3, 6), (7, 11)]])
+    logits = torch.tensor([[9.0, 0, 0], [0, np.log(2.0), 0], [0, 0, np.log(6.0)]])
+    found = answers(space("tags", *labels), [np.array([0, 1, 2])], [logits], rows=rows)
+    entity = {"start": 3, "end": 11, "label": "x", "text": "New York", "probability": 0.5}
+    assert found == [{"entities": [entity]}]
+
+
+def test_tags_by_word_are_legal_where_the_model_begins_with_inside() -> None:
+    rows = Rows(ids=["1"], texts=["New York"], words=[[(0, 3), (4, 8)]])
+    found = answers(
+        space("tags", "O", "B-x", "I-x"), [np.array([2, 2])], [torch.zeros(2, 3)], rows=rows, as_words=[True]
+    )
+    assert found[0]["tags"] == ["B-x", "I-x"]
+    assert [entity["text"] for entity in found[0]["entities"]] == ["New York"]
+
+
+def test_word_without_a_token_is_outside() -> None:
+    rows = Rows(ids=["1"], texts=["New York"], words=[[(0, 3), (4, 8)]])
+    logits = torch.tensor([[0.0, 9.0, 0], [torch.nan] * 3])
+    found = answers(space("tags", "O", "B-x", "I-x"), [np.array([1, 0])], [logits], rows=rows)
+    assert [entity["text"] for entity in found[0]["entities"]] == ["New"]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from jenga.labels.metric import Metric
-from jenga.tasks.qa import QAHead, QAScoringConfig, QAScoringTask
+from jenga.tasks.classification import ClassificationTask
+from jenga.tasks.qa import QAHead, QAScoringConfig, QAScoringTask, free_name
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 ITEMS = HeadSpace("qa", "opening", "items", 3, ("greets", "names", "asks"))
@@ -82,3 +83,44 @@ def test_a_perfect_model_has_no_error_and_full_agreement() -> None:
 def test_rows_to_which_nothing_applies_give_no_score_error() -> None:
     found = task_of().metrics(ITEMS, np.ones((2, 3)), np.full((2, 3), NAN, np.float32))
     assert "score_mae" not in found
+
+
+def qa_task(*heads: QAHead) -> QAScoringTask:
+    config = QAScoringConfig(name="QA", type="qa_scoring", data_path="", heads=list(heads))
+    return QAScoringTask(config, 4)
+
+
+def test_score_of_a_task_weighs_its_heads_by_their_points() -> None:
+    task = qa_task(
+        QAHead(name="items", num_labels=2, item_weights=[3, 1]),
+        QAHead(name="grade", num_labels=3, kind="class"),
+    )
+    found: list[dict[str, Any]] = [{"items": {}, "grade": {}}]
+    task.complete(found, {"items": np.array([[1, 0]]), "grade": np.array([1])})
+    # 3 of 4 points and 1 of 2 points make 4 of 6.
+    assert found == [{"items": {"score": 0.75}, "grade": {"score": 0.5}, "score": pytest.approx(4 / 6, abs=1e-6)}]
+
+
+def test_head_without_points_has_no_score() -> None:
+    task = qa_task(QAHead(name="a", num_labels=1, item_weights=[0]))
+    found: list[dict[str, Any]] = [{"a": {}}]
+    task.complete(found, {"a": np.array([[1]])})
+    assert found == [{"a": {}}]
+
+
+def test_score_does_not_hide_an_item_or_a_head_of_that_name() -> None:
+    task = qa_task(QAHead(name="score", num_labels=1))
+    found: list[dict[str, Any]] = [{"score": {"score": {"value": True}}}]
+    task.complete(found, {"score": np.array([[1]])})
+    assert found == [{"score": {"score": {"value": True}, "score_": 1.0}, "score_": 1.0}]
+
+
+def test_tasks_that_are_not_scored_stay_as_they_are() -> None:
+    config = qa_task(QAHead(name="a", num_labels=1)).config
+    found: list[dict[str, Any]] = [{"a": {}}]
+    ClassificationTask(config, 4).complete(found, {"a": np.array([1])})
+    assert found == [{"a": {}}]
+
+
+def test_free_name_goes_on_until_it_is_free() -> None:
+    assert free_name("score", {"score", "score_"}) == "score__"

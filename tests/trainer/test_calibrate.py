@@ -18,7 +18,7 @@ import jenga
 from jenga import experiment
 from jenga.callbacks import BaseCallback
 from jenga.errors import ConfigError, InterruptedRun
-from jenga.inference.alerts import contributions
+from jenga.tasks.anomaly.explain import contributions
 from jenga.trainer.calibrate import calibrate, observe
 from jenga.trainer.evaluate import Runner
 

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 
 from jenga.backbones import BaseBackbone
-from jenga.errors import ConfigError, DataError
+from jenga.errors import ConfigError, DataError, SetupError
 from jenga.kernels import HeadSpec
+from jenga.labels.base import Answers, Texts
 from jenga.labels.column import NORMAL_NAMES, near, usual_normal
 from jenga.labels.metric import Metric
+from jenga.labels.tables import rounded
 from jenga.tasks.anomaly.calibration import Calibrator
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.detection import Detection, declared_detection_metrics, detection_details, detection_metrics
 from jenga.tasks.anomaly.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
-from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage
+from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage, Tell
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
 _Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Moments], None], Moments]
@@ -147,6 +149,50 @@ class AnomalyDetectionTask(BaseTask):
         limit = self.calibrator(head).threshold
         scores = self.scores(head, logits)
         return np.zeros(len(scores), np.int64) if limit is None else (scores > limit).astype(np.int64)
+
+    def answers(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
+        as_words: Sequence[bool], probabilities: bool,
+    ) -> Answers:  # fmt: skip
+        """Return ``score``, ``alert`` and ``threshold`` of each row, and its class where the task learns some.
+
+        Raises SetupError where the run ended before the threshold was fitted.
+        """
+        calibrator = self.calibrator(space.head)
+        limit = calibrator.threshold
+        if limit is None:
+            raise SetupError(
+                f"head '{space.task}.{space.head}': the run ended before the threshold of its alerts was fitted; go on "
+                "with it (--resume PATH), or train again"
+            )
+        raw = self.scores(space.head, torch.stack(list(logits)))
+        threshold = rounded(calibrator.calibrated(np.array([limit]))[0])
+        answers: Answers = [
+            {"score": rounded(score), "alert": bool(alert), "threshold": threshold}
+            for score, alert in zip(calibrator.calibrated(raw), raw > limit, strict=True)
+        ]
+        if self.supervised:
+            classes = super().answers(space, predictions, logits, rows, as_words=as_words, probabilities=probabilities)
+            for answer, each in zip(answers, classes, strict=True):
+                answer |= each
+        return answers
+
+    def explain(
+        self, answers: Answers, features: np.ndarray, encode: Callable[[torch.Tensor], BackboneOutput], tell: Tell
+    ) -> None:
+        """Give every alert its ``"drivers"``, see `jenga.tasks.anomaly.explain`."""
+        from jenga.tasks.anomaly.explain import add_drivers
+
+        add_drivers(self, answers, features, encode, tell)
+
+    def reference_class(self, head: str) -> int:
+        """Return the class of normal rows."""
+        return self.normal[head]
+
+    @property
+    def teachable(self) -> bool:
+        """Whether the task learns classes; what is normal, no teacher's logits tell."""
+        return self.supervised
 
     def calibrator(self, head: str) -> Calibrator:
         """Return what calibrates the scores of `head`."""

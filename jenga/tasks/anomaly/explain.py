@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jenga.data.tabular import unwarned
-from jenga.model import MultiTaskModel
 from jenga.tasks.anomaly.detectors import Autoencoder
 from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds
+from jenga.tasks.base import Tell
 from jenga.types import BackboneOutput
-
-if TYPE_CHECKING:
-    from jenga.refinery import SecurityRefinery
 
 DRIVERS = 5
 """Fields told of an alert."""
@@ -27,36 +23,25 @@ Encode = Callable[..., BackboneOutput | Mapping[str, Any]]
 
 
 def add_drivers(
-    model: MultiTaskModel,
-    name: str,
-    refinery: SecurityRefinery,
-    events: Sequence[Any],
-    features: NDArray[np.float32],
+    task: AnomalyDetectionTask,
     answers: Sequence[dict[str, Any]],
+    features: NDArray[np.float32],
+    encode: Callable[[torch.Tensor], BackboneOutput],
+    tell: Tell,
 ) -> None:
-    """Give every answer of the anomaly task `name` that is an alert its ``"drivers"``: the fields that speak loudest.
+    """Give every answer of `task` that is an alert its ``"drivers"``: the fields that speak loudest.
 
-    events and features ``(M, F)`` belong to `answers`, which hold ``"alert"`` by head. A driver is ``{"field",
-    "contribution", "value", "quantile", "share"}``, see `jenga.refinery.explain.Contribution`; up to `DRIVERS` of them,
-    the largest contribution first.
+    features ``(M, F)`` belong to `answers`, which hold ``"alert"`` by head; encode, tell: as of `BaseTask.explain`. A
+    driver is ``{"field", "contribution", "value", "quantile", "share"}``, see `jenga.refinery.explain.Contribution`; up
+    to `DRIVERS` of them, the largest contribution first.
     """
-    from jenga.refinery.explain import explain_rows
-
-    task = model.tasks[name]
-    assert isinstance(task, AnomalyDetectionTask)
     for head in task.heads.sizes:
         alerts = [row for row, answer in enumerate(answers) if answer[head]["alert"]]
         if not alerts:
             continue
-
-        def encode(features: torch.Tensor) -> BackboneOutput:
-            return model.encode({"features": features}, [name])[name]
-
-        parts = contributions(task, encode, features[alerts], head=head)
-        with unwarned():
-            told = explain_rows(refinery, [events[row] for row in alerts], parts, top=DRIVERS)
-        for row, drivers in zip(alerts, told, strict=True):
-            answers[row][head]["drivers"] = [_rounded(each.to_dict()) for each in drivers]
+        parts = contributions(task, lambda features: encode(features), features[alerts], head=head)
+        for row, drivers in zip(alerts, tell(alerts, parts, DRIVERS), strict=True):
+            answers[row][head]["drivers"] = [_rounded(each) for each in drivers]
 
 
 def _rounded(driver: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from torch import nn
 
 from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
-from jenga.inference.alerts import CHUNK_ROWS, contributions
 from jenga.model import MultiTaskModel
 from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.explain import CHUNK_ROWS, contributions
 from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.types import BackboneOutput
 
@@ -171,8 +171,9 @@ def test_a_task_without_features_is_refused() -> None:
 
 
 def test_the_drivers_of_an_alert_are_fields_of_its_event_with_their_raw_values() -> None:
-    from jenga.inference.alerts import DRIVERS, add_drivers
     from jenga.refinery import SecurityRefinery
+    from jenga.refinery.explain import explain_rows
+    from jenga.tasks.anomaly.explain import DRIVERS
 
     events = [{"sent": float(row), "flag": "SF" if row % 2 else "REJ"} for row in range(40)]
     refinery = SecurityRefinery(
@@ -194,7 +195,11 @@ def test_the_drivers_of_an_alert_are_fields_of_its_event_with_their_raw_values()
         n_features_out_ = N_FEATURES
         feature_sources_ = (*refinery.feature_sources_, *["sent"] * (N_FEATURES - width))
 
-    add_drivers(model, "t", Padded(), events, features, answers)  # type: ignore[arg-type]
+    def tell(rows: Any, parts: Any, top: int) -> Any:
+        told = explain_rows(Padded(), [events[row] for row in rows], parts, top=top)  # type: ignore[arg-type]
+        return [[each.to_dict() for each in drivers] for drivers in told]
+
+    model.tasks["t"].explain(answers, features, lambda some: model.encode({"features": some}, ["t"])["t"], tell)
     assert [row for row, answer in enumerate(answers) if "drivers" in answer["threat"]] == [3, 39]
     told = {each["field"]: each for each in answers[39]["threat"]["drivers"]}
     assert told.keys() == {"sent", "flag"}
