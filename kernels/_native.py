@@ -75,6 +75,15 @@ def triton_backend(device_type: str) -> Backend:
     return Backend("native", f"Triton {importlib.import_module('triton').__version__}")
 
 
+def check_triton(op: str) -> None:
+    """Raises ImportError where there is no Triton, which CUDA tensors need."""
+    if importlib.util.find_spec("triton") is None:
+        raise ImportError(
+            f"{op}: CUDA tensors need Triton, which is not installed: pip install triton (it comes with torch's CUDA "
+            "wheels for Linux), or move the tensors to the CPU"
+        )
+
+
 def refinery_backend(device_type: str) -> Backend:
     """The backend of the refinery, which reads bytes in the memory of the CPU."""
     if device_type != "cpu":

@@ -141,6 +141,20 @@ def test_kernels_import_only_the_compiled_library_and_themselves() -> None:
     assert not [name for name in ours if not name.startswith(allowed)]
 
 
+def test_no_op_imports_from_another() -> None:
+    ops = {path.parent.name for path in (REPOSITORY / "kernels").glob("*/reference.py")}
+    assert {"linear_cross_entropy", "linear_distillation", "lora_linear", "multi_head_loss"} <= ops
+    pairs = {
+        (Path(source).parts[1], name.split(".")[2])
+        for source in SOURCES
+        if Path(source).parts[:1] == ("kernels",) and Path(source).parts[1] in ops
+        for name in imported(source)
+        if name.startswith("jenga.kernels.")
+    }
+    assert ("linear_distillation", "vocabulary") in pairs
+    assert {pair for pair in pairs if pair[1] in ops - {pair[0]}} == set()
+
+
 def test_import_jenga_loads_no_heavy_library() -> None:
     code = "import sys, jenga; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)

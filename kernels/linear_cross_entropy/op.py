@@ -4,18 +4,20 @@ The op computes loss and gradients in one go, and to torch.compile it is a singl
 number is traced, so other batch sizes need no other code.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .._native import CPU
 from ..autocast import as_autocast
-from .checks import check_head, check_labels, check_op, check_options, is_capturing
+from ..dtypes import accumulate_dtype
+from ..vocabulary.checks import check_head, check_labels, check_op, check_options, is_capturing
+from ..vocabulary.chunked_linear import ChunkedLinear, gradient_dtype
+from ..vocabulary.chunks import VocabularyLoss, auto_chunk_rows, loss_over_chunks
+from ..vocabulary.saved_gradients import save_gradients, scaled_gradients, wanted_gradients
 from .chunk_losses import cross_entropy_of_chunk
-from .chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
 from .reference import linear_cross_entropy_reference
-from .saved_gradients import save_gradients, scaled_gradients
 
 
 def linear_cross_entropy(
@@ -65,17 +67,21 @@ def linear_cross_entropy(
             bias=bias, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
         )  # fmt: skip
     hidden, weight, bias = as_autocast(hidden, weight, bias)
-    outputs: tuple[Tensor, ...] = _LinearCrossEntropy.apply(
-        hidden, weight, bias, targets,
-        ignore_index, label_smoothing, reduction == "mean", 0 if chunk_size == "auto" else chunk_size,
-        wanted_gradients(hidden, weight, bias),
-    )  # fmt: skip
+    chunk_rows = 0 if chunk_size == "auto" else chunk_size
+    wanted = wanted_gradients(hidden, weight, bias)
+    options = _Options(ignore_index, label_smoothing, reduction == "mean", chunk_rows, wanted)
+    outputs: tuple[Tensor, ...] = _LinearCrossEntropy.apply(hidden, weight, bias, targets, options)
     return outputs[0]
 
 
-def wanted_gradients(*inputs: Tensor | None) -> list[bool]:
-    """Which inputs a gradient may be asked for; the forward pass computes them, so it has to know."""
-    return [torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in inputs]
+class _Options(NamedTuple):
+    """The arguments of the op that are no tensors, in its order."""
+
+    ignore_index: int
+    label_smoothing: float
+    mean: bool
+    chunk_rows: int
+    wanted: list[bool]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -83,40 +89,30 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        ignore_index: int,
-        label_smoothing: float,
-        mean: bool,
-        chunk_rows: int,
-        wanted: list[bool],
+        hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, options: _Options
     ) -> tuple[Tensor, ...]:
-        outputs: tuple[Tensor, ...] = torch.ops.jenga.linear_cross_entropy(
-            hidden, weight, bias, targets, ignore_index, label_smoothing, mean, chunk_rows, wanted
-        )
+        outputs: tuple[Tensor, ...] = torch.ops.jenga.linear_cross_entropy(hidden, weight, bias, targets, *options)
         return outputs
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        hidden, weight, bias, targets, *ctx.options = inputs
+        *tensors, ctx.options = inputs
         _, *gradients = output
         ctx.mark_non_differentiable(*gradients)
         ctx.set_materialize_grads(False)
-        save_gradients(ctx, tuple(gradients), (hidden, weight, bias, targets))
+        save_gradients(ctx, tuple(gradients), tensors)
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         options = ctx.options
         if grad_loss is None:
-            return (None,) * 9
+            return (None,) * 5
 
         def recompute(*inputs: Tensor) -> tuple[Tensor, ...]:
             _, *gradients = torch.ops.jenga.linear_cross_entropy(*inputs, *options)
             return tuple(gradients)
 
-        return *scaled_gradients("linear_cross_entropy", ctx, grad_loss, options[-1], recompute), *(None,) * 6
+        return *scaled_gradients("linear_cross_entropy", ctx, grad_loss, options.wanted, recompute), None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -126,86 +122,43 @@ class _LinearCrossEntropy(torch.autograd.Function):
         )
 
 
-def mean_scale(targets: Tensor, ignore_index: int, mean: bool) -> Tensor:
-    """float64 (), what multiplies a sum over rows: 1 / (number of labels, at least 1) for a mean, else 1."""
-    count = (targets != ignore_index).sum() if mean else targets.new_ones(())
-    return count.clamp(min=1).double().reciprocal()
-
-
-def split_scale(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """What multiplies the slopes as they are stored, and what multiplies the finished sums over chunks.
-
-    On the slopes it costs nothing, but in float16 a slope divided by thousands of rows would underflow.
-    """
-    return (torch.ones_like(scale), scale) if dtype == torch.float16 else (scale, None)
-
-
 # Called without the autograd.Function above (an exported program does), grad mode may be on, which mm(out=) refuses.
 @torch.no_grad()
 def _forward(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    ignore_index: int,
-    label_smoothing: float,
-    mean: bool,
-    chunk_rows: int,
-    wanted: list[bool],
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    check_options(label_smoothing=label_smoothing, reduction="mean")
+    options = _Options(*arguments)
+    check_options(label_smoothing=options.label_smoothing, reduction="mean")
     check_head("hidden", hidden, "weight", weight, targets, bias)
-    check_op(chunk_rows, wanted, 3)
+    check_op(options.chunk_rows, options.wanted, 3)
     if hidden.device.type == "cpu":
-        check_labels(targets, weight.shape[0], ignore_index)
-    # The casts are done: autocast would undo the float32 of the sums.
-    with torch.autocast(hidden.device.type, enabled=False):
-        head = ChunkedLinear(hidden, weight, bias, wanted)
-        scale = mean_scale(targets, ignore_index, mean)
-        early, late = split_scale(scale, head.dtype)
-        total = hidden.new_zeros((), dtype=torch.float64)
+        check_labels(targets, weight.shape[0], options.ignore_index)
 
-        def loss_of_chunk(rows: slice, logits: Tensor) -> Tensor:
-            return cross_entropy_of_chunk(
-                logits, targets[rows],
-                ignore_index=ignore_index, label_smoothing=label_smoothing, scale=early, with_slope=any(wanted),
-            )  # fmt: skip
+    def loss_of_chunk(rows: slice, logits: Tensor, loss: VocabularyLoss) -> Tensor:
+        return cross_entropy_of_chunk(logits, targets[rows], loss, options.label_smoothing)
 
-        n_rows = hidden.shape[0]
-        sum_over_chunks(head, n_rows, chunk_rows or auto_chunk_rows(hidden.shape[1]), total, loss_of_chunk, any(wanted))
-        gradients = head.gradients(late)
+    results = loss_over_chunks(
+        ChunkedLinear(hidden, weight, bias, options.wanted), targets, loss_of_chunk,
+        ignore_index=options.ignore_index, mean=options.mean,
+        chunk_rows=options.chunk_rows or auto_chunk_rows(hidden.shape[1]),
+    )  # fmt: skip
     if hidden.device.type != "cpu" and not is_capturing(hidden):
-        check_labels(targets, weight.shape[0], ignore_index)
-    return (total * scale).to(loss_dtype(hidden)), *gradients
-
-
-def loss_dtype(hidden: Tensor) -> torch.dtype:
-    """float64 for float64, float32 for everything narrower."""
-    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        check_labels(targets, weight.shape[0], options.ignore_index)
+    return results
 
 
 def _fake_forward(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    ignore_index: int,
-    label_smoothing: float,
-    mean: bool,
-    chunk_rows: int,
-    wanted: list[bool],
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shapes = (hidden.shape, weight.shape, weight.shape[:1])
     dhidden, dweight, dbias = (
         hidden.new_empty(shape if want else (0,), dtype=gradient_dtype(hidden.dtype))
-        for shape, want in zip(shapes, wanted, strict=True)
+        for shape, want in zip(shapes, _Options(*arguments).wanted, strict=True)
     )
-    return hidden.new_empty((), dtype=loss_dtype(hidden)), dhidden, dweight, dbias
+    return hidden.new_empty((), dtype=accumulate_dtype(hidden.dtype)), dhidden, dweight, dbias
 
 
-def _fake_chunk(
-    logits: Tensor, targets: Tensor, ignore_index: int, label_smoothing: float, slope_scale: float, with_slope: bool
-) -> Tensor:
+def _fake_chunk(logits: Tensor, targets: Tensor, *_: Any) -> Tensor:
     return logits.new_empty(targets.shape)
 
 

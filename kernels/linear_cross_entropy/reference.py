@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..autocast import autocast_is_on
-from .checks import check_head, check_labels, check_options
+from ..vocabulary.checks import check_head, check_labels, check_options
 
 
 def linear_cross_entropy_reference(

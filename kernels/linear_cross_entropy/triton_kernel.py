@@ -9,41 +9,9 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-BLOCK_COLUMNS = 4096
-"""Logits a program holds at a time: 16 KiB in float32, of a register file of 256 KiB."""
-
-
-@triton.jit
-def label_of_row(targets_ptr, row, n_columns, ignore_index):  # type: ignore[no-untyped-def]
-    """The row's label, whether it is one of the columns, and the loss of a row where it is not."""
-    label = tl.load(targets_ptr + row)
-    is_label = (label != ignore_index) & (label >= 0) & (label < n_columns)
-    return label, is_label, tl.where(label == ignore_index, 0.0, float("nan"))
-
-
-@triton.jit
-def clear_row(row_ptr, n_columns, block_columns: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Writes zeros to a row."""
-    for begin in range(0, n_columns, block_columns):
-        columns = begin + tl.arange(0, block_columns)
-        tl.store(row_ptr + columns, tl.zeros((block_columns,), row_ptr.dtype.element_ty), mask=columns < n_columns)
-
-
-@triton.jit
-def softmax_of_row(row_ptr, n_columns, inverse_temperature, block_columns: tl.constexpr, acc_dtype: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The largest logit of a row, and the sum of exp((logit - largest) / temperature)."""
-    largest = tl.full((block_columns,), float("-inf"), acc_dtype)
-    for begin in range(0, n_columns, block_columns):
-        columns = begin + tl.arange(0, block_columns)
-        logits = tl.load(row_ptr + columns, mask=columns < n_columns, other=float("-inf")).to(acc_dtype)
-        largest = tl.maximum(largest, logits)
-    row_max = tl.max(largest, axis=0)
-    sums = tl.zeros((block_columns,), acc_dtype)
-    for begin in range(0, n_columns, block_columns):
-        columns = begin + tl.arange(0, block_columns)
-        logits = tl.load(row_ptr + columns, mask=columns < n_columns, other=float("-inf")).to(acc_dtype)
-        sums += tl.exp((logits - row_max) * inverse_temperature)
-    return row_max, tl.sum(sums, axis=0)
+from ..dtypes import accumulate_dtype
+from ..vocabulary.chunks import VocabularyLoss
+from ..vocabulary.triton_rows import block_columns, clear_row, label_of_row, softmax_of_row
 
 
 @triton.jit
@@ -91,24 +59,17 @@ def cross_entropy_kernel(  # type: ignore[no-untyped-def]
             clear_row(row_ptr, n_columns, block_columns)
 
 
-def cross_entropy_(
-    logits: Tensor, targets: Tensor, *, ignore_index: int, label_smoothing: float, scale: Tensor, with_slope: bool
-) -> Tensor:
-    """Losses (rows,) of contiguous logits (rows, V), which become `scale`, float64 (), times their slope if wanted."""
-    is_double = logits.dtype == torch.float64
-    losses = logits.new_empty(targets.shape, dtype=torch.float64 if is_double else torch.float32)
+def cross_entropy_(logits: Tensor, targets: Tensor, loss: VocabularyLoss, label_smoothing: float) -> Tensor:
+    """Losses (rows,) of contiguous logits (rows, V), which become their slope if wanted."""
+    losses = logits.new_empty(targets.shape, dtype=accumulate_dtype(logits.dtype))
     if logits.shape[0] == 0:
         return losses
+    scale = loss.slope_scale
     cross_entropy_kernel[(logits.shape[0],)](
         logits, targets.contiguous(), losses, torch.stack([scale, scale.new_full((), label_smoothing)]),
-        logits.shape[1], ignore_index,
-        with_slope=with_slope, smooth=label_smoothing > 0,
-        block_columns=block_columns(logits.shape[1]), acc_dtype=tl.float64 if is_double else tl.float32,
-        num_warps=8,
+        logits.shape[1], loss.ignore_index,
+        with_slope=loss.with_slope, smooth=label_smoothing > 0,
+        block_columns=block_columns(logits.shape[1]), num_warps=8,
+        acc_dtype=tl.float64 if losses.dtype == torch.float64 else tl.float32,
     )  # fmt: skip
     return losses
-
-
-def block_columns(n_columns: int) -> int:
-    """Columns a program holds at a time: a power of two, as Triton wants it."""
-    return min(BLOCK_COLUMNS, 1 << (n_columns - 1).bit_length())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..autocast import autocast_is_on
-from ..linear_cross_entropy.checks import check_device, check_matrices, check_targets
+from ..vocabulary.checks import check_device, check_matrices, check_targets
 from .topk import TeacherTopk
 
 DivergenceKind = Literal["forward_kl", "reverse_kl", "jsd"]

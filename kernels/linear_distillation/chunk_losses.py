@@ -3,40 +3,44 @@
 C++ on a CPU, Triton on CUDA.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from ..linear_cross_entropy.chunk_losses import check_triton
+from .._native import check_triton
+from ..vocabulary.chunks import VocabularyLoss
+
+
+class Distillation(NamedTuple):
+    """What the loss of a row is made of; `core::Distillation` in C++.
+
+    Attributes:
+        alpha: the loss is (1 - alpha) cross-entropy + alpha temperature^2 divergence.
+        divergence: the place of its name in `DIVERGENCES`.
+    """
+
+    alpha: float
+    temperature: float
+    divergence: int
 
 
 def distillation_of_chunk(
-    logits: Tensor,
-    teacher_logits: Tensor,
-    targets: Tensor,
-    *,
-    alpha: float,
-    temperature: float,
-    divergence: int,
-    ignore_index: int,
-    scale: Tensor,
-    with_slope: bool,
+    logits: Tensor, teacher_logits: Tensor, targets: Tensor, loss: VocabularyLoss, distillation: Distillation
 ) -> Tensor:
-    """Losses (rows,) of student logits (rows, Vs), which become `scale` times their slope if `with_slope`.
+    """Losses (rows,) of student logits (rows, Vs), which become `loss.slope_scale` times their slope if wanted.
 
-    teacher_logits: (rows, Vt), may hold -infinity. divergence: the place of its name in `DIVERGENCES`. A label out of
-    range gives the loss NaN and slope 0: the caller reports it.
+    teacher_logits: (rows, Vt), may hold -infinity. A label out of range gives the loss NaN and slope 0: the caller
+    reports it.
     """
     if logits.device.type == "cpu":
         losses: Tensor = torch.ops.jenga.vocabulary_distillation_(
-            logits, teacher_logits, targets, alpha, temperature, divergence, ignore_index, float(scale), with_slope
-        )
+            logits, teacher_logits, targets, *distillation,
+            loss.ignore_index, float(loss.slope_scale), loss.with_slope,
+        )  # fmt: skip
         return losses
     check_triton("linear_distillation")
     from . import triton_kernel
 
-    losses = triton_kernel.distillation_(
-        logits, teacher_logits, targets,
-        alpha=alpha, temperature=temperature, divergence=divergence,
-        ignore_index=ignore_index, scale=scale, with_slope=with_slope,
-    )  # fmt: skip
+    losses = triton_kernel.distillation_(logits, teacher_logits, targets, loss, distillation)
     return losses

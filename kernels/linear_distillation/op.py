@@ -1,23 +1,19 @@
 """`linear_distillation`: the public function, its autograd, the op that holds the chunk loop, and its fake."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .._native import CPU
 from ..autocast import as_autocast
-from ..linear_cross_entropy.checks import check_labels, check_op, check_options, is_capturing
-from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows, gradient_dtype, sum_over_chunks
-from ..linear_cross_entropy.op import (
-    loss_dtype,
-    mean_scale,
-    split_scale,
-    wanted_gradients,
-)
-from ..linear_cross_entropy.saved_gradients import save_gradients, scaled_gradients
+from ..dtypes import accumulate_dtype
+from ..vocabulary.checks import check_labels, check_op, check_options, is_capturing
+from ..vocabulary.chunked_linear import ChunkedLinear, gradient_dtype
+from ..vocabulary.chunks import VocabularyLoss, auto_chunk_rows, loss_over_chunks
+from ..vocabulary.saved_gradients import save_gradients, scaled_gradients, wanted_gradients
 from .checks import DIVERGENCES, DivergenceKind, check_indices, check_settings, check_tensors
-from .chunk_losses import distillation_of_chunk
+from .chunk_losses import Distillation, distillation_of_chunk
 from .reference import linear_distillation_reference
 from .topk import TeacherTopk
 
@@ -82,12 +78,27 @@ def linear_distillation(
     if teacher is not None and teacher_weight is not None:
         teacher, teacher_weight, _ = as_autocast(teacher.detach(), teacher_weight.detach(), None)
     top_logits, top_indices = (None, None) if teacher_topk is None else teacher_topk
-    outputs: tuple[Tensor, ...] = _LinearDistillation.apply(
-        student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets,
-        alpha, temperature, DIVERGENCES.index(kind), ignore_index, reduction == "mean",
-        0 if chunk_size == "auto" else chunk_size, wanted_gradients(student, student_weight),
+    chunk_rows = 0 if chunk_size == "auto" else chunk_size
+    wanted = wanted_gradients(student, student_weight)
+    options = _Options(
+        alpha, temperature, DIVERGENCES.index(kind), ignore_index, reduction == "mean", chunk_rows, wanted
     )  # fmt: skip
+    outputs: tuple[Tensor, ...] = _LinearDistillation.apply(
+        student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets, options
+    )
     return outputs[0]
+
+
+class _Options(NamedTuple):
+    """The arguments of the op that are no tensors, in its order."""
+
+    alpha: float
+    temperature: float
+    divergence: int
+    ignore_index: int
+    mean: bool
+    chunk_rows: int
+    wanted: list[bool]
 
 
 class _LinearDistillation(torch.autograd.Function):
@@ -102,39 +113,32 @@ class _LinearDistillation(torch.autograd.Function):
         top_logits: Tensor | None,
         top_indices: Tensor | None,
         targets: Tensor,
-        alpha: float,
-        temperature: float,
-        divergence: int,
-        ignore_index: int,
-        mean: bool,
-        chunk_rows: int,
-        wanted: list[bool],
+        options: _Options,
     ) -> tuple[Tensor, ...]:
         outputs: tuple[Tensor, ...] = torch.ops.jenga.linear_distillation(
-            student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets,
-            alpha, temperature, divergence, ignore_index, mean, chunk_rows, wanted,
-        )  # fmt: skip
+            student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets, *options
+        )
         return outputs
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.options = inputs[7:]
+        *tensors, ctx.options = inputs
         _, *gradients = output
         ctx.mark_non_differentiable(*gradients)
         ctx.set_materialize_grads(False)
-        save_gradients(ctx, tuple(gradients), inputs[:7])
+        save_gradients(ctx, tuple(gradients), tensors)
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         options = ctx.options
         if grad_loss is None:
-            return (None,) * 14
+            return (None,) * 8
 
         def recompute(*inputs: Tensor) -> tuple[Tensor, ...]:
             _, *gradients = torch.ops.jenga.linear_distillation(*inputs, *options)
             return tuple(gradients)
 
-        return *scaled_gradients("linear_distillation", ctx, grad_loss, options[-1], recompute), *(None,) * 12
+        return *scaled_gradients("linear_distillation", ctx, grad_loss, options.wanted, recompute), *(None,) * 6
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -169,75 +173,55 @@ def _forward(
     top_logits: Tensor | None,
     top_indices: Tensor | None,
     targets: Tensor,
-    alpha: float,
-    temperature: float,
-    divergence: int,
-    ignore_index: int,
-    mean: bool,
-    chunk_rows: int,
-    wanted: list[bool],
+    *arguments: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    cache = _checked_cache(
-        student, student_weight, teacher, teacher_weight, top_logits, top_indices, targets,
-        alpha, temperature, divergence,
-    )  # fmt: skip
-    check_op(chunk_rows, wanted, 2)
+    options = _Options(*arguments)
+    cache = _cache(top_logits, top_indices)
+    _check_divergence(options.divergence)
+    kind = DIVERGENCES[options.divergence]
+    check_settings(options.alpha, options.temperature, kind)
+    check_tensors(student, student_weight, teacher, teacher_weight, targets, cache, kind)
+    check_op(options.chunk_rows, options.wanted, 2)
     n_rows, vocabulary = student.shape[0], student_weight.shape[0]
-    chunk_rows = min(chunk_rows or auto_chunk_rows(student.shape[1]), n_rows)
     on_cpu = student.device.type == "cpu"
     if on_cpu:
-        _check_values(targets, cache, vocabulary, ignore_index)
-    with torch.autocast(student.device.type, enabled=False):
-        head = ChunkedLinear(student, student_weight, wanted=[*wanted, False])
-        teacher_head = None
-        if teacher is not None and teacher_weight is not None:
-            teacher_head = ChunkedLinear(teacher, teacher_weight, dtype=head.dtype if on_cpu else None)
-        buffer = (
-            student.new_empty((chunk_rows, vocabulary), dtype=loss_dtype(student))
-            if teacher_head is None
-            else teacher_head.new_logits(chunk_rows)
-        )
-        source = _Teacher(teacher_head, cache, buffer)
-        scale = mean_scale(targets, ignore_index, mean)
-        early, late = split_scale(scale, head.dtype)
-        total = student.new_zeros((), dtype=torch.float64)
+        _check_values(targets, cache, vocabulary, options.ignore_index)
+    head = ChunkedLinear(student, student_weight, wanted=[*options.wanted, False])
+    chunk_rows = options.chunk_rows or auto_chunk_rows(student.shape[1])
+    teacher_head = None
+    if teacher is not None and teacher_weight is not None:
+        teacher_head = ChunkedLinear(teacher, teacher_weight, dtype=head.dtype if on_cpu else None)
+    source = _Teacher(teacher_head, cache, _teacher_logits(teacher_head, student_weight, min(chunk_rows, n_rows)))
+    distillation = Distillation(options.alpha, options.temperature, options.divergence)
 
-        def loss_of_chunk(rows: slice, logits: Tensor) -> Tensor:
-            return distillation_of_chunk(
-                logits, source.logits(rows), targets[rows],
-                alpha=alpha, temperature=temperature, divergence=divergence,
-                ignore_index=ignore_index, scale=early, with_slope=any(wanted),
-            )  # fmt: skip
+    def loss_of_chunk(rows: slice, logits: Tensor, loss: VocabularyLoss) -> Tensor:
+        return distillation_of_chunk(logits, source.logits(rows), targets[rows], loss, distillation)
 
-        sum_over_chunks(head, n_rows, max(chunk_rows, 1), total, loss_of_chunk, any(wanted))
-        dstudent, dweight, _ = head.gradients(late)
+    loss, dstudent, dweight, _ = loss_over_chunks(
+        head, targets, loss_of_chunk,
+        ignore_index=options.ignore_index, mean=options.mean, chunk_rows=chunk_rows,
+    )  # fmt: skip
     if not on_cpu and not is_capturing(student):
-        _check_values(targets, cache, vocabulary, ignore_index)
-    return (total * scale).to(loss_dtype(student)), dstudent, dweight
+        _check_values(targets, cache, vocabulary, options.ignore_index)
+    return loss, dstudent, dweight
 
 
-def _checked_cache(
-    student: Tensor,
-    student_weight: Tensor,
-    teacher: Tensor | None,
-    teacher_weight: Tensor | None,
-    top_logits: Tensor | None,
-    top_indices: Tensor | None,
-    targets: Tensor,
-    alpha: float,
-    temperature: float,
-    divergence: int,
-) -> TeacherTopk | None:
-    """The cache, or None. Raises ValueError for what the op, called by itself, cannot use."""
-    if not 0 <= divergence < len(DIVERGENCES):
-        raise ValueError(f"divergence: got {divergence}; allowed: 0 to {len(DIVERGENCES) - 1}")
+def _teacher_logits(head: ChunkedLinear | None, student_weight: Tensor, n_rows: int) -> Tensor:
+    """Memory for the teacher's logits of a chunk; a cache fills as many columns as the student has."""
+    if head is not None:
+        return head.new_logits(n_rows)
+    return student_weight.new_empty((n_rows, len(student_weight)), dtype=accumulate_dtype(student_weight.dtype))
+
+
+def _cache(top_logits: Tensor | None, top_indices: Tensor | None) -> TeacherTopk | None:
     if (top_logits is None) != (top_indices is None):
         raise ValueError("top_logits, top_indices: got one of the two; allowed: both, or None for both")
-    cache = None if top_logits is None or top_indices is None else TeacherTopk(top_logits, top_indices)
-    kind = DIVERGENCES[divergence]
-    check_settings(alpha, temperature, kind)
-    check_tensors(student, student_weight, teacher, teacher_weight, targets, cache, kind)
-    return cache
+    return None if top_logits is None or top_indices is None else TeacherTopk(top_logits, top_indices)
+
+
+def _check_divergence(divergence: int) -> None:
+    if not 0 <= divergence < len(DIVERGENCES):
+        raise ValueError(f"divergence: got {divergence}; allowed: 0 to {len(DIVERGENCES) - 1}")
 
 
 def _check_values(targets: Tensor, cache: TeacherTopk | None, vocabulary: int, ignore_index: int) -> None:
@@ -247,12 +231,12 @@ def _check_values(targets: Tensor, cache: TeacherTopk | None, vocabulary: int, i
 
 
 def _fake_forward(student: Tensor, student_weight: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    wanted = arguments[-1]
+    wanted = _Options(*arguments[-len(_Options._fields) :]).wanted
     dstudent, dweight = (
         student.new_empty(tensor.shape if want else (0,), dtype=gradient_dtype(student.dtype))
         for tensor, want in zip((student, student_weight), wanted, strict=True)
     )
-    return student.new_empty((), dtype=loss_dtype(student)), dstudent, dweight
+    return student.new_empty((), dtype=accumulate_dtype(student.dtype)), dstudent, dweight
 
 
 def _fake_chunk(logits: Tensor, teacher_logits: Tensor, targets: Tensor, *options: Any) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..linear_cross_entropy.checks import check_labels, check_options
+from ..vocabulary.checks import check_labels, check_options
 from .checks import DivergenceKind, check_indices, check_settings, check_tensors
 from .topk import TeacherTopk
 

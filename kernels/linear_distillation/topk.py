@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from ..autocast import as_autocast
-from ..linear_cross_entropy.checks import check_matrices, check_options
-from ..linear_cross_entropy.chunks import ChunkedLinear, auto_chunk_rows
+from ..dtypes import accumulate_dtype
+from ..vocabulary.checks import check_matrices, check_options
+from ..vocabulary.chunked_linear import ChunkedLinear
+from ..vocabulary.chunks import auto_chunk_rows
 
 
 class TeacherTopk(NamedTuple):
@@ -46,7 +48,7 @@ def teacher_topk(
     n_rows, vocabulary = teacher.shape[0], teacher_weight.shape[0]
     if not 1 <= k <= vocabulary:
         raise ValueError(f"k: got {k}; allowed: 1 to {vocabulary}, the rows of teacher_weight")
-    dtype = torch.float64 if teacher.dtype == torch.float64 else torch.float32
+    dtype = accumulate_dtype(teacher.dtype)
     kept = TeacherTopk(teacher.new_empty((n_rows, k), dtype=dtype), teacher.new_empty((n_rows, k), dtype=torch.int64))
     head = ChunkedLinear(teacher, teacher_weight)
     chunk_rows = auto_chunk_rows(teacher.shape[1]) if chunk_size == "auto" else chunk_size

@@ -9,7 +9,10 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ..linear_cross_entropy.triton_kernel import block_columns, clear_row, label_of_row, softmax_of_row
+from ..dtypes import accumulate_dtype
+from ..vocabulary.chunks import VocabularyLoss
+from ..vocabulary.triton_rows import block_columns, clear_row, label_of_row, softmax_of_row
+from .chunk_losses import Distillation
 
 FORWARD_KL = tl.constexpr(0)
 REVERSE_KL = tl.constexpr(1)
@@ -25,7 +28,7 @@ def log_of_one_plus(r):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def half_divergence(p, log_p, q, log_q):  # type: ignore[no-untyped-def]
-    """p log(p / m) / 2 with m = (p + q) / 2, 0 where p is 0; see core/vector/vocabulary_loss.cpp for the two forms."""
+    """p log(p / m) / 2 with m = (p + q) / 2, 0 where p is 0; see csrc/core/vector/vocabulary.cpp for the two forms."""
     total = p + q
     r = (p - q) / tl.where(total == 0.0, 1.0, total)
     log_ratio = log_of_one_plus(tl.where(r < -0.5, -r, r)) + tl.where(r < -0.5, log_p - log_q, 0.0)
@@ -120,29 +123,21 @@ def distillation_kernel(  # type: ignore[no-untyped-def]
 
 
 def distillation_(
-    logits: Tensor,
-    teacher_logits: Tensor,
-    targets: Tensor,
-    *,
-    alpha: float,
-    temperature: float,
-    divergence: int,
-    ignore_index: int,
-    scale: Tensor,
-    with_slope: bool,
+    logits: Tensor, teacher_logits: Tensor, targets: Tensor, loss: VocabularyLoss, distillation: Distillation
 ) -> Tensor:
-    """Losses (rows,) of contiguous student logits, which become `scale`, float64 (), times their slope if wanted."""
-    is_double = logits.dtype == torch.float64
-    losses = logits.new_empty(targets.shape, dtype=torch.float64 if is_double else torch.float32)
+    """Losses (rows,) of contiguous student logits, which become their slope if wanted."""
+    losses = logits.new_empty(targets.shape, dtype=accumulate_dtype(logits.dtype))
     if logits.shape[0] == 0:
         return losses
+    alpha, temperature, divergence = distillation
+    scale = loss.slope_scale
     settings = torch.stack([scale, *(scale.new_full((), value) for value in (alpha, temperature))])
     n_student, n_teacher = logits.shape[1], teacher_logits.shape[1]
     distillation_kernel[(logits.shape[0],)](
         logits, teacher_logits, targets.contiguous(), losses, settings,
-        n_student, n_teacher, min(n_student, n_teacher), ignore_index,
-        kind=divergence, with_labels=alpha < 1, with_slope=with_slope,
-        block_columns=block_columns(n_student), acc_dtype=tl.float64 if is_double else tl.float32,
-        num_warps=8,
+        n_student, n_teacher, min(n_student, n_teacher), loss.ignore_index,
+        kind=divergence, with_labels=alpha < 1, with_slope=loss.with_slope,
+        block_columns=block_columns(n_student), num_warps=8,
+        acc_dtype=tl.float64 if losses.dtype == torch.float64 else tl.float32,
     )  # fmt: skip
     return losses

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..autocast import autocast_is_on
+from .arguments import LoraArguments
 from .parts import FrozenWeight, Update
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -88,54 +89,41 @@ def check_call(
         _check_update(index, x, weights, update)
 
 
-def check_op(
-    x: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    biased: Sequence[int],
-    lora_as: Sequence[Tensor],
-    lora_bs: Sequence[Tensor],
-    scales: Sequence[float],
-    projections: Sequence[int],
-    adapters: Sequence[int],
-    rows: Tensor | None,
-    dropout: float,
-    seed: Tensor | None,
-) -> None:
+def check_op(arguments: LoraArguments) -> None:
     """Raise ValueError for what the op on CUDA, called by itself, would read beyond its inputs with.
 
     The C++ op checks the same (csrc/include/jenga/lora_arguments.h). Unlike `check_call` it lets weights have another
     dtype than x: in the backward pass of a model under autocast they do.
     """
+    x, weights, rows, dropout, seed = (
+        arguments.x, arguments.weights, arguments.rows, arguments.dropout, arguments.seed
+    )  # fmt: skip
     if x.dim() != 2 or x.dtype not in _DTYPES:
         raise ValueError(f"x: got {x.dtype} of {x.dim()} dimensions; allowed: {_ALLOWED} (rows, inputs)")
     if not weights:
         raise ValueError("weights: got none; allowed: 1 or more")
-    n_inputs, n_weights, n_parts = x.shape[1], len(weights), len(lora_as)
     for index, weight in enumerate(weights):
-        if weight.dim() != 2 or weight.shape[1] != n_inputs or weight.dtype not in _DTYPES:
-            raise ValueError(f"weights[{index}]: must be floating (outputs, {n_inputs})")
-    if len(biases) != len(biased):
-        raise ValueError("biases and biased differ in length")
-    for place, (index, bias) in enumerate(zip(biased, biases, strict=True)):
-        if not 0 <= index < n_weights or bias.shape != weights[index].shape[:1] or bias.dtype not in _DTYPES:
-            raise ValueError(f"biases[{place}]: must be floating, as many values as its weight has rows")
-    if not len(lora_bs) == len(scales) == len(projections) == len(adapters) == n_parts:
+        if weight.dim() != 2 or weight.shape[1] != x.shape[1] or weight.dtype not in _DTYPES:
+            raise ValueError(f"weights[{index}]: must be floating (outputs, {x.shape[1]})")
+    of_parts = (arguments.lora_as, arguments.lora_bs, arguments.scales, arguments.projections, arguments.adapters)
+    if len({len(each) for each in of_parts}) != 1:
         raise ValueError("lora_as, lora_bs, scales, projections and adapters differ in length")
-    for part, (a, b, layer) in enumerate(zip(lora_as, lora_bs, projections, strict=True)):
-        _check_part(part, n_inputs, weights, a, b, layer, adapters[part])
+    for part in range(len(arguments.lora_as)):
+        _check_part(arguments, part)
     if rows is not None and (rows.dtype != torch.int64 or rows.shape != x.shape[:1]):
         raise ValueError(f"rows: got {rows.dtype} of shape {tuple(rows.shape)}; allowed: int64 ({x.shape[0]},)")
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout: got {dropout}; allowed: 0 <= dropout < 1")
     if dropout and (seed is None or seed.dtype != torch.int64 or seed.numel() != 1):
         raise ValueError("seed: dropout needs one int64")
-    check_devices(x, (*weights, *biases, *lora_as, *lora_bs, rows, seed))
+    check_devices(x, arguments.tensors())
 
 
-def _check_part(
-    part: int, n_inputs: int, weights: Sequence[Tensor], a: Tensor, b: Tensor, layer: int, adapter: int
-) -> None:
+def _check_part(arguments: LoraArguments, part: int) -> None:
+    a, b, layer, adapter = (
+        arguments.lora_as[part], arguments.lora_bs[part], arguments.projections[part], arguments.adapters[part]
+    )  # fmt: skip
+    n_inputs, weights = arguments.x.shape[1], arguments.weights
     if not 0 <= layer < len(weights):
         raise ValueError(f"projections[{part}]: got {layer}; allowed: 0 to {len(weights) - 1}")
     if adapter < 0:
@@ -150,17 +138,26 @@ def _check_part(
             raise ValueError(f"{name} of part {part}: got dtype {tensor.dtype}; allowed: {_ALLOWED}")
 
 
-def check_op_gradients(
-    grads: Sequence[Tensor], x: Tensor, projected: Tensor, weights: Sequence[Tensor], lora_as: Sequence[Tensor]
-) -> None:
+def check_op_biases(arguments: LoraArguments, biases: Sequence[Tensor], biased: Sequence[int]) -> None:
+    """Raise ValueError unless `biases` are those of the layers `biased`; for arguments that `check_op` has passed."""
+    weights = arguments.weights
+    if len(biases) != len(biased):
+        raise ValueError("biases and biased differ in length")
+    for place, (index, bias) in enumerate(zip(biased, biases, strict=True)):
+        if not 0 <= index < len(weights) or bias.shape != weights[index].shape[:1] or bias.dtype not in _DTYPES:
+            raise ValueError(f"biases[{place}]: must be floating, as many values as its weight has rows")
+    check_devices(arguments.x, biases)
+
+
+def check_op_gradients(arguments: LoraArguments, grads: Sequence[Tensor], projected: Tensor) -> None:
     """Raise ValueError for gradients of the outputs, or projections, of another form than the other arguments say."""
-    shapes = [(x.shape[0], weight.shape[0]) for weight in weights]
+    n_rows = arguments.x.shape[0]
+    shapes = [(n_rows, weight.shape[0]) for weight in arguments.weights]
     if [each.shape for each in grads] != shapes or any(each.dtype not in _DTYPES for each in grads):
         raise ValueError(f"grads: got {[tuple(each.shape) for each in grads]}; allowed: floating {shapes}")
-    n_ranks = sum(a.shape[0] for a in lora_as)
-    if projected.shape != (x.shape[0], n_ranks) or projected.dtype not in _DTYPES:
-        raise ValueError(f"projected: got {tuple(projected.shape)}; allowed: floating {(x.shape[0], n_ranks)}")
-    check_devices(x, (*grads, projected))
+    if projected.shape != (n_rows, arguments.n_ranks) or projected.dtype not in _DTYPES:
+        raise ValueError(f"projected: got {tuple(projected.shape)}; allowed: floating {(n_rows, arguments.n_ranks)}")
+    check_devices(arguments.x, (*grads, projected))
 
 
 def check_devices(x: Tensor, others: Sequence[Tensor | None]) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .arguments import LoraArguments, WantedGradients
 from .dense import dense_backward, dense_forward
 from .ranks import Ranks, ranks_of, split_parts
 from .reference import dropout_threshold
@@ -22,47 +23,31 @@ from .triton_tiles import Dropout, Routing, sum_of_parts
 # Without autograd.Function above (an exported program has none), grad mode may be on: nothing here is to be recorded.
 @torch.no_grad()
 def lora_linear_forward(
-    x: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    biased: Sequence[int],
-    lora_as: Sequence[Tensor],
-    lora_bs: Sequence[Tensor],
-    scales: Sequence[float],
-    projections: Sequence[int],
-    adapters: Sequence[int],
-    rows: Tensor | None,
-    dropout: float,
-    seed: Tensor | None,
-    *,
-    provider: Provider = "auto",
+    arguments: LoraArguments, biases: Sequence[Tensor | None], *, provider: Provider = "auto"
 ) -> tuple[list[Tensor], Tensor]:
-    """Outputs (M, N_i) and S = drop(x) A^T, float32 (M, R), unscaled; csrc/ops.cpp has the arguments.
+    """Outputs (M, N_i) and S = drop(x) A^T, float32 (M, R), unscaled. biases: one a layer.
 
     Weights of another dtype than x's, as under autocast, are cast at each call.
     """
-    all_biases: list[Tensor | None] = [None] * len(weights)
-    for place, bias in zip(biased, biases, strict=True):
-        all_biases[place] = bias
+    x = arguments.x
     if x.dtype == torch.float64:
-        return dense_forward(
-            x, weights, all_biases, lora_as, lora_bs, scales, projections, adapters, rows, dropout, seed
-        )  # fmt: skip
-    if not lora_as:
-        plain = [_linear(x, weight, bias) for weight, bias in zip(weights, all_biases, strict=True)]
+        return dense_forward(arguments, biases)
+    if not arguments.lora_as:
+        plain = [_linear(x, weight, bias) for weight, bias in zip(arguments.weights, biases, strict=True)]
         return plain, x.new_empty((x.shape[0], 0), dtype=torch.float32)
     x = _dense_rows(x)
-    ranks = _ranks(x, weights, lora_as, scales, projections, adapters, dropout)
-    projected = project(x, ranks.stacked_a(lora_as, x.dtype), _dropout(dropout, seed), _routing(rows, ranks))
+    ranks = _ranks(arguments)
+    stacked_a = ranks.stacked_a(arguments.lora_as, x.dtype)
+    projected = project(x, stacked_a, _dropout(arguments), _routing(arguments, ranks))
     outputs = []
     for layer, (first, count) in enumerate(ranks.of_layer):
-        weight, addend = weights[layer].to(x.dtype), all_biases[layer]
+        weight, bias = arguments.weights[layer].to(x.dtype), biases[layer]
         if not count:
-            outputs.append(_linear(x, weight, addend))
+            outputs.append(_linear(x, weight, bias))
             continue
-        b = ranks.stacked_b(layer, lora_bs, projections, x.dtype)
+        b = ranks.stacked_b(layer, arguments.lora_bs, arguments.projections, x.dtype)
         own = slice(first, first + count)
-        outputs.append(_output(x, weight, addend, projected[:, own], b, ranks.scales[own], provider))
+        outputs.append(_output(x, weight, bias, projected[:, own], b, ranks.scales[own], provider))
     return outputs, projected if ranks.of_call is None else projected[:, ranks.of_call]
 
 
@@ -85,44 +70,25 @@ def _output(
 
 @torch.no_grad()
 def lora_linear_backward(
-    grads: Sequence[Tensor],
-    x: Tensor,
-    projected: Tensor,
-    weights: Sequence[Tensor],
-    lora_as: Sequence[Tensor],
-    lora_bs: Sequence[Tensor],
-    scales: Sequence[float],
-    projections: Sequence[int],
-    adapters: Sequence[int],
-    rows: Tensor | None,
-    dropout: float,
-    seed: Tensor | None,
-    wants_x: bool,
-    wants_a: bool,
-    wants_b: bool,
+    arguments: LoraArguments, grads: Sequence[Tensor], projected: Tensor, wanted: WantedGradients
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """The gradients of x, of lora_as and of lora_bs; those that are not wanted have no dimension, or are no list."""
+    x = arguments.x
     if x.dtype == torch.float64:
-        return dense_backward(
-            grads, x, projected, weights, lora_as, lora_bs, scales, projections, adapters, rows, dropout, seed,
-            wants_x, wants_a, wants_b,
-        )  # fmt: skip
-    if not lora_as:
-        return _base_gradient(x.new_zeros(x.shape), grads, weights) if wants_x else x.new_empty(0), [], []
+        return dense_backward(arguments, grads, projected, wanted)
+    if not arguments.lora_as:
+        return _base_gradient(x.new_zeros(x.shape), grads, arguments.weights) if wanted.x else x.new_empty(0), [], []
     x, grads = _dense_rows(x), [_dense_rows(grad) for grad in grads]
-    ranks = _ranks(x, weights, lora_as, scales, projections, adapters, dropout)
-    dropped = _dropout(dropout, seed)
+    ranks, dropout = _ranks(arguments), _dropout(arguments)
     projected = projected if ranks.of_layers is None else projected[:, ranks.of_layers]
-    dranks, dbs = _through_outputs(
-        grads, projected, ranks, lora_bs, projections, _routing(rows, ranks), wants_x or wants_a, wants_b
-    )  # fmt: skip
+    dranks, dbs = _through_outputs(arguments, grads, projected, ranks, wanted)
     das: list[Tensor] = []
-    if wants_a:
-        das = _in_call_order(ranks, a_gradient(x, dranks, dropped), lora_as)
-    if not wants_x:
+    if wanted.a:
+        das = _in_call_order(ranks, a_gradient(x, dranks, dropout), arguments.lora_as)
+    if not wanted.x:
         return x.new_empty(0), das, dbs
-    dx = expand(dranks, ranks.stacked_a(lora_as, x.dtype), scales=None, bias=None, dropout=dropped)
-    return _base_gradient(dx, grads, weights), das, dbs
+    dx = expand(dranks, ranks.stacked_a(arguments.lora_as, x.dtype), scales=None, bias=None, dropout=dropout)
+    return _base_gradient(dx, grads, arguments.weights), das, dbs
 
 
 def _base_gradient(dx: Tensor, grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
@@ -132,18 +98,12 @@ def _base_gradient(dx: Tensor, grads: Sequence[Tensor], weights: Sequence[Tensor
 
 
 def _through_outputs(
-    grads: Sequence[Tensor],
-    projected: Tensor,
-    ranks: Ranks,
-    lora_bs: Sequence[Tensor],
-    projections: Sequence[int],
-    routing: Routing | None,
-    wants_dranks: bool,
-    wants_b: bool,
+    arguments: LoraArguments, grads: Sequence[Tensor], projected: Tensor, ranks: Ranks, wanted: WantedGradients
 ) -> tuple[Tensor, list[Tensor]]:
     """dS, float32 (M, R), and the gradients of lora_bs, from one pass over each dY."""
+    lora_bs, projections, routing = arguments.lora_bs, arguments.projections, _routing(arguments, ranks)
     parts = max(output_parts(grad, count) for grad, (_, count) in zip(grads, ranks.of_layer, strict=True))
-    dranks = projected.new_empty((parts, *projected.shape)) if wants_dranks else None
+    dranks = projected.new_empty((parts, *projected.shape)) if wanted.x or wanted.a else None
     dbs: dict[int, Tensor] = {}
     for layer, (grad, (first, count)) in enumerate(zip(grads, ranks.of_layer, strict=True)):
         if not count:
@@ -152,7 +112,7 @@ def _through_outputs(
         db = output_gradient(
             grad, ranks.stacked_b(layer, lora_bs, projections, grad.dtype), projected[:, own], ranks.scales[own],
             routing=None if routing is None else Routing(routing.rows, routing.adapters[own]),
-            dranks=None if dranks is None else dranks[:, :, own], wants_b=wants_b,
+            dranks=None if dranks is None else dranks[:, :, own], wants_b=wanted.b,
         )  # fmt: skip
         if db is not None:
             of_layer = [part for part in ranks.parts if projections[part] == layer]
@@ -165,19 +125,12 @@ def _in_call_order(ranks: Ranks, da: Tensor, lora_as: Sequence[Tensor]) -> list[
     return [of_part[part] for part in sorted(of_part)]
 
 
-def _ranks(
-    x: Tensor,
-    weights: Sequence[Tensor],
-    lora_as: Sequence[Tensor],
-    scales: Sequence[float],
-    projections: Sequence[int],
-    adapters: Sequence[int],
-    dropout: float,
-) -> Ranks:
-    keep = 1 - dropout_threshold(dropout) / 65536
+def _ranks(arguments: LoraArguments) -> Ranks:
+    keep = 1 - dropout_threshold(arguments.dropout) / 65536
     return ranks_of(
-        [lora_a.shape[0] for lora_a in lora_as], [scale / keep for scale in scales], projections, adapters,
-        n_layers=len(weights), device=x.device,
+        [lora_a.shape[0] for lora_a in arguments.lora_as], [scale / keep for scale in arguments.scales],
+        arguments.projections, arguments.adapters,
+        n_layers=len(arguments.weights), device=arguments.x.device,
     )  # fmt: skip
 
 
@@ -185,12 +138,12 @@ def _dense_rows(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 else x.contiguous()
 
 
-def _dropout(dropout: float, seed: Tensor | None) -> Dropout | None:
-    if not dropout:
+def _dropout(arguments: LoraArguments) -> Dropout | None:
+    if not arguments.dropout:
         return None
-    assert seed is not None
-    return Dropout(dropout_threshold(dropout), seed)
+    assert arguments.seed is not None
+    return Dropout(dropout_threshold(arguments.dropout), arguments.seed)
 
 
-def _routing(rows: Tensor | None, ranks: Ranks) -> Routing | None:
-    return None if rows is None else Routing(rows.contiguous(), ranks.adapters)
+def _routing(arguments: LoraArguments, ranks: Ranks) -> Routing | None:
+    return None if arguments.rows is None else Routing(arguments.rows.contiguous(), ranks.adapters)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..dtypes import accumulate_dtype
 from .op import lora_linear
 from .parts import FrozenWeight
 
@@ -39,7 +40,7 @@ def dora_linear(
 
 def row_square(weight: Tensor) -> Tensor:
     """Squared norms of the rows of a (N, K) weight, (N,) float32; float64 for float64."""
-    dense = weight.detach().to(_sum_dtype(weight))
+    dense = weight.detach().to(accumulate_dtype(weight.dtype))
     return (dense * dense).sum(1)
 
 
@@ -52,7 +53,7 @@ def row_norm(
     ||w + s b A||^2 = ||w||^2 + 2 s b (A w) + s^2 b (A A^T) b^T for each row.
     """
     dense = weight if isinstance(weight, Tensor) else weight()
-    dtype = _sum_dtype(dense)
+    dtype = accumulate_dtype(dense.dtype)
     a, b = lora_a.to(dtype), lora_b.to(dtype)
     with torch.autocast(dense.device.type, enabled=False):
         square = row_square(dense) if weight_square is None else weight_square
@@ -60,7 +61,3 @@ def row_norm(
         own = b @ (a @ a.t()) * b
         # Rounding may take the square of an all but cancelled row below 0.
         return (square + (2 * scale * cross + scale * scale * own).sum(1)).clamp_min(0).sqrt()
-
-
-def _sum_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

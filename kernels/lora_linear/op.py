@@ -1,18 +1,17 @@
-"""`lora_linear`: the public functions, their autograd, and the fake implementations that torch.compile traces."""
+"""`lora_linear`: the public functions. autograd.py has their gradients, implementations.py the op on other devices."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from .._native import CPU, triton_backend
 from ..autocast import autocast_is_on
-from ..linear_cross_entropy.chunk_losses import check_triton
-from ..once import differentiable_once
-from .checks import check_call, check_devices, check_group, check_op, check_op_gradients, check_quickly
+from .autograd import LoraLinear, Plan, run
+from .checks import check_call, check_group, check_quickly
+from .few_rows import has_few_rows, linear_of_few_rows
+from .implementations import register
 from .parts import FrozenWeight, Update
 from .reference import lora_linear_reference
 
@@ -44,7 +43,7 @@ def lora_linear(
 
     Returns:
         (..., N) in the dtype of x; under autocast in autocast's. Differentiable once, by x, weight, bias and adapters
-        (again too with fewer than `FEW_ROWS` rows, which torch's own products compute).
+        (again too with fewer than `few_rows.FEW_ROWS` rows, which torch's own products compute).
 
     Raises:
         ValueError: shapes, dtypes, devices or options disagree.
@@ -103,46 +102,13 @@ def lora_linear_updates(
         check_quickly(x, weights, biases, updates, rows, seed)
         if not dropout and rows is None and len(updates) == len(weights) == 1:
             (weight,), (bias,), (update,) = weights, biases, updates
-            if _has_few_rows(x, weight, bias, update):
-                return [_linear_of_few_rows(x, weight, bias, update)]  # type: ignore[arg-type]
+            if has_few_rows(x, weight, bias, update):
+                return [linear_of_few_rows(x, weight, bias, update)]  # type: ignore[arg-type]
         return _updates(x, weights, biases, updates, rows, dropout, seed)
     except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
         # What is wrong, in the words of this function rather than of the op or of torch.
         check_call(x, weights, biases, updates, rows, dropout, seed)
         raise
-
-
-FEW_ROWS = 16
-"""Rows below which a pass through Python costs more than it saves: there torch's own products are taken, one by one."""
-
-
-def _has_few_rows(x: Tensor, weight: Tensor | FrozenWeight, bias: Tensor | None, update: Update) -> bool:
-    """Whether torch's own products are taken. What they would not refuse is left to the checks of the op."""
-    return (
-        isinstance(weight, Tensor)
-        and x.numel() < FEW_ROWS * x.shape[-1]
-        and x.dim() > 1
-        and weight.dim() == 2
-        and x.layout == weight.layout == torch.strided
-        and x.dtype in (torch.float32, torch.float64)
-        and x.dtype == weight.dtype == update.lora_a.dtype == update.lora_b.dtype
-        and update.lora_b.shape == (weight.shape[0], update.lora_a.shape[0])
-        and update.lora_a.shape[0] > 0
-        and (bias is None or (bias.shape == weight.shape[:1] and bias.dtype == x.dtype and bias.is_cpu))
-        and weight.is_cpu
-        and update.lora_a.is_cpu
-        and update.lora_b.is_cpu
-        and update.projection == 0
-        and update.adapter >= 0
-        and not autocast_is_on("cpu")
-    )
-
-
-def _linear_of_few_rows(x: Tensor, weight: Tensor, bias: Tensor | None, update: Update) -> Tensor:
-    flat = x if x.dim() == 2 else x.flatten(0, -2)
-    base, projected = F.linear(flat, weight, bias), F.linear(flat, update.lora_a)
-    output = torch.addmm(base, projected, update.lora_b.t(), alpha=update.scale)
-    return output if x.dim() == 2 else output.reshape(*x.shape[:-1], output.shape[-1])
 
 
 def _updates(
@@ -168,7 +134,7 @@ def _updates(
             flat, dense, biases, updates, rows=flat_rows, dropout=dropout, seed=seed_tensor
         )  # fmt: skip
     else:
-        plan = _Plan(
+        plan = Plan(
             [place for place, bias in enumerate(biases) if bias is not None],
             [update.scale for update in updates],
             [update.projection for update in updates],
@@ -185,9 +151,9 @@ def _updates(
         ]
         # Without a wanted gradient too: there it refuses forward-mode derivatives, which would come out as 0.
         if torch.is_grad_enabled() or _in_forward_mode():
-            outputs = list(_LoraLinear.apply(plan, flat_rows, seed_tensor, flat, *tensors))
+            outputs = list(LoraLinear.apply(plan, flat_rows, seed_tensor, flat, *tensors))
         else:
-            outputs = _run(plan, flat_rows, seed_tensor, flat, tensors)[0]
+            outputs = run(plan, flat_rows, seed_tensor, flat, tensors)[0]
     return outputs if x.dim() == 2 else [output.reshape(*x.shape[:-1], output.shape[-1]) for output in outputs]
 
 
@@ -214,184 +180,6 @@ def _seed(x: Tensor, seed: int | Tensor | None) -> Tensor:
     return torch.randint(2**63 - 1, (), device=x.device)
 
 
-class _Plan(NamedTuple):
-    """What a call is besides its tensors; `frozen` gives the weights that are no tensors."""
-
-    biased: list[int]
-    scales: list[float]
-    projections: list[int]
-    adapters: list[int]
-    dropout: float
-    frozen: list[FrozenWeight | None]
-    n_updates: int
-
-    def split(self, tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]]:
-        """Weights, biases, lora_as and lora_bs."""
-        n_weights, n_biases = len(self.frozen), len(self.biased)
-        rest = n_weights + n_biases
-        return (
-            tensors[:n_weights],
-            tensors[n_weights:rest],
-            tensors[rest : rest + self.n_updates],
-            tensors[rest + self.n_updates :],
-        )
-
-    def dense(self, weights: Sequence[Tensor | None]) -> Sequence[Tensor]:
-        """The weights, those that are no tensors made now."""
-        if not any(self.frozen):
-            return weights  # type: ignore[return-value]
-        made = zip(weights, self.frozen, strict=True)
-        return [weight if function is None else function() for weight, function in made]  # type: ignore[misc]
-
-
-def _run(
-    plan: _Plan, rows: Tensor | None, seed: Tensor | None, x: Tensor, tensors: Sequence[Tensor | None]
-) -> tuple[list[Tensor], Tensor]:
-    weights, biases, lora_as, lora_bs = plan.split(tensors)
-    outputs, projected = torch.ops.jenga.lora_linear.default(
-        x, plan.dense(weights), biases, plan.biased, lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
-        rows, plan.dropout, seed,
-    )  # fmt: skip
-    return outputs, projected
-
-
-class _LoraLinear(torch.autograd.Function):
-    # Not with a setup_context of its own: torch then binds the arguments by inspection, at 20 to 60 us a call.
-    @staticmethod
-    def forward(
-        ctx: Any, plan: _Plan, rows: Tensor | None, seed: Tensor | None, x: Tensor, *tensors: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        outputs, projected = _run(plan, rows, seed, x, tensors)
-        n_biases = len(plan.biased)
-        n_weights = len(plan.frozen)
-        ctx.plan = plan
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(rows, seed, x, projected, *tensors[:n_weights], *tensors[n_weights + n_biases :])
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *found: Tensor | None) -> tuple[Tensor | None, ...]:
-        plan, wanted = ctx.plan, ctx.needs_input_grad
-        rows, seed, x, projected, *tensors = ctx.saved_tensors
-        n_weights = len(plan.frozen)
-        n_parts = plan.n_updates
-        weights, adapters = tensors[:n_weights], tensors[n_weights:]
-        lora_as, lora_bs = adapters[:n_parts], adapters[n_parts:]
-        wants_weights, wants_biases, wants_as, wants_bs = plan.split(wanted[4:])
-        dense = plan.dense(weights)
-        # What a layer whose output nobody used gets is no gradient, as if it had not been called, and not zeros.
-        used = [grad is not None for grad in found]
-        grads = [x.new_zeros(len(x), len(w)) if grad is None else grad for grad, w in zip(found, dense, strict=True)]
-        dx, das, dbs = torch.ops.jenga.lora_linear_backward.default(
-            grads, x, projected, dense, lora_as, lora_bs, plan.scales, plan.projections, plan.adapters,
-            rows, plan.dropout, seed, wanted[3], any(wants_as), any(wants_bs),
-        )  # fmt: skip
-        gradients = (
-            dx if wanted[3] else None,
-            *(grads[i].t() @ x if want and used[i] else None for i, want in enumerate(wants_weights)),
-            *(grads[i].sum(0) if want and used[i] else None for i, want in zip(plan.biased, wants_biases, strict=True)),
-            *(each if used[i] else None for each, i in zip(das or [None] * n_parts, plan.projections, strict=True)),
-            *(each if used[i] else None for each, i in zip(dbs or [None] * n_parts, plan.projections, strict=True)),
-        )
-        if torch.is_grad_enabled():
-            gradients = differentiable_once("lora_linear", gradients, (*grads, x, *weights, *lora_as, *lora_bs))
-        return None, None, None, *gradients
-
-
-def _fake_forward(
-    x: Tensor,
-    weights: list[Tensor],
-    biases: list[Tensor],
-    biased: list[int],
-    lora_as: list[Tensor],
-    lora_bs: list[Tensor],
-    scales: list[float],
-    projections: list[int],
-    adapters: list[int],
-    rows: Tensor | None,
-    dropout: float,
-    seed: Tensor | None,
-) -> tuple[list[Tensor], Tensor]:
-    check_devices(x, (*weights, *biases, *lora_as, *lora_bs, rows, seed))
-    n_ranks = sum(lora_a.shape[0] for lora_a in lora_as)
-    outputs = [x.new_empty((x.shape[0], weight.shape[0])) for weight in weights]
-    return outputs, x.new_empty((x.shape[0], n_ranks), dtype=_sum_dtype(x))
-
-
-def _fake_backward(
-    grads: list[Tensor],
-    x: Tensor,
-    projected: Tensor,
-    weights: list[Tensor],
-    lora_as: list[Tensor],
-    lora_bs: list[Tensor],
-    scales: list[float],
-    projections: list[int],
-    adapters: list[int],
-    rows: Tensor | None,
-    dropout: float,
-    seed: Tensor | None,
-    wants_x: bool,
-    wants_a: bool,
-    wants_b: bool,
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    dx = x.new_empty(x.shape if wants_x else 0)
-    das = [lora_a.new_empty(lora_a.shape) for lora_a in lora_as] if wants_a else []
-    dbs = [lora_b.new_empty(lora_b.shape) for lora_b in lora_bs] if wants_b else []
-    return dx, das, dbs
-
-
-def _sum_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def _refuse_vmap(*_: Any) -> Any:
-    raise NotImplementedError(
-        "lora_linear has no batching rule for torch.func.vmap; fold the mapped dimension into the rows of x, which are "
-        "independent"
-    )
-
-
-def _cuda_forward(x: Tensor, *arguments: Any) -> Any:
-    check_triton("lora_linear")
-    check_op(x, *arguments)
-    from .cuda import lora_linear_forward
-
-    # Triton launches on the current device, which may be another.
-    with torch.cuda.device_of(x):
-        return lora_linear_forward(x, *arguments)
-
-
-def _cuda_backward(
-    grads: list[Tensor],
-    x: Tensor,
-    projected: Tensor,
-    weights: list[Tensor],
-    lora_as: list[Tensor],
-    *arguments: Any,
-) -> Any:
-    check_triton("lora_linear")
-    check_op(x, weights, [], [], lora_as, *arguments[:-3])
-    check_op_gradients(grads, x, projected, weights, lora_as)
-    from .cuda import lora_linear_backward
-
-    with torch.cuda.device_of(x):
-        return lora_linear_backward(grads, x, projected, weights, lora_as, *arguments)
-
-
-def _register() -> torch.library.Library:
-    library = torch.library.Library("jenga", "IMPL")
-    fakes: dict[str, Callable[..., Any]] = {"lora_linear": _fake_forward, "lora_linear_backward": _fake_backward}
-    for name, fake in fakes.items():
-        torch.library.register_fake(f"jenga::{name}", fake)
-        torch.library.register_vmap(f"jenga::{name}", _refuse_vmap)
-        # Gradients are those of `_LoraLinear`: the ops themselves need not look for any.
-        library.impl(name, torch.library.fallthrough_kernel, "Autograd")
-    return library
-
-
 if CPU.implementation == "native":
     # Registrations last as long as the object that made them.
-    _LIBRARY = _register()
-    torch.library.impl("jenga::lora_linear", "cuda", _cuda_forward)
-    torch.library.impl("jenga::lora_linear_backward", "cuda", _cuda_backward)
+    _LIBRARY = register()

@@ -1,6 +1,6 @@
 """`multi_head_loss`: the public function, its autograd, and the fake implementations that torch.compile traces."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from .._native import CPU, backend
 from ..autocast import as_autocast
+from ..dtypes import accumulate_dtype
 from ..once import differentiable_once
+from ..registration import register_without_autograd
+from ..skinny_linear import is_skinny, skinny_linear, skinny_linear_gradients
 from .reference import check_arguments, multi_head_loss_reference
 from .spec import CLASS_KINDS, KINDS, HeadSpec, MultiHeadLoss, head_tasks
-
-SKINNY_OUTPUTS = 128
-"""Outputs of all heads together up to which our own float32 products beat the general GEMM on a CPU."""
 
 
 def multi_head_loss(
@@ -82,19 +82,10 @@ def multi_head_loss(
     return MultiHeadLoss(loss_sum, count, _predictions(heads, classes, items, values))
 
 
-def _is_skinny(hidden: Tensor, weight: Tensor) -> bool:
-    return (
-        hidden.device.type == "cpu"
-        and hidden.dtype == weight.dtype == torch.float32
-        and weight.shape[0] <= SKINNY_OUTPUTS
-    )
-
-
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Logits (M, sum K) without a gradient of their own: `_LinearLoss` has it."""
-    if _is_skinny(hidden, weight):
-        logits: Tensor = torch.ops.jenga.skinny_linear(hidden, weight, bias)
-        return logits
+    if is_skinny(hidden, weight.shape[0]) and weight.dtype == torch.float32:
+        return skinny_linear(hidden, weight, bias)
     with torch.no_grad():
         return F.linear(hidden, weight, bias)
 
@@ -143,21 +134,13 @@ def _gradients(
     grad = torch.ops.jenga.multi_head_loss_backward(grad_loss_sum, slope, ctx.sizes, ctx.like)
     wants_bias = ctx.needs_input_grad[2]
     dhidden = dweight = None
-    if grad.device.type == "cpu" and grad.dtype == torch.float32 and grad.shape[1] <= SKINNY_OUTPUTS:
-        found = torch.ops.jenga.skinny_linear_backward(grad, hidden, weight, wants_bias)
-        return tuple(each if each.dim() else None for each in found)
+    if is_skinny(grad, grad.shape[1]):
+        return skinny_linear_gradients(grad, hidden, weight, wants_bias)
     if weight is not None:
         dhidden = grad @ weight
     if hidden is not None:
         dweight = grad.t() @ hidden
     return dhidden, dweight, grad.sum(0) if wants_bias else None
-
-
-def _refuse_vmap(*_: Any) -> Any:
-    raise NotImplementedError(
-        "multi_head_loss has no batching rule for torch.func.vmap; fold the mapped dimension into the rows of hidden, "
-        "which are independent"
-    )
 
 
 def _check_sizes(sizes: list[int]) -> None:
@@ -181,7 +164,7 @@ def _fake_forward(
 ) -> tuple[Tensor, ...]:
     _check_sizes(sizes)
     n_rows, n_columns = logits.shape
-    acc_dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    acc_dtype = accumulate_dtype(logits.dtype)
     width = {kind: sum(size for each, size in zip(kinds, sizes, strict=True) if KINDS[each] == kind) for kind in KINDS}
     n_classes = sum(KINDS[kind] in CLASS_KINDS for kind in kinds)
     return (
@@ -199,39 +182,9 @@ def _fake_backward(grad_loss_sum: Tensor, slope: Tensor, sizes: list[int], like:
     return slope.new_empty(slope.shape, dtype=like.dtype)
 
 
-def _fake_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty((x.shape[0], weight.shape[0]))
-
-
-def _fake_linear_backward(
-    grad: Tensor, x: Tensor | None, weight: Tensor | None, wants_bias: bool
-) -> tuple[Tensor, ...]:
-    n_rows, n_outputs = grad.shape
-    return (
-        grad.new_empty(() if weight is None else (n_rows, weight.shape[1])),
-        grad.new_empty(() if x is None else (n_outputs, x.shape[1])),
-        grad.new_empty((n_outputs,) if wants_bias else ()),
-    )
-
-
-_FAKES: dict[str, Callable[..., Any]] = {
-    "multi_head_loss": _fake_forward,
-    "multi_head_loss_backward": _fake_backward,
-    "skinny_linear": _fake_linear,
-    "skinny_linear_backward": _fake_linear_backward,
-}
-
-
-def _register() -> torch.library.Library:
-    library = torch.library.Library("jenga", "IMPL")
-    for name, fake in _FAKES.items():
-        torch.library.register_fake(f"jenga::{name}", fake)
-        torch.library.register_vmap(f"jenga::{name}", _refuse_vmap)
-        # Gradients are those of `_LinearLoss`: the ops themselves need not look for any.
-        library.impl(name, torch.library.fallthrough_kernel, "Autograd")
-    return library
-
-
 if CPU.implementation == "native":
-    # Registrations last as long as the object that made them.
-    _LIBRARY = _register()
+    # Gradients are those of `_LinearLoss`.
+    _LIBRARY = register_without_autograd(
+        {"multi_head_loss": _fake_forward, "multi_head_loss_backward": _fake_backward},
+        subject="multi_head_loss", rows="hidden",
+    )  # fmt: skip

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dtypes import accumulate_dtype
 from .spec import CLASS_KINDS, IGNORED_LABEL, LABEL_KINDS, HeadSpec, MultiHeadLoss, head_tasks
 
 
@@ -76,7 +77,7 @@ def _head_loss(
     if head.kind in LABEL_KINDS:
         _check_labels(target, head, index)
     known = _known(target, head)
-    acc_dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    acc_dtype = accumulate_dtype(logits.dtype)
     # What is masked is emptied before the loss is taken: 0 times the slope of a NaN or an infinity is no 0.
     values = logits.to(acc_dtype).masked_fill(~_as_rows_of(known, logits), 0.0)
     label_weight = None if head.label_weight is None else head.label_weight.to(acc_dtype)

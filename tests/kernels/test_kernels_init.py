@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jenga import kernels
+from jenga.kernels import _native
 
 HIDE_MODULE = """
 import importlib.machinery, importlib.util, sys, types, warnings
@@ -40,6 +41,12 @@ def test_the_refinery_has_no_cuda_backend_and_says_where_it_reads() -> None:
     cuda = kernels.backend_info()["refine"]["cuda"]
     assert cuda.implementation == "none"
     assert "CPU's memory" in cuda.reason
+
+
+def test_cuda_tensors_without_triton_are_an_error_that_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_native.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"lora_linear: CUDA tensors need Triton.*pip install triton"):
+        _native.check_triton("lora_linear")
 
 
 def test_build_info_names_compiler_flags_and_torch_versions() -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jenga.kernels import linear_cross_entropy
-from jenga.kernels.linear_cross_entropy.chunks import auto_chunk_rows
 from jenga.kernels.linear_cross_entropy.reference import linear_cross_entropy_reference
 
 EPS = torch.finfo(torch.float32).eps
@@ -283,9 +282,3 @@ def test_the_kernel_gives_the_same_bits_on_any_number_of_threads() -> None:
         torch.set_num_threads(n_threads)
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
-
-
-@pytest.mark.parametrize("hidden_size", [1, 576, 4096, 100_000])
-def test_a_chunk_is_between_256_and_2048_rows(hidden_size: int) -> None:
-    assert 256 <= auto_chunk_rows(hidden_size) <= 2048
-    assert auto_chunk_rows(576) == 288

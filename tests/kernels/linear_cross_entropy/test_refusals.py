@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from jenga.kernels import linear_cross_entropy
-from jenga.kernels.linear_cross_entropy import chunk_losses
 from jenga.kernels.linear_cross_entropy.reference import linear_cross_entropy_reference
 
 IMPLEMENTATIONS = [linear_cross_entropy, linear_cross_entropy_reference]
@@ -95,12 +94,6 @@ def test_func_grad_works() -> None:
     got = torch.func.grad(lambda hidden: linear_cross_entropy(hidden, weight, targets))(hidden)
     (expected,) = torch.autograd.grad(linear_cross_entropy_reference(hidden.requires_grad_(), weight, targets), hidden)
     torch.testing.assert_close(got, expected)
-
-
-def test_cuda_without_triton_is_an_error_that_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_losses.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"CUDA tensors need Triton.*pip install triton"):
-        chunk_losses.check_triton("linear_cross_entropy")
 
 
 @pytest.mark.parametrize(

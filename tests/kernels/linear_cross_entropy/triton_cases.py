@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from jenga.kernels.linear_cross_entropy import triton_kernel
+from jenga.kernels.vocabulary.chunks import VocabularyLoss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The interpreter is NumPy, which warns of the infinities that torch computes in silence.
@@ -25,11 +26,11 @@ def test_losses_and_slopes_match_float64(n_columns: int, label_smoothing: float,
     targets = torch.tensor([0, -100, n_columns - 1, n_columns // 2], device=DEVICE)
     losses_true, slope_true = truth(logits, targets, label_smoothing)
     scale = torch.tensor(0.5, dtype=torch.float64, device=DEVICE)
-    options = {"ignore_index": -100, "label_smoothing": label_smoothing, "scale": scale}
+    loss = VocabularyLoss(ignore_index=-100, slope_scale=scale, with_slope=True)
     before = logits.clone()
-    without = triton_kernel.cross_entropy_(logits, targets, with_slope=False, **options)
+    without = triton_kernel.cross_entropy_(logits, targets, loss._replace(with_slope=False), label_smoothing)
     assert torch.equal(logits, before)
-    losses = triton_kernel.cross_entropy_(logits, targets, with_slope=True, **options)
+    losses = triton_kernel.cross_entropy_(logits, targets, loss, label_smoothing)
     assert torch.equal(losses, without)
     wide = dtype == torch.float64
     # Sums of up to 9001 terms of one sign in float32; a loss of about 10.
@@ -43,9 +44,7 @@ def test_labels_out_of_range_touch_nothing_but_their_row() -> None:
     logits = torch.randn(5, 9, device=DEVICE)
     targets = torch.tensor([9, -1, 2**40, -(2**62), 3], device=DEVICE)
     scale = torch.ones((), dtype=torch.float64, device=DEVICE)
-    losses = triton_kernel.cross_entropy_(
-        logits, targets, ignore_index=-100, label_smoothing=0.0, scale=scale, with_slope=True
-    )
+    losses = triton_kernel.cross_entropy_(logits, targets, VocabularyLoss(-100, scale, with_slope=True), 0.0)
     assert losses.isnan().tolist() == [True] * 4 + [False]
     assert not logits[:4].any()
     assert logits[4].any()
@@ -54,6 +53,6 @@ def test_labels_out_of_range_touch_nothing_but_their_row() -> None:
 def test_no_rows_are_no_launch() -> None:
     losses = triton_kernel.cross_entropy_(
         torch.empty(0, 9, device=DEVICE), torch.empty(0, dtype=torch.int64, device=DEVICE),
-        ignore_index=-100, label_smoothing=0.0, scale=torch.ones(()), with_slope=True,
+        VocabularyLoss(-100, torch.ones(()), with_slope=True), 0.0,
     )  # fmt: skip
     assert losses.shape == (0,)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from jenga.kernels.linear_distillation import triton_kernel
+from jenga.kernels.linear_distillation.chunk_losses import Distillation
+from jenga.kernels.vocabulary.chunks import VocabularyLoss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The interpreter is NumPy, which warns of the infinities that torch computes in silence.
@@ -60,8 +62,7 @@ def test_losses_and_slopes_match_the_cpu_kernel_in_float64(
         )
         losses = triton_kernel.distillation_(
             logits, teacher, targets,
-            alpha=alpha, temperature=temperature, divergence=divergence,
-            ignore_index=-100, scale=scale, with_slope=True,
+            VocabularyLoss(-100, scale, with_slope=True), Distillation(alpha, temperature, divergence),
         )  # fmt: skip
         # Both round where both are float64. A slope is rounded once more as it is stored.
         unit = torch.finfo(torch.float32).eps / 2 if dtype != torch.float64 else torch.finfo(dtype).eps
@@ -77,8 +78,8 @@ def test_labels_out_of_range_touch_nothing_but_their_row() -> None:
     logits, teacher = torch.randn(3, 9, device=DEVICE), torch.randn(3, 9, device=DEVICE)
     losses = triton_kernel.distillation_(
         logits, teacher, torch.tensor([9, -(2**62), 3], device=DEVICE),
-        alpha=0.5, temperature=1.0, divergence=0, ignore_index=-100,
-        scale=torch.ones((), dtype=torch.float64, device=DEVICE), with_slope=True,
+        VocabularyLoss(-100, torch.ones((), dtype=torch.float64, device=DEVICE), with_slope=True),
+        Distillation(alpha=0.5, temperature=1.0, divergence=0),
     )  # fmt: skip
     assert losses.isnan().tolist() == [True, True, False]
     assert not logits[:2].any()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jenga.kernels import Backend, lora_linear, lora_linear_grouped, lora_linear_updates
 from jenga.kernels.lora_linear import lora_linear_reference, op
+from jenga.kernels.lora_linear.few_rows import FEW_ROWS
 
 MakeCase = Callable[..., Any]
 Layers = Callable[..., list[Tensor]]
@@ -277,7 +278,7 @@ def test_inputs_are_never_written_to(make_case: MakeCase) -> None:
     assert all(torch.equal(leaf, before[name]) for name, leaf in case.leaves().items())
 
 
-@pytest.mark.parametrize("n_rows", [op.FEW_ROWS - 1, op.FEW_ROWS])
+@pytest.mark.parametrize("n_rows", [FEW_ROWS - 1, FEW_ROWS])
 @pytest.mark.parametrize("leading", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_few_rows_and_more_are_computed_alike(make_case: MakeCase, n_rows: int, leading: bool, bias: bool) -> None:
@@ -287,7 +288,7 @@ def test_few_rows_and_more_are_computed_alike(make_case: MakeCase, n_rows: int, 
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("n_rows", [op.FEW_ROWS - 1, op.FEW_ROWS])
+@pytest.mark.parametrize("n_rows", [FEW_ROWS - 1, FEW_ROWS])
 def test_few_rows_take_a_bias_of_another_dtype_as_many_do(make_case: MakeCase, n_rows: int, dtype: torch.dtype) -> None:
     case = make_case(n_rows, bias=True)
     (bias,) = case.biases
@@ -303,7 +304,7 @@ def test_few_rows_of_one_layer_are_left_to_torch_and_nothing_else_is(
     make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = []
-    monkeypatch.setattr(op, "_linear_of_few_rows", lambda x, *_: taken.append(x) or x)
+    monkeypatch.setattr(op, "linear_of_few_rows", lambda x, *_: taken.append(x) or x)
     make_case(3).call()
     assert len(taken) == 1
     for case in (

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from jenga.kernels import Update, lora_linear, lora_linear_grouped, lora_linear_updates
-from jenga.kernels.lora_linear.checks import check_op, check_op_gradients
+from jenga.kernels.lora_linear.arguments import LoraArguments
+from jenga.kernels.lora_linear.checks import check_op, check_op_biases, check_op_gradients
 
 X, WEIGHT, BIAS = torch.ones(6, 19), torch.ones(11, 19), torch.ones(11)
 A, B = torch.ones(4, 19), torch.ones(11, 4)
@@ -130,6 +131,15 @@ def op_call(op: Callable[..., Any] = torch.ops.jenga.lora_linear, **changed: Any
     return op(*given.values())
 
 
+def checks_on_cuda(
+    x: torch.Tensor, weights: list[torch.Tensor], biases: list[torch.Tensor], biased: list[int], *updates: Any
+) -> None:
+    """What the op on CUDA asks of its arguments, whatever their device."""
+    arguments = LoraArguments(x, weights, *updates)
+    check_op(arguments)
+    check_op_biases(arguments, biases, biased)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -154,11 +164,10 @@ def op_call(op: Callable[..., Any] = torch.ops.jenga.lora_linear, **changed: Any
         ({"dropout": 0.5, "seed": torch.tensor([1, 2])}, "seed: dropout needs one int64"),
     ],
 )
-@pytest.mark.parametrize("op", [torch.ops.jenga.lora_linear, check_op])
+@pytest.mark.parametrize("op", [torch.ops.jenga.lora_linear, checks_on_cuda])
 def test_the_op_itself_refuses_what_would_read_beyond_its_inputs(
     op: Callable[..., Any], changed: dict[str, Any], message: str
 ) -> None:
-    # check_op: what the op on CUDA asks of its arguments, whatever their device.
     op_call(op)
     with pytest.raises(ValueError, match=message):
         op_call(op, **changed)
@@ -225,9 +234,8 @@ def test_the_backward_op_refuses_gradients_of_another_forward_pass(changed: dict
 def test_the_backward_op_on_cuda_refuses_gradients_of_another_forward_pass(
     changed: dict[str, Any], message: str
 ) -> None:
-    given = {
-        "grads": [torch.ones(6, 11)], "x": X, "projected": torch.ones(6, 4), "weights": [WEIGHT], "lora_as": [A],
-    }  # fmt: skip
-    check_op_gradients(*given.values())
+    arguments = LoraArguments(X, [WEIGHT], [A], [B], [1.0], [0], [0], None, 0.0, None)
+    given = {"grads": [torch.ones(6, 11)], "projected": torch.ones(6, 4)}
+    check_op_gradients(arguments, **given)
     with pytest.raises(ValueError, match=message):
-        check_op_gradients(*(given | changed).values())
+        check_op_gradients(arguments, **(given | changed))

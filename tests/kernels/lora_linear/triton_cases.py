@@ -5,6 +5,7 @@ Run by test_triton.py: on a CPU with TRITON_INTERPRET=1, on CUDA without.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from jenga.kernels.lora_linear import cuda, keep_mask, reference, triton_gemm
+from jenga.kernels.lora_linear import cuda, implementations, keep_mask, reference, triton_gemm
+from jenga.kernels.lora_linear.arguments import LoraArguments, WantedGradients
 from jenga.kernels.lora_linear.triton_tiles import keep_tile
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,13 +53,15 @@ def on_device(value: Any) -> Any:
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(DEVICE), value)
 
 
-def forward(case: Any, provider: str = "auto") -> tuple[list[Tensor], Tensor]:
-    return cuda.lora_linear_forward(*on_device(case.op_arguments()), provider=provider)
+def forward(case: Any, provider: triton_gemm.Provider = "auto") -> tuple[list[Tensor], Tensor]:
+    x, weights, _, _, *updates = on_device(case.op_arguments())
+    return cuda.lora_linear_forward(LoraArguments(x, weights, *updates), on_device(case.biases), provider=provider)
 
 
 def backward(case: Any, projected: Tensor, *wanted: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    x, weights, _, _, *rest = on_device(case.op_arguments())
-    return cuda.lora_linear_backward(on_device(case.upstream()), x, projected, weights, *rest, *wanted)
+    x, weights, _, _, *updates = on_device(case.op_arguments())
+    arguments = LoraArguments(x, weights, *updates)
+    return cuda.lora_linear_backward(arguments, on_device(case.upstream()), projected, WantedGradients(*wanted))
 
 
 def results(case: Any, provider: str = "auto") -> dict[str, Tensor]:
@@ -312,10 +316,10 @@ def test_split_sums_are_the_same_each_time(make_case: MakeCase) -> None:
 
 def test_the_ranks_of_a_call_are_copied_to_the_device_once(make_case: MakeCase) -> None:
     case = make_case(3)
-    x = on_device(case.x)
-    arguments = (x, case.weights, [case.updates[0].lora_a], [1.0], [0], [0])
-    assert cuda._ranks(*arguments, 0.0) is cuda._ranks(*arguments, 0.0)
-    assert cuda._ranks(*arguments, 0.0) is not cuda._ranks(*arguments, 0.5)
+    x, weights, _, _, *updates = on_device(case.op_arguments())
+    arguments = LoraArguments(x, weights, *updates)
+    assert cuda._ranks(arguments) is cuda._ranks(dataclasses.replace(arguments))
+    assert cuda._ranks(arguments) is not cuda._ranks(dataclasses.replace(arguments, dropout=0.5))
 
 
 def test_the_choice_is_addmm_where_nothing_can_be_timed(make_case: MakeCase) -> None:
@@ -336,8 +340,8 @@ OVERRIDES = pytest.mark.filterwarnings("ignore:(?s).*Overriding a previously reg
 def _cpu_runs_the_kernels() -> Iterator[None]:
     """Let the dispatcher call the CUDA implementation for CPU tensors."""
     library = torch.library.Library("jenga", "IMPL")
-    library.impl("lora_linear", cuda.lora_linear_forward, "CPU", allow_override=True)
-    library.impl("lora_linear_backward", cuda.lora_linear_backward, "CPU", allow_override=True)
+    library.impl("lora_linear", implementations.cuda_forward, "CPU", allow_override=True)
+    library.impl("lora_linear_backward", implementations.cuda_backward, "CPU", allow_override=True)
     yield
     library._destroy()
 

@@ -11,6 +11,11 @@ from ..once import differentiable_once
 Gradients = tuple[Tensor, ...]
 
 
+def wanted_gradients(*inputs: Tensor | None) -> list[bool]:
+    """Which inputs a gradient may be asked for; the forward pass computes them, so it has to know."""
+    return [torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in inputs]
+
+
 def save_gradients(ctx: Any, gradients: Gradients, inputs: Sequence[Tensor | None]) -> None:
     """Keeps gradients and inputs for `scaled_gradients`; the first input has the dtype to hand them out in.
 

@@ -1,27 +1,19 @@
-"""The chunk loop that the losses over a vocabulary share: logits of some rows at a time, and their gradients.
+"""A linear layer over a vocabulary whose logits exist for some rows at a time, and their gradients.
 
 Where the arithmetic runs: float64 in float64; on a CPU everything else in float32, whose GEMMs are the fastest that
 processors without bfloat16 units have (a half-precision weight is widened some rows of it at a time); on a GPU logits
 and slopes have the dtype of the inputs, and every sum over chunks is float32.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from ..dtypes import accumulate_dtype
+
 _WIDENED_ROWS = 8192
 """Rows of a half-precision weight that are widened, or summed in float32, at a time."""
-
-
-def auto_chunk_rows(hidden_size: int) -> int:
-    """Rows of logits to hold at a time.
-
-    A chunk of C rows holds C V logits beside the V H weight and its gradient, and every chunk reads and writes that
-    gradient once, for C V H multiply-adds. C = H / 2 makes the logits half a weight; within 256 to 2048, GEMMs of that
-    many rows run as fast as those of all rows.
-    """
-    return min(max(hidden_size // 2, 256), 2048)
 
 
 def compute_dtype(tensor: Tensor) -> torch.dtype:
@@ -50,6 +42,7 @@ class ChunkedLinear:
 
     Attributes:
         dtype: of the logits and slopes.
+        wants_gradients: whether any gradient is to be summed.
     """
 
     def __init__(
@@ -62,7 +55,8 @@ class ChunkedLinear:
     ) -> None:
         self._hidden, self._weight, self._bias = hidden, weight, bias
         self.dtype = dtype or compute_dtype(hidden)
-        self._total_dtype = total_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self._total_dtype = total_dtype = accumulate_dtype(self.dtype)
+        self.wants_gradients = any(wanted)
         wants_hidden, wants_weight, wants_bias = wanted
         self._gradient_dtype = gradient_dtype(hidden.dtype)
         self._dhidden = hidden.new_empty(hidden.shape, dtype=self._gradient_dtype) if wants_hidden else None
@@ -130,25 +124,3 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, keep: bool) -> None
         total.add_(torch.mm(left, right, out_dtype=total.dtype))
     else:
         torch.mm(left, right, out_dtype=total.dtype, out=total)
-
-
-def sum_over_chunks(
-    head: ChunkedLinear,
-    n_rows: int,
-    chunk_rows: int,
-    total: Tensor,
-    loss_of_chunk: Callable[[slice, Tensor], Tensor],
-    with_slope: bool,
-) -> None:
-    """Adds the losses of all rows to `total`, float64 (), and their gradients to the head's.
-
-    `loss_of_chunk(rows, logits)` returns the losses of some rows and, where `with_slope`, turns the logits in place
-    into their slope. Chunks come in order and each is summed alone: the result does not depend on threads.
-    """
-    buffer = head.new_logits(min(n_rows, chunk_rows))
-    for begin in range(0, n_rows, chunk_rows):
-        rows = slice(begin, min(begin + chunk_rows, n_rows))
-        logits = head.logits(rows, buffer)
-        total += loss_of_chunk(rows, logits).sum(dtype=torch.float64)
-        if with_slope:
-            head.add_gradients(rows, logits)
