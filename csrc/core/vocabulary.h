@@ -40,11 +40,18 @@ struct VocabularyKernels {
                        Distillation distillation, int64_t begin, int64_t end);
 };
 
-struct VocabularyLossKernels {
-  VocabularyKernels<float> float32;
-  VocabularyKernels<double> float64;
-};
+JENGA_VECTOR_TABLE(VocabularyKernels<float>, vocabulary_float)
+JENGA_VECTOR_TABLE(VocabularyKernels<double>, vocabulary_double)
 
-JENGA_VECTOR_TABLE(VocabularyLossKernels, vocabulary_loss_kernels)
+template <typename T>
+const VocabularyKernels<T>& vocabulary_kernels();
+template <>
+inline const VocabularyKernels<float>& vocabulary_kernels() {
+  return vocabulary_float();
+}
+template <>
+inline const VocabularyKernels<double>& vocabulary_kernels() {
+  return vocabulary_double();
+}
 
 }  // namespace jenga::core

@@ -1,4 +1,4 @@
-#include "core/vocabulary_loss.h"
+#include "core/vocabulary.h"
 
 #include "core/vector/math.h"
 #include "core/vector/vec.h"
@@ -265,9 +265,13 @@ void distillation(VocabularyRows<T> rows, const T* teacher, int64_t teacher_colu
 
 namespace jenga::core {
 
-const VocabularyLossKernels JENGA_TABLE(vocabulary_loss_kernels){
-    .float32 = {.cross_entropy = &JENGA_ISA::cross_entropy<float>, .distillation = &JENGA_ISA::distillation<float>},
-    .float64 = {.cross_entropy = &JENGA_ISA::cross_entropy<double>, .distillation = &JENGA_ISA::distillation<double>},
+const VocabularyKernels<float> JENGA_TABLE(vocabulary_float){
+    .cross_entropy = &JENGA_ISA::cross_entropy<float>,
+    .distillation = &JENGA_ISA::distillation<float>,
+};
+const VocabularyKernels<double> JENGA_TABLE(vocabulary_double){
+    .cross_entropy = &JENGA_ISA::cross_entropy<double>,
+    .distillation = &JENGA_ISA::distillation<double>,
 };
 
 }  // namespace jenga::core

@@ -1,4 +1,4 @@
-// Drives csrc/core/vector/vocabulary_loss.cpp under sanitizers: both losses at odd widths, masked and out-of-range
+// Drives csrc/core/vector/vocabulary.cpp under sanitizers: both losses at odd widths, masked and out-of-range
 // labels. Buffers are exactly as long as they must be, so that one element too far is a finding.
 #include <cmath>
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "core/vocabulary_loss.h"
+#include "core/vocabulary.h"
 
 namespace {
 
@@ -19,15 +19,6 @@ void expect(bool condition, const char* claim) {
   if (!condition) {
     std::fprintf(stderr, "FAILED: %s\n", claim);
     ++n_failed;
-  }
-}
-
-template <typename T>
-const core::VocabularyKernels<T>& kernels() {
-  if constexpr (sizeof(T) == sizeof(double)) {
-    return core::vocabulary_loss_kernels().float64;
-  } else {
-    return core::vocabulary_loss_kernels().float32;
   }
 }
 
@@ -67,11 +58,11 @@ std::vector<T> run(const Setting& setting, std::vector<T>& logits, const std::ve
   const core::VocabularyRows<T> rows{logits.data(), setting.columns, labels.data(), losses.data()};
   const core::VocabularyLoss loss{-100, 0.5, with_slope};
   if (setting.teacher_columns == 0) {
-    kernels<T>().cross_entropy(rows, loss, setting.label_smoothing, 0, setting.n_rows);
+    core::vocabulary_kernels<T>().cross_entropy(rows, loss, setting.label_smoothing, 0, setting.n_rows);
   } else {
     const auto teacher = make_logits<T>(setting.n_rows, setting.teacher_columns, 1.0);
-    kernels<T>().distillation(rows, teacher.data(), setting.teacher_columns, loss, setting.distillation, 0,
-                              setting.n_rows);
+    core::vocabulary_kernels<T>().distillation(rows, teacher.data(), setting.teacher_columns, loss,
+                                               setting.distillation, 0, setting.n_rows);
   }
   return losses;
 }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/vocabulary_loss.h"
+#include "core/vocabulary.h"
 #include "jenga/arguments.h"
 #include "jenga/parallel.h"
 
@@ -51,11 +51,10 @@ Tensor run_rows(const Tensor& logits, const Tensor& targets, const Run& run) {
     jenga::parallel_for(n_rows, std::max<int64_t>(1, grain_logits / columns),
                         [&](int64_t begin, int64_t end) noexcept { run(kernels, rows, begin, end); });
   };
-  const core::VocabularyLossKernels& kernels = core::vocabulary_loss_kernels();
   if (dtype == ScalarType::Double) {
-    run_typed(kernels.float64);
+    run_typed(core::vocabulary_kernels<double>());
   } else {
-    run_typed(kernels.float32);
+    run_typed(core::vocabulary_kernels<float>());
   }
   return losses;
 }
