@@ -1,5 +1,6 @@
 """Loading of jenga.kernels: what is used, and what is said where the compiled library is missing."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,17 @@ def test_under_the_name_that_transformers_looks_for_no_op_is_registered_again() 
         f"{Path(__file__).parents[2] / 'kernels' / '__init__.py'} ['kernels']",
         "jenga.kernels.multi_head_loss.op",
     ], done.stderr
+
+
+def test_every_path_that_the_readme_of_the_native_code_names_exists() -> None:
+    repository = Path(__file__).parents[2]
+    page = (repository / "csrc" / "README.md").read_text(encoding="utf-8")
+    # Where `name` stands for any op.
+    named = {word.replace("name", "multi_head_loss") for word in re.findall(r"`([\w./-]+)`", page)}
+    paths = {word for word in named if re.search(r"/|\.(h|cpp|cuh?|py|sh|txt)$", word)}
+    assert len(paths) > 20
+    missing = {
+        path for path in paths if not any((folder / path).exists() for folder in (repository, repository / "csrc"))
+    }
+    # Torch's own, the first three of which are named as forbidden.
+    assert missing == {"ATen/", "c10/", "torch/extension.h", "torch/csrc/stable", "torch/headeronly"}
