@@ -129,10 +129,12 @@ def random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def set_random_state(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Restore what `random_state` gave."""
+    """Restore what `random_state` gave; a GPU that was not there then keeps the state that the run's seed gave it."""
     torch.set_rng_state(tensors["torch"])
     if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([tensors[f"cuda{i}"] for i in range(torch.cuda.device_count())])
+        for i in range(torch.cuda.device_count()):
+            if f"cuda{i}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"cuda{i}"], i)
     kind, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]

@@ -38,6 +38,7 @@ class State:
     """Progress of a run, all of it in every checkpoint.
 
     `turn`: optimizer steps done in this epoch. `pending`: the step's evaluation and epoch end are still to be done.
+    `halves`: how rows are dealt into turns, as `Sampler` has it; the device that the run began on decides it for good.
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class State:
     metrics: dict[str, float] = field(default_factory=dict)
     evaluated_step: int = -1
     seconds: float = 0.0
+    halves: bool = False
 
 
 class Teacher(Protocol):
@@ -94,7 +96,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, training)
         self._optimizer = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, self.total_steps)
-        self.state = State()
+        self.state = State(halves=self.halves)
         self.window = Window(accelerator.device)
         self.log = MetricsLog(run.path / "metrics.jsonl")
         self.folder = run.path
@@ -334,7 +336,11 @@ class Trainer:
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self._remind(state["callbacks"])
-        self.state = State(**state["state"])
+        self.state = State(**{"halves": self.halves, **state["state"]})
+        if self.state.halves != self.sampler.halves:
+            # `turn` counts turns of that deal: of another one, rows would be left out and others shown twice. A pass
+            # of the temperature sampler goes on over epochs, so that the deal stays to the run's end.
+            self.sampler = make_sampler(list(self.sources.values()), self.config, halves=self.state.halves)
         self._saved_step = self.state.step
         self.window.restore(tensors["window"], state["window"])
         self.log.cut(state["metrics_bytes"])

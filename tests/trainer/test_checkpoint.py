@@ -129,6 +129,19 @@ def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     assert [draw() for _ in range(3)] == wanted
 
 
+def test_a_gpu_that_was_not_there_when_the_checkpoint_was_made_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tensors, state = checkpoint.random_state()
+    had = {0: torch.tensor([1], dtype=torch.uint8), 1: torch.tensor([2], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda value, device: had.update({device: value}))
+    new = torch.tensor([3], dtype=torch.uint8)
+    checkpoint.set_random_state({**tensors, "cuda0": new}, state)
+    assert [int(value) for value in had.values()] == [3, 2]
+
+
 def test_an_optimizer_goes_on_bit_by_bit(tmp_path: Path) -> None:
     def made() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)

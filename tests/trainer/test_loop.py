@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from jenga.backbones import BaseBackbone
 from jenga.build import Bundle
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.early_stopping import EarlyStopping
@@ -732,6 +734,36 @@ def test_an_interrupted_run_goes_on_bit_by_bit(rich: Callable[..., Any], stop_at
     assert straight.total_steps > 9
     resumed = go_on(rich(callbacks=[Do("on_step_end", at_step(stop_at, interrupt))]), rich)
     assert result(resumed) == result(straight)
+
+
+@pytest.mark.parametrize("began_in_halves", [True, False])
+@pytest.mark.parametrize("sampler", ["round_robin", "temperature"])
+def test_a_run_that_goes_on_where_turns_would_be_dealt_otherwise_shows_the_rows_of_its_own_deal(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sampler: str, began_in_halves: bool
+) -> None:
+    """Begun on a CPU and resumed on a GPU, or the reverse; the encoder's kind decides here, as the device's does."""
+    shown: list[tuple[int, int]] = []
+
+    def note(trainer: Any, batch: Any, **_: Any) -> None:
+        shown.extend((trainer.state.epoch, row) for row in batch.rows)
+
+    def make(halves: bool, *callbacks: BaseCallback, **options: Any) -> Any:
+        monkeypatch.setattr(BaseBackbone, "cost_follows_tokens", property(lambda self: halves))
+        training = {"epochs": 2, "batch_size": 4, "sampler": sampler}
+        trainer = make_trainer("mood", training=training, callbacks=[Do("on_batch_begin", note), *callbacks], **options)
+        assert trainer.halves == halves, "the device decides whether a step's passes are parted"
+        return trainer
+
+    first = make(began_in_halves, Do("on_step_end", at_step(3, interrupt)))
+    (rows,) = (len(each) for each in first.sampler.lengths.values())
+    epochs = [[row for turn in first.sampler.epoch(epoch) for row in turn.rows] for epoch in (0, 1)]
+    with pytest.raises(InterruptedRun):
+        first.train()
+    resumed = make(not began_in_halves, run=first.folder)
+    assert 0 < resumed.state.turn < len(resumed.sampler)
+    resumed.train()
+    assert shown == [(epoch, row) for epoch, order in enumerate(epochs) for row in order]
+    assert Counter(row for _, row in shown) == Counter(dict.fromkeys(range(rows), 2))
 
 
 @pytest.mark.parametrize("peft", [{"type": "lora", "dropout": 0.1}, {"type": "dora"}, {"type": "adapter"}])
