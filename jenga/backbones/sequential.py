@@ -18,6 +18,7 @@ from jenga.backbones.base import WEIGHTS_FILE, BackboneManager, BaseBackbone, Re
 from jenga.config.strict import Fraction, PositiveInt, Strict
 from jenga.dropout import Dropout
 from jenga.errors import ConfigError, SetupError, suggest
+from jenga.peft.base import read_object
 from jenga.types import BackboneOutput
 
 SHAPE_FILE = "jenga_backbone.json"
@@ -171,21 +172,34 @@ class SequentialBackbone(BaseBackbone):
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors, and the shape of the network as JSON."""
         super().save(folder)
-        shape = {"n_features": self.config.n_features, **self.config.model_dump(mode="json", exclude={"refinery"})}
-        (folder / SHAPE_FILE).write_text(json.dumps({**shape, "hidden_sizes": self.config.widths}, indent=1) + "\n")
+        (folder / SHAPE_FILE).write_text(json.dumps(_shape(self.config), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path, model_name: str, config: SequentialConfig) -> SequentialBackbone:
-        """Build the network again and read its weights. Raises SetupError where the features have another width."""
-        made_for = json.loads((folder / SHAPE_FILE).read_text())["n_features"]
-        if made_for != config.n_features:
+        """Build the network again and read its weights.
+
+        Raises SetupError where the features have another width, or `config` is of another network.
+        """
+        saved = read_object(folder / SHAPE_FILE)
+        if (made_for := saved.get("n_features")) != config.n_features:
             raise SetupError(
                 f"{folder}: the model reads {made_for} features, but the refinery beside it makes {config.n_features}; "
                 "restore the folder from a copy"
             )
+        for name, value in _shape(config).items():
+            if saved.get(name) != value:
+                raise SetupError(
+                    f"{folder / SHAPE_FILE}: {name} is {saved.get(name)!r}, but the model's settings say {value!r}; "
+                    "restore the folder from a copy or train again"
+                )
         backbone = cls(model_name, config)
         load_model(backbone, str(folder / WEIGHTS_FILE))
         return backbone
+
+
+def _shape(config: SequentialConfig) -> dict[str, Any]:
+    settings = config.model_dump(mode="json", exclude={"refinery"})
+    return {"n_features": config.n_features, **settings, "hidden_sizes": config.widths}
 
 
 class _Layer(nn.Module):

@@ -28,7 +28,7 @@ from jenga.data.tabular import (
     refine_events,
     unwarned,
 )
-from jenga.errors import ConfigError, DataError
+from jenga.errors import ConfigError, DataError, SetupError
 from jenga.files import atomic_folder, damage
 from jenga.inputs.base import Encoder, Facts, Inputs, Keep, Prepared, Spaces
 
@@ -58,10 +58,13 @@ class TabularInputs(Inputs):
 
     @classmethod
     def load(cls, folder: Path, config: Any) -> Self:
-        """Read the refinery's state in `folder`."""
+        """Read the refinery's state in `folder`. Raises SetupError where it is harmed, or none."""
         from jenga.refinery import SecurityRefinery
 
-        return cls(_tolerant(SecurityRefinery.load(folder / REFINERY_FILE)))
+        try:
+            return cls(_tolerant(SecurityRefinery.load(folder / REFINERY_FILE)))
+        except DataError as error:  # no data of the user's: a part of the model
+            raise SetupError(f"{error}; restore the model's folder from a copy or train again") from error
 
     def model_config(self, model: Any) -> Any:
         """Return the model's block for features of the refinery's width."""

@@ -17,7 +17,7 @@ from jenga.data.readers import RawRows, read_rows
 from jenga.data.rows import LoadedSource, Rows, SourceSpec, load_sources
 from jenga.data.split import TRAIN
 from jenga.data.text import default_cache_dir, encode
-from jenga.errors import ConfigError, DataError
+from jenga.errors import ConfigError, DataError, SetupError
 from jenga.files import atomic_folder, damage
 from jenga.inputs.base import Encoder, Facts, Inputs, Keep, Prepared, Spaces
 
@@ -38,7 +38,13 @@ class TextInputs(Inputs):
     def load(cls, folder: Path, config: Any) -> Self:
         """Read the tokenizer in `folder`. Raises SetupError where it cannot be read, or its code is not allowed."""
         allowed = getattr(config.model, "trust_remote_code", False)
-        return cls(read_tokenizer(str(folder), allowed=allowed, key="the model's tokenizer"))
+        tokenizer = read_tokenizer(str(folder), allowed=allowed, key="the model's tokenizer")
+        if tokenizer.pad_token_id is None:
+            raise SetupError(
+                f"{folder}: the model's tokenizer has no padding token, which training gave it; restore the folder "
+                "from a copy or train again"
+            )
+        return cls(tokenizer)
 
     def model_config(self, model: Any) -> Any:
         """Return `model` as it is."""

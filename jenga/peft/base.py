@@ -47,6 +47,19 @@ class Adapters(ABC):
         """
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object that was saved in `file`. Raises SetupError where it holds something else."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SetupError(f"{file}: cannot be read ({error}); restore the folder from a copy or train again") from error
+    if not isinstance(content, dict):
+        raise SetupError(
+            f"{file}: holds {type(content).__name__}, not an object; restore the folder from a copy or train again"
+        )
+    return content
+
+
 def fingerprint(encoder: nn.Module) -> dict[str, Any]:
     """Return how many parameters `encoder` has, and digests of their names and shapes and of a sample of their values.
 
@@ -66,7 +79,9 @@ def fingerprint(encoder: nn.Module) -> dict[str, Any]:
 def check_base(encoder: nn.Module, folder: Path, *, base_name: str) -> dict[str, Any]:
     """Return the fingerprint of `encoder`. Raises SetupError unless the adapters in `folder` were trained on it."""
     found = fingerprint(encoder)
-    saved = json.loads((folder / BASE_FILE).read_text())
+    saved = read_object(folder / BASE_FILE)
+    if lacking := {"name", "layout", "values"} - saved.keys():
+        raise SetupError(f"{folder / BASE_FILE}: says no {min(lacking)}; restore the folder from a copy or train again")
     for what, words in (("layout", "parameters of other names or shapes"), ("values", "other weights")):
         if found[what] != saved[what]:
             raise SetupError(

@@ -154,3 +154,18 @@ def test_features_of_another_width_are_refused(tmp_path: Path) -> None:
     made().save(tmp_path)
     with pytest.raises(SetupError, match="reads 5 features, but the refinery beside it makes 6"):
         BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config(n_features=6))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null", '{"n_features": 5}'])
+def test_a_shape_that_cannot_be_read_is_refused_with_its_file(tmp_path: Path, content: str) -> None:
+    made().save(tmp_path)
+    (tmp_path / "jenga_backbone.json").write_text(content)
+    with pytest.raises(SetupError, match=r"jenga_backbone.json: (holds|cannot be read|base_model is None).*restore"):
+        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config())
+
+
+@pytest.mark.parametrize("other", [{"activation": "gelu"}, {"residual": True}, {"hidden_sizes": [64, 64]}])
+def test_settings_of_another_network_than_was_saved_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+    made().save(tmp_path)
+    with pytest.raises(SetupError, match=rf"jenga_backbone.json: {next(iter(other))} is .*, but the model's settings"):
+        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config(**other))

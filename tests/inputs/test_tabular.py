@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jenga.build import Experiment, build
-from jenga.errors import ConfigError, DataError
+from jenga.errors import ConfigError, DataError, SetupError
 from jenga.experiment import load_config
 from jenga.inputs import TabularInputs
 
@@ -239,3 +239,14 @@ def test_of_many_fields_a_card_is_told_the_first(built: Callable[..., Experiment
     many = built(rows, model={"base_model": "security_mlp_v1", "backbone_type": "sequential"}).bundle.inputs.facts([])
     assert many.data["fields of an event"].startswith("15: f00, f01, ")
     assert many.data["fields of an event"].endswith("f11 and 3 more")
+
+
+def test_a_saved_refinery_that_is_harmed_is_no_fault_of_the_data(
+    built: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    bundle = built().bundle
+    bundle.inputs.save(tmp_path)
+    file = tmp_path / "refinery.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(SetupError, match=r"refinery.safetensors: .*restore the model's folder"):
+        TabularInputs.load(tmp_path, bundle.config)

@@ -12,6 +12,7 @@ from jenga.build import build
 from jenga.data.dialogue import LanguageSpec
 from jenga.data.parse import SourceSpec, parse_rows
 from jenga.data.readers import RawRows
+from jenga.errors import SetupError
 from jenga.experiment import load_config
 from jenga.inputs import TextInputs
 
@@ -82,3 +83,20 @@ def test_a_card_is_told_what_becomes_of_longer_texts(
     specs: list[SourceSpec], data: dict[str, str], limits: list[str]
 ) -> None:
     assert TextInputs(tokenizer=None).facts(specs) == (data, limits)
+
+
+def test_a_saved_tokenizer_that_lost_its_padding_is_refused(inputs: Any, tmp_path: Path) -> None:
+    made, _ = inputs
+    made.tokenizer.pad_token = None
+    made.save(tmp_path)
+    with pytest.raises(SetupError, match=r"the model's tokenizer has no padding token.*restore the folder"):
+        TextInputs.load(
+            tmp_path,
+            load_config(
+                {
+                    "project_name": "x",
+                    "model": {"base_model": "m"},
+                    "tasks": [{"name": "t", "type": "classification", "data_path": "d"}],
+                }
+            ),
+        )

@@ -12,7 +12,7 @@ import torch
 from jenga.config.peft import LoraConfig
 from jenga.errors import SetupError
 from jenga.peft import inject, load_adapters
-from jenga.peft.base import check_base, fingerprint
+from jenga.peft.base import check_base, fingerprint, read_object
 
 Encoder = Callable[[str], Any]
 
@@ -39,3 +39,17 @@ def test_another_base_is_refused_with_what_differs(encoder: Encoder, tmp_path: P
         load_adapters(trained, tmp_path, base_name="second")
     with pytest.raises(SetupError, match=r"'second' has parameters of other names or shapes than 'first' had"):
         load_adapters(encoder("roberta"), tmp_path, base_name="second")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{", "", "[" * 100_000])
+def test_a_file_that_holds_no_object_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(SetupError, match=r"a.json: (cannot be read|holds \w+, not an object).*restore the folder"):
+        read_object(tmp_path / "a.json")
+
+
+def test_adapters_that_do_not_say_what_they_stand_on_are_refused(encoder: Encoder, tmp_path: Path) -> None:
+    inject(encoder("bert"), LoraConfig(type="lora"), base_name="first").save(tmp_path)
+    (tmp_path / "base.json").write_text('{"name": "first", "values": ""}')
+    with pytest.raises(SetupError, match=r"base.json: says no layout; restore"):
+        check_base(encoder("bert"), tmp_path, base_name="first")

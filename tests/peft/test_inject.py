@@ -49,3 +49,22 @@ def test_a_folder_without_adapters_has_no_base(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4}))
     with pytest.raises(SetupError, match=r"adapter_config.json: says no base_model_name_or_path"):
         base_of(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"bottleneck": "wide"}, {"bottleneck": -1}, {"unknown": 1}])
+def test_settings_of_bottlenecks_that_are_none_are_refused_with_their_file(
+    encoder: Encoder, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    inject(encoder("bert"), BottleneckConfig(type="adapter"), base_name="hub/name").save(tmp_path)
+    file = tmp_path / "bottleneck_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    with pytest.raises(SetupError, match=r"bottleneck_config.json: no settings of adapters of Jenga: .*"):
+        load_adapters(encoder("bert"), tmp_path, base_name="hub/name")
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "bottleneck_config.json"])
+@pytest.mark.parametrize("content", ["[]", "{", "null"])
+def test_settings_that_are_no_object_are_refused_with_their_file(tmp_path: Path, file: str, content: str) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises(SetupError, match=rf"{file}: (cannot be read|holds)"):
+        base_of(tmp_path)
