@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TINY_TEXT = "jenga/tiny-text"
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises where a checkpoint cannot be had, or is none."""
+_POOLING_FILE = "1_Pooling/config.json"
+_MODE = "pooling_mode_"
+_MODES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
 _PICKLED = "its weights are a pickle, of which some would run code (UnpicklingError); get them as safetensors."
 
 _DROPOUT_KEYS = (
@@ -58,7 +61,9 @@ def read_tokenizer(name: str, *, allowed: bool, key: str, causal: bool = False) 
     try:
         with never_asked(allowed):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=allowed)
-    except UNREADABLE as error:
+    except JengaError:
+        raise
+    except Exception as error:  # as in `read_checkpoint`
         raise cannot_load(key, name, error, causal=causal) from error
     return tokenizer
 
@@ -98,24 +103,47 @@ def load_encoder(name: str, config: ModelConfig, *, key: str = "model.base_model
     return model, has_pooler
 
 
+class UnknownPoolingError(Exception):
+    """It is not known how a checkpoint pools, though it may say so; the message is why, its name left out."""
+
+
 def published_pooling(name: str) -> str | None:
-    """Return the pooling that a sentence encoder was trained with, as its checkpoint says; None where it says nothing.
+    """Return the pooling that a checkpoint was published with, as sentence encoders say it; None: it says nothing.
 
-    Its encoder may still hold the pooler of the model that it was made of, which its training never touched.
+    Raises UnknownPoolingError where the hub could not be asked, or the pooling is none of `model.pooling`; SetupError
+    where the file that says it cannot be read: what it means is not to be guessed.
     """
-    from transformers.utils import cached_file
-
-    try:
-        found = cached_file(
-            checkpoint_of(name), "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )  # fmt: skip
-        settings = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
-    except UNREADABLE:
+    file = _pooling_file(checkpoint_of(name))
+    if file is None:
         return None
-    modes = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
-    chosen = [pooling for mode, pooling in modes.items() if settings.get(f"pooling_mode_{mode}") is True]
-    return chosen[0] if len(chosen) == 1 else None
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SetupError(f"{file}: cannot be read ({error}); restore it, or set model.pooling") from error
+    if not isinstance(settings, dict):
+        found = type(settings).__name__
+        raise SetupError(f"{file}: holds {found}, not an object; restore it, or set model.pooling")
+    chosen = [mode.removeprefix(_MODE) for mode, value in settings.items() if mode.startswith(_MODE) and value is True]
+    if len(chosen) != 1 or chosen[0] not in _MODES:
+        raise UnknownPoolingError(f"pools by {' and '.join(chosen) or 'nothing'} ({_POOLING_FILE}), which is none here")
+    return _MODES[chosen[0]]
+
+
+def _pooling_file(name: str) -> Path | None:
+    """Return the file that says how the checkpoint `name` pools; None where it has none."""
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    if Path(name).is_dir():
+        return Path(name) / _POOLING_FILE if (Path(name) / _POOLING_FILE).is_file() else None
+    try:
+        return Path(hf_hub_download(name, _POOLING_FILE))
+    except Exception as error:  # whatever a network makes it raise
+        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        if absent or try_to_load_from_cache(name, _POOLING_FILE) is _CACHED_NO_EXIST:
+            return None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnknownPoolingError(f"could not be asked how it pools ({reason})") from error
 
 
 def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> tuple[PreTrainedModel, list[str]]:
@@ -223,9 +251,24 @@ def cannot_load(key: str, name: str, error: Exception, *, causal: bool = False) 
         reason = f"{type(error).__name__}: {reason}"
     if type(error).__name__ == "UnpicklingError":
         reason = _PICKLED
+    reason = _broken_file(name) or reason
     logging.getLogger(__name__).debug("loading %s failed", name, exc_info=error)
+    if Path(name).is_dir():
+        return SetupError(f"{key}: cannot load '{name}': {reason} Restore the folder from a copy, or make it anew.")
     preset = "" if causal else f", or {TINY_TEXT}, which needs none"
     return SetupError(
         f"{key}: cannot load '{name}': {reason} If this machine has no access to the hub, give the folder of a "
         f"downloaded checkpoint{preset}."
     )
+
+
+def _broken_file(name: str) -> str | None:
+    """Return which JSON file of a checkpoint's folder holds no object, as a sentence; transformers does not tell it."""
+    for file in sorted(Path(name).glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            return f"{file.name} is no JSON ({error})."
+        if not isinstance(content, dict):
+            return f"{file.name} holds {type(content).__name__}, not an object."
+    return None

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
 from jenga.backbones.base import BackboneManager, BaseBackbone, Recipe
 from jenga.backbones.language import load_language_model
-from jenga.backbones.pretrained import load_encoder, published_pooling, quiet
+from jenga.backbones.pretrained import UnknownPoolingError, load_encoder, published_pooling, quiet
 from jenga.config.peft import PeftConfig
 from jenga.config.schema import ModelConfig
 from jenga.errors import ConfigError, SetupError
 from jenga.peft import Adapters, base_of, inject, load_adapters
+from jenga.peft.base import read_object
 from jenga.types import BackboneOutput, States
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+logger = logging.getLogger(__name__)
 _POOLING_FILE = "jenga_backbone.json"
+_POOLINGS = tuple(each for each in get_args(ModelConfig.model_fields["pooling"].annotation) if each != "auto")
 
 
 @BackboneManager.register("text", config=ModelConfig)
@@ -188,13 +192,22 @@ class TextBackbone(BaseBackbone):
     def load(cls, folder: Path, model_name: str, config: ModelConfig) -> TextBackbone:
         """Load what `save` wrote, with the pooling that it was trained with.
 
-        model_name: the base of adapters; not read otherwise. Raises SetupError where it is not what they stand on.
+        model_name: the base of adapters; not read otherwise. Raises SetupError where it is not what they stand on, or
+        the folder's files are not what `save` writes.
         """
-        pooling = json.loads((folder / _POOLING_FILE).read_text())["pooling"]
+        pooling = read_object(folder / _POOLING_FILE).get("pooling")
+        if pooling not in _POOLINGS:
+            raise SetupError(
+                f"{folder / _POOLING_FILE}: pooling is {pooling!r}, which training never leaves; it is one of "
+                f"{', '.join(_POOLINGS)}. Restore the folder from a copy or train again"
+            )
         config = config.model_copy(update={"pooling": pooling})
         if base_of(folder) is None:
             # The folder holds the student that training cut from its teacher.
-            return cls(str(folder), config.model_copy(update={"teacher_student_config": None}))
+            try:
+                return cls(str(folder), config.model_copy(update={"teacher_student_config": None}))
+            except ConfigError as error:  # what could be configured is settled: it is the folder that is another one
+                raise SetupError(f"{folder}: {error}. Restore the folder from a copy or train again") from error
         try:
             backbone = cls(model_name, config)
         except (ConfigError, SetupError) as error:
@@ -212,11 +225,19 @@ def _resolve_pooling(pooling: str, name: str, encoder: PreTrainedModel, has_pool
         raise ConfigError("model.pooling: this checkpoint has no trained pooler; use auto, cls, mean, max or last")
     if pooling != "auto":
         return pooling
-    if preset := getattr(encoder.config, "default_pooling", None) or published_pooling(name):
+    if preset := getattr(encoder.config, "default_pooling", None):
+        if preset not in _POOLINGS:
+            raise SetupError(
+                f"model.base_model: default_pooling in config.json of '{name}' is {preset!r}; it is one of "
+                f"{', '.join(_POOLINGS)}. Restore the file from a copy"
+            )
         return str(preset)
-    if _is_causal(encoder.config):
-        return "last"
-    return "pooler" if has_pooler else "mean"
+    usual = "last" if _is_causal(encoder.config) else "pooler" if has_pooler else "mean"
+    try:
+        return published_pooling(name) or usual
+    except UnknownPoolingError as error:
+        logger.warning("model.pooling: '%s' %s; '%s' is taken, set the key if that is not it", name, error, usual)
+        return usual
 
 
 def _is_causal(settings: Any) -> bool:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from jenga.backbones.pretrained import (
+    UnknownPoolingError,
     checkpoint_folder,
     checkpoint_of,
     load_encoder,
@@ -92,7 +95,37 @@ def test_a_sentence_encoders_own_pooling_is_known(tiny_bert: Path, tmp_path: Pat
     (folder / "1_Pooling" / "config.json").write_text(
         '{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}'
     )
-    assert published_pooling(str(folder)) is None, "two at once is none of ours"
+    with pytest.raises(UnknownPoolingError, match=r"pools by mean_tokens and max_tokens \(1_Pooling/config.json\)"):
+        published_pooling(str(folder))
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{", ""])
+def test_a_pooling_that_cannot_be_read_is_a_setup_error_with_its_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(content)
+    with pytest.raises(SetupError, match=r"1_Pooling/config.json: (cannot be read|holds) .*set model.pooling"):
+        published_pooling(str(tmp_path))
+
+
+def test_a_hub_that_cannot_be_asked_is_told_from_a_checkpoint_that_says_no_pooling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(error: Exception) -> Callable[..., str]:
+        def download(*_: Any, **__: Any) -> str:
+            raise error
+
+        return download
+
+    unreached = LocalEntryNotFoundError("no connection")
+    for error in (unreached, OSError("timed out"), RuntimeError("proxy")):
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail(error))
+        with pytest.raises(UnknownPoolingError, match=rf"could not be asked how it pools \({error}\)"):
+            published_pooling("nobody/no-such-model")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail(EntryNotFoundError("no such file")))
+    assert published_pooling("nobody/no-such-model") is None
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail(unreached))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: huggingface_hub._CACHED_NO_EXIST)
+    assert published_pooling("nobody/no-such-model") is None, "it was asked before, and said so"
 
 
 def test_adapters_inside_a_whole_model_are_refused_before_peft_reads_them(
@@ -112,3 +145,14 @@ def test_a_checkpoint_that_makes_transformers_stumble_is_a_setup_error(
     (folder / "config.json").write_text(content)
     with pytest.raises(SetupError, match=r"^here: cannot load '.*model'"):
         load_encoder(str(folder), ModelConfig(base_model=str(folder)), key="here")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["[]", "null", "{"])
+def test_a_tokenizer_beside_a_file_that_holds_no_object_names_the_file(
+    checkpoint: Callable[[str], str], tmp_path: Path, file: str, content: str
+) -> None:
+    folder = shutil.copytree(checkpoint("bert"), tmp_path / "model")
+    (folder / file).write_text(content)
+    with pytest.raises(SetupError, match=rf"^model.base_model: cannot load '.*': {file} (is no JSON|holds) .*Restore"):
+        load_tokenizer(ModelConfig(base_model=str(folder)))

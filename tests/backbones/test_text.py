@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,28 @@ def test_padding_does_not_change_what_is_pooled(checkpoint: Callable[[str], str]
         one = backbone(input_ids=short, attention_mask=torch.ones(3, 2).long()).pooler_output
         other = backbone(input_ids=long, attention_mask=mask).pooler_output
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)  # attention over 2 and over 7 tokens sums otherwise
+
+
+def test_a_published_pooling_that_is_not_known_is_told_with_what_is_taken_instead(
+    checkpoint: Callable[[str], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = altered(checkpoint("bert"), tmp_path / "encoder")
+    (tmp_path / "encoder" / "1_Pooling").mkdir()
+    says = tmp_path / "encoder" / "1_Pooling" / "config.json"
+    says.write_text('{"pooling_mode_weightedmean_tokens": true}')
+    assert backbone_of(folder).pooling == "pooler"
+    (told,) = [each.getMessage() for each in caplog.records]
+    assert re.match(r"model.pooling: '.*' pools by weightedmean_tokens .*; 'pooler' is taken", told)
+    says.write_text("[]")
+    with pytest.raises(SetupError, match=r"1_Pooling/config.json: holds list, not an object; .*set model.pooling"):
+        backbone_of(folder)
+    assert backbone_of(folder, pooling="mean").pooling == "mean"
+
+
+def test_a_preset_that_names_no_pooling_is_refused(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+    folder = altered(checkpoint("bert"), tmp_path / "preset", default_pooling="median")
+    with pytest.raises(SetupError, match=r"default_pooling in config.json of '.*preset' is 'median'; it is one of"):
+        backbone_of(folder)
 
 
 def test_an_unused_pooler_has_no_weights_that_would_never_train(checkpoint: Callable[[str], str]) -> None:
@@ -192,6 +215,29 @@ def test_max_positions_leaves_out_what_roberta_keeps_for_padding(
     assert limit == 32
     ids = torch.full((1, limit), 5)
     assert backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.shape == (1, 32, 8)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", "{}", '{"pooling": "median"}', '{"pooling": "auto"}', '{"pooling": []}']
+)
+def test_a_saved_pooling_that_is_none_is_refused_with_its_file(
+    checkpoint: Callable[[str], str], tmp_path: Path, content: str
+) -> None:
+    folder = checkpoint("bert")
+    backbone_of(folder, pooling="mean").save(tmp_path)
+    (tmp_path / "jenga_backbone.json").write_text(content)
+    with pytest.raises(SetupError, match=r"jenga_backbone.json: (holds|cannot be read|pooling is) .*estore the folder"):
+        TextBackbone.load(tmp_path, folder, ModelConfig(base_model=folder))
+
+
+def test_a_saved_pooling_that_the_weights_lack_is_a_setup_error(
+    checkpoint: Callable[[str], str], tmp_path: Path
+) -> None:
+    folder = checkpoint("bert")
+    backbone_of(folder, pooling="mean").save(tmp_path)
+    (tmp_path / "jenga_backbone.json").write_text('{"pooling": "pooler"}')
+    with pytest.raises(SetupError, match=r"has no trained pooler.*Restore the folder"):
+        TextBackbone.load(tmp_path, folder, ModelConfig(base_model=folder))
 
 
 # ------------------------------------------------------------------------------------------------------------- adapters
