@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,20 @@ def test_what_is_no_bundle_or_is_harmed_is_refused(built: Callable[..., Experime
         Bundle.load(best)
 
 
+def renewed(best: Path) -> Path:
+    """Vouch for whatever is in a bundle's folder."""
+    (best / "manifest.json").unlink()
+    with atomic_folder(best) as staging:
+        shutil.copytree(best, staging, dirs_exist_ok=True)
+    return best
+
+
+@pytest.fixture
+def saved(built: Callable[..., Experiment], tmp_path: Path) -> Path:
+    built("mood").bundle.save(tmp_path / "best")
+    return tmp_path / "best"
+
+
 def rewritten(best: Path, folder: Path, said: Any, weights: dict[str, torch.Tensor]) -> Path:
     """Write a bundle with other content and checksums that agree with it."""
     with atomic_folder(folder) as staging:
@@ -154,6 +169,22 @@ def rewritten(best: Path, folder: Path, said: Any, weights: dict[str, torch.Tens
         (staging / "jenga.json").write_text(json.dumps(said))
         save_file(weights, staging / "heads.safetensors")
     return folder
+
+
+def with_head(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    (source,) = said["sources"]
+    return {**said, "sources": [{**source, "heads": [{**source["heads"][0], **fields}, *source["heads"][1:]]}]}
+
+
+def with_source(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**said, "sources": [{**said["sources"][0], **fields}]}
+
+
+def with_labels(said: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+    """Say the same labels wherever they stand."""
+    said = with_space(said, labels=labels)
+    said["config"]["tasks"][0]["heads"][0]["labels"] = labels
+    return said
 
 
 def with_space(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -165,9 +196,31 @@ def with_space(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
     [
         (lambda said: ["no", "mapping"], r"jenga.json: its content does not fit together \(TypeError"),
         (lambda said: {**said, "format": None}, r"jenga.json: its content .* \(TypeError"),
-        (lambda said: {**said, "spaces": [{}]}, r"jenga.json: its content .* \(KeyError"),
-        (lambda said: {**said, "sources": 1}, r"jenga.json: its content .* \(TypeError"),
-        (lambda said: {**said, "spaces": said["spaces"][1:]}, r"best: its content .* \(KeyError"),
+        (lambda said: {**said, "spaces": [{}]}, r"jenga.json: its content .*: spaces.0.task: Field required"),
+        (lambda said: {**said, "sources": 1}, r"jenga.json: its content .*: sources: Input should be a valid array"),
+        (lambda said: {**said, "spaces": said["spaces"][1:]}, r"jenga.json: .*spaces: given for mood.topic, but"),
+        (
+            lambda said: {**said, "spaces": said["spaces"] * 2},
+            r"jenga.json: .*spaces: given for mood.mood, mood.mood, ",
+        ),
+        (lambda said: {**said, "sources": []}, r"heads of sources: given for none, but wanted for mood.m"),
+        (lambda said: {**said, "config": 5}, r"jenga.json: its content .*: config: Input should be an object"),
+        (lambda said: {**said, "thresholds": [["mood", "mood", [0.5, 0.5]]]}, r"thresholds: given for mood.mood, but"),
+        (lambda said: with_space(said, kind="items"), r"head mood.mood is for labels of the kind 'class', not 'items'"),
+        (lambda said: with_space(said, kind="none"), r"mood.mood is for labels of the kind 'class', not 'none'"),
+        (lambda said: with_space(said, labels=["a", "a"]), r"labels are \['bad', 'good'\] in config and \['a', 'a'\]"),
+        (lambda said: with_space(said, size=3), r"head mood.mood: its size is 3, but its labels are \["),
+        (lambda said: with_labels(said, ["a", "a"]), r"labels: a name is given twice"),
+        (lambda said: with_space(said, labels=[1, 2]), r"spaces.0.labels.0: Input should be a valid string"),
+        (lambda said: with_space(said, labels=["x", "y"]), r"labels are \['bad', 'good'\] in config and \['x', 'y'\]"),
+        (lambda said: with_source(said, text=[5]), r"sources.0.text.0: Input should be a valid string"),
+        (lambda said: with_source(said, text=[]), r"source mood: columns of text are none, but the model reads text"),
+        (lambda said: with_source(said, max_length=0), r"source mood: max_length is 0"),
+        (lambda said: with_source(said, max_length="9"), r"sources.0.max_length: Input should be a valid integer"),
+        (lambda said: with_head(said, cells={"missing": 5}), r"heads.0.cells.missing: Input should be a valid array"),
+        (lambda said: with_head(said, cells={"mising": [""]}), r"heads.0.cells.mising: Unexpected keyword argument"),
+        (lambda said: with_head(said, kind="tags"), r"mood.mood is for labels of the kind 'class', not 'tags'"),
+        (lambda said: with_head(said, candidates="mood"), r"heads.0.candidates: Input should be a valid array"),
         (lambda said: with_space(said, labels=list("abcdefghij")), r"mood.mood is for 2 labels and 10 are named"),
     ],
 )
@@ -179,6 +232,88 @@ def test_a_description_that_does_not_fit_is_refused_though_its_checksum_agrees(
     folder = rewritten(tmp_path / "whole", tmp_path / "best", change(said), load_file(weights))
     with pytest.raises(SetupError, match=message):
         Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ([["flags", "flags", [0.5] * 5]], "head flags.flags has 3 labels and 5 thresholds"),
+        ([["flags", "flags", []]], "head flags.flags has 3 labels and 0 thresholds"),
+        ([["flags", "flags", [math.nan] * 3]], "thresholds.0.2.0: Input should be a finite number"),
+        ([["flags", "flags", [0.5, 2.0, 0.5]]], "thresholds.0.2.1: Input should be less than or equal to 1"),
+        ([["flags", "flags", [0.5] * 3]] * 2, "thresholds: given for flags.flags, flags.flags, but"),
+        ([["flags", "other", [0.5] * 3]], "thresholds: given for flags.other, but"),
+        ([], "thresholds: given for none, but wanted for flags.flags"),
+        ("no", "thresholds: Input should be a valid array"),
+    ],
+)
+def test_thresholds_that_are_not_one_probability_a_label_are_refused(
+    built: Callable[..., Experiment], tmp_path: Path, thresholds: Any, message: str
+) -> None:
+    whole = tmp_path / "whole"
+    built("flags").bundle.save(whole)
+    said, weights = json.loads((whole / "jenga.json").read_text()), load_file(whole / "heads.safetensors")
+    with pytest.raises(SetupError, match=rf"best/jenga.json: its content does not fit together .*{message}"):
+        Bundle.load(rewritten(whole, tmp_path / "best", {**said, "thresholds": thresholds}, weights))
+
+
+def test_a_model_whose_thresholds_are_not_decided_yet_can_be_loaded(
+    built: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    """As that of a run which has not ended."""
+    bundle = built("flags").bundle
+    assert not bundle.thresholds
+    bundle.save(tmp_path / "best")
+    assert json.loads((tmp_path / "best" / "jenga.json").read_text())["thresholds"] is None
+    assert Bundle.load(tmp_path / "best").thresholds == {}
+
+
+BROKEN = ["[]", "{", "null", "5", ""]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+@pytest.mark.parametrize("name", ["jenga_backbone.json", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_file_of_the_encoder_that_holds_no_object_is_named(saved: Path, name: str, content: str) -> None:
+    (saved / "backbone" / name).write_text(content)
+    with pytest.raises(SetupError, match=rf"backbone.*{name}.*(no JSON|cannot be read|holds).*estore"):
+        Bundle.load(renewed(saved))
+
+
+@pytest.mark.parametrize("content", [*BROKEN, "{}"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("lora", "adapter_config.json"), ("adapter", "bottleneck_config.json"), ("lora", "base.json")]
+)
+def test_a_file_of_adapters_that_does_not_say_what_they_are_is_named(
+    built: Callable[..., Experiment], tmp_path: Path, kind: str, name: str, content: str
+) -> None:
+    built("mood", peft={"type": kind}).bundle.save(tmp_path / "best")
+    (tmp_path / "best" / "backbone" / name).write_text(content)
+    with pytest.raises(SetupError, match=rf"{name}: (cannot be read|holds|says no).*estore the folder"):
+        Bundle.load(renewed(tmp_path / "best"))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        (
+            "jenga_backbone.json",
+            {"pooling": "median"},
+            r"jenga_backbone.json: pooling is 'median'.* one of pooler",
+        ),
+        ("jenga_backbone.json", {"pooling": ["cls"]}, r"jenga_backbone.json: pooling is \['cls'\]"),
+        ("jenga_backbone.json", {"pooling": "auto"}, r"jenga_backbone.json: pooling is 'auto'"),
+        ("tokenizer_config.json", {"tokenizer_class": 5}, r"the model's tokenizer: cannot load"),
+        ("tokenizer_config.json", {"pad_token": None}, r"backbone: the model's tokenizer has no padding token"),
+        ("config.json", {"is_encoder_decoder": True}, r"backbone: .* is an encoder-decoder .*Restore the folder"),
+    ],
+)
+def test_a_file_of_the_encoder_that_says_what_training_never_leaves_is_refused(
+    saved: Path, name: str, fields: dict[str, Any], message: str
+) -> None:
+    path = saved / "backbone" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(SetupError, match=message):
+        Bundle.load(renewed(saved))
 
 
 @pytest.mark.parametrize(
