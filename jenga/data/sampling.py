@@ -56,6 +56,13 @@ class Sampler:
         """Turns of an epoch."""
         return sum(self.turns.values())
 
+    def deal(self, *, halves: bool) -> None:
+        """Deal as a run that goes on began to: of another deal, its next turns hold rows that it has seen already.
+
+        To the run's end, since a pass over a source may go on over epochs. The number of turns is the same either way.
+        """
+        self.halves, self._passes = halves, {}
+
     def epoch(self, epoch: int) -> list[Turn]:
         """Return the turns of `epoch` (from 0)."""
         queues = {

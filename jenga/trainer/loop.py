@@ -276,9 +276,7 @@ class Trainer:
 
     def _runner(self) -> Runner:
         size = evaluation_batch_size(self.config)
-        return Runner(
-            self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt
-        )  # fmt: skip
+        return Runner(self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt)
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value
@@ -337,10 +335,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self._remind(state["callbacks"])
         self.state = State(**{"halves": self.halves, **state["state"]})
-        if self.state.halves != self.sampler.halves:
-            # `turn` counts turns of that deal: of another one, rows would be left out and others shown twice. A pass
-            # of the temperature sampler goes on over epochs, so that the deal stays to the run's end.
-            self.sampler = make_sampler(list(self.sources.values()), self.config, halves=self.state.halves)
+        self.sampler.deal(halves=self.state.halves)
         self._saved_step = self.state.step
         self.window.restore(tensors["window"], state["window"])
         self.log.cut(state["metrics_bytes"])

@@ -126,6 +126,17 @@ def test_halves_show_every_row_once_and_no_turn_is_too_long(rows: int, per_turn:
     assert max(len(turn.rows) for turn in turns) <= per_turn
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("halves", [True, False])
+def test_a_deal_that_is_changed_is_that_of_a_sampler_made_so(kind: str, halves: bool) -> None:
+    rows = {"a": 100, "b": 17, "c": 1}
+    sampler, wanted = (sampler_of(rows, kind, halves=each) for each in (not halves, halves))
+    assert sampler.epoch(0) != wanted.epoch(0)
+    assert len(sampler) == len(wanted)
+    sampler.deal(halves=halves)
+    assert [sampler.epoch(epoch) for epoch in (0, 1)] == [wanted.epoch(epoch) for epoch in (0, 1)]
+
+
 def test_a_turn_in_halves_is_drawn_from_all_rows_and_its_halves_pad_less() -> None:
     sampler = sampler_of({"a": 2000}, rows_per_turn=32, halves=True)
     all_lengths = lengths(a=2000)["a"]
