@@ -304,6 +304,21 @@ def test_a_file_of_adapters_that_does_not_say_what_they_are_is_named(
         ("jenga_backbone.json", {"pooling": "auto"}, r"jenga_backbone.json: pooling is 'auto'"),
         ("tokenizer_config.json", {"tokenizer_class": 5}, r"the model's tokenizer: cannot load"),
         ("tokenizer_config.json", {"pad_token": None}, r"backbone: the model's tokenizer has no padding token"),
+        ("config.json", {"num_hidden_layers": 0}, r"config.json: makes a model of \d+ values, but \d+ are stored"),
+        ("config.json", {"num_hidden_layers": -1}, r"config.json: makes a model of \d+ values, but \d+ are stored"),
+        (
+            "tokenizer.json",
+            {
+                "model": {
+                    "type": "WordPiece",
+                    "vocab": {},
+                    "unk_token": "?",
+                    "continuing_subword_prefix": "##",
+                    "max_input_chars_per_word": 9,
+                }
+            },
+            r"cannot load .*Missing \[UNK\] token",
+        ),
         ("config.json", {"is_encoder_decoder": True}, r"backbone: .* is an encoder-decoder .*Restore the folder"),
     ],
 )

@@ -61,6 +61,7 @@ def read_tokenizer(name: str, *, allowed: bool, key: str, causal: bool = False) 
     try:
         with never_asked(allowed):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=allowed)
+            tokenizer("a")  # some files are read without a word, and cannot encode anything
     except JengaError:
         raise
     except Exception as error:  # as in `read_checkpoint`

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+from safetensors import safe_open
 
 from jenga.backbones.base import BackboneManager, BaseBackbone, Recipe
 from jenga.backbones.language import load_language_model
@@ -205,9 +207,11 @@ class TextBackbone(BaseBackbone):
         if base_of(folder) is None:
             # The folder holds the student that training cut from its teacher.
             try:
-                return cls(str(folder), config.model_copy(update={"teacher_student_config": None}))
+                backbone = cls(str(folder), config.model_copy(update={"teacher_student_config": None}))
             except ConfigError as error:  # what could be configured is settled: it is the folder that is another one
                 raise SetupError(f"{folder}: {error}. Restore the folder from a copy or train again") from error
+            _check_all_read(folder, backbone._whole)
+            return backbone
         try:
             backbone = cls(model_name, config)
         except (ConfigError, SetupError) as error:
@@ -238,6 +242,21 @@ def _resolve_pooling(pooling: str, name: str, encoder: PreTrainedModel, has_pool
     except UnknownPoolingError as error:
         logger.warning("model.pooling: '%s' %s; '%s' is taken, set the key if that is not it", name, error, usual)
         return usual
+
+
+def _check_all_read(folder: Path, model: PreTrainedModel) -> None:
+    """Raise SetupError where weights in `folder` have no place in `model`, which its config.json made."""
+    stored = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            stored += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    # Tied weights are stored once.
+    held = sum({each.data_ptr(): each.numel() for each in model.state_dict().values()}.values())
+    if stored > held:
+        raise SetupError(
+            f"{folder / 'config.json'}: makes a model of {held} values, but {stored} are stored beside it; restore the "
+            "folder from a copy or train again"
+        )
 
 
 def _is_causal(settings: Any) -> bool:
