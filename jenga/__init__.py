@@ -27,6 +27,9 @@ _PUBLIC = {
     "Metric": "jenga.labels.metric",
     "CALLBACK_REGISTRY": "jenga.callbacks",
     "BaseCallback": "jenga.callbacks",
+    "Action": "jenga.callbacks",
+    "OPTIMIZER_REGISTRY": "jenga.optimizers",
+    "SCHEDULER_REGISTRY": "jenga.optimizers",
     "JengaError": "jenga.errors",
 }
 

@@ -17,6 +17,7 @@ from jenga import __version__
 from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.backbones.remote_code import named_code, refused_code
 from jenga.callbacks import CALLBACK_REGISTRY
+from jenga.config.optimization import PartChoices
 from jenga.config.schema import ExperimentConfig, experiment_model
 from jenga.data.rows import SourceSpec
 from jenga.errors import ConfigError, JengaError, SetupError
@@ -25,6 +26,7 @@ from jenga.fusion import AttentionFusion
 from jenga.inputs import Inputs, load_inputs
 from jenga.labels import kind_named
 from jenga.model import MultiTaskModel
+from jenga.optimizers import OPTIMIZERS, SCHEDULERS
 from jenga.peft import base_of
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.types import HeadSpace
@@ -125,7 +127,8 @@ class _Description(BaseModel):
 
 def schema() -> type[ExperimentConfig]:
     """Return the schema of experiments made of all registered parts."""
-    return experiment_model(TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY)
+    parts: Mapping[str, PartChoices] = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
+    return experiment_model(TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY, parts=parts)
 
 
 def model_block(config: ExperimentConfig, model: Any) -> Any:

@@ -20,10 +20,10 @@ from accelerate.state import AcceleratorState
 from rich.console import Console
 
 from jenga.build import Bundle, Experiment, build, schema
-from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
-from jenga.callbacks.early_stopping import EarlyStopping
-from jenga.callbacks.mlflow import MlflowCallback
-from jenga.callbacks.progress import ProgressCallback
+from jenga.callbacks import BaseCallback
+from jenga.callbacks.base import Outcome
+from jenga.callbacks.chain import Chain
+from jenga.callbacks.configured import configured_callbacks
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
@@ -45,6 +45,7 @@ from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.loop import make_sampler
 from jenga.trainer.recipe import told
+from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,8 @@ def _open(
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
+        training = resolved(experiment.bundle.config.training)
+        rehearse(experiment.bundle.model, training, torch.device("cpu"), total_steps=_steps(experiment))
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
         run.update(resolved_digest=config_digest(_resolved(config, experiment)))
         if (Path(scratch) / "preset").exists():
@@ -128,24 +131,19 @@ def _carry_out(
     console: Console,
 ) -> Result:
     _describe(run, config, experiment, accelerator, console)
-    tracker = None
-    if config.tracking.enabled:
-        tracker = MlflowCallback(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))
-    progress = ProgressCallback(console)
-    chain = [*_configured_callbacks(config), *([tracker] if tracker else []), progress, *callbacks]
+    chain = Chain([*configured_callbacks(config, console), *callbacks])
+    outcome: Outcome = "failed"
     try:
-        _train(experiment, run, accelerator, chain)
+        _train(experiment, run, accelerator, chain.callbacks)
         result = _finish(experiment, run, accelerator, console)
-        if tracker is not None:
-            tracker.log_result(run.path, result.evaluation)
+        chain.result(run.path, result.evaluation)
+        outcome = "finished"
     except BaseException as error:
-        stopped = isinstance(error, InterruptedRun | KeyboardInterrupt)
-        run.update(status="interrupted" if stopped else "failed", reason=str(error) or type(error).__name__)
-        if tracker is not None:
-            tracker.close("KILLED" if stopped else "FAILED")
+        outcome = "interrupted" if isinstance(error, InterruptedRun | KeyboardInterrupt) else "failed"
+        run.update(status=outcome, reason=str(error) or type(error).__name__)
         raise
     finally:
-        progress.close()
+        chain.close(outcome)
     run.update(status="finished")
     return result
 
@@ -213,8 +211,7 @@ def _describe(
     for warning in warnings:
         logger.warning("%s", warning)
     training = resolved(experiment.bundle.config.training)
-    steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, experiment.bundle.config))
-    console.print(told(config.training, training, steps), highlight=False, soft_wrap=True)
+    console.print(told(config.training, training, _steps(experiment)), highlight=False, soft_wrap=True)
     console.print(
         f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
         f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
@@ -226,6 +223,11 @@ def _describe(
 def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
     """Return `config` with the numbers of the training that its rows and its encoder decided."""
     return config.model_copy(update={"training": experiment.bundle.config.training})
+
+
+def _steps(experiment: Experiment) -> int:
+    training = resolved(experiment.bundle.config.training)
+    return training.max_steps or training.epochs * len(make_sampler(experiment.sources, experiment.bundle.config))
 
 
 def _share(trained: int, parameters: int) -> str:
@@ -244,18 +246,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in libraries},
     }
-
-
-def _configured_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
-    chain: list[BaseCallback] = []
-    for name in type(config.callbacks).model_fields:
-        settings = getattr(config.callbacks, name)
-        if settings is not None:
-            chain.append(CALLBACK_REGISTRY[name](**settings.model_dump()))
-    if config.early_stopping is not None:
-        stopping = config.early_stopping
-        chain.append(EarlyStopping(config.evaluation.metric, patience=stopping.patience, min_delta=stopping.min_delta))
-    return chain
 
 
 def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]) -> None:

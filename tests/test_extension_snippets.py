@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,8 +22,10 @@ from jenga import experiment
 from jenga.backbones import BackboneManager, BaseBackbone
 from jenga.build import schema
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
-from jenga.errors import ConfigError
+from jenga.cli.evaluate import evaluate
+from jenga.errors import ConfigError, InterruptedRun
 from jenga.model import MultiTaskModel
+from jenga.optimizers import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
 from jenga.registry import Registry
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig
@@ -72,7 +76,9 @@ TARGET = "🎉 Target achieved!"
 @pytest.fixture(autouse=True)
 def _registries_as_before() -> Iterator[None]:
     """Take back what a test registers."""
-    registries: list[Registry[Any]] = [TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY]
+    registries: list[Registry[Any]] = [
+        TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
+    ]  # fmt: skip
     before = [set(registry) for registry in registries]
     yield
     for registry, names in zip(registries, before, strict=True):
@@ -264,12 +270,101 @@ def test_each_of_the_three_snippets_is_run_here() -> None:
     assert set(run) == SNIPPETS.keys()
 
 
+# ------------------------------------------------------------------------------------- optimizers, schedules, callbacks
+
+OPTIMIZER = """\
+import torch
+from jenga import OPTIMIZER_REGISTRY
+
+@OPTIMIZER_REGISTRY.register("heavy_ball")
+class HeavyBall(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay=0.0, friction=0.1):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "friction": friction})
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in (each for each in group["params"] if each.grad is not None):
+                speed = self.state[p].setdefault("speed", torch.zeros_like(p)).mul_(1 - group["friction"]).add_(p.grad)
+                p.sub_(speed, alpha=group["lr"])
+"""
+
+
+class StopAt(BaseCallback):
+    """Interrupts after a step, as Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+        trainer.interrupted = trainer.state.step == self.step
+
+
+def imported(folder: Path, name: str, code: str) -> None:
+    (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_an_optimizer_in_ten_lines_trains_resumes_and_is_judged_from_yaml(
+    config: Callable[..., Path], tmp_path: Path, rows: str
+) -> None:
+    body = OPTIMIZER.partition("\n\n")[2]
+    assert len(body.splitlines()) <= 10
+    imported(tmp_path, "heavy", OPTIMIZER)
+    block = "{epochs: 2, batch_size: 8, log_every_steps: 1, optimizer: {name: heavy_ball, friction: 0.2}}"
+    path = config()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"training: .*", f"training: {block}", text), encoding="utf-8")
+
+    straight = experiment.train(path, device="cpu", overrides=[f"output_dir={tmp_path / 'straight'}"])
+    with pytest.raises(InterruptedRun):
+        experiment.train(path, device="cpu", callbacks=[StopAt(3)])
+    resumed = experiment.train(path, device="cpu", resume="auto")
+    for name in ("heads.safetensors", "backbone/model.safetensors"):
+        assert (resumed.run / "best" / name).read_bytes() == (straight.run / "best" / name).read_bytes()
+    other = experiment.train(path, device="cpu", overrides=["training.optimizer.friction=0.9"])
+    assert json.loads((other.run / "metrics.jsonl").read_text().splitlines()[-1]) != json.loads(
+        (straight.run / "metrics.jsonl").read_text().splitlines()[-1]
+    )
+
+    # A saved model needs the optimizer no more.
+    del OPTIMIZER_REGISTRY["heavy_ball"]
+    done = CliRunner().invoke(evaluate, [str(resumed.run), "--data", rows, "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    with pytest.raises(ConfigError, match="unknown optimizer 'heavy_ball'"):
+        experiment.load_config(path)
+
+
+def blocks_of_the_page() -> list[str]:
+    page = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_parts_of_the_page_train_together_from_yaml(config: Callable[..., Path]) -> None:
+    for block in blocks_of_the_page():
+        exec(block, {"__name__": "__page__"})
+    path = config(more="callbacks: {average: {decay: 0.5}, spike_guard: {}, mine: {}}\n")
+    overrides = ["training.optimizer={name: sign, momentum: 0.8}", "training.scheduler={name: stairs, stairs: 2}"]
+    result = experiment.train(path, device="cpu", overrides=[*overrides, "training.epochs=3"])
+    records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    rates = [record["learning_rate"]["heads"] for record in records if record["event"] == "train"]
+    assert len(rates) >= 2
+    assert set(rates) <= {rates[0], rates[0] / 2, 0.0}
+    state = json.loads(next((result.run / "checkpoints").glob("step-*/state.json")).read_text())
+    kept = dict(state["callbacks"])
+    assert kept["SpikeGuard"]["usual"] > 0
+    assert len(kept["Average"]["weights"]["$items"]) > 3
+
+
 # -------------------------------------------------------------------------------------------------------- entry points
 
 PLUGIN = """
 from pydantic import Field
 
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.cli.evaluate import evaluate
 from jenga.config.schema import Strict
 
 

@@ -1,5 +1,5 @@
 """Callbacks: what happens beside training at its events."""
 
-from jenga.callbacks.base import CALLBACK_REGISTRY, BaseCallback
+from jenga.callbacks.base import CALLBACK_REGISTRY, Action, BaseCallback
 
-__all__ = ["CALLBACK_REGISTRY", "BaseCallback"]
+__all__ = ["CALLBACK_REGISTRY", "Action", "BaseCallback"]

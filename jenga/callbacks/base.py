@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Literal, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
 
@@ -11,6 +13,41 @@ from jenga.config.schema import ExperimentConfig
 from jenga.model import MultiTaskModel
 from jenga.registry import Registry
 from jenga.types import Batch
+
+Memory = TypeVar("Memory", bound=Mapping[str, object])
+"""What a callback remembers, such as a TypedDict: numbers, text, tensors, and lists and dicts of them."""
+
+Outcome = Literal["finished", "failed", "interrupted"]
+"""How a run ended, as run.json has it."""
+
+
+class Action(IntEnum):
+    """What a hook may ask for; where several callbacks ask, the greatest is done.
+
+    SKIP, before an optimizer step: drop the gradients. The step counts, the weights and the optimizer stay as they are.
+    ROLLBACK, before or after one: go back to the newest checkpoint from before this step, and never take its rows'
+    turn. STOP, anywhere: end the run as `should_stop` does; before an optimizer step, that one is skipped.
+    """
+
+    SKIP = 1
+    ROLLBACK = 2
+    STOP = 3
+
+
+class TrainRecord(TypedDict):
+    """A training record of metrics.jsonl: means over the steps since the one before."""
+
+    event: Literal["train"]
+    step: int
+    epoch: float
+    loss: float
+    task_loss: dict[str, float]
+    head_loss: dict[str, dict[str, float]]
+    teacher_loss: NotRequired[dict[str, float]]
+    grad_norm: float
+    learning_rate: dict[str, float]
+    rows: int
+    time_s: float
 
 
 class TrainerState(Protocol):
@@ -26,16 +63,23 @@ class TrainerView(Protocol):
     """The trainer, as a callback sees it.
 
     `should_stop = True` ends training after this step, with its last model judged and saved. Only ever raised: False
-    says that this callback does not ask, and takes back no other's stop.
+    says that this callback does not ask, and takes back no other's stop. A hook that returns `Action.STOP` asks for
+    the same.
     """
 
-    state: TrainerState
     model: MultiTaskModel
     optimizer: torch.optim.Optimizer
     config: ExperimentConfig
     should_stop: bool
-    total_steps: int
     folder: Path
+
+    @property
+    def state(self) -> TrainerState:
+        """How far the run is."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps that the run will have."""
 
     def greater_is_better(self, metric: str) -> bool:
         """Return whether a greater `metric` of an evaluation is better. Raises ConfigError where that is not known."""
@@ -44,46 +88,63 @@ class TrainerView(Protocol):
         """Write a checkpoint now and return its folder."""
 
 
-class BaseCallback:
+class BaseCallback(Generic[Memory]):
     """Override any of the events. `**kwargs` leaves room for what later versions hand over.
 
-    A callback with a memory returns it from `state_dict` (JSON types only) and takes it back in `load_state_dict`, so
-    that a resumed run goes on as if it had never stopped.
+    An event returns None, or the `Action` that it asks for: STOP anywhere, ROLLBACK and SKIP where they are named.
+
+    A callback with a memory returns it from `state_dict` (JSON's types and tensors, in lists and dicts) and takes it
+    back in `load_state_dict`, so that a run that is resumed or rolled back goes on as if nothing had happened.
     """
 
-    def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
+    def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> Action | None:
         """Before the first step, or the first one after resuming."""
 
-    def on_train_end(self, trainer: TrainerView, **kwargs: Any) -> None:
+    def on_train_end(self, trainer: TrainerView, **kwargs: Any) -> Action | None:
         """After the last step, with the last checkpoint written."""
 
-    def on_epoch_begin(self, trainer: TrainerView, epoch: int, **kwargs: Any) -> None:
+    def on_epoch_begin(self, trainer: TrainerView, epoch: int, **kwargs: Any) -> Action | None:
         """Before the first step of `epoch` (from 0)."""
 
-    def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> Action | None:
         """After the last step of `epoch`, with the newest evaluation's metrics."""
 
-    def on_batch_begin(self, trainer: TrainerView, batch: Batch, **kwargs: Any) -> None:
+    def on_batch_begin(self, trainer: TrainerView, batch: Batch, **kwargs: Any) -> Action | None:
         """Before a forward pass in training."""
 
-    def on_batch_end(self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, **kwargs: Any) -> None:
+    def on_batch_end(self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, **kwargs: Any) -> Action | None:
         """After a backward pass; `loss` is this batch's share of the step's loss, detached."""
 
-    def on_step_end(self, trainer: TrainerView, logs: dict[str, Any] | None, **kwargs: Any) -> None:
-        """After an optimizer step; `logs` is the record just written to metrics.jsonl, if this step wrote one."""
+    def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Action | None:
+        """With the gradients of the step there, unscaled and clipped. May ask for SKIP, ROLLBACK and STOP.
 
-    def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> None:
+        grad_norm: their norm before clipping, ``()`` on the model's device, so that only who reads it waits for it.
+        """
+
+    def on_step_end(self, trainer: TrainerView, logs: TrainRecord | None, **kwargs: Any) -> Action | None:
+        """After an optimizer step; `logs` is the record just written to metrics.jsonl, if this step wrote one.
+
+        May ask for ROLLBACK and STOP.
+        """
+
+    def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> Action | None:
         """After an evaluation on the validation rows."""
 
-    def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> None:
+    def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> Action | None:
         """After a checkpoint was written to `path`."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
-        return {}
+    def on_result(self, run: Path, evaluation: Mapping[str, Any], **kwargs: Any) -> None:
+        """With the results of a finished run written to its folder `run`; `evaluation`: its evaluation.json."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+    def on_close(self, outcome: Outcome, **kwargs: Any) -> None:
+        """Last of all, also after an error and where training never began: give back what is held."""
+
+    def state_dict(self) -> Memory | None:
+        """Return what a resumed run needs; None: nothing."""
+        return None
+
+    def load_state_dict(self, state: Memory) -> None:
+        """Take back what `state_dict` returned, unless that was nothing. Tensors come on the CPU."""
 
 
 CALLBACK_REGISTRY: Registry[BaseCallback] = Registry("callback", entry_point_group="jenga.callbacks")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
-from jenga.callbacks.base import BaseCallback, TrainerView
+from jenga.callbacks.base import BaseCallback, Outcome, TrainerView, TrainRecord
 from jenga.callbacks.mlflow_form import (
     TAG_LENGTH,
     metric_name,
@@ -45,9 +45,16 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+_STATUS: Mapping[Outcome, Status] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
-class MlflowCallback(BaseCallback):
+class TrackingMemory(TypedDict):
+    """The MLflow run; None: there is none yet."""
+
+    run_id: str | None
+
+
+class MlflowCallback(BaseCallback[TrackingMemory]):
     """Mirrors a run in MLflow: parameters, metrics by task and head, the report and the best model.
 
     Everything that talks to MLflow happens in one background thread, in order. Its first error switches tracking off
@@ -85,10 +92,11 @@ class MlflowCallback(BaseCallback):
         self._submit(self._open, known, trainer.folder.name, parameters_of(trainer.config))
         if known:
             for record in _records(trainer.folder / "metrics.jsonl"):
-                self._note(record["event"], record["step"], record)
+                if record["event"] in ("train", "eval"):
+                    self._note(record["event"], record["step"], record)
             self._flush()
 
-    def on_step_end(self, trainer: TrainerView, logs: dict[str, Any] | None, **kwargs: Any) -> None:
+    def on_step_end(self, trainer: TrainerView, logs: TrainRecord | None, **kwargs: Any) -> None:
         """Take up the losses, the gradient norm and the learning rates of a record."""
         self._note_id()
         if logs is not None:
@@ -110,29 +118,28 @@ class MlflowCallback(BaseCallback):
         """Send what is left."""
         self._flush()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> TrackingMemory:
         """Return which MLflow run this is."""
         return {"run_id": self.run_id}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: TrackingMemory) -> None:
         """Go on in that MLflow run."""
         self.run_id = state["run_id"]
 
-    def log_result(self, run: Path, evaluation: Mapping[str, Any]) -> None:
-        """Log the final metrics, the report and the best model of the run in folder `run`, and end the MLflow run."""
+    def on_result(self, run: Path, evaluation: Mapping[str, Any], **kwargs: Any) -> None:
+        """Log the final metrics, the report and the best model of the run in folder `run`."""
         self._flush()
         self._submit(self._log_evaluation, evaluation)
         self._submit(self._log_artifacts, run)
         if self.tracking.log_model:
             self._submit(self._log_model, run / "best", int(evaluation["best_step"]))
-        self.close("FINISHED")
 
-    def close(self, status: Status) -> None:
+    def on_close(self, outcome: Outcome, **kwargs: Any) -> None:
         """End the MLflow run and wait until all is sent."""
         if self._closed:
             return
         self._flush()
-        self._worker.submit(self._terminate, status).result()
+        self._worker.submit(self._terminate, _STATUS[outcome]).result()
         self._note_id()
         self._closed = True
         self._worker.shutdown()

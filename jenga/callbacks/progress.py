@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jenga.callbacks.base import BaseCallback, TrainerView
+from jenga.callbacks.base import BaseCallback, Outcome, TrainerView, TrainRecord
 
 
 class ProgressCallback(BaseCallback):
@@ -31,14 +31,15 @@ class ProgressCallback(BaseCallback):
             self.progress.add_task("", total=trainer.total_steps, completed=trainer.state.step)
             self.progress.start()
 
-    def on_step_end(self, trainer: TrainerView, logs: dict[str, Any] | None, **kwargs: Any) -> None:
+    def on_step_end(self, trainer: TrainerView, logs: TrainRecord | None, **kwargs: Any) -> None:
         """Move the bar; on a record, renew the words beside it."""
         step = trainer.state.step
         if self.progress is not None:
             self.progress.update(self.progress.task_ids[0], completed=step)
         if logs is None:
             return
-        speed = (step - self.first_step) / max(time.monotonic() - self.started, 1e-9)
+        # A run that is rolled back may stand before where it was resumed.
+        speed = max(step - self.first_step, 1) / max(time.monotonic() - self.started, 1e-9)
         losses = "  ".join(f"{task} {loss:.3f}" for task, loss in logs["task_loss"].items())
         words = f"loss {logs['loss']:.4f}  {losses}  {speed:.1f} steps/s"
         if self.progress is not None:
@@ -60,10 +61,13 @@ class ProgressCallback(BaseCallback):
 
     def on_train_end(self, trainer: TrainerView, **kwargs: Any) -> None:
         """Close the bar."""
-        self.close()
+        self._stop()
 
-    def close(self) -> None:
+    def on_close(self, outcome: Outcome, **kwargs: Any) -> None:
         """Give the terminal back, also after an error."""
+        self._stop()
+
+    def _stop(self) -> None:
         if self.progress is not None:
             self.progress.stop()
             self.progress = None

@@ -30,6 +30,7 @@ _SYNONYMS = {
     "model_name": "base_model",
     "name": "base_model",
     "num_train_epochs": "epochs",
+    "num_warmup_steps": "warmup_steps",
     "per_device_train_batch_size": "batch_size",
 }
 """What other trainers call our keys, where the spelling is too far off to guess."""

@@ -14,6 +14,7 @@ from jenga.config.checks import contradictions
 from jenga.config.explain import TAG_ERRORS, Finding, findings, hidden_findings, validate
 from jenga.config.language_form import as_experiment, is_language_form, language_form, name_student
 from jenga.config.modality import misplaced
+from jenga.config.optimization import unknown_parts, with_parameters
 from jenga.config.overrides import apply_overrides
 from jenga.config.schema import ExperimentConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
@@ -159,7 +160,7 @@ def _finish(
 ) -> ExperimentConfig:
     apply_overrides(document, overrides)
     short = is_language_form(document.data)
-    form = language_form(schema) if short else schema
+    form = with_parameters(language_form(schema) if short else schema, document, schema.parts)
     if short:
         document.data.setdefault("data", {})  # so that what is missing is `data.path`
     else:
@@ -167,7 +168,8 @@ def _finish(
     found, unbuilt = _split(findings(form, document), document, planned)
     found += hidden_findings(found, form, document)
     known = {each.path for each in found}
-    clashes = [each for each in (*contradictions(document), *misplaced(document, schema)) if each.path not in known]
+    judged = (*contradictions(document), *misplaced(document, schema), *unknown_parts(document, schema.parts))
+    clashes = [each for each in judged if each.path not in known]
     unread = {problem.key for problem in document.problems}
     found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
     problems = document.problems + [each.problem for each in found + clashes]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Discriminator, Field, PrivateAttr, Tag, create_model, field_validator
 
 from jenga.config.distillation import TeacherStudentConfig
+from jenga.config.optimization import OptimizerConfig, PartChoices, SchedulerConfig
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.registry import Registry
@@ -124,7 +125,10 @@ class TrainingConfig(Strict):
         default_factory=LearningRates,
         description="One rate, or one for each of backbone, adapters, fusion, heads. Default: by the encoder.",
     )
-    scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the rate after warmup.")
+    optimizer: str | OptimizerConfig = Field("adamw", description="Its name, or a mapping of name and parameters.")
+    scheduler: str | SchedulerConfig = Field(
+        "linear", description="Shape of the rate after warmup: its name, or a mapping of name and parameters."
+    )
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
     warmup_ratio: Fraction = Field(0.1, description="Share of all steps spent on warmup.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
@@ -212,9 +216,10 @@ class ExperimentConfig(Strict):
     """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered.
 
     `modalities`: what backbones read, by `backbone_type`; `token_tasks`: the types of tasks that label words;
-    `language_tasks`: those that predict tokens.
+    `language_tasks`: those that predict tokens; `parts`: what `training` can name, by its key.
     """
 
+    parts: ClassVar[Mapping[str, PartChoices]] = {}
     modalities: ClassVar[Mapping[str, str]] = {}
     token_tasks: ClassVar[frozenset[str]] = frozenset()
     language_tasks: ClassVar[frozenset[str]] = frozenset()
@@ -257,9 +262,16 @@ def evaluation_batch_size(config: ExperimentConfig) -> int:
 
 
 def experiment_model(
-    tasks: Registry[Any], backbones: Registry[Any], callbacks: Registry[Any]
+    tasks: Registry[Any],
+    backbones: Registry[Any],
+    callbacks: Registry[Any],
+    *,
+    parts: Mapping[str, PartChoices] | None = None,
 ) -> type[ExperimentConfig]:
-    """Return the schema of an experiment made of the registered parts; tasks are told apart by `type`."""
+    """Return the schema of an experiment made of the registered parts; tasks are told apart by `type`.
+
+    parts: what `training` can name, by its key: ``optimizer``, ``scheduler``.
+    """
     for registry in (tasks, backbones, callbacks):
         registry.load_entry_points()
     task_models = [_typed(tasks, name, "type", tasks.config_of(name)) for name in tasks]
@@ -275,6 +287,7 @@ def experiment_model(
         "callbacks": (callbacks_model, Field(default_factory=dict, validate_default=True)),
     }
     experiment = create_model("Experiment", __base__=ExperimentConfig, **fields)
+    experiment.parts = parts or {}
     experiment.modalities = {
         each: backbones[name].modality for name in backbones for each in (name, *backbones.aliases_of(name))
     }

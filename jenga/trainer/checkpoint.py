@@ -49,6 +49,13 @@ def checkpoint_folder(parent: Path, step: int) -> Path:
     return parent / f"step-{step:08d}"
 
 
+def forget_after(parent: Path, step: int) -> None:
+    """Delete the checkpoints of steps after `step`: the run goes another way from there."""
+    for folder in parent.glob("step-*"):
+        if folder.name > checkpoint_folder(parent, step).name:
+            shutil.rmtree(folder)
+
+
 def newest_checkpoint(parent: Path) -> Path | None:
     """Return the newest unharmed checkpoint, with a warning for each harmed one that is passed over."""
     for leftover in parent.glob(".step-*"):
@@ -95,23 +102,34 @@ def load_model(
         raise SetupError(f"checkpoint {folder}: it is of another model, for example at {name}; start a new run")
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return the optimizer's state as named tensors, ``<parameter number>.<name>``."""
-    state = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Restore what the `state_dict` of such an optimizer gave, every tensor in its own dtype.
+
+    torch casts what it loads to the parameters' dtype, which an optimizer with state of another goes on differently
+    from.
+    """
+    optimizer.load_state_dict(state)
+    numbered = [p for group in optimizer.param_groups for p in group["params"]]
+    for key, saved in state["state"].items():
+        owner = numbered[key] if isinstance(key, int) else key
+        optimizer.state[owner] = _as_saved(saved, optimizer.state[owner])
 
 
-def load_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]
-) -> None:
-    """Restore what `optimizer_tensors` gave and the settings of the groups."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    now = optimizer.state_dict()["param_groups"]
-    merged = [{**present, **saved} for present, saved in zip(now, groups, strict=True)]
-    optimizer.load_state_dict({"state": state, "param_groups": merged})
+def mapping(value: object) -> dict[str, Any]:
+    """Return `value`, which a `state_dict` was."""
+    assert isinstance(value, dict)
+    return value
+
+
+def _as_saved(saved: Any, loaded: Any) -> Any:
+    """Return `saved` on the device where torch has put it."""
+    if isinstance(saved, torch.Tensor):
+        return saved.to(loaded.device) if saved.dtype != loaded.dtype else loaded
+    if isinstance(saved, dict):
+        return {key: _as_saved(each, loaded[key]) for key, each in saved.items()}
+    if isinstance(saved, (list, tuple)):
+        return type(saved)(_as_saved(each, loaded[at]) for at, each in enumerate(saved))
+    return saved
 
 
 def random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 
-from jenga.callbacks import BaseCallback
+from jenga.callbacks import Action, BaseCallback
+from jenga.callbacks.base import TrainRecord
+from jenga.callbacks.chain import Asked, Chain
 from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
 from jenga.data.collate import Source
 from jenga.data.sampling import Sampler, Turn, micro_batches
@@ -25,41 +24,15 @@ from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, label_counts
-from jenga.trainer.optim import learning_rates, make_optimizer, make_scheduler
+from jenga.trainer.learner import Learner, Teacher
+from jenga.trainer.left_out import LeftOut, Place
+from jenga.trainer.memory import Json, pack, unpack
+from jenga.trainer.optim import learning_rates
 from jenga.trainer.run import MetricsLog, RunFolder
-from jenga.trainer.window import Window
-from jenga.types import Batch
+from jenga.trainer.signals import interruptible
+from jenga.trainer.state import State
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class State:
-    """Progress of a run, all of it in every checkpoint.
-
-    `turn`: optimizer steps done in this epoch. `pending`: the step's evaluation and epoch end are still to be done.
-    `halves`: how rows are dealt into turns, as `Sampler` has it; the device that the run began on decides it for good.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    turn: int = 0
-    rows: int = 0
-    pending: bool = False
-    stopped: bool = False
-    best_value: float | None = None
-    best_step: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    evaluated_step: int = -1
-    seconds: float = 0.0
-    halves: bool = False
-
-
-class Teacher(Protocol):
-    """What the trainer asks of a teacher."""
-
-    def teach(self, batch: Batch) -> None:
-        """Put what it says of the rows of `batch` into ``batch.teacher``."""
 
 
 class Trainer:
@@ -83,28 +56,33 @@ class Trainer:
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
         self.sources = {source.name: source for source in sources}
-        self.callbacks = list(callbacks)
+        self.chain = Chain(callbacks)
         self.write_best = write_best
-        self.teacher = teacher
         # On a GPU two small passes cost twice what one does.
         self.halves = accelerator.device.type == "cpu" and model.backbone.cost_follows_tokens
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training = training = resolved(config.training)
-        self.total_steps = training.max_steps or training.epochs * len(self.sampler)
-        # A checkpoint's encoder comes in evaluation mode, without dropout.
-        self.model: MultiTaskModel = model.to(accelerator.device).train()
-        self.optimizer = make_optimizer(self.model, training)
-        self._optimizer = accelerator.prepare_optimizer(self.optimizer)
-        self.scheduler = make_scheduler(self.optimizer, training, self.total_steps)
+        self.left_out = LeftOut(run)
+        # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
+        self.learner = Learner(model, training, accelerator, total_steps=self._planned_steps, teacher=teacher)
+        self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
-        self.window = Window(accelerator.device)
         self.log = MetricsLog(run.path / "metrics.jsonl")
         self.folder = run.path
         self.interrupted = False
         self._started = time.monotonic()
         self._saved_step: int | None = None
-        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.directions = metric_directions(config.evaluation, self.model, sources)
+
+    @property
+    def _planned_steps(self) -> int:
+        return self.training.max_steps or self.training.epochs * len(self.sampler)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run: those planned, without the turns that its epochs have left out."""
+        training = self.training
+        return self._planned_steps - (0 if training.max_steps else self.left_out.count(training.epochs))
 
     @property
     def should_stop(self) -> bool:
@@ -132,36 +110,79 @@ class Trainer:
         Raises InterruptedRun after Ctrl-C, with a checkpoint saved, and DivergedError when the loss is not finite.
         """
         self._started = time.monotonic() - self.state.seconds
-        with self._signals():
-            self._call("on_train_begin")
-            if self.state.step == 0:
-                observe(self._runner(), list(self.sources.values()), "start")
-            if self.state.pending:
-                self._finish_step()
+        with interruptible(self._ask_to_interrupt):
+            self.chain.call("on_train_begin", self)
+            self._packed_memories({})  # what no checkpoint can hold is told now, and not at the first checkpoint
+            self._observe_start()
+            self._finish_checkpoint()
             while not self._done():
                 self._epoch()
             self._evaluate()  # where a callback stopped the run once its last step was judged
             if self.state.step != self._saved_step:
                 self.save()
-            self._call("on_train_end")
+            self.chain.call("on_train_end", self)
+
+    def _observe_start(self) -> None:
+        if self.state.step == 0:
+            observe(self._runner(), list(self.sources.values()), "start")
+
+    def _finish_checkpoint(self) -> None:
+        """Do what is left of the step of a checkpoint, or due now that its epoch has no turn left: it was left out."""
+        epoch_is_over = 0 < self.state.turn == self._turns and not self.state.pending
+        if epoch_is_over and self._done() and self.learner.window.steps:
+            self.log.append({**self._record()})
+        if self.state.pending or epoch_is_over:
+            self._finish_step()
 
     def _done(self) -> bool:
         return self.state.step >= self.total_steps or self.state.stopped
 
     def _epoch(self) -> None:
-        turns = self.sampler.epoch(self.state.epoch)
+        """Take the turns of the epoch that are left; return earlier where the run is done, or has been rolled back."""
+        turns = self.left_out.of(self.sampler, self.state.epoch)
+        if not turns:
+            self.state.epoch += 1
+            return
         if self.state.turn == 0:
-            self._call("on_epoch_begin", epoch=self.state.epoch)
-        for turn in turns[self.state.turn :]:
-            self.step(turn)
+            self.chain.call("on_epoch_begin", self, epoch=self.state.epoch)
+        for place, turn in turns[self.state.turn :]:
+            before = self.state.step
+            asked = self.step(turn)
+            if asked is not None and asked.action is Action.ROLLBACK:
+                self._roll_back(place, turn, asked.by, before)
+                return
             self._finish_step()
             if self.interrupted:
                 self._interrupt()
             if self._done():
                 break
 
-    def step(self, turn: Turn) -> None:
-        """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it."""
+    def step(self, turn: Turn) -> Asked | None:
+        """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
+
+        Returns what a callback asks for before or after it. A step before which it is asked for is not taken.
+        """
+        losses = self.learner.window.snapshot()
+        self._add_gradients(turn)
+        norm = self.learner.clip_gradients()
+        asked = self.chain.call("on_before_optimizer_step", self, grad_norm=norm)
+        if asked is None:
+            self.learner.step(norm)
+        else:
+            self.learner.drop_gradients()
+            self.learner.window.go_back(losses)
+            if asked.action is Action.ROLLBACK:
+                return asked
+            self.learner.skip()
+        self.state.step += 1
+        self.state.turn += 1
+        self.state.rows += len(turn.rows)
+        self.state.pending = True
+        if asked is not None:
+            self._log_skip(turn, norm, asked.by)
+        return self._log()
+
+    def _add_gradients(self, turn: Turn) -> None:
         source = self.sources[turn.source]
         split = source.splits["train"]
         size = self.training.batch_size
@@ -171,58 +192,78 @@ class Trainer:
             self.model.train()
         for batch in batches:
             batch = batch.to(self.accelerator.device)
-            self._call("on_batch_begin", batch=batch)
-            with self.accelerator.autocast():
-                if self.teacher is not None:
-                    self.teacher.teach(batch)
-                outputs = self.model(batch.inputs, source.tasks, batch.labels, batch.teacher, batch.states)
-            loss = self.window.add(outputs, self.model.tasks, counts, len(batch.rows) / len(turn.rows))
-            self.accelerator.backward(loss)
-            self._call("on_batch_end", batch=batch, loss=loss.detach())
-        limit = self.config.training.max_grad_norm
-        self.accelerator.unscale_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, math.inf if limit is None else limit)
-        self.window.add_norm(norm, scaled=self.accelerator.scaler is not None)
-        self._optimizer.step()
-        self.scheduler.step()
-        self._optimizer.zero_grad()
-        self.state.step += 1
-        self.state.turn += 1
-        self.state.rows += len(turn.rows)
-        self.state.pending = True
-        self._log()
+            self.chain.call("on_batch_begin", self, batch=batch)
+            loss = self.learner.add_gradients(batch, source.tasks, counts, len(batch.rows) / len(turn.rows))
+            self.chain.call("on_batch_end", self, batch=batch, loss=loss)
 
-    def _log(self) -> None:
+    def _roll_back(self, place: Place, turn: Turn, by: str, before: int) -> None:
+        """Go back to the newest checkpoint of step `before` or an earlier one, without `turn` from now on."""
+        checkpoint.forget_after(self.run.checkpoints, before)
+        folder = checkpoint.newest_checkpoint(self.run.checkpoints)
+        if folder is None:
+            raise DivergedError(
+                f"step {before + 1}: {by} asked to go back, and there is no checkpoint yet; save one with "
+                "trainer.save() in on_train_begin, or set checkpoint.every_steps"
+            )
+        back_to = int(folder.name.removeprefix("step-"))
+        self.left_out.add(place, source=turn.source, by=by, step=before + 1, back_to=back_to)
+        logger.warning(
+            "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
+            before + 1, by, back_to, place.number, place.epoch, turn.source,
+        )  # fmt: skip
+        self.load(folder)
+        self._observe_start()
+        self._finish_checkpoint()
+
+    def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
+        grad_norm = float(norm)
+        self.log.append(
+            {
+                "event": "skip",
+                "step": self.state.step,
+                "epoch": self._epochs(),
+                "source": turn.source,
+                "by": by,
+                "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
+                "time_s": self._seconds(),
+            }
+        )
+
+    def _log(self) -> Asked | None:
         record = None
-        if self.state.step % self.config.training.log_every_steps == 0 or self.state.step == self.total_steps:
+        due = self.state.step % self.config.training.log_every_steps == 0 or self.state.step == self.total_steps
+        if due and self.learner.window.steps:
             record = self._record()
-            self.log.append(record)
-        self._call("on_step_end", logs=record)
+            self.log.append({**record})
+        return self.chain.call("on_step_end", self, logs=record)
 
-    def _record(self) -> dict[str, Any]:
-        self._check_finite()
-        found = self.window.take()
+    @property
+    def _turns(self) -> int:
+        """Turns of this epoch."""
+        return len(self.sampler) - self.left_out.count_in(self.state.epoch)
+
+    def _epochs(self) -> float:
+        """Return the epochs done, by the turns that are dealt: what is left out later changes no earlier record."""
+        return round(self.state.epoch + self.state.turn / len(self.sampler), 4)
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._started, 3)
+
+    def _record(self) -> TrainRecord:
+        self.learner.check_finite(self.state.step)
         return {
             "event": "train",
             "step": self.state.step,
-            "epoch": round(self.state.epoch + self.state.turn / len(self.sampler), 4),
-            **found,
+            "epoch": self._epochs(),
+            **self.learner.window.take(),
             "learning_rate": learning_rates(self.optimizer),
             "rows": self.state.rows,
-            "time_s": round(time.monotonic() - self._started, 3),
+            "time_s": self._seconds(),
         }
-
-    def _check_finite(self) -> None:
-        for what, value in (("loss", float(self.window.loss)), ("gradient norm", float(self.window.norm))):
-            if not math.isfinite(value):
-                raise DivergedError(
-                    f"step {self.state.step}: the {what} is {value}; lower training.learning_rate, raise "
-                    "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
-                )
 
     def _finish_step(self) -> None:
         """Evaluate, end the epoch and save, where this step is due for it."""
-        epoch_ends = self.state.turn == len(self.sampler)
+        epoch_ends = self.state.turn == self._turns
         every = self.config.evaluation.every_steps
         if (
             self._done()
@@ -231,7 +272,7 @@ class Trainer:
         ):
             self._evaluate()
         if epoch_ends:
-            self._call("on_epoch_end", epoch=self.state.epoch, metrics=self.state.metrics)
+            self.chain.call("on_epoch_end", self, epoch=self.state.epoch, metrics=self.state.metrics)
             self.state.epoch += 1
             self.state.turn = 0
         self.state.pending = False
@@ -264,15 +305,15 @@ class Trainer:
             {
                 "event": "eval",
                 "step": self.state.step,
-                "epoch": round(self.state.epoch + self.state.turn / len(self.sampler), 4),
+                "epoch": self._epochs(),
                 "metrics": metrics,
-                "time_s": round(time.monotonic() - self._started, 3),
+                "time_s": self._seconds(),
             }
         )
         self.state.metrics = metrics
         self._keep_best(metrics[config.metric])
         self.state.evaluated_step = self.state.step
-        self._call("on_evaluate", metrics=metrics)
+        self.chain.call("on_evaluate", self, metrics=metrics)
 
     def _runner(self) -> Runner:
         size = evaluation_batch_size(self.config)
@@ -282,45 +323,37 @@ class Trainer:
         best = self.state.best_value
         greater = self.greater_is_better(self.config.evaluation.metric)
         if best is None or (value > best if greater else value < best):
-            self.write_best(self.run.best)
+            self.run.renew_best(self.write_best)
             self.state.best_value, self.state.best_step = value, self.state.step
 
     def _keep_last(self) -> None:
         """Where no validation rows tell which model is the best, the run's result is the last one."""
-        self._check_finite()
+        self.learner.check_finite(self.state.step)
         self.write_best(self.run.best)
         self.state.best_step = self.state.step
 
     def save(self) -> Path:
         """Write a checkpoint now and return its folder. Raises DivergedError where the weights are no longer finite."""
-        self._check_finite()
+        self.learner.check_finite(self.state.step)
         self.state.seconds = time.monotonic() - self._started
-        random_tensors, random_state = checkpoint.random_state()
-        window_tensors, window_state = self.window.state()
-        tensors = {
-            "model": checkpoint.model_tensors(self.model),
-            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
-            "random": random_tensors,
-            "window": window_tensors,
-        }
-        scaler = self.accelerator.scaler
-        state = {
+        tensors, state = self.learner.state()
+        tensors["callbacks"] = {}
+        state |= {
             "state": asdict(self.state),
-            "window": window_state,
-            "random": random_state,
             "metrics_bytes": self.log.sync(),
-            "base": self.model.backbone.base,
-            "scheduler": self.scheduler.state_dict(),
-            "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups],
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
+            "callbacks": self._packed_memories(tensors["callbacks"]),
         }
         folder = checkpoint.checkpoint_folder(self.run.checkpoints, self.state.step)
         checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
+        self.run.settle_best()
         checkpoint.retain(folder, self.config.checkpoint.keep)
         self._saved_step = self.state.step
-        self._call("on_save", path=folder)
+        self.chain.call("on_save", self, path=folder)
         return folder
+
+    def _packed_memories(self, tensors: dict[str, torch.Tensor]) -> list[tuple[str, Json]]:
+        memories = enumerate(self.chain.memories())
+        return [(name, pack(memory, f"{number}.{name}", tensors)) for number, (name, memory) in memories]
 
     def load(self, folder: Path | None) -> None:
         """Go on from the checkpoint in `folder`; None: from the very beginning of the run."""
@@ -328,35 +361,13 @@ class Trainer:
             self.log.cut(0)
             return
         tensors, state = checkpoint.load_checkpoint(folder)
-        checkpoint.load_model(self.model, tensors["model"], folder, base=state.get("base"))
-        checkpoint.load_optimizer(self.optimizer, tensors["optimizer"], state["groups"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        if state["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self._remind(state["callbacks"])
+        self.learner.restore(tensors, state, folder)
+        self.chain.remind([(name, unpack(memory, tensors["callbacks"])) for name, memory in state["callbacks"]])
         self.state = State(**{"halves": self.halves, **state["state"]})
         self.sampler.deal(halves=self.state.halves)
         self._saved_step = self.state.step
-        self.window.restore(tensors["window"], state["window"])
+        self.run.revert_best()
         self.log.cut(state["metrics_bytes"])
-        checkpoint.set_random_state(tensors["random"], state["random"])
-
-    def _remind(self, memories: list[tuple[str, dict[str, Any]]]) -> None:
-        """Give each callback its memory back. The chain may have changed: where a run is tracked is no part of it."""
-        left = list(self.callbacks)
-        for name, memory in memories:
-            callback = next((each for each in left if type(each).__name__ == name), None)
-            if callback is not None:
-                left.remove(callback)
-                callback.load_state_dict(memory)
-            elif memory:
-                logger.warning(
-                    "callback %s was there when the checkpoint was made; what it had in memory is dropped", name
-                )
-
-    def _call(self, event: str, **details: Any) -> None:
-        for callback in self.callbacks:
-            getattr(callback, event)(self, **details)
 
     def _check_interrupt(self) -> None:
         if self.interrupted:
@@ -368,23 +379,8 @@ class Trainer:
             self._keep_last()
         raise InterruptedRun(f"interrupted at step {self.state.step}; saved {folder}. Go on with --resume auto")
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let the first Ctrl-C (or SIGTERM) end the run after this step, with a checkpoint; the second one at once."""
-
-        def ask(number: int, _frame: Any) -> None:
-            self.interrupted = True
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-
-        try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread, where Python delivers no signals
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _ask_to_interrupt(self) -> None:
+        self.interrupted = True
 
 
 def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves: bool = False) -> Sampler:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -92,6 +94,31 @@ class RunFolder:
     def best(self) -> Path:
         """Folder of the best model."""
         return self.path / "best"
+
+    @property
+    def _settled(self) -> Path:
+        """Folder of the best model that the newest checkpoint knows, where there has been a better one since."""
+        return self.path / ".best.settled"
+
+    def renew_best(self, write: Callable[[Path], None]) -> None:
+        """Put what `write` writes to a folder in the place of the best model; `revert_best` takes it back."""
+        if self._settled.exists() or not self.best.exists():
+            write(self.best)
+            return
+        renewed = self.path / ".best.renewed"
+        write(renewed)
+        self.best.rename(self._settled)
+        renewed.rename(self.best)
+
+    def settle_best(self) -> None:
+        """Keep the best model for good: a checkpoint knows it now."""
+        shutil.rmtree(self._settled, ignore_errors=True)
+
+    def revert_best(self) -> None:
+        """Bring back the best model that the newest checkpoint knows; without one, the present one stays."""
+        if self._settled.exists():
+            shutil.rmtree(self.best, ignore_errors=True)
+            self._settled.rename(self.best)
 
 
 class MetricsLog:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
 from jenga.types import TaskOutput
 
 
+class Figures(TypedDict):
+    """Means over the steps of a record: the loss, that of each task and head, and the gradient norm."""
+
+    loss: float
+    task_loss: dict[str, float]
+    head_loss: dict[str, dict[str, float]]
+    teacher_loss: NotRequired[dict[str, float]]
+    grad_norm: float
+
+
 class Window:
-    """Adds up a batch's losses into the step's loss, and keeps what a log record tells."""
+    """Adds up a batch's losses into the step's loss, and keeps what a log record tells.
+
+    No tensor is changed in place, so that a snapshot is only references.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -58,24 +71,23 @@ class Window:
                 loss = loss + taught
             total = total + loss * task.config.weight
         assert isinstance(total, torch.Tensor)
-        self.loss += total.detach()
+        self.loss = self.loss + total.detach()
         return total
 
     def add_norm(self, norm: torch.Tensor, *, scaled: bool) -> None:
         """Close a step with its gradient norm. Of scaled (fp16) gradients one that overflows is skipped, not fatal."""
-        self.norm += norm.nan_to_num(nan=0.0, posinf=0.0) if scaled else norm
+        self.norm = self.norm + (norm.nan_to_num(nan=0.0, posinf=0.0) if scaled else norm)
         self.steps += 1
 
     def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:
         if name in self.sums:
-            self.sums[name] += sums
-            self.counts[name] += counts
+            self.sums[name], self.counts[name] = self.sums[name] + sums, self.counts[name] + counts
         else:
-            self.sums[name], self.counts[name] = sums.clone(), counts.clone()
+            self.sums[name], self.counts[name] = sums, counts
             self.heads[name] = list(task.heads.sizes)
             self.weights[name] = [head.weight for head in task.config.heads]
 
-    def take(self) -> dict[str, Any]:
+    def take(self) -> Figures:
         """Return the mean loss and gradient norm of the steps, the mean loss by task and head, and start anew.
 
         The losses of tasks and heads are those of the labels; what a teacher added stands beside them.
@@ -91,20 +103,26 @@ class Window:
             if labelled:
                 head_loss[name] = {head: mean for head, _, mean in labelled}
                 task_loss[name] = sum(weight * mean for _, weight, mean in labelled)
-        found = {
-            "loss": float(self.loss) / max(self.steps, 1),
+        steps = max(self.steps, 1)
+        found: Figures = {
+            "loss": float(self.loss) / steps,
             "task_loss": task_loss,
             "head_loss": head_loss,
-            **self._teacher_loss(),
-            "grad_norm": float(self.norm) / max(self.steps, 1),
+            "teacher_loss": {name: float(self.taught[name]) / lessons for name, lessons in self.lessons.items()},
+            "grad_norm": float(self.norm) / steps,
         }
+        if not found["teacher_loss"]:
+            del found["teacher_loss"]
         self._clear()
         return found
 
-    def _teacher_loss(self) -> dict[str, dict[str, float]]:
-        """Return what a teacher added to the loss of each task, the mean over the steps; nothing where none did."""
-        found = {name: float(self.taught[name]) / lessons for name, lessons in self.lessons.items()}
-        return {"teacher_loss": found} if found else {}
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `go_back` takes."""
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+
+    def go_back(self, snapshot: dict[str, Any]) -> None:
+        """Forget what came after `snapshot`."""
+        vars(self).update(snapshot)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and a JSON state for a checkpoint."""

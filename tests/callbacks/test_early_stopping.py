@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from jenga.callbacks import Action
 from jenga.callbacks.early_stopping import EarlyStopping
 
 
@@ -10,8 +11,7 @@ def stops_after(trainer: Any, callback: EarlyStopping, metric: str, values: list
     """Return after how many of `values` training stops; None: not at all."""
     callback.on_train_begin(trainer)
     for count, value in enumerate(values, start=1):
-        callback.on_evaluate(trainer, {metric: value})
-        if trainer.should_stop:
+        if callback.on_evaluate(trainer, {metric: value}) is Action.STOP:
             return count
     return None
 

@@ -88,7 +88,7 @@ def test_parameters_metrics_and_tags_arrive(make_trainer: Callable[..., Any], da
     step(callback, trainer, 10)
     callback.on_step_end(trainer, None)
     callback.on_evaluate(trainer, {"eval_loss": 0.25, "eval_intent_topic_macro_f1": 0.75})
-    callback.close("FINISHED")
+    callback.on_close("finished")
     run = only_run(database)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "run"
@@ -123,7 +123,7 @@ def test_training_does_not_wait_for_mlflow(
     callback.on_train_end(trainer)
     assert callback.run_id is None
     release.set()
-    callback.close("FINISHED")
+    callback.on_close("finished")
     assert history(database, "train_loss") == [(1, 2.0)]
 
 
@@ -139,7 +139,7 @@ def test_records_are_sent_together(
     callback.on_train_begin(trainer)
     for at in range(1, 31):
         step(callback, trainer, at)
-    callback.close("FINISHED")
+    callback.on_close("finished")
     assert sent == [30]
 
 
@@ -154,14 +154,14 @@ def test_resumed_run_goes_on_in_the_same_mlflow_run_without_doubled_steps(
     first.on_train_begin(trainer)
     for at in (1, 2, 3):
         step(first, trainer, at)
-    first.close("KILLED")
+    first.on_close("interrupted")
     assert only_run(database).info.status == "KILLED"
     second = callback_of(trainer)
     second.load_state_dict(first.state_dict())
     second.on_train_begin(trainer)
     step(second, trainer, 3, kept=False)
     step(second, trainer, 4)
-    second.close("FINISHED")
+    second.on_close("finished")
     assert only_run(database).info.status == "FINISHED"
     assert history(database, "train_loss") == [(1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0)]
 
@@ -178,7 +178,7 @@ def test_run_killed_before_its_first_checkpoint_is_found_again_by_run_json(
     assert info == {"status": "running", "mlflow_run_id": killed.run_id}
     again = callback_of(trainer)
     again.on_train_begin(trainer)
-    again.close("FINISHED")
+    again.on_close("finished")
     assert again.run_id == killed.run_id == only_run(database).info.run_id
 
 
@@ -195,7 +195,7 @@ def test_steps_that_mlflow_missed_are_taken_from_metrics_jsonl(
     killed._note_id()
     again = callback_of(trainer)
     again.on_train_begin(trainer)
-    again.close("FINISHED")
+    again.on_close("finished")
     assert history(database, "train_loss") == [(1, 2.0), (2, 3.0)]
 
 
@@ -206,7 +206,7 @@ def test_run_that_the_server_does_not_know_is_replaced(
     callback = callback_of(trainer)
     callback.load_state_dict({"run_id": "0" * 32})
     callback.on_train_begin(trainer)
-    callback.close("FINISHED")
+    callback.on_close("finished")
     assert only_run(database).info.run_id == callback.run_id != "0" * 32
     assert "does not know run 000" in caplog.text
 
@@ -236,7 +236,8 @@ def drive(trainer: Any) -> MlflowCallback:
         step(callback, trainer, at)
         callback.on_evaluate(trainer, {"eval_loss": 1.0})
     callback.on_train_end(trainer)
-    callback.log_result(trainer.folder, {"best_step": 1, "splits": {}})
+    callback.on_result(trainer.folder, {"best_step": 1, "splits": {}})
+    callback.on_close("finished")
     return callback
 
 
@@ -335,7 +336,8 @@ def test_password_stays_out_of_the_logged_configuration(make_trainer: Callable[.
     trainer = make_trainer(tracking={"log_model": False})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
-    callback.log_result(trainer.folder, finished(trainer))
+    callback.on_result(trainer.folder, finished(trainer))
+    callback.on_close("finished")
     run = only_run(database)
     path = client(database).download_artifacts(run.info.run_id, "config.yml")
     assert Path(path).read_text() == "tracking: {uri: 'https://***@host/api'}\n"
@@ -356,7 +358,8 @@ def test_run_whose_model_could_not_be_logged_is_finished_with_one_warning(
     trainer = make_trainer()
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
-    callback.log_result(trainer.folder, finished(trainer))
+    callback.on_result(trainer.folder, finished(trainer))
+    callback.on_close("finished")
     assert only_run(database).info.status == "FINISHED"
     assert "No space left on device. Training goes on" in one_warning(caplog)
 
@@ -371,7 +374,7 @@ def test_nothing_is_written_to_standard_output_which_belongs_to_results(
     trainer = make_trainer(tracking={"uri": dying_server})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
-    callback.close("FINISHED")
+    callback.on_close("finished")
     assert not callback.failed
     assert capsys.readouterr().out == ""
 

@@ -60,7 +60,17 @@ def test_close_gives_the_terminal_back_after_an_error_and_twice(make_trainer: Ca
     callback.on_train_begin(make_trainer())
     assert callback.progress is not None
     bar = callback.progress
-    callback.close()
-    callback.close()
+    callback.on_close("failed")
+    callback.on_close("failed")
     assert bar.finished is False
     assert not bar.live.is_started
+
+
+def test_a_record_behind_where_the_run_was_resumed_has_a_speed(make_trainer: Callable[..., Any]) -> None:
+    """A rollback may go back further than that."""
+    stream = io.StringIO()
+    callback, trainer = ProgressCallback(Console(file=stream, width=150)), make_trainer()
+    trainer.state.step = 5
+    callback.on_train_begin(trainer)
+    callback.on_step_end(trainer, LOGS)
+    assert "step 5/20" in stream.getvalue()

@@ -38,7 +38,7 @@ from jenga.labels.metric import Metric
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.loop import make_sampler
-from jenga.trainer.optim import make_optimizer, make_scheduler
+from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups
 from jenga.trainer.window import Window
 from jenga.types import HeadSpace
 
@@ -258,15 +258,16 @@ def metrics(built: Built) -> Any:
 
 def groups(built: Built) -> Any:
     """What the optimizer does with each parameter, and the rates of the first ten steps."""
-    optimizer = make_optimizer(built.model, built.config.training)
-    scheduler = make_scheduler(optimizer, built.config.training, 10)
+    training = built.config.training
+    optimizer = make_optimizer(parameter_groups(built.model, training), training)
+    scheduler = make_scheduler(optimizer, training, 10)
     settings = [(g["name"], g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
     rates = []
     for _ in range(10):
         optimizer.step()
         rates.append(scheduler.get_last_lr())
         scheduler.step()
-    return settings, rates
+    return type(optimizer).__name__, settings, rates
 
 
 def turns(built: Built) -> Any:
@@ -616,7 +617,10 @@ PROBES: dict[str, Probe] = {
     "training.learning_rate.adapters": Probe(groups, 0.5, {"peft.type": "lora"}),
     "training.learning_rate.fusion": Probe(groups, 0.5, FUSED),
     "training.learning_rate.heads": Probe(groups, 0.5, FUSED),
+    "training.optimizer": Probe(groups, "sgd"),
+    "training.optimizer.name": Probe(groups, "sgd"),
     "training.scheduler": Probe(groups, "cosine"),
+    "training.scheduler.name": Probe(groups, "cosine_with_restarts"),
     "training.warmup_steps": Probe(groups, 5),
     "training.warmup_ratio": Probe(groups, 0.5),
     "training.weight_decay": Probe(groups, 0.5),

@@ -14,6 +14,7 @@ import torch
 
 from jenga.errors import SetupError
 from jenga.trainer import checkpoint
+from jenga.trainer.memory import pack, unpack
 
 
 def save(parent: Path, step: int, value: float = 0.0) -> Path:
@@ -158,15 +159,23 @@ def test_an_optimizer_goes_on_bit_by_bit(tmp_path: Path) -> None:
     straight, optimizer = made()
     step(straight, optimizer, 1)
     optimizer.param_groups[1]["lr"] = 0.05
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    tensors = {"model": straight.state_dict(), "optimizer": checkpoint.optimizer_tensors(optimizer)}
-    checkpoint.save_checkpoint(tmp_path / "c", tensors=tensors, state={"groups": groups})
+    tensors: dict[str, dict[str, torch.Tensor]] = {"model": straight.state_dict(), "optimizer": {}}
+    packed = pack(optimizer.state_dict(), "optimizer", tensors["optimizer"])
+    checkpoint.save_checkpoint(tmp_path / "c", tensors=tensors, state={"optimizer": packed})
     found, state = checkpoint.load_checkpoint(tmp_path / "c")
     resumed, other = made()
     resumed.load_state_dict(found["model"])
-    checkpoint.load_optimizer(other, found["optimizer"], state["groups"])
+    checkpoint.load_optimizer(other, checkpoint.mapping(unpack(state["optimizer"], found["optimizer"])))
     for seed in (2, 3):
         step(straight, optimizer, seed)
         step(resumed, other, seed)
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
     assert [group["lr"] for group in other.param_groups] == [0.1, 0.05]
+
+
+def test_the_checkpoints_after_a_step_are_forgotten(tmp_path: Path) -> None:
+    for step in (1, 2, 9, 10):
+        save(tmp_path, step)
+    checkpoint.forget_after(tmp_path, 2)
+    assert steps(tmp_path) == [1, 2]
+    checkpoint.forget_after(tmp_path / "none", 2)

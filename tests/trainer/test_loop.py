@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from jenga.backbones import BaseBackbone
 from jenga.build import Bundle
-from jenga.callbacks import BaseCallback
+from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.early_stopping import EarlyStopping
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
 from jenga.files import damage
@@ -114,13 +114,13 @@ def test_micro_batches_give_the_gradients_of_the_one_big_batch(
         )  # fmt: skip
         settings(rows=rows)
         gradients: dict[str, torch.Tensor] = {}
-        step = trainer._optimizer.step
+        step = trainer.learner.prepared.step
 
         def keep(trainer: Any = trainer, gradients: dict[str, torch.Tensor] = gradients, step: Any = step) -> None:
             gradients.update({n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None})
             step()
 
-        trainer._optimizer.step = keep
+        trainer.learner.prepared.step = keep
         (turn,) = trainer.sampler.epoch(0)
         assert len(turn.rows) == 10
         trainer._started = 0.0
@@ -226,7 +226,7 @@ def test_gradients_are_clipped_and_the_norm_is_that_before(make_trainer: Callabl
     norms: list[float] = []
 
     def note(trainer: Any) -> None:
-        step = trainer._optimizer.step
+        step = trainer.learner.prepared.step
 
         def noting() -> None:
             norms.append(
@@ -234,7 +234,7 @@ def test_gradients_are_clipped_and_the_norm_is_that_before(make_trainer: Callabl
             )
             step()
 
-        trainer._optimizer.step = noting
+        trainer.learner.prepared.step = noting
 
     for limit in (1e-3, None):
         trainer = make_trainer("mood", training={"epochs": 1, "max_grad_norm": limit})
@@ -298,7 +298,7 @@ class Diary(BaseCallback):
         self.events = state["events"]
 
 
-STEP = ["on_batch_begin", "on_batch_end"] * 2 + ["on_step_end"]
+STEP = ["on_batch_begin", "on_batch_end"] * 2 + ["on_before_optimizer_step", "on_step_end"]
 EPOCH_OF_TWO = ["on_epoch_begin", *STEP, *STEP, "on_evaluate", "on_epoch_end", "on_save"]
 SMALL: dict[str, Any] = {"batch_size": 8, "gradient_accumulation_steps": 2, "epochs": 2, "log_every_steps": 2}
 
@@ -314,7 +314,8 @@ def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Cal
     assert {event: set(details[0]) for event, details in by_event.items()} == {
         "on_train_begin": set(), "on_train_end": set(),
         "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
-        "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss"}, "on_step_end": {"logs"},
+        "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss"},
+        "on_before_optimizer_step": {"grad_norm"}, "on_step_end": {"logs"},
         "on_evaluate": {"metrics"}, "on_save": {"path"},
     }  # fmt: skip
     assert (
@@ -887,3 +888,321 @@ def test_a_second_ctrl_c_ends_the_run_at_once(make_trainer: Callable[..., Any]) 
         trainer.train()
     assert newest_checkpoint(trainer.run.checkpoints) is None
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# -------------------------------------------------------------------------------------------------- what hooks ask for
+
+
+class Ema(BaseCallback[dict[str, Any]]):
+    """A moving average of the weights, in tensors, and a count of their steps."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] = {"mean": {}, "steps": []}
+
+    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+        for name, weight in trainer.model.named_parameters():
+            mean = self.memory["mean"].setdefault(name, torch.zeros_like(weight))
+            mean.lerp_(weight.detach(), 0.1)
+        self.memory["steps"].append(trainer.state.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.memory
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.memory = state
+
+
+class Queue(BaseCallback):
+    def state_dict(self) -> Any:
+        return {"rows": {1, 2}}
+
+
+def asking(event: str, step: int, action: Action, *, times: int = 1) -> Do:
+    """Return a callback that asks for `action` where the step after `step` is under way or done."""
+    left = [action] * times
+
+    def ask(trainer: Any, **_: Any) -> Action | None:
+        at = trainer.state.step - (event == "on_step_end")
+        return left.pop() if at == step and left else None
+
+    return Do(event, ask)
+
+
+@pytest.mark.parametrize("stop_at", [4, 7])
+def test_a_callbacks_tensors_go_on_bit_by_bit(rich: Callable[..., Any], stop_at: int) -> None:
+    straight, resumed = Ema(), Ema()
+    rich(callbacks=[straight]).train()
+    first = rich(callbacks=[Ema(), Do("on_step_end", at_step(stop_at, interrupt))])
+    go_on(first, lambda **options: rich(callbacks=[resumed], **options))
+    assert resumed.memory["steps"] == straight.memory["steps"]
+    assert len(straight.memory["steps"]) > 9
+    assert same(resumed.memory["mean"], straight.memory["mean"])
+
+
+def test_a_memory_that_no_checkpoint_can_hold_is_told_before_the_first_step(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", callbacks=[Queue()])
+    with pytest.raises(
+        TypeError, match=r"0\.Queue\.rows is a builtins\.set; a checkpoint holds numbers, text, tensors"
+    ):
+        trainer.train()
+    assert trainer.state.step == 0
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "sgd", "momentum": 0.9}, "adafactor", "rprop"])
+def test_any_optimizer_goes_on_bit_by_bit(make_trainer: Callable[..., Any], optimizer: str | dict[str, Any]) -> None:
+    training = {"optimizer": optimizer, "scheduler": {"name": "cosine_with_restarts", "num_cycles": 2}, "epochs": 2}
+    straight = make_trainer("mood", training=training)
+    straight.train()
+    first = make_trainer("mood", training=training, callbacks=[Do("on_step_end", at_step(3, interrupt))])
+    resumed = go_on(first, lambda **options: make_trainer("mood", training=training, **options))
+    assert result(resumed) == result(straight)
+
+
+def test_the_default_optimizer_is_fused_adamw(make_trainer: Callable[..., Any]) -> None:
+    optimizer = make_trainer("mood").optimizer
+    assert (type(optimizer), optimizer.defaults["fused"]) == (torch.optim.AdamW, True)
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+
+
+def test_a_decay_that_the_optimizer_does_not_have_is_told(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_trainer("mood", training={"optimizer": "rprop"})
+    assert "optimizer 'rprop' has no weight decay, so training.weight_decay (0.01) changes nothing" in caplog.text
+    caplog.clear()
+    make_trainer("mood", training={"optimizer": "rprop", "weight_decay": 0.0})
+    make_trainer("mood", training={"optimizer": "sgd"})
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_skipped_step_counts_and_leaves_weights_and_optimizer_as_they_were(
+    make_trainer: Callable[..., Any], step: int
+) -> None:
+    seen: dict[int, tuple[dict[str, torch.Tensor], float]] = {}
+
+    def note(trainer: Any, **_: Any) -> None:
+        moments = sum(float(each["exp_avg"].sum()) for each in trainer.optimizer.state.values())
+        seen[trainer.state.step] = weights(trainer), moments
+
+    poison = Do("on_batch_end", lambda trainer, **_: at_step(step, poison_gradient)(trainer))
+    trainer = make_trainer(
+        "mood", training={"epochs": 1},
+        callbacks=[poison, asking("on_before_optimizer_step", step, Action.SKIP), Do("on_step_end", note)],
+    )  # fmt: skip
+    seen[0] = weights(trainer), 0.0
+    rates = []
+    trainer.chain.callbacks.append(
+        Do("on_step_end", lambda trainer, **_: rates.append(trainer.optimizer.param_groups[0]["lr"]))
+    )
+    trainer.train()
+    assert trainer.state.step == 4
+    for at in range(4):
+        assert (same(seen[at][0], seen[at + 1][0]), seen[at][1] == seen[at + 1][1]) == (at == step, at == step)
+    assert len(set(rates)) == 4, "the schedule moves on"
+    (skip,) = records(trainer, "skip")
+    assert skip == {
+        "event": "skip", "step": step + 1, "epoch": (step + 1) / 4, "source": "mood", "by": "Do", "grad_norm": None,
+    }  # fmt: skip
+    # The skipped step's NaN is in no mean, and with a record a step, it has none.
+    assert [each["step"] for each in records(trainer, "train")] == [at for at in (1, 2, 3, 4) if at != step + 1]
+
+
+def test_a_record_over_steps_of_which_one_was_skipped_is_the_mean_of_the_others(
+    make_trainer: Callable[..., Any],
+) -> None:
+    shares: list[float] = []
+    trainer = make_trainer(
+        "mood", training={"epochs": 1, "log_every_steps": 4, "batch_size": 8, "learning_rate": 1e-9},
+        callbacks=[
+            asking("on_before_optimizer_step", 1, Action.SKIP),
+            Do("on_batch_end", lambda trainer, batch, loss: shares.append((trainer.state.step, float(loss)))),
+        ],
+    )  # fmt: skip
+    trainer.train()
+    (record,) = records(trainer, "train")
+    taken = sum(loss for step, loss in shares if step != 1)
+    assert record["loss"] == pytest.approx(taken / 3)
+
+
+def test_a_stop_before_a_step_leaves_it_out_and_ends_the_run(make_trainer: Callable[..., Any]) -> None:
+    before: list[dict[str, torch.Tensor]] = []
+    trainer = make_trainer(
+        "mood", training={"epochs": 3},
+        callbacks=[
+            asking("on_before_optimizer_step", 2, Action.STOP),
+            Do("on_batch_begin", at_step(2, lambda trainer: before.append(weights(trainer)))),
+        ],
+    )  # fmt: skip
+    trainer.train()
+    assert (trainer.state.step, trainer.should_stop, trainer.state.best_step) == (3, True, 3)
+    assert same(weights(trainer), before[0])
+
+
+@pytest.mark.parametrize("event", ["on_step_end", "on_evaluate", "on_epoch_end", "on_batch_end"])
+def test_a_stop_is_what_should_stop_is(make_trainer: Callable[..., Any], event: str) -> None:
+    def set_it(trainer: Any, **_: Any) -> None:
+        trainer.should_stop = True
+
+    found = []
+    for stop in (Do(event, set_it), Do(event, lambda trainer, **_: Action.STOP)):
+        trainer = make_trainer("mood", training={"epochs": 3}, callbacks=[stop])
+        trainer.train()
+        found.append(result(trainer))
+    assert found[0] == found[1]
+
+
+def without(trainer: Any, epoch: int, number: int) -> list[list[int]]:
+    """Take a turn out of what the sampler deals, and return the rows of all turns that are left."""
+    deal = trainer.sampler.epoch
+    trainer.sampler.epoch = lambda at: [turn for each, turn in enumerate(deal(at)) if (at, each) != (epoch, number)]
+    return [turn.rows for at in range(3) for turn in trainer.sampler.epoch(at)]
+
+
+@pytest.mark.parametrize("event", ["on_before_optimizer_step", "on_step_end"])
+@pytest.mark.parametrize("step", [6, 8])
+def test_a_run_that_is_rolled_back_is_the_run_without_the_turn(
+    rich: Callable[..., Any], caplog: pytest.LogCaptureFixture, event: str, step: int
+) -> None:
+    """Over an evaluation with a new best model, with the memory of a callback, in the middle of a record's steps."""
+    mean, reference_mean = Ema(), Ema()
+    trainer = rich(callbacks=[mean, asking(event, step, Action.ROLLBACK)])
+    epoch, number = divmod(step, len(trainer.sampler))
+    planned = trainer.total_steps
+    trainer.train()
+    assert "Do asked to go back; the run goes on from step 5 without turn" in caplog.text
+
+    reference = rich(callbacks=[reference_mean])
+    kept = without(reference, epoch, number)
+    assert len(kept) == planned - 1
+    # The mechanism under test is told only how many turns there are.
+    reference.left_out.turns = [{"epoch": epoch, "turn": -1}]
+    seen: list[int] = []
+    reference.chain.callbacks.append(Do("on_batch_begin", lambda trainer, batch: seen.append(len(batch.rows))))
+    reference.train()
+    assert sum(seen) == sum(map(len, kept))
+    assert trainer.state.step == planned - 1
+    assert result(trainer)[2:] == result(reference)[2:]
+    ours, theirs = result(trainer)[1], result(reference)[1]
+    assert {k: v for k, v in ours.items() if "callbacks" not in k} == {
+        k: v for k, v in theirs.items() if "callbacks" not in k
+    }
+    assert same(mean.memory["mean"], reference_mean.memory["mean"])
+    assert not (trainer.run.path / ".best.settled").exists()
+
+
+def test_a_rollback_takes_a_better_model_back_that_came_after_the_checkpoint(make_trainer: Callable[..., Any]) -> None:
+    best: dict[tuple[str, int], bytes] = {}
+
+    def note(event: str) -> Do:
+        def look(trainer: Any, **_: Any) -> None:
+            if trainer.run.best.exists():
+                content = (trainer.run.best / "heads.safetensors").read_bytes()
+                best[event, trainer.state.step] = content
+
+        return Do(event, look)
+
+    trainer = make_trainer(
+        "mood", training={"learning_rate": 1e-2}, evaluation={"every_steps": 1}, checkpoint={"every_steps": 4},
+        callbacks=[note("on_save"), note("on_evaluate"), note("on_batch_begin"),
+                   asking("on_step_end", 6, Action.ROLLBACK)],
+    )  # fmt: skip
+    improve = trainer._keep_best
+    trainer._keep_best = lambda value: improve(-float(trainer.state.step))
+    seen: list[bytes] = []
+    trainer.chain.callbacks.append(
+        Do(
+            "on_batch_begin",
+            lambda trainer, **_: seen.append(best["on_batch_begin", 4]) if trainer.state.step == 4 else None,
+        )
+    )
+    trainer.train()
+    assert len(trainer.run.info()["left_out"]) == 1
+    assert len(seen) > 1
+    assert set(seen) == {best["on_save", 4]}
+    assert best["on_evaluate", 5] != best["on_save", 4]
+
+
+@pytest.mark.parametrize("step", [3, 7])
+def test_the_last_turn_of_an_epoch_may_be_left_out(make_trainer: Callable[..., Any], step: int) -> None:
+    """The epoch ends with the step of the checkpoint then, and so does the run, with its last record."""
+    options: dict[str, Any] = {"checkpoint": {"every_steps": 1}, "training": {"epochs": 2, "log_every_steps": 4}}
+    trainer = make_trainer("mood", callbacks=[asking("on_step_end", step, Action.ROLLBACK)], **options)
+    assert len(trainer.sampler) == 4
+    trainer.train()
+    reference = make_trainer("mood", **options)
+    without(reference, *divmod(step, 4))
+    reference.left_out.turns = [{"epoch": step // 4, "turn": -1}]
+    reference.train()
+    assert result(trainer) == result(reference)
+    assert [each["step"] for each in records(trainer, "eval")] == ([3, 7] if step == 3 else [4, 7])
+    assert records(trainer, "train")[-1]["step"] == 7
+
+
+def test_a_rolled_back_run_that_is_interrupted_goes_on_without_the_turn(rich: Callable[..., Any]) -> None:
+    straight = rich(callbacks=[asking("on_step_end", 6, Action.ROLLBACK)])
+    straight.train()
+    first = rich(callbacks=[asking("on_step_end", 6, Action.ROLLBACK), Do("on_step_end", at_step(7, interrupt))])
+    # Interrupted at step 7, and not at the one that is left out.
+    resumed = go_on(first, rich)
+    assert result(resumed) == result(straight)
+
+
+def test_a_rollback_with_max_steps_takes_as_many_steps_of_other_rows(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer(
+        "mood", training={"max_steps": 6}, checkpoint={"every_steps": 1},
+        callbacks=[asking("on_step_end", 2, Action.ROLLBACK)],
+    )  # fmt: skip
+    trainer.train()
+    assert (trainer.state.step, trainer.total_steps) == (6, 6)
+    assert [each["step"] for each in records(trainer, "train")] == [1, 2, 3, 4, 5, 6]
+    assert trainer.run.info()["left_out"] == [
+        {"epoch": 0, "turn": 2, "source": "mood", "by": "Do", "step": 3, "back_to": 2}
+    ]
+
+
+def test_a_checkpoint_of_the_turn_itself_is_none_to_go_back_to(make_trainer: Callable[..., Any]) -> None:
+    def save(trainer: Any) -> None:
+        trainer.save()
+
+    trainer = make_trainer(
+        "mood", checkpoint={"every_steps": 2, "keep": 9},
+        callbacks=[Do("on_step_end", at_step(3, save)), asking("on_step_end", 2, Action.ROLLBACK)],
+    )  # fmt: skip
+    trainer.train()
+    assert [each["back_to"] for each in trainer.run.info()["left_out"]] == [2]
+
+
+def test_going_back_to_the_start_learns_again_what_is_learnt_there(make_trainer: Callable[..., Any]) -> None:
+    save = Do("on_train_begin", lambda trainer: trainer.save() and None)
+    trainer = make_trainer("mood", callbacks=[save, asking("on_before_optimizer_step", 1, Action.ROLLBACK)])
+    observed: list[int] = []
+    begin = trainer._observe_start
+    trainer._observe_start = lambda: (observed.append(trainer.state.step), begin())
+    trainer.train()
+    assert observed == [0, 0]
+    assert trainer.state.step == 7
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_back_to(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", callbacks=[asking("on_step_end", 0, Action.ROLLBACK)])
+    with pytest.raises(
+        DivergedError, match=r"step 1: Do asked to go back, and there is no checkpoint yet; save one with"
+    ):
+        trainer.train()
+
+
+def test_going_back_again_and_again_ends_the_run(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer(
+        "mood",
+        training={"max_steps": 30},
+        checkpoint={"every_steps": 4},
+        callbacks=[asking("on_before_optimizer_step", 5, Action.ROLLBACK, times=9)],
+    )
+    with pytest.raises(
+        DivergedError, match=r"step 6: Do asked to go back to step 4 once more \(before: at step 6, 6, 6\)"
+    ):
+        trainer.train()
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    assert newest.name == "step-00000004"

@@ -144,3 +144,33 @@ def test_what_json_does_not_have_is_refused_and_leaves_no_trace(tmp_path: Path) 
     with pytest.raises(ValueError, match="JSON compliant"):
         log.append({"loss": float("nan")})
     assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_the_best_model_that_a_checkpoint_knows_can_be_brought_back(tmp_path: Path) -> None:
+    run = create(tmp_path)
+
+    def best(text: str) -> None:
+        def write(folder: Path) -> None:
+            with atomic_folder(folder) as staging:
+                (staging / "a.txt").write_text(text)
+
+        run.renew_best(write)
+
+    def now() -> str:
+        return (run.best / "a.txt").read_text()
+
+    best("first")
+    run.revert_best()
+    assert now() == "first", "no checkpoint knew an earlier one"
+    run.settle_best()
+    for text in ("second", "third"):
+        best(text)
+        assert now() == text
+    run.revert_best()
+    assert now() == "first"
+    best("fourth")
+    run.settle_best()
+    run.revert_best()
+    assert now() == "fourth"
+    assert not list(run.path.glob(".best.*"))
+    run.release()

@@ -166,3 +166,18 @@ def test_a_restored_window_writes_the_same_bytes() -> None:
     restored = Window(CPU)
     restored.restore(dict(sorted(tensors.items())), json.loads(json.dumps(state)))
     assert json.dumps(restored.take()) == json.dumps(windows[0].take())
+
+
+def test_what_came_after_a_snapshot_is_forgotten() -> None:
+    window, parts = Window(CPU), tasks(t=1.0, u=1.0)
+    window.add({"t": built_in((6.0, 3.0), (8.0, 2.0))}, parts, None, 1.0)
+    close(window)
+    before = window.snapshot()
+    window.add({"t": built_in((float("nan"), 1.0), (1.0, 1.0)), "u": own(5.0)}, parts, None, 1.0)
+    window.go_back(before)
+    window.add({"t": built_in((3.0, 3.0), (0.0, 2.0))}, parts, None, 1.0)
+    close(window, 3.0)
+    assert window.take() == {
+        "loss": (4.0 + 1.0) / 2, "task_loss": {"t": 1.5 + 0.5 * 2.0},
+        "head_loss": {"t": {"a": 1.5, "b": 2.0}}, "grad_norm": 2.0,
+    }  # fmt: skip

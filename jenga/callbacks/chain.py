@@ -1,0 +1,91 @@
+"""All callbacks of a run as one: who is told of an event, what they ask for, and what they remember."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jenga.callbacks.base import Action, BaseCallback, Outcome, TrainerView
+
+logger = logging.getLogger(__name__)
+
+_ALLOWED: Mapping[str, Sequence[Action]] = {
+    "on_before_optimizer_step": (Action.SKIP, Action.ROLLBACK, Action.STOP),
+    "on_step_end": (Action.ROLLBACK, Action.STOP),
+}
+"""What an event may ask for; the others, for a stop."""
+
+
+class Asked(NamedTuple):
+    """An action, and the class of the first callback that asked for it."""
+
+    action: Action
+    by: str
+
+
+class Chain:
+    """Calls callbacks in their order."""
+
+    def __init__(self, callbacks: Sequence[BaseCallback]) -> None:
+        self.callbacks = list(callbacks)
+
+    def call(self, event: str, trainer: TrainerView, **details: object) -> Asked | None:
+        """Tell every callback of `event`, and return the strongest action asked for. A stop is noted in `trainer`.
+
+        Raises TypeError for an answer that is no action, or one that this event cannot ask for.
+        """
+        strongest: Asked | None = None
+        for callback in self.callbacks:
+            answer = getattr(callback, event)(trainer, **details)
+            if answer is None:
+                continue
+            asked = Asked(answer, type(callback).__name__)
+            _check(asked, event)
+            if strongest is None or asked.action > strongest.action:
+                strongest = asked
+        if strongest is not None and strongest.action is Action.STOP:
+            trainer.should_stop = True
+        return strongest
+
+    def result(self, run: Path, evaluation: Mapping[str, Any]) -> None:
+        """Tell every callback of the results of a finished run."""
+        for callback in self.callbacks:
+            callback.on_result(run, evaluation)
+
+    def close(self, outcome: Outcome) -> None:
+        """Let every callback give back what it holds, also where one of them fails."""
+        with ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(callback.on_close, outcome)
+
+    def memories(self) -> list[tuple[str, object]]:
+        """Return what each callback remembers, beside the name of its class."""
+        return [(type(callback).__name__, callback.state_dict()) for callback in self.callbacks]
+
+    def remind(self, memories: Sequence[tuple[str, Any]]) -> None:
+        """Give each callback its memory back. The chain may have changed: where a run is tracked is no part of it."""
+        left = list(self.callbacks)
+        for name, memory in memories:
+            callback = next((each for each in left if type(each).__name__ == name), None)
+            if callback is not None:
+                left.remove(callback)
+            if not memory:
+                continue
+            if callback is not None:
+                callback.load_state_dict(memory)
+            else:
+                logger.warning(
+                    "callback %s was there when the checkpoint was made; what it had in memory is dropped", name
+                )
+
+
+def _check(asked: Asked, event: str) -> None:
+    allowed = _ALLOWED.get(event, (Action.STOP,))
+    if not isinstance(asked.action, Action) or asked.action not in allowed:
+        raise TypeError(
+            f"{asked.by}.{event} returned {asked.action!r}; it may return None or "
+            + ", ".join(f"Action.{each.name}" for each in allowed)
+        )

@@ -1,0 +1,29 @@
+"""The callbacks of a run, in their order: those of the configuration, early stopping, tracking, progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from jenga.callbacks.base import CALLBACK_REGISTRY, BaseCallback
+from jenga.callbacks.early_stopping import EarlyStopping
+from jenga.callbacks.mlflow import MlflowCallback
+from jenga.callbacks.progress import ProgressCallback
+from jenga.config.schema import ExperimentConfig
+
+
+def configured_callbacks(config: ExperimentConfig, console: Console) -> list[BaseCallback]:
+    """Return the callbacks that `config` asks for; progress is shown on `console`."""
+    found: list[BaseCallback] = []
+    for name in type(config.callbacks).model_fields:
+        settings = getattr(config.callbacks, name)
+        if settings is not None:
+            found.append(CALLBACK_REGISTRY[name](**settings.model_dump()))
+    if (stopping := config.early_stopping) is not None:
+        found.append(EarlyStopping(config.evaluation.metric, patience=stopping.patience, min_delta=stopping.min_delta))
+    if config.tracking.enabled:
+        found.append(
+            MlflowCallback(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))
+        )
+    return [*found, ProgressCallback(console)]

@@ -1,0 +1,137 @@
+"""A model and what trains it: the gradients of batches, an optimizer step, and all of that in a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+
+from jenga.config.schema import ResolvedTraining
+from jenga.errors import DivergedError
+from jenga.model import MultiTaskModel
+from jenga.trainer import checkpoint
+from jenga.trainer.memory import pack, unpack
+from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups, warn_of_idle_decay
+from jenga.trainer.rehearse import rehearse
+from jenga.trainer.window import Window
+from jenga.types import Batch
+
+
+class Teacher(Protocol):
+    """What the trainer asks of a teacher."""
+
+    def teach(self, batch: Batch) -> None:
+        """Put what it says of the rows of `batch` into ``batch.teacher``."""
+
+
+class Learner:
+    """Adds gradients up and takes steps, or leaves them out; `window` keeps the losses.
+
+    total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it says of its rows.
+    Raises ConfigError as `rehearse` does.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        training: ResolvedTraining,
+        accelerator: Accelerator,
+        *,
+        total_steps: int,
+        teacher: Teacher | None,
+    ) -> None:
+        self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
+        # A checkpoint's encoder comes in evaluation mode, without dropout.
+        self.model: MultiTaskModel = model.to(accelerator.device).train()
+        rehearse(self.model, training, accelerator.device, total_steps=total_steps)
+        warn_of_idle_decay(training)
+        self.optimizer = make_optimizer(parameter_groups(self.model, training), training)
+        self.prepared = accelerator.prepare_optimizer(self.optimizer)
+        self.scheduler = make_scheduler(self.optimizer, training, total_steps)
+        self.window = Window(accelerator.device)
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+
+    def add_gradients(
+        self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float
+    ) -> torch.Tensor:
+        """Add the gradients of a batch up and return its share of the step's loss; arguments as of `Window.add`."""
+        with self.accelerator.autocast():
+            if self.teacher is not None:
+                self.teacher.teach(batch)
+            outputs = self.model(batch.inputs, tasks, batch.labels, batch.teacher, batch.states)
+        loss = self.window.add(outputs, self.model.tasks, counts, share)
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def clip_gradients(self) -> torch.Tensor:
+        """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
+        self.accelerator.unscale_gradients()
+        limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+
+    def step(self, norm: torch.Tensor) -> None:
+        """Take the step of the gradients, whose norm was `norm`."""
+        self.window.add_norm(norm, scaled=self.accelerator.scaler is not None)
+        self.prepared.step()
+        self.scheduler.step()
+        self.prepared.zero_grad()
+
+    def skip(self) -> None:
+        """Move the schedule on as a step would, and nothing else."""
+        with warnings.catch_warnings():
+            # torch takes a very first step that is left out for a wrong order of calls.
+            warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)` before")
+            self.scheduler.step()
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients."""
+        self.prepared.zero_grad()
+        if self.accelerator.scaler is not None:
+            # It has unscaled them and waits for their step.
+            self.accelerator.scaler.update()
+
+    def check_finite(self, step: int) -> None:
+        """Raise DivergedError where a loss or a gradient norm of the window is not finite."""
+        for what, value in (("loss", float(self.window.loss)), ("gradient norm", float(self.window.norm))):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"step {step}: the {what} is {value}; lower training.learning_rate, raise "
+                    "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
+                )
+
+    def state(self) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+        """Return groups of tensors and a JSON state for a checkpoint, the global random states among them."""
+        random_tensors, random_state = checkpoint.random_state()
+        window_tensors, window_state = self.window.state()
+        tensors: dict[str, dict[str, torch.Tensor]] = {
+            "model": checkpoint.model_tensors(self.model),
+            "optimizer": {},
+            "scheduler": {},
+            "random": random_tensors,
+            "window": window_tensors,
+        }
+        scaler = self.accelerator.scaler
+        state = {
+            "base": self.model.backbone.base,
+            "optimizer": pack(self.optimizer.state_dict(), "optimizer", tensors["optimizer"]),
+            "scheduler": pack(self.scheduler.state_dict(), "scheduler", tensors["scheduler"]),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "random": random_state,
+            "window": window_state,
+        }
+        return tensors, state
+
+    def restore(self, tensors: Mapping[str, dict[str, torch.Tensor]], state: Mapping[str, Any], folder: Path) -> None:
+        """Restore what `state` returned, as it stands in `folder`. Raises SetupError where it is of another model."""
+        checkpoint.load_model(self.model, tensors["model"], folder, base=state["base"])
+        checkpoint.load_optimizer(self.optimizer, checkpoint.mapping(unpack(state["optimizer"], tensors["optimizer"])))
+        self.scheduler.load_state_dict(checkpoint.mapping(unpack(state["scheduler"], tensors["scheduler"])))
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.window.restore(tensors["window"], state["window"])
+        checkpoint.set_random_state(tensors["random"], state["random"])

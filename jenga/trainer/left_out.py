@@ -1,0 +1,70 @@
+"""Turns that a run has left out, at a callback's request; run.json knows them, so that a resumed run does too."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+from jenga.data.sampling import Sampler, Turn
+from jenga.errors import DivergedError
+from jenga.trainer.run import RunFolder
+
+MOST_ROLLBACKS = 3
+"""Times that a run goes back to one checkpoint. Turns that lead nowhere one after another are not what is wrong."""
+
+_KEY = "left_out"
+
+
+class Place(NamedTuple):
+    """A turn by its epoch and its number in it, both from 0 and as the sampler deals them."""
+
+    epoch: int
+    number: int
+
+
+class LeftOutTurn(TypedDict):
+    """A turn in run.json: its place, its source, who asked, the step it was to be, and that of the checkpoint."""
+
+    epoch: int
+    turn: int
+    source: str
+    by: str
+    step: int
+    back_to: int
+
+
+class LeftOut:
+    """The turns that `run` never takes."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.turns: list[LeftOutTurn] = run.info().get(_KEY, [])
+
+    def of(self, sampler: Sampler, epoch: int) -> list[tuple[Place, Turn]]:
+        """Return the turns that are taken in `epoch`, with their places."""
+        gone = {each["turn"] for each in self.turns if each["epoch"] == epoch}
+        turns = enumerate(sampler.epoch(epoch))
+        return [(Place(epoch, number), turn) for number, turn in turns if number not in gone]
+
+    def count_in(self, epoch: int) -> int:
+        """Return how many turns of `epoch` are left out."""
+        return sum(each["epoch"] == epoch for each in self.turns)
+
+    def count(self, epochs: int) -> int:
+        """Return how many turns of the first `epochs` epochs are left out."""
+        return sum(each["epoch"] < epochs for each in self.turns)
+
+    def add(self, place: Place, *, source: str, by: str, step: int, back_to: int) -> None:
+        """Leave out a turn from now on. Raises DivergedError where that has been tried often enough."""
+        tries = [each for each in self.turns if each["back_to"] == back_to]
+        if len(tries) >= MOST_ROLLBACKS:
+            steps = ", ".join(str(each["step"]) for each in tries)
+            raise DivergedError(
+                f"step {step}: {by} asked to go back to step {back_to} once more (before: at step "
+                f"{steps}), which is not tried; lower training.learning_rate, look at the rows, or save checkpoints "
+                "more often. The last checkpoint is unharmed"
+            )
+        self.turns = [
+            *self.turns,
+            {"epoch": place.epoch, "turn": place.number, "source": source, "by": by, "step": step, "back_to": back_to},
+        ]
+        self.run.update(**{_KEY: self.turns})

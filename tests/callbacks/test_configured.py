@@ -1,0 +1,47 @@
+"""The one list of a run's callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.callbacks.configured import configured_callbacks
+from jenga.callbacks.early_stopping import EarlyStopping
+from jenga.callbacks.mlflow import MlflowCallback
+
+
+class Mine(BaseCallback):
+    pass
+
+
+@pytest.fixture
+def mine() -> Iterator[None]:
+    CALLBACK_REGISTRY["mine"] = Mine
+    yield
+    del CALLBACK_REGISTRY["mine"]
+
+
+def names(found: list[BaseCallback]) -> list[str]:
+    return [type(each).__name__ for each in found]
+
+
+@pytest.mark.usefixtures("mine")
+def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_trainer: Callable[..., Any]) -> None:
+    on = {"callbacks": {"mine": {}}, "early_stopping": {"patience": 2, "min_delta": 0.5}}
+    found = configured_callbacks(make_trainer(**on).config, Console(quiet=True))
+    assert names(found) == ["Mine", "EarlyStopping", "MlflowCallback", "ProgressCallback"]
+    stopping, tracking = found[1:3]
+    assert isinstance(stopping, EarlyStopping)
+    assert (stopping.metric, stopping.patience, stopping.min_delta) == ("eval_loss", 2, 0.5)
+    assert isinstance(tracking, MlflowCallback)
+    assert tracking.project == "calls"
+    tracking.on_close("failed")
+
+
+def test_what_is_off_is_not_in_the_list(make_trainer: Callable[..., Any]) -> None:
+    config = make_trainer(tracking={"enabled": False}).config
+    assert names(configured_callbacks(config, Console(quiet=True))) == ["ProgressCallback"]

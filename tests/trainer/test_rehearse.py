@@ -1,0 +1,155 @@
+"""Optimizers and schedules that are tried before they train."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from jenga.config.schema import LearningRates, ResolvedTraining
+from jenga.errors import ConfigError
+from jenga.model import MultiTaskModel
+from jenga.optimizers import OPTIMIZER_REGISTRY, OPTIMIZERS, SCHEDULER_REGISTRY
+from jenga.trainer.rehearse import rehearse
+
+CPU = torch.device("cpu")
+RATES = LearningRates(backbone=1e-2, fusion=1e-2, heads=1e-2)
+
+
+class Forgetful(torch.optim.SGD):
+    """Slows down by what only the object knows."""
+
+    steps = 0
+
+    def step(self, closure: Any = None) -> None:
+        self.steps += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.sub_(p.grad / self.steps)
+
+
+class Queueing(torch.optim.SGD):
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            self.state[p]["queue"] = deque([1])
+
+
+class Halved(torch.optim.Optimizer):
+    """Keeps its mean in bfloat16, which torch would load as float32; and a step of its own, in a tuple."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                mean = state.setdefault("mean", torch.zeros_like(p, dtype=torch.bfloat16))
+                state["seen"] = (state.get("seen", (0, None))[0] + 1, None)
+                mean.mul_(0.9).add_(p.grad.bfloat16())
+                p.sub_(mean.float() * group["lr"] / state["seen"][0])
+
+
+class Fussy(torch.optim.SGD):
+    def step(self, closure: Any = None) -> None:
+        raise RuntimeError("only on Sundays")
+
+
+class Counting(LambdaLR):
+    """Remembers a queue, which no checkpoint can hold."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.queue = deque([1])
+        super().__init__(optimizer, lambda step: 1.0)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    parts = {"forgetful": Forgetful, "queueing": Queueing, "halved": Halved, "fussy": Fussy}
+    for name, part in parts.items():
+        OPTIMIZER_REGISTRY[name] = part
+    SCHEDULER_REGISTRY["counting"] = Counting
+    yield
+    for name in parts:
+        del OPTIMIZER_REGISTRY[name]
+    del SCHEDULER_REGISTRY["counting"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """The parts of a model that have parameters: matrices and vectors."""
+
+    class Backbone(torch.nn.Linear):
+        adapted = False
+
+    model = torch.nn.Module()
+    model.backbone, model.tasks = Backbone(6, 5), torch.nn.Linear(5, 2)
+    model.fusion = model.matching = None
+    return model
+
+
+def attempt(model: MultiTaskModel, **training: Any) -> None:
+    resolved = ResolvedTraining(epochs=1, batch_size=8, learning_rate=RATES, **training)
+    rehearse(model, resolved, CPU, total_steps=20)
+
+
+@pytest.mark.parametrize(
+    "name", ["adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "adafactor", "asgd"]
+)
+def test_what_torch_has_can_be_resumed(model: Any, name: str) -> None:
+    attempt(model, optimizer=name)
+
+
+@pytest.mark.usefixtures("registered")
+def test_state_of_another_dtype_and_beside_tensors_can_be_resumed(model: Any) -> None:
+    attempt(model, optimizer="halved")
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        (
+            {"optimizer": "muon"},
+            r"training.optimizer: 'muon' cannot train this model: .*2D parameters.*\[4\]\); choose",
+        ),
+        ({"optimizer": "forgetful"}, "'forgetful' would go on differently after a resume .*keep that in self.state"),
+        ({"optimizer": "queueing"}, r"cannot be put into a checkpoint: .*queue is a collections\.deque"),
+        ({"optimizer": "fussy"}, "'fussy' cannot take a step on this model: only on Sundays; choose another"),
+        ({"optimizer": {"name": "sgd", "nesterov": True}}, "'sgd' cannot train this model: Nesterov momentum requires"),
+        ({"scheduler": "counting"}, r"cannot be put into a checkpoint: .*scheduler\.queue is a collections\.deque"),
+        (
+            {"scheduler": {"name": "cosine_with_min_lr"}},
+            "training.scheduler: 'cosine_with_min_lr' cannot be made for 20",
+        ),
+    ],
+)
+def test_what_could_not_train_or_be_resumed_is_refused_at_the_start(
+    model: Any, training: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        attempt(model, **training)
+
+
+def test_random_states_and_the_model_stay_as_they_were(model: Any) -> None:
+    before = torch.get_rng_state(), [p.detach().clone() for p in model.parameters()]
+    attempt(model, optimizer="adam")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert all(map(torch.equal, model.parameters(), before[1]))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pytorch_optimizer") is None, reason="jenga[optimizers] is not there")
+def test_of_the_library_some_can_be_resumed_and_some_are_refused(model: Any) -> None:
+    """lion as most; soap has tensors whose order in memory counts; adashift keeps a queue; ftrl divides by the rate."""
+    assert len(OPTIMIZERS.library()) > 100
+    for name in ("lion", "prodigy", "soap"):
+        attempt(model, optimizer=name)
+    for name, words in (("adashift", "grad_queue is a collections.deque"), ("ftrl", "weights that are not finite")):
+        with pytest.raises(ConfigError, match=words):
+            attempt(model, optimizer=name)

@@ -1,0 +1,33 @@
+"""Signals that end a run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from jenga.trainer.signals import interruptible
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_handler_of_before_comes_back(number: int) -> None:
+    before, asked = signal.getsignal(number), []
+    with interruptible(lambda: asked.append(1)):
+        signal.raise_signal(number)
+        assert asked == [1]
+        assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+    assert signal.getsignal(number) is before
+
+
+def test_outside_the_main_thread_nothing_is_listened_to() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def run() -> None:
+        with interruptible(lambda: None):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
