@@ -16,8 +16,11 @@ from jenga.trainer.checkpoint import load_optimizer, mapping
 from jenga.trainer.memory import pack, unpack
 from jenga.trainer.optim import Group, make_optimizer, make_scheduler, parameter_groups
 
-SIDE, STEPS = 4, 3
-"""Length of each dimension of a stand-in, and the steps before and after its checkpoint."""
+SIDE, STEPS, RATE = 4, 3, 1e-3
+"""Length of each dimension of a stand-in, the steps before and after its checkpoint, and its rate.
+
+A rate that is too high is not the optimizer's fault: the run itself tells of it when it diverges.
+"""
 
 
 def rehearse(model: MultiTaskModel, training: ResolvedTraining, device: torch.device, *, total_steps: int) -> None:
@@ -35,8 +38,7 @@ def rehearse(model: MultiTaskModel, training: ResolvedTraining, device: torch.de
         if not all(bool(weight.isfinite().all()) for weight in straight.weights()):
             raise ConfigError(
                 f"training.optimizer: '{name}' makes weights that are not finite (tried on small tensors); look at its "
-                "parameters and at training.learning_rate, set training.warmup_ratio to 0 where it divides by the "
-                "rate, or choose another"
+                "parameters, set training.warmup_ratio to 0 where it divides by the rate, or choose another"
             )
         weights, saved = straight.weights(), straight.saved()
         straight.step(seed=1)
@@ -123,6 +125,7 @@ def _shapes(groups: Sequence[Group]) -> list[Group]:
     return [
         {
             **group,
+            "lr": RATE,
             "params": [
                 torch.nn.Parameter(torch.empty([min(SIDE, length) for length in shape], device="meta"))
                 for shape in {p.ndim: p.shape for p in group["params"]}.values()

@@ -106,7 +106,7 @@ BROKEN = [
     ("not above", GOOD + "training: {learning_rate: 0}\n", "4:27", "must be greater than 0, got 0"),
     ("too large", GOOD + "evaluation: {thresholds: 1}\n", "4:26", "evaluation.thresholds: must be less than 1, got 1"),
     ("infinite", GOOD + "training: {weight_decay: .inf}\n", "4:26", "needs a finite number, got .inf"),
-    ("unknown choice", GOOD + "training: {scheduler: cosin}\n", "4:23", "did you mean 'cosine'? Known: li"),
+    ("unknown choice", GOOD + "training: {sampler: proportional_}\n", "4:21", "did you mean 'proportional'? Known: ro"),
     ("number for a choice", GOOD + "training: {precision: 16}\n", "4:23", "needs 'fp32', 'bf16' or 'fp16', got 16"),
     ("empty name", GOOD.replace("name: a", "name: ''"), "3:12", "must not be empty"),
     ("name with a dot", GOOD.replace("name: a", "name: a.b"), "3:12", "must have no '.', no '/' and no space in it"),

@@ -137,6 +137,12 @@ def test_what_could_not_train_or_be_resumed_is_refused_at_the_start(
         attempt(model, **training)
 
 
+def test_a_rate_that_will_diverge_is_not_judged_here(model: Any) -> None:
+    rates = LearningRates(backbone=1e30, fusion=1e30, heads=1e30)
+    training = ResolvedTraining(epochs=1, batch_size=8, learning_rate=rates)
+    rehearse(model, training, CPU, total_steps=20)
+
+
 def test_random_states_and_the_model_stay_as_they_were(model: Any) -> None:
     before = torch.get_rng_state(), [p.detach().clone() for p in model.parameters()]
     attempt(model, optimizer="adam")
