@@ -95,7 +95,7 @@ def label_of(head: HeadColumn, number: int, by_words: bool) -> Any:
     size = head.size or (len(head.labels) if head.labels else 2)
     match head.kind:
         case "class":
-            return (head.labels or [f"class{at}" for at in range(size)])[number % size]
+            return (head.labels or ["normal", *(f"class{at}" for at in range(1, size))])[number % size]
         case "items":
             marks = [(number + at) % 2 for at in range(size)]
             return [name for name, mark in zip(head.labels, marks, strict=True) if mark] if head.labels else marks

@@ -97,6 +97,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     if experiment.teacher is not None:
         experiment.teacher.to(accelerator.device)
     metric_directions(config.evaluation, model, experiment.sources)
+    notes = [note for name in model.tasks for note in model.tasks[name].notes()]
     bad = experiment.bad
     unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
     total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
@@ -113,7 +114,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
         "device": str(accelerator.device),
         "peak_mib": _peak_mib(accelerator.device),
-        "warnings": [*unusable, *experiment.warnings],
+        "warnings": [*unusable, *experiment.warnings, *notes],
     }  # fmt: skip
 
 

@@ -55,14 +55,19 @@ def predict(
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     rows = _rows(predictor, file, list(texts))
-    total = unusable = 0
+    total = unusable = failed = 0
     with writer(output) as out:
         for row in predictor.stream(rows, batch_size=batch_size, probabilities=probabilities):
             out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             total += 1
             unusable += "error" in row
+            failed += row.keys() == {"id", "error"}
     if unusable:
         logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
+    if total and total == failed:
+        from jenga.errors import DataError
+
+        raise DataError(f"none of the {total} rows can be used; each one's 'error' says why")
 
 
 def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows | list[str]:
@@ -72,20 +77,38 @@ def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows |
         return texts
     if file != "-":
         return predictor.read(file)
-    return predictor.read(sys.stdin.buffer.read()) if predictor.reads_events else read_stream(sys.stdin.buffer)
+    if predictor.reads_events:
+        return predictor.read(sys.stdin.buffer.read())
+    rows = read_stream(sys.stdin.buffer)
+    _refuse_table(rows, {name for spec in predictor.bundle.specs for name in spec.text})
+    return rows
+
+
+def _refuse_table(rows: RawRows | list[str], columns: set[str]) -> None:
+    """Raise DataError where plain lines begin with a header that names a column of texts."""
+    header = rows[0] if isinstance(rows, list) and rows else ""
+    for delimiter in ",\t;":
+        named = columns & {name.strip().strip('"') for name in header.split(delimiter)}
+        if delimiter in header and named:
+            from jenga.errors import DataError
+
+            raise DataError(
+                f"standard input: the first line is the header of a table with the column '{min(named)}', but only "
+                "JSON and plain texts are read there; give the table as a .csv or .tsv file"
+            )
 
 
 def read_stream(stream: IO[bytes]) -> RawRows | list[str]:
     """Return standard input as rows where it begins like JSON, else as one text a line, blank ones too."""
-    from jenga.data.readers import RawRows
+    from jenga.data.readers import RawRows, conversion
     from jenga.errors import DataError
 
     raw = RawRows("standard input")
+    content = stream.read()
     try:
-        text = stream.read().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        fix = "convert it, for example with: iconv -f latin1 -t utf-8"
-        raise DataError(f"{raw.file}: not UTF-8 (byte {error.start}); {fix}") from None
+        raise DataError(f"{raw.file}: not UTF-8 (its byte number {error.start}); {conversion(content)}") from None
     if text.lstrip()[:1] == "[":
         try:
             rows = json.loads(text)

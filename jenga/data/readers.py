@@ -161,12 +161,19 @@ def _decoded(path: str, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        fix = "convert it, for example with: iconv -f latin1 -t utf-8"
+        fix = conversion(content)
         if content.startswith((b"\xff\xfe", b"\xfe\xff")):
             fix = "it is UTF-16: convert it with: iconv -f utf-16 -t utf-8"
         elif content.startswith(b"\x1f\x8b"):
             fix = "it is compressed: its name must end in .gz"
-        raise DataError(f"{path}:{line}: the file is not UTF-8 (byte {error.start}); {fix}") from None
+        raise DataError(f"{path}:{line}: the file is not UTF-8 (its byte number {error.start}); {fix}") from None
+
+
+def conversion(content: bytes) -> str:
+    """Return how bytes that are no UTF-8 are likely to be converted."""
+    # What Windows writes as curly quotes, dashes and the euro are control characters of Latin-1, which no text holds.
+    encoding = "windows-1252" if any(0x80 <= byte <= 0x9F for byte in content) else "latin1"
+    return f"convert it, for example with: iconv -f {encoding} -t utf-8"
 
 
 def _missing(path: str) -> str:

@@ -12,13 +12,32 @@ from typing import Any
 MISSING = ("", "n/a", "na", "null", "none", "nan", "#n/a", "<na>", "-")
 """Words for a label that is not there, case aside."""
 
-YES = ("1", "yes", "y", "true", "t", "ja", "ndiyo", "ndio", "oui", "si", "sí", "sim")
-NO = ("0", "no", "n", "false", "f", "nein", "nee", "nej", "hapana", "non", "não", "nao")
+YES = ("1", "yes", "y", "true", "t", "ja", "ndiyo", "ndio", "oui", "si", "sí", "sim", "pass", "passed", "met", "✓", "✔")
+NO = (
+    "0",
+    "no",
+    "n",
+    "false",
+    "f",
+    "nein",
+    "nee",
+    "nej",
+    "hapana",
+    "non",
+    "não",
+    "nao",
+    "fail",
+    "failed",
+    "not met",
+    "✗",
+    "✘",
+)
 """Words for an item that holds, and for one that does not, case aside."""
 
 PAIRS = (
     ("1", "0"), ("yes", "no"), ("y", "n"), ("true", "false"), ("t", "f"), ("ja", "nein"), ("ja", "nee"), ("ja", "nej"),
     ("ndiyo", "hapana"), ("ndio", "hapana"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("sim", "nao"),
+    ("pass", "fail"), ("passed", "failed"), ("met", "not met"), ("✓", "✗"), ("✔", "✘"),
 )  # fmt: skip
 """Words for yes and no that people use together."""
 

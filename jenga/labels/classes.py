@@ -78,7 +78,13 @@ class Classes(LabelKind):
 
     def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
         """Return the names of the classes, sorted; integers count from 0."""
-        return _class_names(column, values, max_bad_fraction)
+        names = _class_names(column, values, max_bad_fraction)
+        if len(names) == 1 and column.absent is None:
+            raise DataError(
+                f"{column.where}: all training rows are of one class, '{names[0]}', which cannot be told from another; "
+                "give rows of a second class, or list both in `labels`"
+            )
+        return names
 
     def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
         """Return what reads names, numbers and truth values."""
@@ -283,6 +289,10 @@ def _integer_classes(column: HeadColumn, counts: dict[int, int], max_bad_fractio
                 f"which allows 0 to {column.size - 1}; {fix}"
             )
         return numbered_names(column.size)
-    if min(counts) < 0 or max(counts) >= _SPARSE_FACTOR * len(counts) + _SPARSE_OFFSET:
+    first, last = min(counts), max(counts)
+    if first != 0 and last - first == len(counts) - 1 > 0:
+        # Grades from 1 to 5, or -1, 0 and 1, are the numbers that they are; a class 0 would never be seen.
+        return tuple(map(str, range(first, last + 1)))
+    if first < 0 or last >= _SPARSE_FACTOR * len(counts) + _SPARSE_OFFSET:
         raise DataError(f"{column.where}: the classes {shown} are not numbers that count from 0; {fix}")
-    return numbered_names(max(counts) + 1)
+    return numbered_names(last + 1)

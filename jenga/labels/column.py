@@ -10,7 +10,7 @@ from typing import Any
 from jenga.errors import suggest
 from jenga.labels.cells import CellReading, json_text
 
-NORMAL_NAMES = ("normal", "benign", "legitimate", "clean", "ok", "false", "0")
+NORMAL_NAMES = ("normal", "benign", "legitimate", "legit", "good", "clean", "ok", "false", "0")
 """What the class of normal rows is called where the configuration does not say; the first of these that is a label."""
 
 

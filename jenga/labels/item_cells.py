@@ -134,6 +134,12 @@ def settle_items(column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, 
     if reading.marks is None:
         warnings += _strange_lists(guess, lists) if marks else _names_like_marks(column, texts, lists)
         warnings += _strange_pairs(guess, texts) if marks and not separator else []
+        if column.labels is None and len(texts) == 2 and not (marks or separator or lists):
+            both = " or ".join(map(show, sorted(texts)))
+            warnings.append(
+                f"each row is {both}, which are learnt as two items, one of which always holds; if they are the "
+                "answers of one item, set `true_values` and `false_values` of the head"
+            )
     keeps_blank = bool(marks) and "" not in answers
     # A cell of names has a way to say "none of them": it is blank.
     usual = [word for word in usual if word or not separator or keeps_blank]

@@ -75,7 +75,7 @@ def test_broken_line_is_an_error_in_its_place_and_told_at_the_end(invoke: Invoke
 
 
 @pytest.mark.parametrize(
-    ("stdin", "words"), [(b"caf\xe9\n", "not UTF-8 (byte 3)"), (b"[1, ", "begins like a JSON list")]
+    ("stdin", "words"), [(b"caf\xe9\n", "not UTF-8 (its byte number 3)"), (b"[1, ", "begins like a JSON list")]
 )
 def test_standard_input_that_cannot_be_read_ends_with_code_three(
     invoke: Invoke, run: Path, stdin: bytes, words: str
@@ -127,8 +127,24 @@ def test_wrong_run_is_told_with_what_to_give(invoke: Invoke, tmp_path: Path) -> 
 
 
 def test_half_a_character_in_an_id_is_escaped_and_not_an_error(invoke: Invoke, run: Path) -> None:
-    [answer] = answers(invoke("predict", run, "-", stdin='{"id": "\\ud83d", "text": "good"}'))
+    lines = '{"id": "\\ud83d", "text": "good"}\n{"id": "2", "text": "good"}'
+    [answer, _] = answers(invoke("predict", run, "-", stdin=lines))
     assert answer["id"] == "\ud83d"
+
+
+def test_rows_of_which_none_can_be_used_end_with_code_three(invoke: Invoke, run: Path) -> None:
+    result = invoke("predict", run, "-", stdin='{"txt": "good"}\n{"text": ""}')
+    assert result.exit_code == 3
+    assert "none of the 2 rows can be used" in result.stderr
+    assert [json.loads(line).keys() for line in result.stdout.splitlines()] == [{"id", "error"}] * 2
+
+
+@pytest.mark.parametrize("mark", [",", "\t", ";"])
+def test_a_table_on_standard_input_is_not_taken_for_texts(invoke: Invoke, run: Path, mark: str) -> None:
+    result = invoke("predict", run, "-", stdin=f"id{mark}text\n1{mark}hello there\n")
+    assert result.exit_code == 3
+    assert "the header of a table with the column 'text'" in result.stderr
+    assert not result.stdout
 
 
 def test_prediction_loads_neither_mlflow_nor_datasets_and_a_closed_pipe_is_quiet(run: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ TYPES = list(dict.fromkeys(match[1] for leaf in LEAVES if (match := re.match(r"t
 # ------------------------------------------------------------------------------------------------------------ the rows
 
 WORDS = "call good great hello help late no not play right song thanks wrong yes".split()  # noqa: SIM905
-CLASSES = ("late", "no", "yes")
+CLASSES = ("clean", "no", "yes")
 N_ROWS = 24
 
 

@@ -167,6 +167,13 @@ def test_separated_marks_are_read_where_the_items_are_listed(cells: list[str]) -
     assert named == (["a", "b"], read("items", cells)[1])
 
 
+def test_two_names_of_which_each_row_has_one_are_told() -> None:
+    (words,) = settled("items", ["done", "omitted", "done", "omitted"]).warnings
+    assert 'each row is "done" or "omitted", which are learnt as two items' in words
+    assert settled("items", ["Pass", "Fail", "Pass"]).column.cells.marks
+    assert settled("items", ["done", "omitted"], ("done", "omitted")).warnings == []
+
+
 @pytest.mark.parametrize(("yes", "no"), [("T", "N"), ("y", "f"), ("ja", "no")])
 def test_yes_and_no_that_do_not_go_together_are_told(yes: str, no: str) -> None:
     (words,) = settled("items", [yes, no, yes]).warnings
@@ -240,7 +247,7 @@ def test_classes_that_look_like_several_labels_are_told_and_stay() -> None:
 
 
 def test_blank_cells_of_names_are_told() -> None:
-    (words,) = settled("items", ["a", "b", ""]).warnings
+    (words,) = settled("items", ["a", "b", "c", ""]).warnings
     assert "1 blank cells are read as missing labels; where they mean that none of the labels holds" in words
     assert read("items", ["a", "b", ""])[1][2] is None
     assert read("items", ["a", "b", ""], missing=("n/a",))[1][2] == [0, 0]

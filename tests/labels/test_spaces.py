@@ -40,7 +40,9 @@ def names(kind: str, values: list[Any], size: int | None = None, labels: tuple[s
         (["a"], 3, None, ["a", "unused_1", "unused_2"]),
         (["b"], None, ("b", "a"), ["b", "a"]),
         ([0] * 200 + [9], 2, None, ["0", "1"]),
-        (["a", [1]], None, None, ["a"]),
+        (["a", [1], "b"], None, None, ["a", "b"]),
+        ([1, 2, 3, 5, 4], None, None, ["1", "2", "3", "4", "5"]),
+        (["-1", 0, 1], None, None, ["-1", "0", "1"]),
     ],
 )
 def test_classes(values: list[Any], size: int | None, labels: Any, found: list[str]) -> None:
@@ -57,7 +59,9 @@ def test_classes(values: list[Any], size: int | None, labels: Any, found: list[s
         ),
         ([0, 1, 2, 3], 3, r"the rows hold 4 classes \(0, 1, 2, 3\), but num_labels is 3, which allows 0 to 2"),
         ([1, 2, 3], 3, "allows 0 to 2; name the classes in `labels`, or renumber them from 0"),
-        ([-1, 0, 1], None, "are not numbers that count from 0"),
+        ([-5, 0, 1], None, "are not numbers that count from 0"),
+        ([200, 404, 500], None, "are not numbers that count from 0"),
+        (["same", "same "], None, "all training rows are of one class, 'same', which cannot be told from another"),
         ([3, 1_000_000_000], None, "are not numbers that count from 0"),
         ([0.5], None, "no label in the training rows has a form that is allowed for 'class'"),
     ],

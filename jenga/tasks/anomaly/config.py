@@ -16,8 +16,8 @@ class AnomalyHead(ClassHead):
 
     normal: str | None = Field(
         None,
-        description="Label of normal rows. Default: the one named normal, benign, legitimate, clean, ok, false or 0, "
-        "else the first.",
+        description="Label of normal rows. Default: the one named normal, benign, legitimate, legit, good, clean, ok, "
+        "false or 0; where none is, it has to be given.",
     )
     calibration: Literal["auto", "isotonic", "platt", "temperature", "none"] = Field(
         "auto",

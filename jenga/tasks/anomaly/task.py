@@ -13,7 +13,7 @@ from jenga.backbones import BaseBackbone
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.kernels import HeadSpec
 from jenga.labels.base import Answers, Texts
-from jenga.labels.column import NORMAL_NAMES, near, usual_normal
+from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
 from jenga.labels.metric import Metric
 from jenga.labels.tables import rounded
 from jenga.tasks.anomaly.calibration import Calibrator
@@ -307,7 +307,10 @@ class _NormalRows:
 
 
 def normal_class(task: str, head: Any) -> int:
-    """Return the class id of normal rows. Raises ConfigError where `head.normal` is not among `head.labels`."""
+    """Return the class id of normal rows.
+
+    Raises ConfigError where `head.normal` is not among `head.labels`, or is not given and no label says it.
+    """
     labels = list(head.labels)
     if head.normal is not None:
         if head.normal not in labels:
@@ -316,7 +319,13 @@ def normal_class(task: str, head: Any) -> int:
                 f"Labels: {', '.join(labels)}"
             )
         return labels.index(head.normal)
-    return usual_normal(labels) or 0
+    usual = usual_normal(labels)
+    if usual is None and len(labels) > 1:
+        raise ConfigError(
+            f"tasks[{task}].heads[{head.name}].normal: which of {some_of(labels)} is normal? None is called as normal "
+            f"rows usually are ({', '.join(NORMAL_NAMES)}); set it to the label of normal rows"
+        )
+    return usual or 0
 
 
 def anomaly_log_odds(logits: torch.Tensor, normal: int) -> torch.Tensor:

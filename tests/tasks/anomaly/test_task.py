@@ -92,7 +92,7 @@ def test_it_is_registered() -> None:
         (["Benign", "DoS"], None, "Benign"),
         (["0", "1"], None, "0"),
         (["false", "true"], None, "false"),
-        (["a", "b"], None, "a"),
+        (["bad", "good"], None, "good"),
         (["a", "b"], "b", "b"),
         (["normal", "b"], "b", "b"),
         (["0", "benign"], None, "benign"),
@@ -111,13 +111,15 @@ def test_a_normal_class_that_the_rows_do_not_have_is_an_error_that_lists_the_lab
         ConfigError, match=r"tasks\[t\].heads\[threat\].normal: 'norml' is no label; did you mean 'normal'"
     ):
         normal_class("t", head)
+    with pytest.raises(ConfigError, match=r"normal: which of legal, odd is normal\? .*; set it to the label of normal"):
+        normal_class("t", head.model_copy(update={"normal": None, "labels": ["legal", "odd"]}))
     with pytest.raises(ConfigError, match=r"'quiet' is no label\. Labels: "):
         normal_class("t", head.model_copy(update={"normal": "quiet"}))
 
 
 @pytest.mark.parametrize(
     ("labels", "given", "guessed"),
-    [(["normal", "x"], None, False), (["0", "1"], None, True), (["b", "a"], None, True), (["b", "a"], "b", False)],
+    [(["normal", "x"], None, False), (["0", "1"], None, True), (["b", "a"], "b", False)],
 )
 def test_a_guess_at_the_normal_class_is_told(labels: list[str], given: str | None, guessed: bool) -> None:
     notes = task_of(head={"labels": labels, "num_labels": 2, "normal": given}).notes()
