@@ -99,7 +99,10 @@ def test_micro_batches_give_the_gradients_of_the_one_big_batch(
     names = ("mood", "flags", "names", "price")
     rows = partly_labelled(make_rows(10))
     tasks = [{**task, **NO_DROPOUT, "weight": 1.0 + i} for i, task in enumerate(settings(*names, rows=rows)["tasks"])]
-    tasks[0]["heads"] = [{"name": "mood", "weight": 0.3, "labels": ["bad", "good"]}, {"name": "topic", "label_smoothing": 0.1}]
+    tasks[0]["heads"] = [
+        {"name": "mood", "weight": 0.3, "labels": ["bad", "good"]},
+        {"name": "topic", "label_smoothing": 0.1},
+    ]
     tasks.append({**tasks[0], "name": "own", "type": "own_loss", "heads": [{"name": "topic"}]})
     found = []
     for size, accumulation in ((12, 1), (4, 3)):
