@@ -211,6 +211,30 @@ def test_nobody_but_their_room_compares_kinds_of_labels() -> None:
     assert found == []
 
 
+def tasks_asked_for(code: ast.Module) -> Iterator[str]:
+    """Yield the lines that ask whether something is of the class of a task."""
+    from jenga.tasks import TASK_REGISTRY
+
+    classes = {part.__name__ for part in TASK_REGISTRY.values()}
+    for node in ast.walk(code):
+        if isinstance(node, ast.Call) and name_of(node.func) in ("isinstance", "issubclass"):
+            named = {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+            named |= {each.attr for each in ast.walk(node.args[1]) if isinstance(each, ast.Attribute)}
+            if named & classes:
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("classes", ["CausalLMTask", "(NERTask, int)", "tasks.AnomalyDetectionTask | None"])
+def test_a_question_for_a_tasks_class_would_be_seen(classes: str) -> None:
+    assert list(tasks_asked_for(ast.parse(f"isinstance(task, {classes})")))
+
+
+def test_nobody_but_their_room_asks_for_a_tasks_class() -> None:
+    asked = [each for each in SOURCES if room_of(each) != "tasks"]
+    assert len(asked) > 150
+    assert [f"{source}, {line}" for source in asked for line in tasks_asked_for(tree(source))] == []
+
+
 # -------------------------------------------------------------------------------------------------------------- mirror
 
 
