@@ -71,8 +71,11 @@ def hidden() -> Callable[[Any], Any]:
         dice = seeds.generator(1)
         ids = torch.randint(3, 50, (3, 9), generator=dice)
         inputs = {
-            "vit": {"pixel_values": torch.randn(3, 3, 8, 8, generator=dice)},
-            "whisper": {"input_features": torch.randn(3, 8, 20, generator=dice), "decoder_input_ids": ids},
+            "vit": {"pixel_values": torch.randn(3, 3, 8, 8, generator=dice).to(model.dtype)},
+            "whisper": {
+                "input_features": torch.randn(3, 8, 20, generator=dice).to(model.dtype),
+                "decoder_input_ids": ids,
+            },
         }.get(model.config.model_type, {"input_ids": ids})
         with torch.inference_mode():
             return model(**inputs).last_hidden_state

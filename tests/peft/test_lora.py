@@ -57,7 +57,9 @@ def test_adapters_survive_saving_and_merging(
     assert not [name for name, _ in merged.named_modules() if "lora" in name]
     merged.save_pretrained(tmp_path / "merged")
     reloaded = type(plain).from_pretrained(tmp_path / "merged").eval()
-    close(hidden(reloaded), wanted)
+    # Both round each sum once; how far that goes through the layers, the same model in float64 says.
+    exact = hidden(copy.deepcopy(plain).double())
+    assert (hidden(reloaded) - exact).abs().max() <= 4 * (wanted - exact).abs().max() + 1e-6 * exact.abs().max()
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # PEFT's own
