@@ -331,8 +331,10 @@ def test_without_a_normal_validation_row_there_is_no_threshold() -> None:
 def test_metrics_need_scores_and_keep_to_their_names() -> None:
     task = task_of()
     rng = np.random.default_rng(seeds.derived(0))
-    logits = torch.from_numpy(rng.normal(size=(60, 3)))
-    scores, targets = task.scores("threat", logits), rng.integers(0, 3, 60)
+    # Mostly right, so that there are alerts and none of the metrics is undefined.
+    targets = rng.integers(0, 3, 60)
+    logits = torch.from_numpy(rng.normal(size=(60, 3)) + 3 * np.eye(3)[targets])
+    scores = task.scores("threat", logits)
     found = task.metrics(SPACE, task.predict("threat", logits), targets, scores=scores)
     declared = [metric.name for metric in task.declared_metrics(SPACE)]
     assert declared[0] == "auroc"
