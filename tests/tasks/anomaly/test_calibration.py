@@ -249,13 +249,13 @@ def test_reliability_has_the_bins_of_sklearn() -> None:
 
 def test_the_held_out_error_does_not_flatter_as_the_fits_own_does() -> None:
     own, held_out = [], []
-    for seed in range(10):
+    for seed in range(60):
         rng = np.random.default_rng(seeds.derived(seed))
         scores, anomalous = rng.normal(size=60), rng.random(60) < 0.5
         calibrator = fitted(scores, anomalous, "isotonic")
         own.append(calibration_error(calibrator.calibrated(scores), anomalous))
         held_out.append(calibrator.held_out_ece)
-    assert np.mean(held_out) > 1.05 * np.mean(own)
+    assert np.median(held_out) > 1.05 * np.median(own)
 
 
 def test_buffers_are_float32_so_that_every_device_has_them() -> None:
