@@ -34,6 +34,26 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.delenv("JENGA_DATA_ROOT", raising=False)
 
 
+@pytest.fixture
+def registries_as_before() -> Iterator[None]:
+    """Take back what a test registers."""
+    from jenga.backbones import BackboneManager
+    from jenga.callbacks import CALLBACK_REGISTRY
+    from jenga.labels import LABEL_KINDS
+    from jenga.optimizers import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
+    from jenga.tasks import TASK_REGISTRY
+
+    registries: list[Any] = [
+        BackboneManager._REGISTRY, CALLBACK_REGISTRY, LABEL_KINDS, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY,
+        TASK_REGISTRY,
+    ]  # fmt: skip
+    before = [set(registry) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry) - names:
+            del registry[name]
+
+
 def sentences(count: int, seed: int = 0) -> list[list[str]]:
     """Return `count` lists of 2 to 12 words."""
     rng = np.random.default_rng(seed)

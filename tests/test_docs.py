@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jenga.backbones import BackboneManager
-from jenga.callbacks import CALLBACK_REGISTRY
-from jenga.optimizers import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
-from jenga.registry import Registry
-from jenga.tasks import TASK_REGISTRY
+pytestmark = pytest.mark.usefixtures("registries_as_before")
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = ("docs/kernels.md", "docs/accelerate.md", "docs/extending.md")
@@ -25,19 +19,6 @@ BLOCKS = [
     for content in [(REPOSITORY / page).read_text(encoding="utf-8")]
     for block in re.finditer(r"^```python\n(.*?)^```$", content, flags=re.MULTILINE | re.DOTALL)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _registries_as_before() -> Iterator[None]:
-    """Take back what a block registers."""
-    registries: list[Registry[Any]] = [
-        TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
-    ]  # fmt: skip
-    before = [set(registry) for registry in registries]
-    yield
-    for registry, names in zip(registries, before, strict=True):
-        for name in set(registry) - names:
-            del registry[name]
 
 
 def test_the_pages_have_blocks() -> None:

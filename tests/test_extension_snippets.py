@@ -25,11 +25,12 @@ from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
 from jenga.cli.evaluate import evaluate
 from jenga.errors import ConfigError, InterruptedRun
 from jenga.model import MultiTaskModel
-from jenga.optimizers import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
-from jenga.registry import Registry
+from jenga.optimizers import OPTIMIZER_REGISTRY
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig
 from jenga.types import BackboneOutput
+
+pytestmark = pytest.mark.usefixtures("registries_as_before")
 
 # Verbatim, but for the package name.
 SNIPPETS = {
@@ -71,19 +72,6 @@ class MyCallback(BaseCallback):
 """,
 }
 TARGET = "🎉 Target achieved!"
-
-
-@pytest.fixture(autouse=True)
-def _registries_as_before() -> Iterator[None]:
-    """Take back what a test registers."""
-    registries: list[Registry[Any]] = [
-        TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
-    ]  # fmt: skip
-    before = [set(registry) for registry in registries]
-    yield
-    for registry, names in zip(registries, before, strict=True):
-        for name in set(registry) - names:
-            del registry[name]
 
 
 def run_snippet(name: str) -> dict[str, Any]:

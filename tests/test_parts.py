@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,12 @@ import yaml
 from click.testing import CliRunner
 
 import jenga
-from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.callbacks import BaseCallback
 from jenga.cli.main import jenga as command
 from jenga.experiment import Result, train
 from jenga.inference.export import export
-from jenga.labels import LABEL_KINDS
-from jenga.registry import Registry
-from jenga.tasks import TASK_REGISTRY
 
-REGISTRIES: list[Registry[Any]] = [LABEL_KINDS, TASK_REGISTRY, CALLBACK_REGISTRY]
+pytestmark = pytest.mark.usefixtures("registries_as_before")
 
 SHARES = '''
 """Labels that are shares of a whole, such as how much of a call each side talks: `{"agent": 0.7, "caller": 0.3}`."""
@@ -145,16 +141,6 @@ class Diary(BaseCallback):  # callbacks: {diary: {}}
 
 CALLBACK_REGISTRY["diary"] = Diary
 """
-
-
-@pytest.fixture(autouse=True)
-def _registries_as_before() -> Iterator[None]:
-    """Take back what a test registers."""
-    before = [set(registry) for registry in REGISTRIES]
-    yield
-    for registry, names in zip(REGISTRIES, before, strict=True):
-        for name in set(registry) - names:
-            del registry[name]
 
 
 class Interrupt(BaseCallback):

@@ -255,4 +255,5 @@ LABEL_KINDS: Registry[LabelKind] = Registry("kind of label", entry_point_group="
 
 def kind_named(name: str) -> LabelKind:
     """Return the kind of label that is registered as `name`. Raises KeyError where there is none."""
+    LABEL_KINDS.load_entry_points()
     return LABEL_KINDS[name]()

@@ -82,7 +82,8 @@ class Classes(LabelKind):
         if len(names) == 1 and column.absent is None:
             raise DataError(
                 f"{column.where}: all training rows are of one class, '{names[0]}', which cannot be told from another; "
-                "give rows of a second class, or list both in `labels`"
+                "give rows of a second class, list both in `labels`, or learn what is normal from these rows alone "
+                "(anomaly_detection with mode: unsupervised)"
             )
         return names
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jenga import registry
+from jenga.labels import LABEL_KINDS, kind_named
 from jenga.labels.classes import ClassReader
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.item_cells import ItemReader
-from jenga.labels.numbers import NumberReader
+from jenga.labels.numbers import NumberReader, Numbers
 from jenga.types import HeadSpace
 
 
@@ -56,3 +60,15 @@ def test_any_json_is_encoded_or_refused(value: Any, kind: str) -> None:
     assert np.asarray(code).shape == (() if kind == "class" else (2,))
     assert kind != "class" or code in (0, 1)
     assert kind == "class" or not np.isinf(code).any()
+
+
+def test_kinds_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch, registries_as_before: None) -> None:
+    class Own(Numbers):
+        pass
+
+    def entry_points(*, group: str) -> list[Any]:
+        return [SimpleNamespace(name="own", load=lambda: Own)] if group == "jenga.label_kinds" else []
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(LABEL_KINDS, "_entry_points_loaded", False)
+    assert isinstance(kind_named("own"), Own)

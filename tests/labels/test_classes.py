@@ -12,16 +12,13 @@ import pytest
 from jenga.labels import kind_named
 from jenga.labels.classes import ClassReader
 from jenga.labels.column import HeadColumn, RowError
-from jenga.labels.item_cells import ItemReader
 from jenga.labels.judge import head_details, head_metrics
-from jenga.labels.numbers import NumberReader
 from jenga.types import HeadSpace
 
 
-def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> Any:
-    column = HeadColumn("task", "head", kind, ("label",), None, labels if configured else None)
-    space = HeadSpace("task", "head", kind, len(labels), labels)
-    return {"class": ClassReader, "items": ItemReader, "number": NumberReader}[kind](column, space)
+def encoder(labels: tuple[str, ...], *, configured: bool = False) -> ClassReader:
+    column = HeadColumn("task", "head", "class", ("label",), None, labels if configured else None)
+    return ClassReader(column, HeadSpace("task", "head", "class", len(labels), labels))
 
 
 @pytest.mark.parametrize(
@@ -43,16 +40,16 @@ def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> 
     ],
 )
 def test_classes_by_name_number_and_truth(labels: tuple[str, ...], value: Any, code: int) -> None:
-    assert encoder("class", labels).encode(value) == code
+    assert encoder(labels).encode(value) == code
 
 
 def test_a_number_picks_a_named_class_only_where_the_configuration_gave_the_order() -> None:
-    assert encoder("class", ("neg", "pos"), configured=True).encode(1) == 1
-    assert encoder("class", ("neg", "pos"), configured=True).encode("0") == 0
-    assert encoder("class", ("no", "yes"), configured=True).encode(True) == 1
-    assert encoder("class", ("1", "2"), configured=True).encode(2) == 1
+    assert encoder(("neg", "pos"), configured=True).encode(1) == 1
+    assert encoder(("neg", "pos"), configured=True).encode("0") == 0
+    assert encoder(("no", "yes"), configured=True).encode(True) == 1
+    assert encoder(("1", "2"), configured=True).encode(2) == 1
     with pytest.raises(RowError, match="class 1 is not one of 2"):
-        encoder("class", ("neg", "pos")).encode(1)
+        encoder(("neg", "pos")).encode(1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,7 @@ def test_a_number_picks_a_named_class_only_where_the_configuration_gave_the_orde
 )
 def test_an_unknown_class_is_refused_with_the_near_one(value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
-        encoder("class", ("negative", "positive")).encode(value)
+        encoder(("negative", "positive")).encode(value)
 
 
 @pytest.mark.parametrize(

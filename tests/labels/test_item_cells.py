@@ -9,19 +9,16 @@ import numpy as np
 import pytest
 
 from jenga.labels.cells import CellReading
-from jenga.labels.classes import ClassReader
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.item_cells import ItemReader
-from jenga.labels.numbers import NumberReader
 from jenga.types import HeadSpace
 
 NAN = math.nan
 
 
-def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> Any:
-    column = HeadColumn("task", "head", kind, ("label",), None, labels if configured else None)
-    space = HeadSpace("task", "head", kind, len(labels), labels)
-    return {"class": ClassReader, "items": ItemReader, "number": NumberReader}[kind](column, space)
+def encoder(labels: tuple[str, ...], *, configured: bool = False) -> ItemReader:
+    column = HeadColumn("task", "head", "items", ("label",), None, labels if configured else None)
+    return ItemReader(column, HeadSpace("task", "head", "items", len(labels), labels))
 
 
 @pytest.mark.parametrize(
@@ -42,14 +39,14 @@ def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> 
     ],
 )
 def test_items_as_marks_names_or_mapping(value: Any, marks: list[float]) -> None:
-    code = encoder("items", ("a", "b", "c")).encode(value)
+    code = encoder(("a", "b", "c")).encode(value)
     assert code.dtype == np.float32
     np.testing.assert_array_equal(code, np.array(marks, np.float32))
 
 
 @pytest.mark.parametrize(("value", "mark"), [(1, 1), ([0], 0), (True, 1), ("1", 1), ("0", 0), ([None], NAN)])
 def test_one_item_may_stand_without_a_list(value: Any, mark: float) -> None:
-    np.testing.assert_array_equal(encoder("items", ("0",)).encode(value), np.array([mark], np.float32))
+    np.testing.assert_array_equal(encoder(("0",)).encode(value), np.array([mark], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +71,7 @@ def test_one_item_may_stand_without_a_list(value: Any, mark: float) -> None:
 )
 def test_items_of_another_form_are_refused(labels: tuple[str, ...], value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
-        encoder("items", labels).encode(value)
+        encoder(labels).encode(value)
 
 
 def test_a_word_for_no_label_among_items_is_refused_and_says_so() -> None:
@@ -100,7 +97,7 @@ def test_words_of_marks_are_as_many_as_the_items() -> None:
 
 
 def test_an_item_that_a_mapping_names_twice_is_refused() -> None:
-    head = encoder("items", ("a", "b"))
+    head = encoder(("a", "b"))
     np.testing.assert_array_equal(head.encode({" a": 1}), np.array([1, NAN], np.float32))
     with pytest.raises(RowError, match="gives an item twice, blanks aside"):
         head.encode({"a": 1, "a ": 0})

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.labels.classes import ClassReader
 from jenga.labels.column import HeadColumn, RowError, numbered_names
-from jenga.labels.item_cells import ItemReader
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.numbers import MAX_POINTS, NumberReader
 from jenga.types import HeadSpace
@@ -19,10 +17,9 @@ from jenga.types import HeadSpace
 NAN = math.nan
 
 
-def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> Any:
-    column = HeadColumn("task", "head", kind, ("label",), None, labels if configured else None)
-    space = HeadSpace("task", "head", kind, len(labels), labels)
-    return {"class": ClassReader, "items": ItemReader, "number": NumberReader}[kind](column, space)
+def encoder(labels: tuple[str, ...], *, configured: bool = False) -> NumberReader:
+    column = HeadColumn("task", "head", "number", ("label",), None, labels if configured else None)
+    return NumberReader(column, HeadSpace("task", "head", "number", len(labels), labels))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +27,7 @@ def encoder(kind: str, labels: tuple[str, ...], *, configured: bool = False) -> 
     [(1, 2, [2]), (1, "1e3", [1000]), (1, [0.5], [0.5]), (2, [1, None], [1, NAN]), (2, "[1, 2.5]", [1, 2.5])],
 )
 def test_numbers_alone_in_lists_and_as_text(size: int, value: Any, numbers: list[float]) -> None:
-    code = encoder("number", numbered_names(size)).encode(value)
+    code = encoder(numbered_names(size)).encode(value)
     assert code.dtype == np.float32
     np.testing.assert_array_equal(code, np.array(numbers, np.float32))
 
@@ -42,20 +39,18 @@ def test_numbers_alone_in_lists_and_as_text(size: int, value: Any, numbers: list
 )
 def test_what_is_no_finite_float32_is_refused(value: Any) -> None:
     with pytest.raises(RowError, match="is no finite number; null where there is none"):
-        encoder("number", ("value",)).encode(value)
+        encoder(("value",)).encode(value)
 
 
 def test_numbers_of_another_count_are_refused() -> None:
     with pytest.raises(RowError, match="holds 3 numbers; allowed: 2"):
-        encoder("number", ("a", "b")).encode([1, 2, 3])
+        encoder(("a", "b")).encode([1, 2, 3])
 
 
 def test_a_number_that_is_nan_is_no_missing_number() -> None:
-    assert encoder("class", ("a",)).is_missing(NAN)
-    assert encoder("items", ("a",)).is_missing(NAN)
-    assert not encoder("number", ("a",)).is_missing(NAN)
-    assert encoder("number", ("a",)).is_missing(None)
-    assert encoder("number", ("a",)).is_missing("")
+    assert not encoder(("a",)).is_missing(NAN)
+    assert encoder(("a",)).is_missing(None)
+    assert encoder(("a",)).is_missing("")
 
 
 WAIT = HeadSpace("wait", "value", "number", 2, ("minutes", "calls"))

@@ -14,12 +14,9 @@ from torch.nn import functional as F
 
 from jenga.data.rows import Rows
 from jenga.errors import ConfigError, DataError, SetupError
-from jenga.labels.classes import ClassHead
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds, normal_class
-from jenga.tasks.base import ClassificationConfig
-from jenga.tasks.classification import ClassificationTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH, N_FEATURES = 6, 10
@@ -366,17 +363,9 @@ def test_all_that_was_fitted_comes_back_from_the_state_dict() -> None:
         np.testing.assert_array_equal(again.predict("threat", logits), task.predict("threat", logits))
 
 
-def space(kind: str, *labels: str) -> HeadSpace:
-    return HeadSpace("task", "head", kind, len(labels), labels)
-
-
-def answers(space: HeadSpace, predictions: Any, logits: list[torch.Tensor], **options: Any) -> list[dict[str, Any]]:
-    rows = options.pop("rows", Rows(ids=["1"] * len(logits), texts=[""] * len(logits)))
-    as_words = options.pop("as_words", [False] * len(logits))
-    head = ClassHead(name="a", num_labels=2)
-    plain = ClassificationConfig(name="task", type="classification", data_path="x", heads=[head])
-    task: BaseTask = options.get("task", ClassificationTask(plain, 2))
-    return task.answers(space, predictions, logits, rows, as_words=as_words, probabilities=options.get("all", False))
+def answers(predictions: Any, logits: list[torch.Tensor], *, task: BaseTask, probabilities: bool = False) -> Any:
+    rows = Rows(ids=["1"] * len(logits), texts=[""] * len(logits))
+    return task.answers(FLOWS, predictions, logits, rows, as_words=[False] * len(logits), probabilities=probabilities)
 
 
 FLOWS = HeadSpace("task", "head", "class", 3, ("normal", "dos", "probe"))
@@ -396,7 +385,7 @@ def anomaly_task(*, fitted: bool = True, **settings: Any) -> AnomalyDetectionTas
 
 def test_a_supervised_anomaly_has_score_alert_threshold_and_class() -> None:
     logits = [torch.tensor([np.log(3.0), 0.0, -200.0]), torch.tensor([0.0, np.log(2.0), np.log(6.0)])]
-    first, second = answers(FLOWS, np.array([0, 2]), logits, task=anomaly_task())
+    first, second = answers(np.array([0, 2]), logits, task=anomaly_task())
     assert first == {"score": 0.25, "alert": False, "threshold": 0.5, "label": "normal", "probability": 0.75}
     assert second["alert"] is True
     assert second["score"] == pytest.approx(8 / 9, abs=1e-6)
@@ -404,13 +393,13 @@ def test_a_supervised_anomaly_has_score_alert_threshold_and_class() -> None:
 
 
 def test_all_probabilities_are_given_on_request() -> None:
-    [found] = answers(FLOWS, np.array([0]), [torch.zeros(3)], task=anomaly_task(), all=True)
+    [found] = answers(np.array([0]), [torch.zeros(3)], task=anomaly_task(), probabilities=True)
     assert found["probabilities"] == {"normal": 0.333333, "dos": 0.333333, "probe": 0.333333}
 
 
 def test_an_unsupervised_anomaly_has_no_class() -> None:
     task = anomaly_task(mode="unsupervised", method="deep_svdd")
-    found = answers(FLOWS, np.array([0, 1]), [torch.tensor([0.5]), torch.tensor([3.0])], task=task)
+    found = answers(np.array([0, 1]), [torch.tensor([0.5]), torch.tensor([3.0])], task=task)
     assert found == [
         {"score": 0.5, "alert": False, "threshold": 1.0},
         {"score": 3.0, "alert": True, "threshold": 1.0},
@@ -419,4 +408,4 @@ def test_an_unsupervised_anomaly_has_no_class() -> None:
 
 def test_a_head_whose_threshold_was_never_fitted_gives_no_answer() -> None:
     with pytest.raises(SetupError, match=r"head 'task.head': the run ended before the threshold .*--resume"):
-        answers(FLOWS, np.array([0]), [torch.zeros(3)], task=anomaly_task(fitted=False))
+        answers(np.array([0]), [torch.zeros(3)], task=anomaly_task(fitted=False))
