@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -156,3 +157,7 @@ def test_kappa_knows_that_unused_grades_lie_between() -> None:
 
 def test_kappa_is_undefined_where_one_label_is_all_there_is() -> None:
     assert kind_named("class").agreement(np.array([1, 1]), np.array([1, 1])) is None
+
+
+def test_nan_is_a_missing_label() -> None:
+    assert encoder(("a",)).is_missing(math.nan)

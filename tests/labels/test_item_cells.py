@@ -101,3 +101,7 @@ def test_an_item_that_a_mapping_names_twice_is_refused() -> None:
     np.testing.assert_array_equal(head.encode({" a": 1}), np.array([1, NAN], np.float32))
     with pytest.raises(RowError, match="gives an item twice, blanks aside"):
         head.encode({"a": 1, "a ": 0})
+
+
+def test_nan_is_a_missing_label() -> None:
+    assert encoder(("a",)).is_missing(math.nan)
