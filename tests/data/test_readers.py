@@ -138,7 +138,16 @@ BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
     "no suffix": ("rows", "x", "unknown file type"),
     "spreadsheet": ("rows.xlsx", "PK", r"unknown file type '.xlsx'. Allowed: .json, .jsonl"),
     "compressed parquet": ("rows.parquet.gz", "x", "unknown file type"),
-    "latin-1": ("rows.jsonl", '{"text": "a"}\n{"text": "caf\xe9"}'.encode("latin-1"), r":2: the file is not UTF-8"),
+    "latin-1": (
+        "rows.jsonl",
+        '{"text": "a"}\n{"text": "caf\xe9"}'.encode("latin-1"),
+        r":2: the file is not UTF-8 .*latin1",
+    ),
+    "windows-1252": (
+        "rows.csv",
+        "text\nit’s 5 €\n".encode("windows-1252"),
+        r":2: the file is not UTF-8 .*windows-1252",
+    ),
     "utf-16": ("rows.csv", CSV.encode("utf-16"), "UTF-16"),
     "gzip without .gz": ("rows.jsonl", gzip.compress(JSONL.encode(), mtime=0), r"must end in \.gz"),
     "cut json": ("rows.json", '[{"text": "a"},\n {"text":', r"rows.json:2:10: the file is not JSON"),

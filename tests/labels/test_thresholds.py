@@ -16,13 +16,13 @@ def f1(threshold: float, probability: np.ndarray, target: np.ndarray) -> float:
     return float(2 * (yes & gold).sum() / max((yes.sum() + gold.sum()), 1))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_no_other_threshold_gives_a_better_f1(seed: int) -> None:
-    draw = np.random.default_rng(seeds.derived(f"thresholds {seed}"))
-    # Few values, so that some tie.
-    probability, target = draw.integers(0, 8, 40) / 8, draw.integers(0, 2, 40).astype(float)
-    best = f1(best_threshold(probability, target), probability, target)
-    assert all(f1(other, probability, target) <= best for other in (*np.unique(probability), 2.0))
+def test_no_other_threshold_gives_a_better_f1() -> None:
+    draw = np.random.default_rng(seeds.derived("thresholds"))
+    for _ in range(200):
+        # Few values, so that some tie: these are answered alike, whatever their order.
+        probability, target = draw.integers(0, 4, 12) / 4, draw.integers(0, 2, 12).astype(float)
+        best = f1(best_threshold(probability, target), probability, target)
+        assert all(f1(other, probability, target) <= best for other in np.unique(probability))
 
 
 def test_it_lies_between_the_two_answers_that_it_parts() -> None:
