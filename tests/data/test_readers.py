@@ -145,7 +145,7 @@ BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
     ),
     "windows-1252": (
         "rows.csv",
-        "text\nit’s 5 €\n".encode("windows-1252"),
+        "text\nit\u2019s 5 \u20ac\n".encode("windows-1252"),
         r":2: the file is not UTF-8 .*windows-1252",
     ),
     "utf-16": ("rows.csv", CSV.encode("utf-16"), "UTF-16"),
