@@ -27,10 +27,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jenga.build import Experiment, build
-from jenga.data.collate import Source
-from jenga.experiment import load_config, make_accelerator
 from jenga.model import MultiTaskModel
+from jenga.rows.batches import Source
+from jenga.run.build import Experiment, build
+from jenga.run.experiment import load_config, make_accelerator
 from jenga.trainer import Trainer
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.run import RunFolder

@@ -16,8 +16,8 @@ import torch
 from paired import SMOKE, PairedRatio, compare, held
 from peak_memory import peak_bytes
 
-from jenga.build import Experiment, build
-from jenga.experiment import load_config, make_accelerator
+from jenga.run.build import Experiment, build
+from jenga.run.experiment import load_config, make_accelerator
 from jenga.trainer import Trainer
 from jenga.trainer.run import RunFolder
 

@@ -156,8 +156,8 @@ def make_folder(folder: Path, n_layers: int, n_rows: int) -> Path:
 
 def make_trainer(folder: Path) -> tuple[Any, Any]:
     """The trainer as the command line makes it, without callbacks, and the experiment."""
-    from jenga.build import build
-    from jenga.experiment import load_config, make_accelerator
+    from jenga.run.build import build
+    from jenga.run.experiment import load_config, make_accelerator
     from jenga.trainer import Trainer
     from jenga.trainer.run import RunFolder
 

@@ -12,7 +12,7 @@ _LIBRARIES = ("_C", "_C_off")
 """The compiled library, or what says that this installation does without."""
 
 _PUBLIC = {
-    "train": "jenga.experiment",
+    "train": "jenga.run.experiment",
     "load": "jenga.inference.predictor",
     "Predictor": "jenga.inference.predictor",
     "accelerate": "jenga.peft.accelerate",
@@ -20,8 +20,11 @@ _PUBLIC = {
     "restore": "jenga.peft.accelerate",
     "backend_info": "jenga.kernels",
     "SecurityRefinery": "jenga.refinery",
-    "BackboneManager": "jenga.backbones",
-    "BaseBackbone": "jenga.backbones",
+    "BackboneManager": "jenga.modalities",
+    "BaseBackbone": "jenga.modalities",
+    "MODALITIES": "jenga.modalities",
+    "Modality": "jenga.modalities",
+    "Encoder": "jenga.modalities",
     "TASK_REGISTRY": "jenga.tasks",
     "BaseTask": "jenga.tasks",
     "Metric": "jenga.labels.metric",

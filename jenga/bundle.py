@@ -2,154 +2,144 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from jenga import __version__
-from jenga.backbones import BackboneManager, BaseBackbone
-from jenga.backbones.remote_code import named_code, refused_code
+from jenga import saved
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.optimization import PartChoices
 from jenga.config.schema import ExperimentConfig, experiment_model
-from jenga.data.rows import SourceSpec
-from jenga.errors import ConfigError, JengaError, SetupError
-from jenga.files import MANIFEST, atomic_folder, damage
+from jenga.errors import ConfigError, SetupError
+from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion
-from jenga.inputs import Inputs, load_inputs
 from jenga.labels import kind_named
+from jenga.modalities import MODALITIES, BackboneManager, BaseBackbone, Encoder, modality_of
+from jenga.modalities.text.remote_code import named_code, refused_code
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
 from jenga.peft import base_of
+from jenga.report.baselines import baselines
+from jenga.rows.parse import SourceSpec
 from jenga.tasks import TASK_REGISTRY, BaseTask
-from jenga.types import HeadSpace
+from jenga.tasks.language.form import LanguageForm
+from jenga.types import SHARED, HeadSpace
 
-_BUNDLE_FORMAT = 1
-_BUNDLE_FILE = "jenga.json"
+DEFAULT_BACKBONE = "text"
+"""The `backbone_type` where none is given."""
 _HEADS_FILE = "heads.safetensors"
 HeadKey = tuple[str, str]
 
 
 @dataclass
 class Bundle:
-    """A model with all that turns raw rows into predictions; what `best/` holds."""
+    """A model with all that turns raw rows into predictions; what `best/` holds. `inputs`: by the encoder's name."""
 
     config: ExperimentConfig
     model: MultiTaskModel
-    inputs: Inputs
+    inputs: dict[str, Encoder]
     specs: list[SourceSpec]
     spaces: dict[HeadKey, HeadSpace]
     thresholds: dict[HeadKey, np.ndarray] = field(default_factory=dict)
 
+    def encoder_of(self, spec: SourceSpec) -> Encoder:
+        """Return what makes inputs of the rows that `spec` reads."""
+        return self.inputs[self.model.reads[spec.heads[0].task]]
+
     def save(self, folder: Path) -> None:
         """Write everything to `folder`, atomically: safetensors and JSON; a text encoder as transformers does it."""
+        (name,) = self.inputs
         with atomic_folder(folder) as staging:
-            self.model.backbone.save(staging / "backbone")
-            self.inputs.save(staging / "backbone")
+            self.model.encoders[name].save(staging / saved.ENCODER_FOLDER)
+            self.inputs[name].save(staging / saved.ENCODER_FOLDER)
             # What only training needs, to compare a student with its teacher, is left behind.
-            state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(("backbone.", "matching."))}
+            state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(("encoders.", "matching."))}
             save_file({k: v.contiguous().clone() for k, v in state.items()}, staging / _HEADS_FILE)
-            description = {
-                "format": _BUNDLE_FORMAT,
-                "jenga": __version__,
-                # where a run was tracked is no part of the model, and may hold a password
-                "config": self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
-                "sources": [asdict(spec) for spec in self.specs],
-                "inputs": self.inputs.describe(),
-                "spaces": [asdict(space) for space in self.spaces.values()],
-                # null: not decided yet, as in a run that has not ended
-                "thresholds": [[task, head, list(map(float, t))] for (task, head), t in self.thresholds.items()]
-                or None,
-            }
-            (staging / _BUNDLE_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+            said = saved.Description(
+                # Where a run was tracked is no part of the model, and may hold a password.
+                config=self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
+                sources=self.specs,
+                inputs=self.inputs[name].describe(),
+                spaces=list(self.spaces.values()),
+                thresholds=[(task, head, list(map(float, t))) for (task, head), t in self.thresholds.items()],
+            )
+            saved.write(staging, said)
 
     @classmethod
     def load(cls, folder: Path, *, base_model: str | None = None, trust_remote_code: bool = False) -> Bundle:
-        """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of a later format.
+        """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of another format.
 
         base_model: where the base of its adapters is now; default: where it was in training. Raises ConfigError where
         there are none. trust_remote_code: whether code that the model was trained with may run; what the folder says
         of itself allows nothing, and SetupError is raised where the code is needed.
         """
-        description = _read(folder)
-        said_by = folder / _BUNDLE_FILE
-        with _fitting(said_by):
-            config = _experiment(description, said_by)
-            _check_heads(description, config)
-            _check_sources(description, BackboneManager.modality(config.model.backbone_type))
-        base = base_of(folder / "backbone")
+        said = saved.read(folder)
+        with saved.fitting(folder / saved.FILE):
+            config = _experiment(said, folder)
+            _check_heads(said, config)
+        encoder_folder = folder / saved.ENCODER_FOLDER
+        base = base_of(encoder_folder)
         if base_model is not None and base is None:
             raise ConfigError(f"--base-model: {folder} holds its whole encoder and needs no base; leave it out")
         base = base_model or base
         config = _with_permission(config, folder, base, allowed=trust_remote_code)
-        with _fitting(folder / "backbone"):
-            inputs = load_inputs(folder / "backbone", config)
+        with saved.fitting(encoder_folder):
+            encoder = said.modality.load(encoder_folder, config)
             backbone = BackboneManager.load(
                 config.model.backbone_type,
-                folder / "backbone",
+                encoder_folder,
                 base or config.model.base_model,
-                model_block(config, inputs.model_config(config.model)),
+                model_block(config, encoder.model_config(config.model)),
             )
-        with _fitting(said_by):
-            model = join(config, backbone)
-        with _fitting(folder / _HEADS_FILE):
+        with saved.fitting(folder / saved.FILE):
+            model = join(config, {SHARED: backbone})
+        with saved.fitting(folder / _HEADS_FILE):
             state = load_file(folder / _HEADS_FILE)
-            state |= {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+            state |= {f"encoders.{SHARED}.{name}": value for name, value in backbone.state_dict().items()}
             model.load_state_dict(state)
-        with _fitting(folder):
+        with saved.fitting(folder):
             _check_weights(model)
-        spaces = {(space.task, space.head): space for space in description.spaces}
-        thresholds = {(task, head): np.array(values) for task, head, values in description.thresholds or ()}
-        return cls(config, model.eval(), inputs, description.sources, spaces, thresholds)
-
-
-class _Description(BaseModel):
-    """What `Bundle.save` writes beside the weights, each part of the type that it has in memory."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-    format: int
-    jenga: str
-    config: dict[str, Any]
-    sources: list[SourceSpec]
-    inputs: dict[str, Any]
-    spaces: list[HeadSpace]
-    # Both ends are possible: the probability of a sure answer rounds to them, and a tuned threshold is one.
-    thresholds: list[tuple[str, str, list[Annotated[float, Field(ge=0, le=1)]]]] | None
+        spaces = {(space.task, space.head): space for space in said.spaces}
+        thresholds = {(task, head): np.array(values) for task, head, values in said.thresholds or ()}
+        return cls(config, model.eval(), {SHARED: encoder}, said.sources, spaces, thresholds)
 
 
 def schema() -> type[ExperimentConfig]:
     """Return the schema of experiments made of all registered parts."""
+    MODALITIES.load_entry_points()
     parts: Mapping[str, PartChoices] = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
-    return experiment_model(TASK_REGISTRY, BackboneManager._REGISTRY, CALLBACK_REGISTRY, parts=parts)
+    return experiment_model(
+        TASK_REGISTRY,
+        BackboneManager._REGISTRY,
+        CALLBACK_REGISTRY,
+        modality_of=modality_of,
+        baselines=list(baselines()),
+        default_backbone=DEFAULT_BACKBONE,
+        parts=parts,
+        forms=(LanguageForm(),),
+    )
 
 
 def model_block(config: ExperimentConfig, model: Any) -> Any:
     """Return the model's block `model` as its backbone is to be made for the tasks of `config`."""
     generates = any(task.type in config.language_tasks for task in config.tasks)
-    if not generates:
-        return model
-    if not hasattr(model, "for_language"):
-        kind = model.backbone_type
-        raise ConfigError(f"model.backbone_type: '{kind}' predicts no tokens, which causal_lm needs; use text")
-    return model.for_language()
+    return modality_of(model.backbone_type).model_block(model, generates=generates)
 
 
-def join(config: ExperimentConfig, backbone: BaseBackbone) -> MultiTaskModel:
-    """Return the model of `backbone` and the configured fusion and tasks, whose weights are new."""
-    width = backbone.hidden_size
+def join(config: ExperimentConfig, encoders: Mapping[str, BaseBackbone]) -> MultiTaskModel:
+    """Return the model of `encoders` and the configured fusion and tasks, whose weights are new."""
+    (name,) = encoders
+    width = encoders[name].hidden_size
     fusion = None
     if config.fusion.type == "attention":
         fusion = AttentionFusion(width, [task.name for task in config.tasks], dropout=config.fusion.dropout)
     tasks: Mapping[str, BaseTask] = {task.name: TASK_REGISTRY[task.type](task, width) for task in config.tasks}
-    return MultiTaskModel(backbone, fusion, tasks)
+    return MultiTaskModel(encoders, fusion, tasks)
 
 
 def _with_permission(config: ExperimentConfig, folder: Path, base: str | None, *, allowed: bool) -> ExperimentConfig:
@@ -159,49 +149,17 @@ def _with_permission(config: ExperimentConfig, folder: Path, base: str | None, *
     """
     if allowed or not getattr(config.model, "trust_remote_code", False):
         return config
-    if by := named_code(folder / "backbone") or (named_code(base) if base else None):
+    if by := named_code(folder / saved.ENCODER_FOLDER) or (named_code(base) if base else None):
         raise refused_code(str(folder), by)
     return config.model_copy(update={"model": config.model.model_copy(update={"trust_remote_code": False})})
 
 
-def _read(folder: Path) -> _Description:
-    if not (folder / _BUNDLE_FILE).is_file() or not (folder / MANIFEST).is_file():
-        raise SetupError(f"{folder}: no trained model here; give a run folder or its best/ folder")
-    if harm := damage(folder):
-        raise SetupError(f"{folder}: {harm}; restore the folder from a copy or train again")
-    with _fitting(folder / _BUNDLE_FILE):
-        text = (folder / _BUNDLE_FILE).read_text()
-        # Before the rest, which may be of other types in another format.
-        content = json.loads(text)
-        if content["format"] > _BUNDLE_FORMAT:
-            raise SetupError(f"{folder}: written by Jenga {content['jenga']}, a later version; upgrade Jenga")
-        return _Description.model_validate_json(text)
-
-
-def _experiment(description: _Description, said_by: Path) -> ExperimentConfig:
+def _experiment(said: saved.Description, folder: Path) -> ExperimentConfig:
     try:
-        return schema().model_validate(description.config)
+        return schema().model_validate(said.config)
     except ValidationError as error:
         raise SetupError(
-            f"{said_by}: made by Jenga {description.jenga} with parts or settings that are not here: {error}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _fitting(path: Path) -> Iterator[None]:
-    """Raise SetupError where the content of `path` is not what `Bundle.save` writes, though its checksums agree."""
-    try:
-        yield
-    except JengaError:
-        raise
-    except Exception as error:  # whatever content that says anything makes a loader raise
-        reason = (str(error).strip().splitlines() or [""])[-1].strip()
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc'])) or 'the whole file'}: {first['msg']}"
-        raise SetupError(
-            f"{path}: its content does not fit together ({type(error).__name__}: {reason}); restore the folder from "
-            "a copy or train again"
+            f"{folder / saved.FILE}: made by Jenga {said.written_by} with parts or settings that are not here: {error}"
         ) from error
 
 
@@ -212,7 +170,7 @@ def _check_weights(model: MultiTaskModel) -> None:
             raise ValueError(f"{name} holds values that are no numbers")
 
 
-def _check_heads(said: _Description, config: ExperimentConfig) -> None:
+def _check_heads(said: saved.Description, config: ExperimentConfig) -> None:
     """Raise ValueError where what is said of a head is not what the head was made for."""
     # By the configuration, not the weights: a head that learns what is normal has fewer outputs than labels.
     heads: dict[HeadKey, Any] = {(task.name, head.name): head for task in config.tasks for head in task.heads}
@@ -262,16 +220,3 @@ def _check_thresholds(given: Sequence[tuple[str, str, Sequence[float]]], spaces:
     for task, head, values in given:
         if len(values) != wanted[task, head]:
             raise ValueError(f"head {task}.{head} has {wanted[task, head]} labels and {len(values)} thresholds")
-
-
-def _check_sources(said: _Description, modality: str) -> None:
-    """Raise ValueError where rows are to be read otherwise than the model's inputs are made of them."""
-    for spec in said.sources:
-        where = f"source {spec.name}"
-        if {kind_named(column.kind).from_text for column in spec.heads} != {spec.language is not None}:
-            raise ValueError(f"{where}: its heads and `language` do not say alike whether texts are learnt")
-        if (bool(spec.text) or spec.language is not None) != (modality == "text"):
-            columns = ", ".join(spec.text) or "none"
-            raise ValueError(f"{where}: columns of text are {columns}, but the model reads {modality}")
-        if modality == "text" and spec.max_length < 1:
-            raise ValueError(f"{where}: max_length is {spec.max_length}")

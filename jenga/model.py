@@ -1,53 +1,94 @@
-"""The model: backbone, fusion and tasks, joined."""
+"""The model: encoders, fusion and tasks, joined."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import nn
 
-from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
+from jenga.modalities import BaseBackbone
 from jenga.tasks import BaseTask
 from jenga.tasks.matching import Matching
 from jenga.types import BackboneOutput, States, TaskOutput
 
+Part = TypeVar("Part", bound=nn.Module)
 
-class TaskDict(nn.Module):
-    """Tasks by name. Unlike `nn.ModuleDict` it takes any name, such as 'type' or 'train'."""
 
-    def __init__(self, tasks: Mapping[str, BaseTask]) -> None:
+class Named(nn.Module, Generic[Part]):
+    """Modules by name. Unlike `nn.ModuleDict` it takes any name, such as 'type' or 'train'."""
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
         super().__init__()
-        self._modules.update(tasks)
+        self._modules.update(parts)
 
-    def __getitem__(self, name: str) -> BaseTask:
-        task = self._modules[name]
-        assert isinstance(task, BaseTask)
-        return task
+    def __getitem__(self, name: str) -> Part:
+        return cast(Part, self._modules[name])
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def values(self) -> list[Part]:
+        """Return the modules in their order."""
+        return [self[name] for name in self]
 
 
 class MultiTaskModel(nn.Module):
-    """One encoder pass for all tasks of a batch."""
+    """One encoder pass for all tasks of a batch.
 
-    def __init__(self, backbone: BaseBackbone, fusion: AttentionFusion | None, tasks: Mapping[str, BaseTask]) -> None:
+    `encoders`: the backbones by name. `reads`: by task, the name of the encoder that it reads.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, BaseBackbone],
+        fusion: AttentionFusion | None,
+        tasks: Mapping[str, BaseTask],
+        reads: Mapping[str, str] | None = None,
+    ) -> None:
+        """reads: default: all tasks read the one encoder."""
         super().__init__()
-        self.backbone = backbone
+        self.encoders: Named[BaseBackbone] = Named(encoders)
         self.fusion = fusion
-        self.tasks = TaskDict(tasks)
+        self.tasks: Named[BaseTask] = Named(tasks)
+        self.reads = dict(reads or dict.fromkeys(tasks, next(iter(encoders))))
         self.matching: Matching | None = None
-        for task in tasks.values():
-            task.attach(backbone)
+        for name, task in tasks.items():
+            task.attach(self.backbone(name))
+
+    def backbone(self, task: str) -> BaseBackbone:
+        """Return the encoder that `task` reads."""
+        return self.encoders[self.reads[task]]
+
+    @property
+    def adapted(self) -> bool:
+        """Whether some encoder is frozen but for the adapters in it."""
+        return any(each.adapted for each in self.encoders.values())
+
+    @property
+    def bases(self) -> dict[str, Mapping[str, Any] | None]:
+        """Fingerprints of the frozen encoders beneath adapters, by name; None of an encoder without adapters."""
+        return {name: self.encoders[name].base for name in self.encoders}
+
+    @property
+    def cost_follows_tokens(self) -> bool:
+        """Whether two passes over the halves of a batch cost about what one does, in every encoder."""
+        return all(each.cost_follows_tokens for each in self.encoders.values())
 
     def frozen_base(self) -> set[str]:
         """Return the names of the parameters that adapters leave as they are in the checkpoint they came from."""
-        if not self.backbone.adapted:
-            return set()
-        return {f"backbone.{name}" for name, each in self.backbone.named_parameters() if not each.requires_grad}
+        return {
+            f"encoders.{name}.{each}"
+            for name in self.encoders
+            if self.encoders[name].adapted
+            for each, parameter in self.encoders[name].named_parameters()
+            if not parameter.requires_grad
+        }
 
     def forward(
         self,
@@ -59,9 +100,9 @@ class MultiTaskModel(nn.Module):
     ) -> dict[str, TaskOutput]:
         """Encode `inputs` once and return the output of each of `tasks`, with losses where `labels` are given.
 
-        teacher, states: what a teacher says of the rows, as in `jenga.types.Batch`.
+        All of `tasks` read one encoder. teacher, states: what a teacher says of the rows, as in `jenga.types.Batch`.
         """
-        encoded = BackboneOutput.of(self.backbone(**inputs), inputs)
+        encoded = self._encoded(inputs, tasks)
         views = self._views(encoded, tasks)
         outputs = {
             name: self.tasks[name].run(views[name], None if labels is None else labels[name], (teacher or {}).get(name))
@@ -74,8 +115,11 @@ class MultiTaskModel(nn.Module):
         return outputs
 
     def encode(self, inputs: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> dict[str, BackboneOutput]:
-        """Encode `inputs` once and return what each of `tasks` reads."""
-        return self._views(BackboneOutput.of(self.backbone(**inputs), inputs), tasks)
+        """Encode `inputs` once and return what each of `tasks`, which read one encoder, reads."""
+        return self._views(self._encoded(inputs, tasks), tasks)
+
+    def _encoded(self, inputs: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> BackboneOutput:
+        return BackboneOutput.of(self.backbone(tasks[0])(**inputs), inputs)
 
     def _views(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IGNORE_INDEX = -100
 """Class id of a missing label; a missing item or number is NaN."""
+SHARED = "shared"
+"""The name of the encoder where there is one for all tasks."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class HeadSpace:
 class Batch:
     """Rows of one source, ready for the model.
 
-    `inputs`: ``input_ids (B, T)`` and ``attention_mask (B, T)`` for text, float32 ``features (B, F)`` for events.
+    `inputs`: what the backbone's ``forward`` takes, by its parameters, such as ``input_ids (B, T)`` and
+    ``attention_mask (B, T)`` of texts, or float32 ``features (B, F)`` of events.
     `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags, int64 ``(B, T)`` next tokens (all -100
     where missing), float32 ``(B, K)`` items or numbers (NaN where missing). `teacher`: by task and head, what a teacher
     says of these rows (see `jenga.tasks.distillation`); `states`: what is inside it meanwhile.

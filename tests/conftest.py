@@ -37,9 +37,9 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture
 def registries_as_before() -> Iterator[None]:
     """Take back what a test registers."""
-    from jenga.backbones import BackboneManager
     from jenga.callbacks import CALLBACK_REGISTRY
     from jenga.labels import LABEL_KINDS
+    from jenga.modalities import BackboneManager
     from jenga.optimizers import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
     from jenga.tasks import TASK_REGISTRY
 
@@ -339,9 +339,9 @@ def make_trainer(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Ite
     It takes what `settings` takes, and `callbacks`, and `run`, a folder to go on with. The trainer's attribute
     `experiment` is what `build` gave.
     """
-    from jenga.build import build
     from jenga.config.render import config_digest
-    from jenga.experiment import load_config, make_accelerator
+    from jenga.run.build import build
+    from jenga.run.experiment import load_config, make_accelerator
     from jenga.trainer import Trainer
     from jenga.trainer.checkpoint import newest_checkpoint
     from jenga.trainer.run import RunFolder

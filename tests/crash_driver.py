@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from jenga import experiment
+from jenga.run import experiment
 from jenga.errors import InterruptedRun
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}

@@ -128,7 +128,7 @@ def test_imports_go_to_lower_ranks_only() -> None:
 
 
 def test_a_forbidden_import_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "def late():\n    from jenga.cli import main\n    from jenga import build"
+    code = "def late():\n    from jenga.cli import main\n    from jenga.run import build"
     monkeypatch.setattr(sys.modules[__name__], "tree", lambda source: ast.parse(code))
     assert rooms_imported("jenga/data/imagined.py") == {"cli", "build"}
 

@@ -17,12 +17,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from jenga.build import Experiment, build
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, SetupError
-from jenga.experiment import load_config
 from jenga.files import atomic_folder
-from jenga.inputs import TabularInputs, TextInputs
+from jenga.modalities.events.encoder import EventEncoder, TextEncoder
+from jenga.run.build import Experiment, build
+from jenga.run.experiment import load_config
 from jenga.tasks.regression import RegressionTask
 from jenga.trainer.evaluate import Runner
 
@@ -69,8 +69,8 @@ def test_a_reloaded_bundle_gives_bit_equal_logits(
     assert again.config.model_dump(include=kept) == bundle.config.model_dump(include=kept)
     assert again.thresholds["flags", "flags"].tolist() == [0.1, 0.25, 1 / 3]
     inputs = again.inputs, bundle.inputs
-    assert isinstance(inputs[0], TextInputs)
-    assert isinstance(inputs[1], TextInputs)
+    assert isinstance(inputs[0], TextEncoder)
+    assert isinstance(inputs[1], TextEncoder)
     tokenizers = inputs[0].tokenizer, inputs[1].tokenizer
     assert tokenizers[0]("the agent, café")["input_ids"] == tokenizers[1]("the agent, café")["input_ids"]
     assert tokenizers[0].pad_token_id == tokenizers[1].pad_token_id
@@ -366,8 +366,8 @@ def test_a_reloaded_model_of_events_gives_bit_equal_logits_and_brings_its_refine
     for key, rows in wanted.items():
         assert all(torch.equal(a, b) for a, b in zip(rows, found[key], strict=True)), key
     assert again.specs == bundle.specs
-    assert isinstance(again.inputs, TabularInputs)
-    assert isinstance(bundle.inputs, TabularInputs)
+    assert isinstance(again.inputs, EventEncoder)
+    assert isinstance(bundle.inputs, EventEncoder)
     assert again.inputs.refinery.plan_ == bundle.inputs.refinery.plan_
     again.save(tmp_path / "twice")
     files = [tmp_path / name / "backbone" / "refinery.safetensors" for name in ("best", "twice")]
@@ -379,7 +379,7 @@ def test_a_refinery_of_another_width_than_the_model_is_refused(
 ) -> None:
     bundle = build(load_config(event_settings()), tmp_path / "work").bundle
     bundle.save(tmp_path / "best")
-    assert isinstance(bundle.inputs, TabularInputs)
+    assert isinstance(bundle.inputs, EventEncoder)
     narrow = bundle.inputs.refinery.schema_.to_dict()
     narrow["fields"] = narrow["fields"][:1]
     refinery = type(bundle.inputs.refinery)(schema=narrow).fit([{narrow["fields"][0]["path"]: 1}])

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from jenga import experiment
-from jenga.build import source_specs
+from jenga.run import experiment
 from jenga.cli.train import train
 from jenga.config.schema import ExperimentConfig
-from jenga.data.parse import SourceSpec
 from jenga.labels.column import HeadColumn
+from jenga.rows.parse import SourceSpec
+from jenga.run.build import source_specs
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yml"))

@@ -18,14 +18,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import jenga
-from jenga import experiment
-from jenga.backbones import BackboneManager, BaseBackbone
-from jenga.build import schema
+from jenga.run import experiment
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
 from jenga.cli.evaluate import evaluate
 from jenga.errors import ConfigError, InterruptedRun
+from jenga.modalities import BackboneManager, BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZER_REGISTRY
+from jenga.run.build import schema
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig
 from jenga.types import BackboneOutput

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
 from jenga.labels.classes import ClassHead
+from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.tasks import BaseTask
 from jenga.tasks.base import ClassificationConfig

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import jenga
 from jenga.callbacks import BaseCallback
 from jenga.cli.main import jenga as command
-from jenga.experiment import Result, train
 from jenga.inference.export import export
+from jenga.run.experiment import Result, train
 
 pytestmark = pytest.mark.usefixtures("registries_as_before")
 

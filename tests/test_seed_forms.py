@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import jenga
-from jenga import experiment
+from jenga.run import experiment
 from jenga.cli import main
 from jenga.samples.network import generate_flows
 

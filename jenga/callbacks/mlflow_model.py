@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jenga.backbones.remote_code import named_code
+from jenga import saved
+from jenga.modalities.text.remote_code import named_code
 from jenga.peft import base_of
 
 logger = logging.getLogger(__name__)
 # Given, so that MLflow does not find them out by loading the model in another process.
 _REQUIREMENTS = ("jenga", "mlflow", "torch", "transformers")
-_EXAMPLES = {"categorical": "example", "text": "example.com", "ip": "10.0.0.1", "timestamp": "2026-01-01T00:00:00Z"}
-"""A value for the fields of an example event, by kind; 0 for the others."""
-_CHAT = '[{"role": "user", "content": "An example of a text."}]'
 
 
 def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step: int) -> None:
@@ -26,7 +23,8 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
     client: an `MlflowClient`; step: the optimizer step that the model is of. A model with code of its own is left
     out with a warning: whoever loads a pyfunc has no way to allow that code, so that it would answer nobody.
     """
-    if by := _own_code(best):
+    said = saved.read(best)
+    if by := _own_code(best, said):
         logger.warning(
             "MLflow: the model is not logged: it needs code of its own (%s), which a pyfunc never runs; load %s by "
             "jenga.load with trust_remote_code=True",
@@ -40,7 +38,7 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
-    inputs, example = _inputs(best)
+    inputs, example = _inputs(said)
     params = ParamSchema([ParamSpec("probabilities", "boolean", False), ParamSpec("batch_size", "long", 64)])
     logged = client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
     # Beside the model, where there is room for another of its size.
@@ -64,44 +62,26 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
     client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step)])
 
 
-def _own_code(best: Path) -> str | None:
-    model = json.loads((best / "jenga.json").read_text(encoding="utf-8"))["config"]["model"]
-    if not model.get("trust_remote_code", False):
+def _own_code(best: Path, said: saved.Description) -> str | None:
+    if not said.trusts_code:
         return None
-    base = base_of(best / "backbone")
-    return named_code(best / "backbone") or (named_code(base) if base else None)
+    folder = best / saved.ENCODER_FOLDER
+    base = base_of(folder)
+    return named_code(folder) or (named_code(base) if base else None)
 
 
-def _inputs(best: Path) -> tuple[Any, Any]:
-    """Return the schema of the columns that the model in `best` reads, and a table with one row of them."""
+def _inputs(said: saved.Description) -> tuple[Any, Any]:
+    """Return the schema of the columns that a model reads, and a table with one row of them."""
     import pandas
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
-    description = json.loads((best / "jenga.json").read_text(encoding="utf-8"))
-    ids = {source["id"]: None for source in description["sources"]}
-    if fields := description["inputs"].get("fields"):
-        # A field's type may drift from event to event; the model's refinery reads what fits and counts the rest.
-        specs = [ColSpec(AnyType(), path, required=False) for path in [*(path for path, _ in fields), *ids]]
-        events = {path: [_EXAMPLES.get(kind, 0)] for path, kind in fields} | {path: ["example"] for path in ids}
-        return Schema(specs), pandas.DataFrame(events)
-    texts = {_text_column(source): None for source in description["sources"]}
-    texts |= {source["text_pair"]: None for source in description["sources"] if source["text_pair"]}
-    ids = {name: None for name in ids if name not in texts}
-    chats = {source["language"]["messages"][0] for source in description["sources"] if _is_chat(source)}
-    columns: list[Any] = [ColSpec("string", name) for name in texts]
-    columns += [ColSpec("string", name, required=False) for name in ids]
-    example = {name: [_CHAT if name in chats else "An example of a text."] for name in texts}
-    example |= {name: ["example"] for name in ids}
-    return Schema(columns), pandas.DataFrame(example)
-
-
-def _is_chat(source: dict[str, Any]) -> bool:
-    language = source.get("language")
-    return bool(language and not (language["prompt"] or language["text"]))
-
-
-def _text_column(source: dict[str, Any]) -> str:
-    if language := source.get("language"):
-        return str((language["prompt"] or language["text"] or language["messages"])[0])
-    return "text" if "text" in source["text"] else str(source["text"][0])
+    row = said.example()
+    ids = {spec.id: "example" for spec in said.sources if spec.id not in row}
+    varies = said.modality.types_vary
+    columns = [
+        ColSpec("string", name) if isinstance(value, str) and not varies else ColSpec(AnyType(), name, required=False)
+        for name, value in row.items()
+    ]
+    columns += [ColSpec(AnyType() if varies else "string", name, required=False) for name in ids]
+    return Schema(columns), pandas.DataFrame({name: [value] for name, value in (row | ids).items()})

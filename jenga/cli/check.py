@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-    from jenga.build import Experiment
     from jenga.config.schema import ExperimentConfig
-    from jenga.data.collate import Source
-    from jenga.data.rows import Rows
+    from jenga.rows.batches import Source
+    from jenga.rows.parse import Rows
+    from jenga.run.build import Experiment
     from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def check(
 
     Writes nothing, but for what a model of the hub leaves in the hub's cache.
     """
-    from jenga.experiment import load_config
+    from jenga.run.experiment import load_config
 
     given = options.all_overrides(overrides, seed=seed, trust_remote_code=trust_remote_code)
     found = _try(load_config(config, given), device)
@@ -74,9 +74,9 @@ def _cell(value: Any) -> str:
 
 
 def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
-    from jenga.build import build
     from jenga.config.schema import resolved
-    from jenga.experiment import make_accelerator
+    from jenga.run.build import build
+    from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
     from jenga.trainer.loop import make_sampler
     from jenga.trainer.recipe import told
@@ -148,7 +148,7 @@ def _step(
 
     split = source.splits["train"]
     longest = np.argsort(-split.lengths, kind="stable")
-    if model.tasks[task].reads != "language":
+    if not model.tasks[task].generates:
         labelled = _labelled([space for space in split.spaces.values() if space.task == task], split.rows)
         longest = longest[labelled[longest]]
     index = longest[:batch_size].tolist()
@@ -162,17 +162,15 @@ def _step(
     accelerator.backward(loss)
     if not all(_is_finite(each) for each in (loss, *_gradients(model))):
         raise DivergedError(f"task '{task}': its loss ({loss.item()}) or a gradient of it is not finite")
-    moved = model.backbone if model.tasks[task].reads == "language" else model.tasks[task]
+    moved = model.backbone(task) if model.tasks[task].generates else model.tasks[task]
     if not any(bool(gradient.any()) for gradient in _gradients(moved)):
         raise DivergedError(f"task '{task}': its loss moves none of its parameters")
-    return {"task": task, "loss": loss.item(), "rows": len(index), **_size(batch.inputs)}
+    return {"task": task, "loss": loss.item(), "rows": len(index), **_size(split.encoded.unit, batch.inputs)}
 
 
-def _size(inputs: dict[str, torch.Tensor]) -> dict[str, int]:
+def _size(unit: str, inputs: dict[str, torch.Tensor]) -> dict[str, int]:
     """Return how much of each row the encoder reads."""
-    if "features" in inputs:
-        return {"features": inputs["features"].shape[1]}
-    return {"tokens": inputs["input_ids"].shape[1]}
+    return {unit: next(iter(inputs.values())).shape[1]}
 
 
 def _labelled(spaces: Sequence[HeadSpace], rows: Rows) -> np.ndarray:
@@ -196,7 +194,9 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 
 
 def _parts(model: Any, teacher: Any) -> list[dict[str, Any]]:
-    modules = {"backbone": model.backbone, "fusion": model.fusion}
+    encoders = model.encoders
+    modules = {"backbone" if len(encoders) == 1 else f"backbone {name}": encoders[name] for name in encoders}
+    modules["fusion"] = model.fusion
     modules |= {f"task {name}": model.tasks[name] for name in model.tasks}
     modules |= {"matching": model.matching, "teacher": None if teacher is None else teacher.model}
     rows = []

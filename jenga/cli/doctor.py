@@ -47,9 +47,9 @@ def _examine() -> dict[str, Any]:
 
     import torch
 
-    from jenga.data.text import default_cache_dir
-    from jenga.experiment import environment
     from jenga.kernels import backend_info
+    from jenga.modalities.text.tokens import default_cache_dir
+    from jenga.run.experiment import environment
     from jenga.threads import spinning
 
     here = environment(torch.device("cpu"))

@@ -6,17 +6,17 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from jenga.cli import options
-from jenga.cli.predict import read_stream, writer
+from jenga.cli.predict import writer
 
 if TYPE_CHECKING:
-    from jenga.data.dialogue import Dialogue
-    from jenga.data.rows import SourceSpec
-    from jenga.generation import Decoding, Generator, Unanswered
+    from jenga.modalities.text.dialogue import Dialogue, Dialogues
+    from jenga.modalities.text.generation import Decoding, Generator, Unanswered
+    from jenga.rows.parse import SourceSpec
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +76,13 @@ def generate(
     if file is None and not prompts and not sys.stdin.isatty():
         raise click.UsageError("Give FILE (- for standard input), or --prompt.")
     from jenga.errors import DataError
-    from jenga.generation import Decoding, Unanswered
     from jenga.inference.predictor import load
+    from jenga.modalities.text.generation import Decoding, Unanswered
+    from jenga.rows.given import read_stream
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
-    spec, generator = predictor.language_task(task), predictor.generator(task)
+    # Its prompts are dialogues, which only a generator of texts answers.
+    spec, generator = predictor.language_task(task), cast("Generator", predictor.generator(task))
     settings = predictor.model.tasks[spec.heads[0].task].config.generation
     longest = max_new_tokens or settings.max_new_tokens
     decoding = Decoding(longest, temperature, top_p, top_k, repetition_penalty, seed)
@@ -93,14 +95,14 @@ def generate(
     else:
         given: Any = list(prompts)
         if file is not None:
-            given = read_stream(sys.stdin.buffer) if file == "-" else predictor.read(file)
+            given = read_stream(sys.stdin.buffer.read()) if file == "-" else predictor.read(file)
         rows = _answers(generator, _read(given, spec), decoding, batch_size)
         _write(rows, output)
 
 
 def _asked(generator: Generator, prompt: str) -> Dialogue:
     """Return a prompt as the task's rows have it: a text to go on with, or a user's turn."""
-    from jenga.data.dialogue import Dialogue
+    from jenga.modalities.text.dialogue import Dialogue
 
     language = generator.spec
     if language.text:
@@ -118,8 +120,8 @@ def _stream(generator: Generator, dialogue: Dialogue, decoding: Decoding) -> str
 
 def _converse(generator: Generator, decoding: Decoding) -> None:
     """Answer line by line until Ctrl-D; a chat remembers what was said, and Ctrl-C ends an answer."""
-    from jenga.data.dialogue import ASSISTANT, Dialogue
-    from jenga.generation import Unanswered
+    from jenga.modalities.text.dialogue import ASSISTANT, Dialogue
+    from jenga.modalities.text.generation import Unanswered
 
     chat = bool(generator.spec.messages) or generator.spec.template == "chat"
     said: tuple[tuple[str, str], ...] = ()
@@ -146,15 +148,16 @@ def _converse(generator: Generator, decoding: Decoding) -> None:
 
 def _read(given: Any, spec: SourceSpec) -> list[tuple[str, Dialogue | Unanswered]]:
     """Return the name of each given row, in their order, and what is to be answered of it, or why it cannot be."""
-    from jenga.data.rows import parse_rows
-    from jenga.generation import Unanswered
-    from jenga.inference.reading import as_raw, names
+    from jenga.inference.reading import names
+    from jenga.modalities.text.generation import Unanswered
+    from jenga.rows.given import given_rows
+    from jenga.rows.parse import parse_rows
 
-    raw = as_raw(given, [spec])
+    raw = given_rows(given, [spec.content])
     rows, bad = parse_rows(raw, spec, spaces=None, with_labels=False)
-    assert rows.dialogues is not None
+    dialogues = cast("Dialogues", rows.content).dialogues
     found: dict[int, Dialogue | Unanswered] = {row.number: Unanswered(row.reason) for row in bad}
-    for number, dialogue in zip(rows.numbers, rows.dialogues, strict=True):
+    for number, dialogue in zip(rows.numbers, dialogues, strict=True):
         found[number] = dialogue if dialogue.is_text else dialogue.opening()
     return [(name, found[number]) for number, name in names(raw, spec.id).items()]
 
@@ -163,7 +166,7 @@ def _answers(
     generator: Generator, asked: Sequence[tuple[str, Dialogue | Unanswered]], decoding: Decoding, batch_size: int
 ) -> Iterator[dict[str, Any]]:
     """Yield an object for each row in its order, a batch at a time; one without an answer has an ``error``."""
-    from jenga.generation import Unanswered, readable
+    from jenga.modalities.text.generation import Unanswered, readable
 
     for start in range(0, len(asked), batch_size):
         part = asked[start : start + batch_size]

@@ -17,8 +17,8 @@ import click
 from jenga.cli import options
 
 if TYPE_CHECKING:
-    from jenga.data.readers import RawRows
     from jenga.inference.predictor import Predictor
+    from jenga.rows.readers import RawRows
 
 logger = logging.getLogger(__name__)
 
@@ -71,63 +71,11 @@ def predict(
 
 
 def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows | list[str]:
-    if file is None and predictor.reads_events:
-        raise click.UsageError("This model reads events, not texts: give FILE (- for standard input).")
-    if file is None:
-        return texts
-    if file != "-":
-        return predictor.read(file)
-    if predictor.reads_events:
-        return predictor.read(sys.stdin.buffer.read())
-    rows = read_stream(sys.stdin.buffer)
-    _refuse_table(rows, {name for spec in predictor.bundle.specs for name in spec.text})
-    return rows
-
-
-def _refuse_table(rows: RawRows | list[str], columns: set[str]) -> None:
-    """Raise DataError where plain lines begin with a header that names a column of texts."""
-    header = rows[0] if isinstance(rows, list) and rows else ""
-    for delimiter in ",\t;":
-        named = columns & {name.strip().strip('"') for name in header.split(delimiter)}
-        if delimiter in header and named:
-            from jenga.errors import DataError
-
-            raise DataError(
-                f"standard input: the first line is the header of a table with the column '{min(named)}', but only "
-                "JSON and plain texts are read there; give the table as a .csv or .tsv file"
-            )
-
-
-def read_stream(stream: IO[bytes]) -> RawRows | list[str]:
-    """Return standard input as rows where it begins like JSON, else as one text a line, blank ones too."""
-    from jenga.data.readers import RawRows, conversion
-    from jenga.errors import DataError
-
-    raw = RawRows("standard input")
-    content = stream.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{raw.file}: not UTF-8 (its byte number {error.start}); {conversion(content)}") from None
-    if text.lstrip()[:1] == "[":
-        try:
-            rows = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{raw.file}: begins like a JSON list, but is none ({error})") from None
-        for number, row in enumerate(rows, start=1):
-            raw.add(number, row)
-        return raw
-    # Not str.splitlines: U+2028 and the like may stand inside a line.
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-    if text.lstrip()[:1] != "{":
-        return lines
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                raw.add(number, json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raw.refuse(number, f"the line is not JSON ({error})", line)
-    return raw
+    if file is not None:
+        return predictor.read(sys.stdin.buffer.read() if file == "-" else file)
+    if not predictor.takes_texts:
+        raise click.UsageError("This model reads no bare texts: give FILE (- for standard input).")
+    return texts
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from jenga.cli import options
 from jenga.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from jenga.experiment import Result
+    from jenga.run.experiment import Result
 
 
 @click.command(cls=options.Command)

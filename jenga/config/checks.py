@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jenga.config.explain import Finding
-from jenga.config.language_form import is_language_form
 from jenga.config.schema import DataConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted
 
@@ -15,17 +14,23 @@ _PER_LABEL = ("class_weight", "pos_weight", "item_weights")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
-def contradictions(document: Document) -> list[Finding]:
-    """Return what contradicts itself in `document`, whose values may still have wrong types."""
+def contradictions(
+    document: Document, *, language_tasks: frozenset[str] = frozenset(), data_paths: Sequence[KeyPath] = ()
+) -> list[Finding]:
+    """Return what contradicts itself in `document`, whose values may still have wrong types.
+
+    language_tasks: the types of tasks that predict tokens. data_paths: where a short form names data beside tasks.
+    """
     return [
         *_warmup(document),
         *_fractions(document),
-        *_stopping(document),
+        *_stopping(document, data_paths),
         *_names(document),
         *_joined_names(document),
         *_lengths(document),
-        *_addresses(document),
-        *_teachers(document),
+        *_addresses(document, data_paths),
+        *_teachers(document, language_tasks),
+        *_rates(document),
     ]
 
 
@@ -34,7 +39,7 @@ def _warmup(document: Document) -> Iterator[Finding]:
     steps = _number(document, ("training", "max_steps"), None)
     if warmup is not None and steps is not None and warmup >= steps:
         message = f"{warmup} steps of warmup leave none of training.max_steps ({steps}); lower it"
-        yield _finding(document, ("training", "warmup_steps"), message)
+        yield finding(document, ("training", "warmup_steps"), message)
 
 
 def _fractions(document: Document) -> Iterator[Finding]:
@@ -42,19 +47,19 @@ def _fractions(document: Document) -> Iterator[Finding]:
     if sum(shares.values()) >= 1:
         given = [key for key in shares if ("data", key) in document.values] or ["valid_fraction"]
         written = " and ".join(f"{key} ({share:g})" for key, share in shares.items())
-        yield _finding(document, ("data", given[-1]), f"{written} leave no rows to train on; their sum must be below 1")
+        yield finding(document, ("data", given[-1]), f"{written} leave no rows to train on; their sum must be below 1")
 
 
-def _stopping(document: Document) -> Iterator[Finding]:
+def _stopping(document: Document, data_paths: Sequence[KeyPath]) -> Iterator[Finding]:
     """Early stopping needs validation rows; a dataset by name may bring its own."""
-    paths = [path for _, path in _data_paths(document)]
+    paths = [path for _, path in _data_paths(document, data_paths)]
     own = all(isinstance(path, (str, list)) or not path.get("valid") for path in paths)
     named = any(isinstance(path, str) and path.startswith(("hf://", "jenga/")) for path in paths)
     if document.value_at(("early_stopping",)) is None or _share(document, "valid_fraction") > 0:
         return
     if paths and own and not named:
         message = "there are no validation rows to watch: data.valid_fraction is 0 and no data_path gives valid"
-        yield _finding(document, ("early_stopping",), message)
+        yield finding(document, ("early_stopping",), message)
 
 
 def _names(document: Document) -> Iterator[Finding]:
@@ -67,7 +72,7 @@ def _names(document: Document) -> Iterator[Finding]:
             if name in first:
                 line = document.value_place((*first[name], "name")).line
                 taken = f"{dotted(first[name])}{f' at line {line}' if line else ''}"
-                yield _finding(document, (*path, "name"), f"'{name}' is the name of {taken} already; rename one")
+                yield finding(document, (*path, "name"), f"'{name}' is the name of {taken} already; rename one")
             first.setdefault(name, path)
 
 
@@ -90,7 +95,7 @@ def _joined_names(document: Document) -> Iterator[Finding]:
                 line = document.value_place((*other, "name")).line
                 taken = f"{dotted(other)}{f' at line {line}' if line else ''}"
                 message = f"its metrics would be named '{name}_...', as those of {taken}; rename one"
-                yield _finding(document, (*path, "name"), message)
+                yield finding(document, (*path, "name"), message)
 
 
 def _lengths(document: Document) -> Iterator[Finding]:
@@ -102,21 +107,21 @@ def _lengths(document: Document) -> Iterator[Finding]:
                 weights = head.get(key)
                 if size is not None and isinstance(weights, list) and len(weights) != size:
                     message = f"has length {len(weights)}, but num_labels is {size:g}; give one number for each"
-                    yield _finding(document, (*path, key), message)
+                    yield finding(document, (*path, key), message)
 
 
-def _addresses(document: Document) -> Iterator[Finding]:
-    for path, value in _data_paths(document):
+def _addresses(document: Document, data_paths: Sequence[KeyPath]) -> Iterator[Finding]:
+    for path, value in _data_paths(document, data_paths):
         for below, text in _texts(path, value):
             found = _ADDRESS.match(text)
             if not text.strip():
-                yield _finding(document, below, "must not be empty")
+                yield finding(document, below, "must not be empty")
             elif found and found[1] != "hf":
                 message = f"{found[1]}:// addresses are not read; download the file and give its path, or use hf://"
-                yield _finding(document, below, message)
+                yield finding(document, below, message)
 
 
-def _teachers(document: Document) -> Iterator[Finding]:
+def _teachers(document: Document, language_tasks: frozenset[str]) -> Iterator[Finding]:
     """A teacher that changes nothing, a student of two origins, and logits of tokens that no task learns."""
     path: KeyPath = ("model", "teacher_student_config")
     settings = document.value_at(path)
@@ -125,27 +130,51 @@ def _teachers(document: Document) -> Iterator[Finding]:
     matched = any(settings.get(key) is not None for key in ("hidden_states", "attentions"))
     if settings.get("distillation_alpha") == 0 and settings.get("enabled", True) is True and not matched:
         message = "0 leaves the teacher no part in the loss; set enabled: false, or a share above 0"
-        yield _finding(document, (*path, "distillation_alpha"), message)
+        yield finding(document, (*path, "distillation_alpha"), message)
     for key in ("name", "base_model"):
         own = document.value_at(("model", key))
         if settings.get("student") and own is not None and own != settings.get("teacher_model"):
             message = "is another model than teacher_model, of whose layers student makes this one; remove one of them"
-            yield _finding(document, ("model", key), message)
+            yield finding(document, ("model", key), message)
     tasks = document.value_at(("tasks",))
     if settings.get("top_k") is not None and isinstance(tasks, list):
         kinds = [task.get("type") for task in tasks if isinstance(task, dict)]
-        if "causal_lm" not in kinds:
-            message = "is for language models; no task here is of type causal_lm. Remove it"
-            yield _finding(document, (*path, "top_k"), message)
+        if not language_tasks & set(map(str, kinds)):
+            message = (
+                f"is for language models; no task here is of type {' or '.join(sorted(language_tasks))}. Remove it"
+            )
+            yield finding(document, (*path, "top_k"), message)
 
 
-def _data_paths(document: Document) -> list[tuple[KeyPath, Any]]:
-    """Every task's data_path, and the `data.path` of the short form, that is text, a list or a mapping."""
-    places: list[KeyPath] = [(*path, "data_path") for path, _ in _items(document, ("tasks",))]
-    if is_language_form(document.data):
-        places.append(("data", "path"))
+def _data_paths(document: Document, others: Sequence[KeyPath]) -> list[tuple[KeyPath, Any]]:
+    """Every task's data_path, and `others`, that is text, a list or a mapping."""
+    places: list[KeyPath] = [*((*path, "data_path") for path, _ in _items(document, ("tasks",))), *others]
     found = [(place, document.value_at(place)) for place in places]
     return [(place, value) for place, value in found if isinstance(value, (str, list, dict))]
+
+
+def _rates(document: Document) -> Iterator[Finding]:
+    if document.value_at(("peft",)) is not None:
+        key, why = (
+            "backbone",
+            "is of an encoder that peft freezes; its adapters learn at training.learning_rate.adapters",
+        )
+    else:
+        key, why = "adapters", "is of parts that only the block peft makes; add it, or remove the rate"
+    path = ("training", "learning_rate", key)
+    if document.value_at(path) is not None:
+        yield finding(document, path, why)
+
+
+def frozen_from_nothing(document: Document, what: str) -> Iterator[Finding]:
+    """Yield that adapters would freeze an encoder, `what`, whose weights are random."""
+    if document.value_at(("peft",)) is not None:
+        message = (
+            f"freezes a pretrained encoder, but {what} starts from nothing; name a checkpoint in model.base_model, or "
+            "remove the block"
+        )
+        place = document.key_place(("peft",))
+        yield Finding("contradiction", ("peft",), place.problem("peft", message))
 
 
 def _texts(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:
@@ -170,5 +199,6 @@ def _number(document: Document, path: KeyPath, default: Any) -> Any:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else default
 
 
-def _finding(document: Document, path: KeyPath, message: str) -> Finding:
+def finding(document: Document, path: KeyPath, message: str) -> Finding:
+    """Return that the value at `path` contradicts another setting."""
     return Finding("contradiction", path, document.value_place(path).problem(dotted(path), message))

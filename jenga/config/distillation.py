@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from jenga.config.paths import PathMark
 from jenga.config.strict import PositiveFloat, PositiveInt, Strict
 
 _EVERY = re.compile(r"every_(?:([2-9]|[1-9]\d+)(?:st|nd|rd|th))")
@@ -66,7 +67,7 @@ class TeacherStudentConfig(Strict):
     """Distillation (Hinton et al. 2015): (1 - alpha) x the labels' loss + alpha x T^2 x the teacher's."""
 
     enabled: bool = Field(True, description="false: train without the teacher, the same student.")
-    teacher_model: str = Field(
+    teacher_model: Annotated[str, PathMark.NAMED] = Field(
         min_length=1,
         description="The teacher: hub name or folder of a causal model, or a run folder of Jenga with the same heads.",
     )
@@ -88,7 +89,7 @@ class TeacherStudentConfig(Strict):
         description="Keep the k largest logits of the teacher for each learnt token on disk, so that it runs once; "
         "default: it runs at each step. Language models only.",
     )
-    top_k_dir: str | None = Field(
+    top_k_dir: Annotated[str | None, PathMark.FILE] = Field(
         None, min_length=1, description="Folder of those logits. Default: below data.cache_dir, by what they are of."
     )
     hidden_states: HiddenStatesConfig | None = Field(None, description="Match hidden states too.")

@@ -8,35 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from jenga.config.checks import contradictions
-from jenga.config.explain import TAG_ERRORS, Finding, findings, hidden_findings, validate
-from jenga.config.language_form import as_experiment, is_language_form, language_form, name_student
+from jenga.config.explain import Finding, findings, hidden_findings, validate
 from jenga.config.modality import misplaced
 from jenga.config.optimization import unknown_parts, with_parameters
 from jenga.config.overrides import apply_overrides
+from jenga.config.paths import absolute, resolved_paths
 from jenga.config.schema import ExperimentConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
-from jenga.errors import ConfigError, Problem, SetupError, suggest
+from jenga.errors import ConfigError, Problem, suggest
 
 DATA_ROOT_VARIABLE = "JENGA_DATA_ROOT"
 SIZE_LIMIT = 1 << 20
 """Bytes of a configuration file; more is a data file given by mistake."""
-
-PLANNED: Mapping[str, str] = {
-    "model.backbone_type=audio": "the audio backbone",
-    "model.backbone_type=vision": "the vision backbone",
-    "model.backbones": "several backbones",
-    "tasks[].backbone": "several backbones",
-    "callbacks.nested_learning": "nested learning",
-    "callbacks.sentinel": "the security sentinel",
-    "training.loss_balance": "balancing losses",
-    "training.gradient_conflict": "resolving gradient conflicts",
-    "data.streaming": "streaming data",
-    "evaluation.calibration": "calibration",
-}
-"""Settings that are designed but not built, as dotted keys or `key=value`; one that the schema knows is built."""
 
 
 def load(
@@ -44,15 +30,14 @@ def load(
     *,
     schema: type[ExperimentConfig],
     overrides: Sequence[str] = (),
-    planned: Mapping[str, str] = PLANNED,
 ) -> ExperimentConfig:
     """Return the experiment in the YAML file `path`, resolved: see `load_text`.
 
     `schema`: what `experiment_model` returned. `overrides`: ``key=value`` texts that win over the file.
-    Raises ConfigError with every mistake in reading order, SetupError where all is well but for parts not built yet.
+    Raises ConfigError with every mistake in reading order.
     """
     file = os.fspath(path)
-    return load_text(_read(file), file=file, schema=schema, overrides=overrides, planned=planned)
+    return load_text(_read(file), file=file, schema=schema, overrides=overrides)
 
 
 def load_text(
@@ -61,14 +46,13 @@ def load_text(
     file: str,
     schema: type[ExperimentConfig],
     overrides: Sequence[str] = (),
-    planned: Mapping[str, str] = PLANNED,
 ) -> ExperimentConfig:
     """Return the experiment in YAML `text`; `file` is the name in messages, and its folder that of relative paths.
 
     Every `data_path` becomes absolute: relative to `data_root`, else to the environment variable JENGA_DATA_ROOT,
-    else to the file's folder; names that begin with ``hf://`` or ``jenga/`` stay. A `base_model` or `tokenizer` that
-    begins with ``./``, ``../``, ``~/`` or ``/`` is a folder, relative to the file's folder, as is a refinery's schema.
-    The short form of a language model's experiment (see `language_form`) becomes an experiment with one task.
+    else to the file's folder; names that begin with ``hf://`` or ``jenga/`` stay. Other settings that name files are
+    relative to the file's folder (see `jenga.config.paths`). A short form (see `jenga.config.parts`) becomes a whole
+    experiment.
     A missing `project_name` is the file's stem.
     """
     return _finish(
@@ -77,7 +61,6 @@ def load_text(
         project_name=re.sub(r"[\\\s]+", "-", Path(file).stem).strip("-.") or "experiment",
         schema=schema,
         overrides=overrides,
-        planned=planned,
     )
 
 
@@ -87,7 +70,6 @@ def from_mapping(
     schema: type[ExperimentConfig],
     overrides: Sequence[str] = (),
     folder: str | os.PathLike[str] = ".",
-    planned: Mapping[str, str] = PLANNED,
 ) -> ExperimentConfig:
     """Return the experiment in `mapping`, resolved as `load_text` does it; `folder` stands in for the file's.
 
@@ -101,7 +83,6 @@ def from_mapping(
         project_name="experiment",
         schema=schema,
         overrides=overrides,
-        planned=planned,
     )
 
 
@@ -156,64 +137,59 @@ def _finish(
     project_name: str,
     schema: type[ExperimentConfig],
     overrides: Sequence[str],
-    planned: Mapping[str, str],
 ) -> ExperimentConfig:
     apply_overrides(document, overrides)
-    short = is_language_form(document.data)
-    form = with_parameters(language_form(schema) if short else schema, document, schema.parts)
-    if short:
+    short = next((each for each in schema.forms if each.used_in(document.data)), None)
+    form: type[BaseModel] = schema
+    if short is not None:
+        form = short.schema(schema)
         document.data.setdefault("data", {})  # so that what is missing is `data.path`
     else:
-        name_student(document.data)
-    found, unbuilt = _split(findings(form, document), document, planned)
+        _complete(document.data, schema)
+    form = with_parameters(form, document, schema.parts)
+    found = findings(form, document)
     found += hidden_findings(found, form, document)
     known = {each.path for each in found}
-    judged = (*contradictions(document), *misplaced(document, schema), *unknown_parts(document, schema.parts))
+    paths = () if short is None else short.data_paths
+    judged = (
+        *contradictions(document, language_tasks=schema.language_tasks, data_paths=paths),
+        *misplaced(
+            document, schema, schema.modality_of(document.data), list(schema.modalities.values()),
+            token_tasks=schema.token_tasks,
+        ),
+        *unknown_parts(document, schema.parts),
+    )  # fmt: skip
     clashes = [each for each in judged if each.path not in known]
     unread = {problem.key for problem in document.problems}
     found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
     problems = document.problems + [each.problem for each in found + clashes]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    if unbuilt:
-        raise SetupError("\n".join(map(str, sorted(unbuilt))))
-    if short:
-        document.data = as_experiment(document.data)
-        name_student(document.data)
-    _resolve(document.data, folder)
-    if document.data.get("project_name") is None:
-        document.data["project_name"] = project_name
+    if short is not None:
+        document.data = short.whole(document.data)
+        _complete(document.data, schema)
+    data = {**document.data, "data_root": _data_root(document.data.get("data_root"), folder)}
+    if data.get("project_name") is None:
+        data["project_name"] = project_name
     try:
-        return validate(schema, document.data)
+        experiment = validate(schema, data)
     except ValidationError as error:
-        raise AssertionError("a valid configuration became invalid when its paths were resolved") from error
+        raise AssertionError("a valid short form became an invalid experiment") from error
+    return resolved_paths(experiment, folder=folder, data_root=Path(data["data_root"]))
 
 
-def _split(
-    found: Sequence[Finding], document: Document, planned: Mapping[str, str]
-) -> tuple[list[Finding], list[Problem]]:
-    """Part mistakes from the use of what is `planned`; what only such a use makes look wrong is dropped."""
-    mistakes, unbuilt = [], []
-    for each in found:
-        what = _planned(each, document, planned)
-        if what:
-            unbuilt.append(document.key_place(each.path).problem(dotted(each.path), f"not built yet: {what}"))
-        else:
-            mistakes.append(each)
-    other_model = any(each.key.startswith("model.") for each in unbuilt)
-    excused: set[KeyPath] = {("model", "base_model")} if other_model else set()
-    return [each for each in mistakes if each.kind != "missing" or each.path not in excused], unbuilt
+def _complete(data: Any, schema: type[ExperimentConfig]) -> None:
+    """Let the model's modality fill in what its settings say without naming it."""
+    own = schema.modality_of(data)
+    if own is not None and isinstance(data["model"], dict):
+        own.complete(data["model"])
 
 
-def _planned(finding: Finding, document: Document, planned: Mapping[str, str]) -> str | None:
-    key = ".".join("[]" if isinstance(part, int) else part for part in finding.path).replace(".[]", "[]")
-    if finding.kind in TAG_ERRORS:
-        value = document.value_at(finding.path)
-        what = planned.get(f"{key}={value}")
-        return f"{what} ('{value}')" if what else None
-    if finding.kind != "extra_forbidden":
-        return None
-    return planned.get(key)
+def _data_root(given: str | None, folder: Path) -> str:
+    if given is not None:
+        return absolute(given, folder)
+    variable = os.environ.get(DATA_ROOT_VARIABLE)
+    return os.path.abspath(os.path.expanduser(variable)) if variable else str(folder)
 
 
 def _said_by(clashes: Sequence[Finding], finding: Finding) -> bool:
@@ -221,39 +197,3 @@ def _said_by(clashes: Sequence[Finding], finding: Finding) -> bool:
     return finding.kind == "value_error" and any(
         clash.path[-1] == "name" and clash.path[:-2] == finding.path for clash in clashes
     )
-
-
-def _resolve(data: dict[str, Any], folder: Path) -> None:
-    """Make the paths in valid `data` absolute."""
-    variable = os.environ.get(DATA_ROOT_VARIABLE)
-    if data.get("data_root") is not None:
-        root = _absolute(data["data_root"], folder)
-    else:
-        root = os.path.abspath(os.path.expanduser(variable)) if variable else str(folder)
-    data["data_root"] = root
-    for task in data["tasks"]:
-        task["data_path"] = _resolved(task.get("data_path"), Path(root))
-    teacher = data["model"].get("teacher_student_config") or {}
-    for block, key in ((data["model"], "base_model"), (data["model"], "tokenizer"), (teacher, "teacher_model")):
-        name = block.get(key)
-        if isinstance(name, str) and name.startswith(("./", "../", "~/", "/")):
-            block[key] = _absolute(name, folder)
-    if isinstance(teacher.get("top_k_dir"), str):
-        teacher["top_k_dir"] = _absolute(teacher["top_k_dir"], folder)
-    refinery = data["model"].get("refinery")
-    if isinstance(refinery, dict) and isinstance(refinery.get("schema"), str):
-        refinery["schema"] = _absolute(refinery["schema"], folder)
-
-
-def _resolved(data_path: Any, root: Path) -> Any:
-    if isinstance(data_path, dict):
-        return {split: _resolved(each, root) for split, each in data_path.items()}
-    if isinstance(data_path, list):
-        return [_resolved(each, root) for each in data_path]
-    if data_path is None or data_path.startswith(("hf://", "jenga/")):
-        return data_path
-    return _absolute(data_path, root)
-
-
-def _absolute(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / os.path.expanduser(path))

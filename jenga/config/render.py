@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from jenga.config.language_form import language_form
 from jenga.config.schema import ExperimentConfig
 from jenga.config.syntax import CORE_RESOLVERS
 
@@ -52,13 +52,14 @@ def json_schema(schema: type[ExperimentConfig]) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of experiment files, for editors.
 
     Types with aliases appear once, as ``anyOf``: pydantic lists one alternative an alias, which no value could match
-    exactly once. Either form of an experiment is valid: with tasks, or the short one of a language model.
+    exactly once. Every form of an experiment is valid.
     """
-    _, both = models_json_schema([(schema, "validation"), (language_form(schema), "validation")])
+    forms: list[type[BaseModel]] = [schema, *(form.schema(schema) for form in schema.forms)]
+    _, both = models_json_schema([(each, "validation") for each in forms])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_without_repeats(both),
-        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in (schema.__name__, "LanguageExperiment")],
+        "anyOf": [{"$ref": f"#/$defs/{each.__name__}"} for each in forms],
         "title": "Jenga experiment",
     }
 

@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PrivateAttr, Tag, create_model, field_validator
+from pydantic import Discriminator, Field, Tag, create_model, field_validator
 
-from jenga.config.distillation import TeacherStudentConfig
 from jenga.config.optimization import OptimizerConfig, PartChoices, SchedulerConfig
+from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.registry import Registry
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-# --------------------------------------------------------------------------------------------------------------- model
-
-
-class ModelConfig(Strict):
-    """The shared encoder."""
-
-    base_model: str = Field(
-        min_length=1, description="Hub name or folder of a transformers model, or the preset 'jenga/tiny-text'."
-    )
-    tokenizer: str | None = Field(
-        None, min_length=1, description="Hub name or folder of the tokenizer; default: the model's own."
-    )
-    pooling: Literal["auto", "pooler", "cls", "mean", "max", "last"] = Field(
-        "auto",
-        description="How tokens become one vector. auto: as a sentence encoder's checkpoint says, the last real token "
-        "for a causal model, the model's own pooler where its checkpoint has one, else the mean.",
-    )
-    dropout: Fraction | None = Field(None, description="Dropout inside the encoder; default: as the model sets it.")
-    trust_remote_code: bool = Field(
-        False, description="Run code that comes with the model, its tokenizer or its teacher."
-    )
-    teacher_student_config: TeacherStudentConfig | None = Field(
-        None, description="Distillation from a teacher. Absent: learn from the labels alone."
-    )
-
-    _generates: bool = PrivateAttr(default=False)
-    _starts_from_nothing: bool = PrivateAttr(default=False)
-
-    @property
-    def starts_from_nothing(self) -> bool:
-        """Whether the weights are random before the first step."""
-        return self._starts_from_nothing
-
-    def with_preset(self, folder: str) -> Self:
-        """Return a copy that reads the new model of a preset in `folder`."""
-        copy = self.model_copy(update={"base_model": folder})
-        copy._starts_from_nothing = True
-        return copy
-
-    @property
-    def generates(self) -> bool:
-        """Whether some task predicts tokens, so that the model's output layer is needed too."""
-        return self._generates
-
-    def for_language(self) -> Self:
-        """Return a copy for a model with its output layer."""
-        copy = self.model_copy()
-        copy._generates = True
-        return copy
 
 
 # --------------------------------------------------------------------------------------------------- data and training
@@ -179,10 +128,8 @@ class EvaluationConfig(Strict):
         "or more yes, of all others together. That flatters the scores there, but not on test rows. During training, "
         "and without valid rows, 0.5.",
     )
-    baselines: list[Literal["majority", "tfidf", "boosting"]] = Field(
-        ["majority"],
-        description="Trained on the same rows and printed beside the result; tfidf: TF-IDF with a linear model, of "
-        "texts; boosting: gradient-boosted trees on the features of events.",
+    baselines: list[str] = Field(
+        ["majority"], description="Simple models, fitted on the same rows and printed beside the result."
     )
 
 
@@ -213,16 +160,19 @@ class TrackingConfig(Strict):
 
 
 class ExperimentConfig(Strict):
-    """A whole experiment. `experiment_model` narrows `model`, `tasks` and `callbacks` to what is registered.
+    """A whole experiment. `experiment_model` narrows its blocks to what is registered.
 
     `modalities`: what backbones read, by `backbone_type`; `token_tasks`: the types of tasks that label words;
-    `language_tasks`: those that predict tokens; `parts`: what `training` can name, by its key.
+    `language_tasks`: those that predict tokens; `parts`: what `training` can name, by its key; `forms`: shorter ways to
+    write one. `default_backbone`: the `backbone_type` where none is given.
     """
 
     parts: ClassVar[Mapping[str, PartChoices]] = {}
-    modalities: ClassVar[Mapping[str, str]] = {}
+    modalities: ClassVar[Mapping[str, ModalityChoices]] = {}
     token_tasks: ClassVar[frozenset[str]] = frozenset()
     language_tasks: ClassVar[frozenset[str]] = frozenset()
+    forms: ClassVar[Sequence[ShortForm]] = ()
+    default_backbone: ClassVar[str | None] = None
 
     project_name: str | None = Field(None, pattern=r"^[^./\\\s][^/\\]*$", description="Default: the file's name.")
     model: Any
@@ -249,6 +199,13 @@ class ExperimentConfig(Strict):
             raise ValueError(f"two tasks have the same name; names: {', '.join(names)}")
         return tasks
 
+    @classmethod
+    def modality_of(cls, data: Any) -> ModalityChoices | None:
+        """Return what the model in the content of a document, which may be anything, reads; None: not known."""
+        model = data.get("model") if isinstance(data, dict) else None
+        kind = model.get("backbone_type", cls.default_backbone) if isinstance(model, dict) else None
+        return cls.modalities.get(kind) if isinstance(kind, str) else None
+
 
 def resolved(training: TrainingConfig) -> ResolvedTraining:
     """Return `training` as one that has every number. Raises ValidationError where it has not: it was never built."""
@@ -266,44 +223,73 @@ def experiment_model(
     backbones: Registry[Any],
     callbacks: Registry[Any],
     *,
+    modality_of: Callable[[str], ModalityChoices],
+    baselines: Sequence[str],
+    default_backbone: str | None = None,
     parts: Mapping[str, PartChoices] | None = None,
+    forms: Sequence[ShortForm] = (),
 ) -> type[ExperimentConfig]:
     """Return the schema of an experiment made of the registered parts; tasks are told apart by `type`.
 
-    parts: what `training` can name, by its key: ``optimizer``, ``scheduler``.
+    modality_of: called with a backbone's type. baselines: their names. default_backbone: the type where none is given.
+    parts: what `training` can name, by its key: ``optimizer``, ``scheduler``. forms: shorter ways to write one.
     """
     for registry in (tasks, backbones, callbacks):
         registry.load_entry_points()
-    task_models = [_typed(tasks, name, "type", tasks.config_of(name)) for name in tasks]
-    model_models = [
-        _typed(backbones, name, "backbone_type", backbones.config_of(name) or ModelConfig) for name in backbones
+    modalities = {each: modality_of(name) for name in backbones for each in (name, *backbones.aliases_of(name))}
+    content = tuple(dict.fromkeys(each.columns for each in modalities.values()))
+    task_models = [
+        _named(tasks, name, {"type": (_names(tasks, name), ...)}, _with_columns(tasks.config_of(name), content))
+        for name in tasks
     ]
+    model_models = []
+    for name in backbones:
+        kind: Any = (_names(backbones, name), name if name == default_backbone else ...)
+        model_models.append(
+            _named(backbones, name, {"backbone_type": kind}, backbones.config_of(name) or modalities[name].settings)
+        )
     callback_fields: dict[str, Any] = {name: ((callbacks.config_of(name) or Strict) | None, None) for name in callbacks}
     callbacks_model = create_model("Callbacks", __base__=Strict, **callback_fields)
     task_model: Any = _union(task_models, "type", None)
+    compared: Any = Literal[tuple(baselines)]
+    info = EvaluationConfig.model_fields["baselines"]
+    evaluation = create_model("EvaluationConfig", __base__=EvaluationConfig, baselines=(list[compared], info))
     fields: dict[str, Any] = {
-        "model": (_union(model_models, "backbone_type", "text"), ...),
+        "model": (_union(model_models, "backbone_type", default_backbone), ...),
         "tasks": (list[task_model], Field(min_length=1)),
+        "evaluation": (evaluation, Field(default_factory=evaluation)),
         "callbacks": (callbacks_model, Field(default_factory=dict, validate_default=True)),
     }
     experiment = create_model("Experiment", __base__=ExperimentConfig, **fields)
-    experiment.parts = parts or {}
-    experiment.modalities = {
-        each: backbones[name].modality for name in backbones for each in (name, *backbones.aliases_of(name))
-    }
-    experiment.token_tasks = _names_of(tasks, "tokens")
-    experiment.language_tasks = _names_of(tasks, "language")
+    experiment.parts, experiment.forms = parts or {}, tuple(forms)
+    experiment.modalities, experiment.default_backbone = modalities, default_backbone
+    experiment.token_tasks = _reading(tasks, "tokens")
+    experiment.language_tasks = _reading(tasks, "language")
     return experiment
 
 
-def _names_of(tasks: Registry[Any], reads: str) -> frozenset[str]:
+def _reading(tasks: Registry[Any], reads: str) -> frozenset[str]:
     return frozenset(each for name in tasks if tasks[name].reads == reads for each in (name, *tasks.aliases_of(name)))
 
 
-def _typed(registry: Registry[Any], name: str, key: str, base: type[Strict]) -> tuple[tuple[str, ...], type[Strict]]:
-    names = (name, *registry.aliases_of(name))
-    default = "text" if key == "backbone_type" and name == "text" else ...
-    return names, create_model(f"{name}_{base.__name__}", __base__=base, **{key: (Literal[names], default)})  # type: ignore[call-overload]
+def _names(registry: Registry[Any], name: str) -> Any:
+    return Literal[(name, *registry.aliases_of(name))]
+
+
+def _named(
+    registry: Registry[Any], name: str, fields: dict[str, Any], base: type[Strict]
+) -> tuple[tuple[str, ...], type[Strict]]:
+    return (name, *registry.aliases_of(name)), create_model(f"{name}_{base.__name__}", __base__=base, **fields)
+
+
+def _with_columns(block: type[Strict], content: tuple[type[Strict], ...]) -> type[Strict]:
+    """Return a task's block whose `columns` also name where the content of rows stands."""
+    own: Any = block.model_fields["columns"].annotation
+    if own.whole:
+        return block
+    columns: Any = create_model(own.__name__, __base__=(*content, own))
+    described = Field(default_factory=columns, description=block.model_fields["columns"].description)
+    return create_model(block.__name__, __base__=block, columns=(columns, described))
 
 
 def _union(models: list[tuple[tuple[str, ...], type[Strict]]], key: str, default: str | None) -> Any:

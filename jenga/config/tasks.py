@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from jenga.config.paths import PathMark
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 
 Paths = str | Annotated[list[str], Field(min_length=1)]
@@ -59,13 +60,13 @@ class HeadConfig(Strict):
 
 
 class Columns(Strict):
-    """Which columns of the rows hold what; dots reach into nested fields."""
+    """Which columns of the rows hold what; dots reach into nested fields.
 
-    text: str | None = Field(
-        None, description="Text (a list of words is joined by spaces). Default: text, else tokens."
-    )
-    text_pair: str | None = Field(None, description="Second text of a pair.")
-    tokens: str | None = Field(None, description="Words of a row whose tags are given by word. Default: tokens.")
+    A modality adds where the content stands, but to a block that is `whole`.
+    """
+
+    whole: ClassVar[bool] = False
+
     id: str | None = Field(
         None, description="Name of the row in predictions and messages. Default: id, else its number."
     )
@@ -88,9 +89,9 @@ class TagColumns(Columns):
 class SplitPaths(Strict):
     """Files of given splits; what is absent is cut from train (see `data`)."""
 
-    train: Paths
-    valid: Paths | None = None
-    test: Paths | None = None
+    train: Annotated[Paths, PathMark.ROWS]
+    valid: Annotated[Paths | None, PathMark.ROWS] = None
+    test: Annotated[Paths | None, PathMark.ROWS] = None
 
 
 class TaskConfig(Strict):
@@ -98,7 +99,7 @@ class TaskConfig(Strict):
 
     name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
     type: str
-    data_path: Paths | SplitPaths = Field(
+    data_path: Annotated[Paths | SplitPaths, PathMark.ROWS] = Field(
         description="JSON, JSON Lines (.gz too), CSV, Parquet or text file; a list of files; {train, valid, test}; a "
         "Hugging Face dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
     )

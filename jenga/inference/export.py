@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 
-from jenga.backbones.text import TextBackbone
+from jenga import saved
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST, atomic_folder, damage
-from jenga.inference.predictor import find_model
 from jenga.peft import base_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,14 +34,14 @@ def export(
     Raises ConfigError where `output` exists or lies in the model, or the model cannot be written so. Raises SetupError
     where it is harmed, or needs code that is not allowed.
     """
-    source, target = find_model(run), Path(output)
+    source, target = saved.find_model(run), Path(output)
     if target.exists():
         raise ConfigError(f"{target} is there already and is left alone; choose another name with -o, or move it away")
     if target.resolve().is_relative_to(source.resolve()):
         raise ConfigError(
             f"{target} lies inside the model {source}, whose files have checksums; choose a place beside it"
         )
-    adapted = base_of(source / "backbone") is not None
+    adapted = base_of(source / saved.ENCODER_FOLDER) is not None
     if base_model is not None and not merge:
         raise ConfigError("--base-model: only --merge reads the base; add --merge, or leave --base-model out")
     if dtype is not None and adapted and not merge:
@@ -52,10 +51,12 @@ def export(
         return target
     bundle = Bundle.load(source, base_model=base_model, trust_remote_code=trust_remote_code)
     if merge:
-        bundle.model.backbone.merge()
+        for backbone in bundle.model.encoders.values():
+            backbone.merge()
         bundle.config = bundle.config.model_copy(update={"peft": None})
     if dtype is not None:
-        _convert(bundle, dtype)
+        for backbone in bundle.model.encoders.values():
+            backbone.convert(DTYPES[dtype])
     bundle.save(target)
     return target
 
@@ -65,13 +66,3 @@ def _copy(source: Path, target: Path) -> None:
         raise SetupError(f"{source}: {harm}; restore the folder from a copy or train again")
     with atomic_folder(target) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-
-
-def _convert(bundle: Bundle, dtype: str) -> None:
-    backbone = bundle.model.backbone
-    if not isinstance(backbone, TextBackbone):
-        raise ConfigError("--dtype: only encoders of transformers are kept in another type; leave it out")
-    backbone.encoder.to(DTYPES[dtype])
-    broken = [name for name, each in backbone.encoder.named_parameters() if not each.isfinite().all()]
-    if broken:
-        raise ConfigError(f"--dtype: {broken[0]} holds numbers that {dtype} has not; use bf16 or fp32")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from jenga.bundle import Bundle
-from jenga.data.collate import EncodedSplit, Source
-from jenga.data.read_once import ReadOnce
-from jenga.data.rows import SourceSpec, load_sources, parse_rows, stop_if_many_bad
 from jenga.errors import DataError
 from jenga.inference.reading import readings
 from jenga.labels.judge import labelled_rows
+from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.load import load_sources, stop_if_many_bad
+from jenga.rows.parse import SourceSpec, parse_rows
+from jenga.rows.read_once import ReadOnce
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,9 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
 
     Raises DataError where no row has any, or more of them than data.max_bad_fraction cannot be used.
     """
-    raw = bundle.inputs.read(path, bundle.specs, split=split)
-    encoder = bundle.inputs.encoder([raw])
+    (inputs,) = bundle.inputs.values()
+    raw = inputs.read(path, bundle.specs, split=split)
+    encoder = inputs.encoder([raw])
     sources = []
     for reading in readings(raw, bundle.specs):
         spaces = _spaces(bundle, reading.spec)
@@ -42,7 +44,7 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
         judged = {key: space for key, space in spaces.items() if key[0] in tasks}
         rows.labels = {key: rows.labels[key] for key in judged if key in rows.labels}
         if judged:
-            sources.append(_source(encoder.encode(rows, reading.spec, judged), split))
+            sources.append(_source(encoder.encode(rows, reading.spec, judged), reading.spec, split))
     if not sources:
         heads = [head for spec in bundle.specs for head in spec.heads]
         wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
@@ -55,7 +57,7 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
 
     Raises DataError where it had none, or they have other labels now.
     """
-    inputs, specs = bundle.inputs, bundle.specs
+    (inputs,), specs = bundle.inputs.values(), bundle.specs
     files = ReadOnce(lambda path, *, split: inputs.read(path, specs, split=split))
     found = load_sources(specs, data=bundle.config.data, files=files)
     for spec, loaded in zip(specs, found, strict=True):
@@ -63,7 +65,7 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
             raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
     encoder = inputs.encoder(files.files)
     sources = [
-        _source(encoder.encode(loaded.splits[split], spec, loaded.spaces), split)
+        _source(encoder.encode(loaded.splits[split], spec, loaded.spaces), spec, split)
         for spec, loaded in zip(specs, found, strict=True)
         if split in loaded.splits
     ]
@@ -76,6 +78,6 @@ def _spaces(bundle: Bundle, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
     return {head.key: bundle.spaces[head.key] for head in spec.heads}
 
 
-def _source(encoded: EncodedSplit, split: str) -> Source:
+def _source(encoded: EncodedSplit, spec: SourceSpec, split: str) -> Source:
     tasks = tuple(dict.fromkeys(task for task, _ in encoded.spaces))
-    return Source(encoded.source, tasks, {split: encoded})
+    return Source(encoded.source, tasks, {split: encoded}, spec.content)

@@ -8,21 +8,21 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from jenga.backbones.text import TextBackbone
+from jenga import saved
 from jenga.bundle import Bundle
 from jenga.config.schema import evaluation_batch_size
-from jenga.data.collate import EncodedSplit
-from jenga.data.readers import RawRows
-from jenga.data.rows import Rows, SourceSpec
-from jenga.data.tabular import Events, Features, unwarned
-from jenga.errors import ConfigError, DataError, SetupError, suggest
-from jenga.generation import Decoding, Generator, Unanswered, add_answers
+from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
-from jenga.inference.reading import Parsed, Reader, Reading, RowsLike, as_events, as_raw, names, pieces, readings
-from jenga.inputs import Encoder, TabularInputs, TextInputs
+from jenga.inference.reading import Parsed, Reader, names, pieces, readings
+from jenga.modalities import Encoder
+from jenga.modalities.base import Generates, RowEncoder, Tell
+from jenga.rows.batches import FEATURES, EncodedSplit
+from jenga.rows.given import RowsLike
+from jenga.rows.parse import SourceSpec
+from jenga.rows.readers import RawRows
+from jenga.trainer.answers import add_answers
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.types import BackboneOutput
 
@@ -42,30 +42,8 @@ def load(
     of an author you trust, since that code can do all that you can. Raises SetupError where there is no unharmed
     model, base or device, or where such code is needed and not allowed.
     """
-    bundle = Bundle.load(find_model(run), base_model=base_model, trust_remote_code=trust_remote_code)
+    bundle = Bundle.load(saved.find_model(run), base_model=base_model, trust_remote_code=trust_remote_code)
     return Predictor(bundle, device=device)
-
-
-def find_model(run: str | Path) -> Path:
-    """Return the folder of the model in `run`: itself or its best/. Raises SetupError where there is none."""
-    folder = Path(run)
-    for each in (folder, folder / "best"):
-        if (each / "jenga.json").is_file():
-            return each
-    raise SetupError(f"{folder}: {_what_is(folder)}")
-
-
-def _what_is(folder: Path) -> str:
-    advice = "give a run folder (as training printed it) or its best/ folder"
-    if not folder.exists():
-        parent = folder.parent
-        folders = [each.name for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
-        return f"no such folder{suggest(folder.name, folders) or ';'} {advice}"
-    if (folder / "run.json").is_file():
-        return "this run has no model yet: it ended before its first evaluation; go on with --resume"
-    newest = sorted((each.parent.parent for each in folder.glob("*/best/jenga.json")), reverse=True)
-    newest = newest or sorted((each.parent.parent for each in folder.glob("*/*/best/jenga.json")), reverse=True)
-    return f"no trained model here; did you mean {newest[0]}?" if newest else f"no trained model here; {advice}"
 
 
 class Predictor:
@@ -103,7 +81,7 @@ class Predictor:
         """
         raw = self._raw(rows)
         readers = [Reader(raw, reading) for reading in readings(raw, self.bundle.specs)]
-        encoder = self.bundle.inputs.encoder([raw])
+        encoder = self.inputs.encoder([raw])
         unread = {bad.number: bad.reason for bad in [*raw.bad, *encoder.bad]}
         for piece in pieces(raw, _CHUNK_ROWS):
             ids = names(piece, self.bundle.specs[0].id)
@@ -128,31 +106,33 @@ class Predictor:
         Raises DataError for a row that cannot be used.
         """
         raw = self._raw(rows)
-        encoder = self.bundle.inputs.encoder([raw])
+        encoder = self.inputs.encoder([raw])
         found: dict[HeadKey, list[torch.Tensor]] = {}
         for reading in readings(raw, self.bundle.specs):
             parsed = Reader(raw, reading).parse(raw)
             for number, reason in [*parsed.bad.items(), *((bad.number, bad.reason) for bad in encoder.bad)]:
                 raise DataError(f"{raw.file}:{number}: {reason}")
-            if reading.spec.language is not None:
-                raise ConfigError(f"task '{reading.tasks[0]}' has no logits by row; use predict, or generator()")
+            for name in reading.tasks:
+                if self.model.tasks[name].generates:
+                    raise ConfigError(f"task '{name}' has no logits by row; use predict, or generator()")
             split = encoder.encode(parsed.rows, reading.spec, {})
             found |= self._runner(batch_size).logits(split, reading.tasks)
         return found
 
     def read(self, source: str | bytes) -> RawRows:
-        """Return the rows of a file, or of bytes of JSON that a model of events reads, for `predict` and `stream`."""
-        inputs = self.bundle.inputs
-        if isinstance(source, bytes):
-            if not isinstance(inputs, TabularInputs):
-                raise ConfigError("rows: bytes are JSON events, but this model reads texts; give a file or texts")
-            return inputs.read(source, self.bundle.specs, split="test")
-        return inputs.read(source, self.bundle.specs, split="test")
+        """Return the rows of a file, or of bytes as standard input holds them, for `predict` and `stream`."""
+        return self.inputs.read(source, self.bundle.specs, split="test")
 
     @property
-    def reads_events(self) -> bool:
-        """Whether rows are events, not texts."""
-        return isinstance(self.bundle.inputs, TabularInputs)
+    def inputs(self) -> Encoder:
+        """What makes the inputs of the encoder that reads all rows."""
+        (encoder,) = self.bundle.inputs.values()
+        return encoder
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether a row may be given as its text alone."""
+        return any(spec.content.given("text") is not None for spec in self.bundle.specs)
 
     def evaluate(self, path: str | None = None, *, split: str = "test") -> dict[str, Any]:
         """Return how well the model does, in the form of a split of evaluation.json: ``rows``, ``metrics``, ``heads``.
@@ -167,22 +147,18 @@ class Predictor:
         runner = self._runner(evaluation_batch_size(config))
         result = runner.evaluate(sources, split)
         found = describe_split(result, self.model, sources, split)
-        add_answers(
-            found, self.model, bundle.inputs, sources, split, autocast=self._autocast, batch_size=runner.batch_size
-        )
+        add_answers(found, runner, bundle.inputs, sources, split)
         return found
 
     # --------------------------------------------------------------------------------------------------------- model
 
     def _raw(self, rows: RowsLike) -> RawRows:
-        if isinstance(self.bundle.inputs, TabularInputs):
-            return as_events(rows, self.bundle.inputs, self.bundle.specs)
-        return as_raw(rows, self.bundle.specs)
+        return self.inputs.given(rows, self.bundle.specs)
 
     def _predict(
         self,
         parsed: Parsed,
-        encoder: Encoder,
+        encoder: RowEncoder,
         raw: RawRows,
         numbers: Sequence[int],
         batch_size: int,
@@ -191,85 +167,67 @@ class Predictor:
         if not numbers:
             return []
         rows = parsed.rows.take([parsed.place[number] for number in numbers])
-        if parsed.reading.spec.language is not None:
-            return self._generate(parsed.reading, rows, batch_size)
-        as_words = [number in parsed.as_words for number in numbers]
+        first = parsed.reading.tasks[0]
+        if self.model.tasks[first].generates:
+            found = self.model.tasks[first].respond(rows, self.generator(first), batch_size=batch_size)
+            return [each if "error" in each else {first: each} for each in found]
         runner = self._runner(batch_size)
         encoded = encoder.encode(rows, parsed.reading.spec, {})
         logits = runner.logits(encoded, parsed.reading.tasks)
         predictions = runner.predictions(logits)
-        found: list[dict[str, Any]] = [{} for _ in numbers]
+        tell = self.inputs.tell(raw, numbers)
+        answered: list[dict[str, Any]] = [{} for _ in numbers]
         for name in parsed.reading.tasks:
             task = self.model.tasks[name]
             answers: list[dict[str, Any]] = [{} for _ in numbers]
             for head in task.heads.sizes:
                 key = (name, head)
                 decoded = task.answers(
-                    self.bundle.spaces[key], predictions[key], logits[key], rows,
-                    as_words=as_words, probabilities=probabilities,
+                    self.bundle.spaces[key], predictions[key], logits[key], rows.content,
+                    as_words=rows.content.as_words, probabilities=probabilities,
                 )  # fmt: skip
                 for answer, each in zip(answers, decoded, strict=True):
                     answer[head] = each
-            self._explain(name, encoded, raw, numbers, answers)
+            self._explain(name, encoded, tell, answers)
             task.complete(answers, {head: predictions[name, head] for head in task.heads.sizes})
-            for row, answer in zip(found, answers, strict=True):
+            for row, answer in zip(answered, answers, strict=True):
                 row[name] = answer
-        return found
-
-    def _generate(self, reading: Reading, rows: Rows, batch_size: int) -> list[dict[str, Any]]:
-        """Return the likeliest answer of a language task to each of `rows`, a text going on where it ends."""
-        name = reading.tasks[0]
-        task = self.model.tasks[name]
-        decoding = Decoding(max_new_tokens=task.config.generation.max_new_tokens)
-        dialogues = [each if each.is_text else each.opening() for each in rows.dialogues or ()]
-        made = self.generator(name).answers(dialogues, decoding, batch_size=batch_size)
-        head = next(iter(task.heads.sizes))
-        return [
-            {"error": each.reason} if isinstance(each, Unanswered) else {name: {head: {"text": each}}} for each in made
-        ]
+        return answered
 
     def language_task(self, name: str | None = None) -> SourceSpec:
         """Return how the rows of the language task `name` are read; None: of the first there is.
 
         Raises ConfigError where the model has no such task.
         """
-        specs = {head.task: spec for spec in self.bundle.specs if spec.language is not None for head in spec.heads}
+        specs = {
+            head.task: spec
+            for spec in self.bundle.specs
+            for head in spec.heads
+            if self.model.tasks[head.task].generates
+        }
         if not specs:
             raise ConfigError("this model has no language task and generates nothing; use jenga predict")
         if name is not None and name not in specs:
             raise ConfigError(f"task '{name}' generates nothing; those that do: {', '.join(specs)}")
         return specs[name or next(iter(specs))]
 
-    def generator(self, task: str | None = None) -> Generator:
+    def generator(self, task: str | None = None) -> Generates:
         """Return what answers prompts by a language task; `task`, and what is raised, as in `language_task`."""
-        language, inputs, backbone = self.language_task(task).language, self.bundle.inputs, self.model.backbone
-        assert language is not None
-        assert isinstance(inputs, TextInputs)
-        assert isinstance(backbone, TextBackbone)
-        return Generator(backbone, inputs.tokenizer, language, device=self.device, autocast=self._autocast)
+        spec = self.language_task(task)
+        backbone = self.model.backbone(spec.heads[0].task)
+        encoder = self.bundle.encoder_of(spec)
+        return encoder.generator(backbone, spec.content, device=self.device, autocast=self._autocast)
 
-    def _explain(
-        self, name: str, encoded: EncodedSplit, raw: RawRows, numbers: Sequence[int], answers: list[dict[str, Any]]
-    ) -> None:
-        """Let the task say which fields of its event drove an answer; a backbone of a user's own may read none."""
-        inputs = self.bundle.inputs
-        if not (isinstance(inputs, TabularInputs) and isinstance(encoded.encoded, Features)):
+    def _explain(self, name: str, encoded: EncodedSplit, tell: Tell | None, answers: list[dict[str, Any]]) -> None:
+        """Let the task say which fields of its row drove an answer, where the encoder reads features of fields."""
+        features = encoded.encoded.features
+        if features is None or tell is None:
             return
-        assert isinstance(raw, Events)
-        at = dict(zip(raw.numbers, range(len(raw.numbers)), strict=True))
-        events = [raw.events[at[number]] for number in numbers]
 
-        def encode(features: torch.Tensor) -> BackboneOutput:
-            return self.model.encode({"features": features}, [name])[name]
+        def encode(some: torch.Tensor) -> BackboneOutput:
+            return self.model.encode({FEATURES: some}, [name])[name]
 
-        def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
-            from jenga.refinery.explain import explain_rows
-
-            with unwarned():
-                told = explain_rows(inputs.refinery, [events[row] for row in rows], contributions, top=top)
-            return [[each.to_dict() for each in drivers] for drivers in told]
-
-        self.model.tasks[name].explain(answers, encoded.encoded.features, encode, tell)
+        self.model.tasks[name].explain(answers, features, encode, tell)
 
     def _runner(self, batch_size: int) -> Runner:
         if batch_size < 1:

@@ -85,12 +85,31 @@ class Tokens(Protocol):
     def padded(self, by_token: NDArray[np.int64], index: Sequence[int], fill: int) -> torch.Tensor:
         """Return ``(B, T)`` of the rows at `index`, with `fill` behind the shorter ones."""
 
+    def words(self, row: int) -> NDArray[np.int32]:
+        """Return the first token of each word of `row`, ``(W,)``, -1 where it has none."""
+
+
+class Encoding(Protocol):
+    """Rows as a backbone reads them, as far as labels are laid on them; `tokens`: None where rows are no texts."""
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens of the rows."""
+
+    def next_tokens(self, index: Sequence[int]) -> torch.Tensor:
+        """Return the token to predict behind each token of the rows at `index`, ``(B, T)``."""
+
 
 class Texts(Protocol):
     """Rows with a text and, where some head labels them, its words."""
 
-    texts: list[str]
-    words: list[list[Span]] | None
+    @property
+    def texts(self) -> Sequence[str]:
+        """The text of each row."""
+
+    @property
+    def words(self) -> Sequence[list[Span]] | None:
+        """The words of each text."""
 
 
 class Estimators(Protocol):
@@ -170,8 +189,8 @@ class LabelKind(ABC):
 
     # ---------------------------------------------------------------------------------------------------------- batches
 
-    def batches(self, targets: Any, tokens: Tokens | None) -> Callable[[Sequence[int]], torch.Tensor]:
-        """Return what makes the targets of a batch from the numbers of its rows; tokens: where labels are per word."""
+    def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
+        """Return what makes the targets of a batch from the numbers of its rows, of which `encoding` is made."""
         return lambda index: torch.from_numpy(targets[list(index)])
 
     # ---------------------------------------------------------------------------------------------------------- answers

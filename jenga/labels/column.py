@@ -87,3 +87,12 @@ def usual_normal(labels: Iterable[str]) -> int | None:
 def numbered_names(size: int) -> tuple[str, ...]:
     """Return the names of labels that have none: their positions."""
     return tuple(map(str, range(size)))
+
+
+def encodable(text: str, column: str) -> str:
+    """Return `text`. Raises RowError where it cannot be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"column '{column}' holds half of a character (a lone surrogate)") from None
+    return text

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from jenga.labels.base import LABEL_KINDS, Answers, LabelKind, Mask, Reader, Texts, Tokens
+from jenga.labels.base import LABEL_KINDS, Answers, Encoding, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING
 from jenga.labels.classes import ClassHead, balanced_weights
 from jenga.labels.column import HeadColumn
@@ -90,8 +90,9 @@ class Tags(LabelKind):
         """Return the entity types."""
         return [label[2:] for label in space.labels if label.startswith("B-")]
 
-    def batches(self, targets: Any, tokens: Tokens | None) -> Callable[[Sequence[int]], torch.Tensor]:
+    def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
         """Lay each word's tag on its first token, int64 ``(B, T)``; every other token is ignored."""
+        tokens = encoding.tokens
         if tokens is None:
             raise TypeError("words have tags, but the rows are no texts")
         laid = tokens.spread(targets, IGNORE_INDEX)

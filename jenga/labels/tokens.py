@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jenga.labels.base import LABEL_KINDS, LabelKind, Mask, Texts
+from jenga.labels.base import LABEL_KINDS, Encoding, LabelKind, Mask, Texts
 from jenga.labels.column import HeadColumn
 from jenga.labels.metric import Metric
 from jenga.types import HeadSpace
@@ -38,6 +38,10 @@ class TextTokens(LabelKind):
     def reader(self, column: HeadColumn, space: HeadSpace) -> NoReturn:
         """Raise TypeError."""
         raise TypeError(f"{column.where}: the labels are the row's text, and stand in no column")
+
+    def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
+        """Return what gives the tokens to predict, int64 ``(B, T)``."""
+        return encoding.next_tokens
 
     def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NoReturn:
         """Raise TypeError."""

@@ -15,7 +15,7 @@ import yaml
 from jenga.errors import DataError
 from jenga.files import write_atomic
 from jenga.labels import kind_named
-from jenga.report.baselines import WORDS
+from jenga.report.baselines import baselines as known_baselines
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +242,9 @@ def _results(files: RunFiles) -> str:
         return "## Results\n\nThe run ended before its evaluation."
     parts = ["## Results"]
     heads = [head for result in files.splits.values() for head in result["heads"]]
-    baselines = [WORDS.get(name, name) for name in dict.fromkeys(name for head in heads for name in head["baselines"])]
+    known = known_baselines()
+    names = dict.fromkeys(name for head in heads for name in head["baselines"])
+    baselines = [known[name].words if name in known else name for name in names]
     if baselines:
         *first, last = baselines
         parts.append(f"`ours` beside what is free to have: {', '.join([*first, f'and {last}' if first else last])}.")

@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from jenga.backbones import BaseBackbone
 from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
@@ -19,7 +18,10 @@ from jenga.labels.base import Answers, Texts
 from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
+from jenga.modalities import BaseBackbone
+from jenga.modalities.base import Generates, Tell
 from jenga.registry import Registry
+from jenga.rows.parse import Rows
 from jenga.tasks.distillation import taught
 from jenga.tasks.heads import HeadBank
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
@@ -40,13 +42,6 @@ Labels = torch.Tensor | Mapping[str, torch.Tensor]
 Stage = Literal["start", "evaluation"]
 
 
-class Tell(Protocol):
-    """Says in the terms of rows what their features mean."""
-
-    def __call__(self, rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
-        """Return the `top` parts of each of `rows` that contribute most; contributions: ``(M, F)``."""
-
-
 class Observer(Protocol):
     """Sees every training row once, in evaluation mode and without gradients."""
 
@@ -63,12 +58,14 @@ class BaseTask(nn.Module):
     `config` is the task's block of the configuration with every head's `num_labels` and `labels` filled in. A subclass
     may override `get_forward_output` and use `self.head` (of a one-head task) or `self.heads`; without more it is
     labelled, judged and decoded as a classification. `calibrated`: whether `calibrate` has something to fit.
-    `keeps_logits`: whether logits are wanted in training too, for a teacher's sake.
+    `generates`: whether it answers in texts of its own, by `respond`, and has no logits by row. `keeps_logits`: whether
+    logits are wanted in training too, for a teacher's sake.
     """
 
     label_kind: ClassVar[str] = "class"
     reads: ClassVar[Literal["pooled", "tokens", "language"]] = "pooled"
     calibrated: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     head_weight: torch.Tensor
 
     def __init__(self, config: Any, hidden_size: int) -> None:
@@ -104,6 +101,10 @@ class BaseTask(nn.Module):
     def needs_labels(cls, config: Any) -> bool:
         """Return whether training rows without any label teach nothing; config: the task's block."""
         return True
+
+    @classmethod
+    def check_rows(cls, config: Any, rows: Rows) -> None:
+        """Raise ConfigError where the task's block asks more of training `rows` than they hold."""
 
     def attach(self, backbone: BaseBackbone) -> None:
         """Make what depends on the encoder. Called once, before weights are loaded."""
@@ -175,6 +176,19 @@ class BaseTask(nn.Module):
 
     def complete(self, answers: Answers, predictions: Mapping[str, np.ndarray]) -> None:
         """Add to each row's answers, by head, what the task tells of all of them; predictions: by head."""
+
+    def generated(
+        self, rows: Rows, generator: Callable[[], Generates], *, batch_size: int
+    ) -> tuple[list[dict[str, Any]], dict[str, float]] | None:
+        """Return answers to some of `rows`, ready for JSON, and the metrics that judge them; None: it generates none.
+
+        generator: makes what answers.
+        """
+        return None
+
+    def respond(self, rows: Rows, generator: Generates, *, batch_size: int) -> Answers:
+        """Return each row's answers by head, or ``{"error"}``, of a task that generates them."""
+        raise TypeError(f"{type(self).__name__} generates nothing")
 
     def explain(
         self, answers: Answers, features: np.ndarray, encode: Callable[[torch.Tensor], BackboneOutput], tell: Tell

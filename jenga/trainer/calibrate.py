@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from jenga.data.collate import Source
+from jenga.rows.batches import Source
 from jenga.tasks.base import Stage
 from jenga.trainer.evaluate import Runner
 

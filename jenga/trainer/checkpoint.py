@@ -85,13 +85,13 @@ def model_tensors(model: MultiTaskModel) -> dict[str, torch.Tensor]:
 
 
 def load_model(
-    model: MultiTaskModel, tensors: dict[str, torch.Tensor], folder: Path, *, base: Mapping[str, Any] | None
+    model: MultiTaskModel, tensors: dict[str, torch.Tensor], folder: Path, *, bases: Mapping[str, Any]
 ) -> None:
-    """Restore what `model_tensors` gave of a model whose adapters stand on `base` (None: it has none).
+    """Restore what `model_tensors` gave of a model whose adapters stand on `bases`, as `MultiTaskModel.bases` has them.
 
     Raises SetupError where it is of another model than `model`, or its adapters stand on another base now.
     """
-    if model.backbone.base != base:
+    if model.bases != bases:
         raise SetupError(
             f"checkpoint {folder}: the adapters were trained on other weights than model.base_model has now; bring "
             "that checkpoint of the base back, or start a new run"

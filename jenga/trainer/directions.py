@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jenga.config.schema import EvaluationConfig
-from jenga.data.collate import Source
 from jenga.errors import ConfigError, suggest
 from jenga.labels.metric import Metric
 from jenga.model import MultiTaskModel
+from jenga.rows.batches import Source
 
 LOSS = Metric("loss")
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from jenga.data.collate import EncodedSplit, Source
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.labels import kind_named
 from jenga.labels.judge import labelled_rows
 from jenga.model import MultiTaskModel
+from jenga.rows.batches import EncodedSplit, Source
 from jenga.tasks import BaseTask
 from jenga.types import HeadSpace
 
@@ -58,6 +58,7 @@ class Runner:
         A word without a token of its own (cut off, or merged into the one before) gets NaN.
         """
         found: dict[HeadKey, list[torch.Tensor]] = {}
+        tokens = split.encoded.tokens
         order = np.argsort(split.lengths, kind="stable")[::-1]
         self.model.eval()
         with torch.inference_mode():
@@ -74,8 +75,8 @@ class Runner:
                         rows = found.setdefault((task, head), [torch.empty(0)] * len(split))
                         logits = logits.float().cpu()
                         for at, row in enumerate(index):
-                            if self.model.tasks[task].reads == "tokens":
-                                rows[row] = _by_word(logits[at], split.text.words(row))
+                            if tokens is not None and self.model.tasks[task].reads == "tokens":
+                                rows[row] = _by_word(logits[at], tokens.words(row))
                             else:
                                 rows[row] = logits[at]
         return found

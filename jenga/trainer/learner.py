@@ -117,7 +117,7 @@ class Learner:
         }
         scaler = self.accelerator.scaler
         state = {
-            "base": self.model.backbone.base,
+            "bases": self.model.bases,
             "optimizer": pack(self.optimizer.state_dict(), "optimizer", tensors["optimizer"]),
             "scheduler": pack(self.scheduler.state_dict(), "scheduler", tensors["scheduler"]),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -128,7 +128,7 @@ class Learner:
 
     def restore(self, tensors: Mapping[str, dict[str, torch.Tensor]], state: Mapping[str, Any], folder: Path) -> None:
         """Restore what `state` returned, as it stands in `folder`. Raises SetupError where it is of another model."""
-        checkpoint.load_model(self.model, tensors["model"], folder, base=state["base"])
+        checkpoint.load_model(self.model, tensors["model"], folder, bases=state["bases"])
         checkpoint.load_optimizer(self.optimizer, checkpoint.mapping(unpack(state["optimizer"], tensors["optimizer"])))
         self.scheduler.load_state_dict(checkpoint.mapping(unpack(state["scheduler"], tensors["scheduler"])))
         if state["scaler"] is not None and self.accelerator.scaler is not None:

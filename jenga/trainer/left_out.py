@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypedDict
 
-from jenga.data.sampling import Sampler, Turn
 from jenga.errors import DivergedError
+from jenga.rows.sampling import Sampler, Turn
 from jenga.trainer.run import RunFolder
 
 MOST_ROLLBACKS = 3

@@ -16,10 +16,10 @@ from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
-from jenga.data.collate import Source
-from jenga.data.sampling import Sampler, Turn, micro_batches
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
+from jenga.rows.batches import Source
+from jenga.rows.sampling import Sampler, Turn, micro_batches
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
 from jenga.trainer.directions import metric_directions
@@ -59,7 +59,7 @@ class Trainer:
         self.chain = Chain(callbacks)
         self.write_best = write_best
         # On a GPU two small passes cost twice what one does.
-        self.halves = accelerator.device.type == "cpu" and model.backbone.cost_follows_tokens
+        self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training = training = resolved(config.training)
         self.left_out = LeftOut(run)

@@ -105,9 +105,10 @@ def _parameters(choices: Choices[Part], given: str | NamedPart) -> dict[str, obj
 
 def _parts(model: MultiTaskModel) -> dict[str, list[tuple[str, torch.nn.Parameter]]]:
     """Return the trained parameters with their names, by group."""
-    encoder = "adapters" if model.backbone.adapted else "backbone"
+    encoders = model.encoders.values()
     modules: dict[str, list[torch.nn.Module | None]] = {
-        encoder: [model.backbone],
+        "backbone": [each for each in encoders if not each.adapted],
+        "adapters": [each for each in encoders if each.adapted],
         "fusion": [model.fusion],
         "heads": [model.tasks, model.matching],
     }

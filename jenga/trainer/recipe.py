@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jenga.backbones import Recipe
 from jenga.config.schema import LearningRates, ResolvedTraining, TrainingConfig
+from jenga.modalities import Recipe
 
 SMALLEST_BATCH = 8
 ROWS_PER_BATCH_ROW = 64

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jenga.experiment import load_config
+from jenga.run.experiment import load_config
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jenga import experiment
+from jenga.run import experiment
 from jenga.cli.main import jenga
 
 ROWS = [{"prompt": f"is {n} good", "completion": "yes it is" if n % 3 else "no"} for n in range(30)]

@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 
 from jenga.cli.init import template
-from jenga.experiment import load_config
+from jenga.run.experiment import load_config
 from jenga.samples.helpline import generate
 from jenga.samples.network import generate_flows
 

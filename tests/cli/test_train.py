@@ -118,7 +118,7 @@ def test_full_disk_is_told_in_words(invoke: Invoke, config: Path, monkeypatch: p
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, os.strerror(28), "checkpoint")
 
-    monkeypatch.setattr("jenga.experiment.train", full)
+    monkeypatch.setattr("jenga.run.experiment.train", full)
     result = invoke("train", config)
     assert result.exit_code == 4
     assert result.stderr == "error: checkpoint: No space left on device\n"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from jenga.backbones.sequential import SequentialConfig
 from jenga.config import schema as models
 from jenga.config.schema import ExperimentConfig, Strict, experiment_model
+from jenga.modalities.events.backbone import SequentialConfig
 from jenga.registry import Registry
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.base import ClassificationConfig

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from jenga.build import schema
 from jenga.config.load import load_text
 from jenga.config.optimization import OptimizerConfig, part_of, unknown_parts, with_parameters
 from jenga.config.render import to_yaml
@@ -15,6 +14,7 @@ from jenga.config.schema import ExperimentConfig
 from jenga.config.yaml12 import read_document
 from jenga.errors import ConfigError
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
+from jenga.run.build import schema
 
 PARTS = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
 TASKS = "model: {base_model: jenga/tiny-text}\ntasks: [{name: t, type: classification, data_path: x.jsonl}]\n"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from jenga.build import schema
 from jenga.config.load import load_text
 from jenga.config.peft import BottleneckConfig, DoraConfig, LoraConfig
 from jenga.errors import ConfigError
+from jenga.run.build import schema
 
 TEXT = """\
 model: {{base_model: m}}

@@ -25,16 +25,17 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from jenga import build, experiment
-from jenga.backbones import BackboneManager
-from jenga.backbones.sequential import SequentialBackbone, SequentialConfig
-from jenga.backbones.text import TextBackbone
+from jenga.run import build, experiment
 from jenga.config.schema import ExperimentConfig, ModelConfig
 from jenga.config.shape import field_branches, item_branches
-from jenga.data.collate import EncodedSplit
-from jenga.data.rows import Rows, load_sources
 from jenga.errors import ConfigError, JengaError
 from jenga.labels.metric import Metric
+from jenga.modalities import BackboneManager
+from jenga.modalities.events.backbone import SequentialBackbone, SequentialConfig
+from jenga.modalities.text.backbone import TextBackbone
+from jenga.rows.batches import EncodedSplit
+from jenga.rows.load import load_sources
+from jenga.rows.parse import Rows
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.loop import make_sampler
@@ -211,7 +212,7 @@ def dropouts(built: Built) -> Any:
 
 
 def backbone_class(built: Built) -> Any:
-    return type(built.model.backbone).__name__
+    return type(built.model.encoders["shared"]).__name__
 
 
 def scales(built: Built) -> Any:
@@ -248,7 +249,7 @@ def learnt(built: Built) -> Any:
 
 
 def checkpointing(built: Built) -> Any:
-    return built.model.backbone.encoder.is_activation_checkpointing
+    return built.model.encoders["shared"].encoder.is_activation_checkpointing
 
 
 def metrics(built: Built) -> Any:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import jenga
-from jenga.build import build
 from jenga.errors import ConfigError, SetupError
-from jenga.experiment import load_config
 from jenga.files import damage
 from jenga.inference.export import export
+from jenga.run.build import build
+from jenga.run.experiment import load_config
 
 TEXTS = ["the agent was kind", "line dropped after two minutes", "please thank you"]
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is(
     if options.get("dtype") == "fp16":
         bundle = jenga.load(best).bundle
         with torch.no_grad():
-            next(bundle.model.backbone.encoder.encoder.parameters()).fill_(1e6)  # type: ignore[union-attr, operator]
+            next(bundle.model.encoders["shared"].encoder.encoder.parameters()).fill_(1e6)  # type: ignore[union-attr, operator]
         bundle.save(best)
     with pytest.raises(ConfigError, match=says):
         export(best, tmp_path / "new", **options)

@@ -13,10 +13,10 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 import jenga
-from jenga.data.language import LanguageSplit
 from jenga.errors import DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.predictor import Predictor
+from jenga.modalities.text.pieces import LanguageSplit
 
 LANGUAGE = [{"id": f"r{n}", "prompt": f"is {n} good", "completion": "yes it is"} for n in range(30)]
 

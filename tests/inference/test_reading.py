@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from jenga.data.readers import RawRows
-from jenga.data.rows import HeadColumn, SourceSpec
 from jenga.errors import DataError
 from jenga.inference.reading import Reader, as_raw, names, pieces, readings
+from jenga.labels.column import HeadColumn
+from jenga.rows.parse import SourceSpec
+from jenga.rows.readers import RawRows
 
 
 def spec(task: str, *text: str, pair: str | None = None, max_length: int = 8) -> SourceSpec:

@@ -11,9 +11,9 @@ import seeds
 import torch
 from torch.nn import functional as F
 
-from jenga.data.rows import Rows
 from jenga.labels.classes import ClassHead
 from jenga.labels.metric import Metric
+from jenga.rows.parse import Rows
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig, Labels
 from jenga.tasks.classification import ClassificationTask

@@ -15,7 +15,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import jenga
-from jenga import experiment
+from jenga.run import experiment
 from jenga.callbacks import BaseCallback
 from jenga.errors import ConfigError, InterruptedRun
 from jenga.tasks.anomaly.explain import contributions

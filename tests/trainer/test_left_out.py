@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.data.sampling import Sampler
 from jenga.errors import DivergedError
+from jenga.rows.sampling import Sampler
 from jenga.trainer.left_out import MOST_ROLLBACKS, LeftOut, Place
 from jenga.trainer.run import RunFolder
 

@@ -17,13 +17,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from jenga.backbones import BaseBackbone
-from jenga.build import Bundle
 from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.early_stopping import EarlyStopping
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
 from jenga.files import damage
 from jenga.labels.metric import Metric
+from jenga.modalities import BaseBackbone
+from jenga.run.build import Bundle
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
 from jenga.types import BackboneOutput
@@ -155,7 +155,7 @@ def test_tasks_of_one_source_share_each_encoder_pass(make_trainer: Callable[...,
     batches: list[int] = []
     count = Do("on_batch_begin", lambda trainer, batch: batches.append(len(batch.rows)))
     trainer = make_trainer("mood", "flags", "names", "price", callbacks=[count], training={"epochs": 1})
-    trainer.model.backbone.register_forward_hook(lambda module, *_: passes.append(module.training))
+    trainer.model.encoders["shared"].register_forward_hook(lambda module, *_: passes.append(module.training))
     trainer.train()
     assert len(trainer.sources) == 1
     assert passes.count(True) == len(batches)
@@ -177,7 +177,7 @@ def test_dropout_is_on_in_every_step_and_off_in_every_evaluation(make_trainer: C
     """Loading a checkpoint leaves its encoder in evaluation mode; the first epoch must not be trained that way."""
     modes: list[tuple[bool, set[bool]]] = []
     trainer = make_trainer("mood", training={"epochs": 2})
-    trainer.model.backbone.register_forward_hook(
+    trainer.model.encoders["shared"].register_forward_hook(
         lambda *_: modes.append((torch.is_grad_enabled(), {each.training for each in trainer.model.modules()}))
     )
     trainer.train()
@@ -254,7 +254,7 @@ def test_a_bf16_step_runs_on_the_cpu_and_trains_float32_weights(make_trainer: Ca
         "mood", "flags", "names", "price", fusion={"type": "attention"}, training={"precision": "bf16"}
     )
     dtypes = set()
-    trainer.model.backbone.encoder.encoder.register_forward_hook(
+    trainer.model.encoders["shared"].encoder.encoder.register_forward_hook(
         lambda *_: dtypes.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
     )
     before = weights(trainer)
@@ -796,7 +796,7 @@ def test_an_interrupt_during_an_evaluation_loses_nothing(rich: Callable[..., Any
         if not module.training and first.state.step == stop_at:
             first.interrupted = True
 
-    first.model.backbone.register_forward_hook(interrupt_in_evaluation)
+    first.model.encoders["shared"].register_forward_hook(interrupt_in_evaluation)
     resumed = go_on(first, rich)
     assert first.state.pending
     assert [each["step"] for each in records(resumed, "eval")] == [each["step"] for each in records(straight, "eval")]

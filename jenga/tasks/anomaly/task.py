@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jenga.backbones import BaseBackbone
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.kernels import HeadSpec
 from jenga.labels.base import Answers, Texts
 from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
 from jenga.labels.metric import Metric
 from jenga.labels.tables import rounded
+from jenga.modalities import BaseBackbone
 from jenga.tasks.anomaly.calibration import Calibrator
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.detection import Detection, declared_detection_metrics, detection_details, detection_metrics

@@ -11,8 +11,8 @@ import seeds
 import torch
 from torch import nn
 
-from jenga.backbones import BaseBackbone
 from jenga.fusion import AttentionFusion
+from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.explain import CHUNK_ROWS, contributions

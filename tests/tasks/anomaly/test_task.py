@@ -12,8 +12,8 @@ import seeds
 import torch
 from torch.nn import functional as F
 
-from jenga.data.rows import Rows
 from jenga.errors import ConfigError, DataError, SetupError
+from jenga.rows.parse import Rows
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds, normal_class

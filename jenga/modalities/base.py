@@ -1,0 +1,281 @@
+"""What a modality is: what it brings to a configuration, how its rows are read, and what makes inputs of them."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from jenga.config.explain import Finding
+from jenga.config.schema import ExperimentConfig
+from jenga.config.strict import Strict
+from jenga.config.tasks import TaskConfig
+from jenga.config.yaml12 import Document
+from jenga.errors import ConfigError
+from jenga.modalities.backbone import BackboneManager, BaseBackbone
+from jenga.modalities.baseline import Baseline
+from jenga.registry import Registry
+from jenga.rows.batches import Encoded, EncodedSplit, Source
+from jenga.rows.content import CellColumns, ContentSpec
+from jenga.rows.given import RowsLike, given_rows, read_stream
+from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.readers import BadRow, RawRows, read_rows
+from jenga.rows.split import TRAIN
+from jenga.types import HeadSpace
+
+if TYPE_CHECKING:
+    pass
+
+Spaces = Mapping[tuple[str, str], HeadSpace]
+Keep = Callable[[LoadedSource], np.ndarray]
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class Facts(NamedTuple):
+    """What a model card says of how rows are read. `data`: lines of its table of data; `limits`: a sentence each."""
+
+    data: dict[str, str]
+    limits: list[str]
+
+
+class Tell(Protocol):
+    """Says in the terms of rows what their features mean."""
+
+    def __call__(self, rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
+        """Return the `top` parts of each of `rows` that contribute most; contributions: ``(M, F)``."""
+
+
+class Generates(Protocol):
+    """Answers rows with texts."""
+
+    def answer(self, rows: Rows, *, max_new_tokens: int, batch_size: int) -> list[dict[str, str]]:
+        """Return ``{"text"}`` for each row, or ``{"error"}``: why it has none."""
+
+    def judge(
+        self, rows: Rows, *, max_new_tokens: int, pattern: str | None, compare: bool, batch_size: int
+    ) -> list[dict[str, Any]]:
+        """Return ``{"id", "prompt", "expected", "answer"}`` of each row, ready for JSON.
+
+        compare: tell by ``"match"`` whether the answer is the expected one, in what `pattern` finds last in both; of
+        rows that have one.
+        """
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """Encodes rows of some files, or of one call; `bad` of their rows cannot be encoded.
+
+    `encode`: called with parsed rows, how they are read, and the label spaces to judge them by (none: {}).
+    """
+
+    encode: Callable[[Rows, SourceSpec, Spaces], EncodedSplit]
+    bad: list[BadRow]
+
+
+class Encoder(ABC):
+    """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write everything to `folder`, which the backbone's weights are in."""
+
+    def encode(self, rows: Rows, spec: SourceSpec) -> Encoded:
+        """Return what a backbone reads of `rows`, read as `spec` says; not there where `sources` and `encoder` are."""
+        raise TypeError(f"{type(self).__name__} has no encode(rows, spec)")
+
+    def model_config(self, model: Any) -> Any:
+        """Return the model's block with what the encoder decides of it; default: as it is."""
+        return model
+
+    def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> RawRows:
+        """Return the rows of a file, or of bytes as standard input holds them, as far as `specs` read them.
+
+        split: the part of a hub data set.
+        """
+        if isinstance(source, bytes):
+            rows = read_stream(source)
+            return rows if isinstance(rows, RawRows) else self.given(rows, specs)
+        return read_rows(source, split=split)
+
+    def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> RawRows:
+        """Return rows that a caller has in hand, numbered from 1. Raises TypeError where they are none."""
+        return given_rows(rows, [spec.content for spec in specs])
+
+    def sources(
+        self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
+    ) -> tuple[list[Source], list[str]]:
+        """Return the rows of every split ready for batches, and warnings. Raises where they do not fit `backbone`."""
+        sources = []
+        for each in loaded:
+            splits = {
+                name: EncodedSplit(each.spec.name, rows, self.encode(rows, each.spec), each.spaces)
+                for name, rows in each.splits.items()
+            }
+            sources.append(each.source(splits))
+        return sources, []
+
+    def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
+        """Return what encodes rows that were parsed from `files`, which `read` or `given` gave."""
+
+        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
+            return EncodedSplit(spec.name, rows, self.encode(rows, spec), spaces)
+
+        return RowEncoder(encode, [])
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a saved model's description says of the encoder, for readers that do not load it."""
+        return {}
+
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return what a person should know of how the rows of `specs`, as they were read in training, are read."""
+        return Facts({}, [])
+
+    def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell | None:
+        """Return what explains features of the rows `numbers` of `raw`; None where rows have no fields to name."""
+        return None
+
+    def generator(
+        self, backbone: BaseBackbone, content: ContentSpec, *, device: torch.device, autocast: Autocast
+    ) -> Generates:
+        """Return what answers rows that are read as `content` says. Raises ConfigError where nothing does."""
+        raise ConfigError("this model generates nothing; use jenga predict")
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of texts. Raises ConfigError where there is none."""
+        raise ConfigError(f"{type(self).__name__} has no tokens")
+
+
+@dataclass
+class Prepared:
+    """The rows as read, what makes inputs of them, and the model's block as the backbone is to be made from it."""
+
+    encoder: Encoder
+    loaded: list[LoadedSource]
+    model_config: Any
+    warnings: list[str]
+
+
+class NoColumns(Strict):
+    """A modality whose rows are read whole, without naming a column."""
+
+
+class Modality(ABC):
+    """All that is known of one kind of rows: registered by its name, it is what backbones that read it stand on.
+
+    `noun`: what its rows are called. `inputs`: parameters of a backbone's ``forward`` by which it is known to read
+    them, where it does not say so. `settings`: the block of `model:` where a backbone brings none. `columns`: the keys
+    that the `columns` of every task gain; by default a row's content is the cells of all of them, each standing in the
+    column of the key's own name unless another is given. `content_specs`: the ways its rows are read. `keys`: of the
+    general blocks, dotted, those that only this modality reads (``tasks[].max_length``). `types_vary`: whether a
+    column may hold other types from row to row. `words`: whether rows have
+    words, which tasks may label. `baselines`: by name, what its models can be compared with.
+    """
+
+    noun: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[type[Strict]]
+    columns: ClassVar[type[Strict]] = NoColumns
+    content_specs: ClassVar[tuple[type[ContentSpec], ...]] = (CellColumns,)
+    keys: ClassVar[frozenset[str]] = frozenset()
+    types_vary: ClassVar[bool] = False
+    words: ClassVar[bool] = False
+    baselines: ClassVar[Mapping[str, type[Baseline]]] = {}
+
+    def complete(self, model: dict[str, Any]) -> None:
+        """Fill in what the block `model`, which is not checked yet, says without naming it."""
+        return
+
+    def checks(self, document: Document) -> Iterable[Finding]:
+        """Return what the settings of a model of this modality contradict; values may still have wrong types."""
+        return ()
+
+    def model_block(self, model: Any, *, generates: bool) -> Any:
+        """Return the block of `model:` as its backbone is to be made. Raises ConfigError where it cannot generate."""
+        if generates:
+            raise ConfigError(
+                f"model.backbone_type: '{model.backbone_type}' predicts no tokens; use one that reads texts"
+            )
+        return model
+
+    def group(self, task: TaskConfig, config: ExperimentConfig) -> Hashable:
+        """Return what tasks that can share an encoder's pass have in common, beside their files and ids."""
+        return self.content([task], config)
+
+    def content(self, tasks: Sequence[TaskConfig], config: ExperimentConfig) -> ContentSpec:
+        """Return how the rows of tasks of one `group` are read."""
+        columns = tasks[0].columns
+        names = {key: getattr(columns, key) for key in self.columns.model_fields}
+        kind = self.content_specs[0]
+        assert issubclass(kind, CellColumns), "a modality whose rows are read otherwise overrides content"
+        return kind(columns=tuple((key, (name or key,)) for key, name in names.items()))
+
+    def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
+        """Read the rows of `specs`, and make what turns them into inputs of the backbone.
+
+        workdir: keeps what is made of the training rows, once a run. keep: called with a loaded source, returns which
+        training rows, bool (M,), some task learns from. Raises ConfigError, DataError or SetupError.
+        """
+        loaded = load_sources(specs, data=config.data)
+        for source in loaded:
+            source.splits[TRAIN] = source.splits[TRAIN].take(keep(source).nonzero()[0])
+        return Prepared(self.fit(loaded, config, workdir), loaded, config.model, [])
+
+    def fit(self, loaded: Sequence[LoadedSource], config: ExperimentConfig, workdir: Path) -> Encoder:
+        """Return the encoder, made of the training rows."""
+        raise TypeError(f"{type(self).__name__} has neither fit nor prepare")
+
+    @abstractmethod
+    def load(self, folder: Path, config: ExperimentConfig) -> Encoder:
+        """Read what `Encoder.save` wrote."""
+
+    def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row such as models of this modality read; described: what `Encoder.describe` said.
+
+        It has only columns of the content, each with a value of its type.
+        """
+        return {column: "example" for spec in specs for column in spec.wanted}
+
+
+MODALITIES: Registry[Modality] = Registry("modality", entry_point_group="jenga.modalities")
+
+
+def modality_of(backbone_type: str) -> Modality:
+    """Return what backbones of this type read: as they say, else by the parameters of their ``forward``.
+
+    A ``forward`` that only takes ``**inputs`` reads texts. Raises ConfigError for an unknown type, or where no modality
+    gives what ``forward`` takes.
+    """
+    backbone = BackboneManager.class_of(backbone_type)
+    if backbone.modality is not None:
+        return modality_named(backbone.modality)
+    MODALITIES.load_entry_points()
+    named = [
+        name
+        for name, each in inspect.signature(backbone.forward).parameters.items()
+        if name != "self" and each.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    for modality in MODALITIES.values():
+        if set(modality.inputs) & set(named):
+            return modality()
+    if named:
+        known = ", ".join(f"{', '.join(each.inputs)} ({name})" for name, each in MODALITIES.items() if each.inputs)
+        raise ConfigError(
+            f"model.backbone_type: the forward of {backbone.__name__} takes {', '.join(named)}, which no modality "
+            f"gives; known: {known}. Name one of them, or set the class attribute `modality`"
+        )
+    return modality_named("text")
+
+
+def modality_named(name: str) -> Modality:
+    """Return the modality that is registered as `name`. Raises KeyError where there is none."""
+    MODALITIES.load_entry_points()
+    return MODALITIES[name]()

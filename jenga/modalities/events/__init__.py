@@ -1,0 +1,1 @@
+"""Events: features by the Security Refinery, and networks over them."""

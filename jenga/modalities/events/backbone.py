@@ -1,0 +1,232 @@
+"""Sequential backbone: a multilayer perceptron over the features that the refinery makes of an event."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+from safetensors.torch import load_model
+from torch import nn
+
+from jenga.config.paths import PathMark
+from jenga.config.strict import Fraction, PositiveInt, Strict
+from jenga.dropout import Dropout
+from jenga.errors import ConfigError, SetupError, suggest
+from jenga.modalities.backbone import WEIGHTS_FILE, BackboneManager, BaseBackbone, Recipe
+from jenga.peft.base import read_object
+from jenga.types import BackboneOutput
+
+SHAPE_FILE = "jenga_backbone.json"
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+Normalization = Literal["none", "layer", "batch"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "security_mlp_v1": {"hidden_sizes": [128, 64]},
+    "mlp": {},
+}
+"""What each `base_model` fills in where the configuration says nothing; the rest is as in `SequentialConfig`."""
+
+
+with warnings.catch_warnings():
+    # `schema` and `validate` are names of pydantic's deprecated methods; nothing here calls those.
+    warnings.simplefilter("ignore", UserWarning)
+
+    class RefineryConfig(Strict):
+        """How events become features. Without `preset` and `schema`, the fields are found in the training rows."""
+
+        preset: str | None = Field(None, description="Built-in schema, such as nsl_kdd or zeek_dns.")
+        schema: Annotated[str | dict[str, Any] | None, PathMark.FILE] = Field(  # type: ignore[assignment]
+            None, description="Path of a schema file (made by `jenga refine`), or its content."
+        )
+        validate: Literal["strict", "fast"] = Field(  # type: ignore[assignment]
+            "strict", description="fast: do not look at what no field reads; broken rows may pass."
+        )
+        nan: Literal["quarantine", "missing"] = Field(
+            "quarantine", description="What becomes of a row with a NaN or Infinity token; missing: only of its value."
+        )
+        duplicates: Literal["last", "quarantine"] = Field(
+            "last", description="What becomes of a row that gives a field twice; last: the last one counts."
+        )
+
+        @field_validator("schema")
+        @classmethod
+        def _schema_is_one(cls, schema: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+            from jenga.refinery.schema import read_schema
+
+            if isinstance(schema, dict):
+                try:
+                    read_schema(schema)
+                except ConfigError as error:
+                    raise ValueError(str(error)) from None
+            return schema
+
+        @model_validator(mode="after")
+        def _one_origin(self) -> Self:
+            if self.preset is not None and self.schema is not None:
+                raise ValueError("preset and schema both name the fields; keep one of the two")
+            return self
+
+
+class TabularConfig(Strict):
+    """What every backbone that reads features has; a registered one derives its own settings from it."""
+
+    base_model: Annotated[str, PathMark.NAMED] = Field(min_length=1, description="Name of the network.")
+    refinery: RefineryConfig = Field(default_factory=RefineryConfig, description="How events become features.")
+
+    _n_features: int | None = PrivateAttr(default=None)
+
+    @property
+    def n_features(self) -> int:
+        """Width F of the features, which the fitted refinery decides."""
+        assert self._n_features is not None, "with_features() comes first"
+        return self._n_features
+
+    def with_features(self, n_features: int) -> Self:
+        """Return a copy for features of width `n_features`."""
+        copy = self.model_copy()
+        copy._n_features = n_features
+        return copy
+
+
+class SequentialConfig(TabularConfig):
+    """A multilayer perceptron over the features of events."""
+
+    base_model: str = Field(
+        min_length=1, description="security_mlp_v1: layers of 128 and 64; mlp: layers as in hidden_sizes."
+    )
+    hidden_sizes: list[PositiveInt] | None = Field(
+        None, min_length=1, description="Widths of the layers; the last one is what the heads read."
+    )
+    residual: bool = Field(False, description="Whether a layer adds its input (projected where widths differ).")
+    normalization: Normalization = Field("none", description="Normalisation in front of each activation.")
+    dropout: Fraction = Field(0.0, description="Dropout behind each layer.")
+    activation: Activation = Field("relu", description="Non-linearity of each layer.")
+
+    @field_validator("base_model")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(f"unknown '{name}'{suggest(name, PRESETS) or '.'} Known: {', '.join(PRESETS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _layers_are_given(self) -> Self:
+        if self.hidden_sizes is None and "hidden_sizes" not in PRESETS[self.base_model]:
+            raise ValueError(
+                f"hidden_sizes: base_model '{self.base_model}' needs the widths of its layers, as [128, 64]"
+            )
+        return self
+
+    @property
+    def widths(self) -> list[int]:
+        """Widths of the layers, the preset's where none are given."""
+        return list(self.hidden_sizes or PRESETS[self.base_model]["hidden_sizes"])
+
+
+LARGEST_FEATURE = 1e6
+
+
+@BackboneManager.register("sequential", config=SequentialConfig)
+class SequentialBackbone(BaseBackbone):
+    """Layers of linear, normalisation, activation and dropout; each event is one token."""
+
+    modality = "events"
+
+    def __init__(self, model_name: str, config: SequentialConfig) -> None:
+        super().__init__(model_name, config)
+        widths = [config.n_features, *config.widths]
+        self.layers = nn.ModuleList(_Layer(before, after, config) for before, after in itertools.pairwise(widths))
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the last layer."""
+        return int(self.config.widths[-1])
+
+    @property
+    def n_features(self) -> int:
+        """Width F of the features."""
+        return int(self.config.n_features)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Many cheap passes over large batches."""
+        rates = dict.fromkeys(("backbone", "fusion", "heads"), 1e-3)
+        return Recipe(rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128)
+
+    def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
+        """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)``, pooled ``(B, H)``, and hand `features` on."""
+        # A single absurd number must end in an answer, not in infinities; what is scaled never comes near this.
+        features = features.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
+        hidden = features
+        for layer in self.layers:
+            hidden = layer(hidden)
+        mask = torch.ones(len(features), 1, dtype=torch.int64, device=features.device)
+        return BackboneOutput(hidden.unsqueeze(1), hidden, mask, features)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as safetensors, and the shape of the network as JSON."""
+        super().save(folder)
+        (folder / SHAPE_FILE).write_text(json.dumps(_shape(self.config), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, model_name: str, config: SequentialConfig) -> SequentialBackbone:
+        """Build the network again and read its weights.
+
+        Raises SetupError where the features have another width, or `config` is of another network.
+        """
+        saved = read_object(folder / SHAPE_FILE)
+        if (made_for := saved.get("n_features")) != config.n_features:
+            raise SetupError(
+                f"{folder}: the model reads {made_for} features, but the refinery beside it makes {config.n_features}; "
+                "restore the folder from a copy"
+            )
+        for name, value in _shape(config).items():
+            if saved.get(name) != value:
+                raise SetupError(
+                    f"{folder / SHAPE_FILE}: {name} is {saved.get(name)!r}, but the model's settings say {value!r}; "
+                    "restore the folder from a copy or train again"
+                )
+        backbone = cls(model_name, config)
+        load_model(backbone, str(folder / WEIGHTS_FILE))
+        return backbone
+
+
+def _shape(config: SequentialConfig) -> dict[str, Any]:
+    settings = config.model_dump(mode="json", exclude={"refinery"})
+    return {"n_features": config.n_features, **settings, "hidden_sizes": config.widths}
+
+
+class _Layer(nn.Module):
+    def __init__(self, before: int, after: int, config: SequentialConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(before, after)
+        self.norm: nn.Module = nn.Identity()
+        if config.normalization != "none":
+            self.norm = nn.LayerNorm(after) if config.normalization == "layer" else _BatchNorm(after)
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.dropout = Dropout(config.dropout)
+        self.shortcut: nn.Module | None = None
+        if config.residual:
+            self.shortcut = nn.Identity() if before == after else nn.Linear(before, after, bias=False)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.dropout(self.activation(self.norm(self.linear(hidden))))
+        return made if self.shortcut is None else made + self.shortcut(hidden)
+
+
+class _BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that takes the running statistics for a batch of one row, which has none of its own."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.training or len(hidden) > 1:
+            return super().forward(hidden)
+        return nn.functional.batch_norm(
+            hidden, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )

@@ -1,0 +1,195 @@
+"""Events as features, made by a refinery that is fitted on the training rows of all sources."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from jenga.errors import DataError, SetupError
+from jenga.modalities.backbone import BaseBackbone
+from jenga.modalities.base import Encoder, Facts, RowEncoder, Spaces, Tell
+from jenga.modalities.events.events import (
+    Events,
+    RefinedFile,
+    events_of,
+    features_of,
+    label_columns,
+    read_events,
+    refine_events,
+    unwarned,
+)
+from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.given import GIVEN, RowsLike
+from jenga.rows.load import LoadedSource, stop_if_many_bad
+from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.readers import BadRow, RawRows
+from jenga.rows.split import TRAIN, leak_warning
+
+if TYPE_CHECKING:
+    from jenga.refinery import SecurityRefinery
+
+logger = logging.getLogger(__name__)
+REFINERY_FILE = "refinery.safetensors"
+_FIELDS_SHOWN = 12
+
+
+class EventEncoder(Encoder):
+    """Features by a fitted refinery.
+
+    `files`: the events behind the rows that training reads, by name; empty in a model that was loaded.
+    """
+
+    def __init__(self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None) -> None:
+        self.refinery = refinery
+        self.files = dict(files or {})
+
+    def save(self, folder: Path) -> None:
+        """Write the refinery's fitted state beside the encoder's weights."""
+        self.refinery.save(folder / REFINERY_FILE)
+
+    @classmethod
+    def load(cls, folder: Path, config: Any) -> Self:
+        """Read the refinery's state in `folder`. Raises SetupError where it is harmed, or none."""
+        from jenga.refinery import SecurityRefinery
+
+        try:
+            return cls(tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE)))
+        except DataError as error:  # no data of the user's: a part of the model
+            raise SetupError(f"{error}; restore the model's folder from a copy or train again") from error
+
+    def model_config(self, model: Any) -> Any:
+        """Return the model's block for features of the refinery's width."""
+        return model.with_features(self.refinery.n_features_out_)
+
+    def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> Events:
+        """Return the events of a file, or of bytes of JSON, with the cells of labels and ids that `specs` name."""
+        return read_events(source, columns=label_columns(specs), refinery=self.refinery, split=split)
+
+    def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> Events:
+        """Return events given as JSON (text or bytes) or mappings, one or several, numbered from 1.
+
+        Raises TypeError where they are none.
+        """
+        if isinstance(rows, Events):
+            return rows
+        if isinstance(rows, RawRows):
+            return self._events(rows.file, rows.rows, rows.numbers, rows.bad, specs)
+        given: object = [rows] if isinstance(rows, str | bytes | Mapping) else rows
+        if not isinstance(given, Sequence):
+            advice = "give an event, or a list of events, as mappings or JSON (for a table: table.to_dict('records'))"
+            raise TypeError(f"rows: got {type(rows).__name__}; {advice}")
+        events: dict[int, Any] = {}
+        others = RawRows(GIVEN)
+        for number, row in enumerate(given, start=1):
+            if isinstance(row, str | bytes | Mapping):
+                events[number] = dict(row) if isinstance(row, Mapping) else row
+            else:
+                others.add(number, row)
+        return self._events(GIVEN, list(events.values()), list(events), others.bad, specs)
+
+    def _events(
+        self,
+        file: str,
+        events: Sequence[Any],
+        numbers: Sequence[int],
+        bad: Sequence[BadRow],
+        specs: Sequence[SourceSpec],
+    ) -> Events:
+        return events_of(file, events, numbers, bad, columns=label_columns(specs), refinery=self.refinery)
+
+    def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
+        """Return what looks up the features of rows; all are made here, file by file in the order of their events.
+
+        Warns of fields that a file's events lack. Raises DataError where they have none.
+        """
+        refined = {}
+        for events in files:
+            assert isinstance(events, Events)
+            refined[events.file] = refine_events(events, self.refinery)
+            for warning in refined[events.file].warnings:
+                logger.warning("%s: %s", events.file, warning)
+
+        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
+            return _split(rows, spec, refined, spaces)
+
+        return RowEncoder(encode, [bad for each in refined.values() for bad in each.bad])
+
+    def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell:
+        """Return what says by which fields of its event a row's features differ."""
+        assert isinstance(raw, Events)
+        at = {number: place for place, number in enumerate(raw.numbers)}
+        events = [raw.events[at[number]] for number in numbers]
+
+        def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
+            from jenga.refinery.explain import explain_rows
+
+            with unwarned():
+                told = explain_rows(self.refinery, [events[row] for row in rows], contributions, top=top)
+            return [[each.to_dict() for each in drivers] for drivers in told]
+
+        return tell
+
+    def sources(
+        self, loaded: list[LoadedSource], config: Any, backbone: BaseBackbone
+    ) -> tuple[list[Source], list[str]]:
+        """Return the features of every split; what the refinery sets aside joins the bad rows of its source.
+
+        The events are let go: `files` is empty afterwards. Raises DataError where that is more than
+        data.max_bad_fraction of a file, or nothing is left to train on.
+        """
+        refined = {name: refine_events(events, self.refinery) for name, events in self.files.items()}
+        for name, events in self.files.items():
+            stop_if_many_bad(events, [*events.bad, *refined[name].bad], config.data.max_bad_fraction)
+        warnings = [f"{name}: {each}" for name, found in refined.items() for each in found.warnings]
+        sources = []
+        for each in loaded:
+            splits = {name: _split(rows, each.spec, refined, each.spaces) for name, rows in each.splits.items()}
+            if not len(splits[TRAIN]):
+                raise DataError(f"{each.spec.name}: no training row is left; the refinery set all of them aside")
+            files = {name for rows in each.splits.values() for name in rows.files}
+            each.bad += [bad for name in sorted(files) for bad in refined[name].bad]
+            warnings += _leaks(each.spec, splits)
+            sources.append(each.source(splits))
+        self.files.clear()
+        return sources, warnings
+
+    def describe(self) -> dict[str, Any]:
+        """Return the paths of the fields that the refinery reads, with their kinds."""
+        return {"fields": [[field.path, field.kind] for field in self.refinery.schema_.fields]}
+
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return the fields that are read, and how many features they make."""
+        paths = [field.path for field in self.refinery.schema_.fields]
+        more = f" and {len(paths) - _FIELDS_SHOWN} more" if len(paths) > _FIELDS_SHOWN else ""
+        fields = f"{len(paths)}: {', '.join(paths[:_FIELDS_SHOWN])}{more}"
+        data = {"fields of an event": fields, "features": str(self.refinery.n_features_out_)}
+        return Facts(data, ["Of an event, only the fields above are read."])
+
+
+def tolerant_of(refinery: SecurityRefinery) -> SecurityRefinery:
+    """Return `refinery` without a limit of its own: bad rows are judged by file, by `stop_if_many_bad`."""
+    tolerant: SecurityRefinery = refinery.set_params(max_bad_fraction=1.0)
+    return tolerant
+
+
+def _split(rows: Rows, spec: SourceSpec, refined: Mapping[str, RefinedFile], spaces: Spaces) -> EncodedSplit:
+    """Return rows with their features. Rows that the refinery set aside are left out."""
+    kept, features = features_of(rows, refined)
+    return EncodedSplit(spec.name, kept, features, spaces)
+
+
+def _leaks(spec: SourceSpec, splits: Mapping[str, EncodedSplit]) -> Iterable[str]:
+    rows = {
+        name: [row.tobytes() for row in split.encoded.features]
+        for name, split in splits.items()
+        if split.encoded.features is not None
+    }
+    for name in rows.keys() - {TRAIN}:
+        what = "the same features as a row that is"
+        warning = leak_warning(rows[TRAIN], rows[name], split=name, source=spec.name, what=what)
+        if warning:
+            yield warning

@@ -1,0 +1,293 @@
+"""Events as rows: the cells that heads read, and the features that the refinery makes of all the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from jenga.errors import DataError, suggest
+from jenga.rows.batches import FEATURES, Encoded
+from jenga.rows.columns import column_names, no_column
+from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows, read_rows
+
+if TYPE_CHECKING:
+    from jenga.refinery import SecurityRefinery
+    from jenga.refinery.quarantine import QuarantineRecord
+
+_JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
+_TABLES = (".csv", ".tsv")
+STANDARD_INPUT = "standard input"
+"""Name in messages of events that come as bytes."""
+_EXAMPLES = 1000
+_CHUNK_BYTES = 8 << 20
+
+
+@dataclass
+class Features(Encoded):
+    """The features of M rows, float32 ``(M, F)``; every row takes one step of the encoder, so all are equally long."""
+
+    unit: ClassVar[str] = "features"
+
+    features: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row: one, int64 (M,)."""
+        return np.ones(len(self), np.int64)
+
+    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Return ``features (B, F)`` of the rows at `index`."""
+        return {FEATURES: torch.from_numpy(self.features[np.asarray(index, np.int64)])}
+
+
+@dataclass
+class Events(RawRows):
+    """The events of one file or call. `rows` hold only the cells of labels and ids, by dotted name.
+
+    `events`: what the refinery reads, JSON as bytes or text, or mappings; `events[i]` belongs to `rows[i]`.
+    """
+
+    events: list[Any] = field(default_factory=list)
+
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """The first events with all their columns, for messages."""
+        return objects(self.events[:_EXAMPLES])
+
+    @property
+    def content(self) -> Sequence[Any]:
+        """The events with all their fields."""
+        return self.events
+
+    def piece(self, at: slice, bad: list[BadRow]) -> Self:
+        """Return the events at `at`, with `bad` for those that cannot be read among them."""
+        return replace(super().piece(at, bad), events=self.events[at])
+
+
+def objects(events: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return events as mappings; one that is broken where no field reads it (validate: fast) is passed over."""
+    found = []
+    for event in events:
+        try:
+            found.append(event if isinstance(event, dict) else json.loads(event))
+        except ValueError:
+            continue
+    return found
+
+
+def label_columns(specs: Iterable[SourceSpec]) -> tuple[str, ...]:
+    """Return every column where `specs` look for labels and ids, none of which may become a feature."""
+    found: dict[str, None] = {}
+    for spec in specs:
+        found.update(dict.fromkeys(column for head in spec.heads for column in head.candidates))
+        found[spec.id] = None
+    return tuple(found)
+
+
+def read_events(
+    path: str | bytes, *, columns: Sequence[str], refinery: SecurityRefinery, split: str = "train"
+) -> Events:
+    """Read every event of `path`, a file that `read_rows` reads or one of JSON packed with zstd, or of bytes of JSON.
+
+    columns: dotted names of the cells to read. Raises DataError for a file that is missing, empty or unreadable.
+    """
+    if isinstance(path, str) and not path.lower().endswith(_JSON_FILES):
+        raw = read_rows(path, split=split)
+        found = events_of(raw.file, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
+        if path.lower().removesuffix(".gz").endswith(_TABLES):
+            # A blank cell may be a label (none of several), but never a feature.
+            found.events = [{name: cell or None for name, cell in event.items()} for event in found.events]
+        return found
+    file = path if isinstance(path, str) else STANDARD_INPUT
+    rows, numbers, bad = _json_rows(path, file)
+    if not rows and not bad:
+        raise DataError(f"{file}: there are no rows")
+    return events_of(file, rows, numbers, bad, columns=columns, refinery=refinery)
+
+
+def events_of(
+    file: str,
+    events: Sequence[Any],
+    numbers: Sequence[int],
+    bad: Sequence[BadRow],
+    *,
+    columns: Sequence[str],
+    refinery: SecurityRefinery,
+) -> Events:
+    """Return rows of JSON or mappings as events, with those that are no JSON among the bad ones.
+
+    numbers: the line, element or position of each, from 1.
+    """
+    cells: list[dict[str, Any]] = [{} for _ in events]
+    kept = np.ones(len(events), bool)
+    refused: dict[int, BadRow] = {}
+    # Each group of columns reads all rows, and sees only its own keys: a row is kept where no group refuses it.
+    for group in _apart(columns):
+        values, positions, records = _values(events, group, refinery)
+        good = np.zeros(len(events), bool)
+        good[positions] = True
+        kept &= good
+        for row in bad_rows(records, file, numbers):
+            refused.setdefault(row.number, row)
+        for column, cell_values in values.items():
+            for at, value in zip(positions.tolist(), cell_values, strict=True):
+                if value is not None:
+                    cells[at][column] = value
+    found = Events(file, bad=[*bad, *(refused[number] for number in sorted(refused))])
+    for at in np.flatnonzero(kept).tolist():
+        found.rows.append(cells[at])
+        found.numbers.append(numbers[at])
+        found.events.append(events[at])
+    return found
+
+
+def _values(
+    events: Sequence[Any], paths: Sequence[str], refinery: SecurityRefinery
+) -> tuple[dict[str, list[Any]], np.ndarray, list[QuarantineRecord]]:
+    """Return the Python values at `paths`, the positions (M,) of the events that are JSON, and records of the rest."""
+    from jenga.refinery.engine import Engine
+    from jenga.refinery.plan import extraction_plan
+    from jenga.refinery.result import RawColumns
+    from jenga.refinery.sources import chunks_of
+
+    plan = extraction_plan(paths, validate=refinery.validate, nan=refinery.nan, duplicates=refinery.duplicates)
+    engine = Engine(plan, n_threads=refinery.n_threads, redact=False)
+    values: dict[str, list[Any]] = {path: [] for path in paths}
+    positions: list[np.ndarray] = [np.empty(0, np.int64)]
+    records: list[QuarantineRecord] = []
+    for chunk in chunks_of(events, chunk_bytes=_CHUNK_BYTES):
+        raw = engine.raw(chunk)
+        columns = RawColumns(engine.paths, engine.kinds, raw.block, raw.counters, raw.numbers)
+        for path in paths:
+            values[path] += [json.loads(cell) if isinstance(cell, bytes) else None for cell in columns.values(path)]
+        positions.append(raw.numbers - 1)
+        records += raw.quarantine
+    return values, np.concatenate(positions), records
+
+
+def bad_rows(records: Iterable[QuarantineRecord], file: str, numbers: Sequence[int]) -> list[BadRow]:
+    """Return what the refinery set aside of rows given one by one; `numbers` as in `events_of`."""
+    found = []
+    for record in records:
+        raw = (record.raw or b"").decode("utf-8", "backslashreplace")[:RAW_LENGTH]
+        inside = f" at {record.pointer}" if record.pointer else ""
+        reason = f"{record.code.replace('_', ' ')}{inside} (byte {record.byte_offset} of the row)"
+        found.append(BadRow(file, numbers[record.number - 1], reason, raw))
+    return found
+
+
+@dataclass
+class RefinedFile:
+    """The features of one file's events, and which of them the refinery kept.
+
+    `numbers` int64 ``(N,)``: the line or row of each kept event; `features` float32 ``(N, F)``. `warnings`: fields that
+    these events lack or hold otherwise than the training rows.
+    """
+
+    numbers: np.ndarray
+    features: np.ndarray
+    bad: list[BadRow]
+    warnings: list[str]
+
+
+def refine_events(events: Events, refinery: SecurityRefinery) -> RefinedFile:
+    """Return the features of all events of a file, in its order: the time since the event before is one of them.
+
+    Raises DataError where the events have none of the fields that the refinery reads.
+    """
+    with unwarned():
+        refined = refinery.refine(events.events)
+    numbers = np.asarray(events.numbers, np.int64)
+    bad = bad_rows(refined.quarantine, events.file, events.numbers)
+    told = _misfits(refined.counters.to_dict(), len(refined.numbers), events)
+    return RefinedFile(numbers[refined.numbers - 1], np.asarray(refined.features), bad, told)
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Keep the refinery from warning of fields that no row has; we do that, with more names to suggest at hand."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _misfits(counts: Mapping[str, Mapping[str, int]], n_rows: int, events: Events) -> list[str]:
+    """Return a warning for each field that no event has, or whose values are mostly of another type or all unknown."""
+    if not n_rows:
+        return []
+    gone = [path for path, count in counts.items() if count["absent"] == n_rows]
+    found = column_names(events.examples)
+    if len(gone) == len(counts):
+        raise DataError(no_column(f"{events.file}: the model's fields", gone[:5], events.examples, fix="Rename them"))
+    near = {path: suggest(path, set(found) - counts.keys()).removeprefix("; ") for path in gone}
+    names = [f"'{path}' ({words})" if words else f"'{path}'" for path, words in near.items()]
+    told = [f"no event has {', '.join(names)}, which the refinery reads; missing values stand in"] if gone else []
+    for path, count in counts.items():
+        given = n_rows - count["absent"] - count["null"]
+        if given and count["mismatch"] > given / 2:
+            told.append(f"'{path}': {count['mismatch']} of {given} values are of another type and count as missing")
+        if given > 1 and count["unknown"] == given:
+            told.append(f"'{path}': no value occurs in the training rows; all count as unknown")
+    return told
+
+
+def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Features]:
+    """Return the rows that the refinery kept, with their features. `files`: by name, as in `Rows.files`."""
+    names = np.asarray(rows.files, dtype=object)
+    numbers = np.asarray(rows.numbers, np.int64)
+    kept = np.zeros(len(rows), bool)
+    width = next(iter(files.values())).features.shape[1]
+    features = np.zeros((len(rows), width), np.float32)
+    for name, refined in files.items():
+        here = np.flatnonzero(names == name)
+        at = np.searchsorted(refined.numbers, numbers[here])
+        there = at < len(refined.numbers)
+        there[there] = refined.numbers[at[there]] == numbers[here][there]
+        kept[here[there]] = True
+        features[here[there]] = refined.features[at[there]]
+    index = np.flatnonzero(kept)
+    return rows.take(index), Features(features[index])
+
+
+def _json_rows(source: str | bytes, file: str) -> tuple[list[bytes], list[int], list[BadRow]]:
+    from jenga.refinery.sources import RowChunk, chunks_of
+
+    rows: list[bytes] = []
+    numbers: list[int] = []
+    bad: list[BadRow] = []
+    for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
+        assert isinstance(chunk, RowChunk)
+        rows += [chunk.row(at) for at in range(len(chunk.numbers))]
+        numbers += chunk.numbers.tolist()
+        for each in chunk.refused:
+            raw = each.head.decode("utf-8", "backslashreplace")[:RAW_LENGTH]
+            bad.append(BadRow(file, each.number, "row too long", raw))
+    return rows, numbers, bad
+
+
+def _apart(columns: Sequence[str]) -> list[list[str]]:
+    """Part columns into groups, none of which holds a column and another inside it, which one reading cannot give."""
+    groups: list[list[str]] = []
+    for column in columns:
+        for group in groups:
+            if not any(_inside(column, other) or _inside(other, column) for other in group):
+                group.append(column)
+                break
+        else:
+            groups.append([column])
+    return groups
+
+
+def _inside(column: str, other: str) -> bool:
+    return column.startswith(f"{other}.")

@@ -1,0 +1,215 @@
+"""Events as a modality: JSON objects, of which a refinery makes features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from jenga.config.checks import frozen_from_nothing
+from jenga.config.explain import Finding
+from jenga.config.schema import ExperimentConfig
+from jenga.config.tasks import TaskConfig
+from jenga.config.yaml12 import Document
+from jenga.errors import ConfigError, DataError
+from jenga.files import atomic_folder, damage
+from jenga.modalities.base import MODALITIES, Keep, Modality, Prepared
+from jenga.modalities.events.backbone import TabularConfig
+from jenga.modalities.events.baseline import Boosting
+from jenga.modalities.events.encoder import REFINERY_FILE, EventEncoder, tolerant_of
+from jenga.modalities.events.events import Events, label_columns, objects, read_events, unwarned
+from jenga.rows.columns import find_column
+from jenga.rows.content import Cells, ContentSpec, Item
+from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.parse import SourceSpec
+from jenga.rows.read_once import ReadOnce
+from jenga.rows.readers import RawRows
+from jenga.rows.split import TRAIN
+
+if TYPE_CHECKING:
+    from jenga.refinery import SecurityRefinery
+    from jenga.refinery.schema import RefinerySchema
+
+_SAMPLE_ROWS = 10_000
+_EXAMPLES = {"categorical": "example", "text": "example.com", "ip": "10.0.0.1", "timestamp": "2026-01-01T00:00:00Z"}
+"""A value for the fields of an example event, by kind; 0 for the others."""
+
+
+@dataclass(frozen=True)
+class EventFields(ContentSpec):
+    """Events: their features are made of whole files, by the fields of the refinery's schema."""
+
+    form: ClassVar[str] = "event"
+
+    def reader(self, raw: RawRows, *, learning: bool, per_word: bool) -> Self:
+        """Return itself: there is nothing to read of a row by itself."""
+        return self
+
+    def read(self, row: Mapping[str, Any]) -> Item:
+        """Return nothing: the event's features are looked up by its number."""
+        return Item()
+
+    def collect(self, items: Sequence[Item]) -> Cells:
+        """Return nothing."""
+        return Cells()
+
+    def found(self, raw: RawRows) -> Self:
+        """Return itself: whether fields are missing is told where features are made."""
+        return self
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """No column in particular."""
+        return ()
+
+
+@MODALITIES.register("events")
+class EventModality(Modality):
+    """Events, read as features."""
+
+    noun = "events"
+    inputs = ("features",)
+    settings = TabularConfig
+    content_specs = (EventFields,)
+    types_vary = True
+    baselines = {"boosting": Boosting}  # noqa: RUF012 -- as `Modality` declares it
+
+    def checks(self, document: Document) -> Iterable[Finding]:
+        """Return that adapters freeze a network, whose weights would stay random."""
+        return frozen_from_nothing(document, str(document.value_at(("model", "backbone_type"))))
+
+    def content(self, tasks: Sequence[TaskConfig], config: ExperimentConfig) -> EventFields:
+        """Return the same for all tasks: they read the same features."""
+        return EventFields()
+
+    def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
+        """Read events and fit one refinery on the training rows of all sources; its state is kept under `workdir`."""
+        if not hasattr(config.model, "with_features"):
+            kind = config.model.backbone_type
+            raise ConfigError(
+                f"model.backbone_type: '{kind}' reads features, but is registered without settings for them; register "
+                "it with a config derived from jenga.modalities.events.backbone.TabularConfig"
+            )
+        reader = _refinery(config)
+        columns = label_columns(specs)
+        reads = ReadOnce(lambda path, *, split: read_events(path, columns=columns, refinery=reader, split=split))
+        loaded = load_sources(specs, data=config.data, files=reads)
+        files = {events.file: events for events in reads.files}
+        for source in loaded:
+            source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(keep(source)))
+        refinery, warnings = _fitted(config, specs, loaded, files, workdir)
+        encoder = EventEncoder(refinery, files)
+        return Prepared(encoder, loaded, encoder.model_config(config.model), warnings)
+
+    def load(self, folder: Path, config: ExperimentConfig) -> EventEncoder:
+        """Read the refinery's state in `folder`."""
+        return EventEncoder.load(folder, config)
+
+    def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an event with a value in each field."""
+        return {path: _EXAMPLES.get(kind, 0) for path, kind in described["fields"]}
+
+
+def _refinery(config: Any, schema: Any = None) -> SecurityRefinery:
+    """Return an unfitted refinery. Bad rows are judged by file, by `stop_if_many_bad`, not by its own limit."""
+    from jenga.refinery import SecurityRefinery
+
+    settings = config.model.refinery
+    return tolerant_of(
+        SecurityRefinery(schema=schema, validate=settings.validate, nan=settings.nan, duplicates=settings.duplicates)
+    )
+
+
+def _fitted(
+    config: Any,
+    specs: Sequence[SourceSpec],
+    loaded: Sequence[LoadedSource],
+    files: Mapping[str, Events],
+    workdir: Path,
+) -> tuple[SecurityRefinery, list[str]]:
+    """Return the refinery fitted on all training rows, or as it was fitted when this run began, and warnings."""
+    from jenga.refinery import SecurityRefinery
+
+    folder = workdir / "preset"
+    if folder.exists() and not damage(folder):
+        return tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE)), []
+    events = _training_events(loaded, files)
+    schema, warnings = _schema(config, specs, events, files)
+    with unwarned():
+        refinery = _refinery(config, schema).fit(events)
+    with atomic_folder(folder) as staging:
+        refinery.save(staging / REFINERY_FILE)
+    return refinery, warnings
+
+
+def _training_events(loaded: Sequence[LoadedSource], files: Mapping[str, Events]) -> list[Any]:
+    """Return the events of all training rows, file by file in their order, each once."""
+    numbers: dict[str, set[int]] = {name: set() for name in files}
+    for source in loaded:
+        rows = source.splits[TRAIN]
+        for name, number in zip(rows.files, rows.numbers, strict=True):
+            numbers[name].add(number)
+    return [
+        event
+        for name, events in files.items()
+        for number, event in zip(events.numbers, events.events, strict=True)
+        if number in numbers[name]
+    ]
+
+
+def _schema(
+    config: Any, specs: Sequence[SourceSpec], events: Sequence[Any], files: Mapping[str, Events]
+) -> tuple[RefinerySchema, list[str]]:
+    """Return the schema that is configured, else one found in the training events, without labels and ids."""
+    from jenga.refinery.infer import infer_schema
+    from jenga.refinery.presets import load_preset
+    from jenga.refinery.schema import read_schema
+
+    settings = config.model.refinery
+    if settings.preset is None and settings.schema is None:
+        step = -(-len(events) // _SAMPLE_ROWS) or 1
+        return _without(infer_schema(objects(events[::step])), specs)
+    schema = load_preset(settings.preset) if settings.preset else read_schema(settings.schema)
+    _check_answers(schema, specs, files)
+    return schema, []
+
+
+def _without(schema: RefinerySchema, specs: Sequence[SourceSpec]) -> tuple[RefinerySchema, list[str]]:
+    """Return an inferred schema without the experiment's own columns, and a word on what else it leaves out."""
+    ids = {spec.id for spec in specs}
+    labels = set(label_columns(specs)) - ids
+
+    def own(path: str) -> str | None:
+        return "the ids of the rows" if path in ids else "labels of the experiment" if _within(path, labels) else None
+
+    fields = [field for field in schema.fields if own(field.path) is None]
+    if not fields:
+        raise DataError("the rows hold nothing but labels and ids; there is nothing to make features of")
+    warnings = [f"no feature is made of '{path}': {why}" for path, why in schema.left_out.items() if own(path) is None]
+    taken = {field.path: why for field in schema.fields if (why := own(field.path)) is not None}
+    left_out = dict(sorted({**schema.left_out, **taken}.items()))
+    return type(schema)(name=schema.name, fields=fields, left_out=left_out), warnings
+
+
+def _check_answers(schema: RefinerySchema, specs: Sequence[SourceSpec], files: Mapping[str, Events]) -> None:
+    """Raise ConfigError where a given schema makes a feature of a label or an id that the rows have."""
+    rows = [row for events in files.values() for row in events.rows]
+    labels = {
+        head.where: column for spec in specs for head in spec.heads if (column := find_column(rows, head.candidates))
+    }
+    ids = {spec.name: column for spec in specs if (column := find_column(rows, [spec.id]))}
+    for field in schema.fields:
+        holds = [f"the labels of {where}" for where, column in labels.items() if _within(field.path, [column])]
+        holds += [f"the ids of {name}" for name, column in ids.items() if field.path == column]
+        if holds:
+            raise ConfigError(
+                f"model.refinery: the schema makes a feature of '{field.path}', which holds {holds[0]}; take the field "
+                "out of the schema, or name another column in the task"
+            )
+
+
+def _within(path: str, columns: Iterable[str]) -> bool:
+    return any(path == column or path.startswith(f"{column}.") for column in columns)

@@ -1,0 +1,1 @@
+"""Texts: tokens by a tokenizer, encoders and language models of transformers."""

@@ -1,0 +1,207 @@
+"""Texts as tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence, Sized
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from jenga.config.schema import ExperimentConfig
+from jenga.errors import ConfigError, DataError, SetupError
+from jenga.modalities.backbone import BaseBackbone
+from jenga.modalities.base import Autocast, Encoder, Facts, RowEncoder, Spaces
+from jenga.modalities.text.backbone import TextBackbone
+from jenga.modalities.text.columns import TextColumns, Texts
+from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
+from jenga.modalities.text.generation import Generator
+from jenga.modalities.text.language_model import check_packing
+from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
+from jenga.modalities.text.pretrained import read_tokenizer
+from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
+from jenga.rows.batches import Encoded, EncodedSplit, Source
+from jenga.rows.content import ContentSpec
+from jenga.rows.given import read_stream, refuse_table
+from jenga.rows.load import LoadedSource
+from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.readers import RawRows
+from jenga.rows.split import TRAIN
+
+logger = logging.getLogger(__name__)
+
+
+class TextEncoder(Encoder):
+    """Tokens by a transformers tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer."""
+        return self._tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer beside the encoder, as transformers does."""
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path, config: Any) -> Self:
+        """Read the tokenizer in `folder`. Raises SetupError where it cannot be read, or its code is not allowed."""
+        allowed = getattr(config.model, "trust_remote_code", False)
+        tokenizer = read_tokenizer(str(folder), allowed=allowed, key="the model's tokenizer")
+        if tokenizer.pad_token_id is None:
+            raise SetupError(
+                f"{folder}: the model's tokenizer has no padding token, which training gave it; restore the folder "
+                "from a copy or train again"
+            )
+        return cls(tokenizer)
+
+    def encode(
+        self, rows: Rows, spec: SourceSpec, *, cache_dir: Path | None = None, packed: bool = False
+    ) -> EncodedText | EncodedLanguage:
+        """Tokenise rows; packed: lay texts to learn end to end. cache_dir: keeps the tokens of other rows."""
+        read, found = spec.content, rows.content
+        if isinstance(read, LanguageSpec):
+            assert isinstance(found, Dialogues)
+            return encode_language(found.dialogues, self.tokenizer, read, packed=packed)
+        assert isinstance(read, TextColumns)
+        assert isinstance(found, Texts)
+        return encode(
+            found.texts, self.tokenizer, max_length=read.max_length, pairs=found.pairs, words=found.words,
+            cache_dir=cache_dir,
+        )  # fmt: skip
+
+    def sources(
+        self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
+    ) -> tuple[list[Source], list[str]]:
+        """Tokenise every split. Raises ConfigError where the model lacks positions or embeddings for the tokens."""
+        _check_lengths(backbone, loaded)
+        cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+        warnings: list[str] = []
+        sources = []
+        for each in loaded:
+            packing = isinstance(each.spec.content, LanguageSpec) and each.spec.content.packing
+            if packing and isinstance(backbone, TextBackbone):
+                check_packing(backbone.encoder)
+            splits = {}
+            for name, rows in each.splits.items():
+                encoded = self.encode(rows, each.spec, cache_dir=cache_dir, packed=packing and name == TRAIN)
+                splits[name] = EncodedSplit(each.spec.name, rows, encoded, each.spaces)
+                warnings += _cut(each.spec, name, encoded, len(rows))
+            sources.append(each.source(splits))
+        self._check_vocabulary(backbone, sources)
+        return sources, warnings
+
+    def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> RawRows:
+        """Return the rows of a file, or of bytes: JSON, or a text a line. Raises DataError where lines are a table."""
+        if isinstance(source, str):
+            return super().read(source, specs, split=split)
+        rows = read_stream(source)
+        if isinstance(rows, RawRows):
+            return rows
+        columns = {name for spec in specs if isinstance(spec.content, TextColumns) for name in spec.content.text}
+        refuse_table(rows, columns)
+        return self.given(rows, specs)
+
+    def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
+        """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""
+
+        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
+            encoded = self.encode(rows, spec)
+            if isinstance(encoded, EncodedLanguage):
+                for warning in language_warnings(
+                    spec.name, "given", encoded, rows=len(rows), max_length=_length(spec.content)
+                ):
+                    logger.warning("%s", warning)
+            elif cut := int(encoded.truncated.sum()):
+                what = "%d of %d rows are longer than %d tokens; only that much of them is read"
+                logger.warning(what, cut, len(rows), _length(spec.content))
+            return EncodedSplit(spec.name, rows, encoded, spaces)
+
+        return RowEncoder(encode, [])
+
+    def generator(
+        self, backbone: BaseBackbone, content: ContentSpec, *, device: torch.device, autocast: Autocast
+    ) -> Generator:
+        """Return what answers dialogues. Raises ConfigError where rows are no texts to learn, or nothing predicts."""
+        if not isinstance(content, LanguageSpec) or not isinstance(backbone, TextBackbone):
+            raise ConfigError("this model generates nothing; use jenga predict")
+        return Generator(backbone, self.tokenizer, content, device=device, autocast=autocast)
+
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return the lengths at which texts are cut, and what becomes of longer ones, by task where they differ."""
+        lengths: dict[str, list[str]] = {}
+        limits: dict[str, list[str]] = {}
+        for spec in specs:
+            lengths.setdefault(str(_length(spec.content)), []).append(spec.name)
+            limits.setdefault(_limit(spec.content), []).append(spec.name)
+        return Facts(
+            {f"tokens of a text{_of(names, lengths)}": length for length, names in lengths.items()},
+            [f"{limit}{_of(names, limits)}." for limit, names in limits.items()],
+        )
+
+    def _check_vocabulary(self, backbone: BaseBackbone, sources: Sequence[Source]) -> None:
+        size = backbone.vocabulary_size if isinstance(backbone, TextBackbone) else None
+        parts = [split.encoded for source in sources for split in source.splits.values()]
+        encoded = [_ids(part) for part in parts]
+        highest = max(int(ids.max(initial=self.tokenizer.pad_token_id)) for ids in encoded)
+        if size is not None and highest >= size:
+            raise ConfigError(
+                f"model.tokenizer: gives token number {highest}, but the model has embeddings for {size}; use the "
+                "tokenizer that the model was trained with"
+            )
+
+
+def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:
+    limit = backbone.max_positions if isinstance(backbone, TextBackbone) else None
+    for source in loaded:
+        length = _length(source.spec.content)
+        if limit is not None and length > limit:
+            raise ConfigError(
+                f"data.max_length: {length} tokens for {source.spec.name}, but the model has positions for {limit}"
+            )
+
+
+def _length(content: ContentSpec) -> int:
+    assert isinstance(content, TextColumns | LanguageSpec)
+    return content.max_length
+
+
+def _ids(encoded: Encoded) -> np.ndarray:
+    if isinstance(encoded, EncodedLanguage):
+        return encoded.text.input_ids
+    assert isinstance(encoded, EncodedText)
+    return encoded.input_ids
+
+
+def _limit(content: ContentSpec) -> str:
+    length = _length(content)
+    if not isinstance(content, LanguageSpec):
+        return f"Of a longer text, only the first {length} tokens are read"
+    if content.text:
+        return f"Texts were learnt in pieces of {length} tokens, none of which saw the one before"
+    return f"Of a longer dialogue, only the first {length} tokens were learnt"
+
+
+def _of(names: Sequence[str], groups: Sized) -> str:
+    """Return whose a fact is, where there are others."""
+    return f" ({', '.join(names)})" if len(groups) > 1 else ""
+
+
+def _cut(spec: SourceSpec, name: str, encoded: EncodedText | EncodedLanguage, rows: int) -> list[str]:
+    length = _length(spec.content)
+    if isinstance(encoded, EncodedLanguage):
+        found = language_warnings(spec.name, name, encoded, rows=rows, max_length=length)
+        if name == TRAIN and not len(encoded):
+            raise DataError(f"{spec.name}: no training row has a token to learn. {' '.join(found)}")
+        return found
+    if not (cut := int(encoded.truncated.sum())):
+        return []
+    lost = ""
+    if encoded.word_token is not None:
+        lost = f"; {int((encoded.word_token < 0).sum())} words have no token of their own and count as untagged"
+    return [f"{spec.name}, {name}: {cut} of {rows} rows are longer than max_length {length} tokens and are cut{lost}"]

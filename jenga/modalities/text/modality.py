@@ -1,0 +1,151 @@
+"""Texts as a modality: whole texts with labels, or texts to learn token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jenga.config.checks import frozen_from_nothing
+from jenga.config.explain import Finding
+from jenga.config.schema import ExperimentConfig
+from jenga.config.tasks import TaskConfig
+from jenga.config.yaml12 import Document
+from jenga.errors import ConfigError
+from jenga.files import atomic_folder, damage
+from jenga.modalities.base import MODALITIES, Keep, Modality, Prepared
+from jenga.modalities.text.baseline import Tfidf
+from jenga.modalities.text.columns import TextColumns, Texts
+from jenga.modalities.text.dialogue import LanguageSpec
+from jenga.modalities.text.encoder import TextEncoder
+from jenga.modalities.text.pretrained import TINY_TEXT, load_tokenizer
+from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
+from jenga.rows.content import ContentSpec
+from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.parse import SourceSpec
+from jenga.rows.split import TRAIN
+
+_CHAT = '[{"role": "user", "content": "An example of a text."}]'
+
+
+@MODALITIES.register("text")
+class TextModality(Modality):
+    """Texts, read as tokens."""
+
+    noun = "texts"
+    inputs = ("input_ids",)
+    settings = ModelConfig
+    columns = TextColumnKeys
+    content_specs = (TextColumns, LanguageSpec)
+    keys = frozenset({"data.max_length", "data.cache_dir", "tasks[].max_length"})
+    words = True
+    baselines = {"tfidf": Tfidf}  # noqa: RUF012 -- as `Modality` declares it
+
+    def complete(self, model: dict[str, Any]) -> None:
+        """Give a model that is cut from its teacher the teacher's name."""
+        settings = model.get("teacher_student_config")
+        if not isinstance(settings, dict) or not settings.get("student") or "base_model" in model:
+            return
+        if isinstance(settings.get("teacher_model"), str):
+            model["base_model"] = settings["teacher_model"]
+
+    def checks(self, document: Document) -> Iterable[Finding]:
+        """Return that adapters freeze a preset, whose weights would stay random."""
+        if document.value_at(("model", "base_model")) == TINY_TEXT:
+            yield from frozen_from_nothing(document, TINY_TEXT)
+
+    def model_block(self, model: Any, *, generates: bool) -> Any:
+        """Return the block, of a model with its output layer where some task generates."""
+        if generates and not isinstance(model, ModelConfig):
+            return super().model_block(model, generates=generates)
+        return model.for_language() if generates else model
+
+    def group(self, task: TaskConfig, config: ExperimentConfig) -> Hashable:
+        """Return the columns that are named, and the length of rows; a language task shares with none."""
+        length = task.max_length or config.data.max_length
+        if task.type in config.language_tasks:
+            return task.name, length
+        columns: Any = task.columns
+        return columns.text or columns.tokens, columns.text_pair, length
+
+    def content(self, tasks: Sequence[TaskConfig], config: ExperimentConfig) -> ContentSpec:
+        """Return where the texts of tasks of one group stand."""
+        first = tasks[0]
+        columns: Any = first.columns
+        length = first.max_length or config.data.max_length
+        if first.type in config.language_tasks:
+            return _language_spec(first, length)
+        text = columns.text or columns.tokens
+        if text:
+            return TextColumns((text,), columns.text_pair, length)
+        # Words come first where tags are given by word.
+        by_word = any(task.type in config.token_tasks and not getattr(task.columns, "entities", None) for task in tasks)
+        return TextColumns(("tokens", "text") if by_word else ("text", "tokens"), columns.text_pair, length)
+
+    def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
+        """Read texts and make their tokenizer; a preset is made of the training rows, under `workdir`."""
+        loaded = load_sources(specs, data=config.data)
+        for source in loaded:
+            source.splits[TRAIN] = source.splits[TRAIN].take(keep(source).nonzero()[0])
+        model_config = _materialise(config, loaded, workdir)
+        return Prepared(TextEncoder(load_tokenizer(model_config)), loaded, model_config, [])
+
+    def load(self, folder: Path, config: ExperimentConfig) -> TextEncoder:
+        """Read the tokenizer in `folder`."""
+        return TextEncoder.load(folder, config)
+
+    def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row with a text, or a chat, in each column of texts."""
+        found: dict[str, Any] = {}
+        for spec in specs:
+            chat = isinstance(spec, LanguageSpec) and not (spec.prompt or spec.text)
+            row = spec.given("An example of a text.") or {}
+            found |= {name: _CHAT if chat else cell for name, cell in row.items()}
+        pairs = [spec.pair for spec in specs if isinstance(spec, TextColumns) and spec.pair]
+        return found | dict.fromkeys(pairs, "An example of a text.")
+
+
+def _language_spec(task: Any, max_length: int) -> LanguageSpec:
+    columns = task.columns
+    named = any((columns.text, columns.prompt, columns.completion, columns.messages))
+
+    def candidates(column: str | None, *usual: str) -> tuple[str, ...]:
+        # Where one form of rows is named, the others are not looked for.
+        return (column,) if column else () if named else usual
+
+    return LanguageSpec(
+        text=candidates(columns.text, "text"),
+        prompt=candidates(columns.prompt, "prompt", "question")
+        or (("prompt", "question") if columns.completion else ()),
+        completion=candidates(columns.completion, "completion", "answer")
+        or (("completion", "answer") if columns.prompt else ()),
+        messages=candidates(columns.messages, "messages"),
+        loss_on=task.loss_on,
+        template=task.template,
+        separator=task.separator,
+        packing=task.packing,
+        max_length=max_length,
+    )
+
+
+def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workdir: Path) -> Any:
+    """Return the model's block, with a preset turned into a checkpoint under `workdir` (once a run)."""
+    if config.model.base_model != TINY_TEXT:
+        return config.model
+    if config.model.tokenizer is not None:
+        raise ConfigError(
+            f"model.tokenizer: {TINY_TEXT} makes its own tokenizer from the training rows; remove the key"
+        )
+    from jenga.modalities.text.tiny import make_tiny_text
+
+    folder = workdir / "preset"
+    if not folder.exists() or damage(folder):
+        with atomic_folder(folder) as staging:
+            make_tiny_text(staging, list(_texts(loaded)), seed=config.training.seed)
+    return config.model.with_preset(str(folder))
+
+
+def _texts(loaded: Sequence[LoadedSource]) -> Iterator[str]:
+    contents = [source.splits[TRAIN].content for source in loaded]
+    yield from (text for content in contents for text in content.texts)
+    yield from (pair for content in contents if isinstance(content, Texts) for pair in content.pairs or [])

@@ -1,0 +1,122 @@
+"""Rows and what a backbone reads of them, as batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from jenga.labels import kind_named
+from jenga.labels.base import Tokens
+from jenga.rows.content import ContentSpec
+from jenga.rows.parse import Rows
+from jenga.types import SHARED, Batch, HeadSpace
+
+Key = tuple[str, str]
+FEATURES = "features"
+"""What ``forward`` calls rows that are read as one vector each."""
+
+
+class Encoded(ABC):
+    """The rows of one split of one source as a backbone reads them, of which batches are made.
+
+    It may be lazy: what is large is decoded when a batch is made of it. `unit`: what an entry is made of. `features`:
+    float32 ``(M, F)``, where a row is read as that one vector; None elsewhere.
+    """
+
+    unit: ClassVar[str] = "values"
+    features: np.ndarray | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether an entry may hold several rows, which do not see one another."""
+        return False
+
+    @property
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """What each entry of a batch costs, int64, such as its tokens: entries of like cost share a batch."""
+
+    @abstractmethod
+    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Return what the backbone's ``forward`` takes of the entries at `index`, by the name of its parameter."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def rows_of(self, index: Sequence[int]) -> list[int]:
+        """Return the rows that the entries at `index` are of, or begin with; default: entries are rows."""
+        return list(index)
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens on which labels of words are laid; None where there are none."""
+        return None
+
+    def next_tokens(self, index: Sequence[int]) -> torch.Tensor:
+        """Return the token to predict behind each token of the entries at `index`, int64 ``(B, T)``, -100 for none.
+
+        Raises TypeError where nothing is predicted.
+        """
+        raise TypeError(f"{type(self).__name__} has no tokens to predict")
+
+
+@dataclass
+class EncodedSplit:
+    """The rows of one split of one source as a backbone reads them, with their labels.
+
+    `teacher`: by (task, head), called with the entries of a batch and the width T of their tokens, returns what a
+    teacher says of them.
+    """
+
+    source: str
+    rows: Rows
+    encoded: Encoded
+    spaces: Mapping[Key, HeadSpace]
+    teacher: dict[Key, Callable[[Sequence[int], int], Any]] = field(default_factory=dict)
+    _targets: dict[Key, Callable[[Sequence[int]], torch.Tensor]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, space in self.spaces.items():
+            kind = kind_named(space.kind)
+            if kind.from_text or key in self.rows.labels:
+                self._targets[key] = kind.batches(self.rows.labels.get(key), self.encoded)
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """What each entry of a batch costs, int64."""
+        return self.encoded.lengths
+
+    def batch(self, index: Sequence[int]) -> Batch:
+        """Return the entries at `index`, with their labels and what a teacher says of them."""
+        index = list(index)
+        inputs = self.encoded.inputs(index)
+        labels: dict[str, dict[str, torch.Tensor]] = {}
+        for (task, head), targets in self._targets.items():
+            labels.setdefault(task, {})[head] = targets(index)
+        teacher: dict[str, dict[str, Any]] = {}
+        for (task, head), said in self.teacher.items():
+            teacher.setdefault(task, {})[head] = said(index, next(iter(inputs.values())).shape[1])
+        ids = [self.rows.ids[row] for row in self.encoded.rows_of(index)]
+        return Batch(inputs, labels, ids, self.source, index, teacher)
+
+
+@dataclass
+class Source:
+    """Rows that several tasks read: encoded once a batch, whatever the number of tasks.
+
+    `content`: how what is encoded was read. `encoder`: the name of that one of the model's encoders that reads them.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    splits: dict[str, EncodedSplit]
+    content: ContentSpec
+    encoder: str = SHARED

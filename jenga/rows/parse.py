@@ -1,0 +1,179 @@
+"""Raw rows parsed: texts, words and label arrays, each unusable row set aside with its reason."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jenga.labels import kind_named
+from jenga.labels.base import Reader
+from jenga.labels.cells import is_missing, json_text
+from jenga.labels.column import HeadColumn, RowError, encodable
+from jenga.labels.words import split_words, words_by_space
+from jenga.rows.columns import find_column, lookup
+from jenga.rows.content import Cells, Content, ContentSpec, Item
+from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows
+from jenga.types import HeadSpace
+
+logger = logging.getLogger(__name__)
+Key = tuple[str, str]
+Spaces = Mapping[Key, HeadSpace]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Files that one set of rows comes from, and the columns to read.
+
+    `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
+    `content`: how what the encoder reads is read of a row.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    id: str
+    heads: tuple[HeadColumn, ...]
+    content: ContentSpec
+
+
+@dataclass
+class Rows:
+    """Parsed rows of one split.
+
+    `content`: what is encoded of them. `labels` by (task, head): a column of M labels, as the head's kind lays them out
+    (`jenga.labels`); none of a head whose labels are the content itself.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    content: Content = field(default_factory=Cells)
+    labels: dict[Key, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int] | np.ndarray) -> Rows:
+        """Return the rows at `index`, in its order."""
+        at = np.asarray(index, dtype=np.int64)
+
+        def pick(column: Any) -> Any:
+            return column[at] if isinstance(column, np.ndarray) else [column[row] for row in at]
+
+        return Rows(
+            ids=pick(self.ids),
+            files=pick(self.files),
+            numbers=pick(self.numbers),
+            content=self.content.take(at),
+            labels={key: pick(column) for key, column in self.labels.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return the rows of `parts` (at least one) one after the other."""
+
+        def join(columns: list[Any]) -> Any:
+            if isinstance(columns[0], np.ndarray):
+                return np.concatenate(columns)
+            return [cell for column in columns for cell in column]
+
+        first = parts[0]
+        return cls(
+            ids=join([part.ids for part in parts]),
+            files=join([part.files for part in parts]),
+            numbers=join([part.numbers for part in parts]),
+            content=type(first.content).joined([part.content for part in parts]),
+            labels={key: join([part.labels[key] for part in parts]) for key in first.labels},
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- parsing
+
+
+def parse_rows(
+    raw: RawRows, spec: SourceSpec, *, spaces: Spaces | None, with_labels: bool
+) -> tuple[Rows, list[BadRow]]:
+    """Parse the rows of one file with given label spaces, and return them with all bad rows (`raw.bad` included).
+
+    Without `with_labels` no label column is looked at, `labels` stays empty and `spaces` may be None. Raises DataError
+    when the file lacks a column that the content is read from. Repairs of tags are logged.
+    """
+    assert spaces is not None or not with_labels
+    parser = Parser(raw, spec, spaces if with_labels and spaces is not None else {})
+    rows, bad = parser.run()
+    for warning in note_warnings(parser.notes):
+        logger.warning("%s: %s", raw.file, warning)
+    return rows, bad
+
+
+def note_warnings(notes: Counter[tuple[str, str]]) -> list[str]:
+    """Return the repairs counted in `Parser.notes` as warnings."""
+    return [f"{where}: {note.format(count)}" for (where, note), count in sorted(notes.items())]
+
+
+class Parser:
+    """Parses one file; `notes` counts repairs of labels by head and what is told of them."""
+
+    def __init__(self, raw: RawRows, spec: SourceSpec, spaces: Spaces) -> None:
+        self.raw = raw
+        self.spec = spec
+        self.with_words = any(kind_named(head.kind).per_word for head in spec.heads)
+        self.content = spec.content.reader(raw, learning=bool(spaces), per_word=self.with_words)
+        heads = [head for head in spec.heads if head.key in spaces and not kind_named(head.kind).from_text]
+        self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
+        self.absent = {head.key: head.absent for head in heads}
+        self.readers: dict[Key, Reader] = {
+            head.key: kind_named(head.kind).reader(head, spaces[head.key]) for head in heads
+        }
+
+    def run(self, piece: RawRows | None = None) -> tuple[Rows, list[BadRow]]:
+        """Return the rows and all bad rows of the file, or of a piece of it, in its order."""
+        raw = piece or self.raw
+        rows = Rows()
+        items: list[Item] = []
+        codes: dict[Key, list[Any]] = {key: [] for key in self.columns}
+        bad = list(raw.bad)
+        for number, row in zip(raw.numbers, raw.rows, strict=True):
+            try:
+                name, item, labels = self._parsed(row)
+            except RowError as error:
+                bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
+                continue
+            rows.ids.append(name or str(number))
+            rows.files.append(raw.file)
+            rows.numbers.append(number)
+            items.append(item)
+            for key, code in labels.items():
+                codes[key].append(code)
+        rows.content = self.content.collect(items)
+        for key, column in codes.items():
+            rows.labels[key] = self.readers[key].stack(column)
+        return rows, sorted(bad, key=lambda row: row.number)
+
+    def _parsed(self, row: dict[str, Any]) -> tuple[str, Item, dict[Key, Any]]:
+        cell = lookup(row, self.spec.id)
+        name = "" if is_missing(cell) else encodable(str(cell), self.spec.id)
+        item = self.content.read(row)
+        cells = {key: self._cell(row, key) for key in self.readers}
+        if self.with_words and item.words is None:
+            by_space = any(reader.by_space(cells[key]) for key, reader in self.readers.items())
+            item.words = words_by_space(item.text) if by_space else split_words(item.text)
+        labels = {key: reader.read(cells[key], item.text, item.words or []) for key, reader in self.readers.items()}
+        return name, item, labels
+
+    def _cell(self, row: dict[str, Any], key: Key) -> Any:
+        column = self.columns[key]
+        return self.absent.get(key) if column is None else lookup(row, column)
+
+    @property
+    def notes(self) -> Counter[tuple[str, str]]:
+        """Repairs so far, by head and what is told of them."""
+        return Counter(
+            {(reader.where, note): count for reader in self.readers.values() for note, count in reader.notes.items()}
+        )

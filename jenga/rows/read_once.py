@@ -1,0 +1,57 @@
+"""The files of a run, each read once, by whatever path it is reached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from jenga.rows.readers import RawRows, place_of
+
+Raw = TypeVar("Raw", bound=RawRows)
+
+
+class ReadOnce(Generic[Raw]):
+    """Reads files through `read`, called as ``read(path, split=...)``, and gives one object for the same rows.
+
+    A file by another path, through a link, copied or packed otherwise holds the same rows, which a run must never take
+    for others: they would train where they test. `files`: what was read, in order.
+    """
+
+    def __init__(self, read: Callable[..., Raw]) -> None:
+        self.files: list[Raw] = []
+        self._read = read
+        self._by_place: dict[str, Raw] = {}
+        self._digests: dict[str, bytes] = {}
+
+    def __call__(self, path: str, *, split: str) -> Raw:
+        """Return the rows of `path`; `split` picks the part of a hub data set. Raises what `read` raises."""
+        place = place_of(path, split)
+        if place not in self._by_place:
+            raw = self._read(path, split=split)
+            known = next((each for each in self.files if self._same(each, raw)), None)
+            if known is None:
+                self.files.append(raw)
+            self._by_place[place] = known or raw
+        return self._by_place[place]
+
+    def _same(self, one: RawRows, other: RawRows) -> bool:
+        # Most files differ in length, and are never hashed.
+        if len(one.rows) != len(other.rows) or [bad.raw for bad in one.bad] != [bad.raw for bad in other.bad]:
+            return False
+        return self._digest(one) == self._digest(other)
+
+    def _digest(self, raw: RawRows) -> bytes:
+        if raw.file not in self._digests:
+            self._digests[raw.file] = content_digest(raw.content)
+        return self._digests[raw.file]
+
+
+def content_digest(rows: Iterable[Any]) -> bytes:
+    """Return the SHA-256 of rows, each JSON as bytes or text, or what JSON can write."""
+    digest = hashlib.sha256()
+    for row in rows:
+        text = row if isinstance(row, str | bytes) else json.dumps(row, default=str)
+        digest.update((text if isinstance(text, bytes) else text.encode(errors="surrogatepass")) + b"\n")
+    return digest.digest()

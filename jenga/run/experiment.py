@@ -1,0 +1,329 @@
+"""A whole experiment: from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from rich.console import Console
+
+from jenga.bundle import Bundle, schema
+from jenga.callbacks import BaseCallback
+from jenga.callbacks.base import Outcome
+from jenga.callbacks.chain import Chain
+from jenga.callbacks.configured import configured_callbacks
+from jenga.config.load import from_mapping, load
+from jenga.config.render import config_digest, to_yaml
+from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
+from jenga.errors import ConfigError, InterruptedRun, SetupError
+from jenga.files import write_atomic
+from jenga.labels import kind_named
+from jenga.modalities.base import Facts
+from jenga.report.baselines import baselines
+from jenga.report.card import write_card
+from jenga.report.html import write_report
+from jenga.rows.split import TRAIN
+from jenga.run.build import Experiment, build
+from jenga.trainer import Trainer
+from jenga.trainer.answers import add_answers
+from jenga.trainer.calibrate import calibrate
+from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.directions import metric_directions
+from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
+from jenga.trainer.loop import make_sampler
+from jenga.trainer.recipe import told
+from jenga.trainer.rehearse import rehearse
+from jenga.trainer.run import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Result:
+    """A finished run: its folder, ``evaluation.json``, and the metrics of valid (``eval_``) and test (``test_``)."""
+
+    run: Path
+    evaluation: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def load_config(
+    config: ExperimentConfig | str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> ExperimentConfig:
+    """Return the resolved experiment in a YAML file or a mapping, with ``key=value`` overrides."""
+    if isinstance(config, ExperimentConfig):
+        if overrides:
+            raise ConfigError("overrides need a file or a mapping; this configuration is resolved already")
+        return config
+    if isinstance(config, Mapping):
+        return from_mapping(config, schema=schema(), overrides=overrides)
+    return load(config, schema=schema(), overrides=overrides)
+
+
+def train(
+    config: ExperimentConfig | str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    callbacks: Sequence[BaseCallback] = (),
+    device: str = "auto",
+    resume: str | None = None,
+    console: Console | None = None,
+) -> Result:
+    """Run an experiment to its end and return where its results are.
+
+    resume: ``auto`` goes on with the newest unfinished run of the same configuration (and starts one if there is none);
+    a run's folder goes on with that run. console: where progress is shown; default: nowhere.
+    Raises a `JengaError` for whatever a user can mend.
+    """
+    console = console or Console(quiet=True)
+    config = load_config(config, overrides)
+    run = _find_run(config, resume)
+    try:
+        accelerator = make_accelerator(config.training.precision, device)
+        experiment, run = _open(config, run, accelerator.device, console)
+        return _carry_out(config, experiment, run, accelerator, callbacks, console)
+    finally:
+        if run is not None:
+            run.release()
+
+
+def _open(
+    config: ExperimentConfig, run: RunFolder | None, device: torch.device, console: Console
+) -> tuple[Experiment, RunFolder]:
+    """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    if run is not None:
+        return build(config, run.path, device=device, tell=tell), run
+    with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
+        experiment = build(config, Path(scratch), device=device, tell=tell)
+        metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
+        training = resolved(experiment.bundle.config.training)
+        rehearse(experiment.bundle.model, training, torch.device("cpu"), total_steps=_steps(experiment))
+        run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
+        run.update(resolved_digest=config_digest(_resolved(config, experiment)))
+        if (Path(scratch) / "preset").exists():
+            shutil.move(Path(scratch) / "preset", run.path / "preset")
+    return experiment, run
+
+
+def _carry_out(
+    config: ExperimentConfig,
+    experiment: Experiment,
+    run: RunFolder,
+    accelerator: Accelerator,
+    callbacks: Sequence[BaseCallback],
+    console: Console,
+) -> Result:
+    _describe(run, config, experiment, accelerator, console)
+    chain = Chain([*configured_callbacks(config, console), *callbacks])
+    outcome: Outcome = "failed"
+    try:
+        _train(experiment, run, accelerator, chain.callbacks)
+        result = _finish(experiment, run, accelerator, console)
+        chain.result(run.path, result.evaluation)
+        outcome = "finished"
+    except BaseException as error:
+        outcome = "interrupted" if isinstance(error, InterruptedRun | KeyboardInterrupt) else "failed"
+        run.update(status=outcome, reason=str(error) or type(error).__name__)
+        raise
+    finally:
+        chain.close(outcome)
+    run.update(status="finished")
+    return result
+
+
+def make_accelerator(precision: str, device: str) -> Accelerator:
+    """Return accelerate's view of the machine. Raises SetupError for a device that is not there."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SetupError("several processes: not built yet: distributed training; start one process")
+    chosen = choose_device(device)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise SetupError("training.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
+    return accelerator
+
+
+def _find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
+    if resume is None:
+        return None
+    digest = config_digest(config)
+    if resume == "auto":
+        run = RunFolder.newest_unfinished(Path(config.output_dir), str(config.project_name), digest)
+    else:
+        run = RunFolder(Path(resume))
+        if not (run.path / "run.json").is_file():
+            raise ConfigError(f"--resume: {resume} is no run folder (it has no run.json)")
+        if not run.is_of(digest):
+            raise ConfigError(
+                f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, "
+                "or start anew"
+            )
+        if run.info()["status"] == "finished":
+            raise ConfigError(f"--resume: {resume} is finished; its results are in {run.path / 'report.html'}")
+    if run is not None:
+        run.hold()
+    return run
+
+
+def _describe(
+    run: RunFolder, config: ExperimentConfig, experiment: Experiment, accelerator: Accelerator, console: Console
+) -> None:
+    """Write what is known before training, and tell it."""
+    rows = {
+        split: sum(len(source.splits[split].rows) for source in experiment.sources if split in source.splits)
+        for split in ("train", "valid", "test")
+    }
+    model = experiment.bundle.model
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    warnings = [*experiment.warnings, *(note for name in model.tasks for note in model.tasks[name].notes())]
+    run.update(
+        status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
+        pretrained=any(each.pretrained for each in model.encoders.values()),
+        inputs=_facts(experiment.bundle)._asdict(),
+    )  # fmt: skip
+    write_atomic(run.path / "config.yml", to_yaml(_resolved(config, experiment)))
+    write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
+    if experiment.bad:
+        lines = [
+            json.dumps({"file": r.file, "row": r.number, "reason": r.reason, "raw": r.raw}, ensure_ascii=False)
+            for r in experiment.bad
+        ]
+        write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
+        logger.warning("%d rows cannot be used; they are listed in %s", len(lines), run.path / "quarantine.jsonl")
+    for warning in warnings:
+        logger.warning("%s", warning)
+    training = resolved(experiment.bundle.config.training)
+    console.print(told(config.training, training, _steps(experiment)), highlight=False, soft_wrap=True)
+    console.print(
+        f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
+        f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
+        f"{accelerator.device}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _facts(bundle: Bundle) -> Facts:
+    """Return what a model card says of how rows are read, over all encoders."""
+    found = [
+        encoder.facts([spec for spec in bundle.specs if bundle.encoder_of(spec) is encoder])
+        for encoder in bundle.inputs.values()
+    ]
+    data = {name: value for each in found for name, value in each.data.items()}
+    return Facts(data, [limit for each in found for limit in each.limits])
+
+
+def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
+    """Return `config` with the numbers of the training that its rows and its encoder decided."""
+    return config.model_copy(update={"training": experiment.bundle.config.training})
+
+
+def _steps(experiment: Experiment) -> int:
+    training = resolved(experiment.bundle.config.training)
+    return training.max_steps or training.epochs * len(make_sampler(experiment.sources, experiment.bundle.config))
+
+
+def _share(trained: int, parameters: int) -> str:
+    return "" if trained == parameters else f" ({trained:,} trained)"
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the versions and hardware that a run depends on."""
+    libraries = ("jenga", "torch", "transformers", "accelerate", "peft", "datasets", "scikit-learn", "mlflow", "numpy")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in libraries},
+    }
+
+
+def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]) -> None:
+    bundle = experiment.bundle
+    if experiment.teacher is not None:
+        experiment.teacher.to(accelerator.device)
+    trainer = Trainer(
+        bundle.model, experiment.sources, bundle.config,
+        run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save, teacher=experiment.teacher,
+    )  # fmt: skip
+    trainer.load(newest_checkpoint(run.checkpoints))
+    trainer.train()
+    run.update(best_step=trainer.state.best_step, seconds=round(trainer.state.seconds, 3))
+
+
+def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, console: Console) -> Result:
+    """Judge the best model on valid and test, beside the baselines, and write the results."""
+    allowed = getattr(experiment.bundle.config.model, "trust_remote_code", False)
+    bundle = Bundle.load(run.best, trust_remote_code=allowed)
+    bundle.model.to(accelerator.device)
+    config = bundle.config
+    size = evaluation_batch_size(config)
+    runner = Runner(bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds)
+    warnings = calibrate(runner, experiment.sources)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    run.update(warnings=[*run.info()["warnings"], *warnings])
+    given = config.evaluation.thresholds
+    start = 0.5 if given == "tuned" else given
+    found = {key: kind_named(space.kind).untuned(space, start) for key, space in bundle.spaces.items()}
+    thresholds = {key: each for key, each in found.items() if each is not None}
+    if thresholds and given == "tuned":
+        thresholds |= tune_thresholds(runner.evaluate(experiment.sources, "valid"))
+    runner.thresholds = bundle.thresholds = thresholds
+    bundle.save(run.best)
+    splits = {}
+    for split in ("valid", "test"):
+        result = runner.evaluate(experiment.sources, split)
+        if result.rows:
+            splits[split] = describe_split(result, bundle.model, experiment.sources, split)
+            add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
+            _add_baselines(splits[split], experiment, split)
+    evaluation = {
+        "project": config.project_name,
+        "best_step": run.info()["best_step"],
+        "metric": config.evaluation.metric,
+        "splits": splits,
+    }
+    write_atomic(run.path / "evaluation.json", json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n")
+    write_card(run.path)
+    write_report(run.path)
+    console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)
+    prefixes = {"valid": "eval", "test": "test"}
+    metrics = {f"{prefixes[s]}_{name}": v for s, found in splits.items() for name, v in found["metrics"].items()}
+    return Result(run.path, evaluation, metrics)
+
+
+def _add_baselines(description: dict[str, Any], experiment: Experiment, split: str) -> None:
+    """Fit the configured baselines on the training rows and put their metrics beside the model's."""
+    known = baselines()
+    for source in experiment.sources:
+        if split not in source.splits:
+            continue
+        part = source.splits[split]
+        spaces = {key: space for key, space in part.spaces.items() if not kind_named(space.kind).from_text}
+        heads = [(head, (head["task"], head["head"])) for head in description["heads"]]
+        for name in experiment.bundle.config.evaluation.baselines:
+            baseline = known[name](source.splits[TRAIN], part)
+            for head, key in heads:
+                if key in spaces:
+                    normal = experiment.bundle.model.tasks[key[0]].reference_class(key[1])
+                    head["baselines"][name] = baseline.metrics(spaces[key], normal=normal)

@@ -1,0 +1,200 @@
+"""What a saved model says of itself, in ``jenga.json``: the only reader and writer of that file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from jenga import __version__
+from jenga.errors import JengaError, SetupError, suggest
+from jenga.files import MANIFEST, damage
+from jenga.labels.column import HeadColumn
+from jenga.modalities import Modality, modality_of
+from jenga.rows.content import ContentSpec
+from jenga.rows.parse import SourceSpec
+from jenga.types import HeadSpace
+
+ENCODER_FOLDER = "backbone"
+FILE = "jenga.json"
+_FORMAT = 2
+# Both ends are possible: the probability of a sure answer rounds to them, and a tuned threshold is one.
+Thresholds = tuple[str, str, list[Annotated[float, Field(ge=0, le=1)]]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A saved model in words: its configuration as it was dumped, how rows are read, its labels.
+
+    `inputs`: what `Encoder.describe` said. `thresholds`: by task and head; None: not decided yet, as in a run that has
+    not ended. `written_by`: the version of Jenga.
+    """
+
+    config: dict[str, Any]
+    sources: list[SourceSpec]
+    inputs: dict[str, Any]
+    spaces: list[HeadSpace]
+    thresholds: list[tuple[str, str, list[float]]] | None
+    written_by: str = __version__
+
+    @property
+    def modality(self) -> Modality:
+        """What the model reads."""
+        return modality_of(self.config["model"]["backbone_type"])
+
+    @property
+    def trusts_code(self) -> bool:
+        """Whether code that came with its checkpoint ran in training."""
+        return bool(self.config["model"].get("trust_remote_code", False))
+
+    def example(self) -> dict[str, Any]:
+        """Return a row such as the model reads, without labels and ids."""
+        return self.modality.example([spec.content for spec in self.sources], self.inputs)
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    id: str
+    heads: tuple[HeadColumn, ...]
+    content: dict[str, Any]
+
+
+class _Content(BaseModel):
+    """The file as it stands, each part of the type that it has in memory."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    format: int
+    jenga: str
+    config: dict[str, Any]
+    sources: list[_Source]
+    inputs: dict[str, Any]
+    spaces: list[HeadSpace]
+    thresholds: list[Thresholds] | None
+
+
+def write(folder: Path, said: Description) -> None:
+    """Write `said` to `folder`."""
+    sources = [
+        {**_shallow(spec), "content": {"form": spec.content.form, **asdict(spec.content)}} for spec in said.sources
+    ]
+    content = {
+        "format": _FORMAT,
+        "jenga": said.written_by,
+        "config": said.config,
+        "sources": sources,
+        "inputs": said.inputs,
+        "spaces": [asdict(space) for space in said.spaces],
+        "thresholds": said.thresholds or None,
+    }
+    (folder / FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(folder: Path) -> Description:
+    """Return what the model in `folder` says of itself.
+
+    Raises SetupError where there is none, or it is harmed, or of another format.
+    """
+    if not is_model(folder) or not (folder / MANIFEST).is_file():
+        raise SetupError(f"{folder}: no trained model here; give a run folder or its best/ folder")
+    if harm := damage(folder):
+        raise SetupError(f"{folder}: {harm}; restore the folder from a copy or train again")
+    with fitting(folder / FILE):
+        text = (folder / FILE).read_text(encoding="utf-8")
+        # Before the rest, which may be of other types in another format.
+        found = json.loads(text)
+        if found["format"] > _FORMAT:
+            raise SetupError(f"{folder}: written by Jenga {found['jenga']}, a later version; upgrade Jenga")
+        if found["format"] < _FORMAT:
+            raise SetupError(
+                f"{folder}: written by Jenga {found['jenga']}, in a form that is no longer read; train again"
+            )
+        content = _Content.model_validate_json(text)
+        modality = modality_of(content.config["model"]["backbone_type"])
+        sources = [_source(each, modality) for each in content.sources]
+    return Description(
+        content.config, sources, content.inputs, content.spaces, content.thresholds, written_by=content.jenga
+    )
+
+
+def is_model(folder: Path) -> bool:
+    """Return whether a model was saved to `folder` itself."""
+    return (folder / FILE).is_file()
+
+
+def model_in(run: str | Path) -> Path | None:
+    """Return the folder of the model in `run`: itself or its best/; None where there is none."""
+    return next((each for each in (Path(run), Path(run) / "best") if is_model(each)), None)
+
+
+def find_model(run: str | Path) -> Path:
+    """Return the folder of the model in `run`: itself or its best/. Raises SetupError where there is none."""
+    if (found := model_in(run)) is not None:
+        return found
+    raise SetupError(f"{run}: {_what_is(Path(run))}")
+
+
+@contextlib.contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Raise SetupError where the content of `path` is not what was written, though its checksums agree."""
+    try:
+        yield
+    except JengaError:
+        raise
+    except Exception as error:  # whatever content that says anything makes a loader raise
+        reason = (str(error).strip().splitlines() or [""])[-1].strip()
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc'])) or 'the whole file'}: {first['msg']}"
+        raise SetupError(
+            f"{path}: its content does not fit together ({type(error).__name__}: {reason}); restore the folder from "
+            "a copy or train again"
+        ) from error
+
+
+def _shallow(spec: SourceSpec) -> dict[str, Any]:
+    return {
+        **{each.name: getattr(spec, each.name) for each in fields(spec)},
+        "heads": [asdict(head) for head in spec.heads],
+    }
+
+
+def _source(saved: _Source, modality: Modality) -> SourceSpec:
+    form = str(saved.content.get("form"))
+    kinds: Mapping[str, type[ContentSpec]] = {each.form: each for each in modality.content_specs}
+    if form not in kinds:
+        raise ValueError(f"source {saved.name}: rows of {modality.noun} have no form '{form}'")
+    rest = {name: value for name, value in saved.content.items() if name != "form"}
+    adapter: TypeAdapter[ContentSpec] = TypeAdapter(kinds[form])
+    content = adapter.validate_json(json.dumps(rest), strict=True)
+    try:
+        content.check(saved.heads)
+    except ValueError as error:
+        raise ValueError(f"source {saved.name}: {error}") from error
+    return SourceSpec(saved.name, saved.train, saved.valid, saved.test, saved.id, saved.heads, content)
+
+
+def _what_is(folder: Path) -> str:
+    advice = "give a run folder (as training printed it) or its best/ folder"
+    if not folder.exists():
+        parent = folder.parent
+        folders = [each.name for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
+        return f"no such folder{suggest(folder.name, folders) or ';'} {advice}"
+    if (folder / "run.json").is_file():
+        return "this run has no model yet: it ended before its first evaluation; go on with --resume"
+    newest = _newest(folder.glob(f"*/best/{FILE}")) or _newest(folder.glob(f"*/*/best/{FILE}"))
+    return f"no trained model here; did you mean {newest[0]}?" if newest else f"no trained model here; {advice}"
+
+
+def _newest(files: Iterator[Path]) -> Sequence[Path]:
+    return sorted((each.parent.parent for each in files), reverse=True)

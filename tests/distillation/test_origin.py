@@ -1,0 +1,63 @@
+"""Where a teacher comes from, and which key is blamed where it does not. (Which one comes: test_teacher_init.py.)"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jenga.config.distillation import TeacherStudentConfig
+from jenga.distillation.origin import Origin, bundle_folder
+from jenga.errors import ConfigError, SetupError
+
+Make = Callable[..., Any]
+KEY = "^model.teacher_student_config.teacher_model: "
+
+
+def origin_of(student: Any, folder: object, **settings: Any) -> Origin:
+    return Origin(student, TeacherStudentConfig(teacher_model=str(folder), **settings))
+
+
+def test_a_run_its_best_model_and_a_checkpoint_are_told_apart(tmp_path: Path, models: dict[str, str]) -> None:
+    best = tmp_path / "run" / "best"
+    best.mkdir(parents=True)
+    (best / "jenga.json").write_text('{"spaces": [{"kind": "class"}]}')
+    assert bundle_folder(str(tmp_path / "run")) == best == bundle_folder(str(best))
+    assert bundle_folder(models["big"]) is None
+    assert bundle_folder("nobody/model") is None
+    assert not origin_of(None, best).generates
+    assert origin_of(None, models["big"]).generates
+    assert origin_of(None, best).checkpoint == best / "backbone"
+    assert origin_of(None, models["big"]).checkpoint == Path(models["big"])
+
+
+@pytest.mark.parametrize("what", ["weights", "tokenizer", "folder"])
+def test_what_is_missing_of_a_checkpoint_is_blamed_on_the_teachers_key(
+    language: Make, built: Make, models: dict[str, str], tmp_path: Path, what: str
+) -> None:
+    student = built(language()).bundle
+    folder = tmp_path / "teacher"
+    if what != "folder":
+        shutil.copytree(models["big"], folder)
+        for path in folder.glob("model*" if what == "weights" else "tokenizer*"):
+            path.unlink()
+    # transformers makes an empty tokenizer where there is none, which is then another one.
+    with pytest.raises(ConfigError if what == "tokenizer" else SetupError, match=KEY):
+        origin_of(student, folder).language_teacher([("lm", "text")], packed=False)
+    if what != "tokenizer":
+        with pytest.raises(SetupError, match=KEY):
+            origin_of(student, folder).encoder_teacher()
+
+
+def test_a_student_whose_output_layer_has_a_bias_is_refused(
+    language: Make, built: Make, models: dict[str, str]
+) -> None:
+    import torch
+
+    student = built(language()).bundle
+    student.model.encoders["shared"].language_model.lm_head.bias = torch.nn.Parameter(torch.zeros(320))
+    with pytest.raises(ConfigError, match=r"the output layer of '.*' has a bias"):
+        origin_of(student, models["big"]).language_teacher([], packed=False)

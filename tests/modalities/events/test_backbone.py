@@ -1,0 +1,171 @@
+"""The backbone over features: its presets and settings, what it gives, and its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from jenga.errors import SetupError
+from jenga.modalities import BackboneManager
+from jenga.modalities.events.backbone import SequentialBackbone, SequentialConfig
+from jenga.types import BackboneOutput
+
+N_FEATURES = 5
+
+
+def config(base_model: str = "security_mlp_v1", n_features: int = N_FEATURES, **settings: Any) -> SequentialConfig:
+    return SequentialConfig(base_model=base_model, **settings).with_features(n_features)
+
+
+def made(*names: str, **settings: Any) -> SequentialBackbone:
+    found = config(*names, **settings)
+    backbone = BackboneManager.create("sequential", found.base_model, found)
+    assert isinstance(backbone, SequentialBackbone)
+    return backbone
+
+
+def linears(backbone: SequentialBackbone) -> list[tuple[int, int]]:
+    return [(part.in_features, part.out_features) for part in backbone.modules() if isinstance(part, nn.Linear)]
+
+
+def test_the_preset_is_two_layers_of_128_and_64() -> None:
+    backbone = made()
+    assert linears(backbone) == [(N_FEATURES, 128), (128, 64)]
+    assert (backbone.hidden_size, backbone.n_features) == (64, N_FEATURES)
+
+
+def test_the_presets_settings_can_be_overridden() -> None:
+    backbone = made(hidden_sizes=[7], activation="tanh", dropout=0.5, normalization="layer")
+    assert linears(backbone) == [(N_FEATURES, 7)]
+    kinds = {type(part) for part in backbone.modules()}
+    assert {nn.Tanh, nn.LayerNorm} <= kinds
+    assert nn.ReLU not in kinds
+    assert [part.p for part in backbone.modules() if isinstance(part, nn.Dropout)] == [0.5]
+
+
+def test_an_output_is_one_token_a_row_and_hands_the_features_on() -> None:
+    features = torch.randn(3, N_FEATURES)
+    output = BackboneOutput.of(made()(features=features), {"features": features})
+    assert output.last_hidden_state.shape == (3, 1, 64)
+    assert output.pooler_output.shape == (3, 64)
+    assert torch.equal(output.last_hidden_state[:, 0], output.pooler_output)
+    assert output.attention_mask.tolist() == [[1]] * 3
+    assert output.features is not None
+    assert torch.equal(output.features, features)
+
+
+def test_an_absurd_number_ends_in_finite_states() -> None:
+    features = torch.zeros(2, N_FEATURES)
+    features[0, 0], features[1, 1] = torch.finfo(torch.float32).max, -torch.finfo(torch.float32).max
+    output = BackboneOutput.of(made()(features=features), {"features": features})
+    assert output.pooler_output.isfinite().all()
+    assert output.features is not None
+    assert output.features.square().isfinite().all()
+
+
+def test_a_layer_is_activation_of_norm_of_linear() -> None:
+    backbone = made(hidden_sizes=[4], normalization="layer", activation="silu").eval()
+    features = torch.randn(6, N_FEATURES)
+    linear, norm = backbone.layers[0].linear, backbone.layers[0].norm
+    wanted = nn.functional.silu(norm(linear(features)))
+    assert torch.equal(backbone(features=features).pooler_output, wanted)
+
+
+def test_a_residual_layer_adds_its_input() -> None:
+    backbone = made(hidden_sizes=[4, 4], residual=True).eval()
+    features = torch.randn(6, N_FEATURES)
+    first, second = backbone.layers
+    hidden = torch.relu(first.linear(features)) + first.shortcut(features)  # projected: 5 wide to 4
+    wanted = torch.relu(second.linear(hidden)) + hidden
+    assert torch.allclose(backbone(features=features).pooler_output, wanted)
+    assert isinstance(second.shortcut, nn.Identity)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_batch_normalisation_takes_a_batch_of_any_size(n_rows: int) -> None:
+    backbone = made(normalization="batch").train()
+    loss = backbone(features=torch.randn(n_rows, N_FEATURES)).pooler_output.sum()
+    loss.backward()
+    assert bool(torch.isfinite(loss))
+
+
+def test_a_single_row_leaves_running_statistics_alone() -> None:
+    backbone = made(normalization="batch").train()
+    before = backbone.layers[0].norm.running_mean.clone()
+    backbone(features=torch.randn(1, N_FEATURES))
+    assert torch.equal(backbone.layers[0].norm.running_mean, before)
+    backbone(features=torch.randn(2, N_FEATURES))
+    assert not torch.equal(backbone.layers[0].norm.running_mean, before)
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+def test_mlp_needs_its_widths() -> None:
+    with pytest.raises(ValidationError, match=r"hidden_sizes: base_model 'mlp' needs the widths of its layers"):
+        SequentialConfig(base_model="mlp")
+    assert SequentialConfig(base_model="mlp", hidden_sizes=[3]).widths == [3]
+
+
+def test_an_unknown_network_is_suggested() -> None:
+    with pytest.raises(ValidationError, match=r"unknown 'security_mlp'; did you mean 'security_mlp_v1'\? Known: .*mlp"):
+        SequentialConfig(base_model="security_mlp")
+
+
+def test_fields_come_from_a_preset_or_a_schema() -> None:
+    with pytest.raises(ValidationError, match="preset and schema both name the fields"):
+        SequentialConfig(base_model="mlp", hidden_sizes=[3], refinery={"preset": "zeek", "schema": "x.yml"})  # type: ignore[arg-type]
+
+
+def test_an_inline_schema_is_checked_with_the_configuration() -> None:
+    schema = {"fields": [{"path": "a", "kind": "numerik"}]}
+    with pytest.raises(ValidationError, match="numerik"):
+        SequentialConfig(base_model="security_mlp_v1", refinery={"schema": schema})  # type: ignore[arg-type]
+
+
+def test_the_width_is_no_setting() -> None:
+    assert "n_features" not in config().model_dump()
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        SequentialConfig(base_model="security_mlp_v1", n_features=3)  # type: ignore[call-arg]
+
+
+# ---------------------------------------------------------------------------------------------------------------- disk
+
+
+def test_it_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    backbone = made(residual=True, normalization="batch")
+    backbone.train()(features=torch.randn(8, N_FEATURES))
+    backbone.eval().save(tmp_path)
+    again = BackboneManager.load("sequential", tmp_path, "security_mlp_v1", backbone.config).eval()
+    features = torch.randn(3, N_FEATURES)
+    assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
+    shape = json.loads((tmp_path / "jenga_backbone.json").read_text())
+    assert (shape["n_features"], shape["hidden_sizes"]) == (N_FEATURES, [128, 64])
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+def test_features_of_another_width_are_refused(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    with pytest.raises(SetupError, match="reads 5 features, but the refinery beside it makes 6"):
+        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config(n_features=6))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null", '{"n_features": 5}'])
+def test_a_shape_that_cannot_be_read_is_refused_with_its_file(tmp_path: Path, content: str) -> None:
+    made().save(tmp_path)
+    (tmp_path / "jenga_backbone.json").write_text(content)
+    with pytest.raises(SetupError, match=r"jenga_backbone.json: (holds|cannot be read|base_model is None).*restore"):
+        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config())
+
+
+@pytest.mark.parametrize("other", [{"activation": "gelu"}, {"residual": True}, {"hidden_sizes": [64, 64]}])
+def test_settings_of_another_network_than_was_saved_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+    made().save(tmp_path)
+    with pytest.raises(SetupError, match=rf"jenga_backbone.json: {next(iter(other))} is .*, but the model's settings"):
+        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config(**other))

@@ -1,0 +1,218 @@
+"""Texts to learn as tokens, pieces, packs and batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jenga.errors import ConfigError, SetupError
+from jenga.modalities.text.dialogue import Dialogue, LanguageSpec
+from jenga.modalities.text.pieces import LanguageSplit, encode_language, language_split, language_warnings, pack
+from jenga.rows.parse import Rows
+from jenga.types import IGNORE_INDEX, HeadSpace
+
+SPEC = LanguageSpec(("text",), ("prompt",), ("completion",), ("messages",))
+KEY = ("lm", "text")
+SPACES = {KEY: HeadSpace(*KEY, "text", 0, ())}
+
+
+def asked(prompt: str, answer: str) -> Dialogue:
+    return Dialogue((("user", prompt), ("assistant", answer)))
+
+
+def text(words: str) -> Dialogue:
+    return Dialogue((("text", words),))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(make_tokenizer: Any) -> Any:
+    made = make_tokenizer("byte_level")
+    made.pad_token = made.eos_token
+    return made
+
+
+def targets_of(dialogue: Dialogue, tokenizer: Any, spec: LanguageSpec = SPEC, max_length: int = 64) -> str:
+    """The tokens to predict, decoded."""
+    encoded = encode_language([dialogue], tokenizer, spec, max_length=max_length)
+    return str(tokenizer.decode(encoded.targets[encoded.targets != IGNORE_INDEX]))
+
+
+def split_of(dialogues: list[Dialogue], tokenizer: Any, *, packed: bool = False, max_length: int = 32) -> LanguageSplit:
+    rows = Rows(ids=[f"r{at}" for at in range(len(dialogues))], dialogues=dialogues)
+    return language_split("lm", rows, tokenizer, SPEC, SPACES, max_length=max_length, packed=packed)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tokens
+
+
+def test_only_the_completion_and_the_end_are_learnt(tokenizer: Any) -> None:
+    assert targets_of(asked("the agent was kind", "good line"), tokenizer).strip() == "good line<|end|>"
+
+
+def test_the_prompt_is_learnt_too_where_all_is(tokenizer: Any) -> None:
+    spec = LanguageSpec((), ("prompt",), ("completion",), (), loss_on="all")
+    found = targets_of(asked("the agent was kind", "good line"), tokenizer, spec)
+    # The first token has none before it.
+    assert found.endswith("agent was kind\ngood line<|end|>")
+    assert not found.strip().startswith("the agent")
+
+
+def test_a_target_stands_where_the_token_before_it_is(tokenizer: Any) -> None:
+    encoded = encode_language([asked("the agent", "good line")], tokenizer, SPEC, max_length=64)
+    ids, targets = encoded.text.input_ids, encoded.targets
+    learnt = np.flatnonzero(targets != IGNORE_INDEX)
+    assert len(learnt) > 1
+    assert targets[learnt].tolist() == ids[learnt + 1].tolist()
+    assert encoded.learnt.tolist() == [len(learnt)]
+
+
+def test_a_completion_that_loses_its_end_has_no_end_token(tokenizer: Any) -> None:
+    row = asked("the agent", "good line and quick refund please")
+    whole = encode_language([row], tokenizer, SPEC, max_length=64)
+    cut = encode_language([row], tokenizer, SPEC, max_length=int(whole.text.lengths[0]) - 2)
+    assert (whole.cut, cut.cut) == (0, 1)
+    assert tokenizer.eos_token_id in whole.targets
+    assert tokenizer.eos_token_id not in cut.targets
+
+
+def test_a_prompt_that_fills_the_row_leaves_nothing_to_learn(tokenizer: Any) -> None:
+    encoded = encode_language(
+        [asked("the agent was kind and quick", "good"), asked("a", "b")], tokenizer, SPEC, max_length=5
+    )
+    assert (encoded.silent, encoded.rows.tolist()) == (1, [1])
+
+
+@pytest.mark.parametrize("max_length", [2, 7, 16, 61])
+def test_a_long_text_goes_on_in_further_pieces_and_each_token_is_predicted_once(
+    tokenizer: Any, max_length: int
+) -> None:
+    long = text(" ".join(["the agent was kind and quick"] * 10))
+    encoded = encode_language([text("good line"), long], tokenizer, SPEC, max_length=max_length)
+    whole = encode_language([long], tokenizer, SPEC, max_length=10_000)
+    assert len(encoded.rows) > 3
+    assert encoded.text.lengths.max() <= max_length
+    first = int((encoded.rows == 0).sum())
+    targets = encoded.targets[encoded.text.offsets[first] :]
+    assert targets[targets != IGNORE_INDEX].tolist() == whole.text.input_ids[1:].tolist()
+    assert encoded.cut == encoded.silent == 0
+
+
+def test_what_was_cut_or_teaches_nothing_is_told(tokenizer: Any) -> None:
+    part = split_of(
+        [asked("the agent was kind and quick", "good"), asked("a", "b and c and good line")], tokenizer, max_length=6
+    )
+    told = language_warnings("lm", "train", part, 6)
+    assert any("2 of 2 rows are longer than max_length 6" in each for each in told)
+    assert any("1 of 2 rows teach nothing" in each for each in told)
+
+
+def test_a_tokenizer_that_begins_texts_itself_does_so_once(make_tokenizer: Any) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    made = make_tokenizer("byte_level")
+    made.add_special_tokens({"bos_token": "<|begin|>"})
+    begin = made.convert_tokens_to_ids("<|begin|>")
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", begin)]
+    )
+    encoded = encode_language([asked("the agent", "good")], made, SPEC, max_length=64)
+    assert encoded.text.input_ids.tolist().count(begin) == 1
+    assert encoded.text.input_ids[0] == begin
+    assert begin not in encoded.targets
+    made.chat_template = "<|begin|>{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    chat = Dialogue((("user", "the agent"), ("assistant", "good")), chat=True)
+    made.chat_template += "{% if add_generation_prompt %}<assistant>{% endif %}"
+    assert encode_language([chat], made, SPEC, max_length=64).text.input_ids.tolist().count(begin) == 1
+
+
+def test_a_tokenizer_without_offsets_is_refused() -> None:
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(SetupError, match="gives no character offsets"):
+        encode_language([text("a")], Slow(), SPEC, max_length=8)
+
+
+def test_a_length_of_one_token_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(ConfigError, match="max_length: 1 leaves no token"):
+        encode_language([text("a")], tokenizer, SPEC, max_length=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ the packs
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(40, 90))
+def test_packs_hold_every_piece_once_and_never_too_much(lengths: list[int], capacity: int) -> None:
+    packs = pack(np.array(lengths, np.int64), capacity)
+    assert sorted(piece for each in packs for piece in each) == list(range(len(lengths)))
+    assert all(sum(lengths[piece] for piece in each) <= capacity for each in packs)
+    # Best fit leaves no two packs that would go into one, beyond the usual bound of 11/9 of the best, and one more.
+    assert (
+        len(packs) <= 11 / 9 * -(-sum(lengths) // capacity) + len([each for each in lengths if each > capacity / 2]) + 1
+    )
+
+
+def test_packs_fill_up() -> None:
+    assert pack(np.array([6, 4, 5, 5, 3, 7]), 10) == [[4, 5], [0, 1], [2, 3]]
+
+
+def test_positions_begin_anew_with_each_text_and_with_the_padding(tokenizer: Any) -> None:
+    part = split_of(
+        [asked("the agent", "good"), asked("line", "and quick"), asked("a", "b")], tokenizer, packed=True, max_length=40
+    )
+    (group,) = part.packs or []
+    sizes = part.text.lengths[group]
+    batch = part.batch([0])
+    positions = batch.inputs["position_ids"][0]
+    assert positions.tolist() == [at for size in sizes for at in range(size)]
+    assert batch.inputs["attention_mask"].all()
+    two = split_of([asked("the agent was kind", "good line"), asked("a", "b")], tokenizer, packed=True, max_length=16)
+    if two.packs and len(two.packs) == 2:
+        batch = two.batch([0, 1])
+        padding = (batch.inputs["attention_mask"] == 0).sum(1)
+        assert padding.max() > 0
+        row = int(padding.argmax())
+        assert batch.inputs["position_ids"][row, -int(padding[row]) :].tolist() == list(range(int(padding[row])))
+
+
+def test_no_target_reaches_into_the_next_text(tokenizer: Any) -> None:
+    part = split_of([asked("the agent", "good"), asked("line", "and quick")], tokenizer, packed=True, max_length=40)
+    batch = part.batch([0])
+    last = np.cumsum(part.text.lengths[(part.packs or [[]])[0]]) - 1
+    assert (batch.labels["lm"]["text"][0, last] == IGNORE_INDEX).all()
+
+
+def test_a_batch_is_padded_on_the_right_and_padding_is_not_learnt(tokenizer: Any) -> None:
+    part = split_of([asked("the agent was kind and quick", "good line"), asked("a", "b")], tokenizer)
+    batch = part.batch([1, 0])
+    mask = batch.inputs["attention_mask"]
+    assert mask.sum(1).tolist() == part.text.lengths[[1, 0]].tolist()
+    assert (mask[0].diff() <= 0).all()
+    assert (batch.labels["lm"]["text"][mask == 0] == IGNORE_INDEX).all()
+    assert "position_ids" not in batch.inputs
+    assert batch.sample_ids == ["r1", "r0"]
+    assert len(part) == 2
+    assert part.lengths.tolist() == part.text.lengths.tolist()
+
+
+def test_a_teacher_is_asked_about_the_pieces_in_the_order_of_the_targets(tokenizer: Any) -> None:
+    part = split_of(
+        [asked("the agent", "good"), asked("line", "and quick"), asked("a", "b")], tokenizer, packed=True, max_length=24
+    )
+    assert part.packs
+    seen: list[int] = []
+    part.token_teacher = lambda pieces: seen.extend(pieces) or "said"
+    order = list(range(len(part.packs)))[::-1]
+    batch = part.batch(order)
+    assert batch.teacher == {"lm": {"text": "said"}}
+    assert seen == [piece for at in order for piece in part.packs[at]]
+    targets = batch.labels["lm"]["text"]
+    flat = [part.language.targets[part.text.offsets[p] : part.text.offsets[p + 1]] for p in seen]
+    expected = np.concatenate(flat)
+    assert targets[targets != IGNORE_INDEX].tolist() == expected[expected != IGNORE_INDEX].tolist()
+    assert torch.is_tensor(targets)

@@ -1,0 +1,208 @@
+"""Files as people have them: every form read alike, every broken one refused with words that help."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from jenga.errors import DataError
+from jenga.rows.readers import RAW_LENGTH, json_text, read_rows
+
+ROWS = [
+    {"id": "a", "text": "Nimefurahi sana", "label": "positive"},
+    {"id": "b", "text": "Hapana, asante", "label": "neutral"},
+]
+JSONL = "\n".join(json.dumps(row) for row in ROWS) + "\n"
+CSV = 'id,text,label\na,Nimefurahi sana,positive\nb,"Hapana, asante",neutral\n'
+
+
+def write(folder: Path, name: str, content: str | bytes) -> str:
+    content = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", JSONL),
+        ("rows.ndjson", JSONL),
+        ("rows.jsonl.gz", JSONL),
+        ("ROWS.JSONL", JSONL),
+        ("bom.jsonl", "\ufeff" + JSONL),
+        ("crlf.jsonl", JSONL.replace("\n", "\r\n")),
+        ("blank.jsonl", "\n" + JSONL.replace("\n", "\n\n  \n")),
+        ("unended.jsonl", JSONL.rstrip("\n")),
+        ("list.json", json.dumps(ROWS, indent=2)),
+        ("object.json", json.dumps({"version": "1", "data": ROWS})),
+        ("lines.json", JSONL),
+        ("rows.csv", CSV),
+        ("crlf.csv", "\ufeff" + CSV.replace("\n", "\r\n")),
+        ("rows.csv.gz", CSV),
+        ("rows.tsv", 'id\ttext\tlabel\na\tNimefurahi sana\tpositive\nb\t"Hapana, asante"\tneutral\n'),
+    ],
+)
+def test_every_form_of_file_gives_the_same_rows(tmp_path: Path, name: str, content: str) -> None:
+    raw = read_rows(write(tmp_path, name, content))
+    assert raw.rows == ROWS
+    assert raw.bad == []
+    assert raw.file.endswith(name)
+
+
+def test_parquet_keeps_lists_and_nulls(tmp_path: Path) -> None:
+    rows = [{"tokens": ["a", "b"], "label": 1}, {"tokens": ["c"], "label": None}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    raw = read_rows(str(tmp_path / "rows.parquet"))
+    assert (raw.rows, raw.numbers) == (rows, [1, 2])
+
+
+def test_the_sample_of_flows_is_read_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jenga.samples.network.generate_flows", lambda: [{"threat": 1}])
+    raw = read_rows("jenga/network")
+    assert (raw.file, raw.rows, raw.examples) == ("jenga/network", [{"threat": 1}], [{"threat": 1}])
+
+
+def test_the_built_in_sample_has_texts_and_numbers_from_one() -> None:
+    raw = read_rows("jenga/helpline")
+    assert raw.numbers == list(range(1, len(raw.rows) + 1))
+    assert all(row["text"] for row in raw.rows)
+
+
+def test_numbers_are_lines_of_a_text_file_and_rows_of_a_list(tmp_path: Path) -> None:
+    assert read_rows(write(tmp_path, "a.jsonl", '\n{"a": 1}\n\n{"a": 2}')).numbers == [2, 4]
+    assert read_rows(write(tmp_path, "b.csv", 'text\n"two\nlines"\n\nlast\n')).numbers == [2, 5]
+    assert read_rows(write(tmp_path, "c.json", '[\n\n{"a": 1},\n\n{"a": 2}]')).numbers == [1, 2]
+
+
+def test_line_separators_inside_a_string_do_not_end_the_line(tmp_path: Path) -> None:
+    raw = read_rows(
+        write(tmp_path, "a.jsonl", '{"text": "one\u2028two\x85three\x0bfour"}\n'.replace("\x0b", "\\u000b"))
+    )
+    assert raw.rows == [{"text": "one\u2028two\x85three\x0bfour"}]
+
+
+def test_cells_of_a_table_stay_strings_blank_ones_too(tmp_path: Path) -> None:
+    raw = read_rows(write(tmp_path, "a.csv", "text,code,note,\nNA,007,,\nnull,1.50,nan,\n"))
+    assert raw.rows == [
+        {"text": "NA", "code": "007", "note": ""},
+        {"text": "null", "code": "1.50", "note": "nan"},
+    ]
+
+
+def test_a_cell_may_be_longer_than_the_csv_module_allows_by_default(tmp_path: Path) -> None:
+    raw = read_rows(write(tmp_path, "a.csv", "text,label\n" + "x" * 200_000 + ",1\n"))
+    assert len(raw.rows[0]["text"]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "number", "reason"),
+    [
+        ("a.jsonl", '{"text": "x"}\n{"text": "y"', 2, "not JSON"),
+        ("a.jsonl", '{"text": "x"}\n{\'text\': 1}\n', 2, "not JSON"),
+        ("a.jsonl", '{"text": "x"}\n["y"]\n', 2, "the row is a list, not an object"),
+        ("a.jsonl", '{"text": "x"}\nnull\n', 2, "the row is null"),
+        ("a.jsonl", '{"text": "x"}\n' + "[" * 100_000 + "\n", 2, "not JSON"),
+        ("a.jsonl", '{"text": "x"}\n{"n": ' + "9" * 5000 + "}\n", 2, "not JSON"),
+        ("a.json", '[{"text": "x"}, "y"]', 2, "the row is a string"),
+        ("a.json", '[{"text": "x"}, 3]', 2, "the row is a number"),
+        ("a.csv", "text,label\na,b\nc,d,e\nf,g\n", 3, "3 cells, the header 2"),
+        ("a.csv", "text,label\na,b\nc\nf,g\n", 3, "1 cells, the header 2"),
+        ("a.csv", 'text,label\na,b\n"c"d,e\nf,g\n', 3, "not CSV"),
+    ],
+)
+def test_a_malformed_row_is_set_aside_with_its_place(
+    tmp_path: Path, name: str, content: str, number: int, reason: str
+) -> None:
+    raw = read_rows(write(tmp_path, name, content))
+    assert len(raw.bad) == 1
+    assert raw.bad[0].number == number
+    assert reason in raw.bad[0].reason
+    assert raw.bad[0].raw
+    assert len(raw.bad[0].raw) <= RAW_LENGTH
+    assert raw.rows, "the other rows stay"
+
+
+BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
+    "missing": ("rows.jsonl", None, "no such file"),
+    "empty": ("rows.jsonl", "", "the file is empty"),
+    "blank": ("rows.csv", "\n \n", "the file is empty"),
+    "empty list": ("rows.json", "[]", "no rows"),
+    "empty data": ("rows.json", '{"data": []}', "no rows"),
+    "header only": ("rows.csv", "text,label\n", "no rows"),
+    "no suffix": ("rows", "x", "unknown file type"),
+    "spreadsheet": ("rows.xlsx", "PK", r"unknown file type '.xlsx'. Allowed: .json, .jsonl"),
+    "compressed parquet": ("rows.parquet.gz", "x", "unknown file type"),
+    "latin-1": (
+        "rows.jsonl",
+        '{"text": "a"}\n{"text": "caf\xe9"}'.encode("latin-1"),
+        r":2: the file is not UTF-8 .*latin1",
+    ),
+    "windows-1252": (
+        "rows.csv",
+        "text\nit\u2019s 5 \u20ac\n".encode("windows-1252"),
+        r":2: the file is not UTF-8 .*windows-1252",
+    ),
+    "utf-16": ("rows.csv", CSV.encode("utf-16"), "UTF-16"),
+    "gzip without .gz": ("rows.jsonl", gzip.compress(JSONL.encode(), mtime=0), r"must end in \.gz"),
+    "cut json": ("rows.json", '[{"text": "a"},\n {"text":', r"rows.json:2:10: the file is not JSON"),
+    "one value": ("rows.json", '"text"', "one value, not rows"),
+    "columns": ("rows.json", '{"text": ["a"], "label": ["b"]}', "the keys text, label, not rows"),
+    "one row": ("rows.json", '{"text": "a", "labels": [1, 0]}', "not rows"),
+    "deep json": ("rows.json", "[" * 100_000, "nested too deep"),
+    "list as lines": ("rows.jsonl", json.dumps(ROWS), r"name it \.json"),
+    "open quote": ("rows.csv", 'text,label\na,b\n"c,d\ne,f\n', r":3: a quote that opens in this line is never closed"),
+    "column twice": ("rows.csv", "text,text\na,b\n", "column twice: text"),
+    "semicolons": ("rows.csv", "text;label\na;b\n", "separate the cells"),
+    "not parquet": ("rows.parquet", "text,label", "Parquet data is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_a_data_error_that_names_file_and_trouble(tmp_path: Path, case: str) -> None:
+    name, content, words = BROKEN[case]
+    if content is not None:
+        write(tmp_path, name, content)
+    with pytest.raises(DataError, match=words) as caught:
+        read_rows(str(tmp_path / name))
+    assert str(tmp_path / name) in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-12], lambda data: data[:20], lambda data: b"plain" + data])
+def test_damaged_gzip_is_a_data_error(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "rows.jsonl.gz").write_bytes(damage(gzip.compress(JSONL.encode() * 50)))
+    with pytest.raises(DataError, match="damaged or cut short"):
+        read_rows(str(tmp_path / "rows.jsonl.gz"))
+
+
+def test_a_missing_file_suggests_the_near_one_or_lists_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, "reviews.jsonl", JSONL)
+    with pytest.raises(DataError, match=r"did you mean 'reviews\.jsonl'"):
+        read_rows(str(tmp_path / "review.jsonl"))
+    with pytest.raises(DataError, match=r"data files there: reviews\.jsonl"):
+        read_rows(str(tmp_path / "zzz.csv"))
+    with pytest.raises(DataError, match="does not exist"):
+        read_rows(str(tmp_path / "nowhere" / "reviews.jsonl"))
+    with pytest.raises(DataError, match=r"this is a folder; .*reviews\.jsonl"):
+        read_rows(str(tmp_path))
+
+
+def test_a_folder_named_like_a_file_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows(str(tmp_path / "rows.json"))
+
+
+def test_a_bad_row_prints_as_file_line_and_reason(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "x"}\nnull\n')
+    assert str(read_rows(path).bad[0]) == f"{path}:2: the row is null, not an object with columns"
+
+
+def test_half_a_character_can_be_shown() -> None:
+    assert json_text({"text": "a\ud800é"}) == '{"text": "a?é"}'

@@ -1,0 +1,435 @@
+"""A whole experiment, from a configuration to a finished run folder, through every kind of death."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import seeds
+import torch
+import yaml
+from torch.nn import functional as F
+
+from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.config.schema import Strict
+from jenga.errors import ConfigError, InterruptedRun, SetupError
+from jenga.files import damage
+from jenga.modalities import BackboneManager, BaseBackbone
+from jenga.run.build import Bundle
+from jenga.run.experiment import load_config, make_accelerator, train
+from jenga.tasks import TASK_REGISTRY, BaseTask
+from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.run import RunFolder
+
+ALL = ("mood", "flags", "names", "price")
+DRIVER = Path(__file__).with_name("crash_driver.py")
+TRAINING = {"epochs": 2, "batch_size": 8, "log_every_steps": 1}
+
+
+class StopAt(BaseCallback):
+    """Interrupts at a step, as Ctrl-C does; the user presses it once, whatever is resumed."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+        if trainer.state.step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "time_s"} for record in found]
+
+
+def only_run(folder: Path) -> Path:
+    (path,) = (each.parent for each in folder.glob("*/*/run.json"))
+    return path
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert lines(one) == lines(other)
+    assert (one / "evaluation.json").read_bytes() == (other / "evaluation.json").read_bytes()
+    newest = [newest_checkpoint(run / "checkpoints") for run in (one, other)]
+    assert newest[0] is not None
+    assert newest[1] is not None
+    assert newest[0].name == newest[1].name
+    compared = 0
+    for left, right in ((newest[0], newest[1]), (one / "best", other / "best")):
+        assert damage(left) is damage(right) is None
+        for path in sorted(left.rglob("*.safetensors")):
+            assert path.read_bytes() == (right / path.relative_to(left)).read_bytes(), path
+            compared += 1
+    assert compared >= 6
+    assert RunFolder(one).info()["status"] == RunFolder(other).info()["status"] == "finished"
+
+
+# ---------------------------------------------------------------------------------------------------------- a whole run
+
+
+def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str, Any]]) -> None:
+    # Thresholds that are tuned in the end would change what the evaluations in training said.
+    evaluation = {"baselines": ["majority"], "thresholds": 0.5}
+    content = settings(*ALL, data={"valid_fraction": 0.2, "test_fraction": 0.2}, evaluation=evaluation)
+    result = train(content, device="cpu")
+    assert {"best", "checkpoints", "config.yml", "environment.json", "evaluation.json", "metrics.jsonl", "report.html",
+            "README.md", "run.json"} <= {each.name for each in result.run.iterdir()}  # fmt: skip
+    info = RunFolder(result.run).info()
+    assert (info["status"], info["rows"]) == ("finished", {"train": 24, "valid": 8, "test": 8})
+    assert {"eval_loss", "test_loss", "eval_mood_mood_accuracy", "test_price_price_mae"} <= set(result.metrics)
+    assert json.loads((result.run / "evaluation.json").read_text()) == json.loads(json.dumps(result.evaluation))
+    written, open_ones = load_config(str(result.run / "config.yml")), {"training": {"learning_rate"}}
+    assert written.model_dump(exclude=open_ones) == load_config(content).model_dump(exclude=open_ones)
+    best = next(
+        each["metrics"] for each in lines(result.run) if each["event"] == "eval" and each["step"] == info["best_step"]
+    )
+    assert {name: result.metrics[name] for name in best} == pytest.approx(best)
+
+
+def test_the_card_of_an_event_run_speaks_of_events_alone(event_settings: Callable[..., dict[str, Any]]) -> None:
+    content = event_settings(evaluation={"baselines": ["majority", "boosting"]}, training={"max_steps": 1})
+    card = (train(content, device="cpu").run / "README.md").read_text()
+    for stranger in ("token", "TF-IDF", "text", "max_length", "base_model:"):
+        assert stranger not in card
+    assert "the majority answer, and gradient-boosted trees on the same features." in card
+    assert "| fields of an event | 1" in card
+    assert "- Of an event, only the fields above are read." in card
+
+
+def test_the_card_of_a_run_on_texts_tells_their_length(settings: Callable[..., dict[str, Any]]) -> None:
+    card = (train(settings("mood", training={"max_steps": 1}), device="cpu").run / "README.md").read_text()
+    assert "- Of a longer text, only the first 32 tokens are read." in card
+    assert "free to have" not in card
+
+
+def test_the_same_configuration_gives_the_same_run(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    content = settings("mood", "flags", model={"base_model": "jenga/tiny-text"}, training={**TRAINING, "epochs": 1})
+    runs = [train({**content, "output_dir": str(tmp_path / name)}, device="cpu").run for name in ("one", "other")]
+    assert_equal_runs(*runs)
+
+
+def test_tuned_thresholds_are_saved_and_applied(settings: Callable[..., dict[str, Any]]) -> None:
+    content = settings(
+        "flags",
+        data={"valid_fraction": 0.4},
+        evaluation={"thresholds": "tuned"},
+        training={**TRAINING, "learning_rate": 1e-2},
+    )
+    tuned = train(content, device="cpu")
+    bundle = Bundle.load(tuned.run / "best")
+    thresholds = bundle.thresholds["flags", "flags"]
+    assert thresholds.shape == (3,)
+    assert not np.allclose(thresholds, 0.5)
+    plain = train({**content, "evaluation": {"baselines": [], "thresholds": 0.5}}, device="cpu")
+    assert tuned.metrics["eval_flags_flags_macro_f1"] >= plain.metrics["eval_flags_flags_macro_f1"]
+    always = train({**content, "evaluation": {"baselines": [], "thresholds": 0.001}}, device="cpu")
+    assert Bundle.load(always.run / "best").thresholds["flags", "flags"].tolist() == [0.001] * 3
+    heads = always.evaluation["splits"]["valid"]["heads"][0]
+    assert heads["metrics"] != tuned.evaluation["splits"]["valid"]["heads"][0]["metrics"]
+
+
+def test_a_run_without_validation_and_test_rows_ends_with_its_last_model(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    result = train(settings("mood", "flags", data={"valid_fraction": 0.0, "test_fraction": 0.0}), device="cpu")
+    assert result.metrics == {}
+    assert damage(result.run / "best") is None
+
+
+def test_bad_rows_are_listed(settings: Callable[..., dict[str, Any]], make_rows: Callable[..., Any]) -> None:
+    rows = [{**row, "text": "" if i == 3 else row["text"]} for i, row in enumerate(make_rows(40))]
+    content = settings("mood", rows=rows, data={"max_bad_fraction": 0.1}, training={**TRAINING, "max_steps": 1})
+    (line,) = (train(content, device="cpu").run / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["row"] == 4
+
+
+def test_overrides_reach_the_run_and_a_resolved_configuration_takes_none(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(yaml.safe_dump({k: v for k, v in settings("mood").items() if k != "project_name"}))
+    config = load_config(path, ["training.batch_size=3"])
+    assert (config.training.batch_size, config.project_name) == (3, "mine")
+    assert load_config(config) is config
+    with pytest.raises(ConfigError, match="overrides need a file or a mapping"):
+        load_config(config, ["training.batch_size=3"])
+
+
+def test_fp16_and_devices_that_are_not_there_are_refused(settings: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(SetupError, match=r"training.precision: fp16 needs a GPU; on a CPU use bf16 or fp32"):
+        train(settings("mood", training={"precision": "fp16"}), device="cpu")
+    with pytest.raises(ConfigError, match="device: unknown 'gpu'"):
+        make_accelerator("fp32", "gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(SetupError, match="has no cuda; use auto or cpu"):
+            make_accelerator("fp32", "cuda")
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SetupError, match="start one process"):
+        make_accelerator("fp32", "cpu")
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(settings: Callable[..., dict[str, Any]]) -> None:
+    content = settings("mood", data={"max_length": 65})
+    with pytest.raises(ConfigError):
+        train(content, device="cpu")
+    assert not Path(content["output_dir"]).exists()
+
+
+# ---------------------------------------------------------------------------------------------------- parts of the user
+
+
+class OneHot(BaseBackbone):
+    """A user's backbone, which returns a plain dict."""
+
+    def __init__(self, model_name: str, config: Any) -> None:
+        super().__init__(model_name, config)
+        self.encoder = torch.nn.Embedding(400, 16)
+
+    @property
+    def hidden_size(self) -> int:
+        return 16
+
+    def forward(self, **inputs: torch.Tensor) -> Mapping[str, Any]:
+        hidden = self.encoder(inputs["input_ids"])
+        return {"last_hidden_state": hidden, "pooler_output": hidden.mean(1)}
+
+
+class OwnTask(BaseTask):
+    """A user's task."""
+
+    def get_forward_output(self, encoder_outputs: Any, labels: Any = None) -> Mapping[str, Any]:
+        logits = self.head(encoder_outputs.pooler_output)
+        return {"loss": F.cross_entropy(logits, labels) if labels is not None else None, "logits": logits}
+
+
+class EchoConfig(Strict):
+    """Parameters of a user's callback."""
+
+    times: int = 1
+
+
+class Echo(BaseCallback):
+    """A user's callback."""
+
+    heard: list[int] = []  # noqa: RUF012
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def on_epoch_end(self, trainer: Any, epoch: int, metrics: Any, **kwargs: Any) -> None:
+        self.heard.extend([epoch] * self.times)
+
+
+def test_backbone_task_and_callback_of_the_user_run_from_the_configuration(
+    settings: Callable[..., dict[str, Any]], checkpoint: Callable[[str], str]
+) -> None:
+    BackboneManager._REGISTRY["one_hot"] = OneHot
+    TASK_REGISTRY["own"] = OwnTask
+    CALLBACK_REGISTRY.register("echo", config=EchoConfig)(Echo)
+    try:
+        content = settings(
+            "mood",
+            model={"backbone_type": "one_hot", "base_model": checkpoint("bert")},
+            callbacks={"echo": {"times": 2}},
+        )
+        content["tasks"][0].update(type="own", heads=[{"name": "topic"}])
+        result = train(content, device="cpu")
+        assert Echo.heard == [0, 0, 1, 1]
+        assert "test_mood_topic_accuracy" in result.metrics
+        assert isinstance(Bundle.load(result.run / "best").model.encoders["shared"], OneHot)
+    finally:
+        del BackboneManager._REGISTRY["one_hot"], TASK_REGISTRY["own"], CALLBACK_REGISTRY["echo"]
+
+
+# ------------------------------------------------------------------------------------------------------------- resuming
+
+
+def test_ctrl_c_and_resume_auto_end_in_the_same_run(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    content = settings(*ALL, fusion={"type": "attention"})
+    straight = train({**content, "output_dir": str(tmp_path / "straight")}, device="cpu")
+    for step in (3, 6):
+        with pytest.raises(InterruptedRun):
+            train(content, device="cpu", resume="auto", callbacks=[StopAt(step)])
+        run = only_run(Path(content["output_dir"]))
+        assert RunFolder(run).info()["status"] == "interrupted"
+    resumed = train(content, device="cpu", resume="auto")
+    assert resumed.run == run
+    assert_equal_runs(straight.run, resumed.run)
+
+
+def test_a_run_can_be_resumed_by_its_folder_with_tracking_changed(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = settings("mood")
+    with pytest.raises(InterruptedRun):
+        train(content, device="cpu", callbacks=[StopAt(3)])
+    run = only_run(Path(content["output_dir"]))
+
+    class NoTracker(BaseCallback):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def load_state_dict(self, state: Any) -> None:
+            raise AssertionError("this memory is another callback's")
+
+    monkeypatch.setattr("jenga.callbacks.configured.MlflowCallback", NoTracker)
+    assert train(content, device="cpu", resume=str(run), overrides=["tracking.enabled=true"]).run == run
+
+
+def test_what_cannot_be_resumed_is_refused_with_the_reason(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    content = settings("mood", training={**TRAINING, "max_steps": 2})
+    run = train(content, device="cpu").run
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with pytest.raises(ConfigError, match=r"is finished; its results are in .*report.html"):
+        train(content, device="cpu", resume=str(run))
+    with pytest.raises(ConfigError, match=r"was made with another configuration; compare .*config.yml"):
+        train(content, device="cpu", resume=str(run), overrides=["training.seed=9"])
+    with pytest.raises(ConfigError, match=r"is no run folder"):
+        train(content, device="cpu", resume=str(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_resume_auto_starts_anew_where_nothing_is_unfinished(settings: Callable[..., dict[str, Any]]) -> None:
+    content = settings("mood", training={**TRAINING, "max_steps": 2})
+    first = train(content, device="cpu", resume="auto").run
+    assert train(content, device="cpu", resume="auto").run != first
+
+
+def test_a_run_in_use_is_refused_and_left_alone(settings: Callable[..., dict[str, Any]]) -> None:
+    content = settings("mood")
+    with pytest.raises(InterruptedRun):
+        train(content, device="cpu", callbacks=[StopAt(3)])
+    other = RunFolder(only_run(Path(content["output_dir"])))
+    other.hold()
+    try:
+        with pytest.raises(SetupError, match="in use by another process"):
+            train(content, device="cpu", resume="auto")
+        assert other.info()["status"] == "interrupted"
+    finally:
+        other.release()
+    assert train(content, device="cpu", resume="auto").run == other.path
+
+
+def test_a_failed_run_says_why_and_can_be_resumed(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    content = settings("mood")
+    straight = train({**content, "output_dir": str(tmp_path / "straight")}, device="cpu")
+
+    class Fail(BaseCallback):
+        def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+            if trainer.state.step == 6:
+                raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        train(content, device="cpu", callbacks=[Fail()])
+    run = only_run(Path(content["output_dir"]))
+    assert {key: RunFolder(run).info()[key] for key in ("status", "reason")} == {
+        "status": "failed", "reason": "no space left on device",
+    }  # fmt: skip
+    assert_equal_runs(train(content, device="cpu", resume="auto").run, straight.run)
+
+
+# ---------------------------------------------------------------------------------------------------------- killed runs
+
+
+def strike(content: dict[str, Any], folder: Path, deaths: list[list[Any]]) -> dict[str, Any]:
+    plan = folder / "plan.json"
+    plan.write_text(json.dumps({"config": content, "folder": str(folder), "deaths": deaths}))
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), str(plan)], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=900,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["straight"]["code"] == found["struck"]["code"] == 0, done.stderr
+    return found
+
+
+def mortal(settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return settings(
+        *ALL, model={"base_model": "jenga/tiny-text"}, evaluation={"every_steps": 3}, checkpoint={"every_steps": 2},
+        training={
+            "max_steps": 10, "log_every_steps": 3, "gradient_accumulation_steps": 2, "batch_size": 2,
+            "learning_rate": 1e-2,
+        },
+    )  # fmt: skip
+
+
+def test_a_run_killed_twice_and_resumed_equals_one_that_was_not(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Once while a checkpoint takes the place of another, once at some moment."""
+    found = strike(mortal(settings), tmp_path, [[signal.SIGKILL, "write", 60], [signal.SIGKILL, "share", 0.3]])
+    assert found["codes"] == [-signal.SIGKILL] * 2
+    assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
+
+
+def test_a_run_on_events_killed_twice_and_resumed_equals_one_that_was_not(
+    event_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    content = event_settings(
+        evaluation={"every_steps": 3}, checkpoint={"every_steps": 2},
+        model={"base_model": "mlp", "hidden_sizes": [8], "dropout": 0.2, "normalization": "batch"},
+        training={"max_steps": 10, "log_every_steps": 3, "batch_size": 16, "learning_rate": 1e-2},
+    )  # fmt: skip
+    found = strike(content, tmp_path, [[signal.SIGKILL, "write", 45], [signal.SIGKILL, "share", 0.5]])
+    assert found["codes"][0] == -signal.SIGKILL
+    straight, struck = Path(found["straight"]["run"]), Path(found["struck"]["run"])
+    assert_equal_runs(straight, struck)
+    states = [run / "best" / "backbone" / "refinery.safetensors" for run in (straight, struck)]
+    assert states[0].read_bytes() == states[1].read_bytes()
+
+
+@pytest.mark.parametrize("teacher", [{"top_k": 5}, {"hidden_states": {}}], ids=["cached", "running"])
+def test_a_distillation_killed_twice_and_resumed_equals_one_that_was_not(
+    tmp_path: Path, make_gpt2: Callable[..., Path], write_rows: Callable[..., str], teacher: dict[str, Any]
+) -> None:
+    rows = [{"prompt": f"is {n} good", "completion": "yes it is" if n % 3 else "no"} for n in range(30)]
+    content = {
+        "model": {
+            "name": str(make_gpt2(width=16)),
+            "teacher_student_config": {"teacher_model": str(make_gpt2(layers=3, width=24, seed=1)), **teacher},
+        },
+        "data": {"path": write_rows(tmp_path / "rows.jsonl", rows), "max_length": 48, "packing": True,
+                 "cache_dir": str(tmp_path / "cache")},
+        "peft": {"type": "lora", "rank": 2, "dropout": 0.1},
+        "evaluation": {"every_steps": 3}, "checkpoint": {"every_steps": 2}, "tracking": {"enabled": False},
+        "training": {"max_steps": 8, "log_every_steps": 3, "batch_size": 2, "gradient_accumulation_steps": 2},
+        "generation": {"rows": 1, "max_new_tokens": 3},
+    }  # fmt: skip
+    found = strike(content, tmp_path, [[signal.SIGKILL, "write", 45], [signal.SIGKILL, "share", 0.5]])
+    assert found["codes"][0] == -signal.SIGKILL
+    assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seeds.derived(seed))
+    # The first three strike before a run can end; when a later one does is chance, and so is whether it still strikes.
+    deaths: list[list[Any]] = [[signal.SIGKILL, "write", int(rng.integers(1, 20))] for _ in range(3)]
+    for _ in range(7):
+        number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
+        deaths.append(
+            [number, "write", int(rng.integers(1, 70))]
+            if rng.random() < 0.7
+            else [number, "share", float(rng.uniform(0.1, 0.9))]
+        )
+    found = strike(mortal(settings), tmp_path, deaths)
+    assert set(found["codes"]) <= {0, 130, -signal.SIGKILL}
+    assert found["codes"][:3] == [-signal.SIGKILL] * 3
+    assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
