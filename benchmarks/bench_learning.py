@@ -215,7 +215,7 @@ def learn_by_hand(problem: Problem) -> Curve:
 
     def score() -> float:
         model = problem.experiment.bundle.model
-        model.backbone.encoder.load_state_dict(encoder.state_dict())
+        model.encoders["shared"].encoder.load_state_dict(encoder.state_dict())
         for task in source.tasks:
             model.tasks[task].heads.weight.data.copy_(heads[task].weight.data)
             model.tasks[task].heads.bias.data.copy_(heads[task].bias.data)

@@ -59,9 +59,9 @@ class MultiTaskModel(nn.Module):
         self.reads = dict(reads or dict.fromkeys(tasks, next(iter(encoders))))
         self.matching: Matching | None = None
         for name, task in tasks.items():
-            task.attach(self.backbone(name))
+            task.attach(self.encoder_of(name))
 
-    def backbone(self, task: str) -> BaseBackbone:
+    def encoder_of(self, task: str) -> BaseBackbone:
         """Return the encoder that `task` reads."""
         return self.encoders[self.reads[task]]
 
@@ -119,7 +119,7 @@ class MultiTaskModel(nn.Module):
         return self._views(self._encoded(inputs, tasks), tasks)
 
     def _encoded(self, inputs: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> BackboneOutput:
-        return BackboneOutput.of(self.backbone(tasks[0])(**inputs), inputs)
+        return BackboneOutput.of(self.encoder_of(tasks[0])(**inputs), inputs)
 
     def _views(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)

@@ -39,13 +39,13 @@ def registries_as_before() -> Iterator[None]:
     """Take back what a test registers."""
     from jenga.callbacks import CALLBACK_REGISTRY
     from jenga.labels import LABEL_KINDS
-    from jenga.modalities import BackboneManager
+    from jenga.modalities import MODALITIES, BackboneManager
     from jenga.optimizers import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
     from jenga.tasks import TASK_REGISTRY
 
     registries: list[Any] = [
         BackboneManager._REGISTRY, CALLBACK_REGISTRY, LABEL_KINDS, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY,
-        TASK_REGISTRY,
+        TASK_REGISTRY, MODALITIES,
     ]  # fmt: skip
     before = [set(registry) for registry in registries]
     yield

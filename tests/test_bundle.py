@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, SetupError
 from jenga.files import atomic_folder
-from jenga.modalities.events.encoder import EventEncoder, TextEncoder
+from jenga.modalities.events.encoder import EventEncoder
 from jenga.run.build import Experiment, build
 from jenga.run.experiment import load_config
 from jenga.tasks.regression import RegressionTask
@@ -68,10 +68,7 @@ def test_a_reloaded_bundle_gives_bit_equal_logits(
     kept = set(type(bundle.config).model_fields) - {"tracking", "output_dir"}
     assert again.config.model_dump(include=kept) == bundle.config.model_dump(include=kept)
     assert again.thresholds["flags", "flags"].tolist() == [0.1, 0.25, 1 / 3]
-    inputs = again.inputs, bundle.inputs
-    assert isinstance(inputs[0], TextEncoder)
-    assert isinstance(inputs[1], TextEncoder)
-    tokenizers = inputs[0].tokenizer, inputs[1].tokenizer
+    tokenizers = again.inputs["shared"].tokenizer, bundle.inputs["shared"].tokenizer
     assert tokenizers[0]("the agent, café")["input_ids"] == tokenizers[1]("the agent, café")["input_ids"]
     assert tokenizers[0].pad_token_id == tokenizers[1].pad_token_id
     assert not again.model.training
@@ -92,7 +89,7 @@ def test_a_bundle_holds_safetensors_and_json_with_readable_keys(
     with safe_open(tmp_path / "best" / "heads.safetensors", "pt") as file:
         keys = set(file.keys())
     assert {f"tasks.mood.heads.{head}.{part}" for head in ("mood", "topic") for part in ("weight", "bias")} <= keys
-    assert not [key for key in keys if key.startswith("backbone.")]
+    assert not [key for key in keys if key.startswith("encoders.")]
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
@@ -176,8 +173,9 @@ def with_head(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {**said, "sources": [{**source, "heads": [{**source["heads"][0], **fields}, *source["heads"][1:]]}]}
 
 
-def with_source(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {**said, "sources": [{**said["sources"][0], **fields}]}
+def with_content(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    (source,) = said["sources"]
+    return {**said, "sources": [{**source, "content": {**source["content"], **fields}}]}
 
 
 def with_labels(said: dict[str, Any], labels: list[str]) -> dict[str, Any]:
@@ -213,10 +211,11 @@ def with_space(said: dict[str, Any], **fields: Any) -> dict[str, Any]:
         (lambda said: with_labels(said, ["a", "a"]), r"labels: a name is given twice"),
         (lambda said: with_space(said, labels=[1, 2]), r"spaces.0.labels.0: Input should be a valid string"),
         (lambda said: with_space(said, labels=["x", "y"]), r"labels are \['bad', 'good'\] in config and \['x', 'y'\]"),
-        (lambda said: with_source(said, text=[5]), r"sources.0.text.0: Input should be a valid string"),
-        (lambda said: with_source(said, text=[]), r"source mood: columns of text are none, but the model reads text"),
-        (lambda said: with_source(said, max_length=0), r"source mood: max_length is 0"),
-        (lambda said: with_source(said, max_length="9"), r"sources.0.max_length: Input should be a valid integer"),
+        (lambda said: with_content(said, text=[5]), r"text.0: Input should be a valid string"),
+        (lambda said: with_content(said, text=[]), r"source mood: no column of texts is named"),
+        (lambda said: with_content(said, max_length=0), r"source mood: max_length is 0"),
+        (lambda said: with_content(said, max_length="9"), r"max_length: Input should be a valid integer"),
+        (lambda said: with_content(said, form="event"), r"source mood: rows of texts have no form 'event'"),
         (lambda said: with_head(said, cells={"missing": 5}), r"heads.0.cells.missing: Input should be a valid array"),
         (lambda said: with_head(said, cells={"mising": [""]}), r"heads.0.cells.mising: Unexpected keyword argument"),
         (lambda said: with_head(said, kind="tags"), r"mood.mood is for labels of the kind 'class', not 'tags'"),
@@ -366,9 +365,10 @@ def test_a_reloaded_model_of_events_gives_bit_equal_logits_and_brings_its_refine
     for key, rows in wanted.items():
         assert all(torch.equal(a, b) for a, b in zip(rows, found[key], strict=True)), key
     assert again.specs == bundle.specs
-    assert isinstance(again.inputs, EventEncoder)
-    assert isinstance(bundle.inputs, EventEncoder)
-    assert again.inputs.refinery.plan_ == bundle.inputs.refinery.plan_
+    inputs = again.inputs["shared"], bundle.inputs["shared"]
+    assert isinstance(inputs[0], EventEncoder)
+    assert isinstance(inputs[1], EventEncoder)
+    assert inputs[0].refinery.plan_ == inputs[1].refinery.plan_
     again.save(tmp_path / "twice")
     files = [tmp_path / name / "backbone" / "refinery.safetensors" for name in ("best", "twice")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -379,10 +379,11 @@ def test_a_refinery_of_another_width_than_the_model_is_refused(
 ) -> None:
     bundle = build(load_config(event_settings()), tmp_path / "work").bundle
     bundle.save(tmp_path / "best")
-    assert isinstance(bundle.inputs, EventEncoder)
-    narrow = bundle.inputs.refinery.schema_.to_dict()
+    inputs = bundle.inputs["shared"]
+    assert isinstance(inputs, EventEncoder)
+    narrow = inputs.refinery.schema_.to_dict()
     narrow["fields"] = narrow["fields"][:1]
-    refinery = type(bundle.inputs.refinery)(schema=narrow).fit([{narrow["fields"][0]["path"]: 1}])
+    refinery = type(inputs.refinery)(schema=narrow).fit([{narrow["fields"][0]["path"]: 1}])
     refinery.save(tmp_path / "best" / "backbone" / "refinery.safetensors")
     (tmp_path / "best" / "manifest.json").unlink()
     with atomic_folder(tmp_path / "mixed") as staging:  # parts that do not belong together, vouched for

@@ -18,14 +18,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import jenga
-from jenga.run import experiment
+from jenga.bundle import schema
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
 from jenga.cli.evaluate import evaluate
 from jenga.errors import ConfigError, InterruptedRun
 from jenga.modalities import BackboneManager, BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZER_REGISTRY
-from jenga.run.build import schema
+from jenga.run import experiment
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig
 from jenga.types import BackboneOutput
@@ -158,7 +158,7 @@ def test_the_backbone_snippet_trains_a_classification_through_the_model(timm: li
     assert timm == [("tf_efficientnet_lite0", True)]
     assert backbone.hidden_size == 6
     task = TASK_REGISTRY["classification"](classification(), backbone.hidden_size)
-    model = MultiTaskModel(backbone, None, {"digit": task})
+    model = MultiTaskModel({"shared": backbone}, None, {"digit": task})
     pictures, labels = torch.randn(2, 3, 8, 8), {"digit": {"label": torch.tensor([2, 0])}}
 
     loss = model({"pixel_values": pictures}, ["digit"], labels)["digit"].loss
@@ -171,7 +171,7 @@ def test_the_backbone_snippet_trains_a_classification_through_the_model(timm: li
     assert output.loss.item() < before
     assert output.logits["label"].shape == (2, 3)
     assert set(model.state_dict()) == {
-        "backbone.encoder.patch.weight", "backbone.encoder.patch.bias",
+        "encoders.shared.encoder.patch.weight", "encoders.shared.encoder.patch.bias",
         "tasks.digit.heads.label.weight", "tasks.digit.heads.label.bias",
     }  # fmt: skip
 
@@ -194,7 +194,81 @@ def test_a_registered_backbone_becomes_a_backbone_type_of_the_schema(timm: list[
         "model": {"base_model": "x", "backbone_type": "vision"},
         "tasks": [{"name": "t", "type": "classification", "data_path": "x.jsonl"}],
     }
+    with pytest.raises(ConfigError, match="VisionBackbone takes pixel_values, which no modality gives"):
+        experiment.load_config(content)
+    exec(PICTURES, {"__name__": "__pictures__"})
     assert experiment.load_config(content).model.backbone_type == "vision"
+
+
+PICTURES = """
+import torch
+from jenga import MODALITIES, Encoder, Modality
+from jenga.config.strict import Strict
+from jenga.rows.batches import Encoded
+
+
+class Pictures(Encoded):
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    @property
+    def lengths(self):
+        import numpy as np
+
+        return np.ones(len(self.arrays), np.int64)
+
+    def inputs(self, index):
+        return {"pixel_values": torch.tensor([self.arrays[row] for row in index], dtype=torch.float32)}
+
+
+class PictureEncoder(Encoder):
+    def encode(self, rows, spec):
+        return Pictures(rows.content.columns["picture"])
+
+    def save(self, folder):
+        pass
+
+
+class PictureColumns(Strict):
+    picture: str | None = None
+
+
+class PictureSettings(Strict):
+    base_model: str
+
+
+@MODALITIES.register("pictures")
+class PictureModality(Modality):
+    noun, inputs, settings, columns = "pictures", ("pixel_values",), PictureSettings, PictureColumns
+
+    def fit(self, loaded, config, workdir):
+        return PictureEncoder()
+
+    def load(self, folder, config):
+        return PictureEncoder()
+"""
+
+
+def test_the_backbone_snippet_trains_from_yaml_on_what_its_forward_takes(
+    timm: list[tuple[str, bool]], tmp_path: Path
+) -> None:
+    run_snippet("backbone")
+    exec(PICTURES, {"__name__": "__pictures__"})
+    bright = [at % 2 for at in range(60)]
+    rows = [{"picture": (torch.rand(3, 8, 8) * 0.2 + each).tolist(), "label": each} for each in bright]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "vision.yml").write_text(
+        "model: {base_model: tf_efficientnet_lite0, backbone_type: vision}\n"
+        "tasks: [{name: light, type: classification, data_path: rows.jsonl}]\n"
+        "training: {epochs: 10, batch_size: 8, learning_rate: 0.05}\n"
+        f"tracking: {{enabled: false}}\noutput_dir: {tmp_path / 'runs'}\n",
+        encoding="utf-8",
+    )
+    result = experiment.train(tmp_path / "vision.yml", device="cpu")
+    assert timm[0] == ("tf_efficientnet_lite0", True)
+    assert result.metrics["test_light_label_accuracy"] == 1
+    (answer,) = jenga.load(result.run, device="cpu").predict([{"picture": torch.ones(3, 8, 8).tolist()}])
+    assert answer["light"]["label"]["label"] == "1"
 
 
 # ---------------------------------------------------------------------------------------------------------------- task

@@ -59,7 +59,7 @@ class Careless(BaseTask):
 
 
 def model_of(**tasks: BaseTask) -> MultiTaskModel:
-    return MultiTaskModel(CountingBackbone(), None, tasks)
+    return MultiTaskModel({"shared": CountingBackbone()}, None, tasks)
 
 
 INPUTS = {"input_ids": torch.arange(6).reshape(2, 3)}
@@ -69,8 +69,9 @@ def test_all_tasks_of_a_batch_share_one_encoder_pass() -> None:
     model = model_of(**{name: ClassificationTask(task_config(name, "x", "y"), WIDTH) for name in "abc"})
     labels = {name: {"x": torch.tensor([0, 1]), "y": torch.tensor([2, 2])} for name in "abc"}
     outputs = model(INPUTS, ["a", "b", "c"], labels)
-    assert isinstance(model.backbone, CountingBackbone)
-    assert model.backbone.passes == 1
+    backbone = model.encoders["shared"]
+    assert isinstance(backbone, CountingBackbone)
+    assert backbone.passes == 1
     assert list(outputs) == ["a", "b", "c"]
 
 
@@ -85,7 +86,7 @@ def test_fusion_gives_each_task_its_own_view() -> None:
     fusion = AttentionFusion(WIDTH, ["a", "b"], dropout=0.0)
     torch.nn.init.normal_(fusion.update_bias)
     task = ClassificationTask(task_config("a", "x"), WIDTH)
-    model = MultiTaskModel(CountingBackbone(), fusion, {"a": task, "b": task}).eval()
+    model = MultiTaskModel({"shared": CountingBackbone()}, fusion, {"a": task, "b": task}).eval()
     outputs = model(INPUTS, ["a", "b"])
     assert not torch.allclose(outputs["a"].logits["x"], outputs["b"].logits["x"])
 

@@ -143,6 +143,90 @@ CALLBACK_REGISTRY["diary"] = Diary
 """
 
 
+MODALITY = '''
+"""Signals: lists of numbers of any length, such as what a meter reads in a minute."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from jenga import MODALITIES, BackboneManager, BaseBackbone, Encoder, Modality
+from jenga.config.strict import Strict
+from jenga.labels.column import RowError
+from jenga.rows.batches import Encoded
+from jenga.rows.content import CellColumns
+
+
+@dataclass(frozen=True)
+class SignalColumns(CellColumns):
+    def cell(self, name, value):
+        if not isinstance(value, list) or not value or not all(isinstance(each, int | float) for each in value):
+            raise RowError(f"column '{name}' is {value!r}; allowed: a list of numbers")
+        return np.array(value, np.float32)
+
+
+class Signals(Encoded):
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    @property
+    def lengths(self):
+        return np.array([len(each) for each in self.arrays])
+
+    def inputs(self, index):
+        signals = [torch.from_numpy(self.arrays[row]) for row in index]
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(each), dtype=torch.int64) for each in signals], True)
+        return {"signal": torch.nn.utils.rnn.pad_sequence(signals, True), "attention_mask": mask}
+
+
+class Scale(Encoder):
+    def __init__(self, largest):
+        self.largest = largest
+
+    def encode(self, rows, spec):
+        return Signals([each / self.largest for each in rows.content.columns["signal"]])
+
+    def save(self, folder):
+        (folder / "scale.txt").write_text(repr(self.largest))
+
+
+class Columns(Strict):
+    signal: str | None = Field(None, description="List of numbers. Default: signal.")
+
+
+class Settings(Strict):
+    base_model: str = "lift"
+    width: int = Field(8, ge=1, description="Width of the hidden states.")
+
+
+@MODALITIES.register("signal")
+class Signal(Modality):
+    noun, inputs, settings, columns, content_specs = "signals", ("signal",), Settings, Columns, (SignalColumns,)
+
+    def fit(self, loaded, config, workdir):
+        signals = [each for source in loaded for each in source.splits["train"].content.columns["signal"]]
+        return Scale(max(float(abs(each).max()) for each in signals))
+
+    def load(self, folder, config):
+        return Scale(float((folder / "scale.txt").read_text()))
+
+
+@BackboneManager.register("lift")
+class Lift(BaseBackbone):
+    def __init__(self, model_name, config):
+        super().__init__(model_name, config)
+        self.lift, self.hidden_size_ = torch.nn.Linear(1, config.width), config.width
+
+    hidden_size = property(lambda self: self.hidden_size_)
+
+    def forward(self, signal, attention_mask):
+        hidden = self.lift(signal.unsqueeze(-1)).relu() * attention_mask.unsqueeze(-1)
+        return {"last_hidden_state": hidden, "pooler_output": hidden.sum(1) / attention_mask.sum(1, keepdim=True)}
+'''
+
+
 class Interrupt(BaseCallback):
     """Ctrl-C behind a step."""
 
@@ -174,8 +258,8 @@ def write_rows(path: Path, label: str, values: list[Any]) -> str:
     return str(path)
 
 
-def live(folder: Path, experiment: dict[str, Any], *, text: str) -> tuple[Result, Any]:
-    """Train, interrupt and resume, evaluate, predict, export and report; return the result and an answer.
+def live(folder: Path, experiment: dict[str, Any], *, row: Any) -> tuple[Result, Any]:
+    """Train, interrupt and resume, evaluate, predict, export and report; return the result and the answer to `row`.
 
     What is trained in one go and what is interrupted end equal.
     """
@@ -193,8 +277,8 @@ def live(folder: Path, experiment: dict[str, Any], *, text: str) -> tuple[Result
     assert called.exit_code == 0, called.output
     assert json.loads(called.stdout)["metrics"] == whole.evaluation["splits"]["test"]["metrics"]
 
-    answer = jenga.load(whole.run).predict([text])[0]
-    assert jenga.load(export(whole.run, folder / "exported")).predict([text])[0] == answer
+    answer = jenga.load(whole.run).predict([row])[0]
+    assert jenga.load(export(whole.run, folder / "exported")).predict([row])[0] == answer
     report, card = ((whole.run / name).read_text(encoding="utf-8") for name in ("report.html", "README.md"))
     primary = whole.evaluation["splits"]["test"]["heads"][0]["primary_metric"]
     assert primary in report
@@ -215,7 +299,7 @@ def test_a_kind_of_label_of_ones_own_is_used_like_those_that_come_with_jenga(tmp
         {"model": {"base_model": "jenga/tiny-text"}, "tasks": [task],
          "training": {"max_steps": 5, "batch_size": 8, "log_every_steps": 1},
          "evaluation": {"metric": "eval_talk_sides_overlap", "baselines": ["majority", "tfidf"]}},
-        text="fees again",
+        row="fees again",
     )  # fmt: skip
     (head,) = result.evaluation["splits"]["test"]["heads"]
     assert head["kind"] == "shares"
@@ -239,7 +323,7 @@ def classes_experiment(folder: Path, kind: str, **more: Any) -> dict[str, Any]:
 
 def test_a_task_of_ones_own_is_used_like_those_that_come_with_jenga(tmp_path: Path) -> None:
     use(tmp_path, TASK, most_lines=25)
-    result, answer = live(tmp_path, classes_experiment(tmp_path, "brier"), text="fees again")
+    result, answer = live(tmp_path, classes_experiment(tmp_path, "brier"), row="fees again")
     # The squared distance of two probabilities from (1, 0) is at most 2, which no cross-entropy keeps to.
     assert 0 < result.metrics["test_verdict_loss"] < 2
     assert answer["verdict"]["label"]["label"] in ("good", "bad")
@@ -249,7 +333,7 @@ def test_a_metric_of_ones_own_picks_the_best_model(tmp_path: Path) -> None:
     use(tmp_path, METRIC, most_lines=10)
     experiment = classes_experiment(tmp_path, "strict")
     experiment["evaluation"]["metric"] = "eval_verdict_label_wrong"
-    result, _ = live(tmp_path, experiment, text="fees again")
+    result, _ = live(tmp_path, experiment, row="fees again")
     (head,) = result.evaluation["splits"]["test"]["heads"]
     assert head["primary_metric"] == "wrong"
     assert head["greater_is_better"] is False
@@ -259,6 +343,65 @@ def test_a_metric_of_ones_own_picks_the_best_model(tmp_path: Path) -> None:
 def test_a_callback_of_ones_own_is_named_in_yaml(tmp_path: Path) -> None:
     use(tmp_path, CALLBACK, most_lines=10)
     experiment = classes_experiment(tmp_path, "classification", callbacks={"diary": {}})
-    result, _ = live(tmp_path, experiment, text="fees again")
+    result, _ = live(tmp_path, experiment, row="fees again")
     steps = [line.split()[0] for line in (result.run / "diary.txt").read_text().splitlines()]
     assert steps == ["2", "4"]
+
+
+def signal_rows(path: Path, count: int) -> str:
+    draw = random.Random(seeds.derived("signal"))
+    rows: list[dict[str, Any]] = []
+    for at in range(count):
+        level = draw.choice([1.0, 3.0])
+        signal = [level + draw.uniform(-1, 1) for _ in range(draw.randint(2, 9))]
+        rows.append({"id": f"s{at}", "signal": signal, "label": "high" if level > 2 else "low"})
+    rows[5]["signal"] = "none"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def signal_experiment(folder: Path) -> dict[str, Any]:
+    return {
+        "model": {"backbone_type": "lift", "width": 16},
+        "tasks": [{"name": "level", "type": "classification", "data_path": signal_rows(folder / "rows.jsonl", 160)}],
+        "data": {"max_bad_fraction": 0.02},
+        "training": {"max_steps": 60, "batch_size": 16, "learning_rate": 0.03},
+    }
+
+
+def test_a_modality_of_ones_own_is_used_like_those_that_come_with_jenga(tmp_path: Path) -> None:
+    use(tmp_path, MODALITY, most_lines=60)
+    result, answer = live(tmp_path, signal_experiment(tmp_path), row={"signal": [3.1, 2.9, 3.2]})
+    (head,) = result.evaluation["splits"]["test"]["heads"]
+    assert head["metrics"]["accuracy"] > 0.9
+    assert head["baselines"]["majority"]["accuracy"] < 0.8
+    assert answer["level"]["label"]["label"] == "high"
+    quarantined = (result.run / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["reason"] for line in quarantined] == [
+        "column 'signal' is 'none'; allowed: a list of numbers"
+    ]
+
+
+def test_settings_of_other_modalities_are_refused_by_one_of_ones_own(tmp_path: Path) -> None:
+    use(tmp_path, MODALITY, most_lines=60)
+    experiment = signal_experiment(tmp_path)
+    experiment["tasks"][0] |= {"columns": {"text": "words"}, "max_length": 16}
+    experiment["evaluation"] = {"baselines": ["majority", "tfidf"]}
+    with pytest.raises(jenga.JengaError) as caught:
+        train(experiment)
+    said = str(caught.value)
+    for key in ("tasks[0].columns.text", "tasks[0].max_length", "evaluation.baselines[1]"):
+        assert key in said
+    assert said.count("is for texts, and this model reads signals") == 3
+    experiment = signal_experiment(tmp_path)
+    experiment["tasks"][0] |= {"type": "ner"}
+    with pytest.raises(jenga.JengaError, match="'ner' labels words of a text, and signals have none"):
+        train(experiment)
+
+
+def test_the_columns_of_a_modality_of_ones_own_are_named_in_yaml(tmp_path: Path) -> None:
+    use(tmp_path, MODALITY, most_lines=60)
+    experiment = signal_experiment(tmp_path)
+    experiment["tasks"][0] |= {"columns": {"signal": "meter"}}
+    with pytest.raises(jenga.JengaError, match="no column 'meter'"):
+        train(experiment)

@@ -162,7 +162,7 @@ def _step(
     accelerator.backward(loss)
     if not all(_is_finite(each) for each in (loss, *_gradients(model))):
         raise DivergedError(f"task '{task}': its loss ({loss.item()}) or a gradient of it is not finite")
-    moved = model.backbone(task) if model.tasks[task].generates else model.tasks[task]
+    moved = model.encoder_of(task) if model.tasks[task].generates else model.tasks[task]
     if not any(bool(gradient.any()) for gradient in _gradients(moved)):
         raise DivergedError(f"task '{task}': its loss moves none of its parameters")
     return {"task": task, "loss": loss.item(), "rows": len(index), **_size(split.encoded.unit, batch.inputs)}

@@ -15,7 +15,7 @@ def schema() -> None:
     With the YAML language server, `# yaml-language-server: $schema=FILE` as a line of the experiment then completes and
     explains its keys.
     """
-    from jenga import build
+    from jenga.bundle import schema as experiments
     from jenga.config.render import json_schema
 
-    print_json(json_schema(build.schema()))
+    print_json(json_schema(experiments()))

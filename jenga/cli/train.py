@@ -45,7 +45,7 @@ def train(
     """
     from rich.console import Console
 
-    from jenga import experiment
+    from jenga.run import experiment
 
     given = options.all_overrides(overrides, seed=seed, output_dir=output_dir, trust_remote_code=trust_remote_code)
     resolved = experiment.load_config(config, given)

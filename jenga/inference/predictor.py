@@ -214,7 +214,7 @@ class Predictor:
     def generator(self, task: str | None = None) -> Generates:
         """Return what answers prompts by a language task; `task`, and what is raised, as in `language_task`."""
         spec = self.language_task(task)
-        backbone = self.model.backbone(spec.heads[0].task)
+        backbone = self.model.encoder_of(spec.heads[0].task)
         encoder = self.bundle.encoder_of(spec)
         return encoder.generator(backbone, spec.content, device=self.device, autocast=self._autocast)
 

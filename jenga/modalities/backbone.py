@@ -111,8 +111,9 @@ class BaseBackbone(nn.Module):
 
     @property
     def n_features(self) -> int | None:
-        """Width F of the features that the encoder reads; None where it reads something else."""
-        return None
+        """Width F of the features that the encoder reads, as its settings say; None where it reads something else."""
+        width: int | None = getattr(self.config, "n_features", None)
+        return width
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput | Mapping[str, Any]:
         """Encode a batch's inputs."""
@@ -187,7 +188,7 @@ class BackboneManager:
     ``@BackboneManager.register("vision")`` above the class.
     """
 
-    _REGISTRY: ClassVar[Registry[BaseBackbone]] = Registry("backbone", entry_point_group="jenga.modalities")
+    _REGISTRY: ClassVar[Registry[BaseBackbone]] = Registry("backbone", entry_point_group="jenga.backbones")
     register = _REGISTRY.register
 
     @classmethod

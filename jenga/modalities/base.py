@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -214,8 +214,8 @@ class Modality(ABC):
         """Return how the rows of tasks of one `group` are read."""
         columns = tasks[0].columns
         names = {key: getattr(columns, key) for key in self.columns.model_fields}
-        kind = self.content_specs[0]
-        assert issubclass(kind, CellColumns), "a modality whose rows are read otherwise overrides content"
+        # A modality whose rows are no cells overrides this.
+        kind = cast(type[CellColumns], self.content_specs[0])
         return kind(columns=tuple((key, (name or key,)) for key, name in names.items()))
 
     def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:

@@ -30,12 +30,17 @@ class Content(ABC):
     """The content of M rows.
 
     `texts`, `words` and `as_words` (whether a row was given as words) are empty where rows have no text; `words` is
-    None where no head labels them.
+    None where no head labels them. `answers`: what each row says to its own prompt, None where it says nothing; empty
+    where rows have no prompts.
     """
 
     texts: Sequence[str] = ()
     words: Sequence[list[Span]] | None = None
     as_words: Sequence[bool] = ()
+
+    @property
+    def answers(self) -> Sequence[str | None]:
+        return ()
 
     @abstractmethod
     def take(self, at: np.ndarray) -> Self:

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-from jenga.config import schema as models
+from jenga.config.parts import ModalityChoices
 from jenga.config.schema import ExperimentConfig, Strict, experiment_model
 from jenga.modalities.events.backbone import SequentialConfig
+from jenga.modalities.events.modality import EventModality
+from jenga.modalities.text.modality import TextModality
+from jenga.modalities.text.settings import ModelConfig
 from jenga.registry import Registry
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import MultiLabelConfig
+from jenga.tasks.language.form import LanguageForm
 from jenga.tasks.ner import NERConfig
 from jenga.tasks.qa import QAScoringConfig
 from jenga.tasks.regression import RegressionConfig
@@ -21,7 +25,6 @@ from jenga.tasks.regression import RegressionConfig
 class Part:
     """Stands in for a task, backbone or callback; the schema looks at no more of one than this."""
 
-    modality = "text"
     reads = "pooled"
 
 
@@ -29,12 +32,6 @@ class WordPart(Part):
     """Stands in for a task that labels words."""
 
     reads = "tokens"
-
-
-class TabularPart(Part):
-    """Stands in for a backbone that reads events."""
-
-    modality = "tabular"
 
 
 class EchoConfig(Strict):
@@ -56,23 +53,23 @@ def registries() -> tuple[Registry[Any], Registry[Any], Registry[Any]]:
     tasks.register("regression", config=RegressionConfig)(Part)
     tasks.register("anomaly_detection", config=AnomalyConfig)(Part)
     backbones: Registry[Any] = Registry("backbone", entry_point_group="jenga.tests.none")
-    backbones.register("text", config=models.ModelConfig)(Part)
-    backbones.register("sequential", config=SequentialConfig)(TabularPart)
+    backbones.register("text", config=ModelConfig)(Part)
+    backbones.register("sequential", config=SequentialConfig)(Part)
     callbacks: Registry[Any] = Registry("callback", entry_point_group="jenga.tests.none")
     callbacks.register("echo", config=EchoConfig)(Part)
     return tasks, backbones, callbacks
 
 
+MODALITIES: dict[str, ModalityChoices] = {"text": TextModality(), "sequential": EventModality()}
+"""What each of these backbones reads."""
+
+
 @pytest.fixture(scope="session")
 def schema() -> type[ExperimentConfig]:
-    return experiment_model(*registries())
-
-
-@pytest.fixture(scope="session")
-def wider_schema() -> type[ExperimentConfig]:
-    """The schema once someone has built some of what is planned."""
-    tasks, backbones, callbacks = registries()
-    tasks.register("causal_lm", config=ClassificationConfig)(Part)
-    backbones.register("audio", config=models.ModelConfig)(Part)
-    callbacks.register("sentinel", config=EchoConfig)(Part)
-    return experiment_model(tasks, backbones, callbacks)
+    return experiment_model(
+        *registries(),
+        modality_of=MODALITIES.__getitem__,
+        baselines=["majority", "tfidf", "boosting"],
+        default_backbone="text",
+        forms=(LanguageForm(),),
+    )

@@ -1,4 +1,4 @@
-"""Reading experiments: the forms of the architecture page, every kind of mistake, paths, parts not built yet."""
+"""Reading experiments: the forms of the architecture page, every kind of mistake, paths."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jenga.config.load import PLANNED, SIZE_LIMIT, from_mapping, load, load_text
+from jenga.config.load import SIZE_LIMIT, from_mapping, load, load_text
 from jenga.config.schema import ExperimentConfig
-from jenga.errors import ConfigError, SetupError
+from jenga.errors import ConfigError
 
 Schema = type[ExperimentConfig]
 
@@ -259,60 +259,6 @@ def test_the_security_form_loads_verbatim(schema: Schema) -> None:
     (only,) = config.tasks
     assert (only.type, only.data_path) == ("anomaly_detection", "/srv/network_traffic.json")
     assert only.heads[0].num_labels == 2
-
-
-def test_parts_not_built_yet_are_named_at_their_place(schema: Schema) -> None:
-    text = SECURITY_FORM.replace("sequential", "audio") + "callbacks: {sentinel: {}}\n"
-    with pytest.raises(SetupError) as caught:
-        load_text(text, file="cfg.yml", schema=schema)
-    assert caught.value.exit_code == 4
-    assert str(caught.value).splitlines() == [
-        "cfg.yml:4:3: model.backbone_type: not built yet: the audio backbone ('audio')",
-        "cfg.yml:12:13: callbacks.sentinel: not built yet: the security sentinel",
-    ]
-
-
-def test_mistakes_come_before_parts_not_built_yet(schema: Schema) -> None:
-    text = SECURITY_FORM.replace("sequential", "audio") + "training: {epoch: 3}\n"
-    with pytest.raises(ConfigError) as caught:
-        load_text(text, file="cfg.yml", schema=schema)
-    assert [problem.key for problem in caught.value.problems] == ["training.epoch"]
-
-
-def test_a_planned_part_loads_once_it_is_registered(wider_schema: Schema) -> None:
-    text = SECURITY_FORM.replace("sequential", "audio").replace("anomaly_detection", "causal_lm")
-    config = load_text(text + "callbacks: {sentinel: {times: 2}}\n", file="cfg.yml", schema=wider_schema)
-    assert (config.model.backbone_type, config.tasks[0].type) == ("audio", "causal_lm")
-    assert config.callbacks.sentinel.times == 2
-
-
-PLANNED_USES = {
-    "model.backbone_type=audio": GOOD.replace("m}", "m, backbone_type: audio}"),
-    "model.backbone_type=vision": GOOD.replace("m}", "m, backbone_type: vision}"),
-    "model.backbones": GOOD.replace("{base_model: m}", "{backbones: {text: {base_model: m}}}"),
-    "tasks[].backbone": GOOD.replace("a.jsonl", "a.jsonl, backbone: text"),
-    "callbacks.nested_learning": GOOD + "callbacks: {nested_learning: {}}\n",
-    "callbacks.sentinel": GOOD + "callbacks: {sentinel: {}}\n",
-    "training.loss_balance": GOOD + "training: {loss_balance: uncertainty}\n",
-    "training.gradient_conflict": GOOD + "training: {gradient_conflict: pcgrad}\n",
-    "data.streaming": GOOD + "data: {streaming: true}\n",
-    "evaluation.calibration": GOOD + "evaluation: {calibration: temperature}\n",
-}
-
-
-def test_every_planned_setting_has_a_use_below() -> None:
-    assert set(PLANNED_USES) == set(PLANNED)
-
-
-@pytest.mark.parametrize("setting", sorted(PLANNED))
-def test_a_planned_setting_is_a_setup_error(schema: Schema, setting: str) -> None:
-    with pytest.raises(SetupError, match=f"not built yet: {PLANNED[setting]}"):
-        load_text(PLANNED_USES[setting], file="cfg.yml", schema=schema)
-
-
-def test_a_setting_not_in_the_table_is_unknown(schema: Schema) -> None:
-    with pytest.raises(ConfigError, match=r"^cfg\.yml:4:1: lora: unknown key"):
-        load_text(GOOD + "lora: {}\n", file="cfg.yml", schema=schema, planned={})
 
 
 # -------------------------------------------------------------------------------------------------------------- paths

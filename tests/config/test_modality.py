@@ -87,7 +87,7 @@ def test_boosting_is_for_events_alone(schema: Schema) -> None:
     assert load_text(EVENTS + boosting, file="cfg.yml", schema=schema).evaluation.baselines == ["boosting"]
     text = EVENTS.replace("security_mlp_v1, backbone_type: sequential", "m")
     (found,) = problems(schema, text + boosting)
-    assert found.endswith("evaluation.baselines[0]: boosting reads features of events, and texts have none; remove it")
+    assert found.endswith("evaluation.baselines[0]: boosting is for events, and this model reads texts. Remove it")
 
 
 def test_the_same_settings_are_fine_for_texts(schema: Schema) -> None:

@@ -9,6 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from jenga.config import schema as models
 from jenga.config.schema import ExperimentConfig, Strict, experiment_model
+from jenga.modalities.text.modality import TextModality
+from jenga.modalities.text.settings import ModelConfig
 from jenga.registry import Registry
 from jenga.tasks.base import ClassificationConfig
 
@@ -51,7 +53,7 @@ def test_values_are_fixed_once_read(schema: type[ExperimentConfig]) -> None:
 
 def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
     class Part:
-        modality, reads = "text", "pooled"
+        reads = "pooled"
 
     registries: list[Registry[Any]] = [
         Registry(what, entry_point_group="jenga.tests.none", default_config=config)
@@ -59,7 +61,7 @@ def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
     ]
     for registry in registries:
         registry.register("plain")(Part)
-    made = experiment_model(*registries)
+    made = experiment_model(*registries, modality_of=lambda name: TextModality(), baselines=["majority"])
     config = made.model_validate(
         {
             "model": {"base_model": "x", "backbone_type": "plain"},
@@ -68,13 +70,14 @@ def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
         }
     )
     assert isinstance(config.tasks[0], ClassificationConfig)
+    assert isinstance(config.model, ModelConfig)
     assert config.model.backbone_type == "plain"
     assert isinstance(config.callbacks.plain, Strict)
 
 
 def test_every_field_that_users_see_is_described() -> None:
     blocks = (
-        models.ModelConfig, models.DataConfig, models.TrainingConfig, models.EvaluationConfig, models.CheckpointConfig,
+        ModelConfig, models.DataConfig, models.TrainingConfig, models.EvaluationConfig, models.CheckpointConfig,
         models.TrackingConfig,
     )  # fmt: skip
     bare = [

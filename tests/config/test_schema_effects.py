@@ -25,17 +25,21 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from jenga.run import build, experiment
-from jenga.config.schema import ExperimentConfig, ModelConfig
+from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import field_branches, item_branches
 from jenga.errors import ConfigError, JengaError
 from jenga.labels.metric import Metric
 from jenga.modalities import BackboneManager
 from jenga.modalities.events.backbone import SequentialBackbone, SequentialConfig
 from jenga.modalities.text.backbone import TextBackbone
+from jenga.modalities.text.columns import Texts
+from jenga.modalities.text.dialogue import Dialogues
+from jenga.modalities.text.settings import ModelConfig
 from jenga.rows.batches import EncodedSplit
+from jenga.rows.content import Content
 from jenga.rows.load import load_sources
 from jenga.rows.parse import Rows
+from jenga.run import build, experiment
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.loop import make_sampler
@@ -166,13 +170,17 @@ def rows_of(config: ExperimentConfig) -> Any:
     return [
         (
             {key: (space.kind, space.labels) for key, space in source.spaces.items()},
-            {
-                split: (rows.ids, rows.texts, rows.pairs, rows.dialogues, numbers(rows))
-                for split, rows in source.splits.items()
-            },
+            {split: (rows.ids, read(rows.content), numbers(rows)) for split, rows in source.splits.items()},
         )
         for source in sources
     ]
+
+
+def read(content: Content) -> Any:
+    """The texts or the dialogues; what is equal here is the same to a model."""
+    if isinstance(content, Dialogues):
+        return content.dialogues
+    return (content.texts, content.pairs) if isinstance(content, Texts) else None
 
 
 def numbers(rows: Rows) -> Any:
@@ -222,7 +230,7 @@ def scales(built: Built) -> Any:
 
 def pooled(built: Built) -> Any:
     built.model.eval()
-    return built.model.backbone(**built.batch.inputs).pooler_output.tolist()
+    return built.model.encoders["shared"](**built.batch.inputs).pooler_output.tolist()
 
 
 def loss(built: Built) -> Any:

@@ -55,7 +55,7 @@ def test_a_batch_brings_what_the_teacher_predicts_for_its_rows(
     said = part.batch(index).teacher
     assert {(task, head) for task, heads in said.items() for head in heads} == set(part.spaces)
     predictor = load(teacher, device="cpu")
-    plain = predictor.logits([{"text": part.rows.texts[at]} for at in index])
+    plain = predictor.logits([{"text": part.rows.content.texts[at]} for at in index])
     for head in ("mood", "topic"):
         torch.testing.assert_close(said["mood"][head].logits, torch.stack(plain["mood", head]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
@@ -77,7 +77,7 @@ def test_numbers_are_taught_in_the_students_own_scale(
     part = made.sources[0].splits["train"]
     said = part.batch([0, 1, 2]).teacher["price"]["price"].logits
     task = made.bundle.model.tasks["price"]
-    texts = [{"text": part.rows.texts[at]} for at in (0, 1, 2)]
+    texts = [{"text": part.rows.content.texts[at]} for at in (0, 1, 2)]
     expected = [row["price"]["price"]["value"] for row in load(teacher, device="cpu").predict(texts)]
     np.testing.assert_allclose(task.predict("price", said)[:, 0], expected, rtol=1e-3)
 
@@ -118,7 +118,7 @@ def test_numbers_in_another_order_keep_their_own_scales(
     part = made.sources[0].splits["train"]
     said = part.batch([0, 1, 2]).teacher["price"]["price"].logits
     found = made.bundle.model.tasks["price"].predict("price", said)
-    texts = [{"text": part.rows.texts[at]} for at in (0, 1, 2)]
+    texts = [{"text": part.rows.content.texts[at]} for at in (0, 1, 2)]
     answers = [row["price"]["price"]["values"] for row in load(teacher, device="cpu").predict(texts)]
     expected = [[answer["share"], answer["cents"]] for answer in answers]
     np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from jenga import saved
 from jenga.config.distillation import TeacherStudentConfig
-from jenga.distillation.origin import Origin, bundle_folder
+from jenga.distillation.origin import Origin
 from jenga.errors import ConfigError, SetupError
+from jenga.files import atomic_folder
+from jenga.types import HeadSpace
 
 Make = Callable[..., Any]
 KEY = "^model.teacher_student_config.teacher_model: "
@@ -23,11 +26,12 @@ def origin_of(student: Any, folder: object, **settings: Any) -> Origin:
 
 def test_a_run_its_best_model_and_a_checkpoint_are_told_apart(tmp_path: Path, models: dict[str, str]) -> None:
     best = tmp_path / "run" / "best"
-    best.mkdir(parents=True)
-    (best / "jenga.json").write_text('{"spaces": [{"kind": "class"}]}')
-    assert bundle_folder(str(tmp_path / "run")) == best == bundle_folder(str(best))
-    assert bundle_folder(models["big"]) is None
-    assert bundle_folder("nobody/model") is None
+    heads = [HeadSpace("mood", "mood", "class", 2, ("bad", "good"))]
+    with atomic_folder(best) as staging:
+        saved.write(staging, saved.Description({"model": {"backbone_type": "text"}}, [], {}, heads, None))
+    assert origin_of(None, tmp_path / "run").folder == best == origin_of(None, best).folder
+    assert origin_of(None, models["big"]).folder is None
+    assert origin_of(None, "nobody/model").folder is None
     assert not origin_of(None, best).generates
     assert origin_of(None, models["big"]).generates
     assert origin_of(None, best).checkpoint == best / "backbone"

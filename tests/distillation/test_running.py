@@ -97,9 +97,9 @@ def test_a_teacher_is_frozen_has_no_dropout_and_is_in_no_checkpoint(language: Ma
     (checkpoint,) = (result.run / "checkpoints").iterdir()
     with safe_open(checkpoint / "model.safetensors", "pt") as saved:
         names = set(saved.keys())
-        width = saved.get_tensor("backbone.encoder.wte.weight").shape[1]
+        width = saved.get_tensor("encoders.shared.encoder.wte.weight").shape[1]
     assert width == 16
-    assert all(name.startswith("backbone.encoder.") for name in names)
+    assert all(name.startswith("encoders.shared.encoder.") for name in names)
     student = sum(1 for _ in experiment.build(experiment.load_config(language()), result.run).bundle.model.parameters())
     with safe_open(checkpoint / "optimizer.safetensors", "pt") as saved:
         assert sum(key.endswith(".exp_avg") for key in saved.keys()) == student  # noqa: SIM118 -- no mapping

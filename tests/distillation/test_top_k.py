@@ -15,6 +15,7 @@ from jenga.run import build, experiment
 from jenga.distillation import top_k
 from jenga.distillation.running import RunningTeacher
 from jenga.errors import ConfigError, SetupError
+from jenga.modalities.text.pieces import EncodedLanguage
 
 Make = Callable[..., Any]
 
@@ -41,7 +42,7 @@ def loss_and_gradient(made: build.Experiment, rows: Sequence[int]) -> tuple[torc
     output = model(batch.inputs, ["lm"], batch.labels, batch.teacher)["lm"]
     model.zero_grad()
     output.loss.backward()
-    return output.loss.detach(), model.backbone.output_layer[0].grad.clone()
+    return output.loss.detach(), model.encoders["shared"].output_layer[0].grad.clone()
 
 
 ROWS = [5, 2, 9, 0]
@@ -58,7 +59,8 @@ def test_all_logits_teach_as_the_teacher_itself_does(
         made = built(settings)
         assert (made.teacher is None) == bool(extra)
         part = made.sources[0].splits["train"]
-        assert (part.packs is not None and max(map(len, part.packs)) > 1) == packing
+        assert isinstance(part.encoded, EncodedLanguage)
+        assert (part.encoded.packs is not None and max(map(len, part.encoded.packs)) > 1) == packing
         found.append(loss_and_gradient(made, range(len(part))[::-1] if packing else ROWS))
     for first, second in zip(*found, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)

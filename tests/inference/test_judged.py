@@ -16,7 +16,7 @@ import jenga
 from jenga.errors import DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.predictor import Predictor
-from jenga.modalities.text.pieces import LanguageSplit
+from jenga.modalities.text.pieces import EncodedLanguage
 
 LANGUAGE = [{"id": f"r{n}", "prompt": f"is {n} good", "completion": "yes it is"} for n in range(30)]
 
@@ -103,7 +103,7 @@ def test_a_file_judges_the_tasks_that_it_has_rows_for(
     (source,) = labelled_sources(both.bundle, str(tmp_path / "new.jsonl"), split="test")
     assert source.tasks == (task,)
     assert len(source.splits["test"].rows) == 4
-    assert isinstance(source.splits["test"], LanguageSplit) == (task == "lm")
+    assert isinstance(source.splits["test"].encoded, EncodedLanguage) == (task == "lm")
 
 
 def test_rows_without_a_label_judge_nothing(both: Predictor, tmp_path: Path) -> None:

@@ -28,25 +28,6 @@ def test_run_folder_and_its_best_folder_give_the_same_model(run: Path, predictor
     assert load(run / "best", device="cpu").predict(TEXT) == predictor.predict(TEXT)
 
 
-def test_missing_folder_is_answered_with_the_nearest_name(run: Path) -> None:
-    near = run.with_name(run.name[:-1] + "x")
-    with pytest.raises(SetupError, match=f"no such folder; did you mean '{run.name}'"):
-        load(near)
-
-
-@pytest.mark.parametrize("levels", [1, 2])
-def test_folder_above_runs_is_answered_with_the_newest_run(run: Path, levels: int) -> None:
-    above = run.parents[levels - 1]
-    with pytest.raises(SetupError, match=f"did you mean {run}"):
-        load(above)
-
-
-def test_run_without_a_model_says_that_it_ended_too_early(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(SetupError, match=r"before its first evaluation; go on with --resume"):
-        load(tmp_path)
-
-
 def test_harmed_model_is_refused(run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run / "best", tmp_path / "best")
     weights = copy / "heads.safetensors"
@@ -411,7 +392,13 @@ def test_a_file_without_labels_teaches_what_is_normal_but_judges_nothing(
         ]  # fmt: skip
 
 
-def test_bytes_are_no_texts(predictor: Predictor) -> None:
-    with pytest.raises(ConfigError, match="bytes are JSON events, but this model reads texts"):
-        predictor.read(b"{}")
-    assert not predictor.reads_events
+def test_bytes_are_read_as_standard_input_holds_them(predictor: Predictor) -> None:
+    wanted = predictor.predict([TEXT, "Hello."])
+    lines = [json.dumps({"text": text}) for text in (TEXT, "Hello.")]
+    for content in (f"{TEXT}\nHello.", "\n".join(lines), f"[{', '.join(lines)}]"):
+        assert predictor.predict(predictor.read(content.encode())) == wanted
+
+
+def test_only_a_model_of_texts_takes_a_row_that_is_just_its_text(predictor: Predictor, detector: Predictor) -> None:
+    assert predictor.takes_texts
+    assert not detector.takes_texts

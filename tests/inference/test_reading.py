@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import Reader, as_raw, names, pieces, readings
+from jenga.inference.reading import Reader, names, pieces, readings
 from jenga.labels.column import HeadColumn
+from jenga.modalities.text.columns import TextColumns
+from jenga.rows.given import given_rows
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import RawRows
 
@@ -13,13 +15,13 @@ from jenga.rows.readers import RawRows
 def spec(task: str, *text: str, pair: str | None = None, max_length: int = 8) -> SourceSpec:
     head = HeadColumn(task, "head", "class", ("label",), None, None)
     return SourceSpec(
-        name=task, train=("a.jsonl",), valid=(), test=(), text=text, text_pair=pair, id="id", heads=(head,),
-        max_length=max_length,
+        name=task, train=("a.jsonl",), valid=(), test=(), id="id", heads=(head,),
+        content=TextColumns(text, pair, max_length),
     )  # fmt: skip
 
 
 def raw(*rows: dict[str, Any]) -> RawRows:
-    return as_raw(list(rows), [])
+    return given_rows(list(rows), [])
 
 
 def tasks(*specs: SourceSpec, rows: RawRows) -> list[tuple[str, ...]]:
@@ -50,7 +52,7 @@ def test_rows_that_no_task_can_read_are_refused() -> None:
 
 def test_text_fills_the_columns_of_all_tasks() -> None:
     specs = spec("a", "text", "tokens"), spec("b", "tokens", "text"), spec("c", "body")
-    assert as_raw("x", specs).rows == [{"text": "x", "body": "x"}]
+    assert given_rows("x", [each.content for each in specs]).rows == [{"text": "x", "body": "x"}]
 
 
 def test_rows_are_placed_by_number_around_the_unusable() -> None:
@@ -59,7 +61,7 @@ def test_rows_are_placed_by_number_around_the_unusable() -> None:
     parsed = Reader(rows, reading).parse(rows)
     assert parsed.place == {1: 0, 3: 1}
     assert list(parsed.bad) == [2]
-    assert parsed.as_words == {3}
+    assert parsed.rows.content.as_words == [False, True]
 
 
 def test_names_are_ids_or_numbers_bad_rows_included() -> None:

@@ -161,3 +161,8 @@ def test_kappa_is_undefined_where_one_label_is_all_there_is() -> None:
 
 def test_nan_is_a_missing_label() -> None:
     assert encoder(("a",)).is_missing(math.nan)
+
+
+def test_the_majority_class_ignores_missing_labels() -> None:
+    targets = np.array([-100, -100, -100, 2, 2, 0])
+    assert kind_named("class").majority(MOOD, targets, np.zeros(4, dtype=np.int64)).tolist() == [2, 2, 2, 2]

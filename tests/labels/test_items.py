@@ -71,3 +71,8 @@ def test_kappa_of_items_leaves_out_missing_answers() -> None:
     targets = np.array([[1, 0, NAN], [0, 1, NAN]])
     assert kind_named("items").agreement(np.array([[1, 0, 1], [0, 1, 0]]), targets) == 1
     assert kind_named("items").agreement(np.array([[1, 1, 1], [1, 1, 0]]), targets) == 0
+
+
+def test_the_majority_of_items_is_by_item_and_no_where_they_tie() -> None:
+    targets = np.array([[1, 1, NAN], [1, 0, NAN], [NAN, NAN, NAN]])
+    assert kind_named("items").majority(STEPS, targets, np.zeros((2, 3))).tolist() == [[True, False, False]] * 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jenga.labels import kind_named
 from jenga.labels.column import HeadColumn, RowError, numbered_names
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.numbers import MAX_POINTS, NumberReader
@@ -98,3 +99,9 @@ def test_number_details_keep_few_points_of_the_whole_range() -> None:
     assert minutes["points"][0] == [0, 1]
     assert minutes["points"][-1] == [1999, 2000]
     strict_json(details)
+
+
+def test_the_majority_of_numbers_is_the_mean_of_the_labelled() -> None:
+    space = HeadSpace("wait", "value", "number", 2, ("minutes", "calls"))
+    targets = np.array([[1, NAN], [3, NAN], [NAN, NAN]])
+    assert kind_named("number").majority(space, targets, np.zeros((2, 2))).tolist() == [[2, 0], [2, 0]]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import seeds
 
+from jenga.labels import kind_named
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.tags import spans
 from jenga.types import HeadSpace
@@ -95,3 +96,9 @@ def test_tags_details_have_a_row_for_every_type() -> None:
         {"label": "PER", "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2},
     ]
     strict_json(details)
+
+
+def test_the_majority_of_tags_is_o_for_every_word_whatever_the_order_of_labels() -> None:
+    space = HeadSpace("ner", "entities", "tags", 3, ("B-PER", "I-PER", "O"))
+    answers = kind_named("tags").majority(space, [np.array([0, 0])], [np.zeros(3), np.zeros(0), np.zeros(1)])
+    assert [row.tolist() for row in answers] == [[2, 2, 2], [], [2]]

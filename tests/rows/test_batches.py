@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 
 from jenga.config.schema import DataConfig
 from jenga.labels.column import HeadColumn
-from jenga.modalities.text.tokens import encode
+from jenga.modalities.text.columns import TextColumns, Texts
+from jenga.modalities.text.tokens import EncodedText, encode
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.load import load_sources
 from jenga.rows.parse import SourceSpec
@@ -39,13 +41,16 @@ def split(
 ) -> Callable[..., EncodedSplit]:
     def make(*, pairs: bool = False, max_length: int = 16, heads: tuple[HeadColumn, ...] = HEADS) -> EncodedSplit:
         path = write_rows(tmp_path / "rows.jsonl", ROWS)
-        spec = SourceSpec("s", (path,), (), (), ("text",), "pair" if pairs else None, "id", heads)
+        content = TextColumns(("text",), "pair" if pairs else None)
+        spec = SourceSpec("s", (path,), (), (), "id", heads, content)
         (loaded,) = load_sources([spec], data=DataConfig(valid_fraction=0.0, test_fraction=0.0))
         rows = loaded.splits["train"]
+        read = rows.content
+        assert isinstance(read, Texts)
         encoded = encode(
-            rows.texts, make_tokenizer("wordpiece"), max_length=max_length, pairs=rows.pairs, words=rows.words
+            read.texts, make_tokenizer("wordpiece"), max_length=max_length, pairs=read.pairs, words=read.words
         )
-        return EncodedSplit("s", rows, encoded, loaded.spaces, pad_token_id=7)
+        return EncodedSplit("s", rows, replace(encoded, pad_token_id=7), loaded.spaces)
 
     return make
 
@@ -54,12 +59,13 @@ def test_rows_are_padded_on_the_right_to_the_longest_of_them(split: Callable[...
     made = split()
     batch = made.batch([1, 0])
     ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
-    lengths = made.lengths[[1, 0]]
+    lengths, encoded = made.lengths[[1, 0]], made.encoded
+    assert isinstance(encoded, EncodedText)
     assert ids.shape == mask.shape == (2, lengths.max())
     assert mask.sum(1).tolist() == lengths.tolist()
     for row, (index, length) in enumerate(zip([1, 0], lengths, strict=True)):
-        start = made.encoded.offsets[index]
-        assert ids[row, :length].tolist() == made.encoded.input_ids[start : start + length].tolist()
+        start = encoded.offsets[index]
+        assert ids[row, :length].tolist() == encoded.input_ids[start : start + length].tolist()
         assert ids[row, length:].eq(7).all()
         assert mask[row, :length].eq(1).all()
     assert (ids.dtype, mask.dtype) == (torch.int64, torch.int64)
@@ -119,5 +125,5 @@ def test_the_same_rows_give_the_same_batch(split: Callable[..., EncodedSplit]) -
 def test_rows_without_labels_make_batches_without_labels(split: Callable[..., EncodedSplit]) -> None:
     made = split()
     made.rows.labels = {}
-    bare = EncodedSplit("s", made.rows, made.encoded, {}, pad_token_id=0)
+    bare = EncodedSplit("s", made.rows, made.encoded, {})
     assert bare.batch(np.arange(2).tolist()).labels == {}

@@ -15,6 +15,7 @@ from jenga.config.schema import DataConfig
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn
 from jenga.labels.words import split_words
+from jenga.modalities.text.columns import TextColumns
 from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import SourceSpec
 
@@ -33,7 +34,7 @@ def load(
 ) -> LoadedSource:
     paths = (train,) if isinstance(train, str) else train
     spec = SourceSpec(
-        "source", paths, (valid,) * bool(valid), (test,) * bool(test), ("text", "tokens"), None, "id", heads
+        "source", paths, (valid,) * bool(valid), (test,) * bool(test), "id", heads, TextColumns(("text", "tokens"))
     )
     return load_sources([spec], data=DataConfig(**options))[0]
 
@@ -95,7 +96,7 @@ def test_several_files_are_one_split_even_with_other_column_names(tmp_path: Path
     third = write(tmp_path / "c.jsonl", [{"text": "three"}] * 5)
     source = load((first, second, third), head("label", "class", "label", "labels"), valid=first)
     train = source.splits["train"]
-    assert train.texts == ["one"] * 5 + ["two 2"] * 5 + ["three"] * 5
+    assert train.content.texts == ["one"] * 5 + ["two 2"] * 5 + ["three"] * 5
     assert train.labels["task", "label"].tolist() == [0] * 5 + [1] * 5 + [-100] * 5
     assert train.files == [first] * 5 + [second] * 5 + [third] * 5
 
@@ -241,7 +242,8 @@ def test_a_table_of_several_labels_a_cell_reads_blank_as_none_of_them(tmp_path: 
     )
     assert again.spec.heads == source.spec.heads
     assert again.spaces["task", "label"].labels == ("billing", "staff")
-    found = dict(zip(again.splits["train"].texts, again.splits["train"].labels["task", "label"].tolist(), strict=True))
+    rows = again.splits["train"]
+    found = dict(zip(rows.content.texts, rows.labels["task", "label"].tolist(), strict=True))
     assert (found["row 0"], found["row 2"]) == ([1, 1], [0, 0])
     assert np.isnan(found["row 1"]).all()
     assert not [words for words in again.warnings if "are read as" in words]
@@ -277,12 +279,11 @@ def test_the_built_in_sample_loads_with_every_kind_of_head_and_no_warning() -> N
     assert source.warnings == []
     train = source.splits["train"]
     assert train.labels["task", "opening"].shape == (len(train), source.spaces["task", "opening"].size)
-    assert train.words is not None
+    words = train.content.words
+    assert words is not None
     # Entities are whole words, else their rows would have been refused.
-    assert all(
-        len(tags) == len(words) for tags, words in zip(train.labels["task", "entities"], train.words, strict=True)
-    )
-    assert train.words[0] == split_words(train.texts[0])
+    assert all(len(tags) == len(spans) for tags, spans in zip(train.labels["task", "entities"], words, strict=True))
+    assert words[0] == split_words(train.content.texts[0])
 
 
 @pytest.mark.serial

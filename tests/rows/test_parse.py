@@ -12,6 +12,7 @@ import pytest
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn
 from jenga.labels.tag_cells import tag_names
+from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
 from jenga.rows.readers import BadRow, RawRows
 from jenga.types import HeadSpace
@@ -26,7 +27,7 @@ SPACES = {
 
 def spec(*kinds: str, text: tuple[str, ...] = ("text", "tokens"), pair: str | None = None) -> SourceSpec:
     heads = tuple(HeadColumn("task", kind, kind, (kind, f"labels.{kind}"), None, None) for kind in kinds)
-    return SourceSpec("source", ("f",), (), (), text, pair, "id", heads)
+    return SourceSpec("source", ("f",), (), (), "id", heads, TextColumns(text, pair))
 
 
 def parse(source: SourceSpec, *rows: dict[str, Any], with_labels: bool = True) -> tuple[Rows, list[BadRow]]:
@@ -38,13 +39,18 @@ def parse(source: SourceSpec, *rows: dict[str, Any], with_labels: bool = True) -
     return parse_rows(raw, source, spaces=spaces if with_labels else None, with_labels=with_labels)
 
 
+def texts(rows: Rows) -> Texts:
+    assert isinstance(rows.content, Texts)
+    return rows.content
+
+
 def test_one_row_with_labels_of_every_kind() -> None:
     row = {"id": 7, "text": "na Asha", "class": "positive", "labels": {"items": [1, None]}, "number": 2.5}
     entities = [{"start": 3, "end": 7, "label": "PER"}]
     rows, bad = parse(spec("class", "items", "number", "tags"), {**row, "tags": entities})
     assert bad == []
-    assert (rows.ids, rows.files, rows.numbers, rows.texts) == (["7"], ["rows.jsonl"], [11], ["na Asha"])
-    assert (rows.pairs, rows.words) == (None, [[(0, 2), (3, 7)]])
+    assert (rows.ids, rows.files, rows.numbers, texts(rows).texts) == (["7"], ["rows.jsonl"], [11], ["na Asha"])
+    assert (texts(rows).pairs, rows.content.words) == (None, [[(0, 2), (3, 7)]])
     labels = {head: value for (_, head), value in rows.labels.items()}
     assert labels["class"].tolist() == [1]
     np.testing.assert_array_equal(labels["items"], np.array([[1, math.nan]], np.float32))
@@ -68,24 +74,24 @@ def test_missing_labels_are_ignore_index_and_nan() -> None:
 
 def test_a_list_of_words_is_joined_and_its_words_are_kept() -> None:
     rows, _ = parse(spec("tags"), {"tokens": ["Dar-es-Salaam", "New York", "."], "tags": ["B-LOC", "B-LOC", "O"]})
-    assert rows.texts == ["Dar-es-Salaam New York ."]
-    assert rows.words == [[(0, 13), (14, 22), (23, 24)]]
+    assert rows.content.texts == ["Dar-es-Salaam New York ."]
+    assert rows.content.words == [[(0, 13), (14, 22), (23, 24)]]
     assert rows.labels["task", "tags"][0].tolist() == [1, 1, 0]
 
 
 def test_tags_of_a_plain_text_are_for_its_words_by_space() -> None:
     rows, _ = parse(spec("tags"), {"text": "in Dar-es-Salaam!", "tags": ["O", "B-LOC"]}, {"text": "a-b"})
-    assert rows.words == [[(0, 2), (3, 17)], [(0, 1), (1, 2), (2, 3)]]
+    assert rows.content.words == [[(0, 2), (3, 17)], [(0, 1), (1, 2), (2, 3)]]
 
 
 def test_words_are_split_only_for_tags() -> None:
-    assert parse(spec("class"), {"tokens": ["a", "b"], "class": "positive"})[0].words is None
+    assert parse(spec("class"), {"tokens": ["a", "b"], "class": "positive"})[0].content.words is None
 
 
 def test_without_labels_no_label_is_looked_at() -> None:
     rows, bad = parse(spec("class", "tags"), {"text": "a-b", "class": "nosuch", "tags": ["?"]}, with_labels=False)
     assert (bad, rows.labels) == ([], {})
-    assert rows.words == [[(0, 1), (1, 2), (2, 3)]]
+    assert rows.content.words == [[(0, 1), (1, 2), (2, 3)]]
 
 
 def test_ids_fall_back_to_numbers() -> None:
@@ -95,7 +101,7 @@ def test_ids_fall_back_to_numbers() -> None:
 
 def test_a_pair_needs_both_texts() -> None:
     rows, bad = parse(spec(pair="other"), {"text": "a", "other": "b"}, {"text": "a", "other": None})
-    assert (rows.pairs, len(bad)) == (["b"], 1)
+    assert (texts(rows).pairs, len(bad)) == (["b"], 1)
     assert bad[0].reason == "column 'other' is empty; allowed: text"
 
 
@@ -119,8 +125,8 @@ def test_a_pair_needs_both_texts() -> None:
 )
 def test_an_unusable_row_is_set_aside_with_its_reason(row: dict[str, Any], reason: str) -> None:
     rows, bad = parse(spec("class", "tags"), {"text": "good", "class": "positive"}, row, {"text": "fine"})
-    assert rows.texts == ["good", "fine"]
-    assert len(rows.labels["task", "class"]) == len(rows.labels["task", "tags"]) == len(rows.words or []) == 2
+    assert rows.content.texts == ["good", "fine"]
+    assert len(rows.labels["task", "class"]) == len(rows.labels["task", "tags"]) == len(rows.content.words or []) == 2
     assert [(each.file, each.number) for each in bad] == [("rows.jsonl", 12)]
     assert reason in bad[0].reason
     bad[0].raw.encode()
@@ -164,7 +170,7 @@ def test_take_and_joined_keep_every_column_aligned() -> None:
         row["class"] = ("negative", "positive")[row["class"]]  # type: ignore[call-overload]
     rows, _ = parse(source, *made)
     back = Rows.joined([rows.take([3, 1]), rows.take(np.array([0]))])
-    assert (back.ids, back.texts, back.pairs) == (
+    assert (back.ids, texts(back).texts, texts(back).pairs) == (
         ["3", "1", "0"],
         ["word3 x", "word1 x", "word0 x"],
         ["o3", "o1", "o0"],
@@ -172,6 +178,6 @@ def test_take_and_joined_keep_every_column_aligned() -> None:
     assert (back.numbers, len(back.files)) == ([14, 12, 11], 3)
     assert back.labels["task", "class"].tolist() == [1, 1, 0]
     assert back.labels["task", "items"].tolist() == [[1, 1], [1, 1], [0, 1]]
-    assert len(back.labels["task", "tags"]) == len(back.words or []) == 3
+    assert len(back.labels["task", "tags"]) == len(back.content.words or []) == 3
     empty = rows.take([])
     assert (len(empty), empty.labels["task", "items"].shape) == (0, (0, 2))

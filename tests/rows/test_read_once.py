@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from jenga.rows import read_once
 from jenga.modalities.events.events import read_events
 from jenga.refinery import SecurityRefinery
+from jenga.rows import read_once
 from jenga.rows.read_once import ReadOnce, content_digest
 from jenga.rows.readers import RawRows, read_rows
 

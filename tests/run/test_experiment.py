@@ -30,7 +30,7 @@ from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.run import RunFolder
 
 ALL = ("mood", "flags", "names", "price")
-DRIVER = Path(__file__).with_name("crash_driver.py")
+DRIVER = Path(__file__).parents[1] / "crash_driver.py"
 TRAINING = {"epochs": 2, "batch_size": 8, "log_every_steps": 1}
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from jenga.labels.classes import ClassHead
 from jenga.labels.metric import Metric
-from jenga.rows.parse import Rows
+from jenga.modalities.text.columns import Texts
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig, Labels
 from jenga.tasks.classification import ClassificationTask
@@ -165,7 +165,7 @@ def space(kind: str, *labels: str) -> HeadSpace:
 
 
 def answers(space: HeadSpace, predictions: Any, logits: list[torch.Tensor], **options: Any) -> list[dict[str, Any]]:
-    rows = options.pop("rows", Rows(ids=["1"] * len(logits), texts=[""] * len(logits)))
+    rows = options.pop("rows", Texts([""] * len(logits)))
     as_words = options.pop("as_words", [False] * len(logits))
     head = ClassHead(name="a", num_labels=2)
     plain = ClassificationConfig(name="task", type="classification", data_path="x", heads=[head])
@@ -196,7 +196,7 @@ def test_one_number_is_a_value_and_several_are_named() -> None:
 
 def test_entity_spans_its_words_and_is_as_likely_as_the_least_likely_of_them() -> None:
     labels = ("O", "B-x", "I-x")
-    rows = Rows(ids=["1"], texts=["in New York"], words=[[(0, 2), (3, 6), (7, 11)]])
+    rows = Texts(["in New York"], words=[[(0, 2), (3, 6), (7, 11)]])
     logits = torch.tensor([[9.0, 0, 0], [0, np.log(2.0), 0], [0, 0, np.log(6.0)]])
     found = answers(space("tags", *labels), [np.array([0, 1, 2])], [logits], rows=rows)
     entity = {"start": 3, "end": 11, "label": "x", "text": "New York", "probability": 0.5}
@@ -204,7 +204,7 @@ def test_entity_spans_its_words_and_is_as_likely_as_the_least_likely_of_them() -
 
 
 def test_tags_by_word_are_legal_where_the_model_begins_with_inside() -> None:
-    rows = Rows(ids=["1"], texts=["New York"], words=[[(0, 3), (4, 8)]])
+    rows = Texts(["New York"], words=[[(0, 3), (4, 8)]])
     found = answers(
         space("tags", "O", "B-x", "I-x"), [np.array([2, 2])], [torch.zeros(2, 3)], rows=rows, as_words=[True]
     )
@@ -213,7 +213,7 @@ def test_tags_by_word_are_legal_where_the_model_begins_with_inside() -> None:
 
 
 def test_word_without_a_token_is_outside() -> None:
-    rows = Rows(ids=["1"], texts=["New York"], words=[[(0, 3), (4, 8)]])
+    rows = Texts(["New York"], words=[[(0, 3), (4, 8)]])
     logits = torch.tensor([[0.0, 9.0, 0], [torch.nan] * 3])
     found = answers(space("tags", "O", "B-x", "I-x"), [np.array([1, 0])], [logits], rows=rows)
     assert [entity["text"] for entity in found[0]["entities"]] == ["New"]

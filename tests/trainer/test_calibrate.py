@@ -18,6 +18,7 @@ import jenga
 from jenga.run import experiment
 from jenga.callbacks import BaseCallback
 from jenga.errors import ConfigError, InterruptedRun
+from jenga.modalities.events.encoder import EventEncoder
 from jenga.tasks.anomaly.explain import contributions
 from jenga.trainer.calibrate import calibrate, observe
 from jenga.trainer.evaluate import Runner
@@ -263,8 +264,9 @@ def test_attacks_are_told_from_normal_flows(flows: Path, tmp_path: Path, task: d
     assert all(answer["alert"] == (answer["score"] > answer["threshold"]) for answer in answers)
     assert 0 < sum(answer["alert"] for answer in answers) < 500
 
-    model, inputs = predictor.model, predictor.bundle.inputs
+    model, inputs = predictor.model, predictor.bundle.inputs["shared"]
+    assert isinstance(inputs, EventEncoder)
     features = torch.from_numpy(inputs.refinery.transform(rows[:20]))
-    parts = contributions(model.tasks["Threat"], model.backbone, features)
+    parts = contributions(model.tasks["Threat"], model.encoders["shared"], features)
     assert parts.shape == features.shape
     assert np.isfinite(parts).all()

@@ -54,16 +54,16 @@ def test_tensors_and_state_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", ["tasks.mood.heads.mood.weight", "adapters"])
 def test_a_checkpoint_of_another_model_is_refused(make_trainer: Callable[..., Any], lost: str, tmp_path: Path) -> None:
     model = make_trainer("mood", peft={"type": "lora"}).model
-    tensors, base = checkpoint.model_tensors(model), model.backbone.base
-    checkpoint.load_model(model, tensors, tmp_path, base=base)
+    tensors, bases = checkpoint.model_tensors(model), model.bases
+    checkpoint.load_model(model, tensors, tmp_path, bases=bases)
     kept = {name: each for name, each in tensors.items() if name != lost and ("lora_B" not in name or lost[0] != "a")}
     assert len(kept) < len(tensors)
     with pytest.raises(SetupError, match=r"it is of another model, for example at .*; start a new run"):
-        checkpoint.load_model(model, kept, tmp_path, base=base)
-    with pytest.raises(SetupError, match=r"for example at backbone\.more; start"):
-        checkpoint.load_model(model, {**tensors, "backbone.more": torch.zeros(1)}, tmp_path, base=base)
+        checkpoint.load_model(model, kept, tmp_path, bases=bases)
+    with pytest.raises(SetupError, match=r"for example at encoders\.shared\.more; start"):
+        checkpoint.load_model(model, {**tensors, "encoders.shared.more": torch.zeros(1)}, tmp_path, bases=bases)
     with pytest.raises(SetupError, match=r"trained on other weights than model.base_model has now; bring"):
-        checkpoint.load_model(model, tensors, tmp_path, base={**base, "values": "other"})
+        checkpoint.load_model(model, tensors, tmp_path, bases={"shared": {**bases["shared"], "values": "other"}})
 
 
 def test_the_newest_checkpoint_is_found_by_number(tmp_path: Path) -> None:

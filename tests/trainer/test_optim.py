@@ -36,7 +36,7 @@ def test_every_parameter_is_in_exactly_one_group_at_its_parts_rate(model: MultiT
     )
     for name, parameter in model.named_parameters():
         part = name.split(".")[0]
-        assert rate_of[id(parameter)] == {"backbone": 1e-5, "fusion": 2e-4, "tasks": 3e-3}[part], name
+        assert rate_of[id(parameter)] == {"encoders": 1e-5, "fusion": 2e-4, "tasks": 3e-3}[part], name
     assert learning_rates(optimizer) == {"backbone": 1e-5, "fusion": 2e-4, "heads": 3e-3}
 
 
@@ -52,7 +52,7 @@ def test_biases_and_norms_are_not_decayed_and_weights_are(model: MultiTaskModel)
 
 
 def test_frozen_parameters_are_left_out(model: MultiTaskModel) -> None:
-    model.backbone.requires_grad_(False)
+    model.encoders["shared"].requires_grad_(False)
     optimizer = make_optimizer(parameter_groups(model, training()), training())
     assert set(learning_rates(optimizer)) == {"fusion", "heads"}
 
@@ -62,7 +62,7 @@ def test_adapters_have_a_group_and_a_rate_of_their_own(make_trainer: Callable[..
     optimizer = make_optimizer(parameter_groups(adapted, training()), training())
     assert learning_rates(optimizer) == {"adapters": RATES.adapters, "heads": RATES.heads}
     inside = {id(each) for group in optimizer.param_groups if group["name"] == "adapters" for each in group["params"]}
-    assert inside == {id(each) for each in adapted.backbone.parameters() if each.requires_grad}
+    assert inside == {id(each) for each in adapted.encoders["shared"].parameters() if each.requires_grad}
 
 
 def rates_over(steps: int, **options: Any) -> list[float]:

@@ -89,7 +89,7 @@ def model() -> Any:
         adapted = False
 
     model = torch.nn.Module()
-    model.backbone, model.tasks = Backbone(6, 5), torch.nn.Linear(5, 2)
+    model.encoders, model.tasks = torch.nn.ModuleDict({"shared": Backbone(6, 5)}), torch.nn.Linear(5, 2)
     model.fusion = model.matching = None
     return model
 

@@ -150,11 +150,6 @@ class SequentialBackbone(BaseBackbone):
         return int(self.config.widths[-1])
 
     @property
-    def n_features(self) -> int:
-        """Width F of the features."""
-        return int(self.config.n_features)
-
-    @property
     def recipe(self) -> Recipe:
         """Many cheap passes over large batches."""
         rates = dict.fromkeys(("backbone", "fusion", "heads"), 1e-3)

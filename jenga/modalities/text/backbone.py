@@ -165,7 +165,7 @@ class TextBackbone(BaseBackbone):
         self.encoder.to(dtype)
         broken = [name for name, each in self.encoder.named_parameters() if not each.isfinite().all()]
         if broken:
-            kind = str(dtype).removeprefix("torch.")
+            kind = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, str(dtype))
             raise ConfigError(f"--dtype: {broken[0]} holds numbers that {kind} has not; use bf16 or fp32")
 
     @property

@@ -135,6 +135,11 @@ class Dialogues(Content):
         """Return the dialogues of `parts` one after the other."""
         return cls([each for part in parts for each in part.dialogues])
 
+    @property
+    def answers(self) -> Sequence[str | None]:
+        """The last turn of each, where it is the assistant's."""
+        return [each.answer for each in self.dialogues]
+
     def keys(self) -> Sequence[Hashable]:
         """Return the dialogues."""
         return self.dialogues

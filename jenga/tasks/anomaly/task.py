@@ -78,7 +78,7 @@ class AnomalyDetectionTask(BaseTask):
 
     def attach(self, backbone: BaseBackbone) -> None:
         """Make the decoder, and room for the mean of the normal rows' features."""
-        n_features = backbone.config.n_features if backbone.modality == "tabular" else None
+        n_features = backbone.n_features
         if not self.supervised:
             self.detector.attach(n_features)
         if n_features is not None:

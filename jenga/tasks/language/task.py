@@ -14,7 +14,6 @@ from jenga.kernels import linear_cross_entropy, linear_distillation
 from jenga.labels.base import Answers
 from jenga.modalities import BaseBackbone
 from jenga.modalities.base import Generates
-from jenga.modalities.text.dialogue import Dialogues
 from jenga.rows.parse import Rows
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels
 from jenga.tasks.distillation import TokenTeacher
@@ -52,8 +51,7 @@ class CausalLMTask(BaseTask):
     @classmethod
     def check_rows(cls, config: Any, rows: Rows) -> None:
         """Raise ConfigError where answers are to be compared with those of plain texts, which have none."""
-        assert isinstance(rows.content, Dialogues)
-        if config.generation.exact_match and any(each.is_text for each in rows.content.dialogues[:1]):
+        if config.generation.exact_match and not any(each is not None for each in rows.content.answers):
             raise ConfigError(
                 f"tasks[{config.name}].generation.exact_match: the rows are plain texts, without an answer to compare "
                 "with; give prompts and completions, or remove it"

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.report.boosting import boosting
+from jenga.modalities.events.baseline import Boosting
+from jenga.modalities.events.events import Features
+from jenga.rows.batches import EncodedSplit
+from jenga.rows.parse import Rows
 from jenga.types import HeadSpace
 
 RNG = np.random.default_rng(0)
@@ -16,6 +19,17 @@ TRAIN, TEST = (RNG.normal(size=(n, 3)).astype(np.float32) for n in (400, 200))
 
 def space(kind: str, *labels: str) -> HeadSpace:
     return HeadSpace("task", "head", kind, len(labels), labels)
+
+
+def boosting(
+    space: HeadSpace, train: tuple[np.ndarray, Any], test: tuple[np.ndarray, Any], *, normal: int | None = None
+) -> dict[str, float]:
+    """The metrics on the features and targets of `test`."""
+    parts = [
+        EncodedSplit("rows", Rows(ids=[""] * len(features), labels={("task", "head"): targets}), Features(features), {})
+        for features, targets in (train, test)
+    ]
+    return Boosting(*parts).metrics(space, normal=normal)
 
 
 def classes(features: np.ndarray) -> np.ndarray:

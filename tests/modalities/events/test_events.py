@@ -22,6 +22,7 @@ from jenga.modalities.events.events import (
     read_events,
     refine_events,
 )
+from jenga.modalities.events.modality import EventFields
 from jenga.refinery import SecurityRefinery
 from jenga.rows.parse import Rows, SourceSpec
 
@@ -148,7 +149,7 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_columns_of_labels_and_ids_are_those_of_all_heads() -> None:
     heads = tuple(HeadColumn("t", name, "class", (f"labels.{name}", name), None, None) for name in "ab")
-    spec = SourceSpec("s", ("x",), (), (), (), None, "uid", heads)
+    spec = SourceSpec("s", ("x",), (), (), "uid", heads, EventFields())
     assert label_columns([spec, spec]) == ("labels.a", "a", "labels.b", "b", "uid")
 
 

@@ -1,11 +1,20 @@
+"""TF-IDF as a baseline: what it learns of texts, and where there is nothing to learn."""
+
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from jenga.report.baselines import Tfidf, compare, majority
+from jenga.modalities.baseline import Baseline
+from jenga.modalities.events.events import Features
+from jenga.modalities.text.baseline import Tfidf
+from jenga.modalities.text.columns import Texts
+from jenga.report.baselines import Majority
+from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
 from jenga.types import HeadSpace
 
@@ -43,9 +52,7 @@ def make_rows(count: int, *, seed: int) -> Rows:
         ids=[str(i) for i in range(count)],
         files=["rows.jsonl"] * count,
         numbers=list(range(1, count + 1)),
-        texts=texts,
-        pairs=None,
-        words=words,
+        content=Texts(texts=texts, words=words),
         labels=labels,
     )
 
@@ -60,40 +67,30 @@ def unseen() -> Rows:
     return make_rows(40, seed=1)
 
 
-# ------------------------------------------------------------------------------------------------------------- majority
+def made(kind: type[Baseline], train: Rows, test: Rows) -> Any:
+    """A baseline reads the rows, not what a backbone reads of them."""
+    return kind(
+        *(EncodedSplit("rows", rows, Features(np.zeros((len(rows), 1), np.float32)), {}) for rows in (train, test))
+    )
 
 
-def test_majority_class_ignores_missing_labels() -> None:
-    predicted = majority(MOOD, np.array([-100, -100, -100, 2, 2, 0]), np.zeros(4, dtype=np.int64))
-    assert predicted.tolist() == [2, 2, 2, 2]
+def metrics_of(
+    kind: type[Baseline], spaces: Iterable[HeadSpace], train: Rows, test: Rows
+) -> dict[tuple[str, str], dict[str, float]]:
+    baseline = made(kind, train, test)
+    return {(space.task, space.head): baseline.metrics(space) for space in spaces}
 
 
-def test_majority_of_items_is_by_item_and_no_where_they_tie() -> None:
-    targets = np.array([[1, 1, NAN], [1, 0, NAN], [NAN, NAN, NAN]])
-    assert majority(STEPS, targets, np.zeros((2, 3))).tolist() == [[True, False, False]] * 2
-
-
-def test_majority_of_tags_is_o_for_every_word_whatever_the_order_of_labels() -> None:
-    space = HeadSpace("ner", "entities", "tags", 3, ("B-PER", "I-PER", "O"))
-    predicted = majority(space, [np.array([0, 0])], [np.zeros(3), np.zeros(0), np.zeros(1)])
-    assert [row.tolist() for row in predicted] == [[2, 2, 2], [], [2]]
-
-
-def test_majority_of_numbers_is_the_mean_of_the_labelled() -> None:
-    targets = np.array([[1, NAN], [3, NAN], [NAN, NAN]])
-    assert majority(WAIT, targets, np.zeros((2, 2))).tolist() == [[2, 0], [2, 0]]
+def texts_of(rows: Rows) -> Texts:
+    assert isinstance(rows.content, Texts)
+    return rows.content
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.kind)
 def test_without_a_training_label_there_is_nothing_to_learn(space: HeadSpace, train: Rows, unseen: Rows) -> None:
     nothing = without_labels(train, space)
-    key = space.task, space.head
-    with pytest.raises(ValueError, match=f"{space.task}.{space.head}: no labelled training row"):
-        majority(space, nothing.labels[key], unseen.labels[key])
-    with pytest.raises(ValueError, match=f"{space.task}.{space.head}: no labelled training row"):
-        Tfidf(nothing, unseen).predict(space)
     for side in ((nothing, unseen), (train, without_labels(unseen, space))):
-        assert compare([space], *side, which=["majority", "tfidf"]) == {"majority": {key: {}}, "tfidf": {key: {}}}
+        assert metrics_of(Tfidf, [space], *side) == {(space.task, space.head): {}}
 
 
 def without_labels(rows: Rows, space: HeadSpace) -> Rows:
@@ -102,14 +99,11 @@ def without_labels(rows: Rows, space: HeadSpace) -> Rows:
         missing: Any = [np.full(len(row), -100) for row in targets]
     else:
         missing = np.full_like(targets, -100 if space.kind == "class" else NAN)
-    return Rows(**{**vars(rows), "labels": {**rows.labels, (space.task, space.head): missing}})
-
-
-# ---------------------------------------------------------------------------------------------------------------- tfidf
+    return replace(rows, labels={**rows.labels, (space.task, space.head): missing})
 
 
 def test_tfidf_learns_what_the_words_tell(train: Rows, unseen: Rows) -> None:
-    metrics = compare(SPACES, train, unseen, which=["tfidf"])["tfidf"]
+    metrics = metrics_of(Tfidf, SPACES, train, unseen)
     assert metrics["mood", "label"]["macro_f1"] == 1
     assert metrics["qa", "opening"]["macro_f1"] == 1
     # Names differ between the splits: only the word before and the capital letter tell them.
@@ -117,25 +111,27 @@ def test_tfidf_learns_what_the_words_tell(train: Rows, unseen: Rows) -> None:
     assert metrics["wait", "value"]["r2"] > 0.9
 
 
-def test_tfidf_beats_majority_and_both_are_there_in_the_order_asked(train: Rows, unseen: Rows) -> None:
-    results = compare(SPACES, train, unseen, which=["tfidf", "majority"])
-    assert list(results) == ["tfidf", "majority"]
+def test_tfidf_beats_majority(train: Rows, unseen: Rows) -> None:
+    tfidf, majority = (metrics_of(kind, SPACES, train, unseen) for kind in (Tfidf, Majority))
     for space in SPACES:
         key = space.task, space.head
-        assert results["tfidf"][key] != results["majority"][key]
-    assert results["majority"]["ner", "entities"]["f1"] == 0
-    assert results["majority"]["wait", "value"]["mae"] > results["tfidf"]["wait", "value"]["mae"]
+        assert tfidf[key] != majority[key]
+    assert majority["ner", "entities"]["f1"] == 0
+    assert majority["wait", "value"]["mae"] > tfidf["wait", "value"]["mae"]
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.kind)
 def test_the_same_rows_give_the_same_answers(space: HeadSpace, train: Rows, unseen: Rows) -> None:
-    first, second = (Tfidf(train, unseen).predict(space) for _ in range(2))
+    first, second = (made(Tfidf, train, unseen).predict(space) for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.kind)
 def test_answers_do_not_depend_on_test_labels(space: HeadSpace, train: Rows, unseen: Rows) -> None:
-    answers, blind = Tfidf(train, unseen).predict(space), Tfidf(train, without_labels(unseen, space)).predict(space)
+    answers, blind = (
+        made(Tfidf, train, unseen).predict(space),
+        made(Tfidf, train, without_labels(unseen, space)).predict(space),
+    )
     assert all(np.array_equal(one, other) for one, other in zip(answers, blind, strict=True))
 
 
@@ -151,15 +147,15 @@ def test_the_texts_are_vectorised_once_for_all_heads(
         return original(self, texts, y)
 
     monkeypatch.setattr(TfidfVectorizer, "fit_transform", counted)
-    compare(SPACES, train, unseen, which=["tfidf"])
+    metrics_of(Tfidf, SPACES, train, unseen)
     assert fits == [150]
 
 
 def test_unlabelled_rows_are_not_learnt_as_no(train: Rows, unseen: Rows) -> None:
     answers = train.labels["qa", "opening"].copy()
     answers[answers[:, 0] == 0, 0] = NAN
-    rows = Rows(**{**vars(train), "labels": {("qa", "opening"): answers}})
-    predicted = Tfidf(rows, unseen).predict(STEPS)
+    rows = replace(train, labels={("qa", "opening"): answers})
+    predicted = made(Tfidf, rows, unseen).predict(STEPS)
     assert predicted[:, 0].all()  # every labelled answer is yes
     assert not predicted[:, 2].any()  # nothing is known of it
 
@@ -167,36 +163,39 @@ def test_unlabelled_rows_are_not_learnt_as_no(train: Rows, unseen: Rows) -> None
 def test_constant_targets_need_no_model(train: Rows, unseen: Rows) -> None:
     tags = [np.zeros_like(row) for row in train.labels["ner", "entities"]]
     labels = {("mood", "label"): np.full(150, 1), ("ner", "entities"): tags}
-    rows = Rows(**{**vars(train), "labels": labels})
-    assert set(Tfidf(rows, unseen).predict(MOOD).tolist()) == {1}
-    assert not any(row.any() for row in Tfidf(rows, unseen).predict(NER))
+    rows = replace(train, labels=labels)
+    assert set(made(Tfidf, rows, unseen).predict(MOOD).tolist()) == {1}
+    assert not any(row.any() for row in made(Tfidf, rows, unseen).predict(NER))
 
 
 def test_tags_keep_the_rows_and_words_apart(train: Rows, unseen: Rows) -> None:
-    empty = Rows(**{**vars(unseen), "texts": ["", *unseen.texts], "words": [[], *(unseen.words or [])]})
-    predicted = Tfidf(train, empty).predict(NER)
-    assert [len(row) for row in predicted] == [0, *[len(words) for words in unseen.words or []]]
+    read = texts_of(unseen)
+    words = read.words or []
+    empty = replace(unseen, content=replace(read, texts=["", *read.texts], words=[[], *words]))
+    predicted = made(Tfidf, train, empty).predict(NER)
+    assert [len(row) for row in predicted] == [0, *[len(row) for row in words]]
 
 
 def test_the_second_text_of_a_pair_is_read(train: Rows, unseen: Rows) -> None:
     def as_pairs(rows: Rows) -> Rows:
-        return Rows(**{**vars(rows), "texts": ["same"] * len(rows.texts), "pairs": rows.texts})
+        return replace(rows, content=Texts(["same"] * len(rows), texts_of(rows).texts))
 
-    metrics = compare([MOOD], as_pairs(train), as_pairs(unseen), which=["tfidf"])
-    assert metrics["tfidf"]["mood", "label"]["macro_f1"] == 1
+    metrics = metrics_of(Tfidf, [MOOD], as_pairs(train), as_pairs(unseen))
+    assert metrics["mood", "label"]["macro_f1"] == 1
 
 
 def test_equal_cases_learnt_once_weigh_as_often_as_they_occur() -> None:
     def rows(words: list[str], tags: list[int]) -> Rows:
         spans = [[(0, len(word))] for word in words]
-        return Rows(texts=words, words=spans, labels={("ner", "entities"): [np.array([tag]) for tag in tags]})
+        return Rows(content=Texts(words, words=spans), labels={("ner", "entities"): [np.array([tag]) for tag in tags]})
 
     train = rows(["may"] * 10, [1] * 7 + [0] * 3)
-    assert Tfidf(train, rows(["may"], [0])).predict(NER)[0].tolist() == [1]
+    assert made(Tfidf, train, rows(["may"], [0])).predict(NER)[0].tolist() == [1]
     train = rows(["may"] * 10, [1] * 3 + [0] * 7)
-    assert Tfidf(train, rows(["may"], [0])).predict(NER)[0].tolist() == [0]
+    assert made(Tfidf, train, rows(["may"], [0])).predict(NER)[0].tolist() == [0]
 
 
 def test_tags_without_words_are_refused(train: Rows, unseen: Rows) -> None:
-    with pytest.raises(ValueError, match="rows with tags need words"):
-        Tfidf(Rows(**{**vars(train), "words": None}), unseen).predict(NER)
+    bare = replace(train, content=replace(texts_of(train), words=None))
+    with pytest.raises(AssertionError, match="rows with tags have words"):
+        made(Tfidf, bare, unseen).predict(NER)

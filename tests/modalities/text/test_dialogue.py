@@ -30,7 +30,7 @@ def raw_of(*rows: dict[str, Any]) -> RawRows:
 
 
 def read(row: dict[str, Any], *, answered: bool = True, spec: LanguageSpec = SPEC) -> Dialogue:
-    return DialogueReader(raw_of(row), spec, answered=answered).read(row)
+    return DialogueReader(raw_of(row), spec, answered=answered).dialogue(row)
 
 
 def chat(*turns: str) -> list[dict[str, str]]:

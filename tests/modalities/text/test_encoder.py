@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jenga.errors import SetupError
-from jenga.modalities.text.encoder import TextEncoder
+from jenga.modalities.text.columns import TextColumns
 from jenga.modalities.text.dialogue import LanguageSpec
+from jenga.modalities.text.encoder import TextEncoder
 from jenga.rows.parse import SourceSpec, parse_rows
 from jenga.rows.readers import RawRows
 from jenga.run.build import build
@@ -19,10 +21,11 @@ from jenga.run.experiment import load_config
 
 @pytest.fixture
 def inputs(settings: Callable[..., Any], tmp_path: Path) -> tuple[TextEncoder, Any]:
-    """The inputs of a small experiment, and how its source is read."""
+    """The encoder of a small experiment, and how its source is read."""
     bundle = build(load_config(settings("mood", data={"max_length": 6})), tmp_path / "work").bundle
-    assert isinstance(bundle.inputs, TextEncoder)
-    return bundle.inputs, bundle.specs[0]
+    made = bundle.inputs["shared"]
+    assert isinstance(made, TextEncoder)
+    return made, bundle.specs[0]
 
 
 def test_new_rows_are_cut_with_a_warning(inputs: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -41,11 +44,13 @@ def test_a_file_is_read_whole(inputs: Any, tmp_path: Path) -> None:
 
 
 def spec_of(name: str, max_length: int, language: LanguageSpec | None = None) -> SourceSpec:
-    return SourceSpec(name, ("x",), (), (), ("text",), None, "id", (), max_length, language)
+    content = TextColumns(("text",), None, max_length) if language is None else replace(language, max_length=max_length)
+    return SourceSpec(name, ("x",), (), (), "id", (), content)
 
 
 def dialogue(**columns: tuple[str, ...]) -> LanguageSpec:
-    return LanguageSpec(**{"text": (), "prompt": (), "completion": (), "messages": (), **columns})
+    named: dict[str, Any] = {"text": (), "prompt": (), "completion": (), "messages": (), **columns}
+    return LanguageSpec(**named)
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from jenga.config.peft import LoraConfig
 from jenga.modalities.text.backbone import TextBackbone
-from jenga.modalities.text.dialogue import Dialogue, LanguageSpec
-from jenga.modalities.text.generation import Decoding, Generator, Unanswered, judged_answers, matches, readable
-from jenga.modalities.text.pieces import language_split
+from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.generation import Decoding, Generator, Unanswered, matches, readable
 from jenga.modalities.text.settings import ModelConfig
 from jenga.rows.parse import Rows
-from jenga.tasks.language.config import GenerationConfig
-from jenga.types import HeadSpace
 
 SPEC = LanguageSpec(("text",), ("prompt",), ("completion",), ("messages",))
 PROMPTS = ["the agent was kind", "a", "two minutes of music and her bill", "line"]
@@ -136,27 +134,34 @@ def test_what_counts_as_right(answer: str, expected: str, pattern: str | None, r
     assert matches(answer, expected, pattern) == right
 
 
-def test_answers_to_the_first_rows_are_judged(generator: Generator) -> None:
-    rows = Rows(ids=["r0", "r1", "r2"], dialogues=[asked(prompt, "good line") for prompt in PROMPTS[:3]])
-    spaces = {("lm", "text"): HeadSpace("lm", "text", "text", 0, ())}
-    part = language_split("lm", rows, generator.tokenizer, SPEC, spaces, max_length=64, packed=False)
-    found, metrics = judged_answers(
-        generator, part, GenerationConfig(rows=2, max_new_tokens=3, exact_match=True), batch_size=4
-    )
+def judge(generator: Generator, dialogues: list[Dialogue], *, compare: bool = True) -> list[dict[str, Any]]:
+    rows = Rows(ids=[f"r{at}" for at in range(len(dialogues))], content=Dialogues(dialogues))
+    return generator.judge(rows, max_new_tokens=3, pattern=None, compare=compare, batch_size=4)
+
+
+def test_answers_are_judged_beside_those_of_the_rows(generator: Generator) -> None:
+    found = judge(generator, [asked(prompt, "good line") for prompt in PROMPTS[:2]])
     assert [(row["id"], row["prompt"], row["expected"]) for row in found] == [
         ("r0", PROMPTS[0], "good line"), ("r1", PROMPTS[1], "good line"),
     ]  # fmt: skip
-    assert metrics == {"exact_match": 0.0}
+    assert [row["match"] for row in found] == [False, False]
     right = found[0]["answer"]
-    rows.dialogues = [asked(PROMPTS[0], right.strip() or "x"), asked("a", "never")]
-    rows.ids = rows.ids[:2]
-    judged, _ = judged_answers(
-        generator, part, GenerationConfig(rows=2, max_new_tokens=3, exact_match=True), batch_size=4
-    )
+    judged = judge(generator, [asked(PROMPTS[0], right.strip() or "x"), asked("a", "never")])
     assert judged[0]["match"] == bool(right.strip())
-    plain, none = judged_answers(generator, part, GenerationConfig(rows=1, max_new_tokens=3), batch_size=4)
-    assert none == {}
-    assert "match" not in plain[0]
+    (plain,) = judge(generator, [asked(PROMPTS[0], "good line")], compare=False)
+    assert plain["answer"] == right
+    assert "match" not in plain
+
+
+def test_each_row_is_answered_or_says_why_not(generator: Generator) -> None:
+    text = Dialogue((("text", "the agent was kind"),))
+    rows = Rows(ids=["r0", "r1", "r2"], content=Dialogues([asked("line", "its own answer"), asked("line " * 80), text]))
+    found = generator.answer(rows, max_new_tokens=4, batch_size=2)
+    decoding = Decoding(max_new_tokens=4)
+    assert found[0] == {"text": generator.answers([asked("line")], decoding)[0]}
+    assert found[1].keys() == {"error"}
+    assert "positions for 64" in found[1]["error"]
+    assert found[2] == {"text": generator.answers([text], decoding)[0]}, "a text goes on from its end"
 
 
 def test_a_text_is_shown_with_how_it_goes_on() -> None:
@@ -167,10 +172,7 @@ def test_a_text_is_shown_with_how_it_goes_on() -> None:
 
 
 def test_a_row_without_an_answer_is_answered_but_not_judged(generator: Generator) -> None:
-    rows = Rows(ids=["r0", "r1"], dialogues=[asked("the agent", "good line"), asked("line")])
-    spaces = {("lm", "text"): HeadSpace("lm", "text", "text", 0, ())}
-    part = language_split("lm", rows, generator.tokenizer, SPEC, spaces, max_length=64, packed=False)
-    settings = GenerationConfig(rows=2, max_new_tokens=3, exact_match=True)
-    found, metrics = judged_answers(generator, part, settings, batch_size=4)
+    found = judge(generator, [asked("the agent", "good line"), asked("line")])
     assert ["match" in row for row in found] == [True, False]
-    assert metrics == {"exact_match": 0.0}
+    assert found[0]["match"] is False
+    assert isinstance(found[1]["answer"], str)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jenga.errors import ConfigError, SetupError
-from jenga.modalities.text.dialogue import Dialogue, LanguageSpec
-from jenga.modalities.text.pieces import LanguageSplit, encode_language, language_split, language_warnings, pack
+from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings, pack
+from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -36,15 +39,22 @@ def tokenizer(make_tokenizer: Any) -> Any:
     return made
 
 
-def targets_of(dialogue: Dialogue, tokenizer: Any, spec: LanguageSpec = SPEC, max_length: int = 64) -> str:
+def cut_to(max_length: int) -> LanguageSpec:
+    return replace(SPEC, max_length=max_length)
+
+
+def targets_of(dialogue: Dialogue, tokenizer: Any, spec: LanguageSpec = SPEC) -> str:
     """The tokens to predict, decoded."""
-    encoded = encode_language([dialogue], tokenizer, spec, max_length=max_length)
+    encoded = encode_language([dialogue], tokenizer, spec)
     return str(tokenizer.decode(encoded.targets[encoded.targets != IGNORE_INDEX]))
 
 
-def split_of(dialogues: list[Dialogue], tokenizer: Any, *, packed: bool = False, max_length: int = 32) -> LanguageSplit:
-    rows = Rows(ids=[f"r{at}" for at in range(len(dialogues))], dialogues=dialogues)
-    return language_split("lm", rows, tokenizer, SPEC, SPACES, max_length=max_length, packed=packed)
+def split_of(
+    dialogues: list[Dialogue], tokenizer: Any, *, packed: bool = False, max_length: int = 32
+) -> tuple[EncodedSplit, EncodedLanguage]:
+    rows = Rows(ids=[f"r{at}" for at in range(len(dialogues))], content=Dialogues(dialogues))
+    encoded = encode_language(dialogues, tokenizer, cut_to(max_length), packed=packed)
+    return EncodedSplit("lm", rows, encoded, SPACES), encoded
 
 
 # ----------------------------------------------------------------------------------------------------------- the tokens
@@ -63,7 +73,7 @@ def test_the_prompt_is_learnt_too_where_all_is(tokenizer: Any) -> None:
 
 
 def test_a_target_stands_where_the_token_before_it_is(tokenizer: Any) -> None:
-    encoded = encode_language([asked("the agent", "good line")], tokenizer, SPEC, max_length=64)
+    encoded = encode_language([asked("the agent", "good line")], tokenizer, cut_to(64))
     ids, targets = encoded.text.input_ids, encoded.targets
     learnt = np.flatnonzero(targets != IGNORE_INDEX)
     assert len(learnt) > 1
@@ -73,17 +83,15 @@ def test_a_target_stands_where_the_token_before_it_is(tokenizer: Any) -> None:
 
 def test_a_completion_that_loses_its_end_has_no_end_token(tokenizer: Any) -> None:
     row = asked("the agent", "good line and quick refund please")
-    whole = encode_language([row], tokenizer, SPEC, max_length=64)
-    cut = encode_language([row], tokenizer, SPEC, max_length=int(whole.text.lengths[0]) - 2)
+    whole = encode_language([row], tokenizer, cut_to(64))
+    cut = encode_language([row], tokenizer, cut_to(int(whole.text.lengths[0]) - 2))
     assert (whole.cut, cut.cut) == (0, 1)
     assert tokenizer.eos_token_id in whole.targets
     assert tokenizer.eos_token_id not in cut.targets
 
 
 def test_a_prompt_that_fills_the_row_leaves_nothing_to_learn(tokenizer: Any) -> None:
-    encoded = encode_language(
-        [asked("the agent was kind and quick", "good"), asked("a", "b")], tokenizer, SPEC, max_length=5
-    )
+    encoded = encode_language([asked("the agent was kind and quick", "good"), asked("a", "b")], tokenizer, cut_to(5))
     assert (encoded.silent, encoded.rows.tolist()) == (1, [1])
 
 
@@ -92,8 +100,8 @@ def test_a_long_text_goes_on_in_further_pieces_and_each_token_is_predicted_once(
     tokenizer: Any, max_length: int
 ) -> None:
     long = text(" ".join(["the agent was kind and quick"] * 10))
-    encoded = encode_language([text("good line"), long], tokenizer, SPEC, max_length=max_length)
-    whole = encode_language([long], tokenizer, SPEC, max_length=10_000)
+    encoded = encode_language([text("good line"), long], tokenizer, cut_to(max_length))
+    whole = encode_language([long], tokenizer, cut_to(10_000))
     assert len(encoded.rows) > 3
     assert encoded.text.lengths.max() <= max_length
     first = int((encoded.rows == 0).sum())
@@ -103,10 +111,10 @@ def test_a_long_text_goes_on_in_further_pieces_and_each_token_is_predicted_once(
 
 
 def test_what_was_cut_or_teaches_nothing_is_told(tokenizer: Any) -> None:
-    part = split_of(
+    _, encoded = split_of(
         [asked("the agent was kind and quick", "good"), asked("a", "b and c and good line")], tokenizer, max_length=6
     )
-    told = language_warnings("lm", "train", part, 6)
+    told = language_warnings("lm", "train", encoded, rows=2, max_length=6)
     assert any("2 of 2 rows are longer than max_length 6" in each for each in told)
     assert any("1 of 2 rows teach nothing" in each for each in told)
 
@@ -120,14 +128,14 @@ def test_a_tokenizer_that_begins_texts_itself_does_so_once(make_tokenizer: Any) 
     made.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|begin|> $A", special_tokens=[("<|begin|>", begin)]
     )
-    encoded = encode_language([asked("the agent", "good")], made, SPEC, max_length=64)
+    encoded = encode_language([asked("the agent", "good")], made, cut_to(64))
     assert encoded.text.input_ids.tolist().count(begin) == 1
     assert encoded.text.input_ids[0] == begin
     assert begin not in encoded.targets
     made.chat_template = "<|begin|>{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     chat = Dialogue((("user", "the agent"), ("assistant", "good")), chat=True)
     made.chat_template += "{% if add_generation_prompt %}<assistant>{% endif %}"
-    assert encode_language([chat], made, SPEC, max_length=64).text.input_ids.tolist().count(begin) == 1
+    assert encode_language([chat], made, cut_to(64)).text.input_ids.tolist().count(begin) == 1
 
 
 def test_a_tokenizer_without_offsets_is_refused() -> None:
@@ -135,12 +143,12 @@ def test_a_tokenizer_without_offsets_is_refused() -> None:
         is_fast = False
 
     with pytest.raises(SetupError, match="gives no character offsets"):
-        encode_language([text("a")], Slow(), SPEC, max_length=8)
+        encode_language([text("a")], Slow(), cut_to(8))
 
 
 def test_a_length_of_one_token_is_refused(tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match="max_length: 1 leaves no token"):
-        encode_language([text("a")], tokenizer, SPEC, max_length=1)
+        encode_language([text("a")], tokenizer, cut_to(1))
 
 
 # ------------------------------------------------------------------------------------------------------------ the packs
@@ -162,17 +170,19 @@ def test_packs_fill_up() -> None:
 
 
 def test_positions_begin_anew_with_each_text_and_with_the_padding(tokenizer: Any) -> None:
-    part = split_of(
+    part, encoded = split_of(
         [asked("the agent", "good"), asked("line", "and quick"), asked("a", "b")], tokenizer, packed=True, max_length=40
     )
-    (group,) = part.packs or []
-    sizes = part.text.lengths[group]
+    (group,) = encoded.packs or []
+    sizes = encoded.text.lengths[group]
     batch = part.batch([0])
     positions = batch.inputs["position_ids"][0]
     assert positions.tolist() == [at for size in sizes for at in range(size)]
     assert batch.inputs["attention_mask"].all()
-    two = split_of([asked("the agent was kind", "good line"), asked("a", "b")], tokenizer, packed=True, max_length=16)
-    if two.packs and len(two.packs) == 2:
+    two, pair = split_of(
+        [asked("the agent was kind", "good line"), asked("a", "b")], tokenizer, packed=True, max_length=16
+    )
+    if pair.packs and len(pair.packs) == 2:
         batch = two.batch([0, 1])
         padding = (batch.inputs["attention_mask"] == 0).sum(1)
         assert padding.max() > 0
@@ -181,38 +191,48 @@ def test_positions_begin_anew_with_each_text_and_with_the_padding(tokenizer: Any
 
 
 def test_no_target_reaches_into_the_next_text(tokenizer: Any) -> None:
-    part = split_of([asked("the agent", "good"), asked("line", "and quick")], tokenizer, packed=True, max_length=40)
+    part, encoded = split_of(
+        [asked("the agent", "good"), asked("line", "and quick")], tokenizer, packed=True, max_length=40
+    )
     batch = part.batch([0])
-    last = np.cumsum(part.text.lengths[(part.packs or [[]])[0]]) - 1
+    last = np.cumsum(encoded.text.lengths[(encoded.packs or [[]])[0]]) - 1
     assert (batch.labels["lm"]["text"][0, last] == IGNORE_INDEX).all()
 
 
 def test_a_batch_is_padded_on_the_right_and_padding_is_not_learnt(tokenizer: Any) -> None:
-    part = split_of([asked("the agent was kind and quick", "good line"), asked("a", "b")], tokenizer)
+    part, encoded = split_of([asked("the agent was kind and quick", "good line"), asked("a", "b")], tokenizer)
     batch = part.batch([1, 0])
     mask = batch.inputs["attention_mask"]
-    assert mask.sum(1).tolist() == part.text.lengths[[1, 0]].tolist()
+    assert mask.sum(1).tolist() == encoded.text.lengths[[1, 0]].tolist()
     assert (mask[0].diff() <= 0).all()
     assert (batch.labels["lm"]["text"][mask == 0] == IGNORE_INDEX).all()
     assert "position_ids" not in batch.inputs
     assert batch.sample_ids == ["r1", "r0"]
     assert len(part) == 2
-    assert part.lengths.tolist() == part.text.lengths.tolist()
+    assert part.lengths.tolist() == encoded.text.lengths.tolist()
 
 
 def test_a_teacher_is_asked_about_the_pieces_in_the_order_of_the_targets(tokenizer: Any) -> None:
-    part = split_of(
+    part, encoded = split_of(
         [asked("the agent", "good"), asked("line", "and quick"), asked("a", "b")], tokenizer, packed=True, max_length=24
     )
-    assert part.packs
+    assert encoded.packs
     seen: list[int] = []
-    part.token_teacher = lambda pieces: seen.extend(pieces) or "said"
-    order = list(range(len(part.packs)))[::-1]
+    widths: list[int] = []
+
+    def said(index: Sequence[int], width: int) -> str:
+        seen.extend(encoded.pieces(index))
+        widths.append(width)
+        return "said"
+
+    part.teacher[KEY] = said
+    order = list(range(len(encoded.packs)))[::-1]
     batch = part.batch(order)
     assert batch.teacher == {"lm": {"text": "said"}}
-    assert seen == [piece for at in order for piece in part.packs[at]]
+    assert widths == [batch.inputs["input_ids"].shape[1]]
+    assert seen == [piece for at in order for piece in encoded.packs[at]]
     targets = batch.labels["lm"]["text"]
-    flat = [part.language.targets[part.text.offsets[p] : part.text.offsets[p + 1]] for p in seen]
+    flat = [encoded.targets[encoded.text.offsets[p] : encoded.text.offsets[p + 1]] for p in seen]
     expected = np.concatenate(flat)
     assert targets[targets != IGNORE_INDEX].tolist() == expected[expected != IGNORE_INDEX].tolist()
     assert torch.is_tensor(targets)

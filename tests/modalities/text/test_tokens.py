@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jenga.modalities.text import tokens as module
 from jenga.errors import ConfigError, SetupError
+from jenga.modalities.text import tokens as module
 from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
 
 FAMILIES = ("wordpiece", "byte_level", "metaspace")
@@ -35,7 +35,8 @@ def spans_of(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
 
 def equal(one: EncodedText, other: EncodedText) -> bool:
     return all(
-        (a is None) == (b is None) and (a is None or (a.dtype == b.dtype and np.array_equal(a, b)))
+        type(a) is type(b)
+        and (a == b if not isinstance(a, np.ndarray) else a.dtype == b.dtype and np.array_equal(a, b))
         for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
     )
 

@@ -25,7 +25,7 @@ N_FEATURES, WIDTH = 7, 8
 class Layers(BaseBackbone):
     """Stands in for a backbone that reads features."""
 
-    modality = "tabular"
+    modality = "events"
 
     def __init__(self, activation: nn.Module | None = None) -> None:
         super().__init__("layers", type("Config", (), {"n_features": N_FEATURES}))
@@ -47,7 +47,7 @@ def model_of(*, activation: nn.Module | None = None, fusion: bool = False, **set
         {"name": "t", "type": "anomaly_detection", "data_path": "x", "heads": heads, **settings}
     )
     attention = AttentionFusion(WIDTH, ["t"], dropout=0.0) if fusion else None
-    model = MultiTaskModel(Layers(activation), attention, {"t": AnomalyDetectionTask(config, WIDTH)})
+    model = MultiTaskModel({"shared": Layers(activation)}, attention, {"t": AnomalyDetectionTask(config, WIDTH)})
     if attention is not None:
         nn.init.normal_(attention.update_weight)
     task, batch = model.tasks["t"], {"features": rows(64, seed=1) + 0.5}
@@ -85,41 +85,41 @@ def test_integrated_gradients_add_up_to_the_score_less_that_of_the_mean(
 ) -> None:
     model = model_of(activation=activation, **settings)
     task, features = model.tasks["t"], rows(20)
-    found = contributions(task, model.backbone, features)
+    found = contributions(task, model.encoders["shared"], features)
     assert found.shape == (20, N_FEATURES)
     assert found.dtype == np.float32
     start = raw_score(model, task.feature_mean.unsqueeze(0))
     wanted = raw_score(model, features) - start
     # The midpoint rule's error, larger where the path crosses the kinks of ReLU.
     np.testing.assert_allclose(found.sum(1), wanted, atol=0.03 * np.abs(wanted).max(), rtol=0.01)
-    finer = contributions(task, model.backbone, features, steps=2000)
+    finer = contributions(task, model.encoders["shared"], features, steps=2000)
     np.testing.assert_allclose(finer.sum(1), wanted, atol=1e-3 * np.abs(wanted).max(), rtol=1e-3)
 
 
 def test_an_autoencoders_parts_are_its_error() -> None:
     model = model_of(mode="unsupervised")
     features = rows(20)
-    found = contributions(model.tasks["t"], model.backbone, features)
+    found = contributions(model.tasks["t"], model.encoders["shared"], features)
     np.testing.assert_allclose(found.sum(1), raw_score(model, features), rtol=1e-5)
     assert (found >= 0).all()
     worst = features.clone()
     worst[:, 3] += 100.0
-    moved = contributions(model.tasks["t"], model.backbone, worst)
+    moved = contributions(model.tasks["t"], model.encoders["shared"], worst)
     assert (moved.argmax(1) == 3).all()
 
 
 def test_a_feature_that_the_model_does_not_read_contributes_nothing() -> None:
     model = model_of()
     with torch.no_grad():
-        model.backbone.layers[0].weight[:, 2] = 0.0
-    found = contributions(model.tasks["t"], model.backbone, rows(5))
+        model.encoders["shared"].layers[0].weight[:, 2] = 0.0
+    found = contributions(model.tasks["t"], model.encoders["shared"], rows(5))
     assert np.abs(found[:, 2]).max() == 0
     assert np.abs(np.delete(found, 2, axis=1)).min(0).max() > 0
 
 
 def test_the_mean_of_the_normal_rows_has_nothing_to_explain() -> None:
     model = model_of()
-    found = contributions(model.tasks["t"], model.backbone, model.tasks["t"].feature_mean.unsqueeze(0))
+    found = contributions(model.tasks["t"], model.encoders["shared"], model.tasks["t"].feature_mean.unsqueeze(0))
     assert np.abs(found).max() == 0
 
 
@@ -133,14 +133,14 @@ def test_a_function_takes_the_fusion_along() -> None:
     found = contributions(model.tasks["t"], encode, features, steps=500)
     wanted = raw_score(model, features) - raw_score(model, model.tasks["t"].feature_mean.unsqueeze(0))
     np.testing.assert_allclose(found.sum(1), wanted, atol=1e-2)
-    without = contributions(model.tasks["t"], model.backbone, features)
+    without = contributions(model.tasks["t"], model.encoders["shared"], features)
     assert np.abs(found - without).max() > 0.01
 
 
 def test_a_head_is_chosen_by_name() -> None:
     heads = [{"name": name, "num_labels": 2, "labels": ["normal", "bad"]} for name in ("a", "b")]
     model = model_of(heads=heads)
-    first, a, b = (contributions(model.tasks["t"], model.backbone, rows(4), head=head) for head in (None, "a", "b"))
+    first, a, b = (contributions(model.tasks["t"], model.encoders["shared"], rows(4), head=head) for head in (None, "a", "b"))
     np.testing.assert_array_equal(first, a)
     assert np.abs(a - b).max() > 0
 
@@ -150,10 +150,10 @@ def test_chunks_numpy_and_inference_mode_change_nothing(settings: dict[str, Any]
     model = model_of(**settings)
     features = rows(CHUNK_ROWS + 3)
     with torch.inference_mode():
-        whole = contributions(model.tasks["t"], model.backbone, features.numpy(), steps=4)
-    parts = [contributions(model.tasks["t"], model.backbone, part, steps=4) for part in features.split(500)]
+        whole = contributions(model.tasks["t"], model.encoders["shared"], features.numpy(), steps=4)
+    parts = [contributions(model.tasks["t"], model.encoders["shared"], part, steps=4) for part in features.split(500)]
     np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-4, atol=1e-6)
-    assert contributions(model.tasks["t"], model.backbone, features[:0]).shape == (0, N_FEATURES)
+    assert contributions(model.tasks["t"], model.encoders["shared"], features[:0]).shape == (0, N_FEATURES)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -165,7 +165,7 @@ def test_a_task_without_features_is_refused() -> None:
         }
     )  # fmt: skip
     task = AnomalyDetectionTask(config, WIDTH)
-    task.attach(SimpleNamespace(modality="text"))  # type: ignore[arg-type]
+    task.attach(SimpleNamespace(n_features=None))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="task 't' reads no features"):
         contributions(task, Layers(), rows(2))
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from jenga.errors import ConfigError, DataError, SetupError
-from jenga.rows.parse import Rows
+from jenga.modalities.text.columns import Texts
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds, normal_class
@@ -44,8 +44,7 @@ def config(
 
 def backbone_of(n_features: int | None) -> Any:
     """A stand-in for a backbone that reads features of this width; None: texts."""
-    modality = "text" if n_features is None else "tabular"
-    return SimpleNamespace(modality=modality, config=SimpleNamespace(n_features=n_features))
+    return SimpleNamespace(n_features=n_features)
 
 
 def task_of(n_features: int | None = N_FEATURES, **settings: Any) -> AnomalyDetectionTask:
@@ -364,7 +363,7 @@ def test_all_that_was_fitted_comes_back_from_the_state_dict() -> None:
 
 
 def answers(predictions: Any, logits: list[torch.Tensor], *, task: BaseTask, probabilities: bool = False) -> Any:
-    rows = Rows(ids=["1"] * len(logits), texts=[""] * len(logits))
+    rows = Texts([""] * len(logits))
     return task.answers(FLOWS, predictions, logits, rows, as_words=[False] * len(logits), probabilities=probabilities)
 
 

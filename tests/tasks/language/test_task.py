@@ -16,10 +16,11 @@ from jenga.config.peft import LoraConfig
 from jenga.errors import ConfigError
 from jenga.labels.metric import Metric
 from jenga.modalities.text.backbone import TextBackbone
-from jenga.modalities.text.dialogue import Dialogue, LanguageSpec
-from jenga.modalities.text.pieces import LanguageSplit, language_split
+from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.pieces import EncodedLanguage, encode_language
 from jenga.modalities.text.settings import ModelConfig
 from jenga.model import MultiTaskModel
+from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
 from jenga.tasks.language.config import CausalLMConfig
 from jenga.tasks.language.task import CausalLMTask
@@ -27,7 +28,7 @@ from jenga.trainer.evaluate import label_counts
 from jenga.trainer.window import Window
 from jenga.types import IGNORE_INDEX, HeadSpace
 
-SPEC = LanguageSpec(("text",), ("prompt",), ("completion",), ("messages",))
+SPEC = LanguageSpec(("text",), ("prompt",), ("completion",), ("messages",), max_length=64)
 KEY = ("lm", "text")
 SPACE = HeadSpace(*KEY, "text", 0, ())
 ROWS = [
@@ -51,21 +52,27 @@ def model_of(folder: str, **settings: Any) -> MultiTaskModel:
     if "peft" in settings:
         backbone.adapt(settings.pop("peft"))
     task = CausalLMTask(CausalLMConfig(name="lm", type="causal_lm", data_path="x", **settings), backbone.hidden_size)
-    return MultiTaskModel(backbone, None, {"lm": task})
+    return MultiTaskModel({"shared": backbone}, None, {"lm": task})
 
 
-def split_of(folder: str, *, packed: bool = False, max_length: int = 64) -> LanguageSplit:
+def backbone_of(model: MultiTaskModel) -> TextBackbone:
+    backbone = model.encoders["shared"]
+    assert isinstance(backbone, TextBackbone)
+    return backbone
+
+
+def split_of(folder: str, *, packed: bool = False) -> EncodedSplit:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.eos_token
-    rows = Rows(ids=[f"r{at}" for at in range(len(ROWS))], dialogues=ROWS)
-    return language_split("lm", rows, tokenizer, SPEC, {KEY: SPACE}, max_length=max_length, packed=packed)
+    rows = Rows(ids=[f"r{at}" for at in range(len(ROWS))], content=Dialogues(ROWS))
+    return EncodedSplit("lm", rows, encode_language(ROWS, tokenizer, SPEC, packed=packed), {KEY: SPACE})
 
 
 def plain_loss(model: MultiTaskModel, batch: Any) -> torch.Tensor:
     """The mean cross-entropy of full logits, as transformers takes it."""
-    logits = model.backbone.language_model(
+    logits = backbone_of(model).language_model(
         batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"]
     ).logits
     return F.cross_entropy(logits.flatten(0, 1), batch.labels["lm"]["text"].flatten(), ignore_index=IGNORE_INDEX)
@@ -99,18 +106,20 @@ def test_packed_loss_equals_unpacked_for_each_token(gpt2: str) -> None:
     found = []
     for packed in (False, True):
         part = split_of(gpt2, packed=packed)
-        assert packed == (part.packs is not None and len(part.packs) < len(ROWS))
+        pieces = part.encoded
+        assert isinstance(pieces, EncodedLanguage)
+        assert packed == (pieces.packs is not None and len(pieces.packs) < len(ROWS))
         losses: dict[int, list[float]] = {}
         for row in range(len(part)):
             batch = part.batch([row])
             with torch.no_grad():
                 hidden = model.encode(batch.inputs, ["lm"])["lm"].last_hidden_state
-                weight, _ = model.backbone.output_layer
+                weight, _ = backbone_of(model).output_layer
                 targets = batch.labels["lm"]["text"]
                 each = F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten(), reduction="none")
             at = 0
-            for piece in part.packs[row] if part.packs else [row]:
-                size = int(part.text.lengths[piece])
+            for piece in pieces.pieces([row]):
+                size = int(pieces.text.lengths[piece])
                 learnt = targets.flatten()[at : at + size] != IGNORE_INDEX
                 losses[piece] = each[at : at + size][learnt].tolist()
                 at += size
@@ -182,16 +191,16 @@ def test_a_copy_of_the_model_has_an_output_layer_of_its_own(gpt2: str) -> None:
     with torch.no_grad():
         for each in twin.parameters():
             each.zero_()
-    assert model.backbone.output_layer[0].any()
+    assert backbone_of(model).output_layer[0].any()
     batch = split_of(gpt2).batch([0])
     loss = twin(batch.inputs, ["lm"], batch.labels)["lm"].loss
-    assert loss.item() == pytest.approx(np.log(len(twin.backbone.output_layer[0])))
+    assert loss.item() == pytest.approx(np.log(len(backbone_of(twin).output_layer[0])))
 
 
 def test_the_task_adds_no_weights_of_its_own(gpt2: str) -> None:
     model = model_of(gpt2)
     assert not list(model.tasks["lm"].parameters())
-    assert not [name for name in model.state_dict() if not name.startswith("backbone.")]
+    assert not [name for name in model.state_dict() if not name.startswith("encoders.shared.")]
 
 
 def test_a_backbone_without_an_output_layer_is_refused(checkpoint: Callable[[str], str]) -> None:
@@ -199,7 +208,7 @@ def test_a_backbone_without_an_output_layer_is_refused(checkpoint: Callable[[str
     backbone = TextBackbone(folder, ModelConfig(base_model=folder))
     task = CausalLMTask(CausalLMConfig(name="lm", type="causal_lm", data_path="x"), backbone.hidden_size)
     with pytest.raises(ConfigError, match="without its output layer"):
-        MultiTaskModel(backbone, None, {"lm": task})
+        MultiTaskModel({"shared": backbone}, None, {"lm": task})
 
 
 def test_perplexity_is_the_exponential_of_the_loss_as_far_as_that_says_anything(gpt2: str) -> None:

@@ -1,0 +1,114 @@
+"""Rows from a caller's hand and from standard input."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from jenga.errors import DataError
+from jenga.modalities.text.columns import TextColumns
+from jenga.rows.content import CellColumns
+from jenga.rows.given import GIVEN, given_rows, read_stream, refuse_table
+from jenga.rows.readers import RawRows
+
+TEXTS = TextColumns(("text", "tokens"))
+
+
+def lines(content: bytes) -> list[tuple[int, Any]]:
+    """The rows of standard input with their numbers."""
+    found = read_stream(content)
+    assert isinstance(found, RawRows)
+    return list(zip(found.numbers, found.rows, strict=True))
+
+
+# ----------------------------------------------------------------------------------------------------------- in hand
+
+
+def test_texts_fill_the_column_of_each_content_and_are_numbered_from_one() -> None:
+    raw = given_rows(["a", "b"], [TEXTS, TextColumns(("body",))])
+    assert (raw.file, raw.numbers) == (GIVEN, [1, 2])
+    assert raw.rows == [{"text": "a", "body": "a"}, {"text": "b", "body": "b"}]
+    assert given_rows("a", [TEXTS]).rows == [{"text": "a"}]
+
+
+def test_mappings_are_rows_as_they_are() -> None:
+    row = {"text": "a", "n": 1}
+    raw = given_rows([row], [TEXTS])
+    assert raw.rows == [row]
+    assert raw.rows[0] is not row, "the caller's own stays the caller's"
+
+
+def test_what_is_no_row_keeps_its_number_among_the_bad_ones() -> None:
+    given: Any = [{"text": "a"}, 3, ["b"], "c"]
+    raw = given_rows(given, [TEXTS])
+    assert raw.numbers == [1, 4]
+    assert [(bad.number, bad.reason) for bad in raw.bad] == [
+        (2, "the row is a number, not an object with columns"), (3, "the row is a list, not an object with columns"),
+    ]  # fmt: skip
+
+
+def test_a_text_that_no_content_can_take_is_a_bad_row() -> None:
+    raw = given_rows(["a"], [CellColumns((("audio", ("audio",)),))])
+    assert raw.rows == []
+    assert raw.bad[0].reason == "the row is a string, not an object with columns"
+
+
+def test_rows_that_were_read_already_stay_as_they_are() -> None:
+    raw = RawRows("rows.jsonl", [{"text": "a"}], [7])
+    assert given_rows(raw, [TEXTS]) is raw
+
+
+@pytest.mark.parametrize("given", [{"text": "a"}, 3, None, iter(["a"])])
+def test_anything_else_is_refused_with_what_to_give(given: Any) -> None:
+    with pytest.raises(TypeError, match=rf"rows: got {type(given).__name__}; give a text, or a list of texts"):
+        given_rows(given, [TEXTS])
+
+
+# ---------------------------------------------------------------------------------------------------- standard input
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b"", []),
+        (b"a\n\nb\n", ["a", "", "b"]),
+        (b"a\r\nb", ["a", "b"]),
+        (b"\xef\xbb\xbfa", ["a"]),
+        ("a\u2028b\n".encode(), ["a\u2028b"]),
+    ],
+)
+def test_plain_lines_are_texts(content: bytes, texts: list[str]) -> None:
+    assert read_stream(content) == texts
+
+
+def test_json_is_rows_by_line_or_by_element() -> None:
+    rows = [{"text": "a"}, {"text": "b"}]
+    assert lines(json.dumps(rows).encode()) == [(1, rows[0]), (2, rows[1])]
+    assert lines(b'{"text": "a"}\n\n{"text": "b"}\n') == [(1, rows[0]), (3, rows[1])]
+
+
+def test_what_is_no_row_is_set_aside_in_its_place() -> None:
+    found = read_stream(b'{"text": "a"}\n{"text": \n[1]\n')
+    assert isinstance(found, RawRows)
+    assert found.numbers == [1]
+    assert [bad.number for bad in found.bad] == [2, 3]
+    assert found.bad[0].reason.startswith("the line is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"caf\xe9\n", r"standard input: not UTF-8 \(its byte number 3\)"), (b"[1, ", "begins like a JSON list, but is")],
+)
+def test_what_cannot_be_read_is_refused(content: bytes, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read_stream(content)
+
+
+@pytest.mark.parametrize("mark", [",", "\t", ";"])
+def test_the_header_of_a_table_is_not_taken_for_a_text(mark: str) -> None:
+    with pytest.raises(DataError, match="the header of a table with the column 'text'"):
+        refuse_table([f'id{mark} "text"', "1"], {"text", "tokens"})
+    for rows in ([f"hello{mark} there", f"id{mark}text"], [], ["text"], RawRows("rows")):
+        refuse_table(rows, {"text", "tokens"})
