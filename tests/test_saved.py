@@ -146,7 +146,7 @@ def test_code_of_its_own_is_trusted_where_training_did() -> None:
     assert description(config={"model": {"backbone_type": "text", "trust_remote_code": True}}).trusts_code
 
 
-# -------------------------------------------------------------------------------------------------- where a model stands
+# ------------------------------------------------------------------------------------------------- where a model stands
 
 
 @pytest.fixture

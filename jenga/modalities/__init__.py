@@ -5,6 +5,7 @@ from jenga.modalities.backbone import BackboneManager, BaseBackbone, Recipe
 from jenga.modalities.base import MODALITIES, Encoder, Modality, modality_of
 from jenga.modalities.events import modality as events
 from jenga.modalities.text import modality as text
+from jenga.modalities.vision import modality as vision
 
 __all__ = [
     "MODALITIES",
@@ -17,4 +18,5 @@ __all__ = [
     "events",
     "modality_of",
     "text",
+    "vision",
 ]

@@ -38,16 +38,21 @@ class TransformerBackbone(BaseBackbone):
         self.wanted_states: dict[str, bool] = {}
 
     @property
-    def transformer(self) -> PreTrainedModel:
+    def transformer(self) -> PreTrainedModel | None:
         """What is saved, and what adapters are part of."""
         return self.encoder
+
+    @property
+    def _whole(self) -> PreTrainedModel:
+        assert self.transformer is not None
+        return self.transformer
 
     def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
         """Hand on what every layer makes, in training, for a teacher's sake."""
         self.wanted_states = {"output_hidden_states": hidden_states, "output_attentions": attentions}
         if attentions:
             # Faster kinds of attention never hold the probabilities.
-            self.transformer.set_attn_implementation("eager")
+            self._whole.set_attn_implementation("eager")
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass. Raises ConfigError where the encoder cannot."""
@@ -59,7 +64,7 @@ class TransformerBackbone(BaseBackbone):
 
     def adapt(self, config: PeftConfig) -> None:
         """Freeze the encoder and put adapters into it, which change nothing yet."""
-        self.adapters = inject(self.transformer, config, base_name=self.model_name)
+        self.adapters = inject(self._whole, config, base_name=self.model_name)
 
     def convert(self, dtype: torch.dtype) -> None:
         """Keep the encoder's weights in another type. Raises ConfigError where one of them has no value there."""
@@ -99,7 +104,7 @@ class TransformerBackbone(BaseBackbone):
             self.adapters.save(folder)
         else:
             with quiet():
-                self.transformer.save_pretrained(folder)
+                self._whole.save_pretrained(folder)
 
 
 def load_whole(folder: Path, make: Make) -> TransformerBackbone:
@@ -111,7 +116,7 @@ def load_whole(folder: Path, make: Make) -> TransformerBackbone:
         backbone = make(str(folder))
     except ConfigError as error:  # what could be configured is settled: it is the folder that is another one
         raise SetupError(f"{folder}: {error}. Restore the folder from a copy or train again") from error
-    _check_all_read(folder, backbone.transformer)
+    _check_all_read(folder, backbone._whole)
     return backbone
 
 
@@ -128,7 +133,7 @@ def load_adapted(folder: Path, base_name: str, make: Make) -> TransformerBackbon
             f"{folder}: holds adapters alone, and their base '{base_name}' cannot be loaded: {reason} Give its "
             "place with --base-model; jenga export --merge, where the base is, makes a model that needs none"
         ) from error
-    backbone.adapters = load_adapters(backbone.transformer, folder, base_name=base_name)
+    backbone.adapters = load_adapters(backbone._whole, folder, base_name=base_name)
     return backbone
 
 

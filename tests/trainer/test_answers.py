@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 
 from jenga.modalities.text.columns import TextColumns, Texts
@@ -33,16 +34,23 @@ class Echo:
         return [{"answer": text, "by": made, "at_once": batch_size} for text in rows.content.texts], {"right": 0.5}
 
 
-class NoTokens(Encoded):
+class Unread(Encoded):
+    """Answers are of rows, not of what is encoded of them."""
+
     @property
     def lengths(self) -> Any:
-        raise AssertionError("answers are of rows, not of what is encoded")
+        raise AssertionError
+
+    def inputs(self, index: Sequence[int]) -> Any:
+        raise AssertionError
 
 
 def source_of(*tasks: str) -> Source:
-    rows = Rows(ids=["1", "2"], content=Texts(["a", "b"]), labels={})
+    rows = Rows(
+        ids=["1", "2"], content=Texts(["a", "b"]), labels={(name, "text"): np.zeros(2, np.int64) for name in tasks}
+    )
     spaces = {(name, "text"): HeadSpace(name, "text", "class", 2, ("x", "y")) for name in tasks}
-    return Source("+".join(tasks), tasks, {"test": EncodedSplit("lm", rows, NoTokens(), spaces)}, SPEC, "words")
+    return Source("+".join(tasks), tasks, {"test": EncodedSplit("lm", rows, Unread(), spaces)}, SPEC, "words")
 
 
 def described(*tasks: str) -> dict[str, Any]:

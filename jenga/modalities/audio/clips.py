@@ -118,12 +118,15 @@ def _values(clip: Clip) -> tuple[np.ndarray, int]:
 def _decoded(clip: Clip, most_seconds: float) -> tuple[np.ndarray, int]:
     soundfile = _library("soundfile")
     try:
+        _check_whole(clip.media)
         source: Any = clip.media.path if clip.media.content is None else io.BytesIO(clip.media.content)
         with soundfile.SoundFile(source) as file:
             rate = int(file.samplerate)
             _check_rate(rate)
             if not 1 <= file.channels <= MOST_CHANNELS:
                 raise UnusableClipError(f"it has {file.channels} channels; allowed: 1 to {MOST_CHANNELS}")
+            if not file.frames:
+                raise UnusableClipError("it has no samples")
             begin = round(clip.start * rate)
             if begin >= file.frames:
                 raise UnusableClipError(
@@ -140,6 +143,22 @@ def _decoded(clip: Clip, most_seconds: float) -> tuple[np.ndarray, int]:
     if len(sound) < wanted:
         raise UnusableClipError(f"it breaks off: {len(sound)} of {wanted} samples are there")
     return sound.mean(axis=1), rate
+
+
+def _check_whole(media: Media) -> None:
+    """Raise UnusableClipError where a WAV file ends before its header says: libsndfile reads what there is."""
+    if media.content is not None:
+        head, size = media.content[:12], len(media.content)
+    else:
+        assert media.path is not None
+        with media.path.open("rb") as file:
+            head = file.read(12)
+        size = media.path.stat().st_size
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        said = int.from_bytes(head[4:8], "little") + 8
+        # Written to a pipe, a file does not know its length.
+        if size < said < 0xFFFF_FFFF:
+            raise UnusableClipError(f"it breaks off: {size} of {said} bytes are there")
 
 
 def _check_rate(rate: int) -> None:
