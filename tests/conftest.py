@@ -47,11 +47,12 @@ def registries_as_before() -> Iterator[None]:
         BackboneManager._REGISTRY, CALLBACK_REGISTRY, LABEL_KINDS, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY,
         TASK_REGISTRY, MODALITIES,
     ]  # fmt: skip
-    before = [set(registry) for registry in registries]
+    parts = ("_parts", "_configs", "_aliases")
+    before = [[dict(getattr(registry, name)) for name in parts] for registry in registries]
     yield
-    for registry, names in zip(registries, before, strict=True):
-        for name in set(registry) - names:
-            del registry[name]
+    for registry, kept in zip(registries, before, strict=True):
+        for name, content in zip(parts, kept, strict=True):
+            setattr(registry, name, content)
 
 
 def sentences(count: int, seed: int = 0) -> list[list[str]]:

@@ -48,6 +48,8 @@ class Media:
 class MediaColumns(CellColumns):
     """Columns of files. A path is relative to the folder of the rows' file, and must lie in it or in `root`.
 
+    Of rows that are in no file it is relative to the working directory, and may lead anywhere.
+
     A cell is a path, ``{"path"}`` or ``{"bytes"}`` as data sets of the hub have them, or numbers: a list, or
     ``{"array", "sampling_rate"}``. `root`: an absolute folder; "": only that of the rows' file counts.
     """
@@ -76,10 +78,12 @@ class MediaColumns(CellColumns):
         raise RowError(f"{where} is {show(value)}; allowed: a path, {{path}}, {{bytes}}, or {{array, sampling_rate}}")
 
     def _at(self, given: str, where: str, raw: RawRows) -> Media:
-        beside = Path(raw.file).absolute().parent if Path(raw.file).exists() else Path.cwd()
+        in_hand = not Path(raw.file).exists()
+        beside = Path.cwd() if in_hand else Path(raw.file).absolute().parent
         path = (beside / Path(given).expanduser()).resolve()
         allowed = [beside.resolve(), *([Path(self.root).resolve()] if self.root else [])]
-        if not any(path.is_relative_to(each) for each in allowed):
+        # Rows of a file are data, which may come from anywhere; those in hand are the caller's own words.
+        if not in_hand and not any(path.is_relative_to(each) for each in allowed):
             raise RowError(f"{where}: '{given}' lies outside {allowed[-1]}; set data_root to a folder that holds it")
         if not path.is_file():
             raise RowError(f"{where}: there is no file '{given}' in {beside}")

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -164,7 +164,5 @@ class AudioEncoder(Encoder):
 
 
 def _clips(rows: Rows) -> list[Clip]:
-    content = rows.content
-    assert isinstance(content, Cells)
-    (clips,) = content.columns.values()
+    (clips,) = cast(Cells, rows.content).columns.values()
     return list(clips)

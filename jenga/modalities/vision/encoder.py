@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -110,7 +110,5 @@ class VisionEncoder(Encoder):
 
 
 def _media(rows: Rows) -> list[Media]:
-    content = rows.content
-    assert isinstance(content, Cells)
-    (media,) = content.columns.values()
+    (media,) = cast(Cells, rows.content).columns.values()
     return media
