@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from jenga.errors import ConfigError
+from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.settings import AudioConfig
 from jenga.modalities.backbone import BackboneManager, Recipe
 from jenga.modalities.text.pretrained import check_complete, read_checkpoint
@@ -46,12 +47,17 @@ class AudioBackbone(TransformerBackbone):
         The mask that is handed on is that of the frames that the encoder makes.
         """
         mask = inputs["attention_mask"]
+        name = "input_features" if self.is_whisper else "input_values"
+        if self.training and self.config.augment is not None:
+            # Drawn from torch's own generator, whose state is part of every checkpoint.
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
+            inputs[name] = augmented(inputs[name], mask, self.config.augment, generator)
         if self.is_whisper:
             output: Any = {}
-            hidden, mask = self._whisper(inputs["input_features"], mask)
+            hidden, mask = self._whisper(inputs[name], mask)
         else:
             wanted = self.wanted_states if self.training else {}
-            output = self._others(inputs["input_values"], mask, wanted)
+            output = self._others(inputs[name], mask, wanted)
             hidden = output.last_hidden_state
             mask = self._shortened(mask, hidden.shape[1])
         weights = mask.unsqueeze(-1).to(hidden.dtype)

@@ -14,19 +14,9 @@ from tones import RATE, tone
 
 
 @pytest.fixture
-def whisper(tmp_path: Path) -> str:
+def whisper(make_whisper: Callable[..., Path]) -> str:
     """The folder of a Whisper of two layers with random weights, and its extractor."""
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
-
-    torch.manual_seed(seeds.derived("whisper"))
-    config = WhisperConfig(
-        vocab_size=64, num_mel_bins=20, d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_source_positions=250,
-        max_target_positions=8, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-    )  # fmt: skip
-    WhisperModel(config).save_pretrained(tmp_path / "whisper")
-    WhisperFeatureExtractor(feature_size=20, chunk_length=5).save_pretrained(tmp_path / "whisper")
-    return str(tmp_path / "whisper")
+    return str(make_whisper())
 
 
 @pytest.fixture

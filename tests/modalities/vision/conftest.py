@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import seeds
-import torch
 from PIL import Image
 
 
@@ -22,19 +21,9 @@ def shape(kind: str, size: int = 24) -> Image.Image:
 
 
 @pytest.fixture
-def vit(tmp_path: Path) -> str:
+def vit(make_vit: Callable[..., Path]) -> str:
     """The folder of a vision transformer of two layers with random weights, and how it reads pictures."""
-    from transformers import ViTConfig, ViTModel
-
-    torch.manual_seed(seeds.derived("vit"))
-    config = ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=4
-    )
-    ViTModel(config).save_pretrained(tmp_path / "vit")
-    (tmp_path / "vit" / "preprocessor_config.json").write_text(
-        '{"size": {"height": 16, "width": 16}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
-    )
-    return str(tmp_path / "vit")
+    return str(make_vit())
 
 
 @pytest.fixture
