@@ -12,7 +12,7 @@ def augmented(
 ) -> torch.Tensor:
     """Return clips with stretches of time, and bands of a spectrum, blanked; drawn from `generator`.
 
-    sound: samples ``(B, T)``, or spectra ``(B, F, T)``; mask ``(B, T)``: what is no filling. What is blanked becomes the
+    sound: samples ``(B, T)``, or spectra ``(B, F, T)``; mask ``(B, T)``: what is no filling. A blank is the
     mean of its clip.
     """
     changed = sound.clone()

@@ -11,7 +11,8 @@ from torch import nn
 
 from jenga.errors import ConfigError
 from jenga.modalities.audio.augment import augmented
-from jenga.modalities.audio.settings import AudioConfig
+from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
+from jenga.modalities.audio.tiny import tiny_encoder
 from jenga.modalities.backbone import BackboneManager, Recipe
 from jenga.modalities.text.pretrained import check_complete, read_checkpoint
 from jenga.modalities.transformer import TransformerBackbone, load_adapted, load_whole
@@ -37,7 +38,9 @@ class AudioBackbone(TransformerBackbone):
 
     @property
     def recipe(self) -> Recipe:
-        """That of a pretrained encoder, in batches that fit a CPU."""
+        """By what the weights were before the first step: trained, or random (of the preset)."""
+        if self.model_name == TINY_AUDIO:
+            return Recipe.from_nothing(self.hidden_size)
         recipe = Recipe.pretrained(self.hidden_size)
         return Recipe(recipe.rates, visits=10_000, usual_epochs=3, most_epochs=20, largest_batch=16)
 
@@ -134,6 +137,8 @@ class AudioBackbone(TransformerBackbone):
 
 def _load(name: str, config: AudioConfig) -> Any:
     """Return a checkpoint's encoder in float32. Raises ConfigError where it is none of sound."""
+    if name == TINY_AUDIO:
+        return tiny_encoder(config.dropout)
     from transformers import AutoConfig, AutoModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 

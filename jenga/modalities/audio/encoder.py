@@ -15,7 +15,8 @@ import torch
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import JengaError, SetupError
 from jenga.modalities.audio.clips import Clip, UnusableClipError, samples
-from jenga.modalities.audio.settings import AudioConfig
+from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
+from jenga.modalities.audio.tiny import tiny_extractor
 from jenga.modalities.base import Encoder, Facts
 from jenga.modalities.store import FeatureStore, default_cache_dir
 from jenga.modalities.text.pretrained import cannot_load, checkpoint_of
@@ -99,7 +100,10 @@ class AudioEncoder(Encoder):
         """
         from transformers import AutoFeatureExtractor
 
+        store = FeatureStore(Path(cache_dir) if cache_dir else default_cache_dir())
         name = folder or checkpoint_of(config.base_model)
+        if folder is None and config.base_model == TINY_AUDIO:
+            return cls(tiny_extractor(), seconds=config.max_seconds, least_seconds=config.min_seconds, store=store)
         try:
             with never_asked(config.trust_remote_code):
                 extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=config.trust_remote_code)
@@ -109,7 +113,6 @@ class AudioEncoder(Encoder):
             raise cannot_load("model.base_model", name, error) from error
         if not hasattr(extractor, "sampling_rate"):
             raise SetupError(f"model.base_model: '{name}' is no model of sound: its extractor has no sampling_rate")
-        store = FeatureStore(Path(cache_dir) if cache_dir else default_cache_dir())
         return cls(extractor, seconds=config.max_seconds, least_seconds=config.min_seconds, store=store)
 
     def save(self, folder: Path) -> None:

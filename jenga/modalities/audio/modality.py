@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jenga.config.checks import frozen_from_nothing
+from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import TaskConfig
+from jenga.config.yaml12 import Document
 from jenga.modalities.audio.backbone import AudioBackbone
 from jenga.modalities.audio.clips import AudioColumns
 from jenga.modalities.audio.encoder import AudioEncoder
-from jenga.modalities.audio.settings import AudioColumnKeys, AudioConfig
+from jenga.modalities.audio.settings import TINY_AUDIO, AudioColumnKeys, AudioConfig
 from jenga.modalities.base import MODALITIES, Modality
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource
@@ -29,6 +32,11 @@ class AudioModality(Modality):
     columns = AudioColumnKeys
     content_specs = (AudioColumns,)
     keys = frozenset({"data.cache_dir"})
+
+    def checks(self, document: Document) -> Iterable[Finding]:
+        """Return that adapters freeze a preset, whose weights would stay random."""
+        if document.value_at(("model", "base_model")) == TINY_AUDIO:
+            yield from frozen_from_nothing(document, TINY_AUDIO)
 
     def content(self, tasks: Sequence[TaskConfig], config: ExperimentConfig) -> AudioColumns:
         """Return where the recordings of tasks stand, and the columns of a clip's bounds."""

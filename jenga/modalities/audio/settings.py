@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from jenga.config.paths import PathMark
 from jenga.config.strict import Fraction, PositiveFloat, Strict
 
+TINY_AUDIO = "jenga/tiny-audio"
+
 
 class AugmentConfig(Strict):
     """What is changed of training clips, each time anew, drawn from training.seed."""
@@ -24,7 +26,8 @@ class AudioConfig(Strict):
 
     base_model: Annotated[str, PathMark.NAMED] = Field(
         min_length=1,
-        description="Hub name or folder of a transformers model of sound; of Whisper, its encoder is taken.",
+        description="Hub name or folder of a transformers model of sound (of Whisper, its encoder is taken), or the "
+        "preset 'jenga/tiny-audio', a small encoder from nothing.",
     )
     pooling: Literal["mean", "attention"] = Field(
         "mean", description="How frames become one vector: their mean, or a mean that is weighted by a trained score."
