@@ -31,7 +31,6 @@ EACH_CONFIG = [pytest.param(path, id=path.stem) for path in CONFIGS]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 TINY = ["training.max_steps=2", "training.batch_size=4", "data.max_rows=64", "tracking.enabled=false"]
 N_ROWS, N_EVENTS = 12, 40
-SIDE = range(28)
 """Of a stand-in; events are more, so that each side of a detection is in each split."""
 
 real_rows = pytest.mark.skipif(
