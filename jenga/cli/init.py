@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from jenga.cli import options
 from jenga.errors import ConfigError
+from jenga.files import write_atomic
 
 _HEAD = """\
 # jenga train {file}
@@ -236,11 +238,9 @@ def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
     if output == "-":
         click.echo(text, nl=False)
         return
-    try:
-        with Path(output).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ConfigError(f"{output} is there already; choose another name with -o, or move it away") from None
+    if os.path.lexists(output):
+        raise ConfigError(f"{output} is there already; choose another name with -o, or move it away")
+    write_atomic(Path(output), text)
     click.echo(f"wrote {output}; next: jenga check {output}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from jenga.errors import DataError
-from jenga.files import write_atomic
+from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
 
@@ -146,12 +146,9 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json_object(path)
     except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
+        raise DataError(str(error)) from None
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

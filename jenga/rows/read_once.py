@@ -40,9 +40,10 @@ class ReadOnce(Generic[Raw]):
         # Most files differ in length, and are never hashed.
         if len(one.rows) != len(other.rows) or [bad.raw for bad in one.bad] != [bad.raw for bad in other.bad]:
             return False
-        return self._digest(one) == self._digest(other)
+        return self.digest(one) == self.digest(other)
 
-    def _digest(self, raw: RawRows) -> bytes:
+    def digest(self, raw: RawRows) -> bytes:
+        """Return the SHA-256 of the rows of one of `files`, computed once."""
         if raw.file not in self._digests:
             self._digests[raw.file] = content_digest(raw.content)
         return self._digests[raw.file]
