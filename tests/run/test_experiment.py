@@ -373,7 +373,7 @@ def test_rows_with_another_label_are_of_another_model(
         train(content, device="cpu", resume="auto", changed_rows=True)
 
 
-# ----------------------------------------------------------------------------------------------------------- a full disk
+# ---------------------------------------------------------------------------------------------------------- a full disk
 
 
 @contextlib.contextmanager
@@ -408,6 +408,19 @@ def test_a_run_that_finds_no_room_to_begin_leaves_no_folder(settings: Callable[.
     with no_room_beyond(10), pytest.raises(SetupError, match=r"run.json: cannot be written \(File too large\);"):
         train(content, device="cpu")
     assert list(Path(content["output_dir"]).iterdir()) == []
+
+
+def test_a_run_whose_results_are_written_is_finished_whatever_its_callbacks_still_wait_for(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    class Waits(BaseCallback):
+        def on_close(self, outcome: Any, **kwargs: Any) -> None:
+            raise KeyboardInterrupt
+
+    content = settings("mood", training={**TRAINING, "max_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(content, device="cpu", callbacks=[Waits()])
+    assert RunFolder(only_run(Path(content["output_dir"]))).info()["status"] == "finished"
 
 
 # ---------------------------------------------------------------------------------------------------------- killed runs
