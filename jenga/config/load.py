@@ -90,9 +90,10 @@ def _read(file: str) -> str:
     """Return the text of a configuration file. Raises ConfigError saying why it cannot be read."""
     path = Path(file)
     try:
-        if path.is_file() and path.stat().st_size > SIZE_LIMIT:
+        with path.open("rb") as content:
+            raw = content.read(SIZE_LIMIT + 1)  # a device has no size, and no end
+        if len(raw) > SIZE_LIMIT:
             raise ConfigError([Problem(file, 0, 0, "", "larger than 1 MiB; is this a data file?")])
-        raw = path.read_bytes()
     except OSError as error:
         raise ConfigError([Problem(file, 0, 0, "", _why_unreadable(error, path))]) from None
     try:

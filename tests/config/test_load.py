@@ -404,3 +404,8 @@ def test_a_configuration_cut_short_loads_or_is_a_config_error(schema: Schema) ->
         except ConfigError:
             refused += 1
     assert 0.6 * len(NLP_FORM) < refused < len(NLP_FORM)
+
+
+def test_a_device_is_read_no_further_than_a_configuration_can_reach(schema: Schema) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: larger than 1 MiB; is this a data file"):
+        load("/dev/zero", schema=schema)
