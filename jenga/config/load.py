@@ -17,6 +17,7 @@ from jenga.config.optimization import unknown_parts, with_parameters
 from jenga.config.overrides import apply_overrides
 from jenga.config.paths import absolute, resolved_paths
 from jenga.config.schema import ExperimentConfig
+from jenga.config.strict import PROJECT_LENGTH, UNSEEN
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
 from jenga.errors import ConfigError, Problem, suggest
 
@@ -58,7 +59,7 @@ def load_text(
     return _finish(
         read_document(text, file=file),
         folder=Path(os.path.abspath(file)).parent,
-        project_name=re.sub(r"[\\\s]+", "-", Path(file).stem).strip("-.") or "experiment",
+        project_name=re.sub(rf"[\\\s{UNSEEN}]+", "-", Path(file).stem)[:PROJECT_LENGTH].strip("-.") or "experiment",
         schema=schema,
         overrides=overrides,
     )

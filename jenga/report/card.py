@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from jenga.config.strict import UNSEEN
 from jenga.errors import DataError
 from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
@@ -303,7 +304,12 @@ predictor = jenga.load("RUN")
 
 def _plain(text: str) -> str:
     """Return text that Markdown shows as it is; labels come from data and may hold anything."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = (
+        re.sub(rf"[{UNSEEN}]", "\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
     return re.sub(r"([\\`*\[\]|#~$])", r"\\\1", text)
 
 
