@@ -368,8 +368,7 @@ class Trainer:
             self.state = State(**{"halves": self.halves, **state["state"]})
         self.chain.remind(memories)
         self.sampler.deal(halves=self.state.halves)
-        # Fewer rows may be left than the epoch had; where its turns are over, it is.
-        self.state.turn = min(self.state.turn, self._turns)
+        self.state.turn = min(self.state.turn, self._turns)  # fewer rows may be left than the epoch had
         self._saved_step = self.state.step
         self.run.revert_best()
         self.log.cut(state["metrics_bytes"])
