@@ -256,7 +256,7 @@ def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
-# --------------------------------------------------------------------------------------------------- where it is written
+# -------------------------------------------------------------------------------------------------- where it is written
 
 
 def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:

@@ -24,11 +24,13 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data_that_unpack_out_of_proportion_are_stopped_long_before_their_end() -> None:
     with pytest.raises(DataError, match=r"a\.gz: " + WORDS):
         gunzipped("a.gz", BOMB)
-    limit = UnpackLimit("a.gz", len(BOMB))
-    with pytest.raises(DataError, match=WORDS):
-        for _ in range(200):
-            limit.add(10_000)
-    assert limit.unpacked_bytes < 410_000
+
+
+def test_the_limit_is_reached_at_the_step_that_goes_beyond_it() -> None:
+    limit = UnpackLimit("a.gz", 1000)
+    limit.add(200_000)
+    with pytest.raises(DataError, match=r"its 1,000 bytes unpack to more than 200 times as many \(200,001 and no end"):
+        limit.add(1)
 
 
 def test_the_environment_raises_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

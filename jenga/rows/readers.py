@@ -20,6 +20,7 @@ from jenga.packed import UnpackLimit, gunzipped
 from jenga.rows.hub import HUB, hub_rows
 
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
+TONES, SHAPES = "jenga/tones", "jenga/shapes"
 TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
 ALLOWED = (
     "Allowed: .json, .jsonl, .ndjson, .csv, .tsv and .txt files (each also with .gz), .parquet files, "
@@ -105,6 +106,10 @@ def read_rows(path: str, *, split: str = "train") -> RawRows:
         from jenga.samples.network import generate_flows
 
         return _whole(path, generate_flows())
+    if path in (TONES, SHAPES):
+        from jenga.samples.media import generate_shapes, generate_tones
+
+        return _whole(path, generate_tones() if path == TONES else generate_shapes())
     if path.startswith(HUB):
         return _whole(place_of(path, split), hub_rows(path, split))
     suffix = _suffix(path)

@@ -58,9 +58,7 @@ class VisionBackbone(TransformerBackbone):
         """By what the weights were before the first step: trained, or random (of the preset)."""
         if self.model_name == TINY_VISION:
             rates = dict.fromkeys(("backbone", "adapters", "fusion", "heads"), 2e-3)
-            return Recipe(
-                rates, visits=200_000, usual_epochs=8, most_epochs=60, most_visits=2_000_000, largest_batch=64
-            )
+            return Recipe(rates, visits=60_000, usual_epochs=8, most_epochs=40, most_visits=2_000_000, largest_batch=64)
         return Recipe.pretrained(self.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
