@@ -27,6 +27,7 @@ _FIXES = {
     errno.ENOENT: "make its folder first, or name another place",
     errno.EISDIR: "name a file in it",
 }
+_MOST_LINKS = 40
 _NAME_LENGTH = 50
 """Characters of a name that the name of its staging keeps: together they stay below the 255 bytes of a file's name."""
 
@@ -48,13 +49,10 @@ def atomic_file(target: Path) -> Iterator[IO[bytes]]:
     file, such as a device or a named pipe, is written to as it stands. Raises SetupError where it cannot be written.
     """
     with writing(target):
-        kind = what_is(target)
-        if kind == "a folder":
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-        into = _named(os.open(target, os.O_WRONLY), target) if kind else None
-    if into is not None:
-        with into:
-            yield into
+        handle = _as_it_stands(target)
+    if handle is not None:
+        with _named(handle, target) as file:
+            yield file
         return
     place = Path(os.path.realpath(target))
     with writing(target):
@@ -154,6 +152,29 @@ def what_is(path: Path) -> str | None:
         stat.S_IFSOCK: "a socket",
     }
     return kinds.get(stat.S_IFMT(mode))
+
+
+def _as_it_stands(target: Path) -> int | None:
+    """Return what writes to `target` where nothing can take its place; None where a file can."""
+    if (number := _descriptor(target)) is not None:
+        # Also where it is a file: others write to the same one, before and after.
+        return os.dup(number)
+    kind = what_is(target)
+    if kind == "a folder":
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    return os.open(target, os.O_WRONLY) if kind else None
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of the open file that `path` is a name of, such as /dev/stdout."""
+    for _ in range(_MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if path.name.isdigit() and folder in ("/dev/fd", f"/proc/{os.getpid()}/fd"):
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(folder, os.readlink(path))
+    return None
 
 
 def _error_number(error: Exception, path: Path) -> int | None:

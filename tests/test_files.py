@@ -276,6 +276,24 @@ def test_a_device_is_written_to_and_stays_one(tmp_path: Path) -> None:
         write_atomic(tmp_path / "full", "text")
 
 
+STDOUT = """
+import os, sys
+from pathlib import Path
+from jenga.files import write_atomic
+print("before", flush=True)
+write_atomic(Path(sys.argv[1]), "between\\n")
+print("after", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output_by_name_is_where_others_write_too(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", STDOUT, name], stdout=out, check=True, cwd=tmp_path)
+    assert (tmp_path / "out").read_text() == "before\nbetween\nafter\n"
+
+
 def test_a_named_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
