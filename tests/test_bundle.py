@@ -353,6 +353,13 @@ def test_weights_that_do_not_fit_are_refused_though_their_checksum_agrees(
         Bundle.load(folder)
 
 
+@pytest.mark.parametrize("name", ["heads.safetensors", "backbone/model.safetensors"])
+def test_weights_whose_header_says_that_it_has_no_end_are_refused(saved: Path, name: str) -> None:
+    (saved / name).write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(SetupError, match=rf"{name.split('/')[0]}.*(too large|Header).*estore"):
+        Bundle.load(renewed(saved))
+
+
 def test_a_reloaded_model_of_events_gives_bit_equal_logits_and_brings_its_refinery(
     event_settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

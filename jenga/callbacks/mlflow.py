@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import logging
 import os
+import re
+import sqlite3
 import tempfile
 import time
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from jenga.callbacks.base import BaseCallback, Outcome, TrainerView, TrainRecord
+from jenga.callbacks.beside import Beside
 from jenga.callbacks.mlflow_form import (
     TAG_LENGTH,
     metric_name,
@@ -26,12 +32,15 @@ from jenga.callbacks.mlflow_form import (
 )
 from jenga.callbacks.mlflow_model import log_model
 from jenga.config.schema import TrackingConfig
-from jenga.files import write_atomic
+from jenga.files import json_object, write_atomic
 
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 5.0
 """Least time between two uploads of training records."""
+PATIENCE_S = 5.0
+"""How long the end of a run waits for MLflow to get anything done before it asks whether it is there at all."""
+_PROBE_S = 2.0
 
 _ARTIFACTS = ("report.html", "README.md", "evaluation.json", "metrics.jsonl")
 # MLflow's own limits.
@@ -75,7 +84,7 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
         self.folder: Path | None = None
         self._client: Any = None
         self._noted_id: str | None = None
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="jenga-mlflow")
+        self._worker = Beside("jenga-mlflow")
         self._pending: list[tuple[str, int, int, dict[str, float]]] = []
         self._flushed = 0.0
         self._closed = False
@@ -135,14 +144,44 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
             self._submit(self._log_model, run / "best", int(evaluation["best_step"]))
 
     def on_close(self, outcome: Outcome, **kwargs: Any) -> None:
-        """End the MLflow run and wait until all is sent."""
+        """End the MLflow run and wait until all is sent, or MLflow answers no more, or the user presses Ctrl-C."""
         if self._closed:
             return
-        self._flush()
-        self._worker.submit(self._terminate, _STATUS[outcome]).result()
-        self._note_id()
         self._closed = True
-        self._worker.shutdown()
+        self._flush()
+        self._worker.submit(self._terminate, _STATUS[outcome])
+        self._note_id()
+        try:
+            self._wait()
+        except KeyboardInterrupt:
+            self._switch_off(TimeoutError("stopped by Ctrl-C before all was sent"))
+        self._note_id()
+
+    def _wait(self) -> None:
+        told = False
+        while not self._worker.wait(PATIENCE_S):
+            if not self._answers():
+                self._switch_off(TimeoutError(f"no answer for {PATIENCE_S + _PROBE_S:g} s"))
+                return
+            if not told and not self.failed:
+                told = True
+                logger.warning(
+                    "MLflow at %s is still taking what this run has written; Ctrl-C leaves the rest",
+                    redacted(self.uri),
+                )
+
+    def _answers(self) -> bool:
+        """Return whether a server is there at all; a database that is a file always is."""
+        if self.uri.startswith(("http:", "https:")):
+            bare = re.sub(r"//[^/@]*@", "//", self.uri).rstrip("/")
+            try:
+                with urllib.request.urlopen(f"{bare}/health", timeout=_PROBE_S):
+                    return True
+            except urllib.error.HTTPError:
+                return True
+            except (OSError, ValueError, http.client.HTTPException):
+                return False
+        return self.uri.startswith(("sqlite:", "file:")) or self.run_id is not None
 
     # ------------------------------------------------------------------------------------------------------ buffering
 
@@ -168,8 +207,8 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
         path = self.folder / "run.json"
         write_atomic(path, json.dumps({**_run_info(self.folder), "mlflow_run_id": self.run_id}, indent=1) + "\n")
 
-    def _submit(self, job: Callable[..., None], *arguments: Any) -> Future[None]:
-        return self._worker.submit(self._guarded, job, *arguments)
+    def _submit(self, job: Callable[..., None], *arguments: Any) -> None:
+        self._worker.submit(self._guarded, job, *arguments)
 
     def _guarded(self, job: Callable[..., None], *arguments: Any) -> None:
         if self.failed:
@@ -197,6 +236,7 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
         from mlflow.entities import Param, RunTag
         from mlflow.tracking import MlflowClient
 
+        _check_database(self.uri)
         self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         run = self._known_run(known) if known else None
         if run is None:
@@ -292,9 +332,20 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
             self._switch_off(error)
 
 
+def _check_database(uri: str) -> None:
+    """Raise OSError where a database that is a file cannot be opened, which MLflow would try for minutes."""
+    path = uri.split("?")[0].removeprefix("sqlite:///")
+    if uri.startswith("sqlite:///") and path not in ("", ":memory:"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise OSError(f"{path}: {error}") from error
+
+
 def _run_info(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return found
+    return json_object(folder / "run.json")
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

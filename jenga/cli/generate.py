@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--prompt", "prompts", multiple=True, help="A prompt instead of FILE. May be repeated.")
 @click.option("--task", help="Language task that answers. Default: the model's first.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File for the answers. Default: standard output.")
+@options.answers_option
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer. Default: as the task was given.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True,
@@ -75,6 +75,7 @@ def generate(
         raise click.UsageError("Give FILE or --prompt, not both.")
     if file is None and not prompts and not sys.stdin.isatty():
         raise click.UsageError("Give FILE (- for standard input), or --prompt.")
+    options.check_outputs({"--output": output}, [file])
     from jenga.errors import DataError
     from jenga.inference.predictor import load
     from jenga.modalities.text.generation import Decoding, Unanswered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 
 from jenga.cli import options
 from jenga.errors import ConfigError
+from jenga.files import write_atomic
 
 _HEAD = """\
 # jenga train {file}
@@ -300,11 +302,9 @@ def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
     if output == "-":
         click.echo(text, nl=False)
         return
-    try:
-        with Path(output).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ConfigError(f"{output} is there already; choose another name with -o, or move it away") from None
+    if os.path.lexists(output):
+        raise ConfigError(f"{output} is there already; choose another name with -o, or move it away")
+    write_atomic(Path(output), text)
     click.echo(f"wrote {output}; next: jenga check {output}")
 
 

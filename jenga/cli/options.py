@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from jenga.cli.output import report_error, show_warnings
+from jenga.errors import ConfigError
+from jenga.files import what_is
 
+STANDARD = "-"
+"""A path that means standard input or output."""
 QUIET = "jenga.quiet"
 _DEBUG = "jenga.debug"
 
@@ -78,6 +83,32 @@ trust_option = click.option(
     help="Run code that comes with the model. Only of an author you trust: it can do all that you can.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+
+
+answers_option = click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, allow_dash=True),
+    help="File for the answers. Default, and -: standard output.",
+)  # fmt: skip
+
+
+def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
+    """Raise ConfigError where the file of an option for output, by its name, is read or written by something else too.
+
+    What is no regular file, such as a terminal, may be both.
+    """
+    places = {os.path.realpath(path): "what is read" for path in inputs if path is not None and path != STANDARD}
+    for option, path in outputs.items():
+        if path is None or path == STANDARD:
+            continue
+        place = os.path.realpath(path)
+        same = next((other for other in places if _same_file(place, other)), None)
+        if same is not None and what_is(Path(path)) is None:
+            raise ConfigError(f"{option}: {path} is {places[same]}, which would be lost; name another file")
+        places[place] = f"also the file of {option}"
+
+
+def _same_file(one: str, other: str) -> bool:
+    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
 
 def all_overrides(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from jenga.cli import options
+from jenga.files import atomic_file
 
 if TYPE_CHECKING:
     from jenga.inference.predictor import Predictor
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 @options.run_argument
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--text", "texts", multiple=True, help="A text instead of FILE. May be repeated.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File for the answers. Default: standard output.")
+@options.answers_option
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows of a forward pass.")
 @options.base_model_option
@@ -51,6 +51,7 @@ def predict(
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
+    options.check_outputs({"--output": output}, [file])
     from jenga.inference.predictor import load
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
@@ -80,20 +81,14 @@ def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows |
 
 @contextmanager
 def writer(path: str | None) -> Iterator[IO[str]]:
-    """Yield a file that takes the place of `path` once all is written; without a path, standard output."""
-    if path is None:
-        # JSON Lines are UTF-8 whatever the locale; half a character (a lone surrogate) becomes its JSON escape.
+    """Yield a file that takes the place of `path` once all is written; without a path, or for -, standard output."""
+    # JSON Lines are UTF-8 whatever the locale; half a character (a lone surrogate) becomes its JSON escape.
+    if path is None or path == options.STANDARD:
         assert isinstance(sys.stdout, io.TextIOWrapper)
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield sys.stdout
         return
-    target = Path(path)
-    staging = target.with_name(f".{target.name}.new")
-    try:
-        with staging.open("w", encoding="utf-8", errors="backslashreplace") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        staging.replace(target)
-    finally:
-        staging.unlink(missing_ok=True)
+    with atomic_file(Path(path)) as file:
+        out = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="\n")
+        yield out
+        out.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def fit(
     """
     if not output.endswith(".safetensors"):
         raise click.UsageError("--output: a state is called .safetensors")
-    _check_folders(output, write_schema)
+    _check_files({"--output": output, "--write-schema": write_schema}, [data, schema_file])
     refinery = _unfitted(preset, schema_file, threads)
     refinery.set_params(redact=redact, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction))
     refinery.fit(data).save(output)
@@ -115,7 +116,7 @@ def transform(
     from jenga.refinery.quarantine import quarantine_file
 
     check_suffix(Path(output))
-    _check_folders(output, quarantine)
+    _check_files({"--output": output, "--quarantine": quarantine}, [data, state])
     refinery = SecurityRefinery.load(state)
     refinery.set_params(
         n_threads=threads, redact=redact, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction)
@@ -263,10 +264,13 @@ def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-def _check_folders(*paths: str | None) -> None:
-    for path in paths:
+def _check_files(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
+    for option, path in outputs.items():
+        if path == options.STANDARD:
+            raise click.UsageError(f"{option}: standard output is for the result in words; name a file")
         if path is not None and not Path(path).parent.is_dir():
             raise click.UsageError(f"there is no folder {Path(path).parent} for {Path(path).name}")
+    options.check_outputs(outputs, inputs)
 
 
 def _summary(refinery: SecurityRefinery) -> dict[str, Any]:

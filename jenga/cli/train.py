@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.option(
     "--resume", metavar="auto|RUN", help="Go on with the newest unfinished run of the same configuration, or with RUN."
 )
+@click.option(
+    "--changed-rows", is_flag=True, help="With --resume: go on though the rows are not those that the run began with."
+)
 @options.device_option
 @options.seed_option
 @options.output_dir_option
@@ -31,6 +34,7 @@ def train(
     config: str,
     overrides: tuple[str, ...],
     resume: str | None,
+    changed_rows: bool,
     device: str,
     seed: int | None,
     output_dir: str | None,
@@ -43,6 +47,8 @@ def train(
     Progress goes to standard error, the closing table to standard output. Ctrl-C saves a checkpoint; --resume auto goes
     on from there.
     """
+    if changed_rows and resume is None:
+        raise click.UsageError("--changed-rows goes with --resume.")
     from rich.console import Console
 
     from jenga.run import experiment
@@ -55,7 +61,8 @@ def train(
         click.echo(to_yaml(resolved), nl=False)
         return
     console = Console(stderr=True, quiet=context.meta[options.QUIET])
-    _show(experiment.train(resolved, device=device, resume=resume, console=console), as_json)
+    found = experiment.train(resolved, device=device, resume=resume, changed_rows=changed_rows, console=console)
+    _show(found, as_json)
 
 
 def _show(result: Result, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from jenga.config.optimization import unknown_parts, with_parameters
 from jenga.config.overrides import apply_overrides
 from jenga.config.paths import absolute, resolved_paths
 from jenga.config.schema import ExperimentConfig
+from jenga.config.strict import PROJECT_LENGTH, UNSEEN
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
 from jenga.errors import ConfigError, Problem, suggest
 
@@ -58,7 +59,7 @@ def load_text(
     return _finish(
         read_document(text, file=file),
         folder=Path(os.path.abspath(file)).parent,
-        project_name=re.sub(r"[\\\s]+", "-", Path(file).stem).strip("-.") or "experiment",
+        project_name=re.sub(rf"[\\\s{UNSEEN}]+", "-", Path(file).stem)[:PROJECT_LENGTH].strip("-.") or "experiment",
         schema=schema,
         overrides=overrides,
     )
@@ -90,9 +91,10 @@ def _read(file: str) -> str:
     """Return the text of a configuration file. Raises ConfigError saying why it cannot be read."""
     path = Path(file)
     try:
-        if path.is_file() and path.stat().st_size > SIZE_LIMIT:
+        with path.open("rb") as content:
+            raw = content.read(SIZE_LIMIT + 1)  # a device has no size, and no end
+        if len(raw) > SIZE_LIMIT:
             raise ConfigError([Problem(file, 0, 0, "", "larger than 1 MiB; is this a data file?")])
-        raw = path.read_bytes()
     except OSError as error:
         raise ConfigError([Problem(file, 0, 0, "", _why_unreadable(error, path))]) from None
     try:

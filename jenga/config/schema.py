@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, create_model, field_validator
 from jenga.config.optimization import OptimizerConfig, PartChoices, SchedulerConfig
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
-from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
+from jenga.config.strict import PROJECT, PROJECT_LENGTH, Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.registry import Registry
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -174,7 +174,9 @@ class ExperimentConfig(Strict):
     forms: ClassVar[Sequence[ShortForm]] = ()
     default_backbone: ClassVar[str | None] = None
 
-    project_name: str | None = Field(None, pattern=r"^[^./\\\s][^/\\]*$", description="Default: the file's name.")
+    project_name: str | None = Field(
+        None, pattern=PROJECT, max_length=PROJECT_LENGTH, description="Default: the file's name."
+    )
     model: Any
     tasks: list[Any] = Field(min_length=1)
     data_root: str | None = Field(None, description="Folder that data_path is relative to; default: the YAML's folder.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from jenga.config.paths import PathMark
-from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
+from jenga.config.strict import NAME, Fraction, PositiveFloat, PositiveInt, Strict
 
 Paths = str | Annotated[list[str], Field(min_length=1)]
 
@@ -18,9 +18,7 @@ Paths = str | Annotated[list[str], Field(min_length=1)]
 class HeadConfig(Strict):
     """One output of a task."""
 
-    name: str = Field(
-        min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and label columns."
-    )
+    name: str = Field(min_length=1, pattern=NAME, description="Name in metrics, predictions and label columns.")
     num_labels: PositiveInt | None = Field(
         None, le=100_000, description="How many labels; default: as many as the training rows show."
     )
@@ -97,7 +95,7 @@ class SplitPaths(Strict):
 class TaskConfig(Strict):
     """One task: rows, heads, and its weight in the total loss."""
 
-    name: str = Field(min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics, predictions and checkpoints.")
+    name: str = Field(min_length=1, pattern=NAME, description="Name in metrics, predictions and checkpoints.")
     type: str
     data_path: Annotated[Paths | SplitPaths, PathMark.ROWS] = Field(
         description="JSON, JSON Lines (.gz too), CSV, Parquet or text file; a list of files; {train, valid, test}; a "

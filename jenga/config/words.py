@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from jenga.config.shape import Branch, Kind, kind_of_value, literals
+from jenga.config.strict import NAME, PROJECT, UNSEEN
 from jenga.config.syntax import CORE_RESOLVERS
 from jenga.config.yaml12 import Document, KeyPath
 from jenga.errors import suggest
@@ -35,8 +37,8 @@ _KIND_WORDS: dict[Kind, str] = {
     "any": "a value",
 }
 _PATTERNS = {
-    r"^[^./\s]+$": "must have no '.', no '/' and no space in it",
-    r"^[^./\\\s][^/\\]*$": "must have no '/' or '\\' in it, and not start with '.' or a space",
+    NAME: "must have no '.', no '/', no space and no control character in it",
+    PROJECT: "must have no '/' or '\\' and no control character or line break in it, and not start with '.' or a space",
 }
 _SHOWN = 60
 """Characters of a value that a message repeats."""
@@ -147,4 +149,6 @@ def _either(words: Sequence[str]) -> str:
 
 
 def _short(text: str) -> str:
+    # A terminal would obey an escape, and a line end would make two problems of one.
+    text = re.sub(f"[{UNSEEN}]", lambda found: repr(found[0])[1:-1], text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

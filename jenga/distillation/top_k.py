@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.distillation.running import RunningTeacher
 from jenga.errors import ConfigError, SetupError
-from jenga.files import write_atomic
+from jenga.files import atomic_file, json_object, write_atomic
 from jenga.kernels import TeacherTopk, teacher_topk
 from jenga.modalities.text.pieces import EncodedLanguage
 from jenga.modalities.text.tokens import tokenizer_identity
@@ -60,14 +60,14 @@ class TopKCache:
         self.n_shards = -(-len(language.rows) // _SHARD_PIECES)
         self.digests: dict[str, str] = {}
         if (folder / MANIFEST).is_file():
-            known = json.loads((folder / MANIFEST).read_text())
-            wrong = [words for name, words in _WORDS.items() if known["of"].get(name) != of[name]]
+            known, shards = _read_manifest(folder / MANIFEST)
+            wrong = [words for name, words in _WORDS.items() if known.get(name) != of[name]]
             if wrong:
                 raise ConfigError(
                     f"model.teacher_student_config.top_k_dir: {folder} holds logits of {', '.join(wrong)}; name "
                     "another folder, or leave top_k_dir out, which finds the right one by itself"
                 )
-            self.digests = self._unharmed(known["shards"])
+            self.digests = self._unharmed(shards)
         self._open: dict[int, Any] = {}
 
     @property
@@ -95,9 +95,8 @@ class TopKCache:
             tell(f"teacher: logits of {done * _SHARD_PIECES:,} of {len(missing) * _SHARD_PIECES:,} rows")
             logits, indices = self._shard(number, teacher, pad_token_id)
             path = self.folder / self._name(number)
-            made = path.with_suffix(".new")
-            save_file({"logits": logits, "indices": indices}, made)
-            made.replace(path)
+            with atomic_file(path) as file:
+                file.write(save({"logits": logits, "indices": indices}))
             self.digests[path.name] = _sha256(path)
             self.digests = dict(sorted(self.digests.items()))
             write_atomic(self.folder / MANIFEST, json.dumps({"of": self.of, "shards": self.digests}, indent=1) + "\n")
@@ -217,6 +216,17 @@ def _batches(pieces: list[int], lengths: np.ndarray) -> list[list[int]]:
             batches.append([])
         batches[-1].append(piece)
     return batches
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the logits are of, and the digests of the shards by name. Raises SetupError where it is harmed."""
+    try:
+        found = json_object(path)
+        return dict(found["of"]), dict(found["shards"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise SetupError(
+            f"{path}: harmed ({error}); delete the folder, and the teacher computes its logits again"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from jenga import saved
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, SetupError
-from jenga.files import MANIFEST, atomic_folder, damage
+from jenga.files import copy_folder, damage
 from jenga.peft import base_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -64,5 +63,4 @@ def export(
 def _copy(source: Path, target: Path) -> None:
     if harm := damage(source):
         raise SetupError(f"{source}: {harm}; restore the folder from a copy or train again")
-    with atomic_folder(target) as staging:
-        shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    copy_folder(source, target)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+
+from jenga.errors import SetupError
+from jenga.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +61,10 @@ class FeatureStore:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as staging:
-                made = Path(staging) / path.name
-                save_file({"features": tensor}, made)
-                made.replace(path)
-        except (OSError, SafetensorError) as error:
-            logger.warning("features are not cached in %s: %s; they stay in memory", path.parent, error)
+            with atomic_file(path) as file:
+                file.write(save({"features": tensor}))
+        except (OSError, SetupError) as error:
+            logger.warning("features are not cached: %s; they stay in memory", error)
             self._kept[key] = tensor
 
     def _path(self, key: str) -> Path:

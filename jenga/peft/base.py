@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from jenga.errors import SetupError
+from jenga.files import json_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,14 +51,9 @@ class Adapters(ABC):
 def read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object that was saved in `file`. Raises SetupError where it holds something else."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return json_object(file)
+    except (OSError, ValueError) as error:
         raise SetupError(f"{file}: cannot be read ({error}); restore the folder from a copy or train again") from error
-    if not isinstance(content, dict):
-        raise SetupError(
-            f"{file}: holds {type(content).__name__}, not an object; restore the folder from a copy or train again"
-        )
-    return content
 
 
 def fingerprint(encoder: nn.Module) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
+from jenga.files import what_is
 from jenga.refinery.chunks import HEAD_BYTES, Refused, TableChunk
 from jenga.refinery.sources import MAX_ROW_BYTES, table_suffix
 from jenga.refinery.streams import codec_of, open_binary
@@ -50,6 +52,8 @@ def table_chunks(source: Any, *, first: int = 1, names: Sequence[str] | None = N
 
 def file_chunks(path: str) -> Iterator[TableChunk]:
     """Yield the rows of a CSV, TSV or Parquet file. Raises DataError for a file that cannot be read."""
+    if (kind := what_is(Path(path))) is not None:
+        raise DataError(f"{path}: this is {kind}, and tables are read from files alone; write it to one")
     return _parquet_chunks(path) if table_suffix(path) == ".parquet" else _csv_chunks(path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,26 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import ConfigError
+from jenga.files import atomic_file, what_is
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
 _NPY_HEADER = 128
 _DIGITS = 20
 
 Write = Callable[[NDArray[np.float32], NDArray[np.int64]], None]
-
-
-@contextlib.contextmanager
-def atomic_file(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the place of `target` when the block ends without an error or an interrupt."""
-    staging = target.with_name(f".{target.name}.new")
-    try:
-        with staging.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(target)
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def check_suffix(path: Path) -> str:
@@ -53,6 +39,11 @@ def feature_file(path: Path, names: Sequence[str]) -> Iterator[Write]:
     (with underscores before it where a feature is called so) and one a name.
     """
     suffix = check_suffix(path)
+    if suffix != ".parquet" and (kind := what_is(path)) is not None:
+        raise ConfigError(
+            f"{path}: this is {kind}, and {suffix} begins with the number of rows, which is known in the end; name a "
+            "file, or write .parquet"
+        )
     with atomic_file(path) as file:
         if suffix == ".parquet":
             with _parquet(file, names) as write:

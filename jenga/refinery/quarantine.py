@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
+from jenga.files import atomic_file
 from jenga.refinery.chunks import HEAD_BYTES, RowChunk, TableChunk
 
 ROWS_BEFORE_JUDGEMENT = 1000
@@ -158,8 +159,6 @@ def quarantine_file(path: str | os.PathLike[str] | None) -> Iterator[Any]:
     if path is None:
         yield lambda records: None
         return
-    from jenga.refinery.output import atomic_file
-
     too_many: TooManyBadRowsError | None = None
     with atomic_file(Path(path)) as file:
 

@@ -262,9 +262,11 @@ def _checked(document: Document) -> RefinerySchema:
 def _read(file: str) -> str:
     path = Path(file)
     try:
-        if path.is_file() and path.stat().st_size > SIZE_LIMIT:
+        with path.open("rb") as content:
+            raw = content.read(SIZE_LIMIT + 1)  # a device has no size, and no end
+        if len(raw) > SIZE_LIMIT:
             raise ConfigError([Problem(file, 0, 0, "", "larger than 4 MiB; is this a data file?")])
-        return path.read_text(encoding="utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
         raise ConfigError([Problem(file, 0, 0, "", message)]) from None

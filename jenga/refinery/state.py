@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jenga.errors import ConfigError, DataError, SetupError
+from jenga.files import atomic_file
 from jenga.refinery.schema import RefinerySchema, read_schema
 from jenga.refinery.sketches import Arrays
 from jenga.refinery.statistics import Statistics
@@ -93,9 +94,5 @@ def _digest(header: dict[str, Any], arrays: Arrays) -> str:
 def _write(path: Path, content: bytes) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}; create it, or name a file in another one")
-    staging = path.with_name(f".{path.name}.new")
-    with staging.open("wb") as file:
+    with atomic_file(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)

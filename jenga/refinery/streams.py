@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
+from jenga.files import what_is
 
 STDIN = "-"
 _CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -159,6 +160,8 @@ def open_binary(path: str) -> Iterator[IO[bytes]]:
 
 def _opened(path: str) -> IO[bytes]:
     try:
+        if (kind := what_is(Path(path))) in ("a device", "a socket"):
+            raise DataError(f"{path}: this is {kind}, whose bytes may never end; name a file, or - for standard input")
         return Path(path).open("rb")
     except FileNotFoundError:
         raise DataError(missing_file(path)) from None

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from jenga.config.strict import UNSEEN
 from jenga.errors import DataError
-from jenga.files import write_atomic
+from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
 
@@ -146,12 +147,9 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json_object(path)
     except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
+        raise DataError(str(error)) from None
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -306,7 +304,12 @@ predictor = jenga.load("RUN")
 
 def _plain(text: str) -> str:
     """Return text that Markdown shows as it is; labels come from data and may hold anything."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = (
+        re.sub(rf"[{UNSEEN}]", "\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
     return re.sub(r"([\\`*\[\]|#~$])", r"\\\1", text)
 
 

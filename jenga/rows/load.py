@@ -36,7 +36,8 @@ _BAD_ROWS_SHOWN = 5
 class LoadedSource:
     """A source ready to be encoded. `splits` has train and valid, and test unless there is none.
 
-    `bad`: the rows set aside, of all files. `warnings`: sentences for the log.
+    `bad`: the rows set aside, of all files. `warnings`: sentences for the log. `digests`: SHA-256 of the rows of each
+    file, by its name.
     """
 
     spec: SourceSpec
@@ -44,6 +45,7 @@ class LoadedSource:
     spaces: dict[Key, HeadSpace]
     bad: list[BadRow]
     warnings: list[str]
+    digests: dict[str, str]
 
     def source(self, splits: dict[str, EncodedSplit]) -> Source:
         """Return the source of the encoded `splits`."""
@@ -92,9 +94,13 @@ def load_sources(
     fractions = {_VALID: data.valid_fraction, _TEST: data.test_fraction}
     shares = partition([_stake(each) for each in parsed], fractions, seed=data.split_seed)
     return [
-        _loaded(each, share, data, [*warnings, *share.warnings])
+        _loaded(each, share, data, [*warnings, *share.warnings], _digests(each, read))
         for each, share, warnings in zip(parsed, shares, told, strict=True)
     ]
+
+
+def _digests(parsed: _Parsed, files: ReadOnce[Any]) -> dict[str, str]:
+    return {each.file: files.digest(each).hex() for several in parsed.raw.values() for each in several}
 
 
 def _paths(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
@@ -119,7 +125,9 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
     return found
 
 
-def _loaded(parsed: _Parsed, share: Share, data: DataConfig, told: Sequence[str]) -> LoadedSource:
+def _loaded(
+    parsed: _Parsed, share: Share, data: DataConfig, told: Sequence[str], digests: dict[str, str]
+) -> LoadedSource:
     spec, raw, spaces = parsed.spec, parsed.raw, parsed.spaces
     splits = _split(spec, parsed.given, share, data)
     # What is read later is read as what was learnt.
@@ -133,7 +141,7 @@ def _loaded(parsed: _Parsed, share: Share, data: DataConfig, told: Sequence[str]
         *_label_warnings(spec, splits, spaces),
         *_leaks(spec, splits),
     ]
-    return LoadedSource(spec, splits, spaces, parsed.bad, warnings)
+    return LoadedSource(spec, splits, spaces, parsed.bad, warnings, digests)
 
 
 def stop_if_many_bad(

@@ -6,17 +6,17 @@ A row that cannot be read is set aside with its reason; a file that cannot be re
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from jenga.errors import DataError, suggest
+from jenga.files import what_is
 from jenga.labels.cells import json_text
+from jenga.packed import UnpackLimit, gunzipped
 from jenga.rows.hub import HUB, hub_rows
 
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
@@ -29,6 +29,9 @@ ALLOWED = (
 RAW_LENGTH = 500
 # Cells beyond the csv module's own limit of 131,072 characters occur: whole conversations, articles.
 CELL_LENGTH = 2**31 - 1
+_PARQUET_ROWS = 4096
+_NO_FILE = {"a folder": "name a file in it"}
+_NO_FILE_ELSE = "its rows must be read to an end, and more than once: write them to a file and name that"
 
 
 @dataclass(frozen=True)
@@ -144,18 +147,15 @@ def _suffix(path: str) -> str:
 
 def _content(path: str) -> bytes:
     try:
+        if (kind := what_is(Path(path))) is not None:
+            raise DataError(f"{path}: this is {kind}, not a file; {_NO_FILE.get(kind, _NO_FILE_ELSE)}")
         content = Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(_missing(path)) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     if path.lower().endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(
-                f"{path}: the gzip data is damaged or cut short ({error}); fetch or compress the file again"
-            ) from None
+        content = gunzipped(path, content)
     if not content.strip():
         raise DataError(f"{path}: the file is empty")
     return content
@@ -322,7 +322,13 @@ def _parquet_rows(path: str, content: bytes) -> list[Any]:
     import pyarrow
     from pyarrow import parquet
 
+    limit = UnpackLimit(path, len(content))
+    rows: list[Any] = []
     try:
-        return list(parquet.read_table(io.BytesIO(content)).to_pylist())
+        # Few at a time: a column of equal values takes no room in the file, and a batch is unpacked at once.
+        for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches(batch_size=_PARQUET_ROWS):
+            limit.add(batch.nbytes)
+            rows += batch.to_pylist()
+        return rows
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: the Parquet data is damaged or cut short ({error}); write the file again") from None

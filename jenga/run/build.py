@@ -21,6 +21,7 @@ from jenga.labels.cells import NO, WHOLE, YES, CellReading
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, usual_normal
 from jenga.modalities import BackboneManager, modality_of
 from jenga.rows.batches import Source
+from jenga.rows.fingerprint import Fingerprint, fingerprint
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import BadRow
@@ -43,7 +44,8 @@ class Experiment:
     sources: list[Source]
     bad: list[BadRow]
     warnings: list[str]
-    teacher: RunningTeacher | None = None
+    teacher: RunningTeacher | None
+    fingerprint: Fingerprint
 
 
 def build(
@@ -76,6 +78,7 @@ def build(
         backbone.checkpoint_activations()
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
     _check_judged(config, loaded)
+    rows = fingerprint(loaded)
     sources, warnings = prepared.encoder.sources(loaded, config, backbone)
     model = join(config, {SHARED: backbone})
     n_rows = [len(source.splits[TRAIN]) for source in sources]
@@ -88,7 +91,7 @@ def build(
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
     told = [warning for source in loaded for warning in source.warnings]
     teacher, lessons = make_teacher(bundle, sources, device or torch.device("cpu"), tell)
-    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings, *lessons], teacher)
+    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings, *lessons], teacher, rows)
 
 
 def source_specs(config: ExperimentConfig) -> list[SourceSpec]:

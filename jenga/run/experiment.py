@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +26,14 @@ from jenga.callbacks.configured import configured_callbacks
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
-from jenga.errors import ConfigError, InterruptedRun, SetupError
-from jenga.files import write_atomic
+from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
+from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
 from jenga.modalities.base import Facts
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
 from jenga.report.html import write_report
+from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
 from jenga.run.build import Experiment, build
 from jenga.trainer import Trainer
@@ -79,12 +79,14 @@ def train(
     callbacks: Sequence[BaseCallback] = (),
     device: str = "auto",
     resume: str | None = None,
+    changed_rows: bool = False,
     console: Console | None = None,
 ) -> Result:
     """Run an experiment to its end and return where its results are.
 
     resume: ``auto`` goes on with the newest unfinished run of the same configuration (and starts one if there is none);
-    a run's folder goes on with that run. console: where progress is shown; default: nowhere.
+    a run's folder goes on with that run. changed_rows: go on though its rows are no longer those that it began with,
+    which DataError tells otherwise. console: where progress is shown; default: nowhere.
     Raises a `JengaError` for whatever a user can mend.
     """
     console = console or Console(quiet=True)
@@ -92,7 +94,10 @@ def train(
     run = _find_run(config, resume)
     try:
         accelerator = make_accelerator(config.training.precision, device)
+        resumed = run
         experiment, run = _open(config, run, accelerator.device, console)
+        if resumed is not None:
+            _check_rows(run, experiment.fingerprint, accepted=changed_rows)
         return _carry_out(config, experiment, run, accelerator, callbacks, console)
     finally:
         if run is not None:
@@ -115,9 +120,13 @@ def _open(
         training = resolved(experiment.bundle.config.training)
         rehearse(experiment.bundle.model, training, torch.device("cpu"), total_steps=_steps(experiment))
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
-        run.update(resolved_digest=config_digest(_resolved(config, experiment)))
-        if (Path(scratch) / "preset").exists():
-            shutil.move(Path(scratch) / "preset", run.path / "preset")
+        try:
+            run.update(resolved_digest=config_digest(_resolved(config, experiment)))
+            if (Path(scratch) / "preset").exists():
+                copy_folder(Path(scratch) / "preset", run.path / "preset")
+        except BaseException:
+            run.discard()
+            raise
     return experiment, run
 
 
@@ -129,21 +138,21 @@ def _carry_out(
     callbacks: Sequence[BaseCallback],
     console: Console,
 ) -> Result:
-    _describe(run, config, experiment, accelerator, console)
     chain = Chain([*configured_callbacks(config, console), *callbacks])
     outcome: Outcome = "failed"
     try:
+        _describe(run, config, experiment, accelerator, console)
         _train(experiment, run, accelerator, chain.callbacks)
         result = _finish(experiment, run, accelerator, console)
         chain.result(run.path, result.evaluation)
+        run.update(status="finished")
         outcome = "finished"
     except BaseException as error:
         outcome = "interrupted" if isinstance(error, InterruptedRun | KeyboardInterrupt) else "failed"
-        run.update(status=outcome, reason=str(error) or type(error).__name__)
+        run.end(outcome, str(error) or type(error).__name__)
         raise
     finally:
         chain.close(outcome)
-    run.update(status="finished")
     return result
 
 
@@ -174,11 +183,26 @@ def _find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
                 f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, "
                 "or start anew"
             )
-        if run.info()["status"] == "finished":
+        if run.info().get("status") == "finished":
             raise ConfigError(f"--resume: {resume} is finished; its results are in {run.path / 'report.html'}")
     if run is not None:
         run.hold()
     return run
+
+
+def _check_rows(run: RunFolder, found: Fingerprint, *, accepted: bool) -> None:
+    """Refuse rows that are not those of `run`, which would judge it by what it was trained on; accepted: warn."""
+    known = run.info().get("fingerprint")
+    changed = changes(known, found) if known is not None else []
+    if not changed:
+        return
+    what = f"the rows are not those that {run.path} began with: {'; '.join(changed)}"
+    if not accepted:
+        raise DataError(
+            f"--resume: {what}. Rows that it was trained on may judge it now. Bring them back as they were, start a "
+            "new run (without --resume), or go on all the same with --changed-rows"
+        )
+    logger.warning("%s. Rows that it was trained on may judge it now; scores before and after differ", what)
 
 
 def _describe(
@@ -196,7 +220,7 @@ def _describe(
     run.update(
         status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
         pretrained=any(each.pretrained for each in model.encoders.values()),
-        inputs=_facts(experiment.bundle)._asdict(),
+        inputs=_facts(experiment.bundle)._asdict(), fingerprint=experiment.fingerprint,
     )  # fmt: skip
     write_atomic(run.path / "config.yml", to_yaml(_resolved(config, experiment)))
     write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")

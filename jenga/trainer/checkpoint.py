@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from jenga.errors import SetupError
-from jenga.files import atomic_folder, damage, recover_folder
+from jenga.files import atomic_folder, damage, json_object, recover_folder
 from jenga.model import MultiTaskModel
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, torch.Tensor]], d
         raise SetupError(f"checkpoint {folder}: {harm}. Resume from another one with --resume PATH")
     try:
         tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-        return tensors, json.loads((folder / "state.json").read_text())
+        return tensors, json_object(folder / "state.json")
     except (OSError, ValueError, SafetensorError) as error:
         raise SetupError(f"checkpoint {folder}: cannot be read ({error}). Resume from another one") from error
 
@@ -52,14 +52,14 @@ def checkpoint_folder(parent: Path, step: int) -> Path:
 def forget_after(parent: Path, step: int) -> None:
     """Delete the checkpoints of steps after `step`: the run goes another way from there."""
     for folder in parent.glob("step-*"):
-        if folder.name > checkpoint_folder(parent, step).name:
+        if folder.is_dir() and folder.name > checkpoint_folder(parent, step).name:
             shutil.rmtree(folder)
 
 
 def newest_checkpoint(parent: Path) -> Path | None:
     """Return the newest unharmed checkpoint, with a warning for each harmed one that is passed over."""
     for leftover in parent.glob(".step-*"):
-        recover_folder(parent / leftover.name[1:].rsplit(".", 1)[0])
+        recover_folder(parent / leftover.name[1:].split(".", 1)[0])
     for folder in sorted(parent.glob("step-*"), reverse=True):
         harm = damage(folder)
         if harm is None:
@@ -72,7 +72,7 @@ def newest_checkpoint(parent: Path) -> Path | None:
 
 def retain(newest: Path, keep: int) -> None:
     """Delete all but `newest` and the `keep` - 1 checkpoints before it; those after it were passed over as harmed."""
-    folders = sorted(newest.parent.glob("step-*"), reverse=True)
+    folders = sorted((each for each in newest.parent.glob("step-*") if each.is_dir()), reverse=True)
     at = folders.index(newest)
     for folder in folders[:at] + folders[at + keep :]:
         shutil.rmtree(folder)
@@ -96,7 +96,11 @@ def load_model(
             f"checkpoint {folder}: the adapters were trained on other weights than model.base_model has now; bring "
             "that checkpoint of the base back, or start a new run"
         )
-    absent, unknown = model.load_state_dict(tensors, strict=False)
+    try:
+        absent, unknown = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # a tensor of another shape
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise SetupError(f"checkpoint {folder}: it is of another model ({reason}); start a new run") from error
     if unknown or set(absent) != model.frozen_base():
         name = min(set(unknown) | set(absent) ^ model.frozen_base())
         raise SetupError(f"checkpoint {folder}: it is of another model, for example at {name}; start a new run")

@@ -20,6 +20,7 @@ from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, 
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
 from jenga.rows.sampling import Sampler, Turn, micro_batches
+from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
 from jenga.trainer.directions import metric_directions
@@ -361,10 +362,13 @@ class Trainer:
             self.log.cut(0)
             return
         tensors, state = checkpoint.load_checkpoint(folder)
-        self.learner.restore(tensors, state, folder)
-        self.chain.remind([(name, unpack(memory, tensors["callbacks"])) for name, memory in state["callbacks"]])
-        self.state = State(**{"halves": self.halves, **state["state"]})
+        with fitting(folder / "state.json"):
+            self.learner.restore(tensors, state, folder)
+            memories = [(name, unpack(memory, tensors["callbacks"])) for name, memory in state["callbacks"]]
+            self.state = State(**{"halves": self.halves, **state["state"]})
+        self.chain.remind(memories)
         self.sampler.deal(halves=self.state.halves)
+        self.state.turn = min(self.state.turn, self._turns)  # fewer rows may be left than the epoch had
         self._saved_step = self.state.step
         self.run.revert_best()
         self.log.cut(state["metrics_bytes"])

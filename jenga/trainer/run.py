@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -12,8 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from jenga.errors import SetupError
-from jenga.files import recover_folder, write_atomic
+from jenga.files import json_object, recover_folder, write_atomic, writing
 
+logger = logging.getLogger(__name__)
 _FORMAT = 1
 
 
@@ -38,8 +41,12 @@ class RunFolder:
             except OSError as error:
                 raise SetupError(f"output_dir: cannot make {path}: {error.strerror}") from error
             run = cls(path)
-            run.hold()
-            run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), digest=digest)
+            try:
+                run.hold()
+                run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), digest=digest)
+            except BaseException:
+                run.discard()
+                raise
             return run
         raise SetupError(f"output_dir: no free name for a run in {parent}")
 
@@ -48,7 +55,11 @@ class RunFolder:
         """Return the newest run of the same configuration that did not finish, or None."""
         for status in sorted((output_dir / project).glob("*/run.json"), reverse=True):
             run = cls(status.parent)
-            info = run.info()
+            try:
+                info = run.info()
+            except SetupError as error:
+                logger.warning("%s is passed over: %s", run.path, error)
+                continue
             if run.is_of(digest) and info.get("status") != "finished":
                 return run
         return None
@@ -60,7 +71,8 @@ class RunFolder:
 
     def hold(self) -> None:
         """Lock the folder until `release`, or the process's end. Raises SetupError when another process holds it."""
-        lock = (self.path / ".lock").open("w")
+        with writing(self.path / ".lock"):
+            lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -69,6 +81,13 @@ class RunFolder:
         self._lock = lock
         recover_folder(self.best)
 
+    def discard(self) -> None:
+        """Delete the folder, in which nothing is of worth yet, and the project's where it holds no other run."""
+        self.release()
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+
     def release(self) -> None:
         """Unlock the folder."""
         if self._lock is not None:
@@ -76,14 +95,37 @@ class RunFolder:
             self._lock = None
 
     def info(self) -> dict[str, Any]:
-        """Return run.json."""
-        info: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        return info
+        """Return run.json. Raises SetupError where it is harmed, or not there."""
+        try:
+            return json_object(self.path / "run.json")
+        except OSError as error:
+            raise SetupError(f"{self.path / 'run.json'}: cannot be read ({error.strerror}); start a new run") from error
+        except ValueError as error:
+            raise SetupError(f"harmed: {error}; restore it from a copy, or start a new run") from error
 
     def update(self, **fields: Any) -> None:  # the fields of a JSON file, not options
         """Set fields of run.json."""
         present = self.info() if (self.path / "run.json").exists() else {}
         write_atomic(self.path / "run.json", json.dumps({**present, **fields}, indent=1, ensure_ascii=False) + "\n")
+
+    def end(self, outcome: str, reason: str) -> None:
+        """Note how the run ended before it was done, on a full disk too; what keeps it from that is logged."""
+        try:
+            self.update(status=outcome, reason=reason)
+        except SetupError as error:
+            logger.warning("why the run ended is not noted: %s", error)
+            with contextlib.suppress(SetupError):
+                self._overwrite(status=outcome)
+
+    def _overwrite(self, **fields: Any) -> None:
+        """Set fields of run.json in its own place, which takes no room, at the cost of the reason in it."""
+        path = self.path / "run.json"
+        info = {name: value for name, value in self.info().items() if name != "reason"} | fields
+        text = (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode()
+        size = path.stat().st_size
+        if len(text) <= size:
+            with writing(path), path.open("r+b") as file:
+                file.write(text.ljust(size))
 
     @property
     def checkpoints(self) -> Path:
@@ -130,16 +172,16 @@ class MetricsLog:
     def append(self, record: dict[str, Any]) -> None:
         """Write one record. Raises ValueError for NaN or infinity, which JSON does not have."""
         line = json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.write(line)
 
     def sync(self) -> int:
         """Bring everything to disk and return the length in bytes."""
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             os.fsync(file.fileno())
             return file.tell()
 
     def cut(self, length: int) -> None:
         """Forget what was written after `length` bytes."""
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.truncate(length)

@@ -2,7 +2,9 @@ import json
 import logging
 import os
 import shutil
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -172,7 +174,7 @@ def test_run_killed_before_its_first_checkpoint_is_found_again_by_run_json(
     trainer = make_trainer()
     killed = callback_of(trainer)
     killed.on_train_begin(trainer)
-    killed._worker.shutdown()  # the run is open, and nothing more was sent
+    assert killed._worker.wait(60)  # the run is open, and nothing more was sent
     killed.on_step_end(trainer, None)
     info = json.loads((trainer.folder / "run.json").read_text())
     assert info == {"status": "running", "mlflow_run_id": killed.run_id}
@@ -191,7 +193,7 @@ def test_steps_that_mlflow_missed_are_taken_from_metrics_jsonl(
     step(killed, trainer, 1)
     monkeypatch.setattr(module, "FLUSH_S", 1e9)
     step(killed, trainer, 2)
-    killed._worker.shutdown()
+    assert killed._worker.wait(60)
     killed._note_id()
     again = callback_of(trainer)
     again.on_train_begin(trainer)
@@ -323,6 +325,69 @@ def test_server_that_dies_gives_one_warning_and_training_goes_on(
     assert "is off for the rest of this run" in "\n".join(
         record.getMessage() for record in caplog.records if record.name.startswith("jenga")
     )
+
+
+def test_server_that_accepts_and_never_answers_costs_seconds(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(module, "_PROBE_S", 0.5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        trainer = make_trainer(tracking={"uri": f"http://ann:s3cret@127.0.0.1:{server.getsockname()[1]}"})
+        begin = time.monotonic()
+        assert drive(trainer).failed
+        # Well below MLflow's own timeout of a call; most of it is the first import of MLflow.
+        assert time.monotonic() - begin < 30
+    assert "no answer for 1 s" in one_warning(caplog)
+
+
+def test_server_that_is_slow_but_there_is_waited_for(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    terminate = MlflowCallback._terminate
+
+    def slowly(self: MlflowCallback, status: Any) -> None:
+        time.sleep(0.3)
+        terminate(self, status)
+
+    monkeypatch.setattr(MlflowCallback, "_terminate", slowly)
+    trainer = make_trainer(tracking={"uri": database, "log_model": False})
+    callback = callback_of(trainer)
+    callback.on_train_begin(trainer)
+    callback.on_close("finished")
+    assert not callback.failed
+    assert only_run(database).info.status == "FINISHED"
+    assert "Ctrl-C leaves the rest" in one_warning(caplog)
+
+
+def test_ctrl_c_at_the_end_leaves_mlflow_and_not_the_run(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    trainer = make_trainer(tracking={"uri": database})
+    callback = callback_of(trainer)
+    callback.on_train_begin(trainer)
+
+    def pressed(patience_s: float) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(callback._worker, "wait", pressed)
+    callback.on_close("finished")
+    assert "stopped by Ctrl-C before all was sent" in one_warning(caplog)
+
+
+def test_folder_named_like_the_database_costs_no_time(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").mkdir()
+    trainer = make_trainer(tracking={"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
+    begin = time.monotonic()
+    assert drive(trainer).failed
+    # MLflow tries for 100 s; most of this is its first import.
+    assert time.monotonic() - begin < 30
+    assert "mlflow.db: unable to open database file" in one_warning(caplog)
 
 
 def finished(trainer: Any) -> dict[str, Any]:

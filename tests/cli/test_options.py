@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from jenga.cli.options import Command, all_overrides
-from jenga.errors import DataError
+from jenga.cli.options import Command, all_overrides, check_outputs
+from jenga.errors import ConfigError, DataError
 
 FLOOD = """
 import click
@@ -59,3 +60,13 @@ def test_seed_output_dir_and_permission_are_settings_and_win_over_the_file_like_
     given = all_overrides(["a=1"], seed=3, output_dir='my "runs"', trust_remote_code=True)
     assert given == ["a=1", "training.seed=3", 'output_dir="my \\"runs\\""', "model.trust_remote_code=true"]
     assert all_overrides([], seed=None, trust_remote_code=False) == []
+
+
+def test_no_file_is_an_output_twice_or_also_an_input(tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    check_outputs({"--output": one, "--quarantine": None}, [other, None, "-"])
+    check_outputs({"--output": "-"}, ["-"])
+    check_outputs({"--output": "/dev/null"}, ["/dev/null"])
+    for given, words in (((one, other), "is what is read"), ((other, other), "is also the file of --output")):
+        with pytest.raises(ConfigError, match=rf"--quarantine: {other} {words}, which would be lost; name another"):
+            check_outputs({"--output": given[0], "--quarantine": given[1]}, [other if given[0] == one else None])

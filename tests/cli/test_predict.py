@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -191,3 +192,42 @@ def test_a_model_of_events_takes_no_texts(invoke: Invoke, event_run: Path) -> No
     result = invoke("predict", event_run, "--text", "hello")
     assert result.exit_code == 2
     assert "reads no bare texts: give FILE" in result.stderr
+
+
+# ----------------------------------------------------------------------------------------------------- where answers go
+
+
+def test_the_input_is_refused_as_output_by_whatever_path(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "we are good", "mood": "good"}\n')
+    (tmp_path / "link.jsonl").symlink_to(rows)
+    os.link(rows, tmp_path / "other.jsonl")
+    for output in (rows, tmp_path / "link.jsonl", tmp_path / "other.jsonl"):
+        result = invoke("predict", run, rows, "-o", output)
+        assert result.exit_code == 2
+        assert f"--output: {output} is what is read, which would be lost; name another file" in result.stderr
+    assert rows.read_text() == '{"text": "we are good", "mood": "good"}\n'
+
+
+def test_a_dash_is_standard_output(invoke: Invoke, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [answer] = answers(invoke("predict", run, "--text", "we are good", "-o", "-"))
+    assert list(answer) == ["id", "mood", "rating"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_and_links_are_written_to(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    assert invoke("predict", run, "--text", "we are good", "-o", "/dev/null").exit_code == 0
+    assert Path("/dev/null").is_char_device()
+    (tmp_path / "link").symlink_to("far.jsonl")
+    assert invoke("predict", run, "--text", "we are good", "-o", tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "far.jsonl").read_text())["id"] == "1"
+
+
+def test_a_full_disk_ends_with_4_and_the_path(invoke: Invoke, run: Path) -> None:
+    result = invoke("predict", run, "--text", "we are good", "-o", "/dev/full")
+    assert result.exit_code == 4
+    assert result.stderr.splitlines()[-1] == (
+        "error: /dev/full: cannot be written (No space left on device); free some space there, or name another place"
+    )

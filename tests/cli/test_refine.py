@@ -253,3 +253,26 @@ def test_help_names_the_four_commands_in_order_and_loads_no_torch() -> None:
     places = [done.stdout.index(f"\n  {name} ") for name in ("fit", "transform", "inspect", "diff")]
     assert places == sorted(places)
     assert done.stdout.strip().endswith("False")
+
+
+def test_what_is_read_is_no_place_for_what_is_written(
+    invoke: Invoke, data: Path, state: Path, schema: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in (data, state, schema)}
+    out = tmp_path / "out.parquet"
+    for command, option in (
+        (("transform", data, "--state", state, "-o", state), "--output"),
+        (("transform", data, "--state", state, "-o", out, "--quarantine", data), "--quarantine"),
+        (("transform", data, "--state", state, "-o", out, "--quarantine", out), "--quarantine"),
+        (("fit", data, "--schema", schema, "-o", tmp_path / "new.safetensors", "--write-schema", schema),
+         "--write-schema"),
+    ):  # fmt: skip
+        result = invoke("refine", *command)
+        assert result.exit_code == 2
+        assert f"{option}: " in result.stderr
+        assert "name another file" in result.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert (
+        "--quarantine: standard output is for"
+        in invoke("refine", "transform", data, "--state", state, "-o", out, "--quarantine", "-").stderr
+    )

@@ -122,3 +122,9 @@ def test_full_disk_is_told_in_words(invoke: Invoke, config: Path, monkeypatch: p
     result = invoke("train", config)
     assert result.exit_code == 4
     assert result.stderr == "error: checkpoint: No space left on device\n"
+
+
+def test_changed_rows_go_with_resume(invoke: Invoke, config: Path) -> None:
+    result = invoke("train", config, "--changed-rows")
+    assert result.exit_code == 2
+    assert "--changed-rows goes with --resume" in result.stderr

@@ -109,8 +109,16 @@ BROKEN = [
     ("unknown choice", GOOD + "training: {sampler: proportional_}\n", "4:21", "did you mean 'proportional'? Known: ro"),
     ("number for a choice", GOOD + "training: {precision: 16}\n", "4:23", "needs 'fp32', 'bf16' or 'fp16', got 16"),
     ("empty name", GOOD.replace("name: a", "name: ''"), "3:12", "must not be empty"),
-    ("name with a dot", GOOD.replace("name: a", "name: a.b"), "3:12", "must have no '.', no '/' and no space in it"),
-    ("project with a slash", GOOD + "project_name: a/b\n", "4:15", "must have no '/' or '\\' in it"),
+    (
+        "name with a dot",
+        GOOD.replace("name: a", "name: a.b"),
+        "3:12",
+        "must have no '.', no '/', no space and no control",
+    ),
+    ("project with a slash", GOOD + "project_name: a/b\n", "4:15", "must have no '/' or '\\' and no control"),
+    ("project of many words", GOOD + f"project_name: {'a' * 300}\n", "4:15", "at most 60 characters"),
+    ("project with an escape", GOOD + 'project_name: "a\\e[31m"\n', "4:15", "no control character or line break in it"),
+    ("project with a line break", GOOD + 'project_name: "a\\nb"\n', "4:15", "no control character or line break in it"),
     # Types.
     ("unknown task", GOOD.replace("class", "clas"), "3:21", "unknown 'clasification'; did you mean 'cl"),
     ("number for a type", GOOD.replace("classification", "3"), "3:21", "needs one of anomaly_detection, c"),
@@ -353,7 +361,14 @@ def test_the_output_folder_stays_relative_to_the_current_one(schema: Schema) -> 
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("/conf/intent.yml", "intent"), ("my run.yml", "my-run"), ("a.b.yaml", "a.b"), ("/", "experiment")],
+    [
+        ("/conf/intent.yml", "intent"),
+        ("my run.yml", "my-run"),
+        ("a.b.yaml", "a.b"),
+        ("/", "experiment"),
+        ("a\x1bb.yml", "a-b"),
+        ("a" * 99 + ".yml", "a" * 60),
+    ],
 )
 def test_a_missing_project_name_is_the_files_stem(schema: Schema, file: str, name: str) -> None:
     assert load_text(GOOD, file=file, schema=schema).project_name == name
@@ -404,3 +419,8 @@ def test_a_configuration_cut_short_loads_or_is_a_config_error(schema: Schema) ->
         except ConfigError:
             refused += 1
     assert 0.6 * len(NLP_FORM) < refused < len(NLP_FORM)
+
+
+def test_a_device_is_read_no_further_than_a_configuration_can_reach(schema: Schema) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: larger than 1 MiB; is this a data file"):
+        load("/dev/zero", schema=schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,9 +35,23 @@ def test_an_alias_has_the_schema_of_its_type(alias: str, schema: type[Experiment
     assert [head.name for head in task.heads] == ["label"]
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", " a", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["..", ".hidden", "a/b", " a", "a\\b", "a\nb", "a\x1b[31m", "a\u2028b", "a\u202eb", "a" * 61]
+)
 def test_a_project_name_is_the_name_of_one_folder(name: str, schema: type[ExperimentConfig]) -> None:
     assert "project_name" in errors(schema, {"type": "ner"}, project_name=name)
+
+
+def test_a_project_name_of_any_script_is_the_name_of_a_folder(schema: type[ExperimentConfig], tmp_path: Path) -> None:
+    for name in ("Nambari ya msaada", "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 60, "\N{GRINNING FACE}" * 60, "a\u200cb"):
+        assert experiment(schema, {"type": "ner"}, project_name=name).project_name == name
+        (tmp_path / name).mkdir()
+
+
+@pytest.mark.parametrize("name", ["a b", "a.b", "a\x1b[31m", "a\x7f", "a\u202eb"])
+def test_names_of_tasks_and_heads_can_be_shown(schema: type[ExperimentConfig], name: str) -> None:
+    assert "tasks.0" in errors(schema, {"type": "ner", "name": name})
+    assert "tasks.0" in errors(schema, {"type": "classification", "heads": [{"name": name}]})
 
 
 def test_two_tasks_of_a_name_are_an_error(schema: type[ExperimentConfig]) -> None:

@@ -1,6 +1,7 @@
 """Files and objects with columns, as chunks of them."""
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,10 @@ def test_files_that_cannot_be_read_are_named(
     write(path)
     with pytest.raises(DataError, match=rf"{name}: .*{words}"):
         list(file_chunks(str(path)))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_table_in_a_named_pipe_is_refused_unread(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: this is a named pipe, and tables are read from files alone"):
+        file_chunks(str(tmp_path / name))

@@ -1,6 +1,8 @@
 """Files of features are whole or not there."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import seeds
 from safetensors import safe_open
 
 from jenga.errors import ConfigError
-from jenga.refinery.output import SUFFIXES, atomic_file, check_suffix, feature_file
+from jenga.files import atomic_file
+from jenga.refinery.output import SUFFIXES, check_suffix, feature_file
 
 NAMES = ["a", "é=<unknown>", "c#0"]
 
@@ -95,3 +98,25 @@ def test_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
         file.write(b"1")
         assert not (tmp_path / "a").exists()
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_what_begins_with_its_length_goes_to_no_pipe(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=rf"{path}: this is a named pipe, and {suffix} begins with"):  # noqa: SIM117
+        with feature_file(path, ["a"]):
+            pass
+
+
+def test_a_table_goes_through_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.parquet"
+    os.mkfifo(path)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    reader.start()
+    with feature_file(path, ["a"]) as write:
+        write(np.ones((2, 1), np.float32), np.array([1, 2]))
+    reader.join()
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(read[0]))
+    assert table.to_pydict() == {"row": [1, 2], "a": [1.0, 1.0]}

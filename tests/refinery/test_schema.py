@@ -142,3 +142,8 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
 def test_every_key_has_a_description() -> None:
     for model in (RefinerySchema, *KINDS.values()):
         assert all(info.description for info in model.model_fields.values()), model
+
+
+def test_a_device_is_read_no_further_than_a_schema_can_reach() -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: larger than 4 MiB; is this a data file"):
+        read_schema("/dev/zero")

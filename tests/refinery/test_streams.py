@@ -151,3 +151,11 @@ def test_a_mapped_file_gives_its_pages_back(tmp_path: Path) -> None:
     total, grown_kib = map(int, done.stdout.split())
     assert total == size
     assert grown_kib < 64 << 10
+
+
+def test_a_device_which_has_no_end_is_refused() -> None:
+    with (
+        pytest.raises(DataError, match="/dev/zero: this is a device, whose bytes may never end; "),
+        open_windows("/dev/zero"),
+    ):
+        pass

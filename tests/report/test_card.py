@@ -186,6 +186,15 @@ def test_labels_cannot_break_the_tables_or_become_markup(run: Path) -> None:
             assert len({len(cells(line)) for line in table.strip().splitlines()}) == 1
 
 
+def test_characters_that_a_terminal_obeys_are_not_in_the_card(run: Path) -> None:
+    evaluation = evaluation_of(run)
+    evaluation["splits"]["test"]["heads"][1]["labels"] = ["a\x1b[31m", "b\u202ec", "d"]
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    card = card_of(run)
+    assert "\ufffd" in card
+    assert not {"\x1b", "\u202e"} & set(card)
+
+
 def test_many_labels_are_counted_and_the_first_named(run: Path) -> None:
     evaluation = evaluation_of(run)
     evaluation["splits"]["test"]["heads"][1]["labels"] = [f"intent{i}" for i in range(150)]

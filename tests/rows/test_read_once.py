@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jenga.modalities.events.events import read_events
@@ -99,3 +100,12 @@ def test_a_file_is_read_once_and_hashed_only_beside_one_of_its_length(
 def test_a_digest_tells_where_a_row_ends() -> None:
     assert content_digest(["ab", "c"]) != content_digest(["a", "bc"])
     assert content_digest([b"ab"]) == content_digest(["ab"])
+
+
+def test_long_arrays_that_differ_in_their_middle_differ() -> None:
+    sound = np.zeros(5000, np.float32)
+    other = sound.copy()
+    other[2500] = 1.0
+    digests = [content_digest([{"audio": {"array": each}}]) for each in (sound, other, sound.astype(np.float64))]
+    assert len(set(digests)) == 3
+    assert digests[0] == content_digest([{"audio": {"array": sound.copy()}}])

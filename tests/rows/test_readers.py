@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,12 +194,6 @@ def test_a_missing_file_suggests_the_near_one_or_lists_the_folder(tmp_path: Path
         read_rows(str(tmp_path))
 
 
-def test_a_folder_named_like_a_file_is_a_data_error(tmp_path: Path) -> None:
-    (tmp_path / "rows.json").mkdir()
-    with pytest.raises(DataError, match="cannot be read"):
-        read_rows(str(tmp_path / "rows.json"))
-
-
 def test_a_bad_row_prints_as_file_line_and_reason(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", '{"text": "x"}\nnull\n')
     assert str(read_rows(path).bad[0]) == f"{path}:2: the row is null, not an object with columns"
@@ -206,3 +201,35 @@ def test_a_bad_row_prints_as_file_line_and_reason(tmp_path: Path) -> None:
 
 def test_half_a_character_can_be_shown() -> None:
     assert json_text({"text": "a\ud800é"}) == '{"text": "a?é"}'
+
+
+# ---------------------------------------------------------------------------------------------------- what never ends
+
+
+@pytest.mark.parametrize(("kind", "words"), [("fifo", "a named pipe"), ("device", "a device"), ("folder", "a folder")])
+def test_what_is_no_file_is_refused_unread(tmp_path: Path, kind: str, words: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+    with pytest.raises(DataError, match=f"{path}: this is {words}, not a file; "):
+        read_rows(str(path))
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "far.jsonl", JSONL)
+    (tmp_path / "near.jsonl").symlink_to("far.jsonl")
+    assert read_rows(str(tmp_path / "near.jsonl")).rows == ROWS
+
+
+def test_files_that_unpack_out_of_proportion_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jenga.packed.HARMLESS_BYTES", 100_000)
+    table = pyarrow.table({"text": ["the same words again"] * 500_000})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    for path in (write(tmp_path, "rows.jsonl.gz", JSONL * 50_000), str(tmp_path / "rows.parquet")):
+        with pytest.raises(DataError, match=rf"{path}: its .* bytes unpack to more than 200 times as many"):
+            read_rows(path)

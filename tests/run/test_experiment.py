@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch.nn import functional as F
 
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
 from jenga.config.schema import Strict
-from jenga.errors import ConfigError, InterruptedRun, SetupError
+from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import damage
 from jenga.modalities import BackboneManager, BaseBackbone
 from jenga.run.build import Bundle
@@ -339,6 +341,86 @@ def test_a_failed_run_says_why_and_can_be_resumed(settings: Callable[..., dict[s
         "status": "failed", "reason": "no space left on device",
     }  # fmt: skip
     assert_equal_runs(train(content, device="cpu", resume="auto").run, straight.run)
+
+
+def test_rows_that_changed_are_refused_by_name_and_taken_on_request(
+    settings: Callable[..., dict[str, Any]], make_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    content = settings("mood")
+    with pytest.raises(InterruptedRun):
+        train(content, device="cpu", callbacks=[StopAt(6)])
+    run = RunFolder(only_run(Path(content["output_dir"])))
+    settings("mood", rows=make_rows(40)[:12])
+    changed = rf"began with: {content['tasks'][0]['data_path']} changed\. .* go on all the same with --changed-rows"
+    for resume in ("auto", str(run.path)):
+        with pytest.raises(DataError, match=changed):
+            train(content, device="cpu", resume=resume)
+        assert run.info()["status"] == "interrupted"
+    # The epoch that was begun has fewer turns now than it has taken.
+    assert train(content, device="cpu", resume="auto", changed_rows=True).run == run.path
+    assert "scores before and after differ" in caplog.text
+    assert run.info()["status"] == "finished"
+
+
+def test_rows_with_another_label_are_of_another_model(
+    settings: Callable[..., dict[str, Any]], make_rows: Callable[..., Any]
+) -> None:
+    content = settings("mood")
+    with pytest.raises(InterruptedRun):
+        train(content, device="cpu", callbacks=[StopAt(3)])
+    settings("mood", rows=[{**row, "mood": "new"} if at % 3 else row for at, row in enumerate(make_rows(40))])
+    with pytest.raises(SetupError, match=r"it is of another model \(size mismatch.*start a new run"):
+        train(content, device="cpu", resume="auto", changed_rows=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- a full disk
+
+
+@contextlib.contextmanager
+def no_room_beyond(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_run_that_finds_no_room_for_its_model_says_so_and_leaves_no_pieces(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    content = settings("mood")
+    with (
+        no_room_beyond(20_000),
+        pytest.raises(SetupError, match=r"runs/test/.*: cannot be written \(File too large\);"),
+    ):
+        train(content, device="cpu")
+    run = RunFolder(only_run(Path(content["output_dir"])))
+    assert run.info()["status"] == "failed"
+    assert "cannot be written" in run.info()["reason"]
+    assert [path for path in run.path.rglob(".*") if path.name != ".lock"] == []
+    assert train(content, device="cpu", resume="auto").run == run.path
+
+
+def test_a_run_that_finds_no_room_to_begin_leaves_no_folder(settings: Callable[..., dict[str, Any]]) -> None:
+    content = settings("mood")
+    with no_room_beyond(10), pytest.raises(SetupError, match=r"run.json: cannot be written \(File too large\);"):
+        train(content, device="cpu")
+    assert list(Path(content["output_dir"]).iterdir()) == []
+
+
+def test_a_run_whose_results_are_written_is_finished_whatever_its_callbacks_still_wait_for(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    class Waits(BaseCallback):
+        def on_close(self, outcome: Any, **kwargs: Any) -> None:
+            raise KeyboardInterrupt
+
+    content = settings("mood", training={**TRAINING, "max_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(content, device="cpu", callbacks=[Waits()])
+    assert RunFolder(only_run(Path(content["output_dir"]))).info()["status"] == "finished"
 
 
 # ---------------------------------------------------------------------------------------------------------- killed runs

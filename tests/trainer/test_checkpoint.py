@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import random
 from collections.abc import Callable
@@ -80,6 +82,41 @@ def test_a_harmed_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caplo
         assert checkpoint.newest_checkpoint(tmp_path) == checkpoint.checkpoint_folder(tmp_path, 1)
     assert "step-00000002 is passed over" in caplog.text
     assert "model.safetensors has another checksum" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["[]", "null", ""])
+def test_a_manifest_that_is_no_object_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    save(tmp_path, 1)
+    (save(tmp_path, 2) / "manifest.json").write_text(text)
+    assert checkpoint.newest_checkpoint(tmp_path) == checkpoint.checkpoint_folder(tmp_path, 1)
+    assert "step-00000002 is passed over" in caplog.text
+
+
+def test_a_file_with_the_name_of_a_checkpoint_is_passed_over_and_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest = save(tmp_path, 1)
+    stray = checkpoint.checkpoint_folder(tmp_path, 2)
+    stray.touch()
+    assert checkpoint.newest_checkpoint(tmp_path) == newest
+    assert "step-00000002 is passed over" in caplog.text
+    checkpoint.retain(newest, 1)
+    checkpoint.forget_after(tmp_path, 1)
+    assert stray.is_file()
+
+
+def test_a_state_that_is_no_object_says_what_to_do(tmp_path: Path) -> None:
+    folder = save(tmp_path, 1)
+    (folder / "state.json").write_text("[]")
+    digest = hashlib.sha256(b"[]").hexdigest()
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"state.json": digest}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        SetupError, match=r"cannot be read \(.*state.json: a JSON object is wanted.*Resume from another"
+    ):
+        checkpoint.load_checkpoint(folder)
 
 
 def test_loading_a_harmed_checkpoint_says_what_to_do(tmp_path: Path) -> None:

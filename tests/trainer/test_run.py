@@ -174,3 +174,38 @@ def test_the_best_model_that_a_checkpoint_knows_can_be_brought_back(tmp_path: Pa
     assert now() == "fourth"
     assert not list(run.path.glob(".best.*"))
     run.release()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"status": "runn'])
+def test_a_harmed_run_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    whole, harmed = create(tmp_path), create(tmp_path)
+    assert harmed.path.name > whole.path.name
+    (harmed.path / "run.json").write_text(text)
+    found = RunFolder.newest_unfinished(tmp_path, "p", "d")
+    assert found is not None
+    assert found.path == whole.path
+    assert f"{harmed.path} is passed over: harmed: {harmed.path / 'run.json'}: " in caplog.text
+
+
+def test_how_a_run_ended_is_noted_where_there_is_no_room_for_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create(tmp_path, reason="", rows="é" * 50)
+    before = run.path.joinpath("run.json").stat()
+
+    def full(path: Path, text: str) -> None:
+        raise SetupError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("jenga.trainer.run.write_atomic", full)
+    run.end("interrupted", "why")
+    after = run.path.joinpath("run.json").stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size), "it took no room"
+    assert (run.info()["status"], run.info()["rows"]) == ("interrupted", "é" * 50)
+    assert "No space left on device" in caplog.text
+
+
+def test_metrics_that_find_no_room_name_their_file() -> None:
+    with pytest.raises(SetupError, match=r"/dev/full: cannot be written \(No space left on device\); free some"):
+        MetricsLog(Path("/dev/full")).append({"step": 1})

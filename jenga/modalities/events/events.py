@@ -7,12 +7,14 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from jenga.errors import DataError, suggest
+from jenga.packed import UnpackLimit
 from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.columns import column_names, no_column
 from jenga.rows.parse import Rows, SourceSpec
@@ -266,14 +268,24 @@ def _json_rows(source: str | bytes, file: str) -> tuple[list[bytes], list[int], 
     rows: list[bytes] = []
     numbers: list[int] = []
     bad: list[BadRow] = []
+    limit = UnpackLimit(file, len(source) if isinstance(source, bytes) else _size(source))
     for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
         assert isinstance(chunk, RowChunk)
+        limit.add(int(np.diff(chunk.row_offsets).sum()))
         rows += [chunk.row(at) for at in range(len(chunk.numbers))]
         numbers += chunk.numbers.tolist()
         for each in chunk.refused:
             raw = each.head.decode("utf-8", "backslashreplace")[:RAW_LENGTH]
             bad.append(BadRow(file, each.number, "row too long", raw))
     return rows, numbers, bad
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file; 0 where there is none, which whoever reads it tells."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
 
 
 def _apart(columns: Sequence[str]) -> list[list[str]]:

@@ -45,7 +45,11 @@ class TextEncoder(Encoder):
         return self._tokenizer
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer beside the encoder, as transformers does."""
+        """Write the tokenizer beside the encoder, as transformers does; what it last did leaves no trace."""
+        if self.tokenizer.is_fast:
+            # Tokenising sets them for good, which a cache of tokens saves it from.
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
 
     @classmethod

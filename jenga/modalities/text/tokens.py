@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from jenga.errors import ConfigError, SetupError
+from jenga.files import atomic_file
 from jenga.rows.batches import Encoded
 
 if TYPE_CHECKING:
@@ -225,17 +225,15 @@ def tokenizer_identity(tokenizer: Any) -> Any:
 
 
 def _write(path: Path, encoded: EncodedText) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays = {name: value for name, value in vars(encoded).items() if isinstance(value, np.ndarray)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            save_file(arrays, made)
-            made.replace(path)
-    except OSError as error:
-        logger.warning("tokens are not cached in %s: %s; the next run tokenises again", path.parent, error)
+        with atomic_file(path) as file:
+            file.write(save(arrays))
+    except (OSError, SetupError) as error:
+        logger.warning("tokens are not cached: %s; the next run tokenises again", error)
 
 
 def _read(path: Path) -> EncodedText | None:
@@ -245,6 +243,6 @@ def _read(path: Path) -> EncodedText | None:
     try:
         arrays: dict[str, Any] = load_file(path)
         return EncodedText(**arrays)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:
         logger.warning("cached tokens in %s cannot be read: %s; tokenising again", path, error)
         return None

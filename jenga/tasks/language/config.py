@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jenga.config.strict import Fraction, PositiveInt, Strict
+from jenga.config.strict import NAME, Fraction, PositiveInt, Strict
 from jenga.config.tasks import Columns, TaskConfig
 
 
@@ -66,7 +66,7 @@ class GenerationConfig(Strict):
 class TextHead(Strict):
     """The one output of a language model: its next token."""
 
-    name: str = Field("text", min_length=1, pattern=r"^[^./\s]+$", description="Name in metrics and predictions.")
+    name: str = Field("text", min_length=1, pattern=NAME, description="Name in metrics and predictions.")
     weight: ClassVar[float] = 1.0
     num_labels: ClassVar[None] = None
     labels: ClassVar[None] = None

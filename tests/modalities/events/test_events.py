@@ -203,3 +203,21 @@ def test_values_of_another_type_and_unknown_values_are_told() -> None:
 def test_no_events_give_no_features() -> None:
     found = refine_events(events([]), fitted())
     assert found.features.shape == (0, fitted().n_features_out_)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
+def test_packed_events_out_of_proportion_are_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("jenga.packed.HARMLESS_BYTES", 100_000)
+    content = b'{"a": 1}\n' * 200_000
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+
+    def read() -> int:
+        return len(read_events(str(tmp_path / name), columns=("id",), refinery=SecurityRefinery()).rows)
+
+    if name.endswith(".gz"):
+        with pytest.raises(DataError, match=r"a\.jsonl\.gz: its .* bytes unpack to more than 200 times as many"):
+            read()
+    else:
+        assert read() == 200_000

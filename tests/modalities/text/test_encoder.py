@@ -90,6 +90,16 @@ def test_a_card_is_told_what_becomes_of_longer_texts(
     assert TextEncoder(tokenizer=None).facts(specs) == (data, limits)
 
 
+def test_a_saved_tokenizer_is_the_same_whatever_it_did_last(inputs: Any, tmp_path: Path) -> None:
+    made, _ = inputs
+    saved = []
+    for use in ({}, {"truncation": True, "max_length": 5}, {"padding": "max_length", "max_length": 9}):
+        made.tokenizer(["a text"], **use)
+        made.save(tmp_path)
+        saved.append((tmp_path / "tokenizer.json").read_bytes())
+    assert len(set(saved)) == 1
+
+
 def test_a_saved_tokenizer_that_lost_its_padding_is_refused(inputs: Any, tmp_path: Path) -> None:
     made, _ = inputs
     made.tokenizer.pad_token = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.text import tokens as module
@@ -204,13 +205,25 @@ def test_the_key_does_not_depend_on_what_the_tokenizer_did_before(
     assert files(tmp_path) == before
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def fill_with_something_else(path: Path) -> None:
+    save_file({"other": np.zeros(3, np.int32)}, path)
+
+
+@pytest.mark.parametrize("harm", [cut, fill_with_something_else])
 def test_a_harmed_cache_file_is_made_again_with_a_warning(
-    make_tokenizer: Callable[[str], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_tokenizer: Callable[[str], Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    harm: Callable[[Path], None],
 ) -> None:
     tokenizer = make_tokenizer("wordpiece")
     whole = encode(["the agent"], tokenizer, max_length=8, cache_dir=tmp_path)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:20])
+    harm(path)
     with caplog.at_level(logging.WARNING):
         assert equal(encode(["the agent"], tokenizer, max_length=8, cache_dir=tmp_path), whole)
     assert "cannot be read" in caplog.text
