@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _VALID, _TEST = "valid", "test"
 _BAD_ROWS_SHOWN = 5
+_FIX = "Correct the rows or the configuration, or raise data.max_bad_fraction"
 
 
 @dataclass
@@ -141,20 +142,26 @@ def stop_if_many_bad(
     bad: Sequence[BadRow],
     max_bad_fraction: float,
     *,
-    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
+    fix: str = _FIX,
     told: Sequence[str] = (),
 ) -> None:
     """Raise DataError, which shows the first of them, where `bad` are more than a share of the rows of a file.
 
     told: how the labels were read, which may be what is wrong.
     """
-    total = len(raw.rows) + len(raw.bad)
+    stop_if_many(raw.file, len(raw.rows) + len(raw.bad), bad, max_bad_fraction, fix=fix, told=told)
+
+
+def stop_if_many(
+    place: str, total: int, bad: Sequence[BadRow], max_bad_fraction: float, *, fix: str = _FIX, told: Sequence[str] = ()
+) -> None:
+    """Raise DataError as `stop_if_many_bad` does, of `total` rows of `place`, of which `bad` cannot be used."""
     if len(bad) <= max_bad_fraction * total:
         return
     shown = "\n".join(f"  {row}" for row in bad[:_BAD_ROWS_SHOWN])
     more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
     raise DataError(
-        f"{raw.file}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
+        f"{place}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
         f"{fix}:\n{shown}{more}" + "".join(f"\n  {words}" for words in told)
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from jenga.modalities.base import Autocast, Encoder, Facts, RowEncoder, Spaces
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
-from jenga.modalities.text.generation import Generator
+from jenga.modalities.text.generation import Generator, readable
 from jenga.modalities.text.language_model import check_packing
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
 from jenga.modalities.text.pretrained import read_tokenizer
@@ -25,9 +26,9 @@ from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import ContentSpec
 from jenga.rows.given import read_stream, refuse_table
-from jenga.rows.load import LoadedSource
+from jenga.rows.load import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import RawRows
+from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.split import TRAIN
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class TextEncoder(Encoder):
             splits = {}
             for name, rows in each.splits.items():
                 encoded = self.encode(rows, each.spec, cache_dir=cache_dir, packed=packing and name == TRAIN)
+                if isinstance(encoded, EncodedLanguage) and encoded.refused:
+                    rows, encoded = _set_aside(each, rows, encoded, config.data.max_bad_fraction)
                 splits[name] = EncodedSplit(each.spec.name, rows, encoded, each.spaces)
                 warnings += _cut(each.spec, name, encoded, len(rows))
             sources.append(each.source(splits))
@@ -117,6 +120,8 @@ class TextEncoder(Encoder):
                     spec.name, "given", encoded, rows=len(rows), max_length=_length(spec.content)
                 ):
                     logger.warning("%s", warning)
+                if encoded.refused and not len(encoded):
+                    raise DataError(f"{spec.name}: no row can be written out: {next(iter(encoded.refused.values()))}")
             elif cut := int(encoded.truncated.sum()):
                 what = "%d of %d rows are longer than %d tokens; only that much of them is read"
                 logger.warning(what, cut, len(rows), _length(spec.content))
@@ -154,6 +159,25 @@ class TextEncoder(Encoder):
                 f"model.tokenizer: gives token number {highest}, but the model has embeddings for {size}; use the "
                 "tokenizer that the model was trained with"
             )
+
+
+def _set_aside(
+    source: LoadedSource, rows: Rows, encoded: EncodedLanguage, max_bad_fraction: float
+) -> tuple[Rows, EncodedLanguage]:
+    """Put the rows of a split that cannot be written out among the bad ones of `source`; return the others.
+
+    Raises DataError where they are more than a share of the rows of their split.
+    """
+    assert isinstance(rows.content, Dialogues)
+    dialogues, reasons = rows.content.dialogues, encoded.refused
+    bad = [
+        BadRow(rows.files[at], rows.numbers[at], reason, readable(dialogues[at])[:RAW_LENGTH])
+        for at, reason in reasons.items()
+    ]
+    stop_if_many(", ".join(sorted({each.file for each in bad})), len(rows), bad, max_bad_fraction)
+    source.bad += bad
+    kept = np.array([row for row in range(len(rows)) if row not in reasons], np.int64)
+    return rows.take(kept), replace(encoded, rows=np.searchsorted(kept, encoded.rows), refused={})
 
 
 def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:
