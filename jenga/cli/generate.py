@@ -12,6 +12,7 @@ import click
 
 from jenga.cli import options
 from jenga.cli.predict import writer
+from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.modalities.text.dialogue import Dialogue, Dialogues
@@ -75,8 +76,9 @@ def generate(
         raise click.UsageError("Give FILE or --prompt, not both.")
     if file is None and not prompts and not sys.stdin.isatty():
         raise click.UsageError("Give FILE (- for standard input), or --prompt.")
+    with collector_at_rest():
+        from jenga.inference.predictor import load
     from jenga.errors import DataError
-    from jenga.inference.predictor import load
     from jenga.modalities.text.generation import Decoding, Unanswered
     from jenga.rows.given import read_stream
 

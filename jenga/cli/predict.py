@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from jenga.cli import options
+from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.inference.predictor import Predictor
@@ -51,7 +52,8 @@ def predict(
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
-    from jenga.inference.predictor import load
+    with collector_at_rest():
+        from jenga.inference.predictor import load
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     rows = _rows(predictor, file, list(texts))
