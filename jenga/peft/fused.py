@@ -76,7 +76,7 @@ def is_fused(module: nn.Module) -> bool:
 
 
 def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has no form of it, or costs more.
+    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has none, or costs more.
 
     What is looked up before a call of PEFT's is a share of the smallest layers' time, and kept short.
     """
@@ -104,7 +104,7 @@ def least_tokens(layer: lora.LoraLayer) -> int:
 
     Below, calling it costs more than it saves; beside a layer that is less than eight times as wide as the rank, its
     products are slower than those of torch's library. DoRA pays from the first token on: PEFT's computes a norm of the
-    whole weight each time. Quantised layers were not measured, and run the kernel. Measured by benchmarks/bench_lora_linear.py.
+    whole weight each time. Quantised layers were not measured, and run the kernel.
     """
     quantised = getattr(type(layer), "jenga_of", type(layer)) is not lora.Linear
     if quantised or not layer.lora_A or len(layer.lora_magnitude_vector):

@@ -279,7 +279,7 @@ def test_backward_hooks_on_all_modules_fire_as_often_as_with_peft(register: str,
     assert not calls
 
 
-# --------------------------------------------------------------------------------------------------- where it would not pay
+# ------------------------------------------------------------------------------------------------ where it does not pay
 
 LEAST_TOKENS = least_tokens
 """As it is: the tests around run the kernel at every size."""
