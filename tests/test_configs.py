@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from jenga.run import experiment
 from jenga.cli.train import train
 from jenga.config.schema import ExperimentConfig
 from jenga.labels.column import HeadColumn
+from jenga.modalities.events.modality import EventFields
+from jenga.modalities.text.columns import TextColumns
+from jenga.modalities.text.dialogue import LanguageSpec
 from jenga.rows.parse import SourceSpec
+from jenga.run import experiment
 from jenga.run.build import source_specs
 
 REPOSITORY = Path(__file__).parents[1]
@@ -68,7 +71,9 @@ def write_stand_ins(config: ExperimentConfig) -> None:
     for spec in source_specs(config):
         for path in (*spec.train, *spec.valid, *spec.test):
             if not path.startswith(("jenga/", "hf://")):
-                rows = tables.setdefault(path, [{} for _ in range(N_ROWS if spec.text or spec.language else N_EVENTS)])
+                rows = tables.setdefault(
+                    path, [{} for _ in range(N_EVENTS if isinstance(spec.content, EventFields) else N_ROWS)]
+                )
                 fill(rows, spec, by_words)
     for path, rows in tables.items():
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -77,17 +82,19 @@ def write_stand_ins(config: ExperimentConfig) -> None:
 
 
 def fill(rows: list[dict[str, Any]], spec: SourceSpec, by_words: set[str]) -> None:
+    content = spec.content
     for number, row in enumerate(rows):
         words = ["play", "the", "song", f"number{number}"]
-        if spec.text:
-            put(row, spec.text[0], words if spec.text[0] == "tokens" else " ".join(words))
-        elif spec.language:
-            row |= {spec.language.prompt[0]: " ".join(words), spec.language.completion[0]: f"it is #### {number}"}
-        else:
-            row |= {"duration": number, "service": words[number % 3], "src_bytes": number**3}
-        if spec.text_pair:
-            put(row, spec.text_pair, "thanks")
-        for head in spec.heads if spec.language is None else ():
+        match content:
+            case TextColumns():
+                put(row, content.text[0], words if content.text[0] == "tokens" else " ".join(words))
+                if content.pair:
+                    put(row, content.pair, "thanks")
+            case LanguageSpec():
+                row |= {content.prompt[0]: " ".join(words), content.completion[0]: f"it is #### {number}"}
+            case EventFields():
+                row |= {"duration": number, "service": words[number % 3], "src_bytes": number**3}
+        for head in () if isinstance(content, LanguageSpec) else spec.heads:
             put(row, head.candidates[0], label_of(head, number, head.task in by_words))
 
 

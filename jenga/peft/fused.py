@@ -102,7 +102,7 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def least_tokens(layer: lora.LoraLayer) -> int:
     """From how many tokens on the kernel costs a CPU no more than PEFT's forward pass does.
 
-    Below, calling it costs more than it saves; beside a layer that is less than eight times as wide as the rank, its
+    Below, calling it costs more than it saves; beside a layer that is less than 16 times as wide as the rank, its
     products are slower than those of torch's library. DoRA pays from the first token on: PEFT's computes a norm of the
     whole weight each time. Quantised layers were not measured, and run the kernel.
     """
@@ -110,7 +110,7 @@ def least_tokens(layer: lora.LoraLayer) -> int:
     if quantised or not layer.lora_A or len(layer.lora_magnitude_vector):
         return 0
     rank = max(layer.r[name] for name in layer.lora_A)
-    return max(_LEAST_TOKENS, 4 * rank) if 8 * rank <= min(layer.in_features, layer.out_features) else _NEVER
+    return max(_LEAST_TOKENS, 8 * rank) if 16 * rank <= min(layer.in_features, layer.out_features) else _NEVER
 
 
 def _of_peft(layer: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _VALID, _TEST = "valid", "test"
 _BAD_ROWS_SHOWN = 5
-_FIX = "Correct the rows or the configuration, or raise data.max_bad_fraction"
 
 
 @dataclass
@@ -142,26 +141,32 @@ def stop_if_many_bad(
     bad: Sequence[BadRow],
     max_bad_fraction: float,
     *,
-    fix: str = _FIX,
+    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
     told: Sequence[str] = (),
 ) -> None:
     """Raise DataError, which shows the first of them, where `bad` are more than a share of the rows of a file.
 
     told: how the labels were read, which may be what is wrong.
     """
-    stop_if_many(raw.file, len(raw.rows) + len(raw.bad), bad, max_bad_fraction, fix=fix, told=told)
+    stop_if_many(raw.file, bad, len(raw.rows) + len(raw.bad), max_bad_fraction, fix=fix, told=told)
 
 
 def stop_if_many(
-    place: str, total: int, bad: Sequence[BadRow], max_bad_fraction: float, *, fix: str = _FIX, told: Sequence[str] = ()
+    where: str,
+    bad: Sequence[BadRow],
+    total: int,
+    max_bad_fraction: float,
+    *,
+    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
+    told: Sequence[str] = (),
 ) -> None:
-    """Raise DataError as `stop_if_many_bad` does, of `total` rows of `place`, of which `bad` cannot be used."""
+    """Raise DataError, which shows the first of them, where `bad` are more than a share of `total` rows."""
     if len(bad) <= max_bad_fraction * total:
         return
     shown = "\n".join(f"  {row}" for row in bad[:_BAD_ROWS_SHOWN])
     more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
     raise DataError(
-        f"{place}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
+        f"{where}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
         f"{fix}:\n{shown}{more}" + "".join(f"\n  {words}" for words in told)
     )
 

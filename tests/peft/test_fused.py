@@ -288,11 +288,11 @@ LEAST_TOKENS = least_tokens
 @pytest.mark.parametrize(
     ("width", "rank", "tokens", "options", "pays"),
     [
-        (64, 8, 255, {}, False),
-        (64, 8, 256, {}, True),
-        (64, 9, 4096, {}, False),
-        (640, 80, 319, {}, False),
-        (640, 80, 320, {}, True),
+        (64, 4, 255, {}, False),
+        (64, 4, 256, {}, True),
+        (64, 5, 4096, {}, False),
+        (640, 40, 319, {}, False),
+        (640, 40, 320, {}, True),
         (64, 32, 1, {"use_dora": True}, True),
     ],
 )

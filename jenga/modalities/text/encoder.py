@@ -174,7 +174,7 @@ def _set_aside(
         BadRow(rows.files[at], rows.numbers[at], reason, readable(dialogues[at])[:RAW_LENGTH])
         for at, reason in reasons.items()
     ]
-    stop_if_many(", ".join(sorted({each.file for each in bad})), len(rows), bad, max_bad_fraction)
+    stop_if_many(", ".join(sorted({each.file for each in bad})), bad, len(rows), max_bad_fraction)
     source.bad += bad
     kept = np.array([row for row in range(len(rows)) if row not in reasons], np.int64)
     return rows.take(kept), replace(encoded, rows=np.searchsorted(kept, encoded.rows), refused={})
