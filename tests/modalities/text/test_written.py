@@ -164,7 +164,7 @@ FORGETFUL = (  # as Qwen3's: a thought is shown in the last turn only
 ASKING = "{% if add_generation_prompt %}<assistant>{% endif %}"
 EMPTY = "{% if add_generation_prompt %}<assistant><think>\n\n</think>\n\n{% endif %}"
 MARKED = (
-    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{%- generation -%}"
+    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}says {%- generation -%}"
     "{{ m.content.split('</t>')[-1] }}<|end|>{%- endgeneration -%}{% else %}{{ m.content }}<|end|>{% endif %}\n"
     "{% endfor %}" + ASKING
 )
@@ -200,6 +200,7 @@ def test_marks_of_the_template_are_transformers_own_mask(tokenizer: Any) -> None
     masked = [i for i, kept in zip(found["input_ids"], found["assistant_masks"], strict=True) if kept]
     spans = [written.text[begin:end] for begin, end in written.learnt]
     assert tokenizer.decode(masked) == "".join(spans)
+    # Not the words that the template puts before each, though they are not asked with.
     assert spans == ["good line<|end|>", "kind<|end|>"]
     muted = Dialogue((row.turns[0], row.turns[1]._replace(muted=True), *row.turns[2:]), chat=True)
     assert learnt(muted, tokenizer) == ["kind<|end|>"]
