@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
@@ -88,11 +89,12 @@ class TextEncoder(Encoder):
             packing = isinstance(each.spec.content, LanguageSpec) and each.spec.content.packing
             if packing and isinstance(backbone, TextBackbone):
                 check_packing(backbone.encoder)
-            splits = {}
+            splits, n_unread = {}, len(each.bad)
             for name, rows in each.splits.items():
                 encoded = self.encode(rows, each.spec, cache_dir=cache_dir, packed=packing and name == TRAIN)
                 if isinstance(encoded, EncodedLanguage) and encoded.refused:
-                    rows, encoded = _set_aside(each, rows, encoded, config.data.max_bad_fraction)
+                    rows, encoded = _set_aside(each, rows, encoded)
+                    _stop_if_many(each, n_unread, config.data.max_bad_fraction)
                 splits[name] = EncodedSplit(each.spec.name, rows, encoded, each.spaces)
                 warnings += _cut(each.spec, name, encoded, len(rows))
             sources.append(each.source(splits))
@@ -161,23 +163,27 @@ class TextEncoder(Encoder):
             )
 
 
-def _set_aside(
-    source: LoadedSource, rows: Rows, encoded: EncodedLanguage, max_bad_fraction: float
-) -> tuple[Rows, EncodedLanguage]:
-    """Put the rows of a split that cannot be written out among the bad ones of `source`; return the others.
-
-    Raises DataError where they are more than a share of the rows of their split.
-    """
+def _set_aside(source: LoadedSource, rows: Rows, encoded: EncodedLanguage) -> tuple[Rows, EncodedLanguage]:
+    """Put the rows of a split that cannot be written out among the bad ones of `source`; return the others."""
     assert isinstance(rows.content, Dialogues)
     dialogues, reasons = rows.content.dialogues, encoded.refused
-    bad = [
+    source.bad += [
         BadRow(rows.files[at], rows.numbers[at], reason, readable(dialogues[at])[:RAW_LENGTH])
         for at, reason in reasons.items()
     ]
-    stop_if_many(", ".join(sorted({each.file for each in bad})), bad, len(rows), max_bad_fraction)
-    source.bad += bad
     kept = np.array([row for row in range(len(rows)) if row not in reasons], np.int64)
     return rows.take(kept), replace(encoded, rows=np.searchsorted(kept, encoded.rows), refused={})
+
+
+def _stop_if_many(source: LoadedSource, n_unread: int, max_bad_fraction: float) -> None:
+    """Raise DataError where the bad rows of a file are more than a share of its rows, whatever splits these are in.
+
+    n_unread: how many of the bad ones, the first, are in no split.
+    """
+    total = Counter(file for split in source.splits.values() for file in split.files)
+    total.update(each.file for each in source.bad[:n_unread])
+    for file in dict.fromkeys(each.file for each in source.bad[n_unread:]):
+        stop_if_many(file, [each for each in source.bad if each.file == file], total[file], max_bad_fraction)
 
 
 def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:

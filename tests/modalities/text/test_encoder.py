@@ -16,7 +16,7 @@ from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.messages import Turn
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
-from jenga.rows.readers import RawRows
+from jenga.rows.readers import BadRow, RawRows
 from jenga.run.build import build
 from jenga.run.experiment import load_config
 
@@ -148,6 +148,20 @@ def test_too_many_rows_that_the_chat_template_refuses_stop_the_run(
 ) -> None:
     made, loaded = chats(make_tokenizer, 3, 200)
     with pytest.raises(DataError, match=r"(?s)chats.jsonl: 3 of 200 rows cannot be used.*no system here"):
+        made.sources([loaded], load_config(settings("mood")), cast("Any", None))
+
+
+def test_rows_that_the_chat_template_refuses_are_counted_by_file_and_not_by_split(
+    make_tokenizer: Any, settings: Callable[..., Any]
+) -> None:
+    made, loaded = chats(make_tokenizer, 1, 200)
+    rows = loaded.splits["train"]
+    loaded.splits = {"train": rows.take(range(10, 200)), "valid": rows.take(range(10))}
+    ((source,), _) = made.sources([loaded], load_config(settings("mood")), cast("Any", None))
+    assert [len(source.splits[name].rows) for name in ("train", "valid")] == [190, 9]
+    made, loaded = chats(make_tokenizer, 2, 200)
+    loaded.bad = [BadRow("chats.jsonl", 201, "no JSON", "{")]
+    with pytest.raises(DataError, match=r"3 of 201 rows cannot be used"):
         made.sources([loaded], load_config(settings("mood")), cast("Any", None))
 
 
