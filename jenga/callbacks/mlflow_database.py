@@ -34,8 +34,8 @@ def _copied(template: Path, database: Path) -> bool:
     try:
         staging.write_bytes(template.read_bytes())
         with closing(sqlite3.connect(staging)) as connection:
-            sound = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
-            whole = sound and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
+            sound: bool = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+            whole: bool = sound and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
         if whole:
             # Unlike a rename, a link never replaces the database that another run has made in between.
             os.link(staging, database)

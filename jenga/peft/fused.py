@@ -6,7 +6,7 @@ Importing this module imports peft; jenga/peft/accelerate.py does so when it is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,9 @@ def fused_class(kind: type) -> type:
     the name that PEFT shows and reports of a layer.
     """
     if kind not in _classes:
-        made = type(kind.__name__, (kind,), {"__module__": __name__, "forward": _forward, "jenga_of": kind})
+        made = type(
+            kind.__name__, (kind,), {"__module__": __name__, "forward": _by_size(kind.forward), "jenga_of": kind}
+        )
         # By this name, in this module, a layer is found again in another process.
         made.__qualname__ = f"Fused{kind.__name__}"
         globals()[made.__qualname__] = made
@@ -75,13 +77,19 @@ def is_fused(module: nn.Module) -> bool:
     return type(module) in _classes.values()
 
 
-def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has none, or costs more.
+def _by_size(of_peft: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The forward pass of a fused class: `of_peft` where the kernel would cost more, at next to no cost of its own."""
 
-    What is looked up before a call of PEFT's is a share of the smallest layers' time, and kept short.
-    """
-    if x.is_cpu and not kwargs and x.numel() < layer.__dict__.get("_jenga_least", 0):
-        return _of_peft(layer, x, args, kwargs)
+    def forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not kwargs and x.numel() < layer.__dict__.get("_jenga_least", 0) and x.is_cpu:
+            return of_peft(layer, x, *args)
+        return _forward(layer, x, *args, **kwargs)
+
+    return forward
+
+
+def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has none."""
     # Merged, or with its adapters off, a layer is its base, which PEFT calls.
     if layer._disable_adapters or layer.merged_adapters:
         return _of_peft(layer, x, args, kwargs)
