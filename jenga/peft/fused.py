@@ -55,7 +55,7 @@ class LayerCall:
 _classes: dict[type, type] = {}
 
 
-def fused_class(kind: type) -> type:
+def fused_class(kind: type[Any]) -> type:
     """The fused class of one of PEFT's layer classes; a layer becomes one, and PEFT's again, by its `__class__`.
 
     A plain subclass: with a second base it would have another layout in memory, to which no object may change. It bears
