@@ -15,12 +15,14 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from jenga.callbacks.base import BaseCallback, Outcome, TrainerView, TrainRecord
 from jenga.callbacks.beside import Beside
+from jenga.callbacks.mlflow_database import quickly_made
 from jenga.callbacks.mlflow_form import (
     TAG_LENGTH,
     metric_name,
@@ -33,6 +35,7 @@ from jenga.callbacks.mlflow_form import (
 from jenga.callbacks.mlflow_model import log_model
 from jenga.config.schema import TrackingConfig
 from jenga.files import json_object, write_atomic
+from jenga.imports import collector_at_rest
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +77,8 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
         self.tracking = tracking
         self.project = project
         root = output_dir.resolve()
-        self.uri = tracking.uri or f"sqlite:///{root / 'mlflow.db'}"
+        self.database = None if tracking.uri else root / "mlflow.db"
+        self.uri = tracking.uri or f"sqlite:///{self.database}"
         # A server knows where its artifacts are; a local database would put them into the working directory.
         served = self.uri.startswith(("http:", "https:", "databricks", "file:"))
         self.artifact_root = None if served else (root / "mlartifacts").as_uri()
@@ -237,7 +241,9 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
         from mlflow.tracking import MlflowClient
 
         _check_database(self.uri)
-        self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        # The code of the store is imported only as it is opened.
+        with collector_at_rest(), quickly_made(self.database, _template()) if self.database else nullcontext():
+            self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         run = self._known_run(known) if known else None
         if run is None:
             self.experiment_id = self._experiment()
@@ -317,7 +323,7 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
     def _log_model(self, best: Path, step: int) -> None:
         assert self.run_id is not None
         assert self.experiment_id is not None
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), collector_at_rest():
             # MLflow warns of its own type hints. Other threads are not affected: training is over and waits.
             warnings.simplefilter("ignore")
             log_model(self._client, best, run_id=self.run_id, experiment_id=self.experiment_id, step=step)
@@ -352,10 +358,17 @@ def _records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def _template() -> Path:
+    """Return where the user's cache keeps an empty database of this version of MLflow."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "jenga" / f"mlflow-{version('mlflow')}.db"
+
+
 def _import_mlflow() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import mlflow.tracking  # noqa: F401
+    with collector_at_rest():
+        import mlflow.tracking  # noqa: F401
 
     # Each new database would be announced in two lines.
     for name in ("mlflow.store", "alembic"):

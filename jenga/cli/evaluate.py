@@ -6,6 +6,7 @@ import click
 
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
+from jenga.imports import collector_at_rest
 
 
 @click.command(cls=options.Command)
@@ -29,7 +30,8 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Judge the best model of RUN on labelled rows."""
-    from jenga.inference.predictor import load
+    with collector_at_rest():
+        from jenga.inference.predictor import load
     from jenga.report.card import closing_table
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)

@@ -12,6 +12,7 @@ import click
 
 from jenga.cli import options
 from jenga.cli.predict import writer
+from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.modalities.text.dialogue import Dialogue, Dialogues
@@ -76,8 +77,9 @@ def generate(
     if file is None and not prompts and not sys.stdin.isatty():
         raise click.UsageError("Give FILE (- for standard input), or --prompt.")
     options.check_outputs({"--output": output}, [file])
+    with collector_at_rest():
+        from jenga.inference.predictor import load
     from jenga.errors import DataError
-    from jenga.inference.predictor import load
     from jenga.modalities.text.generation import Decoding, Unanswered
     from jenga.rows.given import read_stream
 
@@ -104,11 +106,12 @@ def generate(
 def _asked(generator: Generator, prompt: str) -> Dialogue:
     """Return a prompt as the task's rows have it: a text to go on with, or a user's turn."""
     from jenga.modalities.text.dialogue import Dialogue
+    from jenga.modalities.text.messages import Turn
 
     language = generator.spec
     if language.text:
-        return Dialogue((("text", prompt),))
-    return Dialogue((("user", prompt),), chat=bool(language.messages))
+        return Dialogue.of_text(prompt)
+    return Dialogue((Turn("user", prompt),), chat=bool(language.messages))
 
 
 def _stream(generator: Generator, dialogue: Dialogue, decoding: Decoding) -> str | Unanswered:
@@ -121,11 +124,12 @@ def _stream(generator: Generator, dialogue: Dialogue, decoding: Decoding) -> str
 
 def _converse(generator: Generator, decoding: Decoding) -> None:
     """Answer line by line until Ctrl-D; a chat remembers what was said, and Ctrl-C ends an answer."""
-    from jenga.modalities.text.dialogue import ASSISTANT, Dialogue
+    from jenga.modalities.text.dialogue import Dialogue
     from jenga.modalities.text.generation import Unanswered
+    from jenga.modalities.text.messages import ASSISTANT, Turn
 
     chat = bool(generator.spec.messages) or generator.spec.template == "chat"
-    said: tuple[tuple[str, str], ...] = ()
+    said: tuple[Turn, ...] = ()
     while True:
         try:
             prompt = input("> ")
@@ -134,7 +138,7 @@ def _converse(generator: Generator, decoding: Decoding) -> None:
             return
         if not prompt.strip():
             continue
-        asked = Dialogue((*said, ("user", prompt)), chat=True) if chat else _asked(generator, prompt)
+        asked = Dialogue((*said, Turn("user", prompt)), chat=True) if chat else _asked(generator, prompt)
         try:
             answer = _stream(generator, asked, decoding)
         except KeyboardInterrupt:
@@ -144,7 +148,7 @@ def _converse(generator: Generator, decoding: Decoding) -> None:
             click.echo(f"[{answer.reason}{'; the conversation begins anew' if said else ''}]")
             said = ()
         elif chat:
-            said = (*said, ("user", prompt), (ASSISTANT, answer))
+            said = (*said, Turn("user", prompt), Turn(ASSISTANT, answer))
 
 
 def _read(given: Any, spec: SourceSpec) -> list[tuple[str, Dialogue | Unanswered]]:

@@ -15,6 +15,7 @@ import click
 
 from jenga.cli import options
 from jenga.files import atomic_file
+from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.inference.predictor import Predictor
@@ -52,7 +53,8 @@ def predict(
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
     options.check_outputs({"--output": output}, [file])
-    from jenga.inference.predictor import load
+    with collector_at_rest():
+        from jenga.inference.predictor import load
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     rows = _rows(predictor, file, list(texts))

@@ -8,6 +8,7 @@ import click
 
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
+from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.run.experiment import Result
@@ -51,7 +52,8 @@ def train(
         raise click.UsageError("--changed-rows goes with --resume.")
     from rich.console import Console
 
-    from jenga.run import experiment
+    with collector_at_rest():
+        from jenga.run import experiment
 
     given = options.all_overrides(overrides, seed=seed, output_dir=output_dir, trust_remote_code=trust_remote_code)
     resolved = experiment.load_config(config, given)

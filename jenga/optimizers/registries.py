@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from jenga.config.strict import Strict
 from jenga.errors import ConfigError, suggest
+from jenga.imports import collector_at_rest
 from jenga.optimizers.signature import parameters_of, settings_of
 from jenga.registry import Registry
 
@@ -124,7 +125,8 @@ def _more_optimizers() -> list[str]:
 
 def _schedule_library() -> Mapping[str, Callable[..., LRScheduler]]:
     """Return transformers' schedules; 'constant' has a warmup here, as every other shape."""
-    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+    with collector_at_rest():
+        from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
     found = {kind.value: function for kind, function in TYPE_TO_SCHEDULER_FUNCTION.items()}
     of_metrics = ("reduce_lr_on_plateau", "greedy")

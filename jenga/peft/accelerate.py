@@ -84,18 +84,22 @@ def _with_adapters(model: nn.Module, config: LoraConfig) -> nn.Module:
 
 def _join(fused: dict[str, Any]) -> None:
     """Tell fused layers their names, what was logged of any of them, and which are computed together."""
+    from jenga.peft.fused import least_tokens
     from jenga.peft.groups import ProjectionGroup, groups_of
 
     told: set[str] = next((layer._jenga_told for layer in fused.values() if hasattr(layer, "_jenga_told")), set())
     for name, layer in fused.items():
         layer._jenga_name, layer._jenga_told = name, told
+        layer._jenga_least = least_tokens(layer) * layer.in_features
     for names in groups_of(fused):
         layers = [fused[name] for name in names]
         known = getattr(layers[0], "_jenga_group", None)
         # What was given up once would be again, at the cost of a call.
         group = known if known is not None and known.layers == layers else ProjectionGroup(layers)
+        # Either all of them are computed by the kernel or none.
+        least = max(layer._jenga_least for layer in layers)
         for layer in layers:
-            layer._jenga_group = group
+            layer._jenga_group, layer._jenga_least = group, least
 
 
 def acceleration(model: nn.Module) -> Acceleration:
@@ -110,11 +114,13 @@ def acceleration(model: nn.Module) -> Acceleration:
         if is_fused(module):
             found.fused.append(name)
             group = getattr(module, "_jenga_group", None)
-            if group is not None and not group.given_up:
+            if group is not None and group.together:
                 groups.setdefault(id(group), []).append(name)
         elif isinstance(module, BaseTunerLayer):
             is_lora = hasattr(module, "lora_A")
-            reason = why_not(module) if is_lora else f"{type(module).__name__} is no LoRA layer"
+            # Each method of PEFT has a package, and a class Linear in it.
+            kind = f"{type(module).__module__.rpartition('.')[0]}.{type(module).__name__}"
+            reason = why_not(module) if is_lora else f"{kind} is no layer of LoRA"
             found.kept[name] = reason or "accelerate was not called since it was added"
     found.groups.extend(tuple(names) for names in groups.values())
     return found
@@ -126,7 +132,7 @@ def restore(model: nn.Module) -> nn.Module:
 
     for module in model.modules():
         if is_fused(module):
-            for name in ("_jenga_group", "_jenga_square", "_jenga_told", "_jenga_name"):
+            for name in ("_jenga_group", "_jenga_least", "_jenga_square", "_jenga_told", "_jenga_name"):
                 module.__dict__.pop(name, None)
             module.__class__ = type(module).jenga_of  # type: ignore[attr-defined]
     return model

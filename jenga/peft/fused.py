@@ -6,7 +6,7 @@ Importing this module imports peft; jenga/peft/accelerate.py does so when it is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from jenga.kernels.lora_linear import row_norm, row_square
 
 logger = logging.getLogger(__name__)
 
+_LEAST_TOKENS, _NEVER = 256, 2**62
 _FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -54,14 +55,16 @@ class LayerCall:
 _classes: dict[type, type] = {}
 
 
-def fused_class(kind: type) -> type:
+def fused_class(kind: type[Any]) -> type:
     """The fused class of one of PEFT's layer classes; a layer becomes one, and PEFT's again, by its `__class__`.
 
     A plain subclass: with a second base it would have another layout in memory, to which no object may change. It bears
     the name that PEFT shows and reports of a layer.
     """
     if kind not in _classes:
-        made = type(kind.__name__, (kind,), {"__module__": __name__, "forward": _forward, "jenga_of": kind})
+        made = type(
+            kind.__name__, (kind,), {"__module__": __name__, "forward": _by_size(kind.forward), "jenga_of": kind}
+        )
         # By this name, in this module, a layer is found again in another process.
         made.__qualname__ = f"Fused{kind.__name__}"
         globals()[made.__qualname__] = made
@@ -74,8 +77,19 @@ def is_fused(module: nn.Module) -> bool:
     return type(module) in _classes.values()
 
 
+def _by_size(of_peft: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The forward pass of a fused class: `of_peft` where the kernel would cost more, at next to no cost of its own."""
+
+    def forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not kwargs and x.numel() < layer.__dict__.get("_jenga_least", 0) and x.is_cpu:
+            return of_peft(layer, x, *args)
+        return _forward(layer, x, *args, **kwargs)
+
+    return forward
+
+
 def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has no form of it."""
+    """PEFT's result of ``x (..., K)``: (..., N). PEFT's own forward where the fused one has none."""
     # Merged, or with its adapters off, a layer is its base, which PEFT calls.
     if layer._disable_adapters or layer.merged_adapters:
         return _of_peft(layer, x, args, kwargs)
@@ -91,6 +105,20 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         _tell_once(layer, call)
         return _of_peft(layer, x, args, kwargs)
     return run(x, [call], None if adapter_names is None else rows_of(layer, x, adapter_names))[0]
+
+
+def least_tokens(layer: lora.LoraLayer) -> int:
+    """From how many tokens on the kernel costs a CPU no more than PEFT's forward pass does.
+
+    Below, calling it costs more than it saves; beside a layer that is less than 16 times as wide as the rank, its
+    products are slower than those of torch's library. DoRA pays from the first token on: PEFT's computes a norm of the
+    whole weight each time. Quantised layers were not measured, and run the kernel.
+    """
+    quantised = getattr(type(layer), "jenga_of", type(layer)) is not lora.Linear
+    if quantised or not layer.lora_A or len(layer.lora_magnitude_vector):
+        return 0
+    rank = max(layer.r[name] for name in layer.lora_A)
+    return max(_LEAST_TOKENS, 8 * rank) if 16 * rank <= min(layer.in_features, layer.out_features) else _NEVER
 
 
 def _of_peft(layer: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -170,8 +198,14 @@ def why_not_now(layer: lora.LoraLayer, x: Tensor, args: tuple[Any, ...], kwargs:
 def _hooked(module: nn.Module) -> bool:
     """Whether a module's call is more than its class's forward. Offloading puts a forward into the module itself."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    of_all_modules = nn_module._global_forward_hooks or nn_module._global_forward_pre_hooks
-    return bool(hooks or of_all_modules) or "forward" in module.__dict__
+    return bool(hooks or any(_of_all_modules())) or "forward" in module.__dict__
+
+
+def _of_all_modules() -> tuple[dict[int, Any], ...]:
+    return (
+        nn_module._global_forward_hooks, nn_module._global_forward_pre_hooks, nn_module._global_backward_hooks,
+        nn_module._global_backward_pre_hooks,
+    )  # fmt: skip
 
 
 def layer_call(layer: lora.LoraLayer, adapter_names: list[str] | None = None) -> LayerCall | str:

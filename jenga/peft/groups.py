@@ -25,6 +25,10 @@ SIBLINGS = (
     ("wi_0", "wi_1"),
 )
 """Names, in one module, of layers that as a rule read the same input."""
+_LONGEST_REST = 1024
+"""Calls after which a group is tried again at the latest; a try that fails costs the other layers' products."""
+_TOLD_AT = 3
+"""Misses running that one exception and its retry do not explain."""
 
 
 @dataclass
@@ -43,14 +47,16 @@ class ProjectionGroup:
 
     The first that is called computes all, and holds x and the others' outputs until these are called. An output is
     handed out once, and only where x, the layer's adapters and torch's modes are those that it was computed with. Where
-    another x comes to a layer, or twice running none, the group is given up, with a word: each layer then computes its
-    own.
+    another x comes to a layer, the group is given up, with a word: each layer then computes its own. Where the others
+    are not called twice running, it rests, for twice as many calls each time: an exception may have come between.
     """
 
     def __init__(self, layers: list[nn.Module]) -> None:
         self.layers = layers
         self.given_up = False
-        self._missed = False
+        self._missed = 0
+        self._first = -1
+        self._rest = 0
         # Threads that run one model each wait for their own.
         self._local = threading.local()
 
@@ -69,15 +75,17 @@ class ProjectionGroup:
             return None
         waiting: Waiting | None = getattr(self._local, "waiting", None)
         if waiting is None:
-            return self._begin(place, x)
+            return None if self._rests(place) else self._begin(place, x)
         output = waiting.outputs.pop(place, None)
         if output is None:
             # The others were not called: an exception came between, or they are not used.
             self._local.waiting = None
-            if self._missed:
-                self._give_up("are not all called")
+            self._missed += 1
+            if self._missed > 1:
+                self._first, self._rest = place, min(2**self._missed, _LONGEST_REST)
+                if self._missed == _TOLD_AT:
+                    logger.info("layers that were to be computed together are not all called; each computes its own")
                 return None
-            self._missed = True
             return self._begin(place, x)
         if x is not waiting.x:
             self._give_up("do not read the same input")
@@ -86,8 +94,20 @@ class ProjectionGroup:
             self._local.waiting = None
             return None
         if not waiting.outputs:
-            self._local.waiting, self._missed = None, False
+            self._local.waiting, self._missed = None, 0
         return output
+
+    @property
+    def together(self) -> bool:
+        """Whether the next call computes all of them."""
+        return not self.given_up and not self._rest
+
+    def _rests(self, place: int) -> bool:
+        # A rest ends where a pass begins, with the layer that is called first.
+        if self._rest and place == self._first:
+            self._rest -= 1
+            return self._rest > 0
+        return self._rest > 0
 
     def _place(self, layer: nn.Module) -> int:
         return next((place for place, each in enumerate(self.layers) if each is layer), -1)

@@ -59,8 +59,7 @@ def linear_layers(encoder: nn.Module) -> list[str]:
     from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
     from transformers.pytorch_utils import Conv1D
 
-    find_output: Any = getattr(encoder, "get_output_embeddings", None)
-    output = find_output() if find_output is not None else None
+    output = _output_layer(encoder)
     return [
         name
         for name, module in encoder.named_modules()
@@ -90,9 +89,9 @@ def _ending(names: Sequence[str], ends: Sequence[str]) -> list[str]:
 
 
 def _unmatched(encoder: nn.Module, pattern: str, linear: Sequence[str]) -> str:
-    other = [name for name, _ in encoder.named_modules() if re.fullmatch(pattern, name)]
+    other = [(name, module) for name, module in encoder.named_modules() if re.fullmatch(pattern, name)]
     if other:
-        return f"'{pattern}' matches {other[0]}, which is no linear layer"
+        return f"'{pattern}' matches {other[0][0]}, {_why_none(encoder, other[0][1])}"
     if _ending(linear, [pattern]):
         return f"'{pattern}' is a regular expression and matches no whole name; for the ends of names write [{pattern}]"
     return f"the regular expression '{pattern}' matches the whole name of no linear layer{_meant(pattern, linear)}"
@@ -101,8 +100,25 @@ def _unmatched(encoder: nn.Module, pattern: str, linear: Sequence[str]) -> str:
 def _unknown(encoder: nn.Module, name: str, linear: Sequence[str]) -> str:
     modules = dict(encoder.named_modules())
     if other := _ending(list(modules), [name]):
-        return f"'{name}' is a {type(modules[other[0]]).__name__} ({other[0]}), no linear layer"
+        return f"'{name}' is {other[0]}, {_why_none(encoder, modules[other[0]])}"
     return f"no linear layer is named '{name}', or ends in '.{name}'{_meant(name, linear)}"
+
+
+def _why_none(encoder: nn.Module, module: nn.Module) -> str:
+    """Return why a module gets no update, though it is there."""
+    if module is _output_layer(encoder):
+        return (
+            "the output layer, whose weight the loss over the vocabulary reads itself, so that no update would be seen"
+        )
+    if isinstance(module, nn.Linear):
+        return f"a {type(module).__name__}, whose weight torch's own attention reads without calling it"
+    return f"a {type(module).__name__}, which is no linear layer"
+
+
+def _output_layer(encoder: nn.Module) -> nn.Module | None:
+    find: Any = getattr(encoder, "get_output_embeddings", None)
+    found: nn.Module | None = find() if find is not None else None
+    return found
 
 
 def _meant(name: str, linear: Sequence[str]) -> str:

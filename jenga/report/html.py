@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, tostring
 
 from jenga.files import write_atomic
+from jenga.imports import collector_at_rest
 from jenga.labels import kind_named
 from jenga.report import detection_plots, plots
 from jenga.report.card import RunFiles, as_text, closing_table, encodable, notes, number, read_run
@@ -52,7 +53,9 @@ def write_report(run: Path) -> Path:
     Raises DataError when `run` is no run folder or a file in it is damaged.
     """
     files = read_run(run)
-    body = [*_summary(files), *_results(files), *_curves(files), *_heads(files), *_setup(files)]
+    with collector_at_rest():
+        # Pictures import what draws them.
+        body = [*_summary(files), *_results(files), *_curves(files), *_heads(files), *_setup(files)]
     page = _page(files.project, body)
     path = run / "report.html"
     write_atomic(path, encodable("<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"))

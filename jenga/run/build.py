@@ -65,7 +65,9 @@ def build(
     from accelerate.utils import set_seed
 
     set_seed(config.training.seed)
-    torch.use_deterministic_algorithms(config.training.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != config.training.deterministic:
+        # It imports the compiler, a second of processor time, whatever it is told.
+        torch.use_deterministic_algorithms(config.training.deterministic)
     config = config.model_copy(update={"model": model_block(config, config.model)})
     modality = modality_of(config.model.backbone_type)
     prepared = modality.prepare(config, source_specs(config), workdir, lambda source: _taught(config, source))

@@ -524,7 +524,7 @@ def test_adapters_of_another_kind_are_named(encoder: Encoder) -> None:
     model.add_adapter("other", LoHaConfig(target_modules=["value"]))
     accelerate(model)
     assert len(acceleration(model).fused) == 2
-    assert set(acceleration(model).kept.values()) == {"Linear is no LoRA layer"}
+    assert set(acceleration(model).kept.values()) == {"peft.tuners.loha.Linear is no layer of LoRA"}
 
 
 @pytest.fixture

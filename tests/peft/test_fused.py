@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from jenga import accelerate, acceleration
-from jenga.peft.fused import fused_class, is_fused, why_not
+from jenga.peft import fused
+from jenga.peft.fused import fused_class, is_fused, least_tokens, why_not
 
 Calls = list[Tensor]
 
@@ -261,6 +262,51 @@ def test_hooks_on_all_modules_see_the_base_layer_as_with_peft(calls: Calls) -> N
         handle.remove()
     assert any(module is ours.base_layer for module in seen)
     assert not calls
+
+
+@pytest.mark.parametrize("register", ["register_module_full_backward_hook", "register_module_full_backward_pre_hook"])
+def test_backward_hooks_on_all_modules_fire_as_often_as_with_peft(register: str, calls: Calls) -> None:
+    fired = []
+    for layer in twins():
+        seen: list[nn.Module] = []
+        handle = getattr(nn.modules.module, register)(lambda module, *_, seen=seen: seen.append(module))
+        try:
+            layer(inputs().requires_grad_()).sum().backward()
+        finally:
+            handle.remove()
+        fired.append(len(seen))
+    assert fired[0] == fired[1] > 1
+    assert not calls
+
+
+# ------------------------------------------------------------------------------------------------ where it does not pay
+
+LEAST_TOKENS = least_tokens
+"""As it is: the tests around run the kernel at every size."""
+
+
+@pytest.mark.parametrize(
+    ("width", "rank", "tokens", "options", "pays"),
+    [
+        (64, 4, 255, {}, False),
+        (64, 4, 256, {}, True),
+        (64, 5, 4096, {}, False),
+        (640, 40, 319, {}, False),
+        (640, 40, 320, {}, True),
+        (64, 32, 1, {"use_dora": True}, True),
+    ],
+)
+def test_the_kernel_is_called_only_where_it_pays(
+    width: int, rank: int, tokens: int, options: dict[str, Any], pays: bool, calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(fused, "least_tokens", LEAST_TOKENS)
+    ours, theirs = twins(nn.Linear(width, width), dtype=torch.float32, r=rank, **options)
+    x = inputs(1, tokens, width, dtype=torch.float32).detach()
+    output = ours(x)
+    assert bool(calls) == pays
+    if not pays:
+        assert torch.equal(output, theirs(x)), "PEFT's own pass, to the bit"
 
 
 # ------------------------------------------------------------------------------------------------- what is left to PEFT

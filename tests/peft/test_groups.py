@@ -140,14 +140,33 @@ def test_cross_attention_gives_the_group_up(calls: list[int], caplog: pytest.Log
     assert acceleration(ours).groups == [], "a second call tried again"
 
 
-def test_a_layer_that_is_never_called_gives_the_group_up(calls: list[int]) -> None:
+def test_a_layer_that_is_never_called_lets_the_group_rest(calls: list[int]) -> None:
     ours, theirs = make()
     for model in (ours, theirs):
         model.base_model.model.order = ["q_proj", "k_proj"]
     for seed in (1, 2, 3):
         same(ours(inputs(seed)), theirs(inputs(seed)))
     assert calls == [3, 3, 1, 1]
-    assert group_of(ours).given_up
+    assert not group_of(ours).together
+    assert acceleration(ours).groups == []
+    calls.clear()
+    for seed in range(100):
+        same(ours(inputs(seed)), theirs(inputs(seed)))
+    assert calls.count(3) == 4, "each rest is twice as long as the one before"
+
+
+def test_a_group_recovers_from_exceptions_between_its_calls(calls: list[int]) -> None:
+    ours, theirs = make()
+    for seed in range(4):
+        ours.base_model.model.order = ["q_proj", "none"]
+        with pytest.raises(AttributeError, match="none"):
+            ours(inputs(seed))
+    ours.base_model.model.order = list(NAMES)
+    calls.clear()
+    for seed in range(20):
+        same(ours(inputs(seed)), theirs(inputs(seed)))
+    assert calls[-5:] == [3] * 5
+    assert group_of(ours).together
 
 
 def test_an_exception_between_calls_leaves_nothing_stale(calls: list[int]) -> None:
@@ -321,3 +340,15 @@ def test_a_layer_of_a_group_whose_output_is_unused_gets_no_gradient_as_with_peft
         assert {name for name, gradient in gradients.items() if gradient is None} == {
             name for name in gradients if "k_proj" in name
         }
+
+
+def test_a_group_is_computed_together_only_where_the_kernel_pays_for_all(
+    calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenga.peft import fused
+
+    monkeypatch.setattr(fused, "least_tokens", lambda layer: 9 if layer.out_features == layer.in_features else 2)
+    ours, theirs = make()
+    same(ours(inputs(1)), theirs(inputs(1)))
+    assert len(inputs(1)) < 9
+    assert calls == []

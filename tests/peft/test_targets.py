@@ -89,9 +89,9 @@ def test_a_name_is_whole_or_an_end_from_a_dot_on(encoder: Encoder) -> None:
     [
         (["query", "valeu"], r"no linear layer is named 'valeu', or ends in '.valeu'; did you mean 'value'"),
         (["uery"], "no linear layer is named 'uery'"),
-        (["dropout"], r"'dropout' is a Dropout \(embeddings.dropout\), no linear layer"),
+        (["dropout"], "'dropout' is embeddings.dropout, a Dropout, which is no linear layer"),
         ("query", r"matches no whole name; for the ends of names write \[query\]"),
-        (".*LayerNorm", r"matches embeddings.LayerNorm, which is no linear layer"),
+        (".*LayerNorm", "matches embeddings.LayerNorm, a LayerNorm, which is no linear layer"),
         (".*querry", "matches the whole name of no linear layer"),
     ],
 )
@@ -99,6 +99,15 @@ def test_what_matches_nothing_is_refused_with_what_there_is(target: Any, says: s
     with pytest.raises(ConfigError, match=f"peft.target: .*{says}") as caught:
         resolve(encoder("bert"), target)
     assert "Linear layers (N: a number): encoder.layer.N.attention.self.query, " in str(caught.value)
+
+
+@pytest.mark.parametrize("target", [["lm_head"], "lm_head"])
+def test_the_output_layer_is_refused_for_what_it_is(target: Any, encoder: Encoder) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=11, n_positions=8))
+    with pytest.raises(ConfigError, match="lm_head, the output layer, whose weight the loss"):
+        resolve(model, target)
 
 
 def test_torchs_own_attention_is_left_out_since_its_layer_is_never_called() -> None:

@@ -234,6 +234,17 @@ def test_deterministic_is_the_runs_and_not_the_processs(built: Callable[..., Exp
         torch.use_deterministic_algorithms(False)
 
 
+def test_the_compiler_is_not_imported_to_leave_determinism_as_it_is(
+    built: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    built("mood")
+    assert not asked
+    built("mood", training={"deterministic": True})
+    assert asked == [True]
+
+
 def test_tokens_are_cached_where_the_configuration_says(built: Callable[..., Experiment], tmp_path: Path) -> None:
     cache = tmp_path / "tokens"
     experiments = [built("mood", data={"cache_dir": str(cache)}) for _ in range(2)]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from jenga.errors import ConfigError, DataError
+from jenga.errors import DataError
 from jenga.labels import kind_named
 from jenga.labels.column import HeadColumn, RowError, encodable, read_cell, show
+from jenga.modalities.text.messages import ASSISTANT, CALLS, Turn, has_answer, read_messages, read_tools
 from jenga.rows.columns import find_column, is_missing, lookup, no_column
 from jenga.rows.content import Content, ContentSpec, Item
 from jenga.rows.readers import RawRows
 
 Form = Literal["text", "prompt", "messages"]
-Span = tuple[int, int]
-ASSISTANT = "assistant"
+INSTRUCTION, CONTEXT = "instruction", "input"
+"""The columns of Alpaca's form: what is asked, and what it is asked of where there is something."""
+_TOOLS = "tools"
 _TEXT_OPENING_WORDS = 16
 
 
@@ -25,6 +27,7 @@ _TEXT_OPENING_WORDS = 16
 class LanguageSpec(ContentSpec):
     """How the rows of a language task are read and written out; the columns are candidates, likeliest first.
 
+    `context`: the column of what a prompt in the column ``instruction`` is asked of, behind which it is put.
     `max_length`: tokens kept of a row, or of each piece of a plain text.
     """
 
@@ -35,6 +38,7 @@ class LanguageSpec(ContentSpec):
     prompt: tuple[str, ...]
     completion: tuple[str, ...]
     messages: tuple[str, ...]
+    context: str | None = None
     loss_on: Literal["completion", "all"] = "completion"
     template: Literal["auto", "plain", "chat"] = "auto"
     separator: str = "\n"
@@ -81,43 +85,42 @@ def _check_length(max_length: int) -> None:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """One row: (role, content) by turn. A text is one turn of role ``text``; other turns are a chat's.
+    """One row, turn by turn. A text is one turn of role ``text``; other turns are a chat's.
 
     A prompt is a turn of role ``user``, its completion one of role ``assistant``; `chat` tells whether they were given
-    as messages, which only a chat template can join.
+    as messages, which only a chat template can join. `tools`: what the assistant may call, a JSON list; "" for nothing.
     """
 
-    turns: tuple[tuple[str, str], ...]
+    turns: tuple[Turn, ...]
     chat: bool = False
+    tools: str = ""
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Return the row that is one plain text."""
+        return cls((Turn("text", text),))
 
     @property
     def is_text(self) -> bool:
         """Whether the row is one plain text."""
-        return self.turns[0][0] == "text"
+        return self.turns[0].role == "text"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the assistant has the last word."""
+        return self.turns[-1].role == ASSISTANT
 
     @property
     def answer(self) -> str | None:
-        """The last turn, where it is the assistant's."""
-        return self.turns[-1][1] if self.turns[-1][0] == ASSISTANT else None
+        """The last turn, where it is the assistant's and calls nothing: what it says is then its content."""
+        last = self.turns[-1]
+        return last.content if self.answered and CALLS not in last.said_otherwise else None
 
     def opening(self) -> Dialogue:
         """Return what an answer is to be given to: all but the last turn of the assistant; a text's first words."""
         if self.is_text:
-            return Dialogue((("text", " ".join(self.turns[0][1].split(" ")[:_TEXT_OPENING_WORDS])),))
-        return self if self.answer is None else Dialogue(self.turns[:-1], self.chat)
-
-
-@dataclass(frozen=True)
-class Written:
-    """A row as one text, and the character spans of it that are learnt.
-
-    `special`: whether the tokens that begin or end every text of the tokenizer belong around it; a chat template has
-    written them itself.
-    """
-
-    text: str
-    learnt: tuple[Span, ...]
-    special: bool
+            return Dialogue.of_text(" ".join((self.turns[0].content or "").split(" ")[:_TEXT_OPENING_WORDS]))
+        return replace(self, turns=self.turns[:-1]) if self.answered else self
 
 
 @dataclass
@@ -154,13 +157,20 @@ class DialogueReader:
         self.form, self.column, self.completion = _columns(raw, spec, answered)
 
     @property
+    def context(self) -> str | None:
+        """The column of what a prompt is asked of, where the prompts are instructions."""
+        return self.spec.context if self.form == "prompt" and self.column == INSTRUCTION else None
+
+    @property
     def found(self) -> LanguageSpec:
         """How the file is read, with the columns that it has and no other form."""
         text, prompt, messages = (
             (self.column,) if self.form == form else () for form in ("text", "prompt", "messages")
         )
         completion = () if self.completion is None else (self.completion,)
-        return replace(self.spec, text=text, prompt=prompt, completion=completion, messages=messages)
+        return replace(
+            self.spec, text=text, prompt=prompt, completion=completion, messages=messages, context=self.context
+        )
 
     def read(self, row: Mapping[str, Any]) -> Item:
         """Return the dialogue of a row. Raises RowError where it holds none."""
@@ -173,28 +183,43 @@ class DialogueReader:
     def dialogue(self, row: Mapping[str, Any]) -> Dialogue:
         """Return the dialogue of a row. Raises RowError where it holds none."""
         if self.form == "messages":
-            return self._messages(read_cell(lookup(row, self.column), f"column '{self.column}'"))
-        text = _text(row, self.column)
+            turns = read_messages(read_cell(lookup(row, self.column), f"column '{self.column}'"), self.column)
+            return self._chat(row, turns, self.column)
         if self.form == "text":
-            return Dialogue((("text", text),))
-        turns = [("user", text)]
-        if self.completion is not None and (self.answered or not is_missing(lookup(row, self.completion))):
-            turns.append((ASSISTANT, _text(row, self.completion)))
-        return Dialogue(tuple(turns))
+            return Dialogue.of_text(_text(row, self.column))
+        asked, answers = self._prompt(row), self._completion(row)
+        turns = (*asked.turns, *answers.turns)
+        if asked.chat or answers.chat:
+            return self._chat(row, turns, self.completion or self.column)
+        return Dialogue(turns)
 
-    def _messages(self, value: Any) -> Dialogue:
-        where = f"column '{self.column}'"
-        if not isinstance(value, list) or not value:
-            raise RowError(f"{where} is {show(value)}; allowed: a list of messages, {{role, content}} each")
-        turns = []
-        for number, message in enumerate(value):
-            role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
-            if not isinstance(role, str) or not isinstance(content, str):
-                raise RowError(f"{where}: message {number} is {show(message)}; allowed: role and content, both text")
-            turns.append((role, encodable(content, self.column)))
-        if self.answered and not any(role == ASSISTANT and content.strip() for role, content in turns):
-            raise RowError(f"{where}: no message is the assistant's, so there is nothing to learn")
-        return Dialogue(tuple(turns), chat=True)
+    def _chat(self, row: Mapping[str, Any], turns: tuple[Turn, ...], column: str) -> Dialogue:
+        if self.answered and not has_answer(turns):
+            raise RowError(f"column '{column}': no message is the assistant's to learn, so there is nothing to learn")
+        return Dialogue(turns, chat=True, tools=read_tools(lookup(row, _TOOLS), _TOOLS))
+
+    def _prompt(self, row: Mapping[str, Any]) -> _Part:
+        if isinstance(value := lookup(row, self.column), list):
+            # What the assistant has said before is part of the question.
+            muted = self.spec.loss_on == "completion"
+            return _Part(tuple(t._replace(muted=t.muted or muted) for t in read_messages(value, self.column)), True)
+        text = _text(row, self.column)
+        if self.context is not None and not is_missing(lookup(row, self.context)):
+            text = f"{text}\n\n{_text(row, self.context)}"
+        return _Part((Turn("user", text),), False)
+
+    def _completion(self, row: Mapping[str, Any]) -> _Part:
+        value = None if self.completion is None else lookup(row, self.completion)
+        if self.completion is None or (not self.answered and is_missing(value)):
+            return _Part((), False)
+        if isinstance(value, list):
+            return _Part(read_messages(value, self.completion), True)
+        return _Part((Turn(ASSISTANT, _text(row, self.completion)),), False)
+
+
+class _Part(NamedTuple):
+    turns: tuple[Turn, ...]
+    chat: bool
 
 
 def _columns(raw: RawRows, spec: LanguageSpec, answered: bool) -> tuple[Form, str, str | None]:
@@ -221,59 +246,3 @@ def _text(row: Mapping[str, Any], column: str) -> str:
     if isinstance(value, (bool, dict, list)) or not isinstance(value, (str, int, float)):
         raise RowError(f"column '{column}' is {show(value)}; allowed: text")
     return encodable(str(value), column)
-
-
-def write(dialogue: Dialogue, tokenizer: Any, spec: LanguageSpec, *, ask: bool = False) -> Written:
-    """Return a dialogue as the one text that a model reads.
-
-    ask: end where the assistant's next turn begins. Raises ConfigError where the tokenizer has no chat template that
-    the dialogue needs, DataError where its template refuses the messages.
-    """
-    if dialogue.is_text:
-        text = dialogue.turns[0][1]
-        return Written(text, ((0, len(text)),), special=True)
-    if dialogue.chat or spec.template == "chat":
-        return _write_chat(dialogue, tokenizer, spec, ask=ask)
-    text = spec.separator.join(content for _, content in dialogue.turns)
-    if dialogue.answer is None:
-        return Written(text + (spec.separator if ask else ""), (), special=True)
-    begin = 0 if spec.loss_on == "all" else len(text) - len(dialogue.answer)
-    return Written(text, ((begin, len(text)),), special=True)
-
-
-def _write_chat(dialogue: Dialogue, tokenizer: Any, spec: LanguageSpec, *, ask: bool) -> Written:
-    messages = [{"role": role, "content": content} for role, content in dialogue.turns]
-    text = _rendered(messages, tokenizer, ask=ask)
-    if spec.loss_on == "all":
-        return Written(text, ((0, len(text)),), special=False)
-    learnt = []
-    for number, message in enumerate(messages):
-        if message["role"] != ASSISTANT:
-            continue
-        before = _rendered(messages[:number], tokenizer, ask=True) if number else ""
-        after = _rendered(messages[: number + 1], tokenizer, ask=False)
-        if not (after.startswith(before) and text.startswith(after)):
-            raise DataError(
-                "the tokenizer's chat template writes a message in another way once more messages follow, so that its "
-                "own tokens cannot be told; set loss_on: all, or keep one answer a row"
-            )
-        learnt.append((len(before), _end_of_turn(after, tokenizer)))
-    return Written(text, tuple(learnt), special=False)
-
-
-def _end_of_turn(text: str, tokenizer: Any) -> int:
-    """Return where a turn ends: behind its end token, not behind the line break that a template adds to it."""
-    end = len(text.rstrip())
-    return end if tokenizer.eos_token and text[:end].endswith(tokenizer.eos_token) else len(text)
-
-
-def _rendered(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, ask: bool) -> str:
-    if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(
-            "template: the model's tokenizer has no chat template, which joins the messages of a chat; name one that "
-            "has (model.tokenizer), or give prompts and completions with template: plain"
-        )
-    try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask))
-    except Exception as error:  # whatever a template, which is a program of its own, raises
-        raise DataError(f"the tokenizer's chat template refuses a row's messages: {error}") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +19,7 @@ from jenga.modalities.base import Autocast, Encoder, Facts, RowEncoder, Spaces
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
-from jenga.modalities.text.generation import Generator
+from jenga.modalities.text.generation import Generator, readable
 from jenga.modalities.text.language_model import check_packing
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
 from jenga.modalities.text.pretrained import read_tokenizer
@@ -25,9 +27,9 @@ from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import ContentSpec
 from jenga.rows.given import read_stream, refuse_table
-from jenga.rows.load import LoadedSource
+from jenga.rows.load import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import RawRows
+from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.split import TRAIN
 
 logger = logging.getLogger(__name__)
@@ -91,9 +93,12 @@ class TextEncoder(Encoder):
             packing = isinstance(each.spec.content, LanguageSpec) and each.spec.content.packing
             if packing and isinstance(backbone, TextBackbone):
                 check_packing(backbone.encoder)
-            splits = {}
+            splits, n_unread = {}, len(each.bad)
             for name, rows in each.splits.items():
                 encoded = self.encode(rows, each.spec, cache_dir=cache_dir, packed=packing and name == TRAIN)
+                if isinstance(encoded, EncodedLanguage) and encoded.refused:
+                    rows, encoded = _set_aside(each, rows, encoded)
+                    _stop_if_many(each, n_unread, config.data.max_bad_fraction)
                 splits[name] = EncodedSplit(each.spec.name, rows, encoded, each.spaces)
                 warnings += _cut(each.spec, name, encoded, len(rows))
             sources.append(each.source(splits))
@@ -121,6 +126,8 @@ class TextEncoder(Encoder):
                     spec.name, "given", encoded, rows=len(rows), max_length=_length(spec.content)
                 ):
                     logger.warning("%s", warning)
+                if encoded.refused and not len(encoded):
+                    raise DataError(f"{spec.name}: no row can be written out: {next(iter(encoded.refused.values()))}")
             elif cut := int(encoded.truncated.sum()):
                 what = "%d of %d rows are longer than %d tokens; only that much of them is read"
                 logger.warning(what, cut, len(rows), _length(spec.content))
@@ -158,6 +165,29 @@ class TextEncoder(Encoder):
                 f"model.tokenizer: gives token number {highest}, but the model has embeddings for {size}; use the "
                 "tokenizer that the model was trained with"
             )
+
+
+def _set_aside(source: LoadedSource, rows: Rows, encoded: EncodedLanguage) -> tuple[Rows, EncodedLanguage]:
+    """Put the rows of a split that cannot be written out among the bad ones of `source`; return the others."""
+    assert isinstance(rows.content, Dialogues)
+    dialogues, reasons = rows.content.dialogues, encoded.refused
+    source.bad += [
+        BadRow(rows.files[at], rows.numbers[at], reason, readable(dialogues[at])[:RAW_LENGTH])
+        for at, reason in reasons.items()
+    ]
+    kept = np.array([row for row in range(len(rows)) if row not in reasons], np.int64)
+    return rows.take(kept), replace(encoded, rows=np.searchsorted(kept, encoded.rows), refused={})
+
+
+def _stop_if_many(source: LoadedSource, n_unread: int, max_bad_fraction: float) -> None:
+    """Raise DataError where the bad rows of a file are more than a share of its rows, whatever splits these are in.
+
+    n_unread: how many of the bad ones, the first, are in no split.
+    """
+    total = Counter(file for split in source.splits.values() for file in split.files)
+    total.update(each.file for each in source.bad[:n_unread])
+    for file in dict.fromkeys(each.file for each in source.bad[n_unread:]):
+        stop_if_many(file, [each for each in source.bad if each.file == file], total[file], max_bad_fraction)
 
 
 def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:

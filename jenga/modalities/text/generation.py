@@ -11,8 +11,11 @@ from typing import Any
 import torch
 
 from jenga.errors import SetupError
+from jenga.labels.column import RowError
 from jenga.modalities.text.backbone import TextBackbone
-from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec, write
+from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.joints import tokenise
+from jenga.modalities.text.written import write_question
 from jenga.rows.parse import Rows
 
 
@@ -60,14 +63,10 @@ class Generator:
 
         streamer: of transformers, is handed the tokens as they come; for one dialogue only.
         """
-        prompts = [self._prompt(dialogue) for dialogue in dialogues]
-        limit = self.backbone.max_positions
-        found: list[str | Unanswered] = [
-            Unanswered(f"the prompt has {len(each)} tokens, and the model positions for {limit}") for each in prompts
-        ]
-        open_ones = [at for at, each in enumerate(prompts) if limit is None or len(each) < limit]
+        found: list[Any] = [self._prompt(dialogue) for dialogue in dialogues]
+        prompts: dict[int, list[int]] = {at: each for at, each in enumerate(found) if isinstance(each, list)}
         # Prompts of like length share a batch, since padding is computed too.
-        open_ones.sort(key=lambda at: len(prompts[at]))
+        open_ones = sorted(prompts, key=lambda at: len(prompts[at]))
         with _generating(self.backbone, decoding.seed):
             for start in range(0, len(open_ones), batch_size):
                 part = open_ones[start : start + batch_size]
@@ -103,11 +102,15 @@ class Generator:
             found.append(row)
         return found
 
-    def _prompt(self, dialogue: Dialogue) -> list[int]:
-        written = write(dialogue, self.tokenizer, self.spec, ask=True)
-        tokens: list[int] = self.tokenizer(written.text, add_special_tokens=written.special, verbose=False)["input_ids"]
-        if written.special and len(tokens) > 1 and tokens[-1] == self.tokenizer.eos_token_id:
-            tokens = tokens[:-1]
+    def _prompt(self, dialogue: Dialogue) -> list[int] | Unanswered:
+        """Return the tokens that an answer is to follow, or why there is none."""
+        try:
+            (read,) = tokenise([write_question(dialogue, self.tokenizer, self.spec)], self.tokenizer)
+        except RowError as error:
+            return Unanswered(str(error))
+        tokens, limit = read.ids, self.backbone.max_positions
+        if limit is not None and len(tokens) >= limit:
+            return Unanswered(f"the prompt has {len(tokens)} tokens, and the model positions for {limit}")
         if tokens:
             return tokens
         # A model has to begin somewhere: an empty prompt begins with the token that begins, or ends, every text.
@@ -197,11 +200,11 @@ def _core(text: str, pattern: str | None) -> str | None:
 def readable(dialogue: Dialogue) -> str:
     """Return a dialogue for people: one turn as it is, several with their roles."""
     if len(dialogue.turns) == 1:
-        return dialogue.turns[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in dialogue.turns)
+        return dialogue.turns[0].readable
+    return "\n".join(f"{turn.role}: {turn.readable}" for turn in dialogue.turns)
 
 
 def _expected(dialogue: Dialogue, opening: Dialogue) -> str:
     if dialogue.is_text:
-        return dialogue.turns[0][1][len(opening.turns[0][1]) :]
-    return dialogue.answer or ""
+        return dialogue.turns[0].readable[len(opening.turns[0].readable) :]
+    return dialogue.turns[-1].readable if dialogue.answered else ""

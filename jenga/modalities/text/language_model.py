@@ -22,14 +22,32 @@ def load_language_model(name: str, config: ModelConfig, *, key: str = "model.bas
     """Return a checkpoint as a causal language model in float32, in evaluation mode, with the layers a student keeps.
 
     key: what named it. Raises ConfigError where it is none, or turns hidden states into logits by more than one linear
-    layer; SetupError where it cannot be had, or lacks weights.
+    layer, or where its tokens see those behind them; SetupError where it cannot be had, or lacks weights.
     """
     from transformers import AutoModelForCausalLM
 
     model, missing = read_checkpoint(AutoModelForCausalLM, name, config.for_language(), key=key)
+    check_causal(model, name, key=key)
     check_complete(name, missing, key=key)
     check_output_layer(model, name, key=key)
     return cut_student(model, config)
+
+
+def check_causal(model: PreTrainedModel, name: str, *, key: str) -> None:
+    """Raise ConfigError where tokens see those behind them: an encoder that transformers also gives an output layer.
+
+    Tried, for the configuration of a BERT says alike of itself as encoder and as decoder.
+    """
+    tokens = torch.arange(_TRIED_TOKENS, device=model.device)[None] % model.config.vocab_size
+    half = _TRIED_TOKENS // 2
+    with torch.no_grad():
+        first = model.base_model(input_ids=tokens[:, :half], use_cache=False).last_hidden_state
+        whole = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[:, :half]
+    if (first - whole).abs().max() > _TOLERANCE * whole.abs().max():
+        raise ConfigError(
+            f"{key}: '{name}' ({model.config.model_type}) reads each token with those behind it, so that it cannot "
+            "learn to predict them; choose a causal language model"
+        )
 
 
 def check_output_layer(model: PreTrainedModel, name: str, *, key: str) -> None:

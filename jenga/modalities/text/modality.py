@@ -16,7 +16,7 @@ from jenga.files import atomic_folder, damage
 from jenga.modalities.base import MODALITIES, Keep, Modality, Prepared
 from jenga.modalities.text.baseline import Tfidf
 from jenga.modalities.text.columns import TextColumns, Texts
-from jenga.modalities.text.dialogue import LanguageSpec
+from jenga.modalities.text.dialogue import CONTEXT, INSTRUCTION, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.pretrained import TINY_TEXT, load_tokenizer
 from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
@@ -25,6 +25,7 @@ from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import SourceSpec
 from jenga.rows.split import TRAIN
 
+_PROMPTS, _COMPLETIONS = ("prompt", "question", INSTRUCTION), ("completion", "answer", "output")
 _CHAT = '[{"role": "user", "content": "An example of a text."}]'
 
 
@@ -115,11 +116,10 @@ def _language_spec(task: Any, max_length: int) -> LanguageSpec:
 
     return LanguageSpec(
         text=candidates(columns.text, "text"),
-        prompt=candidates(columns.prompt, "prompt", "question")
-        or (("prompt", "question") if columns.completion else ()),
-        completion=candidates(columns.completion, "completion", "answer")
-        or (("completion", "answer") if columns.prompt else ()),
-        messages=candidates(columns.messages, "messages"),
+        prompt=candidates(columns.prompt, *_PROMPTS) or (_PROMPTS if columns.completion else ()),
+        completion=candidates(columns.completion, *_COMPLETIONS) or (_COMPLETIONS if columns.prompt else ()),
+        messages=candidates(columns.messages, "messages", "conversations"),
+        context=None if named else CONTEXT,
         loss_on=task.loss_on,
         template=task.template,
         separator=task.separator,

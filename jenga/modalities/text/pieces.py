@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import bisect
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,12 +11,13 @@ import numpy as np
 import torch
 
 from jenga.errors import ConfigError, SetupError
-from jenga.modalities.text.dialogue import Dialogue, LanguageSpec, Written, write
+from jenga.labels.column import RowError
+from jenga.modalities.text.dialogue import Dialogue, LanguageSpec
+from jenga.modalities.text.joints import Tokens, tokenise
 from jenga.modalities.text.tokens import EncodedText
+from jenga.modalities.text.written import Written, write
 from jenga.rows.batches import Encoded
 from jenga.types import IGNORE_INDEX
-
-_CHUNK_ROWS = 1000
 
 
 class _Laid(NamedTuple):
@@ -37,7 +37,8 @@ class EncodedLanguage(Encoded):
 
     `text`: tokens, by piece. `targets` int32: the token to predict behind each token, -100 where that is not learnt;
     never one of the next piece. `rows` int64 (P,): the row that a piece is of. `cut`: rows whose end was cut off.
-    `silent`: rows of which nothing to learn is left, and which have no piece.
+    `silent`: rows of which nothing to learn is left, and which have no piece. `endless`: rows whose last answer teaches
+    no end. `refused`: rows that cannot be written out, which have no piece either, and why.
     """
 
     unit: ClassVar[str] = "tokens"
@@ -47,6 +48,8 @@ class EncodedLanguage(Encoded):
     rows: np.ndarray
     cut: int = 0
     silent: int = 0
+    endless: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
     packs: list[list[int]] | None = None
     _laid: tuple[list[int], _Laid] | None = field(init=False, default=None, repr=False, compare=False)
 
@@ -138,13 +141,19 @@ def encode_language(
     ids: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     rows: list[int] = []
-    cut = silent = 0
-    for row, (tokens, learnt) in enumerate(_tokens(dialogues, tokenizer, spec)):
+    cut, silent, endless = set[int](), set[int](), set[int]()
+    written, refused = _written(dialogues, tokenizer, spec)
+    texts = [text for _, text in written]
+    for (row, text), read in zip(written, tokenise(texts, tokenizer), strict=True):
+        tokens, learnt = _ended(text, read, tokenizer.eos_token_id)
         is_text = dialogues[row].is_text
         # A further piece begins with the last token of the one before, so that each but the first is predicted once.
         step = max_length - 1 if is_text else max(len(tokens), 1)
-        cut += not is_text and len(tokens) > max_length
-        found = False
+        silent.add(row)
+        if not is_text and len(tokens) > max_length:
+            cut.add(row)
+        if not is_text and (tokens[learnt][-1:] != tokenizer.eos_token_id).all():
+            endless.add(row)
         for begin in range(0, max(len(tokens) - 1, 1), step):
             part = slice(begin, begin + max_length)
             wanted = _next_tokens(tokens[part], learnt[part])
@@ -152,40 +161,45 @@ def encode_language(
                 ids.append(tokens[part])
                 targets.append(wanted)
                 rows.append(row)
-                found = True
-        silent += not found
+    silent -= set(rows)
     offsets = np.zeros(len(ids) + 1, np.int64)
     np.cumsum([len(each) for each in ids], out=offsets[1:])
-    text = EncodedText(_joined(ids), offsets, np.zeros(len(ids), bool), pad_token_id=tokenizer.pad_token_id or 0)
-    packs = pack(text.lengths, max_length) if packed else None
-    return EncodedLanguage(text, _joined(targets), np.array(rows, np.int64), cut, silent, packs)
+    text_tokens = EncodedText(_joined(ids), offsets, np.zeros(len(ids), bool), pad_token_id=tokenizer.pad_token_id or 0)
+    packs = pack(text_tokens.lengths, max_length) if packed else None
+    return EncodedLanguage(
+        text_tokens, _joined(targets), np.array(rows, np.int64), len(cut), len(silent), len(endless), refused, packs
+    )
 
 
-def _tokens(
+def _written(
     dialogues: Sequence[Dialogue], tokenizer: Any, spec: LanguageSpec
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the tokens, int32, of each dialogue and whether each is learnt."""
-    end = tokenizer.eos_token_id
-    for start in range(0, len(dialogues), _CHUNK_ROWS):
-        chunk = [write(each, tokenizer, spec) for each in dialogues[start : start + _CHUNK_ROWS]]
-        for special, group in itertools.groupby(chunk, lambda each: each.special):
-            written = list(group)
-            batch = tokenizer(
-                [each.text for each in written], add_special_tokens=special, return_offsets_mapping=True,
-                return_attention_mask=False, return_token_type_ids=False, verbose=False,
-            )  # fmt: skip
-            for each, tokens, places in zip(written, batch["input_ids"], batch["offset_mapping"], strict=True):
-                learnt = _learnt(each, places)
-                if special and end is not None and (not tokens or tokens[-1] != end):
-                    tokens, learnt = [*tokens, end], [*learnt, True]
-                elif special and end is not None:
-                    learnt[-1] = True
-                yield np.array(tokens, np.int32), np.array(learnt, bool)
+) -> tuple[list[tuple[int, Written]], dict[int, str]]:
+    """Return the texts of all rows, each with its row, and why the others cannot be written out."""
+    found: list[tuple[int, Written]] = []
+    refused: dict[int, str] = {}
+    for row, dialogue in enumerate(dialogues):
+        try:
+            found += [(row, text) for text in write(dialogue, tokenizer, spec)]
+        except RowError as error:
+            refused[row] = str(error)
+    return found, refused
 
 
-def _learnt(written: Written, places: Sequence[tuple[int, int]]) -> list[bool]:
-    """Return which tokens lie in a learnt span, at least in part; one without characters is none of the text's."""
-    return [any(start < stop and end > begin for begin, stop in written.learnt) for start, end in places]
+def _ended(written: Written, read: Tokens, end: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of a text, int32, with the end token where that is to be learnt, and which of them are."""
+    ids = list(read.ids)
+    learnt = np.zeros(len(ids), bool)
+    for begin, stop in written.learnt:
+        # Those of the question are counted, for a token may be said to be of characters of the next.
+        first = read.before.get(begin, 0)
+        # A token without characters is none of the text's.
+        learnt[first:] |= np.array([at < stop and to > begin for at, to in read.places[first:]], bool)
+    if written.open_end and end is not None:
+        # A text that ends in the token itself needs no other.
+        if not ids or ids[-1] != end:
+            ids, learnt = [*ids, end], np.append(learnt, False)
+        learnt[-1] = True
+    return np.array(ids, np.int32), learnt
 
 
 def _next_tokens(tokens: np.ndarray, learnt: np.ndarray) -> np.ndarray:
@@ -231,5 +245,16 @@ def language_warnings(name: str, split: str, encoded: EncodedLanguage, *, rows: 
         found.append(
             f"{name}, {split}: {encoded.silent} of {rows} rows teach nothing: their prompts alone fill max_length "
             f"{max_length}; raise it"
+        )
+    if encoded.endless:
+        found.append(
+            f"{name}, {split}: the answers of {encoded.endless} of {rows} rows teach no end token, so that answers may "
+            "run on to max_new_tokens; use a tokenizer that has one, and a chat template whose marks include it"
+        )
+    if encoded.refused:
+        row, reason = next(iter(encoded.refused.items()))
+        found.append(
+            f"{name}, {split}: {len(encoded.refused)} of {rows} rows cannot be written out and do not count; the first "
+            f"is number {row + 1}: {reason}"
         )
     return found

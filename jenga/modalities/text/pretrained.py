@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from jenga.errors import ConfigError, JengaError, SetupError
+from jenga.imports import collector_at_rest
 from jenga.modalities.text.layers import keep_layers, n_layers
 from jenga.modalities.text.remote_code import named_code, never_asked, refused_code, refused_kernel
 from jenga.modalities.text.settings import ModelConfig
@@ -54,12 +55,13 @@ def read_tokenizer(name: str, *, allowed: bool, key: str, causal: bool = False) 
 
     allowed: whether code that comes with it may run. key: what named it. causal: for a language model.
     """
-    from transformers import AutoTokenizer
+    with collector_at_rest():
+        from transformers import AutoTokenizer
 
-    import jenga.modalities.text.tiny  # noqa: F401 -- makes the preset known to transformers
+        import jenga.modalities.text.tiny  # noqa: F401 -- makes the preset known to transformers
 
     try:
-        with never_asked(allowed):
+        with never_asked(allowed), collector_at_rest():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=allowed)
             tokenizer("a")  # some files are read without a word, and cannot encode anything
     except JengaError:
@@ -166,9 +168,10 @@ def read_checkpoint(
     key: what named it. decoders: whether it may be an encoder-decoder. Raises ConfigError for an architecture that is
     no `kind`, or an encoder-decoder; SetupError where it cannot be had.
     """
-    from transformers import AutoConfig
+    with collector_at_rest():
+        from transformers import AutoConfig
 
-    import jenga.modalities.text.tiny  # noqa: F401 -- makes the preset known to transformers
+        import jenga.modalities.text.tiny  # noqa: F401 -- makes the preset known to transformers
 
     name, allowed = checkpoint_of(name), config.trust_remote_code
     try:
@@ -181,7 +184,8 @@ def read_checkpoint(
             )
         if config.dropout is not None:
             _set_dropout(settings, config.dropout)
-        with quiet(), never_asked(allowed):
+        # The code of the model is imported only now.
+        with quiet(), never_asked(allowed), collector_at_rest():
             model, info = kind.from_pretrained(
                 name, config=settings, dtype=torch.float32, output_loading_info=True, trust_remote_code=allowed
             )

@@ -17,10 +17,12 @@ class LanguageColumns(Columns):
     whole: ClassVar[bool] = True
 
     text: str | None = Field(None, description="Plain text, all of it learnt. Default: text.")
-    prompt: str | None = Field(None, description="What is asked. Default: prompt, else question.")
-    completion: str | None = Field(None, description="What is to be answered. Default: completion, else answer.")
+    prompt: str | None = Field(None, description="What is asked. Default: prompt, question or instruction.")
+    completion: str | None = Field(None, description="What is to be answered. Default: completion, answer or output.")
     messages: str | None = Field(
-        None, description="List of {role, content}, as chat templates read it. Default: messages."
+        None,
+        description="List of {role, content}, as chat templates read it, or of {from, value}. Default: messages, else "
+        "conversations.",
     )
 
     @model_validator(mode="after")

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from jenga.errors import SetupError
+from jenga.errors import DataError, SetupError
 from jenga.modalities.text.columns import TextColumns
-from jenga.modalities.text.dialogue import LanguageSpec
+from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
-from jenga.rows.parse import SourceSpec, parse_rows
-from jenga.rows.readers import RawRows
+from jenga.modalities.text.messages import Turn
+from jenga.rows.load import LoadedSource
+from jenga.rows.parse import Rows, SourceSpec, parse_rows
+from jenga.rows.readers import BadRow, RawRows
 from jenga.run.build import build
 from jenga.run.experiment import load_config
 
@@ -115,3 +117,71 @@ def test_a_saved_tokenizer_that_lost_its_padding_is_refused(inputs: Any, tmp_pat
                 }
             ),
         )
+
+
+# -------------------------------------------------------------------------------- rows that a chat template refuses
+
+REFUSING = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def chats(make_tokenizer: Any, refused: int, total: int) -> tuple[TextEncoder, LoadedSource]:
+    tokenizer = make_tokenizer("byte_level")
+    tokenizer.pad_token, tokenizer.chat_template = tokenizer.eos_token, REFUSING
+    turns = (Turn("user", "the agent"), Turn("assistant", "good"))
+    dialogues = [Dialogue(turns, chat=True) for _ in range(total)]
+    dialogues[1 : 1 + refused] = [Dialogue((Turn("system", "be kind"), *turns), chat=True)] * refused
+    numbers = list(range(1, total + 1))
+    rows = Rows([f"r{n}" for n in numbers], ["chats.jsonl"] * total, numbers, Dialogues(dialogues))
+    spec = spec_of("lm", 64, dialogue(messages=("messages",)))
+    return TextEncoder(tokenizer), LoadedSource(spec, {"train": rows}, {}, [], [])
+
+
+def test_a_row_that_the_chat_template_refuses_is_set_aside(make_tokenizer: Any, settings: Callable[..., Any]) -> None:
+    made, loaded = chats(make_tokenizer, 1, 200)
+    ((source,), warnings) = made.sources([loaded], load_config(settings("mood")), cast("Any", None))
+    (bad,) = loaded.bad
+    assert (bad.file, bad.number) == ("chats.jsonl", 2)
+    assert "no system here" in bad.reason
+    assert "be kind" in bad.raw
+    split = source.splits["train"]
+    assert (len(split), len(split.rows)) == (199, 199)
+    assert split.batch([1]).sample_ids == ["r3"]
+    assert warnings == []
+
+
+def test_too_many_rows_that_the_chat_template_refuses_stop_the_run(
+    make_tokenizer: Any, settings: Callable[..., Any]
+) -> None:
+    made, loaded = chats(make_tokenizer, 3, 200)
+    with pytest.raises(DataError, match=r"(?s)chats.jsonl: 3 of 200 rows cannot be used.*no system here"):
+        made.sources([loaded], load_config(settings("mood")), cast("Any", None))
+
+
+def test_rows_that_the_chat_template_refuses_are_counted_by_file_and_not_by_split(
+    make_tokenizer: Any, settings: Callable[..., Any]
+) -> None:
+    made, loaded = chats(make_tokenizer, 1, 200)
+    rows = loaded.splits["train"]
+    loaded.splits = {"train": rows.take(range(10, 200)), "valid": rows.take(range(10))}
+    ((source,), _) = made.sources([loaded], load_config(settings("mood")), cast("Any", None))
+    assert [len(source.splits[name].rows) for name in ("train", "valid")] == [190, 9]
+    made, loaded = chats(make_tokenizer, 2, 200)
+    loaded.bad = [BadRow("chats.jsonl", 201, "no JSON", "{")]
+    with pytest.raises(DataError, match=r"3 of 201 rows cannot be used"):
+        made.sources([loaded], load_config(settings("mood")), cast("Any", None))
+
+
+def test_given_rows_that_the_chat_template_refuses_are_told(
+    make_tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, loaded = chats(make_tokenizer, 1, 3)
+    encoded = made.encoder([]).encode(loaded.splits["train"], loaded.spec, {})
+    assert len(encoded) == 2
+    assert "1 of 3 rows cannot be written out" in caplog.text
+    made, loaded = chats(make_tokenizer, 2, 3)
+    with pytest.raises(DataError, match=r"no row can be written out: .*no system here"):
+        made.encoder([]).encode(loaded.splits["train"].take([1, 2]), loaded.spec, {})

@@ -14,6 +14,7 @@ from jenga.config.peft import LoraConfig
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
 from jenga.modalities.text.generation import Decoding, Generator, Unanswered, matches, readable
+from jenga.modalities.text.messages import Turn
 from jenga.modalities.text.settings import ModelConfig
 from jenga.rows.parse import Rows
 
@@ -22,7 +23,7 @@ PROMPTS = ["the agent was kind", "a", "two minutes of music and her bill", "line
 
 
 def asked(prompt: str, answer: str | None = None) -> Dialogue:
-    turns = [("user", prompt)] + ([("assistant", answer)] if answer is not None else [])
+    turns = [Turn("user", prompt)] + ([Turn("assistant", answer)] if answer is not None else [])
     return Dialogue(tuple(turns))
 
 
@@ -106,6 +107,19 @@ def test_a_prompt_without_room_for_an_answer_is_told_and_the_others_are_answered
     assert isinstance(found[1], str)
 
 
+def test_a_dialogue_that_the_template_refuses_is_told_and_the_others_are_answered(generator: Generator) -> None:
+    generator.tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    said = (Turn("user", "hi"),)
+    chats = [Dialogue((Turn("system", "be kind"), *said), chat=True), Dialogue(said, chat=True)]
+    refused, answered = generator.answers(chats, Decoding(max_new_tokens=2))
+    assert isinstance(refused, Unanswered)
+    assert "no system here" in refused.reason
+    assert isinstance(answered, str)
+
+
 def test_an_answer_ends_where_the_positions_do(generator: Generator) -> None:
     prompt = asked("line " * 14)
     assert isinstance(generator.answers([prompt], Decoding(max_new_tokens=500))[0], str)
@@ -154,7 +168,7 @@ def test_answers_are_judged_beside_those_of_the_rows(generator: Generator) -> No
 
 
 def test_each_row_is_answered_or_says_why_not(generator: Generator) -> None:
-    text = Dialogue((("text", "the agent was kind"),))
+    text = Dialogue.of_text("the agent was kind")
     rows = Rows(ids=["r0", "r1", "r2"], content=Dialogues([asked("line", "its own answer"), asked("line " * 80), text]))
     found = generator.answer(rows, max_new_tokens=4, batch_size=2)
     decoding = Decoding(max_new_tokens=4)
@@ -165,9 +179,9 @@ def test_each_row_is_answered_or_says_why_not(generator: Generator) -> None:
 
 
 def test_a_text_is_shown_with_how_it_goes_on() -> None:
-    text = Dialogue((("text", " ".join(map(str, range(30)))),))
+    text = Dialogue.of_text(" ".join(map(str, range(30))))
     assert readable(text.opening()) == " ".join(map(str, range(16)))
-    chat = Dialogue((("system", "be kind"), ("user", "hi")), chat=True)
+    chat = Dialogue((Turn("system", "be kind"), Turn("user", "hi")), chat=True)
     assert readable(chat) == "system: be kind\nuser: hi"
 
 

@@ -167,6 +167,15 @@ def test_a_model_that_predicts_no_next_token_is_refused(checkpoint: Callable[[st
         load_language_model(folder, ModelConfig(base_model=folder))
 
 
+def test_an_encoder_with_an_output_layer_is_refused_for_what_it_is(
+    checkpoint: Callable[[str], str], saved: Callable[[Any], str]
+) -> None:
+    whole = saved(transformers.BertForMaskedLM(transformers.BertConfig(**SMALL)))
+    for folder in (checkpoint("bert"), whole):
+        with pytest.raises(ConfigError, match=r"\(bert\) reads each token with those behind it"):
+            load_language_model(folder, ModelConfig(base_model=folder))
+
+
 def test_a_checkpoint_without_its_output_layer_is_refused(saved: Callable[[Any], str]) -> None:
     folder = saved(made("llama").model)
     with pytest.raises(SetupError, match=r"lacks 1 weights, such as lm_head.weight"):

@@ -15,6 +15,7 @@ from jenga.errors import ConfigError
 from jenga.modalities.text.columns import TextColumns
 from jenga.modalities.text.dialogue import LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
+from jenga.modalities.text.messages import Turn
 from jenga.modalities.text.modality import TextModality
 from jenga.modalities.text.settings import ModelConfig
 from jenga.rows.content import ContentSpec
@@ -73,12 +74,17 @@ def test_a_task_may_cut_at_a_length_of_its_own(settings: Settings) -> None:
 def test_a_language_task_looks_for_every_form_unless_one_is_named(settings: Settings) -> None:
     (found,) = contents(language(settings))
     assert isinstance(found, LanguageSpec)
-    assert (found.text, found.messages, found.max_length) == (("text",), ("messages",), 32)
-    assert (found.prompt, found.completion) == (("prompt", "question"), ("completion", "answer"))
+    assert (found.text, found.messages, found.max_length) == (("text",), ("messages", "conversations"), 32)
+    assert (found.prompt, found.completion) == (
+        ("prompt", "question", "instruction"),
+        ("completion", "answer", "output"),
+    )
+    assert found.context == "input"
     (named,) = contents(language(settings, columns={"completion": "reply"}, separator=" ", packing=True))
     assert isinstance(named, LanguageSpec)
     assert (named.text, named.messages, named.completion) == ((), (), ("reply",))
-    assert named.prompt == ("prompt", "question"), "a completion needs a prompt"
+    assert named.prompt == ("prompt", "question", "instruction"), "a completion needs a prompt"
+    assert named.context is None
     assert (named.separator, named.packing) == (" ", True)
 
 
@@ -98,7 +104,7 @@ def test_an_example_fills_the_columns_of_every_content() -> None:
     assert row.keys() == {"text", "other", "question", "messages"}
     assert all(spec.found(SimpleNamespace(rows=[row])) is not None for spec in specs)  # type: ignore[arg-type]
     reader = specs[2].reader(SimpleNamespace(rows=[row]), learning=False, per_word=False)  # type: ignore[arg-type]
-    assert reader.read(row).value.turns == (("user", "An example of a text."),)
+    assert reader.read(row).value.turns == (Turn("user", "An example of a text."),)
 
 
 # ------------------------------------------------------------------------------------------------------------- settings

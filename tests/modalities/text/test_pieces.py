@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.messages import Turn
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings, pack
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
@@ -25,11 +26,11 @@ SPACES = {KEY: HeadSpace(*KEY, "text", 0, ())}
 
 
 def asked(prompt: str, answer: str) -> Dialogue:
-    return Dialogue((("user", prompt), ("assistant", answer)))
+    return Dialogue((Turn("user", prompt), Turn("assistant", answer)))
 
 
 def text(words: str) -> Dialogue:
-    return Dialogue((("text", words),))
+    return Dialogue.of_text(words)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,65 @@ def test_what_was_cut_or_teaches_nothing_is_told(tokenizer: Any) -> None:
     assert any("1 of 2 rows teach nothing" in each for each in told)
 
 
+def test_an_answer_that_a_template_does_not_end_is_taught_to_end(make_tokenizer: Any) -> None:
+    made = make_tokenizer("byte_level")
+    made.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    chat = Dialogue((Turn("user", "the agent"), Turn("assistant", "good")), chat=True)
+    encoded = encode_language([chat], made, cut_to(64))
+    assert made.decode(encoded.targets[encoded.targets != IGNORE_INDEX]) == "good<|end|>"
+    assert encoded.endless == 0
+
+
+@pytest.mark.parametrize("rows", [asked("the agent", "good"), text("the agent")])
+def test_answers_that_no_token_ends_are_told(make_tokenizer: Any, rows: Dialogue) -> None:
+    made = make_tokenizer("byte_level")
+    made.pad_token, made.eos_token = "<|end|>", None
+    encoded = encode_language([rows], made, cut_to(64))
+    told = language_warnings("lm", "train", encoded, rows=1, max_length=64)
+    assert any("1 of 1 rows teach no end token" in each for each in told) == (not rows.is_text)
+
+
+def test_an_answer_is_learnt_with_the_tokens_that_follow_its_question(tokenizer: Any) -> None:
+    spec = replace(cut_to(64), separator=": ")
+    encoded = encode_language([asked("the agent", "agent")], tokenizer, spec)
+    question = tokenizer("the agent: ")["input_ids"]
+    assert encoded.text.input_ids[: len(question)].tolist() == question
+    assert encoded.targets[len(question) - 1] == tokenizer("agent", add_special_tokens=False)["input_ids"][0]
+    assert (encoded.targets[: len(question) - 1] == IGNORE_INDEX).all()
+
+
+def test_a_row_that_a_template_refuses_has_no_piece_and_its_reason(make_tokenizer: Any) -> None:
+    made = make_tokenizer("byte_level")
+    made.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = (Turn("user", "the agent"), Turn("assistant", "good"))
+    dialogues = [Dialogue(turns, True), Dialogue((Turn("system", "kind"), *turns), True), Dialogue(turns, True)]
+    encoded = encode_language(dialogues, made, cut_to(64))
+    assert encoded.rows.tolist() == [0, 2]
+    assert list(encoded.refused) == [1]
+    assert "no system" in encoded.refused[1]
+    told = language_warnings("lm", "given", encoded, rows=3, max_length=64)
+    assert any("1 of 3 rows cannot be written out" in each and "number 2" in each for each in told)
+
+
+def test_answers_written_apart_are_pieces_of_one_row(make_tokenizer: Any) -> None:
+    made = make_tokenizer("byte_level")
+    made.chat_template = (  # what was said before is left out
+        "{% for m in messages %}{% if loop.last or m.role == 'user' %}<{{ m.role }}>{{ m.content }}<|end|>{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = tuple(Turn("assistant" if at % 2 else "user", words) for at, words in enumerate(["the", "good", "a", "b"]))
+    encoded = encode_language([Dialogue(turns, True)], made, cut_to(64))
+    assert encoded.rows.tolist() == [0, 0]
+    assert made.decode(encoded.targets[encoded.targets != IGNORE_INDEX]) == "good<|end|>b<|end|>"
+
+
 def test_a_tokenizer_that_begins_texts_itself_does_so_once(make_tokenizer: Any) -> None:
     from tokenizers.processors import TemplateProcessing
 
@@ -133,7 +193,7 @@ def test_a_tokenizer_that_begins_texts_itself_does_so_once(make_tokenizer: Any) 
     assert encoded.text.input_ids[0] == begin
     assert begin not in encoded.targets
     made.chat_template = "<|begin|>{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-    chat = Dialogue((("user", "the agent"), ("assistant", "good")), chat=True)
+    chat = Dialogue((Turn("user", "the agent"), Turn("assistant", "good")), chat=True)
     made.chat_template += "{% if add_generation_prompt %}<assistant>{% endif %}"
     assert encode_language([chat], made, cut_to(64)).text.input_ids.tolist().count(begin) == 1
 

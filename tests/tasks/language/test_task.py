@@ -17,6 +17,7 @@ from jenga.errors import ConfigError
 from jenga.labels.metric import Metric
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.messages import Turn
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language
 from jenga.modalities.text.settings import ModelConfig
 from jenga.model import MultiTaskModel
@@ -32,7 +33,7 @@ SPEC = LanguageSpec(("text",), ("prompt",), ("completion",), ("messages",), max_
 KEY = ("lm", "text")
 SPACE = HeadSpace(*KEY, "text", 0, ())
 ROWS = [
-    Dialogue((("user", prompt), ("assistant", answer)))
+    Dialogue((Turn("user", prompt), Turn("assistant", answer)))
     for prompt, answer in [
         ("the agent was kind", "good line"),
         ("music", "a refund please and thank you never again"),
