@@ -16,6 +16,7 @@ from jenga.labels.column import HeadColumn, RowError, near, numbered_names, read
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.separators import SEPARATORS, find_separator
 from jenga.labels.spaces import sized
+from jenga.labels.unseen import may_be_unseen
 from jenga.types import HeadSpace
 
 
@@ -28,6 +29,7 @@ class ItemReader(CellReader):
         self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
         self.size = space.size
+        self.may_be_unseen = may_be_unseen(column)
         # Items that are only numbered have no names to list.
         self.named = space.labels != numbered_names(space.size)
         self.missing = np.full(space.size, np.nan, dtype=np.float32)
@@ -38,7 +40,8 @@ class ItemReader(CellReader):
         if isinstance(value, dict):
             marks: np.ndarray = self.missing.copy()
             for name, mark in value.items():
-                marks[self._item(name)] = self._mark(mark)
+                for item in self._items([name]):
+                    marks[item] = self._mark(mark)
             if len({name.strip() for name in value}) < len(value):
                 raise RowError(f"{self.where}: {show(value)} gives an item twice, blanks aside; keep one of them")
             return marks
@@ -50,7 +53,7 @@ class ItemReader(CellReader):
             value = [value]
         if self._are_names(value):
             marks = np.zeros(self.size, dtype=np.float32)
-            marks[[self._item(name) for name in value]] = 1
+            marks[self._items(value)] = 1
             return marks
         if len(value) != self.size:
             raise RowError(f"{self.where}: {len(value)} values for {self.size} items. {self._allowed()}")
@@ -73,6 +76,8 @@ class ItemReader(CellReader):
             return [mark]
         if not text.strip() and self.named:
             return []
+        if self.may_be_unseen and self.named and self._may_be_name(text.strip()):
+            return [text]
         raise self._no_list(text)
 
     def _are_names(self, words: list[Any]) -> bool:
@@ -83,8 +88,22 @@ class ItemReader(CellReader):
     def _no_list(self, value: Any) -> RowError:
         return RowError(f"{self.where}: {show(value)} is no list of items. {self._allowed()}")
 
+    def _items(self, names: Sequence[str]) -> list[int]:
+        """Return the places of items; one that no training row has has none, and is told of."""
+        found = []
+        for name in map(str.strip, names):
+            if name not in self.index and self.may_be_unseen and self.named and self._may_be_name(name):
+                # A sentence of notes is a format.
+                shown = show(name).replace("{", "{{").replace("}", "}}")
+                self.notes[f"{{}} cells name the item {shown}, which no training row has and no score counts"] += 1
+                continue
+            found.append(self._item(name))
+        return found
+
+    def _may_be_name(self, name: str) -> bool:
+        return bool(name) and name.casefold() not in MISSING and self.cells.mark(name) is None
+
     def _item(self, name: str) -> int:
-        name = name.strip()
         if name not in self.index and self.cells.is_missing(name):
             raise RowError(
                 f"{self.where}: {show(name)} stands among items, but means that there is no label; give it alone, or "

@@ -14,8 +14,9 @@ from jenga.labels import kind_named
 from jenga.labels.cells import is_missing
 from jenga.labels.column import HeadColumn, near
 from jenga.labels.forms import Settled, settle
-from jenga.labels.judge import labelled_rows
+from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_space, infer_space
+from jenga.labels.unseen import unseen_warnings
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.columns import column_names, find_column, lookup, no_column
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
@@ -64,6 +65,7 @@ class _Parsed:
     given: dict[str, Rows]
     bad: list[BadRow]
     notes: Counter[tuple[str, str]]
+    unseen: Counter[tuple[str, str]]
     told: list[str]
 
 
@@ -105,7 +107,7 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
     for each in raw[TRAIN]:
         stop_if_many_bad(each, each.bad, max_bad_fraction)
     spec, spaces, told = _spaces(spec, raw, max_bad_fraction)
-    found = _Parsed(spec, raw, spaces, {}, [], Counter(), told)
+    found = _Parsed(spec, raw, spaces, {}, [], Counter(), Counter(), told)
     for split, files in raw.items():
         parts = []
         for each in files:
@@ -113,6 +115,7 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
             rows, unusable = parser.run()
             stop_if_many_bad(each, unusable, max_bad_fraction, told=told)
             found.notes += parser.notes
+            found.unseen += parser.unseen
             found.bad += unusable
             parts.append(rows)
         found.given[split] = Rows.joined(parts)
@@ -127,6 +130,7 @@ def _loaded(parsed: _Parsed, share: Share, data: DataConfig, told: Sequence[str]
     warnings = [
         *parsed.told,
         *note_warnings(parsed.notes),
+        *unseen_warnings(parsed.unseen),
         *told,
         *_duplicate_ids(spec, raw),
         *_unlabelled(spec, raw),
@@ -315,6 +319,9 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
         warnings.append(
             f"{spec.name}: there are no valid rows; nothing shows whether the model learns more than its rows"
         )
+    for split, rows in splits.items():
+        if wrong := all_unseen((space, rows.labels[key]) for key, space in spaces.items() if key in rows.labels):
+            raise DataError(f"{spec.name}, {split}: {wrong}. Correct the labels, or list them all in `labels`")
     unsupervised = {head.key for head in spec.heads if head.absent is not None}
     listed = {head.key for head in spec.heads if head.labels is not None}
     for key, space in spaces.items():

@@ -14,6 +14,7 @@ from jenga.labels import kind_named
 from jenga.labels.base import Reader
 from jenga.labels.cells import is_missing, json_text
 from jenga.labels.column import HeadColumn, RowError, encodable
+from jenga.labels.unseen import unseen_warnings
 from jenga.labels.words import split_words, words_by_space
 from jenga.rows.columns import find_column, lookup
 from jenga.rows.content import Cells, Content, ContentSpec, Item
@@ -107,7 +108,7 @@ def parse_rows(
     assert spaces is not None or not with_labels
     parser = Parser(raw, spec, spaces if with_labels and spaces is not None else {})
     rows, bad = parser.run()
-    for warning in note_warnings(parser.notes):
+    for warning in [*note_warnings(parser.notes), *unseen_warnings(parser.unseen)]:
         logger.warning("%s: %s", raw.file, warning)
     return rows, bad
 
@@ -174,6 +175,17 @@ class Parser:
     @property
     def notes(self) -> Counter[tuple[str, str]]:
         """Repairs so far, by head and what is told of them."""
-        return Counter(
-            {(reader.where, note): count for reader in self.readers.values() for note, count in reader.notes.items()}
-        )
+        return self._counted("notes")
+
+    @property
+    def unseen(self) -> Counter[tuple[str, str]]:
+        """Labels so far that no training row has, by head and label in words."""
+        return self._counted("unseen")
+
+    def _counted(self, what: str) -> Counter[tuple[str, str]]:
+        found = {
+            (reader.where, each): count
+            for reader in self.readers.values()
+            for each, count in getattr(reader, what).items()
+        }
+        return Counter(found)

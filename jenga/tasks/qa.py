@@ -15,7 +15,7 @@ from jenga.labels.items import ItemsHead
 from jenga.labels.metric import Metric
 from jenga.labels.tables import rounded
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
-from jenga.types import IGNORE_INDEX, HeadSpace
+from jenga.types import HeadSpace
 
 
 class QAHead(ItemsHead):
@@ -102,7 +102,7 @@ class QAScoringTask(BaseTask):
     ) -> dict[str, float]:
         """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to what the head's kind has."""
         found = super().metrics(space, predictions, targets)
-        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != IGNORE_INDEX
+        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets >= 0
         gold = self.score(space.head, np.where(applicable, targets, 0), applicable)
         error = np.abs(self.score(space.head, predictions, applicable) - gold)
         if not np.isnan(error).all():

@@ -71,7 +71,21 @@ def test_one_item_may_stand_without_a_list(value: Any, mark: float) -> None:
 )
 def test_items_of_another_form_are_refused(labels: tuple[str, ...], value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
-        encoder(labels).encode(value)
+        encoder(labels, configured=labels[0] != "0").encode(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "marks"),
+    [(["a", "d{}"], [1, 0]), ("d{}", [0, 0]), ({"d{}": 1, "b": 0}, [NAN, 0])],
+)
+def test_items_that_no_training_row_has_are_told_and_the_others_judged(value: Any, marks: list[float]) -> None:
+    reader = encoder(("a", "b"))
+    np.testing.assert_array_equal(reader.encode(value), np.array(marks, np.float32))
+    ((note, count),) = reader.notes.items()
+    assert note.format(count) == '1 cells name the item "d{}", which no training row has and no score counts'
+    for other in (["a", "N/A"], ["a", ""], "yes"):
+        with pytest.raises(RowError):
+            reader.encode(other)
 
 
 def test_a_word_for_no_label_among_items_is_refused_and_says_so() -> None:

@@ -14,6 +14,7 @@ import pytest
 from jenga.config.schema import DataConfig
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn
+from jenga.labels.unseen import is_unseen
 from jenga.labels.words import split_words
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.load import LoadedSource, load_sources
@@ -101,10 +102,33 @@ def test_several_files_are_one_split_even_with_other_column_names(tmp_path: Path
     assert train.files == [first] * 5 + [second] * 5 + [third] * 5
 
 
-def test_a_label_that_only_the_valid_file_has_makes_its_row_bad(tmp_path: Path) -> None:
+def test_a_row_of_a_class_that_training_rows_lack_stays_with_its_other_labels_and_is_told(tmp_path: Path) -> None:
+    rows = [{**row, "tone": "xy"[at % 2]} for at, row in enumerate(reviews(20))]
+    new = [{"text": f"new {at}", "label": label, "tone": "x"} for at, label in enumerate("ccd")]
+    train, test = write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.jsonl", [*rows[:5], *new])
+    source = load(train, head("label"), head("tone"), test=test, max_bad_fraction=0.0)
+    labels = source.splits["test"].labels
+    assert is_unseen(labels["task", "label"]).tolist() == [False] * 5 + [True] * 3
+    assert len(set(labels["task", "label"][5:].tolist())) == 2
+    assert labels["task", "tone"].tolist() == [0, 1, 0, 1, 0, 0, 0, 0]
+    assert source.spaces["task", "label"].labels == ("a", "b")
+    assert source.warnings[0] == (
+        "head 'task.label': 3 labels of rows to judge are none that a training row has, and count as wrong: "
+        '2 "c", 1 "d"'
+    )
+
+
+def test_rows_to_judge_of_which_none_has_a_known_label_stop_the_run(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", reviews(20))
+    test = write(tmp_path / "b.jsonl", [{"text": "new", "label": "c"}, {"text": "none"}])
+    with pytest.raises(DataError, match=r"source, test: no row has a label that .*'task.label' \(a, b\)"):
+        load(train, head("label"), test=test)
+
+
+def test_a_label_that_is_not_among_those_listed_makes_its_row_bad(tmp_path: Path) -> None:
     train = write(tmp_path / "a.jsonl", reviews(20))
     valid = write(tmp_path / "b.jsonl", [*reviews(20, "v"), {"text": "new", "label": "c"}])
-    source = load(train, head("label"), valid=valid, max_bad_fraction=0.1)
+    source = load(train, head("label", labels=("a", "b")), valid=valid, max_bad_fraction=0.1)
     assert [str(row) for row in source.bad] == [
         f"{valid}:21: head 'task.label': \"c\" is no class. Allowed: a, b; null where there is none"
     ]

@@ -118,7 +118,7 @@ def test_a_pair_needs_both_texts() -> None:
         ({"text": ["a", 3]}, "word 1 is 3"),
         ({"text": "a\ud800"}, "half of a character"),
         ({"text": "a", "id": "\udfff"}, "column 'id' holds half of a character"),
-        ({"text": "a", "class": "positiv"}, "did you mean 'positive'"),
+        ({"text": "a", "class": 3}, "class 3 is not one of 2"),
         ({"text": "a", "tags": '[{"start": 0'}, "head 'task.tags': "),
         ({"text": "a", "tags": ["O", "O"]}, "2 tags for 1 words"),
     ],
