@@ -18,7 +18,7 @@ from jenga.cli import options
 
 if TYPE_CHECKING:
     from jenga.inference.predictor import Predictor
-    from jenga.rows.readers import RawRows
+    from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
 

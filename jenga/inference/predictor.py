@@ -21,7 +21,7 @@ from jenga.modalities.base import Generates, RowEncoder, Tell
 from jenga.rows.batches import FEATURES, EncodedSplit
 from jenga.rows.given import RowsLike
 from jenga.rows.parse import SourceSpec
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.types import BackboneOutput

@@ -51,6 +51,10 @@ class RowError(ValueError):
     """A row cannot be used; the message is the reason."""
 
 
+class BlankError(RowError):
+    """A row has no content: its text, or what else it is read for, is blank."""
+
+
 def show(value: Any) -> str:
     """Return a value from the data for a message, cut to a readable length."""
     words = json_text(value)

@@ -12,9 +12,9 @@ import numpy as np
 from jenga.errors import DataError
 from jenga.labels.base import Span
 from jenga.labels.cells import is_missing
-from jenga.labels.column import HeadColumn, RowError
+from jenga.labels.column import BlankError, HeadColumn
 from jenga.rows.columns import find_column, lookup, no_column
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 @dataclass(slots=True)
@@ -178,7 +178,7 @@ class _CellReader:
         for name, column in self.columns.items():
             value = lookup(row, column)
             if is_missing(value):
-                raise RowError(f"column '{column}' is empty")
+                raise BlankError(f"column '{column}' is empty")
             found[name] = self.spec.cell(name, value)
         return Item(found)
 

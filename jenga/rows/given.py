@@ -8,7 +8,8 @@ from typing import Any
 
 from jenga.errors import DataError
 from jenga.rows.content import ContentSpec
-from jenga.rows.readers import RawRows, conversion
+from jenga.rows.raw import RawRows
+from jenga.rows.storage import conversion
 
 GIVEN = "the given rows"
 """Name in messages of rows that come from no file."""

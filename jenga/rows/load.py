@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.columns import column_names, find_column, lookup, no_column
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
 from jenga.rows.partition import Share, Stake, check_roles, partition
+from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.read_once import ReadOnce
-from jenga.rows.readers import BadRow, RawRows, read_rows
+from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN, cut, duplicate_warning, leak_warning
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -81,7 +83,7 @@ def load_sources(
     `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
     judge another.
     """
-    read = files or ReadOnce(read_rows)
+    read = files or ReadOnce(partial(read_rows, form=specs[0].form if specs else None))
     given = [
         {split: [(path, read(path, split=split)) for path in names] for split, names in _paths(spec).items() if names}
         for spec in specs
@@ -116,6 +118,8 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
             stop_if_many_bad(each, unusable, max_bad_fraction, told=told)
             found.notes += parser.notes
             found.unseen += parser.unseen
+            found.told += [words for words in each.told if words not in found.told]
+            found.told += [f"{each.file}: {words}" for words in parser.blank_warnings()]
             found.bad += unusable
             parts.append(rows)
         found.given[split] = Rows.joined(parts)

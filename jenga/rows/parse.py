@@ -13,12 +13,13 @@ import numpy as np
 from jenga.labels import kind_named
 from jenga.labels.base import Reader
 from jenga.labels.cells import is_missing, json_text
-from jenga.labels.column import HeadColumn, RowError, encodable
+from jenga.labels.column import BlankError, HeadColumn, RowError, encodable
 from jenga.labels.unseen import unseen_warnings
 from jenga.labels.words import split_words, words_by_space
 from jenga.rows.columns import find_column, lookup
 from jenga.rows.content import Cells, Content, ContentSpec, Item
-from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.readers import FileForm
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class SourceSpec:
     """Files that one set of rows comes from, and the columns to read.
 
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
-    `content`: how what the encoder reads is read of a row.
+    `content`: how what the encoder reads is read of a row. `form`: how the files are written. `skip_blank`: whether
+    rows without content that are to learn or to judge are passed over, and are no bad ones.
     """
 
     name: str
@@ -41,6 +43,8 @@ class SourceSpec:
     id: str
     heads: tuple[HeadColumn, ...]
     content: ContentSpec
+    form: FileForm = field(default_factory=FileForm)
+    skip_blank: bool = False
 
 
 @dataclass
@@ -108,7 +112,7 @@ def parse_rows(
     assert spaces is not None or not with_labels
     parser = Parser(raw, spec, spaces if with_labels and spaces is not None else {})
     rows, bad = parser.run()
-    for warning in [*note_warnings(parser.notes), *unseen_warnings(parser.unseen)]:
+    for warning in [*note_warnings(parser.notes), *unseen_warnings(parser.unseen), *parser.blank_warnings()]:
         logger.warning("%s: %s", raw.file, warning)
     return rows, bad
 
@@ -119,13 +123,17 @@ def note_warnings(notes: Counter[tuple[str, str]]) -> list[str]:
 
 
 class Parser:
-    """Parses one file; `notes` counts repairs of labels by head and what is told of them."""
+    """Parses one file; `notes` counts repairs of labels by head and what is told of them.
+
+    `skipped`: rows without content that were passed over so far.
+    """
 
     def __init__(self, raw: RawRows, spec: SourceSpec, spaces: Spaces) -> None:
         self.raw = raw
         self.spec = spec
+        self.labelled, self.skipped = bool(spaces), 0
         self.with_words = any(kind_named(head.kind).per_word for head in spec.heads)
-        self.content = spec.content.reader(raw, learning=bool(spaces), per_word=self.with_words)
+        self.content = spec.content.reader(raw, learning=self.labelled, per_word=self.with_words)
         heads = [head for head in spec.heads if head.key in spaces and not kind_named(head.kind).from_text]
         self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
         self.absent = {head.key: head.absent for head in heads}
@@ -143,6 +151,12 @@ class Parser:
         for number, row in zip(raw.numbers, raw.rows, strict=True):
             try:
                 name, item, labels = self._parsed(row)
+            except BlankError as error:
+                if self.spec.skip_blank and self.labelled:
+                    self.skipped += 1
+                else:
+                    bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
+                continue
             except RowError as error:
                 bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
                 continue
@@ -171,6 +185,14 @@ class Parser:
     def _cell(self, row: dict[str, Any], key: Key) -> Any:
         column = self.columns[key]
         return self.absent.get(key) if column is None else lookup(row, column)
+
+    def blank_warnings(self) -> list[str]:
+        """Return how many rows were passed over, in words; nothing where none was."""
+        if not self.skipped:
+            return []
+        return [
+            f"{self.skipped} of {len(self.raw.rows)} rows have no content and are passed over (data.blank_rows: skip)"
+        ]
 
     @property
     def notes(self) -> Counter[tuple[str, str]]:

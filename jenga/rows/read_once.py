@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from jenga.rows.readers import RawRows, place_of
+from jenga.rows.raw import RawRows
+from jenga.rows.readers import place_of
 
 Raw = TypeVar("Raw", bound=RawRows)
 

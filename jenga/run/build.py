@@ -23,7 +23,8 @@ from jenga.modalities import BackboneManager, modality_of
 from jenga.rows.batches import Source
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import SourceSpec
-from jenga.rows.readers import BadRow
+from jenga.rows.raw import BadRow
+from jenga.rows.readers import FileForm
 from jenga.rows.split import TRAIN
 from jenga.tasks import TASK_REGISTRY
 from jenga.trainer.optim import trained_groups
@@ -110,6 +111,8 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 id=tasks[0].columns.id or "id",
                 heads=tuple(column for task in tasks for column in _head_columns(task)),
                 content=modality.content(tasks, config),
+                form=FileForm(config.data.format, config.data.delimiter),
+                skip_blank=config.data.blank_rows == "skip",
             )
         )
     return specs

@@ -11,7 +11,7 @@ from jenga.errors import DataError
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.content import CellColumns
 from jenga.rows.given import GIVEN, given_rows, read_stream, refuse_table
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 TEXTS = TextColumns(("text", "tokens"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from jenga.labels.words import split_words
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import SourceSpec
+from jenga.rows.readers import FileForm
 
 
 def write(path: Path, rows: Iterable[Any]) -> str:
@@ -144,6 +146,27 @@ def test_too_many_bad_rows_stop_the_run_with_five_of_them_and_the_number(tmp_pat
     assert lines[1:6] == [f"  {path}:{at}: column 'text' is empty; allowed: text" for at in range(93, 98)]
     assert lines[6:] == ["  ... and 3 more"]
     assert len(load(path, head("label"), max_bad_fraction=0.08).bad) == 8
+
+
+def test_blank_rows_are_passed_over_and_counted_where_the_configuration_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*reviews(18), {"text": " ", "label": "a"}, {"text": None, "label": "a"}])
+    spec = SourceSpec("s", (path,), (), (), "id", (head("label"),), TextColumns(("text",)), skip_blank=True)
+    (source,) = load_sources([spec], data=DataConfig(max_bad_fraction=0.0))
+    assert (sum(sizes(source).values()), source.bad) == (18, [])
+    assert source.warnings == [f"{path}: 2 of 20 rows have no content and are passed over (data.blank_rows: skip)"]
+    with pytest.raises(DataError, match="2 of 20 rows cannot be used"):
+        load_sources([replace(spec, skip_blank=False)], data=DataConfig(max_bad_fraction=0.0))
+
+
+def test_how_a_file_is_read_is_told_once_and_follows_the_form(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text;label\n" + "".join(f"row, {at};{at % 3}\n" for at in range(30)))
+    source = load(str(path), head("label"), valid=str(path))
+    assert source.warnings[0] == (f"{path}: cells are read as parted by ';'; data.delimiter says what parts them")
+    assert len([words for words in source.warnings if "parted" in words]) == 1
+    spec = replace(source.spec, form=FileForm(delimiter=";"))
+    (told,) = [each.warnings for each in load_sources([spec], data=DataConfig())]
+    assert not [words for words in told if "parted" in words]
 
 
 def test_lines_that_are_no_rows_alone_stop_the_run_too(tmp_path: Path) -> None:

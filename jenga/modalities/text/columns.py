@@ -12,10 +12,10 @@ from jenga.errors import DataError
 from jenga.labels import kind_named
 from jenga.labels.base import Span
 from jenga.labels.cells import is_missing
-from jenga.labels.column import HeadColumn, RowError, encodable, show
+from jenga.labels.column import BlankError, HeadColumn, RowError, encodable, show
 from jenga.rows.columns import find_column, lookup, no_column
 from jenga.rows.content import Content, ContentSpec, Item
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _text(row: Mapping[str, Any], column: str) -> tuple[str, list[Span] | None]:
             start += len(word) + 1
         value = " ".join(value)
     if is_missing(value) or value == []:
-        raise RowError(f"column '{column}' is empty; allowed: text")
+        raise BlankError(f"column '{column}' is empty; allowed: text")
     if not isinstance(value, str):
         raise RowError(f"column '{column}' is {show(value)}; allowed: text, or a list of words")
     return encodable(value, column), words

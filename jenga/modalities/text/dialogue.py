@@ -10,10 +10,10 @@ import numpy as np
 
 from jenga.errors import ConfigError, DataError
 from jenga.labels import kind_named
-from jenga.labels.column import HeadColumn, RowError, encodable, read_cell, show
+from jenga.labels.column import BlankError, HeadColumn, RowError, encodable, read_cell, show
 from jenga.rows.columns import find_column, is_missing, lookup, no_column
 from jenga.rows.content import Content, ContentSpec, Item
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 Form = Literal["text", "prompt", "messages"]
 Span = tuple[int, int]
@@ -217,7 +217,7 @@ def _columns(raw: RawRows, spec: LanguageSpec, answered: bool) -> tuple[Form, st
 def _text(row: Mapping[str, Any], column: str) -> str:
     value = lookup(row, column)
     if is_missing(value):
-        raise RowError(f"column '{column}' is empty; allowed: text")
+        raise BlankError(f"column '{column}' is empty; allowed: text")
     if isinstance(value, (bool, dict, list)) or not isinstance(value, (str, int, float)):
         raise RowError(f"column '{column}' is {show(value)}; allowed: text")
     return encodable(str(value), column)

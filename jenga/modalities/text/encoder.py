@@ -27,7 +27,7 @@ from jenga.rows.content import ContentSpec
 from jenga.rows.given import read_stream, refuse_table
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.rows.split import TRAIN
 
 logger = logging.getLogger(__name__)

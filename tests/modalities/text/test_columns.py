@@ -10,7 +10,7 @@ import pytest
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn, RowError
 from jenga.modalities.text.columns import TextColumns, Texts
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 SPEC = TextColumns(("text", "tokens"))
 

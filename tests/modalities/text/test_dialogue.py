@@ -9,7 +9,7 @@ import pytest
 from jenga.errors import ConfigError, DataError
 from jenga.labels.column import RowError
 from jenga.modalities.text.dialogue import Dialogue, DialogueReader, LanguageSpec, write
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 SPEC = LanguageSpec(
     text=("text",), prompt=("prompt", "question"), completion=("completion", "answer"), messages=("messages",)

@@ -14,7 +14,7 @@ from jenga.modalities.text.columns import TextColumns
 from jenga.modalities.text.dialogue import LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.rows.parse import SourceSpec, parse_rows
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.run.build import build
 from jenga.run.experiment import load_config
 
