@@ -30,8 +30,10 @@ class ItemReader(CellReader):
         self.index = {name: position for position, name in enumerate(space.labels)}
         self.size = space.size
         self.may_be_unseen = may_be_unseen(column)
-        # Items that are only numbered have no names to list.
-        self.named = space.labels != numbered_names(space.size)
+        # Items that are only numbered, or called as their column is, have no names that cells list.
+        own = space.labels == (column.own_name,) and column.labels is None
+        self.named = not own and space.labels != numbered_names(space.size)
+        self.listable = self.index if own or self.named else {}
         self.missing = np.full(space.size, np.nan, dtype=np.float32)
 
     def encode(self, value: Any) -> np.ndarray:
@@ -67,7 +69,7 @@ class ItemReader(CellReader):
         """Return what a cell of text says as a list: names of items, or marks."""
         if self.cells.marks:
             return self.cells.parts(text) or [text]
-        if text.strip() in self.index and self.named:
+        if text.strip() in self.listable:
             return [text]
         if self.cells.separator:
             return self.cells.parts(text)
@@ -141,7 +143,7 @@ def settle_items(column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, 
     marks, separator = reading.marks, reading.separator
     warnings: list[str] = []
     if marks is None:
-        marks = _are_marks(column, guess, texts, lists)
+        marks = bool(column.joined) or _are_marks(column, guess, texts, lists)
     if separator is None:
         separator = WHOLE if marks else _separator_of_marks(column, guess, texts)
         if not separator and not marks:
@@ -294,6 +296,8 @@ def _blanks(reading: CellReading, texts: Counter[str], blanks: int) -> list[str]
 def item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
     """Return the names of the items that `values` hold, or their numbers. Raises DataError."""
     cells = column.cells
+    if column.joined:
+        return column.joined
     if column.labels is not None:
         return _independent(column, column.labels)
     names: set[str] = set()
@@ -311,7 +315,7 @@ def item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
     if names:
         return _independent(column, sized(column, tuple(sorted(names))))
     size = column.size or (lengths.most_common(1)[0][0] if lengths else 0)
-    return numbered_names(size)
+    return (column.own_name,) if size == 1 else numbered_names(size)
 
 
 def _independent(column: HeadColumn, names: tuple[str, ...]) -> tuple[str, ...]:

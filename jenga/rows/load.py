@@ -19,7 +19,7 @@ from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_space, infer_space
 from jenga.labels.unseen import unseen_warnings
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.columns import column_names, find_column, lookup, no_column
+from jenga.rows.columns import absent_columns, column_names, find_column, label_place, lookup, no_column
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
 from jenga.rows.partition import Share, Stake, check_roles, partition
 from jenga.rows.raw import BadRow, RawRows
@@ -202,13 +202,13 @@ def _spaces(
 
 
 def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> Settled:
-    columns = [find_column(raw.rows, head.candidates) for raw in files]
-    if not any(columns):
+    if absent := absent_columns([raw.rows for raw in files], head):
         rows = [row for raw in files for row in raw.examples]
         fix = "Set `columns` of the task, or `heads[].column`; the first line of a CSV file names its columns"
-        raise DataError(no_column(head.where, head.candidates, rows, fix=fix))
-    settled = settle(head, _cells(files, columns))
+        raise DataError(no_column(head.where, absent, rows, fix=fix))
+    settled = settle(head, _cells(files, head))
     if not settled.labels:
+        columns = head.candidates if head.joined else [find_column(raw.rows, head.candidates) for raw in files]
         names = " or ".join(f"'{column}'" for column in dict.fromkeys(columns) if column)
         raise DataError(
             f"{head.where}: no training row has a label in column {names}; the head would learn nothing, at loss 0.0. "
@@ -220,12 +220,13 @@ def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> Settled:
 
 def _labels_of_all(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> Settled:
     files = [each for several in raw.values() for each in several]
-    return settle(head, _cells(files, [find_column(each.rows, head.candidates) for each in files]))
+    return settle(head, _cells(files, head))
 
 
-def _cells(files: Sequence[RawRows], columns: Sequence[str | None]) -> list[Any]:
+def _cells(files: Sequence[RawRows], head: HeadColumn) -> list[Any]:
     """Return the cells that are neither null nor NaN; blank ones may say something."""
-    cells = (lookup(row, column) for raw, column in zip(files, columns, strict=True) if column for row in raw.rows)
+    places = [label_place(raw.rows, head) for raw in files]
+    cells = (place(row) for raw, place in zip(files, places, strict=True) if place for row in raw.rows)
     return [cell for cell in cells if isinstance(cell, str) or not is_missing(cell)]
 
 

@@ -16,7 +16,7 @@ from jenga.labels.cells import is_missing, json_text
 from jenga.labels.column import BlankError, HeadColumn, RowError, encodable
 from jenga.labels.unseen import unseen_warnings
 from jenga.labels.words import split_words, words_by_space
-from jenga.rows.columns import find_column, lookup
+from jenga.rows.columns import label_place, lookup
 from jenga.rows.content import Cells, Content, ContentSpec, Item
 from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.readers import FileForm
@@ -135,7 +135,7 @@ class Parser:
         self.with_words = any(kind_named(head.kind).per_word for head in spec.heads)
         self.content = spec.content.reader(raw, learning=self.labelled, per_word=self.with_words)
         heads = [head for head in spec.heads if head.key in spaces and not kind_named(head.kind).from_text]
-        self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
+        self.places = {head.key: label_place(raw.rows, head) for head in heads}
         self.absent = {head.key: head.absent for head in heads}
         self.readers: dict[Key, Reader] = {
             head.key: kind_named(head.kind).reader(head, spaces[head.key]) for head in heads
@@ -146,7 +146,7 @@ class Parser:
         raw = piece or self.raw
         rows = Rows()
         items: list[Item] = []
-        codes: dict[Key, list[Any]] = {key: [] for key in self.columns}
+        codes: dict[Key, list[Any]] = {key: [] for key in self.places}
         bad = list(raw.bad)
         for number, row in zip(raw.numbers, raw.rows, strict=True):
             try:
@@ -183,8 +183,8 @@ class Parser:
         return name, item, labels
 
     def _cell(self, row: dict[str, Any], key: Key) -> Any:
-        column = self.columns[key]
-        return self.absent.get(key) if column is None else lookup(row, column)
+        place = self.places[key]
+        return self.absent.get(key) if place is None else place(row)
 
     def blank_warnings(self) -> list[str]:
         """Return how many rows were passed over, in words; nothing where none was."""

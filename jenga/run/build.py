@@ -19,6 +19,7 @@ from jenga.errors import ConfigError
 from jenga.labels import kind_named
 from jenga.labels.cells import NO, WHOLE, YES, CellReading
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, usual_normal
+from jenga.labels.joined import joined_names
 from jenga.modalities import BackboneManager, modality_of
 from jenga.rows.batches import Source
 from jenga.rows.load import LoadedSource
@@ -132,6 +133,7 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
     only = len(task.heads) == 1
     for head in task.heads:
         kind = task_class.kind_of(head)
+        joined = getattr(head, "columns", None)
         yield HeadColumn(
             task=task.name,
             head=head.name,
@@ -141,7 +143,8 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
             labels=None if head.labels is None else tuple(head.labels),
             absent=None if task_class.needs_labels(task) else _normal_label(head),
             cells=_cell_reading(head),
-            written=bool(head.column or _given(columns, "labels") or (only and _given(columns, "label"))),
+            joined=joined_names(joined, head.labels) if joined else (),
+            written=bool(head.column or joined or _given(columns, "labels") or (only and _given(columns, "label"))),
         )
 
 
@@ -194,6 +197,8 @@ def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:
 
 def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str, ...]:
     """Return where to look for a head's labels, the likeliest place first."""
+    if joined := getattr(head, "columns", None):
+        return tuple(joined)
     if head.column:
         return (head.column,)
     if own := kind_named(kind).columns(head.name):

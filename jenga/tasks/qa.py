@@ -28,7 +28,7 @@ class QAHead(ItemsHead):
 
     @model_validator(mode="after")
     def _only_items_have_a_yes(self) -> QAHead:
-        keys = ("pos_weight", "label_separator", "true_values", "false_values")
+        keys = ("columns", "pos_weight", "label_separator", "true_values", "false_values")
         own = kind_named(self.kind).block.model_fields
         given = [key for key in keys if key not in own and getattr(self, key) is not None]
         if given:

@@ -158,6 +158,10 @@ def write_files(folder: Path) -> None:
     write("any.dat", [row_of("classification", number) for number in range(N_ROWS)])
     lines = [f"call {words[number]};{CLASSES[number % 3]}" for number in range(N_ROWS)]
     (folder / "marks.csv").write_text("\n".join(["text;label", *lines]), encoding="utf-8")
+    write(
+        "ticks.jsonl",
+        [{"text": t, "label": i % 2, "greets": i % 2, "names": int(i % 3 == 0)} for i, t in enumerate(words)],
+    )
     write("mixed.jsonl", [{"text": t, "label": [0.5, i] if i % 3 else [0.5]} for i, t in enumerate(words)])
 
 
@@ -568,6 +572,7 @@ PROBES: dict[str, Probe] = {
     "tasks[ner].heads[].labels": Probe(rows_of, ["place", "person"]),
     "tasks[regression].heads[].labels": Probe(rows_of, ["minutes"]),
     "tasks[*].heads[].column": Probe(rows_of, "second"),
+    "tasks[*].heads[].columns": Probe(rows_of, ["greets", "names"], {"tasks[].data_path": "ticks.jsonl"}),
     "tasks[*].heads[].missing_values": Probe(rows_of, ["late"], ODD_CELLS),
     "tasks[regression].heads[].missing_values": Probe(
         rows_of, ["late"], {**ODD_CELLS, "tasks[].columns.label": "number"}

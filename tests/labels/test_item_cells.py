@@ -10,7 +10,7 @@ import pytest
 
 from jenga.labels.cells import CellReading
 from jenga.labels.column import HeadColumn, RowError
-from jenga.labels.item_cells import ItemReader
+from jenga.labels.item_cells import ItemReader, item_names
 from jenga.types import HeadSpace
 
 NAN = math.nan
@@ -86,6 +86,25 @@ def test_items_that_no_training_row_has_are_told_and_the_others_judged(value: An
     for other in (["a", "N/A"], ["a", ""], "yes"):
         with pytest.raises(RowError):
             reader.encode(other)
+
+
+@pytest.mark.parametrize(
+    ("columns", "written", "name"),
+    [
+        (("greets_caller",), True, "greets_caller"),
+        (("labels.greets",), True, "greets"),
+        (("label", "head"), False, "head"),
+    ],
+)
+def test_the_only_item_of_a_head_is_called_as_its_column_or_the_head(
+    columns: tuple[str, ...], written: bool, name: str
+) -> None:
+    column = HeadColumn("task", "head", "items", columns, None, None, written=written)
+    assert item_names(column, [1, 0, 1]) == (name,)
+    reader = ItemReader(column, HeadSpace("task", "head", "items", 1, (name,)))
+    assert [reader.encode(cell).tolist() for cell in (1, "0", name)] == [[1], [0], [1]]
+    with pytest.raises(RowError, match="is no list of items"):
+        reader.encode("maybe")
 
 
 def test_a_word_for_no_label_among_items_is_refused_and_says_so() -> None:

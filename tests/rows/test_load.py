@@ -276,6 +276,19 @@ def test_a_table_of_yes_no_and_na_is_one_item_and_its_reading_is_kept(tmp_path: 
     assert source.warnings[0].startswith("head 'task.label': 10 cells \"N/A\" are read as missing labels")
 
 
+def test_columns_of_marks_become_one_head(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"row {at},{('yes', 'no', 'N/A')[at % 3]},{at % 2}" for at in range(30)]
+    path.write_text("\n".join(["text,greets,asks_name", *lines]))
+    column = replace(head("open", "items", "greets", "asks_name"), joined=("greets", "asks_name"))
+    source = load(str(path), column, valid_fraction=0.0, test_fraction=0.0)
+    assert source.spaces["task", "open"].labels == ("greets", "asks_name")
+    np.testing.assert_array_equal(source.splits["train"].labels["task", "open"][:3], [[1, 0], [0, 1], [np.nan, 0]])
+    lacking = replace(head("open", "items", "greets", "ends_call"), joined=("greets", "ends_call"))
+    with pytest.raises(DataError, match="no column 'ends_call'"):
+        load(str(path), lacking)
+
+
 def test_a_table_of_several_labels_a_cell_reads_blank_as_none_of_them(tmp_path: Path) -> None:
     cells = ["billing|delay", "delay", "", "billing", "staff|delay|billing", "staff"] * 5
     source = load(table(tmp_path / "a.csv", *cells), head("label", "items"), test_fraction=0.0)
