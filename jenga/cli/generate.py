@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--prompt", "prompts", multiple=True, help="A prompt instead of FILE. May be repeated.")
 @click.option("--task", help="Language task that answers. Default: the model's first.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File for the answers. Default: standard output.")
+@options.answers_option
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer. Default: as the task was given.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True,
@@ -67,9 +67,9 @@ def generate(
 ) -> None:
     """Answer prompts with RUN's best language model.
 
-    FILE holds rows as the task reads them (JSON, JSON Lines, CSV, Parquet or text); - is standard input: JSON, or a
-    prompt a line. Its answers are JSON Lines, {"id", "prompt", "text"}. One --prompt is streamed as plain text. Without
-    either, on a terminal, each line that you type is answered.
+    FILE holds rows as the task reads them (JSON, JSON Lines, CSV, Parquet or text); - is standard input: JSON, CSV, or
+    a prompt a line. Its answers are JSON Lines, {"id", "prompt", "text"}. One --prompt is streamed as plain text.
+    Without either, on a terminal, each line that you type is answered.
     """
     if file is not None and prompts:
         raise click.UsageError("Give FILE or --prompt, not both.")
@@ -78,7 +78,6 @@ def generate(
     from jenga.errors import DataError
     from jenga.inference.predictor import load
     from jenga.modalities.text.generation import Decoding, Unanswered
-    from jenga.rows.given import read_stream
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     # Its prompts are dialogues, which only a generator of texts answers.
@@ -95,7 +94,7 @@ def generate(
     else:
         given: Any = list(prompts)
         if file is not None:
-            given = read_stream(sys.stdin.buffer.read()) if file == "-" else predictor.read(file)
+            given = predictor.read(sys.stdin.buffer.read() if file == "-" else file)
         rows = _answers(generator, _read(given, spec), decoding, batch_size)
         _write(rows, output)
 

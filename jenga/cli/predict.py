@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 @options.run_argument
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--text", "texts", multiple=True, help="A text instead of FILE. May be repeated.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File for the answers. Default: standard output.")
+@options.answers_option
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows of a forward pass.")
 @options.base_model_option
@@ -46,8 +46,8 @@ def predict(
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
 
-    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, or plain texts, one a line. A row that
-    cannot be used gives an object with its "id" and an "error".
+    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, CSV, or plain texts, one a line. A row that
+    cannot be used gives an object with its "id" and an "error"; one whose text was cut has "truncated": true.
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
@@ -80,14 +80,14 @@ def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows |
 
 @contextmanager
 def writer(path: str | None) -> Iterator[IO[str]]:
-    """Yield a file that takes the place of `path` once all is written; without a path, standard output."""
-    if path is None:
+    """Yield a file that takes the place of `path` once all is written; without a path and for ``-`` standard output."""
+    if path in (None, "-"):
         # JSON Lines are UTF-8 whatever the locale; half a character (a lone surrogate) becomes its JSON escape.
         assert isinstance(sys.stdout, io.TextIOWrapper)
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield sys.stdout
         return
-    target = Path(path)
+    target = Path(str(path))
     staging = target.with_name(f".{target.name}.new")
     try:
         with staging.open("w", encoding="utf-8", errors="backslashreplace") as out:

@@ -104,7 +104,7 @@ class Encoder(ABC):
         split: the part of a hub data set.
         """
         if isinstance(source, bytes):
-            rows = read_stream(source)
+            rows = read_stream(source, {name for spec in specs for name in spec.content.readable})
             return rows if isinstance(rows, RawRows) else self.given(rows, specs)
         raw = read_rows(source, split=split, form=specs[0].form)
         for words in raw.told:

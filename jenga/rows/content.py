@@ -117,6 +117,11 @@ class ContentSpec(ABC):
     def wanted(self) -> tuple[str, ...]:
         """The columns that rows should have, for messages."""
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The columns that content may stand in."""
+        return self.wanted
+
     def settled(self, raw: RawRows) -> Self:
         """Return how rows are read after training on those of the file `raw`."""
         return self

@@ -55,6 +55,11 @@ class LanguageSpec(ContentSpec):
         """The column that an answer goes on from."""
         return (self.prompt or self.text or self.messages)[:1]
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The candidates for texts, prompts and chats."""
+        return (*self.text, *self.prompt, *self.messages)
+
     def settled(self, raw: RawRows) -> LanguageSpec:
         """Return how rows are written out: as those of `raw` were learnt."""
         return DialogueReader(raw, self, answered=True).found
