@@ -147,7 +147,7 @@ class Predictor:
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
         runner = self._runner(evaluation_batch_size(config))
         result = runner.evaluate(sources, split)
-        found = describe_split(result, self.model, sources, split)
+        found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
         add_answers(found, runner, bundle.inputs, sources, split)
         return found
 

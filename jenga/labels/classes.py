@@ -104,8 +104,7 @@ class Classes(LabelKind):
 
     def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
         """Return the classes of a batch, int64 ``(B,)``; one that no training row has is ignored."""
-        taught = learnable(targets)
-        return lambda index: torch.from_numpy(taught[list(index)])
+        return lambda index: torch.from_numpy(learnable(targets[list(index)]))
 
     def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64]:
         """Return the rows of each class."""

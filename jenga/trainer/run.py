@@ -44,14 +44,10 @@ class RunFolder:
         raise SetupError(f"output_dir: no free name for a run in {parent}")
 
     @classmethod
-    def newest_unfinished(cls, output_dir: Path, project: str, digest: str) -> RunFolder | None:
-        """Return the newest run of the same configuration that did not finish, or None."""
-        for status in sorted((output_dir / project).glob("*/run.json"), reverse=True):
-            run = cls(status.parent)
-            info = run.info()
-            if run.is_of(digest) and info.get("status") != "finished":
-                return run
-        return None
+    def unfinished(cls, output_dir: Path, project: str) -> list[RunFolder]:
+        """Return the runs that did not finish, the newest first."""
+        runs = [cls(status.parent) for status in sorted((output_dir / project).glob("*/run.json"), reverse=True)]
+        return [run for run in runs if run.info().get("status") != "finished"]
 
     def is_of(self, digest: str) -> bool:
         """Return whether the run is of this configuration, as it was given or as its config.yml has it."""
