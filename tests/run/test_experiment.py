@@ -301,7 +301,7 @@ def test_what_cannot_be_resumed_is_refused_with_the_reason(
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with pytest.raises(ConfigError, match=r"is finished; its results are in .*report.html"):
         train(content, device="cpu", resume=str(run))
-    with pytest.raises(ConfigError, match=r"was made with another configuration; compare .*config.yml"):
+    with pytest.raises(ConfigError, match=r"another configuration \(training\.seed 0 -> 9\); compare .*config\.yml"):
         train(content, device="cpu", resume=str(run), overrides=["training.seed=9"])
     with pytest.raises(ConfigError, match=r"is no run folder"):
         train(content, device="cpu", resume=str(tmp_path))
@@ -334,7 +334,7 @@ def test_resume_auto_says_which_run_it_passes_over_and_why(
     other = {**content, "training": {**content["training"], "batch_size": 4, "max_steps": 1}}
     assert train(other, device="cpu", resume="auto").run != run
     assert f"{run} did not finish and is passed over" in caplog.text
-    assert "training.batch_size 8 -> 4, training.max_steps 3 -> 1" in caplog.text
+    assert "training.max_steps 3 -> 1, training.batch_size 8 -> 4" in caplog.text
 
 
 def test_resume_auto_starts_anew_where_nothing_is_unfinished(settings: Callable[..., dict[str, Any]]) -> None:
