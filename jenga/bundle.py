@@ -15,7 +15,7 @@ from jenga import saved
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.optimization import PartChoices
 from jenga.config.schema import ExperimentConfig, experiment_model
-from jenga.errors import ConfigError, SetupError
+from jenga.errors import ConfigError
 from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion
 from jenga.labels import kind_named
@@ -158,9 +158,7 @@ def _experiment(said: saved.Description, folder: Path) -> ExperimentConfig:
     try:
         return schema().model_validate(said.config)
     except ValidationError as error:
-        raise SetupError(
-            f"{folder / saved.FILE}: made by Jenga {said.written_by} with parts or settings that are not here: {error}"
-        ) from error
+        raise saved.not_here(folder, said.written_by, error) from error
 
 
 def _check_weights(model: MultiTaskModel) -> None:

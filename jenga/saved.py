@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jenga import __version__
-from jenga.errors import JengaError, SetupError, suggest
+from jenga.errors import ConfigError, JengaError, SetupError, suggest
 from jenga.files import MANIFEST, damage
 from jenga.labels.column import HeadColumn
 from jenga.modalities import Modality, modality_of
@@ -123,7 +123,11 @@ def read(folder: Path) -> Description:
                 f"{folder}: written by Jenga {found['jenga']}, in a form that is no longer read; train again"
             )
         content = _Content.model_validate_json(text)
-        modality = modality_of(content.config["model"]["backbone_type"])
+        backbone = content.config["model"]["backbone_type"]
+        try:
+            modality = modality_of(backbone)
+        except ConfigError as error:
+            raise not_here(folder, content.jenga, error) from error
         sources = [_source(each, modality) for each in content.sources]
     return Description(
         content.config, sources, content.inputs, content.spaces, content.thresholds, written_by=content.jenga
@@ -163,6 +167,11 @@ def fitting(path: Path) -> Iterator[None]:
             f"{path}: its content does not fit together ({type(error).__name__}: {reason}); restore the folder from "
             "a copy or train again"
         ) from error
+
+
+def not_here(folder: Path, written_by: str, error: Exception) -> SetupError:
+    """Return that the model in `folder`, made by this version, has parts that this installation lacks."""
+    return SetupError(f"{folder / FILE}: made by Jenga {written_by} with parts or settings that are not here: {error}")
 
 
 def _shallow(spec: SourceSpec) -> dict[str, Any]:

@@ -47,11 +47,12 @@ def registries_as_before() -> Iterator[None]:
         BackboneManager._REGISTRY, CALLBACK_REGISTRY, LABEL_KINDS, OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY,
         TASK_REGISTRY, MODALITIES,
     ]  # fmt: skip
-    before = [set(registry) for registry in registries]
+    parts = ("_parts", "_configs", "_aliases")
+    before = [[dict(getattr(registry, name)) for name in parts] for registry in registries]
     yield
-    for registry, names in zip(registries, before, strict=True):
-        for name in set(registry) - names:
-            del registry[name]
+    for registry, kept in zip(registries, before, strict=True):
+        for name, content in zip(parts, kept, strict=True):
+            setattr(registry, name, content)
 
 
 def sentences(count: int, seed: int = 0) -> list[list[str]]:
@@ -251,6 +252,54 @@ def make_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             GPT2LMHeadModel(config).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_whisper(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a random Whisper with its extractor; gives the folder."""
+
+    def make(*, layers: int = 2) -> Path:
+        import torch
+        from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+        folder = tmp_path_factory.mktemp("whisper")
+        config = WhisperConfig(
+            vocab_size=64, num_mel_bins=20, d_model=16, encoder_layers=layers, decoder_layers=1,
+            encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+            max_source_positions=250, max_target_positions=8, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+            decoder_start_token_id=1,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(layers)
+            WhisperModel(config).save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=20, chunk_length=5).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_vit(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a random vision transformer, and how it reads pictures; gives the folder."""
+
+    def make() -> Path:
+        import torch
+        from transformers import ViTConfig, ViTModel
+
+        folder = tmp_path_factory.mktemp("vit")
+        config = ViTConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=16,
+            patch_size=4,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            ViTModel(config).save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text(
+            '{"size": {"height": 16, "width": 16}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
+        )
         return folder
 
     return make

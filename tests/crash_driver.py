@@ -18,8 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from jenga.run import experiment
 from jenga.errors import InterruptedRun
+from jenga.run import experiment
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 

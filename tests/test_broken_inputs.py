@@ -506,11 +506,6 @@ SETUP_CASES = [
     Case("damaged model settings", ["model.", "cannot load"], files={"bert/config.json": "{"}),
     Case("damaged tokenizer", ["model.", "cannot load"], files={"bert/tokenizer.json": "{"}),
     Case(
-        "part not built yet",
-        ["data.streaming: not built yet: streaming data"],
-        [("max_length: 16", "streaming: true")],
-    ),
-    Case(
         "half precision on a CPU",
         ["training.precision: fp16 needs a GPU; on a CPU use bf16 or fp32"],
         [("batch_size: 8", "precision: fp16")],

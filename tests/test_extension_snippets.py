@@ -194,71 +194,33 @@ def test_a_registered_backbone_becomes_a_backbone_type_of_the_schema(timm: list[
         "model": {"base_model": "x", "backbone_type": "vision"},
         "tasks": [{"name": "t", "type": "classification", "data_path": "x.jsonl"}],
     }
-    with pytest.raises(ConfigError, match="VisionBackbone takes pixel_values, which no modality gives"):
-        experiment.load_config(content)
-    exec(PICTURES, {"__name__": "__pictures__"})
     assert experiment.load_config(content).model.backbone_type == "vision"
 
 
-PICTURES = """
-import torch
-from jenga import MODALITIES, Encoder, Modality
-from jenga.config.strict import Strict
-from jenga.rows.batches import Encoded
+def test_a_backbone_whose_input_no_modality_gives_is_refused_with_those_that_are_given() -> None:
+    @BackboneManager.register("radar")
+    class Radar(BaseBackbone):
+        def forward(self, echoes: torch.Tensor) -> Any: ...
 
-
-class Pictures(Encoded):
-    def __init__(self, arrays):
-        self.arrays = arrays
-
-    @property
-    def lengths(self):
-        import numpy as np
-
-        return np.ones(len(self.arrays), np.int64)
-
-    def inputs(self, index):
-        return {"pixel_values": torch.tensor([self.arrays[row] for row in index], dtype=torch.float32)}
-
-
-class PictureEncoder(Encoder):
-    def encode(self, rows, spec):
-        return Pictures(rows.content.columns["picture"])
-
-    def save(self, folder):
-        pass
-
-
-class PictureColumns(Strict):
-    picture: str | None = None
-
-
-class PictureSettings(Strict):
-    base_model: str
-
-
-@MODALITIES.register("pictures")
-class PictureModality(Modality):
-    noun, inputs, settings, columns = "pictures", ("pixel_values",), PictureSettings, PictureColumns
-
-    def fit(self, loaded, config, workdir):
-        return PictureEncoder()
-
-    def load(self, folder, config):
-        return PictureEncoder()
-"""
+    content = {
+        "model": {"base_model": "x", "backbone_type": "radar"},
+        "tasks": [{"name": "t", "type": "classification", "data_path": "x.jsonl"}],
+    }
+    with pytest.raises(
+        ConfigError, match=r"Radar takes echoes, which no modality gives; known: .*pixel_values \(vision\)"
+    ):
+        experiment.load_config(content)
 
 
 def test_the_backbone_snippet_trains_from_yaml_on_what_its_forward_takes(
     timm: list[tuple[str, bool]], tmp_path: Path
 ) -> None:
     run_snippet("backbone")
-    exec(PICTURES, {"__name__": "__pictures__"})
     bright = [at % 2 for at in range(60)]
-    rows = [{"picture": (torch.rand(3, 8, 8) * 0.2 + each).tolist(), "label": each} for each in bright]
+    rows = [{"image": (torch.rand(8, 8, 3) * 0.2 + each * 0.7).tolist(), "label": each} for each in bright]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (tmp_path / "vision.yml").write_text(
-        "model: {base_model: tf_efficientnet_lite0, backbone_type: vision}\n"
+        "model: {base_model: tf_efficientnet_lite0, backbone_type: vision, image_size: 8}\n"
         "tasks: [{name: light, type: classification, data_path: rows.jsonl}]\n"
         "training: {epochs: 10, batch_size: 8, learning_rate: 0.05}\n"
         f"tracking: {{enabled: false}}\noutput_dir: {tmp_path / 'runs'}\n",
@@ -267,7 +229,7 @@ def test_the_backbone_snippet_trains_from_yaml_on_what_its_forward_takes(
     result = experiment.train(tmp_path / "vision.yml", device="cpu")
     assert timm[0] == ("tf_efficientnet_lite0", True)
     assert result.metrics["test_light_label_accuracy"] == 1
-    (answer,) = jenga.load(result.run, device="cpu").predict([{"picture": torch.ones(3, 8, 8).tolist()}])
+    (answer,) = jenga.load(result.run, device="cpu").predict([{"image": torch.ones(8, 8, 3).tolist()}])
     assert answer["light"]["label"]["label"] == "1"
 
 

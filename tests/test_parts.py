@@ -161,7 +161,7 @@ from jenga.rows.content import CellColumns
 
 @dataclass(frozen=True)
 class SignalColumns(CellColumns):
-    def cell(self, name, value):
+    def cell(self, name, value, raw):
         if not isinstance(value, list) or not value or not all(isinstance(each, int | float) for each in value):
             raise RowError(f"column '{name}' is {value!r}; allowed: a list of numbers")
         return np.array(value, np.float32)

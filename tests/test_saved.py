@@ -118,6 +118,12 @@ def test_rows_that_the_model_cannot_read_are_refused(
         saved.read(folder)
 
 
+def test_a_model_of_a_backbone_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path / "best", description(backbone="own", written_by="1.2.3"))
+    with pytest.raises(SetupError, match=r"made by Jenga 1\.2\.3 with parts or settings that are not here: .*'own'"):
+        saved.read(folder)
+
+
 def test_an_unknown_key_of_a_source_is_refused(tmp_path: Path) -> None:
     folder = written(tmp_path / "best", description(source("mood", TEXTS, MOOD)))
     said = json.loads((folder / saved.FILE).read_text())
@@ -129,7 +135,9 @@ def test_an_unknown_key_of_a_source_is_refused(tmp_path: Path) -> None:
 def test_an_example_has_the_columns_of_the_content_alone() -> None:
     said = description(source("mood", TEXTS, MOOD), source("lm", PROMPTS, TOKENS))
     assert said.example().keys() == {"text", "other", "prompt"}
-    flows = description(source("mood", EventFields(), MOOD), backbone="sequential", inputs={"fields": [["n", "numeric"]]})
+    flows = description(
+        source("mood", EventFields(), MOOD), backbone="sequential", inputs={"fields": [["n", "numeric"]]}
+    )
     assert flows.example() == {"n": 0}
 
 
@@ -138,7 +146,7 @@ def test_code_of_its_own_is_trusted_where_training_did() -> None:
     assert description(config={"model": {"backbone_type": "text", "trust_remote_code": True}}).trusts_code
 
 
-# -------------------------------------------------------------------------------------------------- where a model stands
+# ------------------------------------------------------------------------------------------------- where a model stands
 
 
 @pytest.fixture

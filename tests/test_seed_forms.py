@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import jenga
-from jenga.run import experiment
 from jenga.cli import main
+from jenga.run import experiment
 from jenga.samples.network import generate_flows
 
 NLP = """\

@@ -91,31 +91,31 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         data = config.data.model_copy(update={"cache_dir": scratch})
         experiment = build(config.model_copy(update={"data": data}), Path(scratch), device=accelerator.device)
-    given = config.training
-    config = experiment.bundle.config
-    model, training = experiment.bundle.model.to(accelerator.device), resolved(config.training)
-    if experiment.teacher is not None:
-        experiment.teacher.to(accelerator.device)
-    metric_directions(config.evaluation, model, experiment.sources)
-    notes = [note for name in model.tasks for note in model.tasks[name].notes()]
-    bad = experiment.bad
-    unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
-    total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
-    return {
-        "heads": _heads(experiment),
-        "steps": [
-            _step(model, experiment.teacher, source, task, training.batch_size, accelerator)
-            for source in experiment.sources
-            for task in source.tasks
-        ],
-        "parts": _parts(model, experiment.teacher),
-        "training": told(given, training, total_steps),
-        "total_steps": total_steps,
-        "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
-        "device": str(accelerator.device),
-        "peak_mib": _peak_mib(accelerator.device),
-        "warnings": [*unusable, *experiment.warnings, *notes],
-    }  # fmt: skip
+        given = config.training
+        config = experiment.bundle.config
+        model, training = experiment.bundle.model.to(accelerator.device), resolved(config.training)
+        if experiment.teacher is not None:
+            experiment.teacher.to(accelerator.device)
+        metric_directions(config.evaluation, model, experiment.sources)
+        notes = [note for name in model.tasks for note in model.tasks[name].notes()]
+        bad = experiment.bad
+        unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
+        total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
+        return {
+            "heads": _heads(experiment),
+            "steps": [
+                _step(model, experiment.teacher, source, task, training.batch_size, accelerator)
+                for source in experiment.sources
+                for task in source.tasks
+            ],
+            "parts": _parts(model, experiment.teacher),
+            "training": told(given, training, total_steps),
+            "total_steps": total_steps,
+            "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
+            "device": str(accelerator.device),
+            "peak_mib": _peak_mib(accelerator.device),
+            "warnings": [*unusable, *experiment.warnings, *notes],
+        }  # fmt: skip
 
 
 def _heads(experiment: Experiment) -> list[dict[str, Any]]:

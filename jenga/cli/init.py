@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -133,6 +134,62 @@ tracking:
 output_dir: runs
 """
 
+_MEDIA_HEADS = {
+    "audio": """\
+# jenga train {file}
+#
+# Before that: jenga check {file}      reads the data, tries one step a task, writes nothing.
+# All keys:    jenga schema             a JSON Schema, with which editors complete and explain them.
+
+model:
+  backbone_type: audio                # pip install 'jenga[audio]'
+  # Whisper (its encoder), Wav2Vec2, HuBERT, WavLM or AST, by hub name or folder, such as openai/whisper-tiny.
+  # jenga/tiny-audio is small, starts from nothing and needs no download.
+  base_model: jenga/tiny-audio
+  # max_seconds: 30                   # of a clip; what is longer is cut
+  # pooling: attention                # frames weighted by a trained score; default: their mean
+  # augment: {{time_masks: 2, frequency_masks: 2}}
+
+# Tasks that read the same rows share one pass of the encoder.
+tasks:
+  - name: pitch
+    type: classification              # or multi_label_classification, qa_scoring, regression
+    data_path: jenga/tones            # or a .jsonl, .json, .csv or .parquet file; columns: audio (a path), label
+    columns: {{label: pitch}}           # start and end, in seconds, cut a clip out of a recording
+
+  - name: sound
+    type: classification
+    data_path: jenga/tones
+    columns: {{label: sound}}
+""",
+    "vision": """\
+# jenga train {file}
+#
+# Before that: jenga check {file}      reads the data, tries one step a task, writes nothing.
+# All keys:    jenga schema             a JSON Schema, with which editors complete and explain them.
+
+model:
+  backbone_type: vision               # pip install 'jenga[vision]'
+  # A network of timm by name, such as resnet18, or an image model of transformers by hub name or folder.
+  # jenga/tiny-vision is small, starts from nothing and needs no download.
+  base_model: jenga/tiny-vision
+  image_size: 32                      # default: the model's own
+  augment: {{shift: 2}}                 # or crop, flip, brightness, erase; of training pictures alone
+
+# Tasks that read the same rows share one pass of the encoder.
+tasks:
+  - name: shape
+    type: classification              # or multi_label_classification, qa_scoring, regression
+    data_path: jenga/shapes           # or a .jsonl, .json, .csv or .parquet file; columns: image (a path), label
+    columns: {{label: shape}}
+
+  - name: colour
+    type: classification
+    data_path: jenga/shapes
+    columns: {{label: colour}}
+""",
+}
+
 _LANGUAGE = """\
 # jenga train {file}
 #
@@ -210,7 +267,7 @@ output_dir: runs
 
 
 @click.command(cls=options.Command)
-@click.argument("kind", type=click.Choice(["text", "security", "llm"]), required=False)
+@click.argument("kind", type=click.Choice(["text", "security", "audio", "vision", "llm"]), required=False)
 @click.option(
     "--task", "tasks", type=click.Choice([*_TASKS, *_EVENT_TASKS]), multiple=True, help="Type of a task. May be "
     "repeated.  [default: qa_scoring, classification, ner; of security: anomaly_detection]",
@@ -220,19 +277,26 @@ output_dir: runs
     help="File to write; - is standard output.",
 )  # fmt: skip
 def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
-    """Write a commented experiment to start from: on texts, on events (KIND security), or of a language model (llm).
+    """Write a commented experiment to start from.
+
+    KIND: text (the default), security (events), audio (recordings), vision (pictures), or llm (a language model).
 
     It trains on a built-in sample, but for language models and for regression, which the samples hold nothing for.
     """
     chosen = list(dict.fromkeys(tasks))
-    if kind == "llm" and chosen:
-        raise click.UsageError(f"--task {chosen[0]}: the template of a language model has one task; leave --task out.")
+    if kind in ("llm", *_MEDIA_HEADS) and chosen:
+        raise click.UsageError(f"--task {chosen[0]}: the template of {kind} has its own tasks; leave --task out.")
     events = kind == "security" or (kind is None and bool(chosen) and set(chosen) <= _EVENT_TASKS.keys())
     if strangers := set(chosen) - (_EVENT_TASKS if events else _TASKS).keys():
         what, other = ("events", "jenga init") if events else ("texts", "jenga init security")
         raise click.UsageError(f"--task {min(strangers)}: no template of it on {what}; see {other}.")
     default = list(_EVENT_TASKS) if events else ["qa_scoring", "classification", "ner"]
-    text = language_template(file=output) if kind == "llm" else template(chosen or default, file=output)
+    if kind == "llm":
+        text = language_template(file=output)
+    elif kind in _MEDIA_HEADS:
+        text = media_template(kind, file=output)
+    else:
+        text = template(chosen or default, file=output)
     if output == "-":
         click.echo(text, nl=False)
         return
@@ -250,6 +314,13 @@ def template(tasks: list[str], *, file: str) -> str:
     events = set(tasks) <= _EVENT_TASKS.keys()
     head, blocks, tail = (_EVENT_HEAD, _EVENT_TASKS, _EVENT_TAIL) if events else (_HEAD, _TASKS, _TAIL)
     return head.format(file=name) + "\n".join(blocks[task] for task in tasks) + tail
+
+
+def media_template(kind: str, *, file: str) -> str:
+    """Return the YAML text of an experiment on recordings (audio) or pictures (vision), to be kept in `file`."""
+    # What only texts have.
+    tail = re.sub(r"  max_length: .*\n", "", _TAIL).replace("[majority, tfidf]       ", "[majority]              ")
+    return _MEDIA_HEADS[kind].format(file=_name(file)) + tail
 
 
 def language_template(*, file: str) -> str:

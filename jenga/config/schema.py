@@ -251,11 +251,13 @@ def experiment_model(
     for registry in (tasks, backbones, callbacks):
         registry.load_entry_points()
     modalities = {each: modality_of(name) for name in backbones for each in (name, *backbones.aliases_of(name))}
-    content = tuple(dict.fromkeys(each.columns for each in modalities.values()))
-    task_models = [
-        _named(tasks, name, {"type": (_names(tasks, name), ...)}, _with_columns(tasks.config_of(name), content))
-        for name in tasks
-    ]
+    task_models = []
+    for name in tasks:
+        # What labels words has no use for the columns of rows without any.
+        fitting = [each for each in modalities.values() if each.words or tasks[name].reads != "tokens"]
+        content = tuple(dict.fromkeys(each.columns for each in fitting))
+        block = _with_columns(tasks.config_of(name), content)
+        task_models.append(_named(tasks, name, {"type": (_names(tasks, name), ...)}, block))
     model_models = []
     for name in backbones:
         kind: Any = (_names(backbones, name), name if name == default_backbone else ...)

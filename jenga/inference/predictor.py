@@ -94,9 +94,12 @@ class Predictor:
                     if reason not in reasons[number]:
                         reasons[number].append(reason)
                 usable = [number for number in parsed.rows.numbers if number not in unread]
+                known = len(encoder.bad)
                 answers = self._predict(parsed, encoder, piece, usable, batch_size, probabilities)
-                for number, answer in zip(usable, answers, strict=True):
+                for number, answer in answers.items():
                     found[number] |= answer
+                for bad in encoder.bad[known:]:
+                    reasons[bad.number].append(bad.reason)
             for number, name in ids.items():
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
                 yield {"id": name, **found[number], **error}
@@ -117,6 +120,8 @@ class Predictor:
                 if self.model.tasks[name].generates:
                     raise ConfigError(f"task '{name}' has no logits by row; use predict, or generator()")
             split = encoder.encode(parsed.rows, reading.spec, {})
+            for bad in encoder.bad:
+                raise DataError(str(bad))
             found |= self._runner(batch_size).logits(split, reading.tasks)
         return found
 
@@ -164,16 +169,21 @@ class Predictor:
         numbers: Sequence[int],
         batch_size: int,
         probabilities: bool,
-    ) -> list[dict[str, Any]]:
+    ) -> dict[int, dict[str, Any]]:
+        """Return the answers to the rows `numbers` by their number, but for those that cannot be encoded."""
         if not numbers:
-            return []
+            return {}
         rows = parsed.rows.take([parsed.place[number] for number in numbers])
         first = parsed.reading.tasks[0]
         if self.model.tasks[first].generates:
             found = self.model.tasks[first].respond(rows, self.generator(first), batch_size=batch_size)
-            return [each if "error" in each else {first: each} for each in found]
+            made = [each if "error" in each else {first: each} for each in found]
+            return dict(zip(numbers, made, strict=True))
         runner = self._runner(batch_size)
         encoded = encoder.encode(rows, parsed.reading.spec, {})
+        rows, numbers = encoded.rows, encoded.rows.numbers
+        if not numbers:
+            return {}
         logits = runner.logits(encoded, parsed.reading.tasks)
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)
@@ -197,7 +207,7 @@ class Predictor:
             task.complete(answers, {head: predictions[name, head] for head in task.heads.sizes})
             for row, answer in zip(answered, answers, strict=True):
                 row[name] = answer
-        return answered
+        return dict(zip(numbers, answered, strict=True))
 
     def language_task(self, name: str | None = None) -> SourceSpec:
         """Return how the rows of the language task `name` are read; None: of the first there is.

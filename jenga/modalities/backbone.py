@@ -177,8 +177,12 @@ class BaseBackbone(nn.Module):
     def load(cls, folder: Path, model_name: str, config: Any) -> BaseBackbone:
         """Build the backbone again and read its weights from `folder`."""
         backbone = cls(model_name, config)
-        load_model(backbone, str(folder / WEIGHTS_FILE))
+        backbone.read_weights(folder)
         return backbone
+
+    def read_weights(self, folder: Path) -> None:
+        """Read the weights that `BaseBackbone.save` wrote to `folder`."""
+        load_model(self, str(folder / WEIGHTS_FILE))
 
 
 class BackboneManager:

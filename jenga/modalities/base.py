@@ -19,14 +19,14 @@ from jenga.config.schema import ExperimentConfig
 from jenga.config.strict import Strict
 from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, DataError
 from jenga.modalities.backbone import BackboneManager, BaseBackbone
 from jenga.modalities.baseline import Baseline
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import CellColumns, ContentSpec
 from jenga.rows.given import RowsLike, given_rows, read_stream
-from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.load import LoadedSource, load_sources, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.readers import read_rows
@@ -74,7 +74,7 @@ class Generates(Protocol):
 
 @dataclass(frozen=True)
 class RowEncoder:
-    """Encodes rows of some files, or of one call; `bad` of their rows cannot be encoded.
+    """Encodes rows of some files, or of one call; `bad` of their rows cannot be encoded, as far as that is known.
 
     `encode`: called with parsed rows, how they are read, and the label spaces to judge them by (none: {}).
     """
@@ -93,6 +93,18 @@ class Encoder(ABC):
     def encode(self, rows: Rows, spec: SourceSpec) -> Encoded:
         """Return what a backbone reads of `rows`, read as `spec` says; not there where `sources` and `encoder` are."""
         raise TypeError(f"{type(self).__name__} has no encode(rows, spec)")
+
+    def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
+        """Return which of `rows`, by their place, cannot be encoded, and why; called before `encode`, default: none."""
+        return {}
+
+    def split_of(self, rows: Rows, spec: SourceSpec, spaces: Spaces) -> tuple[EncodedSplit, list[BadRow]]:
+        """Return `rows` encoded, and those of them that cannot be, which are left out."""
+        reasons = self.unusable(rows, spec)
+        bad = [BadRow(rows.files[at], rows.numbers[at], why, rows.ids[at]) for at, why in reasons.items()]
+        if bad:
+            rows = rows.take([at for at in range(len(rows)) if at not in reasons])
+        return EncodedSplit(spec.name, rows, self.encode(rows, spec), spaces), bad
 
     def model_config(self, model: Any) -> Any:
         """Return the model's block with what the encoder decides of it; default: as it is."""
@@ -121,20 +133,29 @@ class Encoder(ABC):
         """Return the rows of every split ready for batches, and warnings. Raises where they do not fit `backbone`."""
         sources = []
         for each in loaded:
-            splits = {
-                name: EncodedSplit(each.spec.name, rows, self.encode(rows, each.spec), each.spaces)
-                for name, rows in each.splits.items()
-            }
+            splits, bad = {}, []
+            for name, rows in each.splits.items():
+                splits[name], own = self.split_of(rows, each.spec, each.spaces)
+                bad += own
+            total = sum(len(rows) for rows in each.splits.values())
+            stop_if_many(each.spec.name, bad, total, config.data.max_bad_fraction)
+            if not len(splits[TRAIN]):
+                raise DataError(f"{each.spec.name}: no training row is left: none can be encoded")
+            each.bad += bad
             sources.append(each.source(splits))
         return sources, []
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what encodes rows that were parsed from `files`, which `read` or `given` gave."""
 
-        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
-            return EncodedSplit(spec.name, rows, self.encode(rows, spec), spaces)
+        unread: list[BadRow] = []
 
-        return RowEncoder(encode, [])
+        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
+            split, bad = self.split_of(rows, spec, spaces)
+            unread.extend(bad)
+            return split
+
+        return RowEncoder(encode, unread)
 
     def describe(self) -> dict[str, Any]:
         """Return what a saved model's description says of the encoder, for readers that do not load it."""

@@ -146,13 +146,16 @@ class CellColumns(ContentSpec):
 
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
-    def cell(self, name: str, value: Any) -> Any:
-        """Return what is kept of a cell that is not missing. Raises RowError for one that cannot be used."""
+    def cell(self, name: str, value: Any, raw: RawRows) -> Any:
+        """Return what is kept of a cell that is not missing. Raises RowError for one that cannot be used.
+
+        raw: the rows that it stands in.
+        """
         return value
 
-    def reader(self, raw: RawRows, *, learning: bool, per_word: bool) -> ContentReader:
+    def reader(self, raw: RawRows, *, learning: bool, per_word: bool) -> CellReader:
         """Return what reads the cells. Raises DataError where the file lacks a column."""
-        return _CellReader(self, raw)
+        return CellReader(self, raw)
 
     def found(self, raw: RawRows) -> Self | None:
         """Return the columns that `raw` has; None where one is missing."""
@@ -167,9 +170,12 @@ class CellColumns(ContentSpec):
         return tuple(candidates[0] for _, candidates in self.columns)
 
 
-class _CellReader:
+class CellReader:
+    """Reads the cells of one file, each column by its name."""
+
     def __init__(self, spec: CellColumns, raw: RawRows) -> None:
-        self.spec = spec
+        """Raises DataError where the file lacks a column."""
+        self.spec, self.raw = spec, raw
         self.columns: dict[str, str] = {}
         for name, candidates in spec.columns:
             column = find_column(raw.rows, candidates)
@@ -179,13 +185,15 @@ class _CellReader:
             self.columns[name] = column or candidates[0]
 
     def read(self, row: Mapping[str, Any]) -> Item:
+        """Return the cells of a row. Raises RowError where one is missing or cannot be used."""
         found = {}
         for name, column in self.columns.items():
             value = lookup(row, column)
             if is_missing(value):
                 raise BlankError(f"column '{column}' is empty")
-            found[name] = self.spec.cell(name, value)
+            found[name] = self.spec.cell(name, value, self.raw)
         return Item(found)
 
     def collect(self, items: Sequence[Item]) -> Cells:
+        """Return the cells of rows by column."""
         return Cells({name: [item.value[name] for item in items] for name in self.columns})

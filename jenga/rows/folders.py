@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,13 @@ def saved_rows(folder: str, split: str) -> list[Any]:
         ) from error
 
 
-def parts_of(folder: str, kinds: Sequence[str]) -> list[str]:
-    """Return the files of rows in a folder. Raises DataError where there are none, or files of several kinds."""
-    return checked(folder, [name for name in files_below(folder) if suffixes(name)[0] in kinds])
+def parts_of(folder: str, kinds: Collection[str] | None) -> list[str]:
+    """Return the files of rows in a folder. Raises DataError where there are none, or files of several kinds.
+
+    kinds: their suffixes; None: any.
+    """
+    found = [name for name in files_below(folder) if kinds is None or suffixes(name)[0] in kinds]
+    return checked(folder, found)
 
 
 def checked(place: str, files: Sequence[str]) -> list[str]:

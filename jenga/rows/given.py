@@ -10,14 +10,11 @@ from typing import Any
 
 from jenga.errors import DataError
 from jenga.rows.content import ContentSpec
-from jenga.rows.raw import RawRows
+from jenga.rows.raw import GIVEN, STANDARD_INPUT, RawRows
 from jenga.rows.storage import conversion
 from jenga.rows.tables import MARKS, read_table
 
 logger = logging.getLogger(__name__)
-GIVEN = "the given rows"
-"""Name in messages of rows that come from no file."""
-STANDARD_INPUT = "standard input"
 
 RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | Sequence[Mapping[str, Any]] | RawRows
 

@@ -156,13 +156,25 @@ def stop_if_many_bad(
 
     told: how the labels were read, which may be what is wrong.
     """
-    total = len(raw.rows) + len(raw.bad)
+    stop_if_many(raw.file, bad, len(raw.rows) + len(raw.bad), max_bad_fraction, fix=fix, told=told)
+
+
+def stop_if_many(
+    where: str,
+    bad: Sequence[BadRow],
+    total: int,
+    max_bad_fraction: float,
+    *,
+    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
+    told: Sequence[str] = (),
+) -> None:
+    """Raise DataError, which shows the first of them, where `bad` are more than a share of `total` rows."""
     if len(bad) <= max_bad_fraction * total:
         return
     shown = "\n".join(f"  {row}" for row in bad[:_BAD_ROWS_SHOWN])
     more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
     raise DataError(
-        f"{raw.file}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
+        f"{where}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
         f"{fix}:\n{shown}{more}" + "".join(f"\n  {words}" for words in told)
     )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 from jenga.labels.cells import json_text
 
 RAW_LENGTH = 500
+GIVEN, STANDARD_INPUT = "the given rows", "standard input"
+"""Names in messages of rows that come from no file, but from the caller's own hand."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class RawRows:
 
     `file`: the name by which a run tells files apart, see `jenga.rows.readers.place_of`. `numbers` ascend. `told`: how
     the file was read, where it could be read otherwise. `table`: whether cells are text, blank where there is nothing.
+    `folder`: that of several files that are read as one.
     """
 
     file: str
@@ -38,6 +42,19 @@ class RawRows:
     bad: list[BadRow] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     table: bool = False
+    folder: str | None = None
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether the rows are a caller's own words, and no data from elsewhere."""
+        return self.file in (GIVEN, STANDARD_INPUT)
+
+    @property
+    def home(self) -> Path | None:
+        """The folder of the rows' file, which paths in cells are relative to; None where it is on no disk here."""
+        if self.folder is not None:
+            return Path(self.folder).absolute()
+        return Path(self.file).absolute().parent if Path(self.file).exists() else None
 
     @property
     def examples(self) -> list[dict[str, Any]]:

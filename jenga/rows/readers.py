@@ -15,21 +15,32 @@ from jenga.rows.conll import looks_like_conll, read_conll
 from jenga.rows.folders import checked, has_splits, is_saved, joined, parts_of, saved_rows
 from jenga.rows.hub import HUB, hub_rows, is_hub
 from jenga.rows.raw import RawRows
-from jenga.rows.storage import content, decoded, exists, is_folder, is_pattern, matching, missing
+from jenga.rows.storage import (
+    content,
+    decoded,
+    exists,
+    fixed_folder,
+    is_folder,
+    is_pattern,
+    is_remote,
+    matching,
+    missing,
+)
 from jenga.rows.storage import suffixes as suffixes_of
 from jenga.rows.tables import read_table
 from jenga.rows.text_files import read_json, read_lines, read_text
 
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
+TONES, SHAPES = "jenga/tones", "jenga/shapes"
 FORMATS = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "txt",
     ".conll": "conll", ".bio": "conll", ".iob": "conll", ".conllu": "conllu", ".parquet": "parquet",
 }  # fmt: skip
 """How a file is written, by its suffix."""
 ALLOWED = (
-    f"Allowed: {', '.join(FORMATS)} files (each also with .gz or .zst), folders and patterns of them, folders of "
-    f"save_to_disk, addresses that fsspec knows, {HUB}name or {HUB}name/configuration, {SAMPLE} and {NETWORK}; "
-    "data.format says how files with other suffixes are written"
+    f"Allowed: {', '.join(FORMATS)} files (also with .gz or .zst), folders and patterns of them, folders of "
+    f"save_to_disk, addresses that fsspec knows, {HUB}name, {HUB}name/configuration, {SAMPLE}, {NETWORK}, {TONES} and "
+    f"{SHAPES}; data.format says how files with other suffixes are written"
 )
 
 
@@ -67,15 +78,23 @@ def read_rows(path: str, *, split: str = "train", form: FileForm | None = None) 
         from jenga.samples.network import generate_flows
 
         return raw.add_all(generate_flows())
+    if path in (TONES, SHAPES):
+        from jenga.samples.media import generate_shapes, generate_tones
+
+        return raw.add_all(generate_tones() if path == TONES else generate_shapes())
     if is_hub(path):
         return raw.add_all(hub_rows(path, split))
     if is_saved(path):
+        raw.folder = path
         raw.add_all(saved_rows(path, split))
     elif is_pattern(path):
         raw = joined(path, checked(path, matching(path)), lambda name: _read_file(name, form))
-    elif is_folder(path) and _format_of(path, form) is None:
-        kinds = tuple(FORMATS)
-        raw = joined(path, parts_of(path, kinds), lambda name: _read_file(name, form))
+        raw.folder = None if is_remote(path) else fixed_folder(path)
+    elif is_folder(path) and (form.format is not None or _format_of(path, form) is None):
+        raw = joined(
+            path, parts_of(path, FORMATS if form.format is None else None), lambda name: _read_file(name, form)
+        )
+        raw.folder = None if is_remote(path) else path
     else:
         raw = _read_file(path, form)
     if not raw.rows and not raw.bad:

@@ -62,6 +62,13 @@ def matching(pattern: str) -> list[str]:
     return sorted(name for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
 
 
+def fixed_folder(pattern: str) -> str:
+    """Return the folder that all files of a pattern lie in."""
+    parts = Path(pattern).parts
+    wild = next(at for at, part in enumerate(parts) if any(mark in part for mark in _WILD))
+    return str(Path(*parts[:wild]))
+
+
 def suffixes(path: str) -> tuple[str, str]:
     """Return the suffix that says how a file is written, and that of its packing, both lower case, '' without."""
     name = path.split("?")[0] if is_remote(path) else path

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jenga.run import experiment
 from jenga.cli.main import jenga
+from jenga.run import experiment
 
 ROWS = [{"prompt": f"is {n} good", "completion": "yes it is" if n % 3 else "no"} for n in range(30)]
 

@@ -8,6 +8,7 @@ from click.testing import Result
 
 from jenga.cli.init import template
 from jenga.run.experiment import load_config
+from jenga.samples import media
 from jenga.samples.helpline import generate
 from jenga.samples.network import generate_flows
 
@@ -157,3 +158,21 @@ def test_the_template_of_a_language_model_takes_no_tasks(invoke: Invoke) -> None
     result = invoke("init", "llm", "--task", "ner")
     assert result.exit_code == 2
     assert "leave --task out" in result.stderr
+
+
+@pytest.mark.parametrize(("kind", "tasks"), [("audio", ["pitch", "sound"]), ("vision", ["shape", "colour"])])
+def test_the_templates_of_sound_and_pictures_pass_check(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, tasks: list[str]
+) -> None:
+    for name in ("generate_tones", "generate_shapes"):
+        real = getattr(media, name)
+        monkeypatch.setattr(media, name, lambda real=real: real(60))
+    path = tmp_path / "mine.yml"
+    assert invoke("init", kind, "-o", path).exit_code == 0
+    result = invoke("check", path, "--json")
+    assert result.exit_code == 0, result.output
+    assert [step["task"] for step in json.loads(result.stdout)["steps"]] == tasks
+    assert "tfidf" not in path.read_text()
+    refused = invoke("init", kind, "--task", "ner", "-o", tmp_path / "other.yml")
+    assert refused.exit_code == 2
+    assert "leave --task out" in refused.output

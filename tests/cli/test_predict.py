@@ -202,4 +202,4 @@ def test_events_that_cannot_be_used_are_answered_and_counted(invoke: Invoke, eve
 def test_a_model_of_events_takes_no_texts(invoke: Invoke, event_run: Path) -> None:
     result = invoke("predict", event_run, "--text", "hello")
     assert result.exit_code == 2
-    assert "reads events, not texts: give FILE" in result.stderr
+    assert "reads no bare texts: give FILE" in result.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from jenga.config.paths import PathMark, absolute, resolved_paths
 from jenga.config.strict import Strict
@@ -22,7 +23,7 @@ class Inner(Strict):
 
 class Outer(Strict):
     one: Inner | None = None
-    several: list[Inner] = []
+    several: list[Inner] = Field(default_factory=list)
 
 
 def resolved(**settings: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
     for registry in registries:
         registry.register("plain")(Part)
     made = experiment_model(*registries, modality_of=lambda name: TextModality(), baselines=["majority"])
-    config = made.model_validate(
+    config: Any = made.model_validate(
         {
             "model": {"base_model": "x", "backbone_type": "plain"},
             "tasks": [{**TASK, "type": "plain"}],
@@ -70,8 +70,8 @@ def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
         }
     )
     assert isinstance(config.tasks[0], ClassificationConfig)
-    assert isinstance(config.model, ModelConfig)
     assert config.model.backbone_type == "plain"
+    assert isinstance(config.model, ModelConfig)
     assert isinstance(config.callbacks.plain, Strict)
 
 

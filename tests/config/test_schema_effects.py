@@ -30,11 +30,15 @@ from jenga.config.shape import field_branches, item_branches
 from jenga.errors import ConfigError, JengaError
 from jenga.labels.metric import Metric
 from jenga.modalities import BackboneManager
+from jenga.modalities.audio.backbone import AudioBackbone
+from jenga.modalities.audio.settings import AudioConfig
 from jenga.modalities.events.backbone import SequentialBackbone, SequentialConfig
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import Texts
 from jenga.modalities.text.dialogue import Dialogues
 from jenga.modalities.text.settings import ModelConfig
+from jenga.modalities.vision.backbone import VisionBackbone
+from jenga.modalities.vision.settings import VisionConfig
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.content import Content
 from jenga.rows.load import load_sources
@@ -48,6 +52,7 @@ from jenga.trainer.window import Window
 from jenga.types import HeadSpace
 
 OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_TASK = "other_text", "other_sequential", "other_task"
+OTHER_VISION, OTHER_AUDIO = "other_vision", "other_audio"
 
 
 # ------------------------------------------------------------------------------------------------------------ the walk
@@ -116,6 +121,19 @@ def row_of(kind: str, number: int) -> dict[str, Any]:
     }
 
 
+def media_of(number: int) -> dict[str, Any]:
+    """Two pictures and two sounds, wider than high and longer than short."""
+
+    def sound(step: int) -> dict[str, Any]:
+        return {"array": [((at * (number + step)) % 50) / 50 - 0.5 for at in range(24_000)], "sampling_rate": 8000}
+
+    picture = [[(x * 9 + y * 5 + number * 11) % 256 for x in range(12)] for y in range(8)]
+    return {
+        "image": picture, "picture": picture[::-1], "audio": sound(3), "sound": sound(5), "from": 0.1 * (number + 1),
+        "to": 0.1 * (number + 2),
+    }  # fmt: skip
+
+
 def write_files(folder: Path) -> None:
     def write(name: str, rows: list[dict[str, Any]]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +144,7 @@ def write_files(folder: Path) -> None:
         write(f"{kind}.jsonl", rows)
         write(f"elsewhere/{kind}.jsonl", rows[: N_ROWS // 2])
         write(f"{kind}_bad.jsonl", [*rows, {**rows[0], "tokens": [], "text": ""}])
+        write(f"{kind}_media.jsonl", [{**row, **media_of(at)} for at, row in enumerate(rows)])
     words = [" ".join(words_of(number, 0)) for number in range(N_ROWS)]
     tags = [label_of("ner", number) for number in range(N_ROWS)]
     write(
@@ -187,7 +206,7 @@ def read(content: Content) -> Any:
     """The texts or the dialogues; what is equal here is the same to a model."""
     if isinstance(content, Dialogues):
         return content.dialogues
-    return (content.texts, content.pairs) if isinstance(content, Texts) else None
+    return (content.texts, content.pairs) if isinstance(content, Texts) else content.keys()
 
 
 def numbers(rows: Rows) -> Any:
@@ -215,6 +234,23 @@ def tokens(built: Built) -> Any:
     return built.batch.inputs["input_ids"].tolist()
 
 
+def inputs(built: Built) -> Any:
+    """What the backbone reads of a batch."""
+    return {name: tensor.tolist() for name, tensor in built.batch.inputs.items()}
+
+
+def changed_in_training(built: Built) -> Any:
+    """What the first layer reads in training, from one seed."""
+    backbone = built.model.encoders["shared"].train()
+    seen: list[Any] = []
+    network = getattr(backbone, "network", None) or backbone.encoder.conv1
+    hook = network.register_forward_pre_hook(lambda module, args: seen.append(args[0].tolist()))
+    torch.manual_seed(0)
+    backbone(**dict(built.batch.inputs))
+    hook.remove()
+    return seen
+
+
 def modules(built: Built) -> Any:
     """Every module's class and dropout, every parameter and buffer."""
     parts = [(name, type(part).__name__, getattr(part, "p", None)) for name, part in built.model.named_modules()]
@@ -224,6 +260,10 @@ def modules(built: Built) -> Any:
 
 def dropouts(built: Built) -> Any:
     return [(name, part.p) for name, part in built.model.named_modules() if isinstance(part, nn.Dropout)]
+
+
+def encoder_dropout(built: Built) -> Any:
+    return built.model.encoders["shared"].encoder.dropout
 
 
 def backbone_class(built: Built) -> Any:
@@ -481,6 +521,13 @@ ODD_EVENTS = {
     "model.refinery": {"schema": {"fields": [{"path": "text", "kind": "text"}, {"path": "n", "kind": "numeric"}]}},
 }  # fmt: skip
 
+PICTURES = {
+    "model": {"base_model": "jenga/tiny-vision", "backbone_type": "vision", "image_size": 8}, "data": {}, "media": True,
+}  # fmt: skip
+SOUND = {"model": {"base_model": "{whisper}", "backbone_type": "audio", "max_seconds": 2.5}, "data": {}, "media": True}
+CHANGED_PICTURES = {**PICTURES, "model.augment": {"flip": False, "crop": 1.0, "brightness": 0.0}}
+MASKED_SOUND = {**SOUND, "model.augment": {"time_masks": 2, "frequency_masks": 2}}
+
 LANGUAGE = {"tasks[].type": "causal_lm"}
 TEACHER = {"base_model": "{gpt2}", "dropout": 0.0, "teacher_student_config": {"teacher_model": "{teacher}"}}
 TAUGHT = {**LANGUAGE, "model": TEACHER}
@@ -525,7 +572,33 @@ PROBES: dict[str, Probe] = {
     "model[sequential].refinery.validate": Probe(kept_rows, "fast", ODD_EVENTS),
     "model[sequential].refinery.nan": Probe(kept_rows, "missing", ODD_EVENTS),
     "model[sequential].refinery.duplicates": Probe(kept_rows, "quarantine", ODD_EVENTS),
+    "model[vision].backbone_type": Probe(backbone_class, OTHER_VISION, PICTURES, base="vision"),
+    "model[vision].base_model": Probe(modules, "{vit}", PICTURES),
+    "model[vision].image_size": Probe(inputs, 6, PICTURES),
+    "model[vision].fit": Probe(inputs, "squash", PICTURES),
+    "model[vision].dropout": Probe(dropouts, 0.4, PICTURES),
+    "model[vision].trust_remote_code": Probe(remote_code, True, {**PICTURES, "model.base_model": "{vit}"}),
+    "model[vision].augment.flip": Probe(changed_in_training, True, CHANGED_PICTURES),
+    "model[vision].augment.crop": Probe(changed_in_training, 0.5, CHANGED_PICTURES),
+    "model[vision].augment.shift": Probe(changed_in_training, 3, CHANGED_PICTURES),
+    "model[vision].augment.brightness": Probe(changed_in_training, 0.5, CHANGED_PICTURES),
+    "model[vision].augment.erase": Probe(changed_in_training, 0.9, CHANGED_PICTURES),
+    "model[audio].backbone_type": Probe(backbone_class, OTHER_AUDIO, SOUND, base="audio"),
+    "model[audio].base_model": Probe(modules, "{deeper_whisper}", SOUND),
+    "model[audio].pooling": Probe(modules, "attention", SOUND),
+    "model[audio].max_seconds": Probe(inputs, 2.1, SOUND),
+    "model[audio].min_seconds": Probe(pooled, 1.0, {**SOUND, "tasks[].columns": {"start": "from", "end": "to"}}),
+    "model[audio].dropout": Probe(encoder_dropout, 0.4, SOUND),
+    "model[audio].trust_remote_code": Probe(remote_code, True, SOUND),
+    "model[audio].augment.time_masks": Probe(changed_in_training, 5, MASKED_SOUND),
+    "model[audio].augment.time_share": Probe(changed_in_training, 0.5, MASKED_SOUND),
+    "model[audio].augment.frequency_masks": Probe(changed_in_training, 5, MASKED_SOUND),
+    "model[audio].augment.frequency_share": Probe(changed_in_training, 0.9, MASKED_SOUND),
     # tasks
+    "tasks[*].columns.image": Probe(rows_of, "picture", PICTURES),
+    "tasks[*].columns.audio": Probe(rows_of, "sound", SOUND),
+    "tasks[*].columns.start": Probe(rows_of, "from", SOUND),
+    "tasks[*].columns.end": Probe(rows_of, "to", SOUND),
     "tasks[*].name": Probe(rows_of, "renamed"),
     "tasks[*].type": Probe(
         modules,
@@ -705,6 +778,8 @@ class Laboratory:
             "data": {"max_length": 16}, "training": {"epochs": 1, "batch_size": 8},
             "evaluation": {"baselines": ["majority"]}, "tracking": {"enabled": False}, "output_dir": "{tmp}/runs",
         }  # fmt: skip
+        if given.pop("media", False):
+            task["data_path"] = f"{kind}_media.jsonl"
         if given.pop("second_task", False):
             settings["tasks"].append({**copy.deepcopy(task), "name": "more", "data_path": f"elsewhere/{kind}.jsonl"})
         for key, value in given.items():
@@ -785,12 +860,22 @@ def put(settings: dict[str, Any], key: str, value: Any) -> None:
 
 @pytest.fixture(scope="module")
 def laboratory(
-    tmp_path_factory: pytest.TempPathFactory, make_bert: Callable[..., Path], make_gpt2: Callable[..., Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_bert: Callable[..., Path],
+    make_gpt2: Callable[..., Path],
+    make_whisper: Callable[..., Path],
+    make_vit: Callable[..., Path],
 ) -> Iterator[Laboratory]:
     class OtherBackbone(TextBackbone):
         pass
 
     class OtherSequential(SequentialBackbone):
+        pass
+
+    class OtherVision(VisionBackbone):
+        pass
+
+    class OtherAudio(AudioBackbone):
         pass
 
     class OtherTask(BaseTask):
@@ -808,6 +893,8 @@ def laboratory(
     TASK_REGISTRY.register(OTHER_TASK)(OtherTask)
     BackboneManager.register(OTHER_BACKBONE, config=ModelConfig)(OtherBackbone)
     BackboneManager.register(OTHER_SEQUENTIAL, config=SequentialConfig)(OtherSequential)
+    BackboneManager.register(OTHER_VISION, config=VisionConfig)(OtherVision)
+    BackboneManager.register(OTHER_AUDIO, config=AudioConfig)(OtherAudio)
     words = " ".join(WORDS)
     checkpoints = {
         "{bert}": make_bert(words=words),
@@ -817,12 +904,15 @@ def laboratory(
         "{teacher}": make_gpt2(layers=4, width=24, positions=300, seed=1),
         "{other_teacher}": make_gpt2(layers=4, width=24, positions=300, seed=2),
         "{chatty}": chatty(make_gpt2(width=16)),
+        "{whisper}": make_whisper(),
+        "{deeper_whisper}": make_whisper(layers=3),
+        "{vit}": make_vit(),
     }
     laboratory = Laboratory(tmp_path_factory.mktemp("effects"), {name: str(path) for name, path in checkpoints.items()})
     shutil.copy(laboratory.folder / "classification.jsonl", laboratory.folder / f"{OTHER_TASK}.jsonl")
     yield laboratory
     del TASK_REGISTRY[OTHER_TASK]
-    for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL):
+    for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_VISION, OTHER_AUDIO):
         del BackboneManager._REGISTRY[name]
 
 

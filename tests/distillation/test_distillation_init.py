@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.run import experiment
 from jenga.distillation.running import RunningTeacher
 from jenga.errors import ConfigError, SetupError
+from jenga.run import experiment
 
 Make = Callable[..., Any]
 

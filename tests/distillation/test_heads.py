@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from jenga.run import build, experiment
 from jenga.errors import ConfigError
 from jenga.inference.predictor import load
+from jenga.run import build, experiment
 from jenga.tasks.distillation import HeadTeacher
 from jenga.types import IGNORE_INDEX
 

@@ -1,4 +1,4 @@
-"""Where a teacher comes from, and which key is blamed where it does not. (Which one comes: test_teacher_init.py.)"""
+"""Where a teacher comes from, and which key is blamed where it does not. (Which one: test_distillation_init.py.)"""
 
 from __future__ import annotations
 

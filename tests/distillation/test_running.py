@@ -36,9 +36,11 @@ def test_the_loss_is_hintons_over_the_learnt_tokens(language: Make, built: Make,
     ids, targets = batch.inputs["input_ids"], batch.labels["lm"]["text"]
     learnt = targets != IGNORE_INDEX
     with torch.no_grad():
-        ours = made.bundle.model.encoders["shared"].language_model(ids, attention_mask=batch.inputs["attention_mask"]).logits[
-            learnt
-        ]
+        ours = (
+            made.bundle.model.encoders["shared"]
+            .language_model(ids, attention_mask=batch.inputs["attention_mask"])
+            .logits[learnt]
+        )
         theirs = made.teacher.model(ids, attention_mask=batch.inputs["attention_mask"]).logits[learnt]
     # Numbers that only pad one model's embeddings are no tokens.
     common = min(ours.shape[1], theirs.shape[1])

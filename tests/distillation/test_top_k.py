@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from jenga.run import build, experiment
 from jenga.distillation import top_k
 from jenga.distillation.running import RunningTeacher
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.text.pieces import EncodedLanguage
+from jenga.run import build, experiment
 
 Make = Callable[..., Any]
 

@@ -77,7 +77,7 @@ def test_what_was_found_is_read_by_the_columns_that_are_there() -> None:
 
 @dataclass(frozen=True)
 class Names(CellColumns):
-    def cell(self, name: str, value: Any) -> Any:
+    def cell(self, name: str, value: Any, raw: RawRows) -> Any:
         if not isinstance(value, str):
             raise RowError(f"{name} is no name")
         return value.upper()

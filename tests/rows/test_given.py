@@ -10,8 +10,8 @@ import pytest
 from jenga.errors import DataError
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.content import CellColumns
-from jenga.rows.given import GIVEN, given_rows, read_stream
-from jenga.rows.raw import RawRows
+from jenga.rows.given import given_rows, read_stream
+from jenga.rows.raw import GIVEN, RawRows
 
 TEXTS = TextColumns(("text", "tokens"))
 

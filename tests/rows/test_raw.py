@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jenga.rows.raw import RAW_LENGTH, RawRows
+from pathlib import Path
+
+from jenga.rows.raw import GIVEN, RAW_LENGTH, STANDARD_INPUT, RawRows
 
 
 def test_rows_are_numbered_and_what_is_none_is_set_aside() -> None:
@@ -21,6 +23,15 @@ def test_a_long_row_is_kept_by_its_beginning() -> None:
     raw = RawRows("f")
     raw.refuse(1, "too long", "x" * 9999)
     assert len(raw.bad[0].raw) == RAW_LENGTH
+
+
+def test_paths_in_cells_are_relative_to_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
+    assert RawRows(f"{tmp_path}/rows.csv").home == tmp_path
+    assert RawRows(f"{tmp_path}/*.csv", folder=str(tmp_path)).home == tmp_path
+    for elsewhere in ("hf://owner/name (train)", f"{tmp_path}/none.csv"):
+        assert RawRows(elsewhere).home is None
+    assert [RawRows(name).in_hand for name in (GIVEN, STANDARD_INPUT, "rows.csv")] == [True, True, False]
 
 
 def test_a_piece_keeps_what_the_whole_says_of_itself() -> None:

@@ -220,6 +220,7 @@ def test_a_folder_and_a_pattern_of_parts_are_one_file(tmp_path: Path) -> None:
     for path in (str(tmp_path / "rows"), f"{tmp_path}/rows/", f"{tmp_path}/rows/**/*.parquet"):
         raw = read_rows(path)
         assert (raw.file, raw.rows, raw.numbers) == (path, rows, list(range(1, 10)))
+        assert raw.home == tmp_path / "rows"
     assert read_rows(f"{tmp_path}/rows/part-*.parquet").rows == rows[3:]
 
 
@@ -242,6 +243,12 @@ def test_a_folder_without_rows_or_with_several_kinds_is_refused(tmp_path: Path) 
     write(tmp_path, "notes.txt", "x")
     with pytest.raises(DataError, match=r"several kinds \(\.jsonl, \.txt\).*\*\.jsonl"):
         read_rows(str(tmp_path))
+
+
+def test_files_of_a_folder_are_written_as_the_configuration_says(tmp_path: Path) -> None:
+    write(tmp_path, "part-0", JSONL)
+    write(tmp_path, "part-1", JSONL)
+    assert read_rows(str(tmp_path), form=FileForm("jsonl")).rows == [*ROWS, *ROWS]
 
 
 def test_a_file_whose_name_holds_a_mark_of_patterns_is_that_file(tmp_path: Path) -> None:

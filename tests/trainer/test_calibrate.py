@@ -15,10 +15,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import jenga
-from jenga.run import experiment
 from jenga.callbacks import BaseCallback
 from jenga.errors import ConfigError, InterruptedRun
 from jenga.modalities.events.encoder import EventEncoder
+from jenga.run import experiment
 from jenga.tasks.anomaly.explain import contributions
 from jenga.trainer.calibrate import calibrate, observe
 from jenga.trainer.evaluate import Runner

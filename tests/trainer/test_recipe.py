@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jenga.run import experiment
 from jenga.config.render import config_digest
 from jenga.config.schema import LearningRates, TrainingConfig
 from jenga.modalities import Recipe
+from jenga.run import experiment
 from jenga.trainer.recipe import batch_size, epochs, resolve, told
 from jenga.trainer.run import RunFolder
 

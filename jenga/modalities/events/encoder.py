@@ -23,10 +23,10 @@ from jenga.modalities.events.events import (
     unwarned,
 )
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.given import GIVEN, RowsLike
+from jenga.rows.given import RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.raw import BadRow, RawRows
+from jenga.rows.raw import GIVEN, BadRow, RawRows
 from jenga.rows.split import TRAIN, leak_warning
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -104,6 +104,17 @@ def load_encoder(name: str, config: ModelConfig, *, key: str = "model.base_model
     return model, has_pooler
 
 
+class CheckpointConfig(Protocol):
+    """What the block of a model says of how its checkpoint is read; `generates`: whether it predicts tokens."""
+
+    @property
+    def trust_remote_code(self) -> bool: ...
+    @property
+    def dropout(self) -> float | None: ...
+    @property
+    def generates(self) -> bool: ...
+
+
 class UnknownPoolingError(Exception):
     """It is not known how a checkpoint pools, though it may say so; the message is why, its name left out."""
 
@@ -147,11 +158,13 @@ def _pooling_file(name: str) -> Path | None:
         raise UnknownPoolingError(f"could not be asked how it pools ({reason})") from error
 
 
-def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> tuple[PreTrainedModel, list[str]]:
+def read_checkpoint(
+    kind: Any, name: str, config: CheckpointConfig, *, key: str, decoders: bool = False
+) -> tuple[PreTrainedModel, list[str]]:
     """Return a checkpoint in float32 as a model of `kind`, an auto class of transformers, and what weights it lacks.
 
-    key: what named it. Raises ConfigError for an architecture that is no `kind`, or an encoder-decoder; SetupError
-    where it cannot be had.
+    key: what named it. decoders: whether it may be an encoder-decoder. Raises ConfigError for an architecture that is
+    no `kind`, or an encoder-decoder; SetupError where it cannot be had.
     """
     from transformers import AutoConfig
 
@@ -162,7 +175,7 @@ def read_checkpoint(kind: Any, name: str, config: ModelConfig, *, key: str) -> t
         with never_asked(allowed):
             settings = AutoConfig.from_pretrained(name, trust_remote_code=allowed)
         _check_parts(settings, name, allowed=allowed, key=key)
-        if settings.is_encoder_decoder:
+        if settings.is_encoder_decoder and not decoders:
             raise ConfigError(
                 f"{key}: '{name}' is an encoder-decoder ({settings.model_type}); choose an encoder or a decoder"
             )

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 
 from jenga.dropout import Dropout
-from jenga.modalities.text.backbone import quiet
+from jenga.modalities.text.pretrained import quiet
 
 _ALPHABET = 1000
 

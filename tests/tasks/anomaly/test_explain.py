@@ -140,7 +140,9 @@ def test_a_function_takes_the_fusion_along() -> None:
 def test_a_head_is_chosen_by_name() -> None:
     heads = [{"name": name, "num_labels": 2, "labels": ["normal", "bad"]} for name in ("a", "b")]
     model = model_of(heads=heads)
-    first, a, b = (contributions(model.tasks["t"], model.encoders["shared"], rows(4), head=head) for head in (None, "a", "b"))
+    first, a, b = (
+        contributions(model.tasks["t"], model.encoders["shared"], rows(4), head=head) for head in (None, "a", "b")
+    )
     np.testing.assert_array_equal(first, a)
     assert np.abs(a - b).max() > 0
 

@@ -72,9 +72,11 @@ def split_of(folder: str, *, packed: bool = False) -> EncodedSplit:
 
 def plain_loss(model: MultiTaskModel, batch: Any) -> torch.Tensor:
     """The mean cross-entropy of full logits, as transformers takes it."""
-    logits = backbone_of(model).language_model(
-        batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"]
-    ).logits
+    logits = (
+        backbone_of(model)
+        .language_model(batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"])
+        .logits
+    )
     return F.cross_entropy(logits.flatten(0, 1), batch.labels["lm"]["text"].flatten(), ignore_index=IGNORE_INDEX)
 
 

@@ -1,0 +1,1 @@
+"""Sound: recordings as the features that an encoder of transformers reads."""

@@ -1,0 +1,162 @@
+"""Encoders of sound of transformers: Whisper's at a clip's own length, Wav2Vec2 and its kin, AST."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from jenga.errors import ConfigError
+from jenga.modalities.audio.augment import augmented
+from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
+from jenga.modalities.audio.tiny import tiny_encoder
+from jenga.modalities.backbone import BackboneManager, Recipe
+from jenga.modalities.text.pretrained import check_complete, read_checkpoint
+from jenga.modalities.transformer import TransformerBackbone, load_adapted, load_whole
+from jenga.peft import base_of
+from jenga.types import BackboneOutput, States
+
+_SCORE_FILE = "jenga_pooling.safetensors"
+_FRAMES_A_SECOND = 100
+"""Of Whisper's spectra."""
+
+
+@BackboneManager.register("audio", config=AudioConfig)
+class AudioBackbone(TransformerBackbone):
+    """A model of sound without its head; `pooler_output` is a mean over the frames of the clip, not of the filling."""
+
+    modality = "audio"
+
+    def __init__(self, model_name: str, config: AudioConfig) -> None:
+        super().__init__(model_name, config)
+        self.encoder = _load(model_name, config)
+        self.is_whisper = self.encoder.config.model_type == "whisper"
+        self.score = nn.Linear(self.hidden_size, 1) if config.pooling == "attention" else None
+
+    @property
+    def recipe(self) -> Recipe:
+        """By what the weights were before the first step: trained, or random (of the preset)."""
+        if self.model_name == TINY_AUDIO:
+            return Recipe.from_nothing(self.hidden_size)
+        recipe = Recipe.pretrained(self.hidden_size)
+        return Recipe(recipe.rates, visits=10_000, usual_epochs=3, most_epochs=20, largest_batch=16)
+
+    def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
+        """Encode ``input_features (B, F, T)`` of Whisper, or ``input_values``, with ``attention_mask (B, T)``.
+
+        The mask that is handed on is that of the frames that the encoder makes.
+        """
+        mask = inputs["attention_mask"]
+        name = "input_features" if self.is_whisper else "input_values"
+        if self.training and self.config.augment is not None:
+            # Drawn from torch's own generator, whose state is part of every checkpoint.
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
+            inputs[name] = augmented(inputs[name], mask, self.config.augment, generator)
+        if self.is_whisper:
+            output: Any = {}
+            hidden, mask = self._whisper(inputs[name], mask)
+        else:
+            wanted = self.wanted_states if self.training else {}
+            output = self._others(inputs[name], mask, wanted)
+            hidden = output.last_hidden_state
+            mask = self._shortened(mask, hidden.shape[1])
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        if self.score is not None:
+            scores = self.score(hidden).masked_fill(weights == 0, -torch.inf)
+            weights = scores.softmax(1)
+        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1e-6)
+        states = States(output.get("hidden_states"), output.get("attentions")) if output else None
+        return BackboneOutput(hidden, pooled, mask, states=states)
+
+    def _whisper(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode spectra of any length up to the model's 30 seconds, with the positions of their own length.
+
+        Each clip sees itself and silence up to min_seconds, whatever stands beside it in the batch.
+        """
+        encoder = self.encoder
+        gelu = nn.functional.gelu
+        hidden = gelu(encoder.conv2(gelu(encoder.conv1(features)))).transpose(1, 2)
+        length = hidden.shape[1]
+        positions = encoder.embed_positions.weight
+        if length > len(positions):
+            raise ConfigError(
+                f"model.max_seconds: a clip has {length} frames, and the model positions for {len(positions)}; lower it"
+            )
+        hidden = nn.functional.dropout(hidden + positions[:length], p=encoder.dropout, training=self.training)
+        real = (mask.sum(1) + 1) // 2
+        least = math.ceil(self.config.min_seconds * _FRAMES_A_SECOND / 2)
+        at = torch.arange(length, device=mask.device)
+        seen = at < real.clamp_min(least).unsqueeze(1)
+        barrier = None
+        if not bool(seen.all()):
+            barrier = torch.zeros(seen.shape, dtype=hidden.dtype, device=hidden.device)
+            barrier = barrier.masked_fill(~seen, torch.finfo(hidden.dtype).min)[:, None, None, :]
+        for layer in encoder.layers:
+            hidden = layer(hidden, barrier)
+        return encoder.layer_norm(hidden), (at < real.unsqueeze(1)).long()
+
+    def _others(self, values: torch.Tensor, mask: torch.Tensor, wanted: dict[str, bool]) -> Any:
+        if self._takes_mask:
+            return self.encoder(values, attention_mask=mask, **wanted)
+        return self.encoder(values, **wanted)
+
+    @property
+    def _takes_mask(self) -> bool:
+        """Whether the encoder reads a mask: those whose first layers normalise over time were trained without."""
+        return bool(getattr(self.encoder.config, "feat_extract_norm", None) == "layer")
+
+    def _shortened(self, mask: torch.Tensor, length: int) -> torch.Tensor:
+        if hasattr(self.encoder, "_get_feature_vector_attention_mask"):
+            shortened: torch.Tensor = self.encoder._get_feature_vector_attention_mask(length, mask)
+            return shortened.long()
+        return mask.new_ones(len(mask), length)
+
+    def save(self, folder: Path) -> None:
+        """Write a plain transformers checkpoint, or adapters alone, and what pools beside it."""
+        super().save(folder)
+        if self.score is not None:
+            from safetensors.torch import save_file
+
+            save_file({name: each.contiguous() for name, each in self.score.state_dict().items()}, folder / _SCORE_FILE)
+
+    @classmethod
+    def load(cls, folder: Path, model_name: str, config: AudioConfig) -> TransformerBackbone:
+        """Load what `save` wrote; model_name: the base of adapters, not read otherwise. Raises SetupError."""
+        make = lambda name: cls(name, config)  # noqa: E731
+        backbone = load_whole(folder, make) if base_of(folder) is None else load_adapted(folder, model_name, make)
+        assert isinstance(backbone, AudioBackbone)
+        if backbone.score is not None:
+            from safetensors.torch import load_file
+
+            backbone.score.load_state_dict(load_file(folder / _SCORE_FILE))
+        return backbone
+
+
+def _load(name: str, config: AudioConfig) -> Any:
+    """Return a checkpoint's encoder in float32. Raises ConfigError where it is none of sound."""
+    if name == TINY_AUDIO:
+        return tiny_encoder(config.dropout)
+    from transformers import AutoConfig, AutoModel
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from jenga.modalities.text.pretrained import checkpoint_of
+    from jenga.modalities.text.remote_code import never_asked
+
+    with never_asked(config.trust_remote_code):
+        settings = AutoConfig.from_pretrained(checkpoint_of(name), trust_remote_code=config.trust_remote_code)
+    # What training leaves is the encoder alone; what is published has a decoder too.
+    alone = (settings.architectures or [None])[0] == WhisperEncoder.__name__
+    kind: Any = WhisperEncoder if alone else AutoModel
+    model, missing = read_checkpoint(kind, name, config, key="model.base_model", decoders=True)
+    check_complete(name, missing, key="model.base_model")
+    if settings.model_type == "whisper" and not alone:
+        model = model.encoder
+    if getattr(model, "main_input_name", None) not in ("input_features", "input_values"):
+        raise ConfigError(
+            f"model.base_model: '{name}' is a {settings.model_type} model, which reads no sound; choose Whisper, "
+            "Wav2Vec2, HuBERT, WavLM or AST"
+        )
+    return model

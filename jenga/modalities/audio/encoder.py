@@ -1,0 +1,171 @@
+"""Recordings as the features that a model of sound reads, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+
+from jenga.config.schema import ExperimentConfig
+from jenga.errors import JengaError, SetupError
+from jenga.modalities.audio.clips import Clip, UnusableClipError, samples
+from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
+from jenga.modalities.audio.tiny import tiny_extractor
+from jenga.modalities.base import Encoder, Facts
+from jenga.modalities.store import FeatureStore, default_cache_dir
+from jenga.modalities.text.pretrained import cannot_load, checkpoint_of
+from jenga.modalities.text.remote_code import never_asked
+from jenga.rows.batches import Encoded
+from jenga.rows.content import Cells
+from jenga.rows.parse import Rows, SourceSpec
+
+logger = logging.getLogger(__name__)
+_FORMAT = 1
+SPECTRA = "input_features"
+"""What Whisper calls its inputs, log-mel spectra whose time is the last axis."""
+
+
+class EncodedClips(Encoded):
+    """The features of M clips, read from a store when a batch is made of them.
+
+    Features are samples ``(T,)``, or a spectrum: ``(F, T)`` of Whisper, ``(T, F)`` of others. `least`: frames that a
+    batch has at least.
+    """
+
+    unit: ClassVar[str] = "frames"
+
+    def __init__(self, name: str, store: FeatureStore, keys: Sequence[str], *, least: int) -> None:
+        self.name, self.store, self.keys, self.least = name, store, list(keys), least
+        self._lengths = np.array([self._shape(key)[self._axis] for key in self.keys], np.int64)
+
+    @property
+    def _axis(self) -> int:
+        return 1 if self.name == SPECTRA else 0
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each clip, or samples where the model reads these; int64 (M,)."""
+        return self._lengths
+
+    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Return the features, filled up behind with silence, and ``attention_mask (B, T)`` of what is no filling."""
+        clips = [self._features(row) for row in index]
+        width = max(self.least, *(clip.shape[self._axis] for clip in clips))
+        mask = torch.zeros(len(clips), width, dtype=torch.int64)
+        filled = []
+        for row, clip in enumerate(clips):
+            length = clip.shape[self._axis]
+            mask[row, :length] = 1
+            behind = [0, 0] * (clip.ndim - 1 - self._axis) + [0, width - length]
+            filled.append(torch.nn.functional.pad(clip, behind, value=self._silence(clip)))
+        return {self.name: torch.stack(filled), "attention_mask": mask}
+
+    def _silence(self, clip: torch.Tensor) -> float:
+        # Whisper's features end 8 powers of ten below a clip's loudest place, and four of them are one unit.
+        return float(clip.max()) - 2.0 if self.name == SPECTRA else 0.0
+
+    def _features(self, row: int) -> torch.Tensor:
+        features = self.store.get(self.keys[row])
+        if features is None:
+            raise SetupError(f"{self.store.folder}: cached features are gone while they are in use; start again")
+        return features.float()
+
+    def _shape(self, key: str) -> tuple[int, ...]:
+        shape = self.store.shape(key)
+        assert shape is not None, "features are computed before rows are encoded"
+        return shape
+
+
+class AudioEncoder(Encoder):
+    """Features by a feature extractor of transformers. `seconds`: kept of a clip."""
+
+    def __init__(self, extractor: Any, *, seconds: float, least_seconds: float, store: FeatureStore) -> None:
+        self.extractor, self.seconds, self.least_seconds, self.store = extractor, seconds, least_seconds, store
+        self.rate = int(extractor.sampling_rate)
+        self.name: str = extractor.model_input_names[0]
+        settings = json.dumps(extractor.to_dict(), sort_keys=True, default=str)
+        self._made_by = hashlib.sha256(f"{_FORMAT} {seconds} {settings}".encode()).digest()
+
+    @classmethod
+    def of(cls, config: AudioConfig, folder: str | None = None, cache_dir: str | None = None) -> Self:
+        """Return the encoder of a model; folder: where its extractor stands, default: with the model.
+
+        Raises SetupError where the extractor cannot be had.
+        """
+        from transformers import AutoFeatureExtractor
+
+        store = FeatureStore(Path(cache_dir) if cache_dir else default_cache_dir())
+        name = folder or checkpoint_of(config.base_model)
+        if folder is None and config.base_model == TINY_AUDIO:
+            return cls(tiny_extractor(), seconds=config.max_seconds, least_seconds=config.min_seconds, store=store)
+        try:
+            with never_asked(config.trust_remote_code):
+                extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+        except JengaError:
+            raise
+        except Exception as error:  # whatever files that say anything make transformers raise
+            raise cannot_load("model.base_model", name, error) from error
+        if not hasattr(extractor, "sampling_rate"):
+            raise SetupError(f"model.base_model: '{name}' is no model of sound: its extractor has no sampling_rate")
+        return cls(extractor, seconds=config.max_seconds, least_seconds=config.min_seconds, store=store)
+
+    def save(self, folder: Path) -> None:
+        """Write the extractor's settings beside the weights, as transformers does."""
+        self.extractor.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path, config: ExperimentConfig) -> Self:
+        """Read what `save` wrote."""
+        return cls.of(config.model, str(folder), config.data.cache_dir)
+
+    def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
+        """Compute the features of all clips that have none yet, and return which cannot be read, and why."""
+        found = {}
+        for row, clip in enumerate(_clips(rows)):
+            try:
+                key = self._key(clip)
+                if self.store.shape(key) is None:
+                    self.store.put(key, self._features(clip))
+            except (UnusableClipError, OSError) as error:
+                found[row] = f"{clip.media.name}: {error}"
+        return found
+
+    def encode(self, rows: Rows, spec: SourceSpec) -> EncodedClips:
+        """Return the features of clips, all of which `unusable` has passed."""
+        keys = [self._key(clip) for clip in _clips(rows)]
+        return EncodedClips(self.name, self.store, keys, least=self.least_frames)
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a spectrum of Whisper is filled up to; 0 of others."""
+        if self.name != SPECTRA:
+            return 0
+        return round(self.least_seconds * self.rate / int(self.extractor.hop_length))
+
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return how much of a recording is read."""
+        data = {"rate of sound": f"{self.rate} Hz, one channel", "seconds of a clip": f"{self.seconds:g}"}
+        return Facts(data, [f"Of a longer recording, only the first {self.seconds:g} seconds are read."])
+
+    def _key(self, clip: Clip) -> str:
+        digest = hashlib.sha256(self._made_by + clip.media.digest())
+        digest.update(f"{clip.start} {clip.end}".encode())
+        return digest.hexdigest()
+
+    def _features(self, clip: Clip) -> np.ndarray:
+        sound = samples(clip, self.rate, most_seconds=self.seconds)
+        # What the longest clip reads, to the sample: resampling may add one.
+        sound = sound[: round(self.seconds * self.rate)]
+        made = self.extractor(sound, sampling_rate=self.rate, padding=False, return_tensors="np")
+        return np.asarray(made[self.name][0], np.float16)
+
+
+def _clips(rows: Rows) -> list[Clip]:
+    (clips,) = cast(Cells, rows.content).columns.values()
+    return list(clips)

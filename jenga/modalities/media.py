@@ -1,0 +1,102 @@
+"""Cells that hold a recording or a picture: a path, its bytes, or the values themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jenga.labels.column import RowError, show
+from jenga.rows.content import CellColumns
+from jenga.rows.raw import RawRows
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a cell holds, not decoded yet; one of the three is there. `name`: what messages call it."""
+
+    name: str
+    path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
+    values: np.ndarray | None = field(default=None, repr=False)
+    rate: int | None = None
+    _digest: bytes | None = field(init=False, default=None, repr=False, compare=False)
+
+    def read(self) -> bytes:
+        """Return the bytes of the file. Raises OSError where it cannot be read."""
+        if self.content is not None:
+            return self.content
+        assert self.path is not None, "values have no bytes"
+        return self.path.read_bytes()
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of what is held, read once. Raises OSError where it cannot be read."""
+        if self._digest is None:
+            held = self.read() if self.values is None else np.ascontiguousarray(self.values).tobytes()
+            object.__setattr__(self, "_digest", hashlib.sha256(held + str(self.rate or "").encode()).digest())
+        assert self._digest is not None
+        return self._digest
+
+    def __repr__(self) -> str:
+        return self.name if self.path is not None else f"{self.name}:{self.digest().hex()}"
+
+
+@dataclass(frozen=True)
+class MediaColumns(CellColumns):
+    """Columns of files. A path is relative to the folder of the rows' file, and must lie in it or in `root`.
+
+    Of a caller's own rows it is relative to the working directory, and may lead anywhere; of rows that come from
+    elsewhere, such as the hub, it is relative to `root`.
+
+    A cell is a path, ``{"path"}`` or ``{"bytes"}`` as data sets of the hub have them, or numbers: a list, or
+    ``{"array", "sampling_rate"}``. `root`: an absolute folder; "": only that of the rows' file counts.
+    """
+
+    root: str = ""
+
+    def cell(self, name: str, value: Any, raw: RawRows) -> Media:
+        """Return the medium in a cell. Raises RowError for anything else, or a path that leads elsewhere."""
+        where = f"column '{name}'"
+        if isinstance(value, str):
+            return self._at(value, where, raw)
+        if isinstance(value, bytes):
+            return Media(f"{where}: bytes", content=value)
+        if isinstance(value, dict):
+            if isinstance(value.get("bytes"), bytes):
+                return Media(str(value.get("path") or f"{where}: bytes"), content=value["bytes"])
+            if isinstance(value.get("path"), str):
+                return self._at(value["path"], where, raw)
+            if "array" in value:
+                rate = value.get("sampling_rate")
+                return Media(
+                    where, values=_numbers(value["array"], where), rate=rate if isinstance(rate, int) else None
+                )
+        if isinstance(value, list | np.ndarray):
+            return Media(where, values=_numbers(value, where))
+        raise RowError(f"{where} is {show(value)}; allowed: a path, {{path}}, {{bytes}}, or {{array, sampling_rate}}")
+
+    def _at(self, given: str, where: str, raw: RawRows) -> Media:
+        allowed = [each.resolve() for each in (raw.home, Path(self.root) if self.root else None) if each is not None]
+        if not raw.in_hand and not allowed:
+            raise RowError(f"{where}: the rows are in no folder here that '{given}' could lie in; set data_root to one")
+        beside = Path.cwd() if raw.in_hand else allowed[0]
+        path = (beside / Path(given).expanduser()).resolve()
+        # Rows of a file are data, which may come from anywhere; those in hand are the caller's own words.
+        if not raw.in_hand and not any(path.is_relative_to(each) for each in allowed):
+            raise RowError(f"{where}: '{given}' lies outside {allowed[-1]}; set data_root to a folder that holds it")
+        if not path.is_file():
+            raise RowError(f"{where}: there is no file '{given}' in {beside}")
+        return Media(str(path), path=path)
+
+
+def _numbers(value: Any, where: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise RowError(f"{where}: its lists are of different lengths") from None
+    if not np.issubdtype(array.dtype, np.number) or array.size == 0:
+        raise RowError(f"{where} holds {show(value)}; allowed: numbers")
+    return array

@@ -1,0 +1,77 @@
+"""Features of media on disk, computed once: a file each, named by what it is of."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureStore:
+    """Arrays by a key of hexadecimal digits, in `folder`; without one, or where the disk is full, they stay in memory.
+
+    A key names all that its array depends on, so that what stands there is never of something else.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def get(self, key: str) -> torch.Tensor | None:
+        """Return the array of `key`; None where there is none, or it is harmed."""
+        if key in self._kept:
+            return self._kept[key]
+        if self.folder is None or not (path := self._path(key)).is_file():
+            return None
+        try:
+            return load_file(path)["features"]
+        except (OSError, SafetensorError, KeyError) as error:
+            logger.warning("cached features in %s cannot be read: %s; computing them again", path, error)
+            return None
+
+    def shape(self, key: str) -> tuple[int, ...] | None:
+        """Return the shape of the array of `key`, without reading it; None where there is none, or it is harmed."""
+        if key in self._kept:
+            return tuple(self._kept[key].shape)
+        if self.folder is None or not (path := self._path(key)).is_file():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                return tuple(file.get_slice("features").get_shape())
+        except (OSError, SafetensorError) as error:
+            logger.warning("cached features in %s cannot be read: %s; computing them again", path, error)
+            return None
+
+    def put(self, key: str, features: np.ndarray) -> None:
+        """Keep `features` as the array of `key`."""
+        tensor = torch.from_numpy(np.ascontiguousarray(features))
+        if self.folder is None:
+            self._kept[key] = tensor
+            return
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as staging:
+                made = Path(staging) / path.name
+                save_file({"features": tensor}, made)
+                made.replace(path)
+        except (OSError, SafetensorError) as error:
+            logger.warning("features are not cached in %s: %s; they stay in memory", path.parent, error)
+            self._kept[key] = tensor
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+
+def default_cache_dir() -> Path:
+    """Return the folder of cached features under the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jenga" / "features"

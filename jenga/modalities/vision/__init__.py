@@ -1,0 +1,1 @@
+"""Pictures: pixels as an encoder of timm or transformers reads them."""

@@ -1,0 +1,114 @@
+"""Pictures as pixels, decoded when a batch is made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar, Self, cast
+
+import numpy as np
+import torch
+
+from jenga.config.schema import ExperimentConfig
+from jenga.errors import SetupError
+from jenga.modalities.backbone import BaseBackbone
+from jenga.modalities.base import Encoder, Facts
+from jenga.modalities.media import Media
+from jenga.modalities.vision.pictures import Fit, UnusablePictureError, picture, square
+from jenga.peft.base import read_object
+from jenga.rows.batches import Encoded, Source
+from jenga.rows.content import Cells
+from jenga.rows.load import LoadedSource
+from jenga.rows.parse import Rows, SourceSpec
+
+FILE = "jenga_pictures.json"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How pictures become numbers: squares of `size`, each colour less its `mean` by its `std`, of values 0 to 1."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fit: Fit = "crop"
+
+    def of(self, media: Media) -> torch.Tensor:
+        """Return float32 ``(3, S, S)``. Raises UnusablePictureError."""
+        array = np.asarray(square(picture(media), self.size, self.fit), np.float32) / 255
+        scaled = (array - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+
+
+class Pictures(Encoded):
+    """M pictures that are decoded when they are asked for."""
+
+    unit: ClassVar[str] = "colours"
+
+    def __init__(self, media: Sequence[Media], pixels: Pixels) -> None:
+        self.media, self.pixels = list(media), pixels
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """All cost the same; int64 (M,)."""
+        return np.ones(len(self.media), np.int64)
+
+    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Return ``pixel_values (B, 3, S, S)``."""
+        return {"pixel_values": torch.stack([self.pixels.of(self.media[row]) for row in index])}
+
+
+class VisionEncoder(Encoder):
+    """Pixels by the numbers that a model was trained with."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+
+    def save(self, folder: Path) -> None:
+        """Write how pictures become numbers beside the weights."""
+        (folder / FILE).write_text(json.dumps(asdict(self.pixels), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, config: ExperimentConfig) -> Self:
+        """Read what `save` wrote. Raises SetupError where it is something else."""
+        saved = read_object(folder / FILE)
+        try:
+            return cls(Pixels(int(saved["size"]), tuple(saved["mean"]), tuple(saved["std"]), saved["fit"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SetupError(f"{folder / FILE}: {error!r}; restore the folder from a copy or train again") from error
+
+    def sources(
+        self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
+    ) -> tuple[list[Source], list[str]]:
+        """Return the pictures of every split, as the network of `backbone` was trained to read them."""
+        own = getattr(backbone, "network", None)
+        if own is not None:
+            self.pixels = Pixels(config.model.image_size or own.size, own.mean, own.std, config.model.fit)
+        return super().sources(loaded, config, backbone)
+
+    def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
+        """Decode every picture once, and return which are none, and why."""
+        found = {}
+        for row, media in enumerate(_media(rows)):
+            try:
+                picture(media)
+            except UnusablePictureError as error:
+                found[row] = f"{media.name}: {error}"
+        return found
+
+    def encode(self, rows: Rows, spec: SourceSpec) -> Pictures:
+        """Return the pictures, which are decoded batch by batch."""
+        return Pictures(_media(rows), self.pixels)
+
+    def facts(self, specs: Sequence[SourceSpec]) -> Facts:
+        """Return what becomes of a picture."""
+        size, fit = self.pixels.size, self.pixels.fit
+        ways = {"crop": "of a longer side only the middle", "squash": "both sides scaled", "pad": "with borders"}
+        return Facts({"pixels of a picture": f"{size} x {size}"}, [f"A picture is read as a square, {ways[fit]}."])
+
+
+def _media(rows: Rows) -> list[Media]:
+    (media,) = cast(Cells, rows.content).columns.values()
+    return media

@@ -1,0 +1,167 @@
+"""Networks of pictures: the preset, those of timm, and image models of transformers, as tokens ``(B, T, H)``."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from jenga.errors import ConfigError, SetupError
+from jenga.modalities.text.pretrained import check_complete, checkpoint_of, read_checkpoint
+from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's pictures, by colour."""
+
+
+class Network(Protocol):
+    """What a module of pictures says of itself. `size`: pixels of a side that it was trained on."""
+
+    of_transformers: bool
+    width: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return tokens ``(B, T, H)`` and one vector a picture, ``(B, H)``."""
+
+
+class TinyVision(nn.Module):
+    """A residual network (He et al. 2016), random at the start, for pictures of 16 pixels and more."""
+
+    of_transformers = False
+    width, size, mean, std = 256, 32, MEAN, STD
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stem = _Convolution(3, 32)
+        self.stages = nn.ModuleList(
+            [_Residual(32, 64, stride=2), _Residual(64, 128, stride=2), _Residual(128, self.width, stride=1)]
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return tokens, one a place of a sixteenth of the picture's pixels, and their mean."""
+        hidden = self.stem(pixels)
+        for stage in self.stages:
+            hidden = stage(hidden)
+        tokens = self.dropout(hidden.flatten(2).transpose(1, 2))
+        return tokens, tokens.mean(1)
+
+
+class _Convolution(nn.Sequential):
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+        super().__init__(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+
+
+class _Residual(nn.Module):
+    def __init__(self, before: int, after: int, *, stride: int) -> None:
+        super().__init__()
+        self.first = _Convolution(before, after, stride)
+        self.second = nn.Sequential(nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after))
+        self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = (self.second(self.first(hidden)) + self.shortcut(hidden)).relu()
+        return made
+
+
+class OfTimm(nn.Module):
+    """A model of timm without its classifier."""
+
+    of_transformers = False
+
+    def __init__(self, name: str, *, pretrained: bool, dropout: float | None) -> None:
+        super().__init__()
+        timm = _timm()
+        options: dict[str, Any] = {} if dropout is None else {"drop_rate": dropout}
+        try:
+            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        except Exception as error:  # whatever a name, a network or a file makes it raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise SetupError(f"model.base_model: timm cannot make '{name}': {reason}") from error
+        settings = self.model.pretrained_cfg
+        self.width = int(self.model.num_features)
+        self.size = int((settings.get("input_size") or (3, 224, 224))[-1])
+        self.mean, self.std = tuple(settings.get("mean") or MEAN), tuple(settings.get("std") or STD)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the places of its last feature map, or its tokens, and what its classifier would read."""
+        hidden = self.model.forward_features(pixels)
+        pooled = self.model.forward_head(hidden, pre_logits=True)
+        if hidden.ndim == 4:
+            # Some have the channels last.
+            last = hidden.shape[-1] == self.width and hidden.shape[1] != self.width
+            hidden = hidden.flatten(1, 2) if last else hidden.flatten(2).transpose(1, 2)
+        if pooled.shape[-1] != hidden.shape[-1]:
+            pooled = hidden.mean(1)
+        return hidden, pooled
+
+
+class OfTransformers(nn.Module):
+    """An image model of transformers without its head."""
+
+    of_transformers = True
+
+    def __init__(self, name: str, config: VisionConfig) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        model, missing = read_checkpoint(AutoModel, name, config, key="model.base_model")
+        check_complete(name, [each for each in missing if "pooler" not in each], key="model.base_model")
+        if getattr(model, "main_input_name", None) != "pixel_values":
+            kind = model.config.model_type
+            raise ConfigError(f"model.base_model: '{name}' is a {kind} model, which reads no pictures")
+        self.model: Any = model
+        settings = model.config
+        sizes = getattr(settings, "hidden_sizes", None)
+        self.width = int(getattr(settings, "hidden_size", None) or (sizes or [0])[-1])
+        self.has_pooler = getattr(model, "pooler", None) is not None and not missing
+        read = _processing(checkpoint_of(name))
+        side = read.get("crop_size") or read.get("size") or getattr(settings, "image_size", 224)
+        side = next(iter(side.values())) if isinstance(side, dict) else side
+        self.size = int(side[0] if isinstance(side, list | tuple) else side or 224)
+        self.mean = tuple(read.get("image_mean") or MEAN)
+        self.std = tuple(read.get("image_std") or STD)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return its tokens, or the places of its last feature map, and their mean or its pooler's."""
+        output = self.model(pixels)
+        hidden = output.last_hidden_state
+        if hidden.ndim == 4:
+            hidden = hidden.flatten(2).transpose(1, 2)
+        pooled = output.pooler_output.flatten(1) if self.has_pooler else hidden.mean(1)
+        return hidden, pooled
+
+
+def network(name: str, config: VisionConfig, *, pretrained: bool = True) -> Any:
+    """Return a network by name. Raises ConfigError where it reads no pictures, SetupError where there is none."""
+    if name == TINY_VISION:
+        return TinyVision(config.dropout or 0.0)
+    is_folder = (Path(checkpoint_of(name)) / "config.json").is_file()
+    if is_folder or ("/" in name and not name.startswith(("timm/", "hf-hub"))):
+        return OfTransformers(name, config)
+    return OfTimm(name.removeprefix("timm/"), pretrained=pretrained, dropout=config.dropout)
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        missing = "models of timm need timm, which is not installed here: pip install 'jenga[vision]'"
+        raise SetupError(missing) from error
+
+
+def _processing(name: str) -> dict[str, Any]:
+    """Return what a checkpoint says of how pictures become its inputs."""
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    try:
+        found, _ = ImageProcessingMixin.get_image_processor_dict(name)
+    except OSError:
+        return {}
+    return dict(found)

@@ -1,0 +1,105 @@
+"""Encoders of sound: Whisper at a clip's own length, and what pools its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import WhisperModel
+
+from jenga.config.peft import LoraConfig
+from jenga.errors import ConfigError
+from jenga.modalities.audio.backbone import AudioBackbone
+from jenga.modalities.audio.settings import AudioConfig
+
+
+def features(*frames: int, width: int = 0) -> dict[str, torch.Tensor]:
+    """Return spectra ``(B, 20, T)`` of clips of so many frames, with silence behind, and their mask."""
+    width = max(width, *frames)
+    made = torch.randn(len(frames), 20, width)
+    mask = (torch.arange(width) < torch.tensor(frames)[:, None]).long()
+    return {"input_features": torch.where(mask[:, None] == 1, made, made.amin()), "attention_mask": mask}
+
+
+def test_at_full_length_it_is_transformers_own_encoder(whisper: str) -> None:
+    backbone = AudioBackbone(whisper, AudioConfig(base_model=whisper, max_seconds=5)).eval()
+    inputs = features(500)
+    expected = WhisperModel.from_pretrained(whisper).encoder(inputs["input_features"]).last_hidden_state
+    output = backbone(**inputs)
+    torch.testing.assert_close(output.last_hidden_state, expected)
+    torch.testing.assert_close(output.pooler_output, expected.mean(1))
+
+
+def test_a_clip_is_encoded_alike_whatever_stands_beside_it(whisper: str) -> None:
+    backbone = AudioBackbone(whisper, AudioConfig(base_model=whisper, min_seconds=1)).eval()
+    both = features(60, 300)
+    alone = {"input_features": both["input_features"][:1, :, :100], "attention_mask": both["attention_mask"][:1, :100]}
+    together, single = backbone(**both), backbone(**alone)
+    torch.testing.assert_close(together.pooler_output[:1], single.pooler_output, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        together.last_hidden_state[:1, :30], single.last_hidden_state[:, :30], rtol=1e-4, atol=1e-5
+    )
+    assert together.attention_mask.sum(1).tolist() == [30, 150]
+
+
+def test_silence_behind_a_clip_is_read_up_to_min_seconds_but_never_pooled(whisper: str) -> None:
+    inputs = features(60, width=200)
+    changed = {**inputs, "input_features": inputs["input_features"].clone()}
+    changed["input_features"][:, :, 80:100] += 1.0
+    for least, differs in ((1.0, True), (0.7, False)):
+        backbone = AudioBackbone(whisper, AudioConfig(base_model=whisper, min_seconds=least)).eval()
+        same = torch.equal(backbone(**inputs).pooler_output, backbone(**changed).pooler_output)
+        assert same is not differs
+
+
+def test_a_clip_beyond_the_models_positions_is_refused(whisper: str) -> None:
+    backbone = AudioBackbone(whisper, AudioConfig(base_model=whisper))
+    with pytest.raises(ConfigError, match=r"max_seconds: a clip has 251 frames, and the model positions for 250"):
+        backbone(**features(502))
+
+
+def test_the_mask_of_samples_is_that_of_the_frames_that_are_made_of_them(wav2vec: str) -> None:
+    backbone = AudioBackbone(wav2vec, AudioConfig(base_model=wav2vec)).eval()
+    values = torch.randn(2, 8000)
+    mask = (torch.arange(8000) < torch.tensor([8000, 3200])[:, None]).long()
+    output = backbone(input_values=values * mask, attention_mask=mask)
+    assert output.last_hidden_state.shape[:2] == (2, 50)
+    assert output.attention_mask.sum(1).tolist() == [50, 20]
+    alone = backbone(input_values=values[1:, :3200], attention_mask=mask[1:, :3200])
+    torch.testing.assert_close(output.pooler_output[1:], alone.pooler_output, rtol=1e-3, atol=1e-4)
+
+
+def test_attention_pooling_weighs_real_frames_alone_and_comes_back_from_disk(whisper: str, tmp_path: Path) -> None:
+    config = AudioConfig(base_model=whisper, pooling="attention")
+    backbone = AudioBackbone(whisper, config).eval()
+    inputs = features(60, 300)
+    output = backbone(**inputs)
+    scores = backbone.score(output.last_hidden_state[0, :30]).softmax(0)
+    expected = (output.last_hidden_state[0, :30] * scores).sum(0)
+    torch.testing.assert_close(output.pooler_output[0], expected)
+    backbone.save(tmp_path / "saved")
+    again = AudioBackbone.load(tmp_path / "saved", "gone", config).eval()
+    assert torch.equal(again(**inputs).pooler_output, output.pooler_output)
+
+
+def test_adapters_in_whisper_come_back_on_their_base_and_merge(whisper: str, tmp_path: Path) -> None:
+    config = AudioConfig(base_model=whisper)
+    backbone = AudioBackbone(whisper, config)
+    backbone.adapt(LoraConfig(type="lora", rank=2))
+    trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    assert 0 < len(trained) < len(list(backbone.parameters()))
+    for parameter in trained:
+        torch.nn.init.normal_(parameter, std=0.2)
+    inputs = features(60, 300)
+    expected = backbone.eval()(**inputs).pooler_output
+    backbone.save(tmp_path / "saved")
+    again = AudioBackbone.load(tmp_path / "saved", whisper, config).eval()
+    assert torch.equal(again(**inputs).pooler_output, expected)
+    again.merge()
+    torch.testing.assert_close(again(**inputs).pooler_output, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_texts_is_refused(tiny_bert: Path) -> None:
+    with pytest.raises(ConfigError, match="is a bert model, which reads no sound"):
+        AudioBackbone(str(tiny_bert), AudioConfig(base_model=str(tiny_bert)))

@@ -1,0 +1,105 @@
+"""Clips as features: the extractor's own, computed once, and what cannot be read set aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tones import RATE, tone
+
+from jenga.errors import SetupError
+from jenga.modalities.audio.clips import AudioColumns, Clip
+from jenga.modalities.audio.encoder import AudioEncoder
+from jenga.modalities.audio.settings import AudioConfig
+from jenga.modalities.media import Media
+from jenga.rows.content import Cells
+from jenga.rows.parse import Rows, SourceSpec
+
+SPEC = SourceSpec("s", (), (), (), "id", (), AudioColumns(columns=(("audio", ("audio",)),)))
+
+
+def rows(*sounds: np.ndarray) -> Rows:
+    names = [str(at) for at in range(len(sounds))]
+    clips = [Clip(Media(name, values=sound, rate=RATE)) for name, sound in zip(names, sounds, strict=True)]
+    return Rows(names, ["f"] * len(names), list(range(len(names))), Cells({"audio": clips}))
+
+
+def encoder(folder: str, tmp_path: Path, **settings: Any) -> AudioEncoder:
+    return AudioEncoder.of(AudioConfig(base_model=folder, **settings), cache_dir=str(tmp_path / "cache"))
+
+
+def test_whispers_features_are_those_of_its_own_extractor_padded_with_its_own_silence(
+    whisper: str, tmp_path: Path
+) -> None:
+    made = encoder(whisper, tmp_path)
+    sounds = [tone(440, 1.0), tone(900, 0.5)]
+    assert made.unusable(rows(*sounds), SPEC) == {}
+    encoded = made.encode(rows(*sounds), SPEC)
+    assert encoded.lengths.tolist() == [100, 50]
+    inputs = encoded.inputs([1, 0])
+    assert inputs["attention_mask"].sum(1).tolist() == [50, 100]
+    # A batch is as long as min_seconds, 2 s of 100 frames each.
+    assert inputs["input_features"].shape == (2, 20, 200)
+    for row, sound in zip(inputs["input_features"], reversed(sounds), strict=True):
+        expected = made.extractor(sound, sampling_rate=RATE, padding="max_length", return_tensors="np")
+        # float16 on disk; where a clip ends, silence begins a frame sooner or later.
+        difference = np.abs(row.numpy() - expected["input_features"][0][:, :200])
+        assert np.median(difference) < 1e-3
+        assert np.quantile(difference, 0.97) < 2e-3
+
+
+def test_samples_are_handed_on_with_their_mask(wav2vec: str, tmp_path: Path) -> None:
+    made = encoder(wav2vec, tmp_path)
+    sounds = [tone(440, 0.5), tone(900, 0.2)]
+    made.unusable(rows(*sounds), SPEC)
+    inputs = made.encode(rows(*sounds), SPEC).inputs([0, 1])
+    assert inputs["input_values"].shape == (2, RATE // 2)
+    assert inputs["attention_mask"].sum(1).tolist() == [8000, 3200]
+    assert not inputs["input_values"][1, 3200:].any()
+    normal = (sounds[1] - sounds[1].mean()) / sounds[1].std()
+    np.testing.assert_allclose(inputs["input_values"][1, :3200].numpy(), normal, atol=5e-3)
+
+
+def test_features_are_computed_once(whisper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds = [tone(440, 0.3), tone(900, 0.3)]
+    encoder(whisper, tmp_path).unusable(rows(*sounds), SPEC)
+    again = encoder(whisper, tmp_path)
+    computed: list[Clip] = []
+    features = again._features
+    monkeypatch.setattr(again, "_features", lambda clip: computed.append(clip) or features(clip))
+    again.unusable(rows(*sounds, tone(500, 0.3)), SPEC)
+    assert [clip.media.name for clip in computed] == ["2"]
+    # Other settings are other features.
+    other = encoder(whisper, tmp_path, max_seconds=2.0)
+    assert other._key(computed[0]) != again._key(computed[0])
+
+
+def test_a_longer_clip_is_read_up_to_max_seconds(whisper: str, tmp_path: Path) -> None:
+    made = encoder(whisper, tmp_path, max_seconds=2.0)
+    long = rows(tone(440, 3.0))
+    made.unusable(long, SPEC)
+    assert made.encode(long, SPEC).lengths.tolist() == [200]
+    assert "the first 2 seconds" in made.facts([SPEC]).limits[0]
+
+
+def test_what_cannot_be_read_is_told_by_row(whisper: str, tmp_path: Path) -> None:
+    found = encoder(whisper, tmp_path).unusable(rows(tone(440, 0.3), np.array([np.nan])), SPEC)
+    assert found == {1: "1: it holds values that are no numbers"}
+
+
+def test_the_extractor_travels_with_the_model(whisper: str, tmp_path: Path) -> None:
+    made = encoder(whisper, tmp_path)
+    (tmp_path / "saved").mkdir()
+    made.save(tmp_path / "saved")
+    again = AudioEncoder.of(AudioConfig(base_model="gone"), str(tmp_path / "saved"), str(tmp_path / "cache"))
+    clip = Clip(Media("x", values=tone(440, 0.3), rate=RATE))
+    assert again._key(clip) == made._key(clip)
+    torch.testing.assert_close(torch.from_numpy(again._features(clip)), torch.from_numpy(made._features(clip)))
+
+
+def test_a_model_that_reads_no_sound_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"model\.base_model"):
+        encoder(str(tiny_bert), tmp_path)

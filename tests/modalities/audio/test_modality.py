@@ -1,0 +1,73 @@
+"""Sound through the whole life of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from tones import RATE, tone
+
+import jenga
+from jenga.callbacks import BaseCallback
+from jenga.errors import ConfigError, DataError, InterruptedRun
+from jenga.inference.export import export
+from jenga.run.experiment import load_config, train
+
+
+@pytest.fixture
+def experiment(whisper: str, write_clips: Callable[..., Path], tmp_path: Path) -> dict[str, Any]:
+    return {
+        "model": {"backbone_type": "audio", "base_model": whisper, "min_seconds": 0.5},
+        "tasks": [{"name": "pitch", "type": "classification", "data_path": str(write_clips(60))}],
+        "training": {"max_steps": 30, "batch_size": 8, "learning_rate": 0.01, "log_every_steps": 1},
+        "data": {"cache_dir": str(tmp_path / "cache"), "max_bad_fraction": 0.05},
+        "tracking": {"enabled": False},
+        "output_dir": str(tmp_path / "runs"),
+    }
+
+
+class StopAt(BaseCallback):
+    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+        trainer.interrupted = trainer.state.step == 12
+
+
+def test_clips_train_resume_predict_and_export(experiment: dict[str, Any], tmp_path: Path) -> None:
+    lines = Path(experiment["tasks"][0]["data_path"])
+    with lines.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"id": "bad", "audio": "clips.jsonl", "label": "low"}) + "\n")
+    whole = train(experiment, device="cpu")
+    assert whole.metrics["test_pitch_label_accuracy"] == 1
+    (bad,) = [json.loads(line) for line in (whole.run / "quarantine.jsonl").read_text().splitlines()]
+    assert "it is no recording" in bad["reason"]
+    assert bad["row"] == 61
+    with pytest.raises(InterruptedRun):
+        train(experiment, device="cpu", callbacks=[StopAt()])
+    resumed = train(experiment, device="cpu", resume="auto")
+    assert resumed.evaluation == whole.evaluation
+
+    soundfile.write(tmp_path / "new.wav", tone(1500, 0.4), RATE)
+    rows = [{"audio": str(tmp_path / "new.wav")}, {"audio": {"array": tone(200, 0.4).tolist(), "sampling_rate": RATE}},
+            {"audio": str(lines)}, {"audio": None}]  # fmt: skip
+    answers = jenga.load(whole.run, device="cpu").predict(rows)
+    assert [answer["pitch"]["label"]["label"] for answer in answers[:2]] == ["high", "low"]
+    assert "no recording" in answers[2]["error"]
+    assert answers[3]["error"] == "column 'audio' is empty"
+    assert jenga.load(export(whole.run, tmp_path / "out"), device="cpu").predict(rows) == answers
+    assert "seconds" in (whole.run / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_split_with_too_many_bad_recordings_stops(experiment: dict[str, Any]) -> None:
+    for path in list(Path(experiment["tasks"][0]["data_path"]).parent.glob("wav/?.wav")):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="10 of 60 rows cannot be used"):
+        train(experiment, device="cpu")
+
+
+def test_settings_of_texts_are_refused_beside_sound(experiment: dict[str, Any]) -> None:
+    experiment["tasks"][0] |= {"max_length": 12}
+    with pytest.raises(ConfigError, match="is for texts, and this model reads sound"):
+        load_config(experiment)

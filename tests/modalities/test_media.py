@@ -1,0 +1,99 @@
+"""Cells that hold files: where a path leads, and what else a cell may hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jenga.labels.column import RowError
+from jenga.modalities.media import Media, MediaColumns
+from jenga.rows.raw import RawRows
+
+COLUMNS = MediaColumns(columns=(("audio", ("audio",)),))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> RawRows:
+    (tmp_path / "data" / "wav").mkdir(parents=True)
+    (tmp_path / "data" / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "data" / "wav" / "a.wav").write_bytes(b"sound")
+    (tmp_path / "other.wav").write_bytes(b"other")
+    return RawRows(str(tmp_path / "data" / "rows.jsonl"))
+
+
+def test_a_path_is_relative_to_the_file_of_its_row(rows: RawRows, tmp_path: Path) -> None:
+    medium = COLUMNS.cell("audio", "wav/a.wav", rows)
+    assert medium.path == tmp_path / "data" / "wav" / "a.wav"
+    assert medium.read() == b"sound"
+    assert COLUMNS.cell("audio", {"path": "wav/a.wav", "bytes": None}, rows) == medium
+
+
+def test_a_path_that_leads_out_is_refused_and_data_root_may_allow_it(rows: RawRows, tmp_path: Path) -> None:
+    for path in ("../other.wav", str(tmp_path / "other.wav"), "wav/../../other.wav"):
+        with pytest.raises(RowError, match=r"lies outside .*set data_root"):
+            COLUMNS.cell("audio", path, rows)
+    inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
+    assert inside.cell("audio", "../other.wav", rows).read() == b"other"
+
+
+def test_a_link_out_of_the_folder_leads_out(rows: RawRows, tmp_path: Path) -> None:
+    (tmp_path / "data" / "link.wav").symlink_to(tmp_path / "other.wav")
+    with pytest.raises(RowError, match="lies outside"):
+        COLUMNS.cell("audio", "link.wav", rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("wav/none.wav", "there is no file 'wav/none.wav'"),
+        ("wav", "there is no file 'wav'"),
+        (5, "is 5; allowed: a path"),
+        ({"other": 1}, "allowed: a path"),
+        ([[1, 2], [3]], "different lengths"),
+        (["a", "b"], "allowed: numbers"),
+        ([], "allowed: numbers"),
+    ],
+)
+def test_anything_else_is_refused_with_what_is_allowed(rows: RawRows, value: Any, reason: str) -> None:
+    with pytest.raises(RowError, match=reason):
+        COLUMNS.cell("audio", value, rows)
+
+
+def test_bytes_and_numbers_are_taken_as_they_are(rows: RawRows) -> None:
+    assert COLUMNS.cell("audio", {"bytes": b"x", "path": "a.wav"}, rows).read() == b"x"
+    medium = COLUMNS.cell("audio", {"array": [0.5, 1], "sampling_rate": 8000}, rows)
+    assert medium.values is not None
+    assert medium.values.tolist() == [0.5, 1]
+    assert medium.rate == 8000
+
+
+def test_a_digest_is_of_all_that_is_held(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    assert Media("a", path=tmp_path / "a").digest() == Media("b", content=b"x").digest()
+    values = np.arange(3.0)
+    assert Media("a", values=values, rate=8000).digest() != Media("a", values=values, rate=16000).digest()
+
+
+@pytest.mark.parametrize("file", ["data/*.jsonl", "hf://owner/clips (train)", "s3://bucket/rows.jsonl", "gone.jsonl"])
+def test_a_path_in_rows_from_elsewhere_leads_nowhere_but_below_data_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    (tmp_path / "clip.wav").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    for path in ("clip.wav", str(tmp_path / "clip.wav")):
+        with pytest.raises(RowError, match="set data_root"):
+            COLUMNS.cell("audio", path, RawRows(file))
+    inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
+    assert inside.cell("audio", "clip.wav", RawRows(file)).path == tmp_path / "clip.wav"
+
+
+def test_rows_in_hand_may_name_any_file_relative_to_the_working_directory(
+    rows: RawRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "data")
+    given = RawRows("the given rows")
+    assert COLUMNS.cell("audio", "wav/a.wav", given).read() == b"sound"
+    assert COLUMNS.cell("audio", str(tmp_path / "other.wav"), given).read() == b"other"

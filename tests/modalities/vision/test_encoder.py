@@ -1,0 +1,52 @@
+"""Pictures as pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jenga.errors import SetupError
+from jenga.modalities.media import Media
+from jenga.modalities.vision.encoder import FILE, Pixels, VisionEncoder
+from jenga.modalities.vision.pictures import ImageColumns
+from jenga.rows.content import Cells
+from jenga.rows.parse import Rows, SourceSpec
+
+SPEC = SourceSpec("s", (), (), (), "id", (), ImageColumns(columns=(("image", ("image",)),)))
+PIXELS = Pixels(4, (0.5, 0.25, 0.0), (0.5, 0.5, 1.0))
+
+
+def rows(*values: np.ndarray) -> Rows:
+    media = [Media(str(at), values=each) for at, each in enumerate(values)]
+    names = [each.name for each in media]
+    return Rows(names, ["f"] * len(names), list(range(len(names))), Cells({"image": media}))
+
+
+def test_pixels_are_scaled_colour_by_colour() -> None:
+    white = np.full((4, 4, 3), 255, np.uint8)
+    encoded = VisionEncoder(PIXELS).encode(rows(white, white // 2), SPEC)
+    assert encoded.lengths.tolist() == [1, 1]
+    pixels = encoded.inputs([1, 0])["pixel_values"]
+    assert pixels.shape == (2, 3, 4, 4)
+    torch.testing.assert_close(pixels[1, :, 0, 0], torch.tensor([1.0, 1.5, 1.0]))
+    torch.testing.assert_close(
+        pixels[0, :, 0, 0], (torch.full((3,), 127 / 255) - torch.tensor(PIXELS.mean)) / torch.tensor(PIXELS.std)
+    )
+
+
+def test_what_is_no_picture_is_told_by_row() -> None:
+    found = VisionEncoder(PIXELS).unusable(rows(np.zeros((4, 4)), np.zeros((4, 4, 2))), SPEC)
+    assert list(found) == [1]
+    assert "4 x 4 x 2" in found[1]
+
+
+def test_how_pixels_are_made_travels_with_the_model(tmp_path: Path) -> None:
+    VisionEncoder(PIXELS).save(tmp_path)
+    config = None  # nothing of it is read
+    assert VisionEncoder.load(tmp_path, config).pixels == PIXELS  # type: ignore[arg-type]
+    (tmp_path / FILE).write_text('{"size": "wide"}')
+    with pytest.raises(SetupError, match="restore the folder"):
+        VisionEncoder.load(tmp_path, config)  # type: ignore[arg-type]

@@ -1,0 +1,80 @@
+"""Networks of pictures by name, and what they hand on."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from jenga.errors import ConfigError, SetupError
+from jenga.modalities.vision.networks import network
+from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
+
+
+def test_the_preset_makes_tokens_of_places() -> None:
+    made = network(TINY_VISION, VisionConfig(base_model=TINY_VISION))
+    hidden, pooled = made(torch.randn(2, 3, 28, 28))
+    assert hidden.shape == (2, 49, made.width)
+    torch.testing.assert_close(pooled, hidden.mean(1))
+
+
+def test_an_image_model_of_transformers_says_how_it_reads_pictures(vit: str) -> None:
+    made = network(vit, VisionConfig(base_model=vit))
+    assert (made.size, made.mean, made.std) == (16, (0.5,) * 3, (0.25,) * 3)
+    hidden, pooled = made.eval()(torch.randn(2, 3, 16, 16))
+    assert hidden.shape == (2, 17, 16)
+    assert pooled.shape == (2, 16)
+
+
+def test_a_model_of_texts_is_refused(tiny_bert: Any) -> None:
+    with pytest.raises(ConfigError, match="is a bert model, which reads no pictures"):
+        network(str(tiny_bert), VisionConfig(base_model=str(tiny_bert)))
+
+
+class Maps(nn.Module):
+    """Stands in for a network of timm with feature maps."""
+
+    num_features = 6
+    pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}  # noqa: RUF012
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.patch, self.last = nn.Conv2d(3, 6, 8, 8), last
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.patch(pixels)
+        return made.permute(0, 2, 3, 1) if self.last else made
+
+    def forward_head(self, hidden: torch.Tensor, pre_logits: bool) -> torch.Tensor:
+        return hidden.mean((1, 2) if self.last else (2, 3))
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_feature_maps_of_timm_become_tokens_wherever_their_channels_stand(
+    last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    stub = ModuleType("timm")
+
+    def create_model(name: str, **options: Any) -> nn.Module:
+        asked.append((name, options))
+        return Maps(last)
+
+    stub.create_model = create_model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", stub)
+    made = network("timm/resnet18", VisionConfig(base_model="x", dropout=0.2))
+    assert asked == [("resnet18", {"pretrained": True, "num_classes": 0, "drop_rate": 0.2})]
+    assert (made.size, made.mean) == (32, (0.1, 0.2, 0.3))
+    hidden, pooled = made(torch.randn(2, 3, 32, 32))
+    assert hidden.shape == (2, 16, 6)
+    torch.testing.assert_close(pooled, hidden.mean(1))
+
+
+def test_without_timm_an_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SetupError, match=r"pip install 'jenga\[vision\]'"):
+        network("resnet18", VisionConfig(base_model="resnet18"))
