@@ -51,7 +51,7 @@ def test_rows_of_a_class_that_training_lacked_count_as_wrong_and_are_told(both: 
     path.write_text("".join(json.dumps({"text": f"call {n}", "label": name}) + "\n" for n, name in enumerate(labels)))
     (head,) = both.evaluate(str(path))["heads"]
     assert (head["rows"], head["task"]) == (3, "mood")
-    assert head["metrics"]["accuracy"] <= 2 / 3 + 1e-9
+    assert round(3 * head["metrics"]["accuracy"], 9) in (0, 1, 2), "of three rows"
     assert "1 of 3 rows are of classes that no training row has, and count as wrong" in head["details"]["warnings"]
     path.write_text(json.dumps({"text": "call", "label": "meh"}) + "\n")
     with pytest.raises(DataError, match=r"no row has a label that the training rows have.*'mood.*' \(bad, good\)"):

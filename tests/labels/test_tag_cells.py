@@ -14,6 +14,7 @@ from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.schemes import repair
 from jenga.labels.tag_cells import TagReader, entity_types, is_per_word, tag_names
 from jenga.labels.tag_cells import tags_of as labels_of
+from jenga.labels.tags import spans
 from jenga.labels.unseen import is_unseen, unseen_tag
 from jenga.labels.words import split_words, words_by_space
 from jenga.types import HeadSpace
@@ -247,6 +248,7 @@ def test_a_type_that_training_rows_lack_tags_its_words_and_is_counted_by_entity(
     for value in (["B-ORG", "I-ORG", "O", "B-PER"], [{"start": 0, "end": 3, "label": "ORG"}, [6, 7, "PER"]]):
         codes = head.encode(value, "a b c d", words)
         assert is_unseen(codes).tolist() == [True, True, False, False]
+        assert {span[:2] for span in spans(codes, tag_names(TYPES))} == {(0, 2), (3, 4)}
         assert codes[2:].tolist() == [0, 3]
     assert dict(head.unseen) == {'"ORG"': 2}
 
