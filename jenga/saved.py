@@ -18,6 +18,7 @@ from jenga.labels.column import HeadColumn
 from jenga.modalities import Modality, modality_of
 from jenga.rows.content import ContentSpec
 from jenga.rows.parse import SourceSpec
+from jenga.rows.readers import FileForm
 from jenga.types import HeadSpace
 
 ENCODER_FOLDER = "backbone"
@@ -67,6 +68,8 @@ class _Source(BaseModel):
     id: str
     heads: tuple[HeadColumn, ...]
     content: dict[str, Any]
+    form: FileForm = FileForm()
+    skip_blank: bool = False
 
 
 class _Content(BaseModel):
@@ -175,6 +178,7 @@ def _shallow(spec: SourceSpec) -> dict[str, Any]:
     return {
         **{each.name: getattr(spec, each.name) for each in fields(spec)},
         "heads": [asdict(head) for head in spec.heads],
+        "form": asdict(spec.form),
     }
 
 
@@ -190,7 +194,9 @@ def _source(saved: _Source, modality: Modality) -> SourceSpec:
         content.check(saved.heads)
     except ValueError as error:
         raise ValueError(f"source {saved.name}: {error}") from error
-    return SourceSpec(saved.name, saved.train, saved.valid, saved.test, saved.id, saved.heads, content)
+    return SourceSpec(
+        saved.name, saved.train, saved.valid, saved.test, saved.id, saved.heads, content, saved.form, saved.skip_blank
+    )
 
 
 def _what_is(folder: Path) -> str:

@@ -258,7 +258,7 @@ def concrete_classes() -> dict[str, str]:
     from jenga.modalities.text import encoder as _text  # noqa: F401
     from jenga.rows.batches import Encoded
     from jenga.rows.content import Content, ContentSpec
-    from jenga.rows.readers import RawRows
+    from jenga.rows.raw import RawRows
     from jenga.tasks import BaseTask
 
     found: dict[str, str] = {}

@@ -68,9 +68,9 @@ def generate(
 ) -> None:
     """Answer prompts with RUN's best language model.
 
-    FILE holds rows as the task reads them (JSON, JSON Lines, CSV, Parquet or text); - is standard input: JSON, or a
-    prompt a line. Its answers are JSON Lines, {"id", "prompt", "text"}. One --prompt is streamed as plain text. Without
-    either, on a terminal, each line that you type is answered.
+    FILE holds rows as the task reads them (JSON, JSON Lines, CSV, Parquet or text); - is standard input: JSON, CSV, or
+    a prompt a line. Its answers are JSON Lines, {"id", "prompt", "text"}. One --prompt is streamed as plain text.
+    Without either, on a terminal, each line that you type is answered.
     """
     if file is not None and prompts:
         raise click.UsageError("Give FILE or --prompt, not both.")
@@ -81,7 +81,6 @@ def generate(
         from jenga.inference.predictor import load
     from jenga.errors import DataError
     from jenga.modalities.text.generation import Decoding, Unanswered
-    from jenga.rows.given import read_stream
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     # Its prompts are dialogues, which only a generator of texts answers.
@@ -98,7 +97,7 @@ def generate(
     else:
         given: Any = list(prompts)
         if file is not None:
-            given = read_stream(sys.stdin.buffer.read()) if file == "-" else predictor.read(file)
+            given = predictor.read(sys.stdin.buffer.read() if file == "-" else file)
         rows = _answers(generator, _read(given, spec), decoding, batch_size)
         _write(rows, output)
 

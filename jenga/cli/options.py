@@ -82,6 +82,10 @@ trust_option = click.option(
     is_flag=True,
     help="Run code that comes with the model. Only of an author you trust: it can do all that you can.",
 )
+answers_option = click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, allow_dash=True),
+    help="File for the answers. Default, and -: standard output.",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 
 

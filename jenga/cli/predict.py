@@ -19,7 +19,7 @@ from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.inference.predictor import Predictor
-    from jenga.rows.readers import RawRows
+    from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ def predict(
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
 
-    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, or plain texts, one a line. A row that
-    cannot be used gives an object with its "id" and an "error".
+    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, CSV, or plain texts, one a line. A row that
+    cannot be used gives an object with its "id" and an "error"; one whose text was cut has "truncated": true.
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")

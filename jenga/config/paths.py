@@ -12,8 +12,9 @@ from pydantic import BaseModel
 Block = TypeVar("Block", bound=BaseModel)
 Plain = str | list[str] | dict[str, Any] | None
 
-NO_FILES = ("hf://", "jenga/")
-"""How names of rows begin that are no files."""
+NO_FILES = "jenga/"
+"""How names of built-in rows begin, which are no files."""
+_ADDRESS = "://"
 
 
 class PathMark(Enum):
@@ -53,7 +54,7 @@ def _resolved(value: Any, mark: PathMark | None, folder: Path, data_root: Path) 
     if mark is None or not isinstance(value, str):
         return value
     if mark is PathMark.ROWS:
-        return value if value.startswith(NO_FILES) else absolute(value, data_root)
+        return value if value.startswith(NO_FILES) or _ADDRESS in value else absolute(value, data_root)
     if mark is PathMark.NAMED and not value.startswith(("./", "../", "~/", "/")):
         return value
     return absolute(value, folder)

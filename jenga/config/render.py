@@ -48,6 +48,32 @@ def config_digest(config: ExperimentConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def differences(config: ExperimentConfig, written: str) -> dict[str, tuple[Any, Any]]:
+    """Return what a run of the configuration `written` and one of `config` would compute otherwise.
+
+    By dotted key: the value there, and that of `config`. What `config` leaves open in `training` follows from rows and
+    encoder, as it did there, and is no difference.
+    """
+    there = _flat({key: each for key, each in (yaml.safe_load(written) or {}).items() if key not in _NOT_THE_RUN})
+    here = _flat(config.model_dump(mode="json", exclude=_NOT_THE_RUN))
+    return {
+        key: (there.get(key), here.get(key))
+        for key in (*here, *(each for each in there if each not in here))
+        if there.get(key) != here.get(key) and not (key.startswith("training.") and here.get(key) is None)
+    }
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Return the leaves of a configuration by dotted key."""
+    if isinstance(value, dict):
+        inner = {f"{path}.{key}".removeprefix("."): each for key, each in value.items()}
+    elif isinstance(value, list):
+        inner = {f"{path}[{at}]": each for at, each in enumerate(value)}
+    else:
+        return {path: value}
+    return {key: leaf for name, each in inner.items() for key, leaf in _flat(each, name).items()}
+
+
 def json_schema(schema: type[ExperimentConfig]) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of experiment files, for editors.
 

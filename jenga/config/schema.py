@@ -31,6 +31,20 @@ class DataConfig(Strict):
     split_seed: Seed = Field(0, description="Seed of the stratified split.")
     max_length: PositiveInt = Field(256, description="Tokens kept of a row.")
     max_bad_fraction: Fraction = Field(0.01, description="Share of unusable rows above which the run stops.")
+    blank_rows: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="A row without content, such as a blank text, is an unusable one (refuse), or passed over and only "
+        "counted (skip).",
+    )
+    format: Literal["json", "jsonl", "csv", "tsv", "txt", "conll", "conllu", "parquet"] | None = Field(
+        None, description="How the files of rows are written. Default: as their names and contents say."
+    )
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="What parts the cells of CSV and TSV files. Default: what the header shows.",
+    )
     max_rows: PositiveInt | None = Field(None, description="Train on this many rows, drawn by split_seed.")
     cache_dir: str | None = Field(None, description="Folder for tokenised rows; default: the user's cache folder.")
 

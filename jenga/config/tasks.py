@@ -80,8 +80,8 @@ class LabelColumns(Columns):
 class TagColumns(Columns):
     """Columns of a task that labels words."""
 
-    entities: str | None = Field(None, description="List of {start, end, label}. Default: entities.")
-    ner_tags: str | None = Field(None, description="BIO tag of each word. Default: ner_tags.")
+    entities: str | None = Field(None, description="List of {start, end, label}. Default: entities, else spans.")
+    ner_tags: str | None = Field(None, description="Tag of each word, in any scheme. Default: ner_tags.")
 
 
 class SplitPaths(Strict):
@@ -98,8 +98,9 @@ class TaskConfig(Strict):
     name: str = Field(min_length=1, pattern=NAME, description="Name in metrics, predictions and checkpoints.")
     type: str
     data_path: Annotated[Paths | SplitPaths, PathMark.ROWS] = Field(
-        description="JSON, JSON Lines (.gz too), CSV, Parquet or text file; a list of files; {train, valid, test}; a "
-        "Hugging Face dataset as hf://name or hf://name/configuration; or jenga/helpline, the built-in sample."
+        description="JSON, JSON Lines, CSV, Parquet, CoNLL or text file; a folder or a pattern of them, or an address "
+        "such as s3://bucket/rows.csv; a list of files; {train, valid, test}; a Hugging Face dataset as hf://name or "
+        "hf://name/configuration; or jenga/helpline, the built-in sample."
     )
     columns: Columns = Field(default_factory=Columns, description="Where column names are not the default.")
     max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")

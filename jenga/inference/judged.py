@@ -7,7 +7,7 @@ import logging
 from jenga.bundle import Bundle
 from jenga.errors import DataError
 from jenga.inference.reading import readings
-from jenga.labels.judge import labelled_rows
+from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.load import load_sources, stop_if_many_bad
 from jenga.rows.parse import SourceSpec, parse_rows
@@ -35,6 +35,8 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
         stop_if_many_bad(raw, bad, bundle.config.data.max_bad_fraction, fix=fix)
         if bad:
             logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
+        if wrong := all_unseen((space, rows.labels[key]) for key, space in spaces.items() if key in rows.labels):
+            raise DataError(f"{path}: {wrong}")
         # A task is judged when any of its heads is; its other heads are masked.
         tasks = {
             task

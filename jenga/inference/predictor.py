@@ -21,7 +21,7 @@ from jenga.modalities.base import Generates, RowEncoder, Tell
 from jenga.rows.batches import FEATURES, EncodedSplit
 from jenga.rows.given import RowsLike
 from jenga.rows.parse import SourceSpec
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.types import BackboneOutput
@@ -68,8 +68,9 @@ class Predictor:
         {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
         has that name). A language task gives ``{"text"}``, what it answers. An anomaly is ``{"score", "alert",
         "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
-        `jenga.tasks.anomaly.explain.add_drivers` describes. A row that cannot be used is ``{"id", "error"}``; one
-        that only some tasks can use has an ``"error"`` beside their answers. Raises DataError where no row has
+        `jenga.tasks.anomaly.explain.add_drivers` describes. A row that was cut has ``"truncated": True``. A row that
+        cannot be used is ``{"id", "error"}``; one that only some tasks can use has an ``"error"`` beside their answers.
+        Raises DataError where no row has
         a column that any task reads.
         """
         return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
@@ -151,7 +152,7 @@ class Predictor:
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
         runner = self._runner(evaluation_batch_size(config))
         result = runner.evaluate(sources, split)
-        found = describe_split(result, self.model, sources, split)
+        found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
         add_answers(found, runner, bundle.inputs, sources, split)
         return found
 
@@ -187,6 +188,10 @@ class Predictor:
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)
         answered: list[dict[str, Any]] = [{} for _ in numbers]
+        cut = encoded.encoded.truncated
+        if cut is not None:
+            for row, is_cut in zip(answered, cut, strict=True):
+                row |= {"truncated": True} if is_cut else {}
         for name in parsed.reading.tasks:
             task = self.model.tasks[name]
             answers: list[dict[str, Any]] = [{} for _ in numbers]

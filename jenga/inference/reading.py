@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from jenga.labels.cells import is_missing
 from jenga.rows.columns import lookup
 from jenga.rows.parse import Parser, Rows, SourceSpec, parse_rows
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
 

@@ -27,10 +27,14 @@ Mask = NDArray[np.bool_]
 
 
 class Reader(Protocol):
-    """Reads the cells of one head. `notes` counts what it repaired, by the sentence that tells of it, with ``{}``."""
+    """Reads the cells of one head. `notes` counts what it repaired, by the sentence that tells of it, with ``{}``.
+
+    `unseen` counts labels that no training row has, by their words in messages.
+    """
 
     where: str
     notes: Counter[str]
+    unseen: Counter[str]
 
     def read(self, value: Any, text: str, words: Sequence[Span]) -> Any:
         """Return the label in a cell, a missing one included; `words` of `text` are there where a head labels words.
@@ -54,6 +58,7 @@ class CellReader(ABC):
 
     def __init__(self) -> None:
         self.notes: Counter[str] = Counter()
+        self.unseen: Counter[str] = Counter()
 
     def is_missing(self, value: Any) -> bool:
         """Whether a cell holds no label."""
@@ -170,6 +175,10 @@ class LabelKind(ABC):
     @abstractmethod
     def labelled(self, space: HeadSpace, targets: Any) -> Mask:
         """Return which rows, ``(M,)``, have a label."""
+
+    def known(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows, ``(M,)``, have a label that training rows have; default: all that have one."""
+        return self.labelled(space, targets)
 
     def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64] | None:
         """Return how many times each label occurs, ``(K,)``; None where labels are no names."""

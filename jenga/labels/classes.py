@@ -14,8 +14,8 @@ from pydantic import Field
 
 from jenga.config.strict import Fraction, PositiveFloat
 from jenga.config.tasks import HeadConfig
-from jenga.errors import DataError
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.errors import DataError, suggest
+from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, Estimators, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING, class_name, folded
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
 from jenga.labels.forms import times, with_missing
@@ -23,6 +23,7 @@ from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
 from jenga.labels.spaces import sized
 from jenga.labels.tables import per_label, rounded
+from jenga.labels.unseen import is_unseen, learnable, may_be_unseen, unseen_code
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 # Integer classes this sparse are identifiers, and a head for each number up to the largest would be mostly dead.
@@ -96,10 +97,19 @@ class Classes(LabelKind):
         found: Mask = np.asarray(targets) != IGNORE_INDEX
         return found
 
+    def known(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows have a class that training rows have."""
+        found: Mask = np.asarray(targets) >= 0
+        return found
+
+    def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
+        """Return the classes of a batch, int64 ``(B,)``; one that no training row has is ignored."""
+        return lambda index: torch.from_numpy(learnable(targets[list(index)]))
+
     def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64]:
         """Return the rows of each class."""
         codes = np.asarray(targets, dtype=np.int64)
-        return np.bincount(codes[codes != IGNORE_INDEX], minlength=space.size)
+        return np.bincount(codes[codes >= 0], minlength=space.size)
 
     def balanced(self, space: HeadSpace, targets: Any) -> dict[str, list[float]]:
         """Return ``class_weight``: rows over K times the rows of the class."""
@@ -125,7 +135,10 @@ class Classes(LabelKind):
         return answers
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
-        """Return accuracy, macro and weighted F1; the former over the classes that occur in the targets."""
+        """Return accuracy, macro and weighted F1; the former over the classes that occur in the targets.
+
+        A class that no training row has is one of them, with an F1 of 0.
+        """
         from sklearn.metrics import f1_score
 
         predicted, gold = known_classes(predictions, targets)
@@ -143,18 +156,23 @@ class Classes(LabelKind):
         predicted, gold = known_classes(predictions, targets)
         matrix = confusion_matrix(gold, predicted, labels=np.arange(space.size))
         hits = matrix.diagonal()
-        table = per_label(space.labels, hits, matrix.sum(axis=0) - hits, matrix.sum(axis=1) - hits)
+        # An answer to a row of a class that no training row has is a false alarm, in no row of the confusion.
+        answers = np.bincount(predicted, minlength=space.size)
+        table = per_label(space.labels, hits, answers - hits, matrix.sum(axis=1) - hits)
         warnings = []
         seen, answered = np.unique(gold), np.unique(predicted)
-        if len(seen) == 1:
+        if unseen := int(is_unseen(gold).sum()):
+            warnings.append(f"{unseen} of {len(gold)} rows are of classes that no training row has, and count as wrong")
+        elif len(seen) == 1:
             warnings.append(f"every labelled row is {space.labels[seen[0]]}")
-        elif len(answered) == 1:
+        if len(answered) == 1 < len(seen):
             warnings.append(f"predicts one class only ({space.labels[answered[0]]})")
         return {"confusion": matrix.tolist(), "per_label": table, "warnings": warnings}
 
     def agreement(self, predictions: Any, targets: Any) -> float | None:
-        """Return Cohen's kappa with quadratic weights, for grades in order."""
-        return kappa(*known_classes(predictions, targets), weights="quadratic")
+        """Return Cohen's kappa with quadratic weights, for grades in order; one that no training row has has none."""
+        predicted, gold = known_classes(predictions, targets)
+        return kappa(predicted[gold >= 0], gold[gold >= 0], weights="quadratic")
 
     def points(self, size: int) -> NDArray[np.float64]:
         """Return the number of each grade."""
@@ -226,16 +244,17 @@ class ClassReader(CellReader):
         self.where = column.where
         self.space = space
         self.open = column.open
+        self.may_be_unseen = may_be_unseen(column)
         self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
-        numbered = any(isinstance(class_name(name), int) for name in space.labels)
+        self.numbered = numbered = any(isinstance(class_name(name), int) for name in space.labels)
         # As JSON writes them, or Python ("True").
         self.truth = {name.lower(): at for name, at in self.index.items() if name.lower() in ("false", "true")}
         # An integer is a position only where the configuration gave the order of the names, or they are false, true.
         self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
 
     def encode(self, value: Any) -> int:
-        """Return the class id of a label; raises RowError."""
+        """Return the class id of a label, a code of its own for one that no training row has; raises RowError."""
         if isinstance(value, str) and value in self.index:
             return self.index[value]
         if self.truth and str(value).strip().lower() in self.truth:
@@ -247,6 +266,9 @@ class ClassReader(CellReader):
             return name
         if self.open and name is not None:
             return 0 if str(name).strip().lower() in NORMAL_NAMES else 1
+        if self.may_be_unseen and self._is_like_the_others(name):
+            self.unseen[f"{show(value)}{suggest(str(name), self.index)}"] += 1
+            return unseen_code(str(name))
         if isinstance(name, int):
             raise RowError(f"{self.where}: class {name} is not one of {self.space.size}. {self._allowed()}")
         hint = f", or set `missing_values: [{show(value)}]` of the head" if str(name).casefold() in MISSING else ""
@@ -255,6 +277,12 @@ class ClassReader(CellReader):
     def stack(self, codes: Sequence[int]) -> np.ndarray:
         """Return int64 ``(M,)``."""
         return np.array(codes, dtype=np.int64)
+
+    def _is_like_the_others(self, name: str | int | None) -> bool:
+        """Whether a class could be one: a name among names, and no word for none; a number among numbers from 0 on."""
+        if isinstance(name, int):
+            return self.numbered and name >= 0
+        return name is not None and not self.numbered and name.casefold() not in MISSING
 
     def _allowed(self) -> str:
         return f"Allowed: {some_of(self.space.labels)}; null where there is none"

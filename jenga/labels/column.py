@@ -22,7 +22,8 @@ class HeadColumn:
     `absent`: the class of every row of a file without such a column, where the head learns what is normal without
     labels; None: the column must be there. `written`: the configuration names the column; it is not the default one.
     `open`: the labels are made up of the normal class and one for all that is not: any other label means the second.
-    `cells`: how the cells are read.
+    `cells`: how the cells are read. `joined`: the names of labels that stand in a column each, those of `candidates`;
+    () where one column has them all.
     """
 
     task: str
@@ -35,6 +36,12 @@ class HeadColumn:
     written: bool = False
     open: bool = False
     cells: CellReading = field(default_factory=CellReading)
+    joined: tuple[str, ...] = ()
+
+    @property
+    def own_name(self) -> str:
+        """The name of the only label of a head where nothing else names it: its column's, else the head's."""
+        return self.candidates[0].rpartition(".")[2] if self.written and len(self.candidates) == 1 else self.head
 
     @property
     def where(self) -> str:
@@ -49,6 +56,10 @@ class HeadColumn:
 
 class RowError(ValueError):
     """A row cannot be used; the message is the reason."""
+
+
+class BlankError(RowError):
+    """A row has no content: its text, or what else it is read for, is blank."""
 
 
 def show(value: Any) -> str:

@@ -16,6 +16,7 @@ from jenga.labels.column import HeadColumn, RowError, near, numbered_names, read
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.separators import SEPARATORS, find_separator
 from jenga.labels.spaces import sized
+from jenga.labels.unseen import may_be_unseen
 from jenga.types import HeadSpace
 
 
@@ -28,8 +29,11 @@ class ItemReader(CellReader):
         self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
         self.size = space.size
-        # Items that are only numbered have no names to list.
-        self.named = space.labels != numbered_names(space.size)
+        self.may_be_unseen = may_be_unseen(column)
+        # Items that are only numbered, or called as their column is, have no names that cells list.
+        own = space.labels == (column.own_name,) and column.labels is None
+        self.named = not own and space.labels != numbered_names(space.size)
+        self.listable = self.index if own or self.named else {}
         self.missing = np.full(space.size, np.nan, dtype=np.float32)
 
     def encode(self, value: Any) -> np.ndarray:
@@ -38,7 +42,8 @@ class ItemReader(CellReader):
         if isinstance(value, dict):
             marks: np.ndarray = self.missing.copy()
             for name, mark in value.items():
-                marks[self._item(name)] = self._mark(mark)
+                for item in self._items([name]):
+                    marks[item] = self._mark(mark)
             if len({name.strip() for name in value}) < len(value):
                 raise RowError(f"{self.where}: {show(value)} gives an item twice, blanks aside; keep one of them")
             return marks
@@ -50,7 +55,7 @@ class ItemReader(CellReader):
             value = [value]
         if self._are_names(value):
             marks = np.zeros(self.size, dtype=np.float32)
-            marks[[self._item(name) for name in value]] = 1
+            marks[self._items(value)] = 1
             return marks
         if len(value) != self.size:
             raise RowError(f"{self.where}: {len(value)} values for {self.size} items. {self._allowed()}")
@@ -64,7 +69,7 @@ class ItemReader(CellReader):
         """Return what a cell of text says as a list: names of items, or marks."""
         if self.cells.marks:
             return self.cells.parts(text) or [text]
-        if text.strip() in self.index and self.named:
+        if text.strip() in self.listable:
             return [text]
         if self.cells.separator:
             return self.cells.parts(text)
@@ -73,6 +78,8 @@ class ItemReader(CellReader):
             return [mark]
         if not text.strip() and self.named:
             return []
+        if self.may_be_unseen and self.named and self._may_be_name(text.strip()):
+            return [text]
         raise self._no_list(text)
 
     def _are_names(self, words: list[Any]) -> bool:
@@ -83,8 +90,22 @@ class ItemReader(CellReader):
     def _no_list(self, value: Any) -> RowError:
         return RowError(f"{self.where}: {show(value)} is no list of items. {self._allowed()}")
 
+    def _items(self, names: Sequence[str]) -> list[int]:
+        """Return the places of items; one that no training row has has none, and is told of."""
+        found = []
+        for name in map(str.strip, names):
+            if name not in self.index and self.may_be_unseen and self.named and self._may_be_name(name):
+                # A sentence of notes is a format.
+                shown = show(name).replace("{", "{{").replace("}", "}}")
+                self.notes[f"{{}} cells name the item {shown}, which no training row has and no score counts"] += 1
+                continue
+            found.append(self._item(name))
+        return found
+
+    def _may_be_name(self, name: str) -> bool:
+        return bool(name) and name.casefold() not in MISSING and self.cells.mark(name) is None
+
     def _item(self, name: str) -> int:
-        name = name.strip()
         if name not in self.index and self.cells.is_missing(name):
             raise RowError(
                 f"{self.where}: {show(name)} stands among items, but means that there is no label; give it alone, or "
@@ -122,7 +143,7 @@ def settle_items(column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, 
     marks, separator = reading.marks, reading.separator
     warnings: list[str] = []
     if marks is None:
-        marks = _are_marks(column, guess, texts, lists)
+        marks = bool(column.joined) or _are_marks(column, guess, texts, lists)
     if separator is None:
         separator = WHOLE if marks else _separator_of_marks(column, guess, texts)
         if not separator and not marks:
@@ -275,6 +296,8 @@ def _blanks(reading: CellReading, texts: Counter[str], blanks: int) -> list[str]
 def item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
     """Return the names of the items that `values` hold, or their numbers. Raises DataError."""
     cells = column.cells
+    if column.joined:
+        return column.joined
     if column.labels is not None:
         return _independent(column, column.labels)
     names: set[str] = set()
@@ -292,7 +315,7 @@ def item_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
     if names:
         return _independent(column, sized(column, tuple(sorted(names))))
     size = column.size or (lengths.most_common(1)[0][0] if lengths else 0)
-    return numbered_names(size)
+    return (column.own_name,) if size == 1 else numbered_names(size)
 
 
 def _independent(column: HeadColumn, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from jenga.labels.base import LABEL_KINDS, Answers, Estimators, LabelKind, Mask,
 from jenga.labels.classes import kappa
 from jenga.labels.column import HeadColumn
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
+from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
 from jenga.labels.tables import columns, per_label, rounded
 from jenga.labels.thresholds import best_threshold
@@ -35,12 +36,18 @@ class ItemsHead(HeadConfig):
         description="What parts the labels of one cell, or none. Default: '|', ';' or ',' where the training rows "
         "show it.",
     )
+    columns: list[str] | None = JOINED
     true_values: list[str] | None = Field(
         None, min_length=1, description="Words for yes, case aside. Default: yes, true, 1 and the like."
     )
     false_values: list[str] | None = Field(
         None, min_length=1, description="Words for no, case aside. Default: no, false, 0 and the like."
     )
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> ItemsHead:
+        check_joined(self, self.columns)
+        return self
 
     @model_validator(mode="after")
     def _a_word_means_one_thing(self) -> ItemsHead:

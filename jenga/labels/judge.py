@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from jenga.labels.base import kind_named
+from jenga.labels.column import some_of
 from jenga.types import HeadSpace
 
 
 def labelled_rows(space: HeadSpace, targets: Any) -> int:
     """Return how many rows have at least one label for this head."""
     return int(kind_named(space.kind).labelled(space, targets).sum())
+
+
+def all_unseen(heads: Iterable[tuple[HeadSpace, Any]]) -> str | None:
+    """Return what is wrong where rows have labels, but none that a training row has; heads: with their targets."""
+    lacking = []
+    for space, targets in heads:
+        if kind_named(space.kind).known(space, targets).any():
+            return None
+        if labelled_rows(space, targets):
+            lacking.append(f"'{space.task}.{space.head}' ({some_of(kind_named(space.kind).names(space))})")
+    if not lacking:
+        return None
+    return f"no row has a label that the training rows have; heads and their labels there: {', '.join(lacking)}"
 
 
 def head_metrics(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:

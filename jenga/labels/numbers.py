@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from jenga.config.tasks import HeadConfig
@@ -18,6 +18,7 @@ from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, Labe
 from jenga.labels.cells import MISSING
 from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell, show
 from jenga.labels.forms import readable, with_missing
+from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
 from jenga.labels.tables import columns
 from jenga.types import HeadSpace
@@ -29,7 +30,13 @@ _LARGEST = float(np.finfo(np.float32).max)
 class NumberHead(HeadConfig):
     """`num_labels` numbers."""
 
+    columns: list[str] | None = JOINED
     standardize: bool = Field(True, description="Learn numbers scaled to the training rows' mean 0 and deviation 1.")
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> NumberHead:
+        check_joined(self, self.columns)
+        return self
 
 
 @LABEL_KINDS.register("number")
@@ -184,6 +191,8 @@ class NumberReader(CellReader):
 def _number_names(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
     if column.labels is not None:
         return column.labels
+    if column.joined:
+        return column.joined
     lengths = Counter(len(value) if isinstance(value, list) else 1 for value in values)
     size = column.size or (lengths.most_common(1)[0][0] if lengths else 0)
-    return (column.head,) if size == 1 else numbered_names(size)
+    return (column.own_name,) if size == 1 else numbered_names(size)

@@ -1,4 +1,4 @@
-"""Cells of tags: one BIO tag a word, or spans of entities (Ramshaw and Marcus 1995)."""
+"""Cells of tags: one tag a word, or spans of entities."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from jenga.errors import DataError
+from jenga.errors import DataError, suggest
 from jenga.labels.base import Span
 from jenga.labels.column import HeadColumn, RowError, near, read_cell, show, some_of
+from jenga.labels.entity_forms import Entity, entity_of, is_entity
 from jenga.labels.offsets import UNITS, character_offsets
+from jenga.labels.schemes import OUTSIDE, are_tags, is_tag, opens_by_inside, repair
 from jenga.labels.spaces import sized
+from jenga.labels.unseen import may_be_unseen, unseen_code
 from jenga.types import IGNORE_INDEX, HeadSpace
 
-_Entity = tuple[int, int, str, Any]
-"""Where an entity begins and ends as the row counts, its type, and its text where the row gives it."""
-OUTSIDE = "O"
 _REPAIRED = "{} rows had an I- tag that continues no entity; it was read as B- (IOB1)"
+_TYPES_ALONE = "{} rows have types of entities without B- or I-; neighbours of one type are read as one entity"
 _WIDENED = "{} entities began or ended inside a word and take in the whole word (partial_words: widen)"
 
 
 def is_per_word(value: Any) -> bool:
     """Whether a label gives one tag a word, and not spans."""
-    return isinstance(value, list) and bool(value) and not isinstance(value[0], dict)
+    return isinstance(value, list) and bool(value) and not is_entity(value[0])
 
 
 def tag_names(types: Sequence[str]) -> tuple[str, ...]:
@@ -33,9 +34,9 @@ def tag_names(types: Sequence[str]) -> tuple[str, ...]:
 
 
 def entity_types(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the sorted types of `names`: tags if each but ``O`` begins with ``B-`` or ``I-``, else types."""
+    """Return the sorted types of `names`, which are tags of any scheme, or types."""
     inside = [name for name in names if name != OUTSIDE]
-    tags = all(name[:2] in ("B-", "I-") for name in inside)
+    tags = are_tags(inside)
     return tuple(sorted({name[2:] if tags else name for name in inside}))
 
 
@@ -60,7 +61,9 @@ class TagReader:
         self.types = [name[2:] for name in space.labels if name.startswith("B-")]
         # Integer tags count in the order in which the configuration lists the tags.
         self.listed = column.labels if column.labels and OUTSIDE in column.labels else None
+        self.may_be_unseen = may_be_unseen(column)
         self.notes: Counter[str] = Counter()
+        self.unseen: Counter[str] = Counter()
 
     def encode(self, value: Any, text: str, words: Sequence[Span]) -> np.ndarray:
         """Return tags int64 ``(W,)`` of the words of `text`; raises RowError."""
@@ -70,7 +73,7 @@ class TagReader:
                 "{start, end, label}"
             )
         names = self._from_tags(value, words) if is_per_word(value) else self._from_spans(value, text, words)
-        return np.array([self.index[name] for name in names], dtype=np.int64)
+        return np.array([self._code(name) for name in names], dtype=np.int64)
 
     def by_space(self, value: Any) -> bool:
         """Return whether a cell has one tag for each word, which then are parted by spaces. Raises RowError."""
@@ -96,8 +99,12 @@ class TagReader:
                 "(columns.tokens) or parted by spaces"
             )
         names = [self._tag_name(tag) for tag in tags]
+        alone = [name in self.types for name in names]
+        names = [f"I-{name}" if plain else name for name, plain in zip(names, alone, strict=True)]
         repaired = repair(names)
-        if repaired != names:
+        if any(alone):
+            self.notes[_TYPES_ALONE] += 1
+        elif opens_by_inside(names, repaired):
             self.notes[_REPAIRED] += 1
         return repaired
 
@@ -108,11 +115,24 @@ class TagReader:
             if not 0 <= tag < len(self.listed):
                 raise RowError(f"{self.where}: tag {tag} is beyond the {len(self.listed)} `labels` of the head")
             tag = self.listed[tag]
-        if not isinstance(tag, str) or tag not in self.index:
+        known = isinstance(tag, str) and (tag in self.types or (is_tag(tag) and self._may_be(tag[2:])))
+        if not known:
             raise RowError(
                 f"{self.where}: unknown tag {show(tag)}{near(tag, self.index)} Allowed: {some_of(self.index)}"
             )
-        return tag
+        return str(tag)
+
+    def _may_be(self, kind: str) -> bool:
+        """Whether words may be of a type; '' is that of ``O``."""
+        return not kind or kind in self.types or self.may_be_unseen
+
+    def _code(self, name: str) -> int:
+        if name in self.index:
+            return self.index[name]
+        kind = name[2:]
+        if name.startswith("B"):
+            self.unseen[f"{show(kind)}{suggest(kind, self.types)}"] += 1
+        return unseen_code(kind, inside=name.startswith("I"))
 
     def _from_spans(self, spans: list[Any], text: str, words: Sequence[Span]) -> list[str]:
         entities = [self._entity(span) for span in spans]
@@ -131,31 +151,29 @@ class TagReader:
             self.notes[_WIDENED] += widened
         return names
 
-    def _fits(self, entities: Sequence[_Entity], text: str, words: Sequence[Span], unit: str) -> bool:
+    def _fits(self, entities: Sequence[Entity], text: str, words: Sequence[Span], unit: str) -> bool:
         try:
             self._tagged(entities, text, words, unit, widen=False)
         except SpanError:
             return False
         return True
 
-    def _entity(self, span: Any) -> _Entity:
-        fields = span if isinstance(span, dict) else {}
-        start, end, label = (fields.get(key) for key in ("start", "end", "label"))
-        if type(start) is not int or type(end) is not int or not isinstance(label, str):
+    def _entity(self, span: Any) -> Entity:
+        entity = entity_of(span)
+        if entity is None:
             raise RowError(
-                f"{self.where}: {show(span)} is no entity; allowed: {{start, end, label}}, with numbers of characters "
-                "and an entity type"
+                f"{self.where}: {show(span)} is no entity; allowed: {{start, end, label}}, or a list of the three: "
+                "numbers of characters, and an entity type"
             )
-        label = label.strip()
-        if label not in self.types:
+        if not entity.label or not self._may_be(entity.label):
             raise RowError(
-                f"{self.where}: unknown entity type {show(label)}{near(label, self.types)} "
+                f"{self.where}: unknown entity type {show(entity.label)}{near(entity.label, self.types)} "
                 f"Allowed: {some_of(self.types)}"
             )
-        return start, end, label, fields.get("text")
+        return entity
 
     def _tagged(
-        self, entities: Sequence[_Entity], text: str, words: Sequence[Span], unit: str, *, widen: bool
+        self, entities: Sequence[Entity], text: str, words: Sequence[Span], unit: str, *, widen: bool
     ) -> tuple[list[str], int]:
         """Return a tag for each word, and how many entities took in the rest of a word; raises SpanError."""
         names = [OUTSIDE] * len(words)
@@ -189,7 +207,7 @@ class TagReader:
             previous = (start, end, label)
         return names, widened
 
-    def _placed(self, entities: Sequence[_Entity], text: str, unit: str) -> Iterator[tuple[int, int, str]]:
+    def _placed(self, entities: Sequence[Entity], text: str, unit: str) -> Iterator[tuple[int, int, str]]:
         """Yield the first character, the one after the last, and the type of each entity; raises SpanError."""
         offsets = character_offsets(text, unit)
         length = len(text) if offsets is None else max(offsets)
@@ -223,20 +241,12 @@ def _covered(words: Sequence[Span], start: int, end: int) -> tuple[list[int], Sp
     return covered, None
 
 
-def repair(names: Sequence[str]) -> list[str]:
-    """Return IOB2 tags: an ``I-x`` that continues no ``x`` opens one (Tjong Kim Sang and Veenstra 1999, IOB1)."""
-    fixed: list[str] = []
-    for name in names:
-        continues = bool(fixed) and fixed[-1] != OUTSIDE and fixed[-1][2:] == name[2:]
-        fixed.append(f"B-{name[2:]}" if name.startswith("I-") and not continues else name)
-    return fixed
-
-
 def tags_of(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
     """Return ``O`` and the tags of the entity types that `values` hold. Raises DataError where tags are numbers."""
     if column.labels is not None:
         return tag_names(entity_types(column.labels))
     types: set[str] = set()
+    alone: set[str] = set()
     for value in values:
         if is_per_word(value):
             if any(isinstance(tag, int) for tag in value):
@@ -244,8 +254,12 @@ def tags_of(column: HeadColumn, values: Sequence[Any]) -> tuple[str, ...]:
                     f"{column.where}: the tags are numbers; set `labels` of the head to the tags in order, for example "
                     "[O, B-person, I-person]"
                 )
-            types.update(tag[2:] for tag in value if isinstance(tag, str) and tag[:2] in ("B-", "I-") and tag[2:])
+            tags = [tag for tag in value if isinstance(tag, str) and tag != OUTSIDE]
+            types.update(tag[2:] for tag in tags if is_tag(tag))
+            alone.update(tag for tag in tags if tag.strip())
         elif isinstance(value, list):
-            labels = (span.get("label") for span in value if isinstance(span, dict))
-            types.update(label.strip() for label in labels if isinstance(label, str))
+            entities = map(entity_of, value)
+            types.update(entity.label for entity in entities if entity is not None and entity.label)
+    # Types stand alone where no tag has a prefix; beside some that have, they are mistakes of their rows.
+    types = types or alone
     return sized(column, tag_names(sorted(types))) if types else ()

@@ -18,8 +18,10 @@ from jenga.labels.classes import ClassHead, balanced_weights
 from jenga.labels.column import HeadColumn
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.metric import Metric
+from jenga.labels.schemes import OUTSIDE, repair
 from jenga.labels.tables import per_label, rounded
-from jenga.labels.tag_cells import OUTSIDE, TagReader, repair, tags_of
+from jenga.labels.tag_cells import TagReader, tags_of
+from jenga.labels.unseen import is_unseen, learnable, unseen_tag
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 Entity = tuple[int, int, str]
@@ -54,8 +56,8 @@ class Tags(LabelKind):
     per_word = True
 
     def columns(self, head: str) -> tuple[str, ...]:
-        """Return the columns of tags by word and of spans."""
-        return ("ner_tags", "entities")
+        """Return the columns of tags by word and of entities, as spaCy and Prodigy call them too."""
+        return ("ner_tags", "entities", "spans")
 
     def settle(self, column: HeadColumn, cells: Sequence[Any]) -> tuple[HeadColumn, list[str]]:
         """Take the usual words for a missing label."""
@@ -73,10 +75,14 @@ class Tags(LabelKind):
         """Return which rows have a tag."""
         return np.array([bool(np.any(np.asarray(row) != IGNORE_INDEX)) for row in targets], dtype=bool)
 
+    def known(self, space: HeadSpace, targets: Any) -> Mask:
+        """Return which rows have a tag that training rows have."""
+        return np.array([bool(np.any(np.asarray(row) >= 0)) for row in targets], dtype=bool)
+
     def counts(self, space: HeadSpace, targets: Any) -> NDArray[np.int64]:
         """Return the words of each tag."""
         codes = np.concatenate([np.empty(0, np.int64), *targets])
-        return np.bincount(codes[codes != IGNORE_INDEX], minlength=space.size)
+        return np.bincount(codes[codes >= 0], minlength=space.size)
 
     def balanced(self, space: HeadSpace, targets: Any) -> dict[str, list[float]]:
         """Return ``class_weight``: words over K times the words of the tag."""
@@ -91,11 +97,14 @@ class Tags(LabelKind):
         return [label[2:] for label in space.labels if label.startswith("B-")]
 
     def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
-        """Lay each word's tag on its first token, int64 ``(B, T)``; every other token is ignored."""
+        """Lay each word's tag on its first token, int64 ``(B, T)``; every other token is ignored.
+
+        So is a tag that no training row has.
+        """
         tokens = encoding.tokens
         if tokens is None:
             raise TypeError("words have tags, but the rows are no texts")
-        laid = tokens.spread(targets, IGNORE_INDEX)
+        laid = tokens.spread([learnable(row) for row in targets], IGNORE_INDEX)
         return lambda index: tokens.padded(laid, index, IGNORE_INDEX)
 
     def predict(self, logits: torch.Tensor, threshold: NDArray[np.float64] | float) -> NDArray[Any]:
@@ -154,9 +163,12 @@ class Tags(LabelKind):
             for name in ("hits", "false_alarms", "misses")
         )
         warnings = []
-        if not (hits + misses).any():
+        missed, wanted = counts["misses"].total(), counts["hits"].total() + counts["misses"].total()
+        if unseen := missed - int(misses.sum()):
+            warnings.append(f"{unseen} of {wanted} entities are of types that no training row has, and count as missed")
+        elif not wanted:
             warnings.append("no entity in the labelled rows")
-        elif not (hits + false_alarms).any():
+        if wanted and not (hits + false_alarms).any():
             warnings.append("predicts no entity")
         return {"per_label": per_label(kinds, hits, false_alarms, misses), "warnings": warnings}
 
@@ -178,12 +190,13 @@ def spans(tags: Sequence[int] | Sequence[str] | NDArray[np.int64], labels: Seque
     """Return the (first word, word after the last, type) of every entity in one row of BIO tags.
 
     `tags` are ids into `labels` or names. An ``I-`` that continues nothing (after ``O``, or after another type) opens
-    a new span, as the CoNLL scorer has it. An id outside `labels` (-100: unlabelled) counts as ``O``.
+    a new span, as the CoNLL scorer has it. An id outside `labels` (-100: unlabelled) counts as ``O``, but for one of a
+    tag that no training row has, which is of a type of its own.
     """
     found: set[Entity] = set()
     start, kind = 0, ""
     for word, tag in enumerate([*tags, "O"]):
-        name = tag if isinstance(tag, str) else labels[tag] if 0 <= tag < len(labels) else "O"
+        name = tag if isinstance(tag, str) else _name_of(int(tag), labels)
         prefix, _, name_kind = name.partition("-")
         if kind and not (prefix == "I" and name_kind == kind):
             found.add((start, word, kind))
@@ -191,6 +204,12 @@ def spans(tags: Sequence[int] | Sequence[str] | NDArray[np.int64], labels: Seque
         if name_kind and not kind:
             start, kind = word, name_kind
     return found
+
+
+def _name_of(tag: int, labels: Sequence[str]) -> str:
+    if is_unseen(tag):
+        return unseen_tag(tag)
+    return labels[tag] if 0 <= tag < len(labels) else OUTSIDE
 
 
 def _span_counts(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Counter[str]]:

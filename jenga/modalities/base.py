@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,13 +28,15 @@ from jenga.rows.content import CellColumns, ContentSpec
 from jenga.rows.given import RowsLike, given_rows, read_stream
 from jenga.rows.load import LoadedSource, load_sources, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import BadRow, RawRows, read_rows
+from jenga.rows.raw import BadRow, RawRows
+from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN
 from jenga.types import HeadSpace
 
 if TYPE_CHECKING:
     pass
 
+logger = logging.getLogger(__name__)
 Spaces = Mapping[tuple[str, str], HeadSpace]
 Keep = Callable[[LoadedSource], np.ndarray]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -113,9 +116,12 @@ class Encoder(ABC):
         split: the part of a hub data set.
         """
         if isinstance(source, bytes):
-            rows = read_stream(source)
+            rows = read_stream(source, {name for spec in specs for name in spec.content.readable})
             return rows if isinstance(rows, RawRows) else self.given(rows, specs)
-        return read_rows(source, split=split)
+        raw = read_rows(source, split=split, form=specs[0].form)
+        for words in raw.told:
+            logger.warning("%s", words)
+        return raw
 
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> RawRows:
         """Return rows that a caller has in hand, numbered from 1. Raises TypeError where they are none."""

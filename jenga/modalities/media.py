@@ -11,7 +11,7 @@ import numpy as np
 
 from jenga.labels.column import RowError, show
 from jenga.rows.content import CellColumns
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Media:
 class MediaColumns(CellColumns):
     """Columns of files. A path is relative to the folder of the rows' file, and must lie in it or in `root`.
 
-    Of rows that are in no file it is relative to the working directory, and may lead anywhere.
+    Of a caller's own rows it is relative to the working directory, and may lead anywhere; of rows that come from
+    elsewhere, such as the hub, it is relative to `root`.
 
     A cell is a path, ``{"path"}`` or ``{"bytes"}`` as data sets of the hub have them, or numbers: a list, or
     ``{"array", "sampling_rate"}``. `root`: an absolute folder; "": only that of the rows' file counts.
@@ -78,12 +79,13 @@ class MediaColumns(CellColumns):
         raise RowError(f"{where} is {show(value)}; allowed: a path, {{path}}, {{bytes}}, or {{array, sampling_rate}}")
 
     def _at(self, given: str, where: str, raw: RawRows) -> Media:
-        in_hand = not Path(raw.file).exists()
-        beside = Path.cwd() if in_hand else Path(raw.file).absolute().parent
+        allowed = [each.resolve() for each in (raw.home, Path(self.root) if self.root else None) if each is not None]
+        if not raw.in_hand and not allowed:
+            raise RowError(f"{where}: the rows are in no folder here that '{given}' could lie in; set data_root to one")
+        beside = Path.cwd() if raw.in_hand else allowed[0]
         path = (beside / Path(given).expanduser()).resolve()
-        allowed = [beside.resolve(), *([Path(self.root).resolve()] if self.root else [])]
         # Rows of a file are data, which may come from anywhere; those in hand are the caller's own words.
-        if not in_hand and not any(path.is_relative_to(each) for each in allowed):
+        if not raw.in_hand and not any(path.is_relative_to(each) for each in allowed):
             raise RowError(f"{where}: '{given}' lies outside {allowed[-1]}; set data_root to a folder that holds it")
         if not path.is_file():
             raise RowError(f"{where}: there is no file '{given}' in {beside}")

@@ -25,11 +25,13 @@ class Encoded(ABC):
     """The rows of one split of one source as a backbone reads them, of which batches are made.
 
     It may be lazy: what is large is decoded when a batch is made of it. `unit`: what an entry is made of. `features`:
-    float32 ``(M, F)``, where a row is read as that one vector; None elsewhere.
+    float32 ``(M, F)``, where a row is read as that one vector; None elsewhere. `truncated`: which rows, bool ``(M,)``,
+    were not read to their end; None where all were.
     """
 
     unit: ClassVar[str] = "values"
     features: np.ndarray | None = None
+    truncated: np.ndarray | None = None
 
     @property
     def packed(self) -> bool:

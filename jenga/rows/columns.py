@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jenga.errors import suggest
 from jenga.labels.cells import is_missing
+from jenga.labels.column import HeadColumn
 
 # Columns in an error message come from this many first rows.
 ROWS_LOOKED_AT = 1000
@@ -38,6 +39,30 @@ def find_column(rows: Sequence[Mapping[str, Any]], candidates: Iterable[str]) ->
         if any(not is_missing(lookup(row, column)) for row in rows):
             return column
     return next((column for column in candidates if any(_has(row, column) for row in rows)), None)
+
+
+def label_place(rows: Sequence[Mapping[str, Any]], head: HeadColumn) -> Callable[[Mapping[str, Any]], Any] | None:
+    """Return what gets the cell with a head's labels from a row; None where `rows` lack its column.
+
+    Of columns that are joined it is the list of their cells, and None where all of them are missing.
+    """
+    if not head.joined:
+        column = find_column(rows, head.candidates)
+        return None if column is None else lambda row: lookup(row, column)
+    if find_column(rows, head.candidates) is None:
+        return None
+
+    def joined(row: Mapping[str, Any]) -> list[Any] | None:
+        cells = [lookup(row, column) for column in head.candidates]
+        return None if all(cell is None for cell in cells) else cells
+
+    return joined
+
+
+def absent_columns(files: Sequence[Sequence[Mapping[str, Any]]], head: HeadColumn) -> list[str]:
+    """Return the columns of a head that none of `files` has; where one of several will do, all of them or none."""
+    absent = [column for column in head.candidates if not any(find_column(rows, [column]) for rows in files)]
+    return absent if head.joined or len(absent) == len(head.candidates) else []
 
 
 def column_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,9 +12,9 @@ import numpy as np
 from jenga.errors import DataError
 from jenga.labels.base import Span
 from jenga.labels.cells import is_missing
-from jenga.labels.column import HeadColumn, RowError
+from jenga.labels.column import BlankError, HeadColumn
 from jenga.rows.columns import find_column, lookup, no_column
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 @dataclass(slots=True)
@@ -117,6 +117,11 @@ class ContentSpec(ABC):
     def wanted(self) -> tuple[str, ...]:
         """The columns that rows should have, for messages."""
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The columns that content may stand in."""
+        return self.wanted
+
     def settled(self, raw: RawRows) -> Self:
         """Return how rows are read after training on those of the file `raw`."""
         return self
@@ -185,7 +190,7 @@ class CellReader:
         for name, column in self.columns.items():
             value = lookup(row, column)
             if is_missing(value):
-                raise RowError(f"column '{column}' is empty")
+                raise BlankError(f"column '{column}' is empty")
             found[name] = self.spec.cell(name, value, self.raw)
         return Item(found)
 

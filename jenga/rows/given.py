@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jenga.errors import DataError
 from jenga.rows.content import ContentSpec
-from jenga.rows.readers import RawRows, conversion
+from jenga.rows.raw import GIVEN, STANDARD_INPUT, RawRows
+from jenga.rows.storage import conversion
+from jenga.rows.tables import MARKS, read_table
 
-GIVEN = "the given rows"
-"""Name in messages of rows that come from no file."""
-STANDARD_INPUT = "standard input"
+logger = logging.getLogger(__name__)
 
 RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | Sequence[Mapping[str, Any]] | RawRows
 
@@ -36,10 +38,11 @@ def given_rows(rows: RowsLike, contents: Sequence[ContentSpec]) -> RawRows:
     return raw
 
 
-def read_stream(content: bytes) -> RawRows | list[str]:
-    """Return standard input as rows where it begins like JSON, else as one text a line, blank ones too.
+def read_stream(content: bytes, columns: Collection[str] = ()) -> RawRows | list[str]:
+    """Return standard input as rows where it begins like JSON or a table, else as one text a line, blank ones too.
 
-    Raises DataError where it is not UTF-8, or begins like JSON and is none.
+    columns: where the content of rows may stand; the header of a table names one of them. Raises DataError where it is
+    not UTF-8, or begins like JSON and is none.
     """
     raw = RawRows(STANDARD_INPUT)
     try:
@@ -57,7 +60,7 @@ def read_stream(content: bytes) -> RawRows | list[str]:
     # Not str.splitlines: U+2028 and the like may stand inside a line.
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
     if text.lstrip()[:1] != "{":
-        return lines
+        return _table(raw, text, columns) or lines
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
@@ -67,13 +70,15 @@ def read_stream(content: bytes) -> RawRows | list[str]:
     return raw
 
 
-def refuse_table(rows: RawRows | list[str], columns: set[str]) -> None:
-    """Raise DataError where plain lines begin with a header that names a column of texts."""
-    header = rows[0] if isinstance(rows, list) and rows else ""
-    for delimiter in ",\t;":
-        named = columns & {name.strip().strip('"') for name in header.split(delimiter)}
-        if delimiter in header and named:
-            raise DataError(
-                f"{STANDARD_INPUT}: the first line is the header of a table with the column '{min(named)}', but only "
-                "JSON and plain texts are read there; give the table as a .csv or .tsv file"
-            )
+def _table(raw: RawRows, text: str, columns: Collection[str]) -> RawRows | None:
+    """Return the rows of a table; None where the first line names none of `columns` beside others."""
+    header = text.lstrip().partition("\n")[0]
+    if not any(mark in header and set(columns) & set(_names(header, mark)) for mark in MARKS):
+        return None
+    read_table(raw, text, usual=",")
+    logger.warning("%s: is read as a table, as its first line names the column of a text", raw.file)
+    return raw
+
+
+def _names(header: str, mark: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([header], delimiter=mark), [])]

@@ -10,18 +10,27 @@ HUB = "hf://"
 _SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev"), "test": ("test",)}
 
 
+def is_hub(path: str) -> bool:
+    """Whether `path` names a data set of the hub, and not one of its files, as ``hf://datasets/`` does."""
+    return path.startswith(HUB) and not path.startswith(f"{HUB}datasets/")
+
+
 def hub_rows(path: str, split: str) -> list[Any]:
     """Return the rows of one split of ``hf://name`` or ``hf://name/configuration``, class ids as their names.
 
     Raises SetupError when the hub cannot be reached or has no such data set, DataError for a split or configuration
     that the data set lacks.
     """
-    dataset = _hub_splits(path)
+    return rows_of_split(path, _hub_splits(path), split)
+
+
+def rows_of_split(path: str, dataset: Any, split: str) -> list[Any]:
+    """Return the rows of one split of a data set that has several. Raises DataError where it lacks the split."""
     names = _SPLITS.get(split, (split,))
     found = next((name for name in names if name in dataset), None)
     if found is None:
         raise DataError(f"{path}: no split {' or '.join(names)}; the data set has: {', '.join(map(str, dataset))}")
-    return _with_class_names(dataset[found])
+    return with_class_names(dataset[found])
 
 
 def _hub_splits(path: str) -> Any:
@@ -57,7 +66,8 @@ def _hub_splits(path: str) -> Any:
     )
 
 
-def _with_class_names(dataset: Any) -> list[Any]:
+def with_class_names(dataset: Any) -> list[Any]:
+    """Return the rows of a data set, class ids as their names."""
     from datasets import ClassLabel
 
     rows: list[Any] = dataset.to_list()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +15,16 @@ from jenga.labels import kind_named
 from jenga.labels.cells import is_missing
 from jenga.labels.column import HeadColumn, near
 from jenga.labels.forms import Settled, settle
-from jenga.labels.judge import labelled_rows
+from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_space, infer_space
+from jenga.labels.unseen import unseen_warnings
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.columns import column_names, find_column, lookup, no_column
+from jenga.rows.columns import absent_columns, column_names, find_column, label_place, lookup, no_column
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
 from jenga.rows.partition import Share, Stake, check_roles, partition
+from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.read_once import ReadOnce
-from jenga.rows.readers import BadRow, RawRows, read_rows
+from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN, cut, duplicate_warning, leak_warning
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -66,6 +69,7 @@ class _Parsed:
     given: dict[str, Rows]
     bad: list[BadRow]
     notes: Counter[tuple[str, str]]
+    unseen: Counter[tuple[str, str]]
     told: list[str]
 
 
@@ -81,7 +85,7 @@ def load_sources(
     `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
     judge another.
     """
-    read = files or ReadOnce(read_rows)
+    read = files or ReadOnce(partial(read_rows, form=specs[0].form if specs else None))
     given = [
         {split: [(path, read(path, split=split)) for path in names] for split, names in _paths(spec).items() if names}
         for spec in specs
@@ -111,7 +115,7 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
     for each in raw[TRAIN]:
         stop_if_many_bad(each, each.bad, max_bad_fraction)
     spec, spaces, told = _spaces(spec, raw, max_bad_fraction)
-    found = _Parsed(spec, raw, spaces, {}, [], Counter(), told)
+    found = _Parsed(spec, raw, spaces, {}, [], Counter(), Counter(), told)
     for split, files in raw.items():
         parts = []
         for each in files:
@@ -119,6 +123,9 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
             rows, unusable = parser.run()
             stop_if_many_bad(each, unusable, max_bad_fraction, told=told)
             found.notes += parser.notes
+            found.unseen += parser.unseen
+            found.told += [words for words in each.told if words not in found.told]
+            found.told += [f"{each.file}: {words}" for words in parser.blank_warnings()]
             found.bad += unusable
             parts.append(rows)
         found.given[split] = Rows.joined(parts)
@@ -135,6 +142,7 @@ def _loaded(
     warnings = [
         *parsed.told,
         *note_warnings(parsed.notes),
+        *unseen_warnings(parsed.unseen),
         *told,
         *_duplicate_ids(spec, raw),
         *_unlabelled(spec, raw),
@@ -214,13 +222,13 @@ def _spaces(
 
 
 def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> Settled:
-    columns = [find_column(raw.rows, head.candidates) for raw in files]
-    if not any(columns):
+    if absent := absent_columns([raw.rows for raw in files], head):
         rows = [row for raw in files for row in raw.examples]
         fix = "Set `columns` of the task, or `heads[].column`; the first line of a CSV file names its columns"
-        raise DataError(no_column(head.where, head.candidates, rows, fix=fix))
-    settled = settle(head, _cells(files, columns))
+        raise DataError(no_column(head.where, absent, rows, fix=fix))
+    settled = settle(head, _cells(files, head))
     if not settled.labels:
+        columns = head.candidates if head.joined else [find_column(raw.rows, head.candidates) for raw in files]
         names = " or ".join(f"'{column}'" for column in dict.fromkeys(columns) if column)
         raise DataError(
             f"{head.where}: no training row has a label in column {names}; the head would learn nothing, at loss 0.0. "
@@ -232,12 +240,13 @@ def _labels_in(head: HeadColumn, files: Sequence[RawRows]) -> Settled:
 
 def _labels_of_all(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> Settled:
     files = [each for several in raw.values() for each in several]
-    return settle(head, _cells(files, [find_column(each.rows, head.candidates) for each in files]))
+    return settle(head, _cells(files, head))
 
 
-def _cells(files: Sequence[RawRows], columns: Sequence[str | None]) -> list[Any]:
+def _cells(files: Sequence[RawRows], head: HeadColumn) -> list[Any]:
     """Return the cells that are neither null nor NaN; blank ones may say something."""
-    cells = (lookup(row, column) for raw, column in zip(files, columns, strict=True) if column for row in raw.rows)
+    places = [label_place(raw.rows, head) for raw in files]
+    cells = (place(row) for raw, place in zip(files, places, strict=True) if place for row in raw.rows)
     return [cell for cell in cells if isinstance(cell, str) or not is_missing(cell)]
 
 
@@ -335,6 +344,9 @@ def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mappin
         warnings.append(
             f"{spec.name}: there are no valid rows; nothing shows whether the model learns more than its rows"
         )
+    for split, rows in splits.items():
+        if wrong := all_unseen((space, rows.labels[key]) for key, space in spaces.items() if key in rows.labels):
+            raise DataError(f"{spec.name}, {split}: {wrong}. Correct the labels, or list them all in `labels`")
     unsupervised = {head.key for head in spec.heads if head.absent is not None}
     listed = {head.key for head in spec.heads if head.labels is not None}
     for key, space in spaces.items():

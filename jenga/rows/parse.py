@@ -13,11 +13,13 @@ import numpy as np
 from jenga.labels import kind_named
 from jenga.labels.base import Reader
 from jenga.labels.cells import is_missing, json_text
-from jenga.labels.column import HeadColumn, RowError, encodable
+from jenga.labels.column import BlankError, HeadColumn, RowError, encodable
+from jenga.labels.unseen import unseen_warnings
 from jenga.labels.words import split_words, words_by_space
-from jenga.rows.columns import find_column, lookup
+from jenga.rows.columns import label_place, lookup
 from jenga.rows.content import Cells, Content, ContentSpec, Item
-from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.readers import FileForm
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,8 @@ class SourceSpec:
     """Files that one set of rows comes from, and the columns to read.
 
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
-    `content`: how what the encoder reads is read of a row.
+    `content`: how what the encoder reads is read of a row. `form`: how the files are written. `skip_blank`: whether
+    rows without content that are to learn or to judge are passed over, and are no bad ones.
     """
 
     name: str
@@ -40,6 +43,8 @@ class SourceSpec:
     id: str
     heads: tuple[HeadColumn, ...]
     content: ContentSpec
+    form: FileForm = field(default_factory=FileForm)
+    skip_blank: bool = False
 
 
 @dataclass
@@ -107,7 +112,7 @@ def parse_rows(
     assert spaces is not None or not with_labels
     parser = Parser(raw, spec, spaces if with_labels and spaces is not None else {})
     rows, bad = parser.run()
-    for warning in note_warnings(parser.notes):
+    for warning in [*note_warnings(parser.notes), *unseen_warnings(parser.unseen), *parser.blank_warnings()]:
         logger.warning("%s: %s", raw.file, warning)
     return rows, bad
 
@@ -118,15 +123,19 @@ def note_warnings(notes: Counter[tuple[str, str]]) -> list[str]:
 
 
 class Parser:
-    """Parses one file; `notes` counts repairs of labels by head and what is told of them."""
+    """Parses one file; `notes` counts repairs of labels by head and what is told of them.
+
+    `skipped`: rows without content that were passed over so far.
+    """
 
     def __init__(self, raw: RawRows, spec: SourceSpec, spaces: Spaces) -> None:
         self.raw = raw
         self.spec = spec
+        self.labelled, self.skipped = bool(spaces), 0
         self.with_words = any(kind_named(head.kind).per_word for head in spec.heads)
-        self.content = spec.content.reader(raw, learning=bool(spaces), per_word=self.with_words)
+        self.content = spec.content.reader(raw, learning=self.labelled, per_word=self.with_words)
         heads = [head for head in spec.heads if head.key in spaces and not kind_named(head.kind).from_text]
-        self.columns = {head.key: find_column(raw.rows, head.candidates) for head in heads}
+        self.places = {head.key: label_place(raw.rows, head) for head in heads}
         self.absent = {head.key: head.absent for head in heads}
         self.readers: dict[Key, Reader] = {
             head.key: kind_named(head.kind).reader(head, spaces[head.key]) for head in heads
@@ -137,11 +146,17 @@ class Parser:
         raw = piece or self.raw
         rows = Rows()
         items: list[Item] = []
-        codes: dict[Key, list[Any]] = {key: [] for key in self.columns}
+        codes: dict[Key, list[Any]] = {key: [] for key in self.places}
         bad = list(raw.bad)
         for number, row in zip(raw.numbers, raw.rows, strict=True):
             try:
                 name, item, labels = self._parsed(row)
+            except BlankError as error:
+                if self.spec.skip_blank and self.labelled:
+                    self.skipped += 1
+                else:
+                    bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
+                continue
             except RowError as error:
                 bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
                 continue
@@ -168,12 +183,31 @@ class Parser:
         return name, item, labels
 
     def _cell(self, row: dict[str, Any], key: Key) -> Any:
-        column = self.columns[key]
-        return self.absent.get(key) if column is None else lookup(row, column)
+        place = self.places[key]
+        return self.absent.get(key) if place is None else place(row)
+
+    def blank_warnings(self) -> list[str]:
+        """Return how many rows were passed over, in words; nothing where none was."""
+        if not self.skipped:
+            return []
+        return [
+            f"{self.skipped} of {len(self.raw.rows)} rows have no content and are passed over (data.blank_rows: skip)"
+        ]
 
     @property
     def notes(self) -> Counter[tuple[str, str]]:
         """Repairs so far, by head and what is told of them."""
-        return Counter(
-            {(reader.where, note): count for reader in self.readers.values() for note, count in reader.notes.items()}
-        )
+        return self._counted("notes")
+
+    @property
+    def unseen(self) -> Counter[tuple[str, str]]:
+        """Labels so far that no training row has, by head and label in words."""
+        return self._counted("unseen")
+
+    def _counted(self, what: str) -> Counter[tuple[str, str]]:
+        found = {
+            (reader.where, each): count
+            for reader in self.readers.values()
+            for each, count in getattr(reader, what).items()
+        }
+        return Counter(found)

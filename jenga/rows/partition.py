@@ -9,7 +9,7 @@ import numpy as np
 
 from jenga.errors import DataError
 from jenga.rows.parse import Rows
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.rows.split import TRAIN, cut, part_sizes
 from jenga.types import IGNORE_INDEX
 

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from jenga.rows.readers import RawRows, place_of
+from jenga.rows.raw import RawRows
+from jenga.rows.readers import place_of
 
 Raw = TypeVar("Raw", bound=RawRows)
 

@@ -19,12 +19,14 @@ from jenga.errors import ConfigError
 from jenga.labels import kind_named
 from jenga.labels.cells import NO, WHOLE, YES, CellReading
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, usual_normal
+from jenga.labels.joined import joined_names
 from jenga.modalities import BackboneManager, modality_of
 from jenga.rows.batches import Source
 from jenga.rows.fingerprint import Fingerprint, fingerprint
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import SourceSpec
-from jenga.rows.readers import BadRow
+from jenga.rows.raw import BadRow
+from jenga.rows.readers import FileForm
 from jenga.rows.split import TRAIN
 from jenga.tasks import TASK_REGISTRY
 from jenga.trainer.optim import trained_groups
@@ -115,6 +117,8 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 id=tasks[0].columns.id or "id",
                 heads=tuple(column for task in tasks for column in _head_columns(task)),
                 content=modality.content(tasks, config),
+                form=FileForm(config.data.format, config.data.delimiter),
+                skip_blank=config.data.blank_rows == "skip",
             )
         )
     return specs
@@ -134,6 +138,7 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
     only = len(task.heads) == 1
     for head in task.heads:
         kind = task_class.kind_of(head)
+        joined = getattr(head, "columns", None)
         yield HeadColumn(
             task=task.name,
             head=head.name,
@@ -143,7 +148,8 @@ def _head_columns(task: Any) -> Iterator[HeadColumn]:
             labels=None if head.labels is None else tuple(head.labels),
             absent=None if task_class.needs_labels(task) else _normal_label(head),
             cells=_cell_reading(head),
-            written=bool(head.column or _given(columns, "labels") or (only and _given(columns, "label"))),
+            joined=joined_names(joined, head.labels) if joined else (),
+            written=bool(head.column or joined or _given(columns, "labels") or (only and _given(columns, "label"))),
         )
 
 
@@ -196,6 +202,8 @@ def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:
 
 def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str, ...]:
     """Return where to look for a head's labels, the likeliest place first."""
+    if joined := getattr(head, "columns", None):
+        return tuple(joined)
     if head.column:
         return (head.column,)
     if own := kind_named(kind).columns(head.name):

@@ -36,6 +36,7 @@ from jenga.report.html import write_report
 from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
 from jenga.run.build import Experiment, build
+from jenga.run.resume import find_run
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
 from jenga.trainer.calibrate import calibrate
@@ -91,7 +92,7 @@ def train(
     """
     console = console or Console(quiet=True)
     config = load_config(config, overrides)
-    run = _find_run(config, resume)
+    run = find_run(config, resume)
     try:
         accelerator = make_accelerator(config.training.precision, device)
         resumed = run
@@ -113,7 +114,9 @@ def _open(
         console.print(line, highlight=False, soft_wrap=True)
 
     if run is not None:
-        return build(config, run.path, device=device, tell=tell), run
+        experiment = build(config, run.path, device=device, tell=tell)
+        run.update(resolved_digest=config_digest(_resolved(config, experiment)))
+        return experiment, run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
@@ -168,28 +171,6 @@ def make_accelerator(precision: str, device: str) -> Accelerator:
     return accelerator
 
 
-def _find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
-    if resume is None:
-        return None
-    digest = config_digest(config)
-    if resume == "auto":
-        run = RunFolder.newest_unfinished(Path(config.output_dir), str(config.project_name), digest)
-    else:
-        run = RunFolder(Path(resume))
-        if not (run.path / "run.json").is_file():
-            raise ConfigError(f"--resume: {resume} is no run folder (it has no run.json)")
-        if not run.is_of(digest):
-            raise ConfigError(
-                f"--resume: {resume} was made with another configuration; compare {run.path / 'config.yml'}, "
-                "or start anew"
-            )
-        if run.info().get("status") == "finished":
-            raise ConfigError(f"--resume: {resume} is finished; its results are in {run.path / 'report.html'}")
-    if run is not None:
-        run.hold()
-    return run
-
-
 def _check_rows(run: RunFolder, found: Fingerprint, *, accepted: bool) -> None:
     """Refuse rows that are not those of `run`, which would judge it by what it was trained on; accepted: warn."""
     known = run.info().get("fingerprint")
@@ -216,7 +197,11 @@ def _describe(
     model = experiment.bundle.model
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    warnings = [*experiment.warnings, *(note for name in model.tasks for note in model.tasks[name].notes())]
+    warnings = [
+        *_set_aside(experiment),
+        *experiment.warnings,
+        *(note for name in model.tasks for note in model.tasks[name].notes()),
+    ]
     run.update(
         status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
         pretrained=any(each.pretrained for each in model.encoders.values()),
@@ -230,7 +215,6 @@ def _describe(
             for r in experiment.bad
         ]
         write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
-        logger.warning("%d rows cannot be used; they are listed in %s", len(lines), run.path / "quarantine.jsonl")
     for warning in warnings:
         logger.warning("%s", warning)
     training = resolved(experiment.bundle.config.training)
@@ -241,6 +225,17 @@ def _describe(
         f"{accelerator.device}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _set_aside(experiment: Experiment) -> list[str]:
+    """Return how many rows cannot be used, in words that a card may show: without the folders of this machine."""
+    if not experiment.bad:
+        return []
+    count, first = len(experiment.bad), experiment.bad[0]
+    return [
+        f"{count} rows cannot be used and are left out; they are listed in quarantine.jsonl of the run. The first, "
+        f"{Path(first.file).name}:{first.number}: {first.reason}"
+    ]
 
 
 def _facts(bundle: Bundle) -> Facts:
@@ -318,7 +313,9 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     for split in ("valid", "test"):
         result = runner.evaluate(experiment.sources, split)
         if result.rows:
-            splits[split] = describe_split(result, bundle.model, experiment.sources, split)
+            splits[split] = describe_split(
+                result, bundle.model, experiment.sources, split, metric=config.evaluation.metric
+            )
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
             _add_baselines(splits[split], experiment, split)
     evaluation = {

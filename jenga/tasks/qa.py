@@ -15,7 +15,7 @@ from jenga.labels.items import ItemsHead
 from jenga.labels.metric import Metric
 from jenga.labels.tables import rounded
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
-from jenga.types import IGNORE_INDEX, HeadSpace
+from jenga.types import HeadSpace
 
 
 class QAHead(ItemsHead):
@@ -28,7 +28,7 @@ class QAHead(ItemsHead):
 
     @model_validator(mode="after")
     def _only_items_have_a_yes(self) -> QAHead:
-        keys = ("pos_weight", "label_separator", "true_values", "false_values")
+        keys = ("columns", "pos_weight", "label_separator", "true_values", "false_values")
         own = kind_named(self.kind).block.model_fields
         given = [key for key in keys if key not in own and getattr(self, key) is not None]
         if given:
@@ -102,7 +102,7 @@ class QAScoringTask(BaseTask):
     ) -> dict[str, float]:
         """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to what the head's kind has."""
         found = super().metrics(space, predictions, targets)
-        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != IGNORE_INDEX
+        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets >= 0
         gold = self.score(space.head, np.where(applicable, targets, 0), applicable)
         error = np.abs(self.score(space.head, predictions, applicable) - gold)
         if not np.isnan(error).all():

@@ -129,8 +129,13 @@ class Runner:
         return result
 
 
-def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str) -> dict[str, Any]:
-    """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``."""
+def describe_split(
+    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str, *, metric: str = ""
+) -> dict[str, Any]:
+    """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``.
+
+    metric: `evaluation.metric`; the head that it is of shows it first.
+    """
     heads = []
     for source in sources:
         part = source.splits.get(split)
@@ -150,7 +155,9 @@ def describe_split(result: SplitResult, model: MultiTaskModel, sources: Sequence
                     "metrics": task.metrics(*known, scores=result.scores.get(key)),
                     "details": task.details(*known, scores=result.scores.get(key)),
                 }
-            primary = task.declared_metrics(space)[0]
+            declared = task.declared_metrics(space)
+            chosen = [each for each in declared if metric == f"eval_{space.task}_{space.head}_{each.name}"]
+            primary = (chosen or declared)[0]
             shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
             heads.append({**head, **shown, **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}

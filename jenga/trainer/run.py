@@ -51,8 +51,9 @@ class RunFolder:
         raise SetupError(f"output_dir: no free name for a run in {parent}")
 
     @classmethod
-    def newest_unfinished(cls, output_dir: Path, project: str, digest: str) -> RunFolder | None:
-        """Return the newest run of the same configuration that did not finish, or None."""
+    def unfinished(cls, output_dir: Path, project: str) -> list[RunFolder]:
+        """Return the runs that did not finish, the newest first; one whose run.json cannot be read is passed over."""
+        found = []
         for status in sorted((output_dir / project).glob("*/run.json"), reverse=True):
             run = cls(status.parent)
             try:
@@ -60,9 +61,9 @@ class RunFolder:
             except SetupError as error:
                 logger.warning("%s is passed over: %s", run.path, error)
                 continue
-            if run.is_of(digest) and info.get("status") != "finished":
-                return run
-        return None
+            if info.get("status") != "finished":
+                found.append(run)
+        return found
 
     def is_of(self, digest: str) -> bool:
         """Return whether the run is of this configuration, as it was given or as its config.yml has it."""

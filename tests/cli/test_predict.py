@@ -140,12 +140,24 @@ def test_rows_of_which_none_can_be_used_end_with_code_three(invoke: Invoke, run:
     assert [json.loads(line).keys() for line in result.stdout.splitlines()] == [{"id", "error"}] * 2
 
 
-@pytest.mark.parametrize("mark", [",", "\t", ";"])
-def test_a_table_on_standard_input_is_not_taken_for_texts(invoke: Invoke, run: Path, mark: str) -> None:
-    result = invoke("predict", run, "-", stdin=f"id{mark}text\n1{mark}hello there\n")
-    assert result.exit_code == 3
-    assert "the header of a table with the column 'text'" in result.stderr
-    assert not result.stdout
+def test_a_table_on_standard_input_is_read_as_one(invoke: Invoke, run: Path) -> None:
+    result = invoke("predict", run, "-", stdin="id;text\nx;hello, there\ny;good\n")
+    assert [answer["id"] for answer in answers(result)] == ["x", "y"]
+    assert "is read as a table" in result.stderr
+
+
+def test_a_dash_for_the_output_is_standard_output(
+    invoke: Invoke, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [answer] = answers(invoke("predict", run, "--text", "good", "-o", "-"))
+    assert answer["id"] == "1"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_that_was_cut_says_so(invoke: Invoke, run: Path) -> None:
+    found = answers(invoke("predict", run, "--text", "good", "--text", "good " * 5000))
+    assert [answer.get("truncated") for answer in found] == [None, True]
 
 
 def test_prediction_loads_neither_mlflow_nor_datasets_and_a_closed_pipe_is_quiet(run: Path, tmp_path: Path) -> None:

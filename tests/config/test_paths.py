@@ -37,6 +37,8 @@ def resolved(**settings: Any) -> dict[str, Any]:
         ("rows", "/b.csv", "/b.csv"),
         ("rows", ["../a.csv", "hf://owner/name"], ["/a.csv", "hf://owner/name"]),
         ("rows", "jenga/helpline", "jenga/helpline"),
+        ("rows", "s3://bucket/rows.csv", "s3://bucket/rows.csv"),
+        ("rows", "parts/*.parquet", "/rows/parts/*.parquet"),
         ("named", "owner/name", "owner/name"),
         ("named", "./name", "/conf/name"),
         ("named", "../name", "/name"),

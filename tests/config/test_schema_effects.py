@@ -174,6 +174,13 @@ def write_files(folder: Path) -> None:
             for i, t in enumerate(words)
         ],
     )
+    write("any.dat", [row_of("classification", number) for number in range(N_ROWS)])
+    lines = [f"call {words[number]};{CLASSES[number % 3]}" for number in range(N_ROWS)]
+    (folder / "marks.csv").write_text("\n".join(["text;label", *lines]), encoding="utf-8")
+    write(
+        "ticks.jsonl",
+        [{"text": t, "label": i % 2, "greets": i % 2, "names": int(i % 3 == 0)} for i, t in enumerate(words)],
+    )
     write("mixed.jsonl", [{"text": t, "label": [0.5, i] if i % 3 else [0.5]} for i, t in enumerate(words)])
 
 
@@ -638,6 +645,7 @@ PROBES: dict[str, Probe] = {
     "tasks[ner].heads[].labels": Probe(rows_of, ["place", "person"]),
     "tasks[regression].heads[].labels": Probe(rows_of, ["minutes"]),
     "tasks[*].heads[].column": Probe(rows_of, "second"),
+    "tasks[*].heads[].columns": Probe(rows_of, ["greets", "names"], {"tasks[].data_path": "ticks.jsonl"}),
     "tasks[*].heads[].missing_values": Probe(rows_of, ["late"], ODD_CELLS),
     "tasks[regression].heads[].missing_values": Probe(
         rows_of, ["late"], {**ODD_CELLS, "tasks[].columns.label": "number"}
@@ -673,6 +681,9 @@ PROBES: dict[str, Probe] = {
     "data.split_seed": Probe(rows_of, 1),
     "data.max_length": Probe(tokens, 4),
     "data.max_bad_fraction": Probe(rows_of, 0.5, {"tasks[].data_path": "classification_bad.jsonl"}),
+    "data.blank_rows": Probe(rows_of, "skip", {"tasks[].data_path": "classification_bad.jsonl"}),
+    "data.format": Probe(rows_of, "jsonl", {"tasks[].data_path": "any.dat"}),
+    "data.delimiter": Probe(rows_of, ";", {"tasks[].data_path": "marks.csv"}, base=","),
     "data.max_rows": Probe(rows_of, 8),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
     # peft

@@ -45,6 +45,19 @@ def test_the_rows_of_the_run_come_with_all_its_tasks(both: Predictor) -> None:
     assert found == {("lm",): 3, ("mood",): 3}
 
 
+def test_rows_of_a_class_that_training_lacked_count_as_wrong_and_are_told(both: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "new.jsonl"
+    labels = ["good", "bad", "meh"]
+    path.write_text("".join(json.dumps({"text": f"call {n}", "label": name}) + "\n" for n, name in enumerate(labels)))
+    (head,) = both.evaluate(str(path))["heads"]
+    assert (head["rows"], head["task"]) == (3, "mood")
+    assert round(3 * head["metrics"]["accuracy"], 9) in (0, 1, 2), "of three rows"
+    assert "1 of 3 rows are of classes that no training row has, and count as wrong" in head["details"]["warnings"]
+    path.write_text(json.dumps({"text": "call", "label": "meh"}) + "\n")
+    with pytest.raises(DataError, match=r"no row has a label that the training rows have.*'mood.*' \(bad, good\)"):
+        both.evaluate(str(path))
+
+
 HUB_ROWS = {"train": 40, "validation": 12, "test": 9}
 
 

@@ -13,7 +13,7 @@ from jenga.errors import ConfigError, DataError, JengaError, SetupError
 from jenga.inference import predictor as module
 from jenga.inference.predictor import Predictor, load
 from jenga.inference.reading import Parsed, Reader
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.run import experiment
 from jenga.samples.network import generate_flows
 from jenga.trainer.evaluate import choose_device

@@ -9,7 +9,7 @@ from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
 from jenga.rows.parse import SourceSpec
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 def spec(task: str, *text: str, pair: str | None = None, max_length: int = 8) -> SourceSpec:

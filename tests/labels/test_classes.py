@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jenga.labels import kind_named
 from jenga.labels.classes import ClassReader
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.judge import head_details, head_metrics
+from jenga.labels.unseen import is_unseen, unseen_code
 from jenga.types import HeadSpace
 
 
@@ -70,7 +72,35 @@ def test_a_number_picks_a_named_class_only_where_the_configuration_gave_the_orde
 )
 def test_an_unknown_class_is_refused_with_the_near_one(value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
-        encoder(("negative", "positive")).encode(value)
+        encoder(("negative", "positive"), configured=True).encode(value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "value"),
+    [(("a", "b"), "c"), (("a", "b"), " c "), (("0", "1"), 2), (("0", "1"), "2"), (("a",), "\ud83d")],
+)
+def test_a_class_that_training_rows_lack_has_a_code_of_its_own_and_is_counted(
+    labels: tuple[str, ...], value: Any
+) -> None:
+    reader = encoder(labels)
+    code = reader.encode(value)
+    assert is_unseen(code)
+    assert encoder(labels).encode(value) == code != encoder(labels).encode("3" if labels == ("0", "1") else "d")
+    assert reader.unseen.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "value"), [(("a", "b"), 2), (("a", "b"), "N/A"), (("0", "1"), "c"), (("0", "1"), -1), (("a",), 0.5)]
+)
+def test_a_value_of_another_form_is_no_class_that_training_rows_lack(labels: tuple[str, ...], value: Any) -> None:
+    with pytest.raises(RowError):
+        encoder(labels).encode(value)
+
+
+def test_the_near_class_is_named_where_one_may_be_misspelt() -> None:
+    reader = encoder(("negative", "positive"))
+    reader.encode("positve")
+    assert list(reader.unseen) == ["\"positve\"; did you mean 'positive'?"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +118,7 @@ def test_where_labels_are_made_up_all_that_is_not_normal_is_an_anomaly(value: An
         ClassReader(column, space).encode([1])
     if value not in space.labels:
         with pytest.raises(RowError):
-            ClassReader(replace(column, open=False), space).encode(value)
+            ClassReader(replace(column, open=False, size=2), space).encode(value)
 
 
 MOOD = HeadSpace("mood", "label", "class", 3, ("sad", "neutral", "glad"))
@@ -114,6 +144,31 @@ def test_weighted_f1_weighs_classes_by_their_rows() -> None:
     metrics = head_metrics(MOOD, np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
     assert metrics["macro_f1"] == pytest.approx((6 / 7) / 2)
     assert metrics["weighted_f1"] == pytest.approx((6 / 7) * 3 / 4)
+
+
+def test_rows_of_a_class_that_training_rows_lack_count_as_wrong_and_are_told() -> None:
+    gold = np.array([0] * 15 + [1] * 15 + [unseen_code("angry")] * 3)
+    predicted = np.where(gold < 0, 1, gold)
+    metrics = head_metrics(MOOD, predicted, gold)
+    # neutral: 15 hits and 3 false alarms, F1 30/33; angry: F1 0.
+    assert metrics["accuracy"] == pytest.approx(30 / 33)
+    assert metrics["macro_f1"] == pytest.approx((1 + 30 / 33 + 0) / 3)
+    details = head_details(MOOD, predicted, gold)
+    assert details["warnings"] == ["3 of 33 rows are of classes that no training row has, and count as wrong"]
+    assert details["per_label"][1]["precision"] == pytest.approx(15 / 18)
+    assert sum(map(sum, details["confusion"])) == 30
+    strict_json(details)
+    kind = kind_named("class")
+    assert kind.labelled(MOOD, gold).sum() == 33
+    assert kind.known(MOOD, gold).sum() == 30
+    assert kind.counts(MOOD, gold).tolist() == [15, 15, 0]
+    assert kind.agreement(predicted, gold) == 1
+
+
+def test_a_class_that_training_rows_lack_gives_no_loss() -> None:
+    targets = np.array([2, unseen_code("angry"), -100])
+    batch = kind_named("class").batches(targets, SimpleNamespace(tokens=None))([0, 1, 2])
+    assert batch.tolist() == [2, -100, -100]
 
 
 def test_confusion_has_targets_in_rows() -> None:

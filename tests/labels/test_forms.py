@@ -40,7 +40,7 @@ def read(kind: str, cells: list[Any], labels: tuple[str, ...] | None = None, **g
 
 def test_na_in_a_column_of_marks_is_missing_and_is_told() -> None:
     cells = ["1", "0", "N/A", "n/a", "NA", "null", "none", "-", ""]
-    assert read("items", cells) == (["0"], [[1], [0], *[None] * 7])
+    assert read("items", cells) == (["head"], [[1], [0], *[None] * 7])
     assert settled("items", ["1", "0", "N/A", "N/A"]).warnings == [
         "head 'task.head': 2 cells \"N/A\" are read as missing labels; `missing_values` of the head says what is "
         "missing"
@@ -48,7 +48,7 @@ def test_na_in_a_column_of_marks_is_missing_and_is_told() -> None:
 
 
 def test_given_words_are_missing_and_nothing_is_told() -> None:
-    assert read("items", ["1", "0", "?"], missing=("?",)) == (["0"], [[1], [0], None])
+    assert read("items", ["1", "0", "?"], missing=("?",)) == (["head"], [[1], [0], None])
     assert settled("items", ["1", "0", "?"], missing=("?",)).warnings == []
 
 
@@ -93,7 +93,7 @@ def test_entities_have_words_for_none_too() -> None:
 )  # fmt: skip
 def test_yes_and_no_are_the_marks_of_one_item(words: tuple[str, str]) -> None:
     yes, no = words
-    assert read("items", [yes, no, "N/A", yes]) == (["0"], [[1], [0], None, [1]])
+    assert read("items", [yes, no, "N/A", yes]) == (["head"], [[1], [0], None, [1]])
 
 
 def test_yes_and_no_in_lists_are_marks_one_an_item() -> None:
@@ -107,7 +107,7 @@ def test_yes_and_no_in_lists_are_marks_one_an_item() -> None:
 
 def test_given_words_are_marks() -> None:
     given = {"true": ("passed", "x"), "false": ("failed", "")}
-    assert read("items", ["passed", "failed", "", "x"], **given) == (["0"], [[1], [0], [0], [1]])
+    assert read("items", ["passed", "failed", "", "x"], **given) == (["head"], [[1], [0], [0], [1]])
 
 
 def test_a_configured_item_takes_yes_and_no() -> None:

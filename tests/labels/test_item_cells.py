@@ -10,7 +10,7 @@ import pytest
 
 from jenga.labels.cells import CellReading
 from jenga.labels.column import HeadColumn, RowError
-from jenga.labels.item_cells import ItemReader
+from jenga.labels.item_cells import ItemReader, item_names
 from jenga.types import HeadSpace
 
 NAN = math.nan
@@ -71,7 +71,40 @@ def test_one_item_may_stand_without_a_list(value: Any, mark: float) -> None:
 )
 def test_items_of_another_form_are_refused(labels: tuple[str, ...], value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
-        encoder(labels).encode(value)
+        encoder(labels, configured=labels[0] != "0").encode(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "marks"),
+    [(["a", "d{}"], [1, 0]), ("d{}", [0, 0]), ({"d{}": 1, "b": 0}, [NAN, 0])],
+)
+def test_items_that_no_training_row_has_are_told_and_the_others_judged(value: Any, marks: list[float]) -> None:
+    reader = encoder(("a", "b"))
+    np.testing.assert_array_equal(reader.encode(value), np.array(marks, np.float32))
+    ((note, count),) = reader.notes.items()
+    assert note.format(count) == '1 cells name the item "d{}", which no training row has and no score counts'
+    for other in (["a", "N/A"], ["a", ""], "yes"):
+        with pytest.raises(RowError):
+            reader.encode(other)
+
+
+@pytest.mark.parametrize(
+    ("columns", "written", "name"),
+    [
+        (("greets_caller",), True, "greets_caller"),
+        (("labels.greets",), True, "greets"),
+        (("label", "head"), False, "head"),
+    ],
+)
+def test_the_only_item_of_a_head_is_called_as_its_column_or_the_head(
+    columns: tuple[str, ...], written: bool, name: str
+) -> None:
+    column = HeadColumn("task", "head", "items", columns, None, None, written=written)
+    assert item_names(column, [1, 0, 1]) == (name,)
+    reader = ItemReader(column, HeadSpace("task", "head", "items", 1, (name,)))
+    assert [reader.encode(cell).tolist() for cell in (1, "0", name)] == [[1], [0], [1]]
+    with pytest.raises(RowError, match="is no list of items"):
+        reader.encode("maybe")
 
 
 def test_a_word_for_no_label_among_items_is_refused_and_says_so() -> None:

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 
 from jenga.labels.cells import CellReading
 from jenga.labels.column import HeadColumn, RowError
-from jenga.labels.tag_cells import TagReader, entity_types, is_per_word, repair, tag_names
+from jenga.labels.schemes import repair
+from jenga.labels.tag_cells import TagReader, entity_types, is_per_word, tag_names
+from jenga.labels.tag_cells import tags_of as labels_of
+from jenga.labels.tags import spans
+from jenga.labels.unseen import is_unseen, unseen_tag
 from jenga.labels.words import split_words, words_by_space
 from jenga.types import HeadSpace
 
@@ -28,7 +32,7 @@ def tags_of(value: Any, text: str, head: TagReader | None = None) -> list[str]:
     words = words_by_space(text) if is_per_word(value) else split_words(text)
     codes = (head or tagger()).encode(value, text, words)
     assert codes.dtype == np.int64
-    return [tag_names(TYPES)[code] for code in codes]
+    return [tag_names(TYPES)[code] if code >= 0 else unseen_tag(code) for code in codes.tolist()]
 
 
 def spans_of(text: str, unit: str, **words: str) -> list[dict[str, Any]]:
@@ -86,10 +90,6 @@ def test_an_inside_tag_that_continues_nothing_opens_an_entity_and_is_counted_by_
     tags_of(["B-PER", "I-PER", "O", "O"], "a b c d", head)
     assert list(head.notes.values()) == [1]
     assert "I- tag" in next(iter(head.notes))
-
-
-def test_iob1_keeps_neighbours_apart() -> None:
-    assert repair(["I-PER", "I-PER", "B-PER", "I-PER"]) == ["B-PER", "I-PER", "B-PER", "I-PER"]
 
 
 def test_spans_become_tags_of_whole_words() -> None:
@@ -179,7 +179,7 @@ def test_a_refused_row_counts_no_repair() -> None:
     [
         (["O", "O"], "2 tags for 3 words"),
         (["O", "O", "B-PERS"], r"unknown tag \"B-PERS\"; did you mean 'B-PER'\? Allowed: O, B-LOC"),
-        (["O", "O", "S-PER"], "unknown tag"),
+        (["O", "O", "X-PER"], "unknown tag"),
         (["O", None, "O"], "unknown tag null"),
         ([0, 1, 0], "tag 0 is a number; set the head's `labels`"),
         ("O O O", "is no list"),
@@ -200,7 +200,57 @@ def test_a_refused_row_counts_no_repair() -> None:
 )
 def test_tags_of_another_form_are_refused_with_what_is_allowed(value: Any, words: str) -> None:
     with pytest.raises(RowError, match=words):
-        tags_of(value, "Asha Juma Mombasani")
+        tags_of(value, "Asha Juma Mombasani", tagger(TYPES))
+
+
+@pytest.mark.parametrize(
+    ("tags", "read"),
+    [
+        (["B-PER", "E-PER", "S-LOC"], ["B-PER", "I-PER", "B-LOC"]),
+        (["B-PER", "L-PER", "U-LOC"], ["B-PER", "I-PER", "B-LOC"]),
+        (["PER", "PER", "LOC"], ["B-PER", "I-PER", "B-LOC"]),
+        (["PER", "O", "PER"], ["B-PER", "O", "B-PER"]),
+    ],
+)
+def test_tags_of_every_scheme_are_found_and_read(tags: list[str], read: list[str]) -> None:
+    column = HeadColumn("ner", "entities", "tags", ("entities",), None, None)
+    kinds = ("LOC", "PER") if "LOC" in str(tags) else ("PER",)
+    assert labels_of(column, [tags]) == tag_names(kinds)
+    head = tagger()
+    assert tags_of(tags, "a b c", head) == read
+    assert bool(head.notes) == ("PER" in tags), "types alone could be meant otherwise, and are told"
+
+
+def test_tags_that_the_configuration_lists_in_a_scheme_are_that_scheme() -> None:
+    listed = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC")
+    assert entity_types(listed) == ("LOC", "PER")
+    assert tags_of([1, 3, 8], "a b c", tagger(listed)) == ["B-PER", "I-PER", "B-LOC"]
+    assert entity_types(["E-mail", "S-Bahn"]) == ("E-mail", "S-Bahn")
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        [0, 4, "PER"], {"start": 0, "end": 4, "label": "PER", "token_start": 0}, {"start_offset": 0, "end_offset": 4,
+        "label": "PER"}, {"start": 0, "end": 4, "text": "Asha", "labels": ["PER"]},
+        {"start": 0, "end": 4, "entity_group": "PER", "word": "asha"},
+    ],
+)  # fmt: skip
+def test_entities_are_read_as_tools_write_them(span: Any) -> None:
+    column = HeadColumn("ner", "entities", "tags", ("entities",), None, None)
+    assert labels_of(column, [[span]]) == ("O", "B-PER", "I-PER")
+    assert tags_of([span], "Asha Juma") == ["B-PER", "O"]
+
+
+def test_a_type_that_training_rows_lack_tags_its_words_and_is_counted_by_entity() -> None:
+    head = tagger()
+    words = words_by_space("a b c d")
+    for value in (["B-ORG", "I-ORG", "O", "B-PER"], [{"start": 0, "end": 3, "label": "ORG"}, [6, 7, "PER"]]):
+        codes = head.encode(value, "a b c d", words)
+        assert is_unseen(codes).tolist() == [True, True, False, False]
+        assert {span[:2] for span in spans(codes, tag_names(TYPES))} == {(0, 2), (3, 4)}
+        assert codes[2:].tolist() == [0, 3]
+    assert dict(head.unseen) == {'"ORG"': 2}
 
 
 def test_two_entities_in_one_word_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import seeds
 from jenga.labels import kind_named
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.tags import spans
+from jenga.labels.unseen import unseen_code
 from jenga.types import HeadSpace
 
 NER = HeadSpace("ner", "entities", "tags", 5, ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
@@ -96,6 +98,30 @@ def test_tags_details_have_a_row_for_every_type() -> None:
         {"label": "PER", "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2},
     ]
     strict_json(details)
+
+
+def test_entities_of_a_type_that_training_rows_lack_count_as_missed_and_are_told() -> None:
+    org, inside, event = unseen_code("ORG"), unseen_code("ORG", inside=True), unseen_code("EVENT")
+    gold = [np.array([1, 2, 0, org, inside]), np.array([org, event, 0, -100])]
+    predicted = [np.array([1, 2, 0, 3, 0]), np.array([0, 0, 0, 0])]
+    metrics = head_metrics(NER, predicted, gold)
+    # Of four entities one is found, of two predicted one is right; 4 of 8 words.
+    assert metrics == pytest.approx({"f1": 2 / 6, "precision": 1 / 2, "recall": 1 / 4, "token_accuracy": 4 / 8})
+    details = head_details(NER, predicted, gold)
+    assert details["warnings"] == ["3 of 4 entities are of types that no training row has, and count as missed"]
+    assert [row["support"] for row in details["per_label"]] == [0, 1]
+    strict_json(details)
+    kind = kind_named("tags")
+    assert kind.counts(NER, gold).tolist() == [2, 1, 1, 0, 0]
+    assert kind.known(NER, [np.array([org]), np.array([0]), np.array([-100])]).tolist() == [False, True, False]
+    assert kind.labelled(NER, [np.array([org]), np.array([0]), np.array([-100])]).tolist() == [True, True, False]
+
+
+def test_a_tag_that_training_rows_lack_gives_no_loss() -> None:
+    laid: list[Any] = []
+    tokens = SimpleNamespace(spread=lambda by_word, fill: laid.extend(by_word), padded=None)
+    kind_named("tags").batches([np.array([1, unseen_code("ORG"), -100])], SimpleNamespace(tokens=tokens))
+    assert [row.tolist() for row in laid] == [[1, -100, -100]]
 
 
 def test_the_majority_of_tags_is_o_for_every_word_whatever_the_order_of_labels() -> None:

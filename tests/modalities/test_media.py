@@ -10,7 +10,7 @@ import pytest
 
 from jenga.labels.column import RowError
 from jenga.modalities.media import Media, MediaColumns
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 COLUMNS = MediaColumns(columns=(("audio", ("audio",)),))
 
@@ -75,6 +75,19 @@ def test_a_digest_is_of_all_that_is_held(tmp_path: Path) -> None:
     assert Media("a", path=tmp_path / "a").digest() == Media("b", content=b"x").digest()
     values = np.arange(3.0)
     assert Media("a", values=values, rate=8000).digest() != Media("a", values=values, rate=16000).digest()
+
+
+@pytest.mark.parametrize("file", ["data/*.jsonl", "hf://owner/clips (train)", "s3://bucket/rows.jsonl", "gone.jsonl"])
+def test_a_path_in_rows_from_elsewhere_leads_nowhere_but_below_data_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    (tmp_path / "clip.wav").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    for path in ("clip.wav", str(tmp_path / "clip.wav")):
+        with pytest.raises(RowError, match="set data_root"):
+            COLUMNS.cell("audio", path, RawRows(file))
+    inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
+    assert inside.cell("audio", "clip.wav", RawRows(file)).path == tmp_path / "clip.wav"
 
 
 def test_rows_in_hand_may_name_any_file_relative_to_the_working_directory(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jenga.rows.columns import column_names, find_column, is_missing, lookup, no_column
+from jenga.labels.column import HeadColumn
+from jenga.rows.columns import absent_columns, column_names, find_column, is_missing, label_place, lookup, no_column
 
 NESTED = {"text": "a", "labels": {"opening": [1, 0], "flat": 8, "deep": {"er": 3}}, "labels.flat": 7, "list": [1]}
 
@@ -52,3 +53,25 @@ def test_an_error_names_the_columns_and_the_near_one() -> None:
 
 def test_columns_are_listed_once_in_order() -> None:
     assert column_names([{"b": 1, "a": {"y": 1}}, {"a": {"x": 1}, "c": 1}]) == ["b", "a", "a.y", "a.x", "c"]
+
+
+def head(*columns: str, joined: bool) -> HeadColumn:
+    return HeadColumn("task", "head", "items", columns, None, None, joined=columns if joined else ())
+
+
+def test_a_joined_head_has_a_list_of_cells_and_none_where_all_are_missing() -> None:
+    rows = [{"a": 1, "x": {"b": 0}}, {"a": None}, {"a": 0}]
+    place = label_place(rows, head("a", "x.b", joined=True))
+    assert place is not None
+    assert [place(row) for row in rows] == [[1, 0], None, [0, None]]
+    assert label_place(rows, head("c", "d", joined=True)) is None
+    single = label_place(rows, head("c", "a", joined=False))
+    assert single is not None
+    assert single(rows[0]) == 1
+
+
+def test_a_joined_head_needs_all_its_columns_and_another_one_of_its_candidates() -> None:
+    files = [[{"a": 1}], [{"b": 1}]]
+    assert absent_columns(files, head("a", "b", "c", joined=True)) == ["c"]
+    assert absent_columns(files, head("c", "b", joined=False)) == []
+    assert absent_columns(files, head("c", "d", joined=False)) == ["c", "d"]

@@ -12,7 +12,7 @@ import pytest
 from jenga.errors import DataError
 from jenga.labels.column import RowError
 from jenga.rows.content import CellColumns, Cells, Content
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 SPEC = CellColumns((("audio", ("audio", "sound")), ("speaker", ("speaker",))))
 

@@ -10,8 +10,8 @@ import pytest
 from jenga.errors import DataError
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.content import CellColumns
-from jenga.rows.given import GIVEN, given_rows, read_stream, refuse_table
-from jenga.rows.readers import RawRows
+from jenga.rows.given import given_rows, read_stream
+from jenga.rows.raw import GIVEN, RawRows
 
 TEXTS = TextColumns(("text", "tokens"))
 
@@ -106,9 +106,15 @@ def test_what_cannot_be_read_is_refused(content: bytes, words: str) -> None:
         read_stream(content)
 
 
-@pytest.mark.parametrize("mark", [",", "\t", ";"])
-def test_the_header_of_a_table_is_not_taken_for_a_text(mark: str) -> None:
-    with pytest.raises(DataError, match="the header of a table with the column 'text'"):
-        refuse_table([f'id{mark} "text"', "1"], {"text", "tokens"})
-    for rows in ([f"hello{mark} there", f"id{mark}text"], [], ["text"], RawRows("rows")):
-        refuse_table(rows, {"text", "tokens"})
+@pytest.mark.parametrize("mark", [",", "\t", ";", "|"])
+def test_a_table_is_its_rows_and_that_is_told(mark: str, caplog: pytest.LogCaptureFixture) -> None:
+    found = read_stream(f'id{mark} "text"\n1{mark}"a{mark} b"\n2\n'.replace(" ", "").encode(), {"text", "tokens"})
+    assert isinstance(found, RawRows)
+    assert found.rows == [{"id": "1", "text": f"a{mark}b"}]
+    assert [bad.number for bad in found.bad] == [3]
+    assert "is read as a table" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["hello, there\nyou", "id\ntext", "text\nhello", "the text, as it stands\nb"])
+def test_lines_whose_first_is_no_header_with_a_column_of_texts_are_texts(text: str) -> None:
+    assert read_stream(text.encode(), {"text", "tokens"}) == text.split("\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 from jenga.config.schema import DataConfig
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn
+from jenga.labels.unseen import is_unseen
 from jenga.labels.words import split_words
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import SourceSpec
+from jenga.rows.readers import FileForm
 
 
 def write(path: Path, rows: Iterable[Any]) -> str:
@@ -101,10 +104,33 @@ def test_several_files_are_one_split_even_with_other_column_names(tmp_path: Path
     assert train.files == [first] * 5 + [second] * 5 + [third] * 5
 
 
-def test_a_label_that_only_the_valid_file_has_makes_its_row_bad(tmp_path: Path) -> None:
+def test_a_row_of_a_class_that_training_rows_lack_stays_with_its_other_labels_and_is_told(tmp_path: Path) -> None:
+    rows = [{**row, "tone": "xy"[at % 2]} for at, row in enumerate(reviews(20))]
+    new = [{"text": f"new {at}", "label": label, "tone": "x"} for at, label in enumerate("ccd")]
+    train, test = write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.jsonl", [*rows[:5], *new])
+    source = load(train, head("label"), head("tone"), test=test, max_bad_fraction=0.0)
+    labels = source.splits["test"].labels
+    assert is_unseen(labels["task", "label"]).tolist() == [False] * 5 + [True] * 3
+    assert len(set(labels["task", "label"][5:].tolist())) == 2
+    assert labels["task", "tone"].tolist() == [0, 1, 0, 1, 0, 0, 0, 0]
+    assert source.spaces["task", "label"].labels == ("a", "b")
+    assert source.warnings[0] == (
+        "head 'task.label': 3 labels of rows to judge are none that a training row has, and count as wrong: "
+        '2 "c", 1 "d"'
+    )
+
+
+def test_rows_to_judge_of_which_none_has_a_known_label_stop_the_run(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", reviews(20))
+    test = write(tmp_path / "b.jsonl", [{"text": "new", "label": "c"}, {"text": "none"}])
+    with pytest.raises(DataError, match=r"source, test: no row has a label that .*'task.label' \(a, b\)"):
+        load(train, head("label"), test=test)
+
+
+def test_a_label_that_is_not_among_those_listed_makes_its_row_bad(tmp_path: Path) -> None:
     train = write(tmp_path / "a.jsonl", reviews(20))
     valid = write(tmp_path / "b.jsonl", [*reviews(20, "v"), {"text": "new", "label": "c"}])
-    source = load(train, head("label"), valid=valid, max_bad_fraction=0.1)
+    source = load(train, head("label", labels=("a", "b")), valid=valid, max_bad_fraction=0.1)
     assert [str(row) for row in source.bad] == [
         f"{valid}:21: head 'task.label': \"c\" is no class. Allowed: a, b; null where there is none"
     ]
@@ -120,6 +146,27 @@ def test_too_many_bad_rows_stop_the_run_with_five_of_them_and_the_number(tmp_pat
     assert lines[1:6] == [f"  {path}:{at}: column 'text' is empty; allowed: text" for at in range(93, 98)]
     assert lines[6:] == ["  ... and 3 more"]
     assert len(load(path, head("label"), max_bad_fraction=0.08).bad) == 8
+
+
+def test_blank_rows_are_passed_over_and_counted_where_the_configuration_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*reviews(18), {"text": " ", "label": "a"}, {"text": None, "label": "a"}])
+    spec = SourceSpec("s", (path,), (), (), "id", (head("label"),), TextColumns(("text",)), skip_blank=True)
+    (source,) = load_sources([spec], data=DataConfig(max_bad_fraction=0.0))
+    assert (sum(sizes(source).values()), source.bad) == (18, [])
+    assert source.warnings == [f"{path}: 2 of 20 rows have no content and are passed over (data.blank_rows: skip)"]
+    with pytest.raises(DataError, match="2 of 20 rows cannot be used"):
+        load_sources([replace(spec, skip_blank=False)], data=DataConfig(max_bad_fraction=0.0))
+
+
+def test_how_a_file_is_read_is_told_once_and_follows_the_form(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text;label\n" + "".join(f"row, {at};{at % 3}\n" for at in range(30)))
+    source = load(str(path), head("label"), valid=str(path))
+    assert source.warnings[0] == (f"{path}: cells are read as parted by ';'; data.delimiter says what parts them")
+    assert len([words for words in source.warnings if "parted" in words]) == 1
+    spec = replace(source.spec, form=FileForm(delimiter=";"))
+    (told,) = [each.warnings for each in load_sources([spec], data=DataConfig())]
+    assert not [words for words in told if "parted" in words]
 
 
 def test_lines_that_are_no_rows_alone_stop_the_run_too(tmp_path: Path) -> None:
@@ -227,6 +274,19 @@ def test_a_table_of_yes_no_and_na_is_one_item_and_its_reading_is_kept(tmp_path: 
     assert column.cells.marks
     assert column.cells.is_missing("n/a")
     assert source.warnings[0].startswith("head 'task.label': 10 cells \"N/A\" are read as missing labels")
+
+
+def test_columns_of_marks_become_one_head(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"row {at},{('yes', 'no', 'N/A')[at % 3]},{at % 2}" for at in range(30)]
+    path.write_text("\n".join(["text,greets,asks_name", *lines]))
+    column = replace(head("open", "items", "greets", "asks_name"), joined=("greets", "asks_name"))
+    source = load(str(path), column, valid_fraction=0.0, test_fraction=0.0)
+    assert source.spaces["task", "open"].labels == ("greets", "asks_name")
+    np.testing.assert_array_equal(source.splits["train"].labels["task", "open"][:3], [[1, 0], [0, 1], [np.nan, 0]])
+    lacking = replace(head("open", "items", "greets", "ends_call"), joined=("greets", "ends_call"))
+    with pytest.raises(DataError, match="no column 'ends_call'"):
+        load(str(path), lacking)
 
 
 def test_a_table_of_several_labels_a_cell_reads_blank_as_none_of_them(tmp_path: Path) -> None:

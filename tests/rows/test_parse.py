@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jenga.labels.column import HeadColumn
 from jenga.labels.tag_cells import tag_names
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
-from jenga.rows.readers import BadRow, RawRows
+from jenga.rows.raw import BadRow, RawRows
 from jenga.types import HeadSpace
 
 SPACES = {
@@ -99,6 +100,13 @@ def test_ids_fall_back_to_numbers() -> None:
     assert rows.ids == ["x", "12", "13", "0"]
 
 
+def test_a_blank_row_to_predict_is_told_even_where_those_to_learn_are_passed_over() -> None:
+    raw = RawRows("f").add_all([{"text": ""}, {"text": "a"}])
+    skipping = replace(spec("class"), skip_blank=True)
+    rows, bad = parse_rows(raw, skipping, spaces=None, with_labels=False)
+    assert (rows.numbers, [row.number for row in bad]) == ([2], [1])
+
+
 def test_a_pair_needs_both_texts() -> None:
     rows, bad = parse(spec(pair="other"), {"text": "a", "other": "b"}, {"text": "a", "other": None})
     assert (texts(rows).pairs, len(bad)) == (["b"], 1)
@@ -118,7 +126,7 @@ def test_a_pair_needs_both_texts() -> None:
         ({"text": ["a", 3]}, "word 1 is 3"),
         ({"text": "a\ud800"}, "half of a character"),
         ({"text": "a", "id": "\udfff"}, "column 'id' holds half of a character"),
-        ({"text": "a", "class": "positiv"}, "did you mean 'positive'"),
+        ({"text": "a", "class": 3}, "class 3 is not one of 2"),
         ({"text": "a", "tags": '[{"start": 0'}, "head 'task.tags': "),
         ({"text": "a", "tags": ["O", "O"]}, "2 tags for 1 words"),
     ],

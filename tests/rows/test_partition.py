@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jenga.errors import DataError
 from jenga.rows.parse import Rows
 from jenga.rows.partition import Share, Stake, check_roles, partition
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.rows.split import cut
 
 FRACTIONS = {"valid": 0.2, "test": 0.2}

@@ -15,8 +15,9 @@ import pytest
 from jenga.modalities.events.events import read_events
 from jenga.refinery import SecurityRefinery
 from jenga.rows import read_once
+from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce, content_digest
-from jenga.rows.readers import RawRows, read_rows
+from jenga.rows.readers import read_rows
 
 ROWS = [{"text": f"row {number}", "score": number / 3} for number in range(5)]
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import datasets
+import fsspec
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from jenga.errors import DataError
-from jenga.rows.readers import RAW_LENGTH, json_text, read_rows
+from jenga.errors import DataError, SetupError
+from jenga.labels.cells import json_text
+from jenga.rows.raw import RAW_LENGTH
+from jenga.rows.readers import FileForm, read_rows
 
 ROWS = [
     {"id": "a", "text": "Nimefurahi sana", "label": "positive"},
@@ -23,9 +29,16 @@ JSONL = "\n".join(json.dumps(row) for row in ROWS) + "\n"
 CSV = 'id,text,label\na,Nimefurahi sana,positive\nb,"Hapana, asante",neutral\n'
 
 
+CSV_OF_EXCEL = "sep=;\nid;text;label\na;Nimefurahi sana;positive\nb;Hapana, asante;neutral\n"
+
+
 def write(folder: Path, name: str, content: str | bytes) -> str:
     content = content.encode() if isinstance(content, str) else content
-    (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    packed: dict[str, Callable[[bytes], bytes]] = {
+        ".gz": gzip.compress, ".zst": lambda data: pyarrow.compress(data, "zstd", asbytes=True)
+    }  # fmt: skip
+    pack = packed.get(Path(name).suffix)
+    (folder / name).write_bytes(pack(content) if pack else content)
     return str(folder / name)
 
 
@@ -46,6 +59,11 @@ def write(folder: Path, name: str, content: str | bytes) -> str:
         ("rows.csv", CSV),
         ("crlf.csv", "\ufeff" + CSV.replace("\n", "\r\n")),
         ("rows.csv.gz", CSV),
+        ("rows.jsonl.zst", JSONL),
+        ("rows.csv.zst", CSV),
+        ("excel.csv", CSV_OF_EXCEL),
+        ("semicolons.csv", CSV_OF_EXCEL.partition("\n")[2]),
+        ("bars.tsv", CSV_OF_EXCEL.partition("\n")[2].replace(";", "|")),
         ("rows.tsv", 'id\ttext\tlabel\na\tNimefurahi sana\tpositive\nb\t"Hapana, asante"\tneutral\n'),
     ],
 )
@@ -138,7 +156,7 @@ BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
     "header only": ("rows.csv", "text,label\n", "no rows"),
     "no suffix": ("rows", "x", "unknown file type"),
     "spreadsheet": ("rows.xlsx", "PK", r"unknown file type '.xlsx'. Allowed: .json, .jsonl"),
-    "compressed parquet": ("rows.parquet.gz", "x", "unknown file type"),
+    "packed parquet": ("rows.parquet.gz", "x", "Parquet data is damaged"),
     "latin-1": (
         "rows.jsonl",
         '{"text": "a"}\n{"text": "caf\xe9"}'.encode("latin-1"),
@@ -150,6 +168,7 @@ BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
         r":2: the file is not UTF-8 .*windows-1252",
     ),
     "utf-16": ("rows.csv", CSV.encode("utf-16"), "UTF-16"),
+    "zstd without .zst": ("rows.jsonl", pyarrow.compress(JSONL.encode(), "zstd", asbytes=True), r"must end in \.zst"),
     "gzip without .gz": ("rows.jsonl", gzip.compress(JSONL.encode(), mtime=0), r"must end in \.gz"),
     "cut json": ("rows.json", '[{"text": "a"},\n {"text":', r"rows.json:2:10: the file is not JSON"),
     "one value": ("rows.json", '"text"', "one value, not rows"),
@@ -159,7 +178,6 @@ BROKEN: dict[str, tuple[str, str | bytes | None, str]] = {
     "list as lines": ("rows.jsonl", json.dumps(ROWS), r"name it \.json"),
     "open quote": ("rows.csv", 'text,label\na,b\n"c,d\ne,f\n', r":3: a quote that opens in this line is never closed"),
     "column twice": ("rows.csv", "text,text\na,b\n", "column twice: text"),
-    "semicolons": ("rows.csv", "text;label\na;b\n", "separate the cells"),
     "not parquet": ("rows.parquet", "text,label", "Parquet data is damaged"),
 }
 
@@ -176,10 +194,146 @@ def test_a_broken_file_is_a_data_error_that_names_file_and_trouble(tmp_path: Pat
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-12], lambda data: data[:20], lambda data: b"plain" + data])
-def test_damaged_gzip_is_a_data_error(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    (tmp_path / "rows.jsonl.gz").write_bytes(damage(gzip.compress(JSONL.encode() * 50)))
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_damaged_packed_data_are_a_data_error(tmp_path: Path, damage: Callable[[bytes], bytes], packing: str) -> None:
+    path = Path(write(tmp_path, f"rows.jsonl{packing}", JSONL * 50))
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match="damaged or cut short"):
-        read_rows(str(tmp_path / "rows.jsonl.gz"))
+        read_rows(str(path))
+
+
+# ------------------------------------------------------------------------------------------ several files, data sets
+
+
+def parts(folder: Path) -> list[dict[str, Any]]:
+    """Three parts of Parquet with what a cluster leaves beside them; return their rows."""
+    rows = [{"text": f"row {at}", "label": at % 2} for at in range(9)]
+    (folder / "day=1").mkdir(parents=True)
+    for at, name in enumerate(("part-00000.parquet", "part-00001.parquet", "day=1/part-00000.parquet")):
+        parquet.write_table(pyarrow.Table.from_pylist(rows[3 * at : 3 * at + 3]), folder / name)
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-00000.parquet.crc").write_bytes(b"x")
+    return [*rows[6:], *rows[:6]]
+
+
+def test_a_folder_and_a_pattern_of_parts_are_one_file(tmp_path: Path) -> None:
+    rows = parts(tmp_path / "rows")
+    for path in (str(tmp_path / "rows"), f"{tmp_path}/rows/", f"{tmp_path}/rows/**/*.parquet"):
+        raw = read_rows(path)
+        assert (raw.file, raw.rows, raw.numbers) == (path, rows, list(range(1, 10)))
+        assert raw.home == tmp_path / "rows"
+    assert read_rows(f"{tmp_path}/rows/part-*.parquet").rows == rows[3:]
+
+
+def test_bad_rows_of_a_part_say_in_which_they_stand(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", '{"text": "x"}\n')
+    second = write(tmp_path, "b.jsonl", '{"text": "y"}\nnull\n{"text": "z"}\n')
+    raw = read_rows(str(tmp_path))
+    assert raw.numbers == [1, 2, 4]
+    assert [(bad.number, bad.reason) for bad in raw.bad] == [
+        (3, f"{second}:2: the row is null, not an object with columns")
+    ]
+
+
+def test_a_folder_without_rows_or_with_several_kinds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no files of rows"):
+        read_rows(str(tmp_path))
+    with pytest.raises(DataError, match="there are no files of rows"):
+        read_rows(f"{tmp_path}/*.csv")
+    write(tmp_path, "a.jsonl", JSONL)
+    write(tmp_path, "notes.txt", "x")
+    with pytest.raises(DataError, match=r"several kinds \(\.jsonl, \.txt\).*\*\.jsonl"):
+        read_rows(str(tmp_path))
+
+
+def test_files_of_a_folder_are_written_as_the_configuration_says(tmp_path: Path) -> None:
+    write(tmp_path, "part-0", JSONL)
+    write(tmp_path, "part-1", JSONL)
+    assert read_rows(str(tmp_path), form=FileForm("jsonl")).rows == [*ROWS, *ROWS]
+
+
+def test_a_file_whose_name_holds_a_mark_of_patterns_is_that_file(tmp_path: Path) -> None:
+    assert read_rows(write(tmp_path, "rows[1].jsonl", JSONL)).rows == ROWS
+
+
+def test_a_data_set_that_was_saved_to_a_folder_has_its_splits_and_class_names(tmp_path: Path) -> None:
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    one = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    one.save_to_disk(tmp_path / "one")
+    assert read_rows(str(tmp_path / "one")).rows == [{"text": "a", "label": "yes"}, {"text": "b", "label": "no"}]
+    several = str(tmp_path / "several")
+    datasets.DatasetDict(train=one, validation=one.select([1])).save_to_disk(several)
+    raw = read_rows(several, split="valid")
+    assert (raw.rows, raw.file) == ([{"text": "b", "label": "no"}], f"{several} (valid)")
+    with pytest.raises(DataError, match="no split test; the data set has: train, validation"):
+        read_rows(several, split="test")
+    next((tmp_path / "one").glob("*.arrow")).write_bytes(b"x")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows(str(tmp_path / "one"))
+
+
+# ---------------------------------------------------------------------------------------------------------- elsewhere
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """A folder of fsspec's in memory."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/rows.csv.gz", gzip.compress(CSV.encode()))
+    memory.pipe("/bucket/parts/a.jsonl", JSONL.splitlines()[0].encode())
+    memory.pipe("/bucket/parts/b.jsonl", JSONL.splitlines()[1].encode())
+    memory.pipe("/bucket/parts/_SUCCESS", b"")
+    yield "memory://bucket"
+    memory.rm("/bucket", recursive=True)
+
+
+def test_addresses_are_read_as_files_folders_and_patterns(elsewhere: str) -> None:
+    for path in ("rows.csv.gz", "parts", "parts/*.jsonl"):
+        raw = read_rows(f"{elsewhere}/{path}")
+        assert (raw.rows, raw.file) == (ROWS, f"{elsewhere}/{path}")
+    with pytest.raises(DataError, match=r"memory://bucket/none\.csv: no such file"):
+        read_rows(f"{elsewhere}/none.csv")
+
+
+def test_a_file_of_this_machine_has_an_address_too(tmp_path: Path) -> None:
+    assert read_rows(f"file://{write(tmp_path, 'rows.csv', CSV)}").rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("nothing://bucket/rows.csv", "not known.*allowed: what fsspec knows"), ("s3://bucket/rows.csv", "s3fs")],
+)
+def test_an_address_that_cannot_be_reached_is_a_setup_error(
+    monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(SetupError, match=words):
+        read_rows(path)
+
+
+# -------------------------------------------------------------------------------------------------- how it is written
+
+
+def test_the_configuration_may_say_how_files_are_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "rows.dat", "text;a|label;b\nx;y|z\n")
+    with pytest.raises(DataError, match=r"unknown file type '\.dat'.*data\.format"):
+        read_rows(path)
+    raw = read_rows(path, form=FileForm("csv", "|"))
+    assert (raw.rows, raw.told) == ([{"text;a": "x;y", "label;b": "z"}], [])
+    assert read_rows(path, form=FileForm("txt")).rows[1] == {"text": "x;y|z"}
+
+
+SENTENCES = "Asha B-PER\nsings O\n\nin O\nMombasa B-LOC\n"
+
+
+def test_words_with_tags_in_a_text_file_are_sentences_and_that_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "rows.txt", SENTENCES)
+    raw = read_rows(path)
+    assert [row["tokens"] for row in raw.rows] == [["Asha", "sings"], ["in", "Mombasa"]]
+    (words,) = raw.told
+    assert words.startswith(f"{path}: is read as words with their tags, a word a line; data.format (conll, or txt")
+    assert len(read_rows(path, form=FileForm("txt")).rows) == 4
+    assert read_rows(write(tmp_path, "rows.conll", SENTENCES)).told == []
 
 
 def test_a_missing_file_suggests_the_near_one_or_lists_the_folder(tmp_path: Path) -> None:
@@ -190,8 +344,6 @@ def test_a_missing_file_suggests_the_near_one_or_lists_the_folder(tmp_path: Path
         read_rows(str(tmp_path / "zzz.csv"))
     with pytest.raises(DataError, match="does not exist"):
         read_rows(str(tmp_path / "nowhere" / "reviews.jsonl"))
-    with pytest.raises(DataError, match=r"this is a folder; .*reviews\.jsonl"):
-        read_rows(str(tmp_path))
 
 
 def test_a_bad_row_prints_as_file_line_and_reason(tmp_path: Path) -> None:

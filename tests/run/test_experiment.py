@@ -21,6 +21,7 @@ import yaml
 from torch.nn import functional as F
 
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
+from jenga.config.render import config_digest
 from jenga.config.schema import Strict
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import damage
@@ -149,8 +150,13 @@ def test_a_run_without_validation_and_test_rows_ends_with_its_last_model(
 def test_bad_rows_are_listed(settings: Callable[..., dict[str, Any]], make_rows: Callable[..., Any]) -> None:
     rows = [{**row, "text": "" if i == 3 else row["text"]} for i, row in enumerate(make_rows(40))]
     content = settings("mood", rows=rows, data={"max_bad_fraction": 0.1}, training={**TRAINING, "max_steps": 1})
-    (line,) = (train(content, device="cpu").run / "quarantine.jsonl").read_text().splitlines()
+    run = train(content, device="cpu").run
+    (line,) = (run / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(line)["row"] == 4
+    for page in ("README.md", "report.html"):
+        told = (run / page).read_text(encoding="utf-8").replace("\\", "")
+        assert "1 rows cannot be used and are left out" in told
+        assert "column 'text' is empty" in told.replace("&#x27;", "'")
 
 
 def test_overrides_reach_the_run_and_a_resolved_configuration_takes_none(
@@ -297,11 +303,40 @@ def test_what_cannot_be_resumed_is_refused_with_the_reason(
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with pytest.raises(ConfigError, match=r"is finished; its results are in .*report.html"):
         train(content, device="cpu", resume=str(run))
-    with pytest.raises(ConfigError, match=r"was made with another configuration; compare .*config.yml"):
+    with pytest.raises(ConfigError, match=r"another configuration \(training\.seed 0 -> 9\); compare .*config\.yml"):
         train(content, device="cpu", resume=str(run), overrides=["training.seed=9"])
     with pytest.raises(ConfigError, match=r"is no run folder"):
         train(content, device="cpu", resume=str(tmp_path))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_resume_auto_goes_on_where_more_training_alone_is_asked_for(
+    settings: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    content = settings("mood", training={**TRAINING, "epochs": 1})
+    with pytest.raises(InterruptedRun):
+        train(content, callbacks=[StopAt(2)], device="cpu")
+    run = only_run(Path(content["output_dir"]))
+    longer = {**content, "training": {**content["training"], "epochs": 2}}
+    result = train(longer, device="cpu", resume="auto")
+    assert result.run == run
+    steps = [record["step"] for record in lines(run) if record["event"] == "train"]
+    assert steps == list(range(1, len(steps) + 1))
+    assert "goes on with training.epochs 1 -> 2" in caplog.text
+    assert RunFolder(run).is_of(config_digest(load_config(longer)))
+
+
+def test_resume_auto_says_which_run_it_passes_over_and_why(
+    settings: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    content = settings("mood", training={**TRAINING, "max_steps": 3})
+    with pytest.raises(InterruptedRun):
+        train(content, callbacks=[StopAt(2)], device="cpu")
+    run = only_run(Path(content["output_dir"]))
+    other = {**content, "training": {**content["training"], "batch_size": 4, "max_steps": 1}}
+    assert train(other, device="cpu", resume="auto").run != run
+    assert f"{run} did not finish and is passed over" in caplog.text
+    assert "training.max_steps 3 -> 1, training.batch_size 8 -> 4" in caplog.text
 
 
 def test_resume_auto_starts_anew_where_nothing_is_unfinished(settings: Callable[..., dict[str, Any]]) -> None:

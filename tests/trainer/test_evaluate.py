@@ -15,7 +15,7 @@ import torch
 from jenga.labels.classes import ClassHead
 from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import ClassificationTask
-from jenga.trainer.evaluate import Runner, SplitResult, label_counts, tune_thresholds
+from jenga.trainer.evaluate import Runner, SplitResult, describe_split, label_counts, tune_thresholds
 from jenga.types import Batch, HeadSpace
 
 NAN = float("nan")
@@ -121,6 +121,21 @@ def test_a_split_that_is_empty_or_not_there_gives_an_empty_result(make_trainer: 
     trainer = make_trainer("mood", data={"valid_fraction": 0.0})
     for split in ("valid", "none"):
         assert runner_of(trainer).evaluate(trainer.experiment.sources, split) == SplitResult()
+
+
+def test_the_chosen_metric_stands_for_its_head(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood", "price")
+    sources = trainer.experiment.sources
+    result = runner_of(trainer).evaluate(sources, "train")
+
+    def shown(metric: str) -> dict[str, str]:
+        heads = describe_split(result, trainer.model, sources, "train", metric=metric)["heads"]
+        return {f"{head['task']}_{head['head']}": head["primary_metric"] for head in heads}
+
+    usual = {"mood_mood": "macro_f1", "mood_topic": "macro_f1", "price_price": "mae"}
+    assert shown("eval_loss") == usual
+    assert shown("eval_mood_topic_accuracy") == {**usual, "mood_topic": "accuracy"}
+    assert shown("eval_price_price_r2") == {**usual, "price_price": "r2"}
 
 
 def test_every_batch_is_announced(make_trainer: Callable[..., Any]) -> None:

@@ -57,24 +57,19 @@ def test_update_keeps_the_other_fields(tmp_path: Path) -> None:
     assert (run.info()["status"], run.info()["reason"]) == ("finished", "é")
 
 
-def test_the_newest_unfinished_run_of_the_same_configuration_is_found(tmp_path: Path) -> None:
-    assert RunFolder.newest_unfinished(tmp_path, "p", "d") is None
+def test_unfinished_runs_are_found_the_newest_first(tmp_path: Path) -> None:
+    assert RunFolder.unfinished(tmp_path, "p") == []
     old, newer = create(tmp_path, status="interrupted"), create(tmp_path, status="failed")
-    create(tmp_path, digest="other")
     create(tmp_path, status="finished")
-    found = RunFolder.newest_unfinished(tmp_path, "p", "d")
-    assert found is not None
-    assert found.path == newer.path
+    assert [run.path for run in RunFolder.unfinished(tmp_path, "p")] == [newer.path, old.path]
     newer.update(status="finished")
-    found = RunFolder.newest_unfinished(tmp_path, "p", "d")
-    assert found is not None
-    assert found.path == old.path
+    assert [run.path for run in RunFolder.unfinished(tmp_path, "p")] == [old.path]
 
 
 def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
     """A crash may come between making a folder and writing its status."""
     (tmp_path / "p" / "2999-01-01_00-00-00").mkdir(parents=True)
-    assert RunFolder.newest_unfinished(tmp_path, "p", "d") is None
+    assert RunFolder.unfinished(tmp_path, "p") == []
 
 
 def test_a_run_in_use_by_another_process_is_refused_until_that_ends(tmp_path: Path) -> None:

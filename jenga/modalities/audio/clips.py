@@ -16,7 +16,7 @@ from jenga.labels.column import RowError, show
 from jenga.modalities.media import Media, MediaColumns
 from jenga.rows.columns import find_column, lookup
 from jenga.rows.content import CellReader, Item
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 MOST_CHANNELS = 64
 RATES = (1_000, 768_000)

@@ -23,10 +23,10 @@ from jenga.modalities.events.events import (
     unwarned,
 )
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.given import GIVEN, RowsLike
+from jenga.rows.given import RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import BadRow, RawRows
+from jenga.rows.raw import GIVEN, BadRow, RawRows
 from jenga.rows.split import TRAIN, leak_warning
 
 if TYPE_CHECKING:
@@ -67,7 +67,12 @@ class EventEncoder(Encoder):
 
     def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> Events:
         """Return the events of a file, or of bytes of JSON, with the cells of labels and ids that `specs` name."""
-        return read_events(source, columns=label_columns(specs), refinery=self.refinery, split=split)
+        found = read_events(
+            source, columns=label_columns(specs), refinery=self.refinery, split=split, form=specs[0].form
+        )
+        for words in found.told:
+            logger.warning("%s", words)
+        return found
 
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> Events:
         """Return events given as JSON (text or bytes) or mappings, one or several, numbered from 1.

@@ -18,14 +18,15 @@ from jenga.packed import UnpackLimit
 from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.columns import column_names, no_column
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows, read_rows
+from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.readers import FileForm, read_rows
+from jenga.rows.storage import is_folder, is_pattern, is_remote
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
     from jenga.refinery.quarantine import QuarantineRecord
 
 _JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
-_TABLES = (".csv", ".tsv")
 STANDARD_INPUT = "standard input"
 """Name in messages of events that come as bytes."""
 _EXAMPLES = 1000
@@ -98,16 +99,23 @@ def label_columns(specs: Iterable[SourceSpec]) -> tuple[str, ...]:
 
 
 def read_events(
-    path: str | bytes, *, columns: Sequence[str], refinery: SecurityRefinery, split: str = "train"
+    path: str | bytes,
+    *,
+    columns: Sequence[str],
+    refinery: SecurityRefinery,
+    split: str = "train",
+    form: FileForm | None = None,
 ) -> Events:
-    """Read every event of `path`, a file that `read_rows` reads or one of JSON packed with zstd, or of bytes of JSON.
+    """Read every event of `path`, which `read_rows` reads, or of bytes of JSON.
 
-    columns: dotted names of the cells to read. Raises DataError for a file that is missing, empty or unreadable.
+    columns: dotted names of the cells to read. form: how files are written. Raises DataError for a file that is
+    missing, empty or unreadable.
     """
-    if isinstance(path, str) and not path.lower().endswith(_JSON_FILES):
-        raw = read_rows(path, split=split)
+    if isinstance(path, str) and not _is_json_file(path, form):
+        raw = read_rows(path, split=split, form=form)
         found = events_of(raw.file, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
-        if path.lower().removesuffix(".gz").endswith(_TABLES):
+        found.told = raw.told
+        if raw.table:
             # A blank cell may be a label (none of several), but never a feature.
             found.events = [{name: cell or None for name, cell in event.items()} for event in found.events]
         return found
@@ -116,6 +124,13 @@ def read_events(
     if not rows and not bad:
         raise DataError(f"{file}: there are no rows")
     return events_of(file, rows, numbers, bad, columns=columns, refinery=refinery)
+
+
+def _is_json_file(path: str, form: FileForm | None) -> bool:
+    """Whether the refinery reads `path` itself: a file of JSON on this machine, whatever is there."""
+    told = form is not None and form.format is not None
+    elsewhere = is_remote(path) or is_pattern(path) or is_folder(path)
+    return not told and not elsewhere and path.lower().endswith(_JSON_FILES)
 
 
 def events_of(

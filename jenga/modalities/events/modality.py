@@ -25,8 +25,8 @@ from jenga.rows.columns import find_column
 from jenga.rows.content import Cells, ContentSpec, Item
 from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import SourceSpec
+from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce
-from jenga.rows.readers import RawRows
 from jenga.rows.split import TRAIN
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ class EventModality(Modality):
             )
         reader = _refinery(config)
         columns = label_columns(specs)
-        reads = ReadOnce(lambda path, *, split: read_events(path, columns=columns, refinery=reader, split=split))
+        form = specs[0].form
+        reads = ReadOnce(
+            lambda path, *, split: read_events(path, columns=columns, refinery=reader, split=split, form=form)
+        )
         loaded = load_sources(specs, data=config.data, files=reads)
         files = {events.file: events for events in reads.files}
         for source in loaded:

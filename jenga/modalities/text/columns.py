@@ -12,10 +12,11 @@ from jenga.errors import DataError
 from jenga.labels import kind_named
 from jenga.labels.base import Span
 from jenga.labels.cells import is_missing
-from jenga.labels.column import HeadColumn, RowError, encodable, show
+from jenga.labels.column import BlankError, HeadColumn, RowError, encodable, show
+from jenga.modalities.text.turns import turns_of, written
 from jenga.rows.columns import find_column, lookup, no_column
 from jenga.rows.content import Content, ContentSpec, Item
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 @dataclass
@@ -54,7 +55,9 @@ class Texts(Content):
 
 @dataclass(frozen=True)
 class TextColumns(ContentSpec):
-    """Where texts stand: in the first of the columns `text` that a file has; words in a list are joined by spaces.
+    """Where texts stand: in the first of the columns `text` that a file has.
+
+    Words in a list are joined by spaces, turns of a conversation are lines that begin with their speaker.
 
     `pair`: the column of a second text. `max_length`: tokens kept of a row.
     """
@@ -71,7 +74,7 @@ class TextColumns(ContentSpec):
 
     def found(self, raw: RawRows) -> TextColumns | None:
         """Return the columns that `raw` has; None where one is missing."""
-        column = find_column(raw.rows, self.text)
+        column = _find(raw.rows, self.text)
         if column is None or (self.pair is not None and find_column(raw.rows, (self.pair,)) is None):
             return None
         return replace(self, text=(column,))
@@ -80,6 +83,11 @@ class TextColumns(ContentSpec):
     def wanted(self) -> tuple[str, ...]:
         """The likeliest column of each text."""
         return (self.text[0], *filter(None, (self.pair,)))
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The candidates for each text."""
+        return (*self.text, *filter(None, (self.pair,)))
 
     def given(self, value: object) -> dict[str, Any] | None:
         """Return the columns of a row that is given as a text."""
@@ -108,8 +116,8 @@ class TextReader:
 
     def read(self, row: Mapping[str, Any]) -> Item:
         """Return the texts of a row. Raises RowError where it holds none."""
-        text, words = _text(row, self.text)
-        pair = "" if self.pair is None else _text(row, self.pair)[0]
+        text, words = _text(row, self.text, per_word=self.per_word)
+        pair = "" if self.pair is None else _text(row, self.pair, per_word=False)[0]
         return Item((pair, words is not None), text, words)
 
     def collect(self, items: Sequence[Item]) -> Texts:
@@ -123,15 +131,29 @@ class TextReader:
 
 
 def _column(raw: RawRows, what: str, candidates: Sequence[str], fix: str) -> str:
-    column = find_column(raw.rows, candidates)
+    column = _find(raw.rows, candidates)
     if column is None and raw.rows:
         raise DataError(no_column(f"{raw.file}: {what}", candidates, raw.examples, fix=fix))
     return column or candidates[0]
 
 
-def _text(row: Mapping[str, Any], column: str) -> tuple[str, list[Span] | None]:
+def _find(rows: Sequence[Mapping[str, Any]], candidates: Sequence[str]) -> str | None:
+    """Return the column of texts; one that says where the words of another stand, as Prodigy's ``tokens``, is none."""
+    return find_column(rows, [column for column in candidates if not _holds_places(rows, column)] or candidates)
+
+
+def _holds_places(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    cell = next((cell for row in rows if not is_missing(cell := lookup(row, column))), None)
+    return isinstance(cell, list) and bool(cell) and isinstance(cell[0], Mapping) and {"start", "end"} <= cell[0].keys()
+
+
+def _text(row: Mapping[str, Any], column: str, *, per_word: bool) -> tuple[str, list[Span] | None]:
     value = lookup(row, column)
     words = None
+    if (turns := turns_of(value)) is not None:
+        if per_word:
+            raise RowError(f"column '{column}': turns have no words that a head could label; give one text a row")
+        value = written(turns)
     if isinstance(value, list) and value:
         for at, word in enumerate(value):
             if not isinstance(word, str) or not word.strip():
@@ -142,7 +164,7 @@ def _text(row: Mapping[str, Any], column: str) -> tuple[str, list[Span] | None]:
             start += len(word) + 1
         value = " ".join(value)
     if is_missing(value) or value == []:
-        raise RowError(f"column '{column}' is empty; allowed: text")
+        raise BlankError(f"column '{column}' is empty; allowed: text")
     if not isinstance(value, str):
-        raise RowError(f"column '{column}' is {show(value)}; allowed: text, or a list of words")
+        raise RowError(f"column '{column}' is {show(value)}; allowed: text, or a list of words or of {{speaker, text}}")
     return encodable(value, column), words

@@ -10,11 +10,11 @@ import numpy as np
 
 from jenga.errors import DataError
 from jenga.labels import kind_named
-from jenga.labels.column import HeadColumn, RowError, encodable, read_cell, show
+from jenga.labels.column import BlankError, HeadColumn, RowError, encodable, read_cell, show
 from jenga.modalities.text.messages import ASSISTANT, CALLS, Turn, has_answer, read_messages, read_tools
 from jenga.rows.columns import find_column, is_missing, lookup, no_column
 from jenga.rows.content import Content, ContentSpec, Item
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 Form = Literal["text", "prompt", "messages"]
 INSTRUCTION, CONTEXT = "instruction", "input"
@@ -58,6 +58,11 @@ class LanguageSpec(ContentSpec):
     def wanted(self) -> tuple[str, ...]:
         """The column that an answer goes on from."""
         return (self.prompt or self.text or self.messages)[:1]
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The candidates for texts, prompts and chats."""
+        return (*self.text, *self.prompt, *self.messages)
 
     def settled(self, raw: RawRows) -> LanguageSpec:
         """Return how rows are written out: as those of `raw` were learnt."""
@@ -242,7 +247,7 @@ def _columns(raw: RawRows, spec: LanguageSpec, answered: bool) -> tuple[Form, st
 def _text(row: Mapping[str, Any], column: str) -> str:
     value = lookup(row, column)
     if is_missing(value):
-        raise RowError(f"column '{column}' is empty; allowed: text")
+        raise BlankError(f"column '{column}' is empty; allowed: text")
     if isinstance(value, (bool, dict, list)) or not isinstance(value, (str, int, float)):
         raise RowError(f"column '{column}' is {show(value)}; allowed: text")
     return encodable(str(value), column)

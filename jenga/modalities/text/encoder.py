@@ -26,10 +26,9 @@ from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import ContentSpec
-from jenga.rows.given import read_stream, refuse_table
 from jenga.rows.load import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.split import TRAIN
 
 logger = logging.getLogger(__name__)
@@ -104,17 +103,6 @@ class TextEncoder(Encoder):
             sources.append(each.source(splits))
         self._check_vocabulary(backbone, sources)
         return sources, warnings
-
-    def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> RawRows:
-        """Return the rows of a file, or of bytes: JSON, or a text a line. Raises DataError where lines are a table."""
-        if isinstance(source, str):
-            return super().read(source, specs, split=split)
-        rows = read_stream(source)
-        if isinstance(rows, RawRows):
-            return rows
-        columns = {name for spec in specs if isinstance(spec.content, TextColumns) for name in spec.content.text}
-        refuse_table(rows, columns)
-        return self.given(rows, specs)
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""

@@ -63,7 +63,9 @@ class TextColumnKeys(Strict):
     """Where a row's texts stand."""
 
     text: str | None = Field(
-        None, description="Text (a list of words is joined by spaces). Default: text, else tokens."
+        None,
+        description="Text; words in a list are joined by spaces, turns of {speaker, text} are lines. Default: text, "
+        "else tokens.",
     )
     text_pair: str | None = Field(None, description="Second text of a pair.")
     tokens: str | None = Field(None, description="Words of a row whose tags are given by word. Default: tokens.")

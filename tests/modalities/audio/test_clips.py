@@ -17,7 +17,7 @@ from jenga.errors import SetupError
 from jenga.labels.column import RowError
 from jenga.modalities.audio.clips import AudioColumns, Clip, UnusableClipError, samples
 from jenga.modalities.media import Media
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 
 def of(path: Path, **bounds: Any) -> Clip:

@@ -16,7 +16,7 @@ from jenga.modalities import BackboneManager, BaseBackbone
 from jenga.modalities.events.encoder import EventEncoder
 from jenga.modalities.events.modality import EventFields, EventModality
 from jenga.rows.content import Cells
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 from jenga.run.build import Experiment, build, source_specs
 from jenga.run.experiment import load_config
 

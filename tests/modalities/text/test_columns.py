@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.labels.column import HeadColumn, RowError
+from jenga.labels.column import BlankError, HeadColumn, RowError
 from jenga.modalities.text.columns import TextColumns, Texts
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 SPEC = TextColumns(("text", "tokens"))
 
@@ -30,6 +30,22 @@ def test_words_in_a_list_are_joined_and_kept_for_labels_of_words_alone() -> None
     assert found.words == [[(0, 13), (14, 15)], []], "those of a text are split where labels are read"
     assert found.as_words == [True, False]
     assert read(SPEC, {"tokens": ["a", "b"]}).words is None
+
+
+def test_turns_of_a_conversation_are_lines_with_their_speakers() -> None:
+    turns = [{"speaker": "agent", "text": "Hello"}, {"speaker": "caller", "text": "Hi"}]
+    assert read(SPEC, {"text": turns}, {"text": "by hand"}).texts == ["agent: Hello\ncaller: Hi", "by hand"]
+    with pytest.raises(RowError, match="turns have no words that a head could label"):
+        read(SPEC, {"text": turns}, per_word=True)
+    with pytest.raises(BlankError, match="column 'text' is empty"):
+        read(SPEC, {"text": [{"speaker": "agent", "text": ""}]})
+
+
+def test_tokens_that_say_where_words_of_the_text_stand_are_not_the_text() -> None:
+    prodigy = {"text": "Asha", "tokens": [{"text": "Asha", "start": 0, "end": 4, "id": 0}]}
+    spec = TextColumns(("tokens", "text"))
+    assert read(spec, prodigy, per_word=True).texts == ["Asha"]
+    assert spec.found(raw(prodigy)) == TextColumns(("text",))
 
 
 def test_the_second_text_stands_beside_the_first() -> None:

@@ -11,7 +11,7 @@ from jenga.errors import DataError
 from jenga.labels.column import RowError
 from jenga.modalities.text.dialogue import Dialogue, DialogueReader, LanguageSpec
 from jenga.modalities.text.messages import Turn
-from jenga.rows.readers import RawRows
+from jenga.rows.raw import RawRows
 
 SPEC = LanguageSpec(
     text=("text",),

@@ -16,7 +16,7 @@ from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.messages import Turn
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
-from jenga.rows.readers import BadRow, RawRows
+from jenga.rows.raw import BadRow, RawRows
 from jenga.run.build import build
 from jenga.run.experiment import load_config
 

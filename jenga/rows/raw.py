@@ -1,0 +1,93 @@
+"""Rows as they stand in a file, before anything is read of them, and those that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from jenga.labels.cells import json_text
+
+RAW_LENGTH = 500
+GIVEN, STANDARD_INPUT = "the given rows", "standard input"
+"""Names in messages of rows that come from no file, but from the caller's own hand."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used. `number`: 1-based line of a text file, else row; `raw`: its first 500 characters."""
+
+    file: str
+    number: int
+    reason: str
+    raw: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}: {self.reason}"
+
+
+@dataclass
+class RawRows:
+    """The rows of one file as they stand there; `numbers[i]` is the line (else the row) of `rows[i]`, from 1.
+
+    `file`: the name by which a run tells files apart, see `jenga.rows.readers.place_of`. `numbers` ascend. `told`: how
+    the file was read, where it could be read otherwise. `table`: whether cells are text, blank where there is nothing.
+    `folder`: that of several files that are read as one.
+    """
+
+    file: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    table: bool = False
+    folder: str | None = None
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether the rows are a caller's own words, and no data from elsewhere."""
+        return self.file in (GIVEN, STANDARD_INPUT)
+
+    @property
+    def home(self) -> Path | None:
+        """The folder of the rows' file, which paths in cells are relative to; None where it is on no disk here."""
+        if self.folder is not None:
+            return Path(self.folder).absolute()
+        return Path(self.file).absolute().parent if Path(self.file).exists() else None
+
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """The rows with all their columns, for messages."""
+        return self.rows
+
+    @property
+    def content(self) -> Sequence[Any]:
+        """All that each row holds."""
+        return self.rows
+
+    def piece(self, at: slice, bad: list[BadRow]) -> Self:
+        """Return the rows at `at`, with `bad` for those that cannot be read among them."""
+        return replace(self, rows=self.rows[at], numbers=self.numbers[at], bad=bad)
+
+    def add(self, number: int, row: Any) -> None:
+        """Keep `row` if it is an object with columns, else set it aside."""
+        if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict):
+            # As spaCy's training data have it.
+            row = {"text": row[0], **row[1]}
+        if isinstance(row, dict):
+            self.rows.append(row)
+            self.numbers.append(number)
+            return
+        what = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(row), "a number")
+        self.refuse(number, f"the row is {what}, not an object with columns", json_text(row))
+
+    def add_all(self, rows: Iterable[Any]) -> Self:
+        """Add `rows`, numbered from 1, and return itself."""
+        for number, row in enumerate(rows, start=1):
+            self.add(number, row)
+        return self
+
+    def refuse(self, number: int, reason: str, raw: str) -> None:
+        """Set a row aside."""
+        self.bad.append(BadRow(self.file, number, reason, raw[:RAW_LENGTH]))

@@ -1,0 +1,107 @@
+"""Tables of text, CSV and its kin: which mark parts their cells, and their rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import islice
+
+from jenga.errors import DataError
+from jenga.rows.raw import RawRows
+
+MARKS = (",", ";", "\t", "|")
+_LOOKED_AT = 100
+# Cells beyond the csv module's own limit of 131,072 characters occur: whole conversations, articles.
+_CELL_LENGTH = 2**31 - 1
+_EXCEL = "sep="
+_NAMES = {"\t": "a tab"}
+
+
+def read_table(raw: RawRows, text: str, *, usual: str, given: str | None = None) -> None:
+    """Add the rows below the header of a table, each with the cells of the columns that have a name, as text.
+
+    usual: the mark between cells where the header shows no other. given: the mark that it is.
+    """
+    raw.table = True
+    # Excel's own first line, which other programs take for a header.
+    skipped = text.startswith(_EXCEL) and text[5:6] in ("\n", "\r")
+    mark = given or (text[4] if skipped else None)
+    if mark is None:
+        mark, words = find_delimiter(text, usual)
+        raw.told += [f"{raw.file}: {words}"] if words else []
+    _read(raw, text, mark, header_line=2 if skipped else 1)
+
+
+def find_delimiter(text: str, usual: str) -> tuple[str, str]:
+    """Return the mark that parts the cells of a table, and what to tell where it is not the usual one, or might not be.
+
+    The header decides, and the rows where several marks part it; csv.Sniffer, which looks at texts too, takes their
+    commas for marks.
+    """
+    fits = {mark: share for mark in MARKS if (share := _share_of_rows(text, mark))}
+    if not fits or list(fits) == [usual]:
+        return usual, ""
+    best = max(fits, key=lambda mark: (fits[mark], mark == usual))
+    others = [shown(mark) for mark in fits if mark != best]
+    if best == usual and fits[best] > max(share for mark, share in fits.items() if mark != usual):
+        return usual, ""
+    also = f", though {' and '.join(others)} would part the header too" if others else ""
+    return best, f"cells are read as parted by {shown(best)}{also}; data.delimiter says what parts them"
+
+
+def shown(mark: str) -> str:
+    """Return a mark for messages."""
+    return _NAMES.get(mark, f"'{mark}'")
+
+
+def _share_of_rows(text: str, mark: str) -> float:
+    """Return the share of the first rows that have as many cells as the header, of several; 0 where it has one."""
+    reader = _reader(text, mark)
+    try:
+        widths = [len(cells) for cells in islice(reader, _LOOKED_AT) if cells]
+    except csv.Error:
+        return 0
+    if not widths or widths[0] < 2:
+        return 0
+    return sum(width == widths[0] for width in widths) / len(widths)
+
+
+def _reader(text: str, mark: str) -> csv._reader:  # type: ignore[name-defined]
+    csv.field_size_limit(_CELL_LENGTH)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+
+
+def _read(raw: RawRows, text: str, mark: str, *, header_line: int) -> None:
+    reader = _reader(text, mark)
+    header: list[str] | None = None
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise DataError(
+                    f"{raw.file}:{number}: a quote that opens in this line is never closed; write a quote inside a "
+                    'cell as two ("") and put the cell in quotes, or use JSON Lines'
+                ) from None
+            raw.refuse(number, f"the line is not CSV ({error})", text.split("\n")[number - 1])
+            continue
+        if not cells or number < header_line:
+            continue
+        if header is None:
+            header = _header(raw.file, number, cells)
+        elif len(cells) != len(header):
+            reason = f"the row has {len(cells)} cells, the header {len(header)}, parted by {shown(mark)}"
+            raw.refuse(number, reason, mark.join(cells))
+        else:
+            raw.add(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})
+
+
+def _header(file: str, number: int, cells: list[str]) -> list[str]:
+    names = [name.strip() for name in cells]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DataError(f"{file}:{number}: the header names a column twice: {', '.join(twice)}")
+    return names

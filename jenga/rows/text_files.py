@@ -1,0 +1,68 @@
+"""Files of text that are no tables: JSON, JSON Lines, and plain text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jenga.errors import DataError
+from jenga.rows.raw import RawRows
+
+
+def read_lines(raw: RawRows, text: str) -> None:
+    """Add the object in each line of JSON Lines."""
+    # Not str.splitlines: U+2028 and the like may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raw.refuse(number, f"the line is not JSON ({_words_of(error)})", line.strip())
+            continue
+        raw.add(number, row)
+    if not raw.rows and text.lstrip().startswith("["):
+        raise DataError(f"{raw.file}: the file is one JSON list, not one object a line; name it .json")
+
+
+def read_text(raw: RawRows, text: str) -> None:
+    """Add each line that is not blank as a row with the column ``text``, as the `text` loader of datasets does."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            raw.add(number, {"text": line.removesuffix("\r")})
+
+
+def read_json(raw: RawRows, text: str) -> None:
+    """Add the objects of the list that the file is or holds, or of its lines."""
+    allowed = "Allowed: a list of objects, an object with one list of objects, or one object a line"
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            read_lines(raw, text)
+            return
+        raise DataError(
+            f"{raw.file}:{error.lineno}:{error.colno}: the file is not JSON ({error.msg}), or is cut short. {allowed}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{raw.file}: the file is not usable JSON ({_words_of(error)}). {allowed}") from None
+    rows = _rows_in(value)
+    if rows is None:
+        what = f"an object with the keys {', '.join(list(value)[:10])}" if isinstance(value, dict) else "one value"
+        raise DataError(f"{raw.file}: the file holds {what}, not rows. {allowed}")
+    raw.add_all(rows)
+
+
+def _rows_in(value: Any) -> list[Any] | None:
+    if isinstance(value, list):
+        return value
+    lists = [each for each in value.values() if isinstance(each, list)] if isinstance(value, dict) else []
+    if len(lists) == 1 and (not lists[0] or any(isinstance(row, dict) for row in lists[0])):
+        return lists[0]
+    return None
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
