@@ -22,7 +22,7 @@ from jenga.bundle import schema
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
 from jenga.cli.evaluate import evaluate
 from jenga.errors import ConfigError, InterruptedRun
-from jenga.modalities import BackboneManager, BaseBackbone
+from jenga.modalities import BackboneManager, BaseBackbone, modality_of
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZER_REGISTRY
 from jenga.run import experiment
@@ -210,6 +210,17 @@ def test_a_backbone_whose_input_no_modality_gives_is_refused_with_those_that_are
         ConfigError, match=r"Radar takes echoes, which no modality gives; known: .*pixel_values \(vision\)"
     ):
         experiment.load_config(content)
+
+
+def test_a_backbone_whose_inputs_two_modalities_give_has_to_say_which_it_reads() -> None:
+    @BackboneManager.register("both")
+    class Both(BaseBackbone):
+        def forward(self, input_ids: torch.Tensor, pixel_values: torch.Tensor) -> Any: ...
+
+    with pytest.raises(ConfigError, match=r"takes inputs of text and vision; set the class attribute `modality`"):
+        modality_of("both")
+    Both.modality = "vision"
+    assert modality_of("both").noun == "pictures"
 
 
 def test_the_backbone_snippet_trains_from_yaml_on_what_its_forward_takes(

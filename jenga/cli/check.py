@@ -165,12 +165,12 @@ def _step(
     moved = model.encoder_of(task) if model.tasks[task].generates else model.tasks[task]
     if not any(bool(gradient.any()) for gradient in _gradients(moved)):
         raise DivergedError(f"task '{task}': its loss moves none of its parameters")
-    return {"task": task, "loss": loss.item(), "rows": len(index), **_size(split.encoded.unit, batch.inputs)}
-
-
-def _size(unit: str, inputs: dict[str, torch.Tensor]) -> dict[str, int]:
-    """Return how much of each row the encoder reads."""
-    return {unit: next(iter(inputs.values())).shape[1]}
+    return {
+        "task": task,
+        "loss": loss.item(),
+        "rows": len(index),
+        split.encoded.unit: split.encoded.extent(batch.inputs),
+    }
 
 
 def _labelled(spaces: Sequence[HeadSpace], rows: Rows) -> np.ndarray:

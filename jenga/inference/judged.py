@@ -26,15 +26,11 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
     (inputs,) = bundle.inputs.values()
     raw = inputs.read(path, bundle.specs, split=split)
     encoder = inputs.encoder([raw])
+    unread = list(encoder.bad)
     sources = []
     for reading in readings(raw, bundle.specs):
         spaces = _spaces(bundle, reading.spec)
         rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
-        bad = [*bad, *encoder.bad]
-        fix = "Correct the rows, or take out those that are not meant to be judged"
-        stop_if_many_bad(raw, bad, bundle.config.data.max_bad_fraction, fix=fix)
-        if bad:
-            logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
         if wrong := all_unseen((space, rows.labels[key]) for key, space in spaces.items() if key in rows.labels):
             raise DataError(f"{path}: {wrong}")
         # A task is judged when any of its heads is; its other heads are masked.
@@ -45,8 +41,15 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
         }
         judged = {key: space for key, space in spaces.items() if key[0] in tasks}
         rows.labels = {key: rows.labels[key] for key in judged if key in rows.labels}
+        known = len(encoder.bad)
+        encoded = encoder.encode(rows, reading.spec, judged)
+        bad = [*bad, *unread, *encoder.bad[known:]]
+        fix = "Correct the rows, or take out those that are not meant to be judged"
+        stop_if_many_bad(raw, bad, bundle.config.data.max_bad_fraction, fix=fix)
+        if bad:
+            logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
         if judged:
-            sources.append(_source(encoder.encode(rows, reading.spec, judged), reading.spec, split))
+            sources.append(_source(encoded, reading.spec, split))
     if not sources:
         heads = [head for spec in bundle.specs for head in spec.heads]
         wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
@@ -71,6 +74,8 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
         for spec, loaded in zip(specs, found, strict=True)
         if split in loaded.splits
     ]
+    if encoder.bad:
+        logger.warning("%d rows cannot be used and do not count; the first: %s", len(encoder.bad), encoder.bad[0])
     if not sources:
         raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
     return sources

@@ -99,7 +99,8 @@ class Predictor:
                 for number, answer in answers.items():
                     found[number] |= answer
                 for bad in encoder.bad[known:]:
-                    reasons[bad.number].append(bad.reason)
+                    if bad.reason not in reasons[bad.number]:
+                        reasons[bad.number].append(bad.reason)
             for number, name in ids.items():
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
                 yield {"id": name, **found[number], **error}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN
 from jenga.types import HeadSpace
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 Spaces = Mapping[tuple[str, str], HeadSpace]
@@ -290,9 +287,14 @@ def modality_of(backbone_type: str) -> Modality:
         for name, each in inspect.signature(backbone.forward).parameters.items()
         if name != "self" and each.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    for modality in MODALITIES.values():
-        if set(modality.inputs) & set(named):
-            return modality()
+    fitting = {name: each for name, each in MODALITIES.items() if set(each.inputs) & set(named)}
+    if len(fitting) > 1:
+        raise ConfigError(
+            f"model.backbone_type: the forward of {backbone.__name__} takes inputs of {' and '.join(fitting)}; set the "
+            "class attribute `modality` to one of them"
+        )
+    for modality in fitting.values():
+        return modality()
     if named:
         known = ", ".join(f"{', '.join(each.inputs)} ({name})" for name, each in MODALITIES.items() if each.inputs)
         raise ConfigError(

@@ -50,6 +50,10 @@ class Encoded(ABC):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
+        """Return how many units each entry of a batch has, the longest one's."""
+        return next(iter(inputs.values())).shape[1]
+
     def rows_of(self, index: Sequence[int]) -> list[int]:
         """Return the rows that the entries at `index` are of, or begin with; default: entries are rows."""
         return list(index)
@@ -105,7 +109,7 @@ class EncodedSplit:
             labels.setdefault(task, {})[head] = targets(index)
         teacher: dict[str, dict[str, Any]] = {}
         for (task, head), said in self.teacher.items():
-            teacher.setdefault(task, {})[head] = said(index, next(iter(inputs.values())).shape[1])
+            teacher.setdefault(task, {})[head] = said(index, self.encoded.extent(inputs))
         ids = [self.rows.ids[row] for row in self.encoded.rows_of(index)]
         return Batch(inputs, labels, ids, self.source, index, teacher)
 

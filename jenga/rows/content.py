@@ -37,6 +37,8 @@ class Content(ABC):
     texts: Sequence[str] = ()
     words: Sequence[list[Span]] | None = None
     as_words: Sequence[bool] = ()
+    shared: ClassVar[str] = "content that is"
+    """How a warning calls what two rows share."""
 
     @property
     def answers(self) -> Sequence[str | None]:
@@ -76,8 +78,12 @@ class Cells(Content):
         return cls({name: [cell for part in parts for cell in part.columns[name]] for name in names})
 
     def keys(self) -> Sequence[Hashable]:
-        """Return the cells of each row as text."""
-        return [repr(cells) for cells in zip(*self.columns.values(), strict=True)]
+        """Return the cells of each row as text, arrays by all that they hold."""
+        return [tuple(map(_key, cells)) for cells in zip(*self.columns.values(), strict=True)]
+
+
+def _key(cell: Any) -> Hashable:
+    return (cell.shape, cell.tobytes()) if isinstance(cell, np.ndarray) else repr(cell)
 
 
 class ContentReader(Protocol):

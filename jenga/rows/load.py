@@ -319,7 +319,9 @@ def _duplicate_ids(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> It
 def _leaks(spec: SourceSpec, splits: Mapping[str, Rows]) -> Iterable[str]:
     keys = {split: rows.content.keys() for split, rows in splits.items()}
     for split in (_VALID, _TEST):
-        warning = leak_warning(keys[TRAIN], keys[split], split=split, source=spec.name) if split in keys else None
+        what = splits[TRAIN].content.shared
+        own = keys.get(split, ())
+        warning = leak_warning(keys[TRAIN], own, split=split, source=spec.name, what=what)
         if warning:
             yield warning
 

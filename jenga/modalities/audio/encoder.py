@@ -66,6 +66,10 @@ class EncodedClips(Encoded):
             filled.append(torch.nn.functional.pad(clip, behind, value=self._silence(clip)))
         return {self.name: torch.stack(filled), "attention_mask": mask}
 
+    def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
+        """Return the frames, or samples, of the longest clip of a batch."""
+        return inputs["attention_mask"].shape[1]
+
     def _silence(self, clip: torch.Tensor) -> float:
         # Whisper's features end 8 powers of ten below a clip's loudest place, and four of them are one unit.
         return float(clip.max()) - 2.0 if self.name == SPECTRA else 0.0

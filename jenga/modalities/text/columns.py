@@ -23,6 +23,8 @@ from jenga.rows.raw import RawRows
 class Texts(Content):
     """The texts of M rows; `pairs`: the second of each, where there is one. The rest is as in `Content`."""
 
+    shared: ClassVar[str] = "a text that is"
+
     texts: list[str] = field(default_factory=list)
     pairs: list[str] | None = None
     words: list[list[Span]] | None = None

@@ -132,6 +132,8 @@ class Dialogue:
 class Dialogues(Content):
     """The dialogues of M rows."""
 
+    shared: ClassVar[str] = "a text that is"
+
     dialogues: list[Dialogue] = field(default_factory=list)
 
     def take(self, at: np.ndarray) -> Dialogues:

@@ -45,7 +45,7 @@ class Pixels:
 class Pictures(Encoded):
     """M pictures that are decoded when they are asked for."""
 
-    unit: ClassVar[str] = "colours"
+    unit: ClassVar[str] = "pixels a side"
 
     def __init__(self, media: Sequence[Media], pixels: Pixels) -> None:
         self.media, self.pixels = list(media), pixels
@@ -54,6 +54,10 @@ class Pictures(Encoded):
     def lengths(self) -> np.ndarray:
         """All cost the same; int64 (M,)."""
         return np.ones(len(self.media), np.int64)
+
+    def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
+        """Return the pixels of a side."""
+        return inputs["pixel_values"].shape[-1]
 
     def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
         """Return ``pixel_values (B, 3, S, S)``."""

@@ -60,6 +60,23 @@ def test_clips_train_resume_predict_and_export(experiment: dict[str, Any], tmp_p
     assert "seconds" in (whole.run / "README.md").read_text(encoding="utf-8")
 
 
+def test_recordings_that_cannot_be_judged_are_told_and_too_many_stop(
+    experiment: dict[str, Any], write_clips: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment["training"]["max_steps"] = 2
+    predictor = jenga.load(train(experiment, device="cpu").run, device="cpu")
+    lines = write_clips(40).read_text(encoding="utf-8").splitlines()
+    (tmp_path / "wav" / "3.wav").write_bytes(b"")
+    judged = tmp_path / "judged.jsonl"
+    judged.write_text("\n".join(lines), encoding="utf-8")
+    assert predictor.evaluate(str(judged))["rows"] == 39
+    assert "judged.jsonl: 1 rows cannot be used and do not count; the first:" in caplog.text
+    for at in range(5):
+        (tmp_path / "wav" / f"{at}.wav").write_bytes(b"")
+    with pytest.raises(DataError, match="5 of 40 rows cannot be used"):
+        predictor.evaluate(str(judged))
+
+
 def test_a_split_with_too_many_bad_recordings_stops(experiment: dict[str, Any]) -> None:
     for path in list(Path(experiment["tasks"][0]["data_path"]).parent.glob("wav/?.wav")):
         path.write_bytes(b"")
