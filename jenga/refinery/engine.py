@@ -47,19 +47,28 @@ class RawChunk:
     n_blank: int
 
 
+class Pace:
+    """The last moment of each timestamp field: what the time since the row before is counted from."""
+
+    def __init__(self) -> None:
+        self.last: torch.Tensor | None = None
+
+
 class Engine:
     """Runs one plan, on at most `rows_at_once` rows if memory is to be bounded.
 
-    Keeps the time of the last row, so that inter-arrival goes on from chunk to chunk.
+    `pace` goes on from chunk to chunk, and where it is given from what was seen before.
     """
 
-    def __init__(self, compiled: CompiledPlan, *, n_threads: int | None, redact: bool) -> None:
+    def __init__(
+        self, compiled: CompiledPlan, *, n_threads: int | None, redact: bool, pace: Pace | None = None
+    ) -> None:
         self._plan = compiled.plan
         self._described: dict[str, Any] = json.loads(compiled.plan)
         self._encoded = torch.frombuffer(bytearray(compiled.plan), dtype=torch.uint8)
         self._n_threads = n_threads or len(os.sched_getaffinity(0))
         self._redact = redact
-        self._previous: torch.Tensor | None = None
+        self._pace = Pace() if pace is None else pace
         row_bytes = 4 * compiled.n_features + compiled.n_fields + 16 * (compiled.n_numbers + compiled.n_texts)
         self.rows_at_once = max(1, _RESULT_BYTES // row_bytes)
         self.paths = tuple(field["path"] for field in self._described["fields"])
@@ -71,9 +80,9 @@ class Engine:
             return self._encode(chunk, out)
         found = refine(
             torch.from_numpy(chunk.data), torch.from_numpy(chunk.row_offsets), self._encoded,
-            previous=self._previous, n_threads=self._n_threads, out=out,
+            previous=self._pace.last, n_threads=self._n_threads, out=out,
         )  # fmt: skip
-        self._previous = found.last
+        self._pace.last = found.last
         bad = found.quarantine.numpy()
         return RefinedChunk(
             found.features, found.states.numpy(), np.delete(chunk.numbers, bad[:, 0]),
@@ -101,9 +110,9 @@ class Engine:
         raw = self.raw(chunk)
         numbers, text, text_offsets, states = map(torch.from_numpy, raw.block)
         found = encode(
-            numbers, text, text_offsets, states, self._encoded, previous=self._previous, n_threads=self._n_threads
+            numbers, text, text_offsets, states, self._encoded, previous=self._pace.last, n_threads=self._n_threads
         )
-        self._previous = found.last
+        self._pace.last = found.last
         counts = found.counters.numpy() + raw.counters.counts * _NOT_A_STATE
         features = found.features if out is None else out[: len(found.features)].copy_(found.features)
         return RefinedChunk(

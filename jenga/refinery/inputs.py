@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jenga.refinery.chunks import Chunk, TableChunk
 from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
-from jenga.refinery.statistics import PRESENT
+from jenga.refinery.statistics import PRESENT, RawBlock
 from jenga.refinery.streams import STDIN
 
 if TYPE_CHECKING:
@@ -144,19 +144,36 @@ def _behind(head: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:
 # ------------------------------------------------------------------------------------------------------- Python values
 
 
-def python_columns(chunk: Chunk, numbers: NDArray[np.int64], engine: Engine) -> dict[str, list[Any]]:
-    """Return the values at the paths of `engine`, which extracts raw JSON, in the rows called `numbers`."""
+def python_columns(
+    chunk: Chunk, numbers: NDArray[np.int64], engine: Engine, wanted: NDArray[np.bool_] | None = None
+) -> dict[str, list[Any]]:
+    """Return the values at the paths of `engine`, which extracts raw JSON, in the rows called `numbers`.
+
+    `wanted` ``(rows, paths)``: the values that are read; others are None.
+    """
     keep = np.isin(chunk.numbers, numbers)
     if isinstance(chunk, TableChunk):
         return {path: _table_values(chunk, path, keep) for path in engine.paths}
     rows = dataclasses.replace(chunk, row_offsets=chunk.row_offsets[keep], numbers=chunk.numbers[keep], refused=[])
     block = engine.raw(rows).block
-    found: dict[str, list[Any]] = {}
-    for at, path in enumerate(engine.paths):
-        present = block.states[:, at] == PRESENT
-        texts = iter(block.texts(at, present).to_pylist())
-        found[path] = [json.loads(next(texts)) if here else None for here in present.tolist()]
-    return found
+    present = block.states == PRESENT
+    if wanted is not None:
+        present &= wanted
+    return {path: _parsed(block, at, present[:, at]) for at, path in enumerate(engine.paths)}
+
+
+def _parsed(block: RawBlock, slot: int, present: NDArray[np.bool_]) -> list[Any]:
+    values: list[Any] = [None] * len(present)
+    # Events repeat their values, and what was parsed may be shared where nobody can change it.
+    known: dict[bytes, Any] = {}
+    for row, text in zip(np.flatnonzero(present).tolist(), block.texts(slot, present).to_pylist(), strict=True):
+        if text in known:
+            values[row] = known[text]
+            continue
+        values[row] = value = json.loads(text.decode())
+        if not isinstance(value, (list, dict)):
+            known[text] = value
+    return values
 
 
 def _table_values(chunk: TableChunk, path: str, keep: NDArray[np.bool_]) -> list[Any]:

@@ -14,12 +14,14 @@ ROWS_LOOKED_AT = 1000
 
 def lookup(row: Mapping[str, Any], column: str) -> Any:
     """Return the cell at dotted `column`, None where there is none."""
-    return row[column] if column in row else _nested(row, column)
+    if column in row:
+        return row[column]
+    return _nested(row, column) if "." in column else None
 
 
 def _nested(row: Mapping[str, Any], column: str) -> Any:
-    head, dot, rest = column.partition(".")
-    inner = row.get(head) if dot else None
+    head, _, rest = column.partition(".")
+    inner = row.get(head)
     return lookup(inner, rest) if isinstance(inner, Mapping) else None
 
 

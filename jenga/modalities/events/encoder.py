@@ -20,10 +20,12 @@ from jenga.modalities.events.events import (
     label_columns,
     read_events,
     refine_events,
+    taken,
     unwarned,
 )
+from jenga.refinery.engine import Pace
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.given import GIVEN, RowsLike
+from jenga.rows.given import GIVEN, STANDARD_INPUT, LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.readers import BadRow, RawRows
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 REFINERY_FILE = "refinery.safetensors"
+FIGURE_DIGITS = 6
+"""Digits behind the point of what is told of an answer."""
 _FIELDS_SHOWN = 12
 
 
@@ -43,9 +47,13 @@ class EventEncoder(Encoder):
     `files`: the events behind the rows that training reads, by name; empty in a model that was loaded.
     """
 
+    rows_at_once = 1024
+
     def __init__(self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None) -> None:
         self.refinery = refinery
         self.files = dict(files or {})
+        self._pace: Pace | None = None
+        self._told_pace = False
 
     def save(self, folder: Path) -> None:
         """Write the refinery's fitted state beside the encoder's weights."""
@@ -67,7 +75,23 @@ class EventEncoder(Encoder):
 
     def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> Events:
         """Return the events of a file, or of bytes of JSON, with the cells of labels and ids that `specs` name."""
-        return read_events(source, columns=label_columns(specs), refinery=self.refinery, split=split)
+        return read_events(source, columns=self._columns(specs), refinery=self.refinery, split=split)
+
+    def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> Events:
+        """Return lines of JSON as events; blank ones are none."""
+        raw = RawRows(STANDARD_INPUT)
+        whole = [(number, line) for number, line in batch.whole(raw) if line.strip()]
+        numbers = [number for number, _ in whole]
+        return self._events(raw.file, [line for _, line in whole], numbers, raw.bad, specs)
+
+    def session(self, keep: Sequence[str] = ()) -> Self:
+        """Return an encoder that counts the time since the event before from call to call."""
+        made = super().session(keep)
+        made._pace = Pace()
+        return made
+
+    def _columns(self, specs: Sequence[SourceSpec]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*label_columns(specs), *self.keep]))
 
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> Events:
         """Return events given as JSON (text or bytes) or mappings, one or several, numbered from 1.
@@ -99,7 +123,7 @@ class EventEncoder(Encoder):
         bad: Sequence[BadRow],
         specs: Sequence[SourceSpec],
     ) -> Events:
-        return events_of(file, events, numbers, bad, columns=label_columns(specs), refinery=self.refinery)
+        return events_of(file, events, numbers, bad, columns=self._columns(specs), refinery=self.refinery)
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what looks up the features of rows; all are made here, file by file in the order of their events.
@@ -109,26 +133,38 @@ class EventEncoder(Encoder):
         refined = {}
         for events in files:
             assert isinstance(events, Events)
-            refined[events.file] = refine_events(events, self.refinery)
+            refined[events.file] = refine_events(events, self.refinery, pace=self._pace)
             for warning in refined[events.file].warnings:
-                logger.warning("%s: %s", events.file, warning)
+                self.warn(warning, f"{events.file}: {warning}")
+            self._warn_of_pace(events)
 
         def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
             return _split(rows, spec, refined, spaces)
 
         return RowEncoder(encode, [bad for each in refined.values() for bad in each.bad])
 
+    def _warn_of_pace(self, events: Events) -> None:
+        """Warn once of events that are scored one by one: what training knew of their pace, they do not have."""
+        paced = [field.path for field in self.refinery.schema_.fields if getattr(field, "inter_arrival", False)]
+        if self._pace is None and paced and len(events.rows) == 1 and not self._told_pace:
+            self._told_pace = True
+            logger.warning(
+                "the time since the event before, of '%s', is not known of a single event and counts as the usual one; "
+                "score events that come one by one through Predictor.session()", paced[0],
+            )  # fmt: skip
+
     def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell:
-        """Return what says by which fields of its event a row's features differ."""
+        """Return what says by which fields of its event a row's features differ; its figures have six digits."""
         assert isinstance(raw, Events)
-        at = {number: place for place, number in enumerate(raw.numbers)}
-        events = [raw.events[at[number]] for number in numbers]
+        at = np.searchsorted(raw.numbers, numbers)
+        events = raw.events
 
         def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
             from jenga.refinery.explain import explain_rows
 
             with unwarned():
-                told = explain_rows(self.refinery, [events[row] for row in rows], contributions, top=top)
+                own = taken(events, at[np.asarray(rows, np.int64)])
+                told = explain_rows(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
             return [[each.to_dict() for each in drivers] for drivers in told]
 
         return tell

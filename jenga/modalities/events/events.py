@@ -13,19 +13,20 @@ import numpy as np
 import torch
 
 from jenga.errors import DataError, suggest
+from jenga.refinery.packed import PackedRows
 from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.columns import column_names, no_column
+from jenga.rows.given import STANDARD_INPUT
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.readers import RAW_LENGTH, BadRow, RawRows, read_rows
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
+    from jenga.refinery.engine import Pace
     from jenga.refinery.quarantine import QuarantineRecord
 
 _JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
 _TABLES = (".csv", ".tsv")
-STANDARD_INPUT = "standard input"
-"""Name in messages of events that come as bytes."""
 _EXAMPLES = 1000
 _CHUNK_BYTES = 8 << 20
 
@@ -58,12 +59,12 @@ class Events(RawRows):
     `events`: what the refinery reads, JSON as bytes or text, or mappings; `events[i]` belongs to `rows[i]`.
     """
 
-    events: list[Any] = field(default_factory=list)
+    events: Sequence[Any] = field(default_factory=list)
 
     @property
     def examples(self) -> list[dict[str, Any]]:
         """The first events with all their columns, for messages."""
-        return objects(self.events[:_EXAMPLES])
+        return objects(list(self.events[:_EXAMPLES]))
 
     @property
     def content(self) -> Sequence[Any]:
@@ -129,7 +130,7 @@ def events_of(
 
     numbers: the line, element or position of each, from 1.
     """
-    cells: list[dict[str, Any]] = [{} for _ in events]
+    cells: list[dict[str, Any]] = [{} for _ in range(len(events))]
     kept = np.ones(len(events), bool)
     refused: dict[int, BadRow] = {}
     # Each group of columns reads all rows, and sees only its own keys: a row is kept where no group refuses it.
@@ -145,11 +146,16 @@ def events_of(
                 if value is not None:
                     cells[at][column] = value
     found = Events(file, bad=[*bad, *(refused[number] for number in sorted(refused))])
-    for at in np.flatnonzero(kept).tolist():
-        found.rows.append(cells[at])
-        found.numbers.append(numbers[at])
-        found.events.append(events[at])
+    index = np.flatnonzero(kept)
+    found.rows = [cells[at] for at in index.tolist()]
+    found.numbers = [numbers[at] for at in index.tolist()]
+    found.events = taken(events, index)
     return found
+
+
+def taken(events: Sequence[Any], index: np.ndarray) -> Sequence[Any]:
+    """Return the events at `index`, which ascends."""
+    return events.take(index) if isinstance(events, PackedRows) else [events[at] for at in index.tolist()]
 
 
 def _values(
@@ -170,7 +176,8 @@ def _values(
         raw = engine.raw(chunk)
         columns = RawColumns(engine.paths, engine.kinds, raw.block, raw.counters, raw.numbers)
         for path in paths:
-            values[path] += [json.loads(cell) if isinstance(cell, bytes) else None for cell in columns.values(path)]
+            cells = columns.values(path)
+            values[path] += [json.loads(cell.decode()) if isinstance(cell, bytes) else None for cell in cells]
         positions.append(raw.numbers - 1)
         records += raw.quarantine
     return values, np.concatenate(positions), records
@@ -201,13 +208,15 @@ class RefinedFile:
     warnings: list[str]
 
 
-def refine_events(events: Events, refinery: SecurityRefinery) -> RefinedFile:
+def refine_events(events: Events, refinery: SecurityRefinery, *, pace: Pace | None = None) -> RefinedFile:
     """Return the features of all events of a file, in its order: the time since the event before is one of them.
+
+    pace: of the events before these, if there are any.
 
     Raises DataError where the events have none of the fields that the refinery reads.
     """
     with unwarned():
-        refined = refinery.refine(events.events)
+        refined = refinery.refine(events.events, pace=pace)
     numbers = np.asarray(events.numbers, np.int64)
     bad = bad_rows(refined.quarantine, events.file, events.numbers)
     told = _misfits(refined.counters.to_dict(), len(refined.numbers), events)
@@ -260,20 +269,22 @@ def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Fea
     return rows.take(index), Features(features[index])
 
 
-def _json_rows(source: str | bytes, file: str) -> tuple[list[bytes], list[int], list[BadRow]]:
+def _json_rows(source: str | bytes, file: str) -> tuple[PackedRows, list[int], list[BadRow]]:
     from jenga.refinery.sources import RowChunk, chunks_of
 
-    rows: list[bytes] = []
     numbers: list[int] = []
     bad: list[BadRow] = []
-    for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
-        assert isinstance(chunk, RowChunk)
-        rows += [chunk.row(at) for at in range(len(chunk.numbers))]
-        numbers += chunk.numbers.tolist()
-        for each in chunk.refused:
-            raw = each.head.decode("utf-8", "backslashreplace")[:RAW_LENGTH]
-            bad.append(BadRow(file, each.number, "row too long", raw))
-    return rows, numbers, bad
+
+    def chunks() -> Iterator[RowChunk]:
+        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
+            assert isinstance(chunk, RowChunk)
+            numbers.extend(chunk.numbers.tolist())
+            for each in chunk.refused:
+                raw = each.head.decode("utf-8", "backslashreplace")[:RAW_LENGTH]
+                bad.append(BadRow(file, each.number, each.code.replace("_", " "), raw))
+            yield chunk
+
+    return PackedRows.of(chunks()), numbers, bad
 
 
 def _apart(columns: Sequence[str]) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, Self
@@ -24,13 +23,11 @@ from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import ContentSpec
-from jenga.rows.given import read_stream, refuse_table
+from jenga.rows.given import LineBatch, read_stream, refuse_table
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.readers import RawRows
 from jenga.rows.split import TRAIN
-
-logger = logging.getLogger(__name__)
 
 
 class TextEncoder(Encoder):
@@ -103,9 +100,14 @@ class TextEncoder(Encoder):
         rows = read_stream(source)
         if isinstance(rows, RawRows):
             return rows
-        columns = {name for spec in specs if isinstance(spec.content, TextColumns) for name in spec.content.text}
-        refuse_table(rows, columns)
+        refuse_table(rows, _text_columns(specs))
         return self.given(rows, specs)
+
+    def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> RawRows:
+        """Return lines as rows. Raises DataError where the first one is the header of a table."""
+        if batch.first == 1 and not batch.json:
+            refuse_table([batch.lines[0].decode("utf-8", "replace")], _text_columns(specs))
+        return super().lines(batch, specs)
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""
@@ -116,10 +118,11 @@ class TextEncoder(Encoder):
                 for warning in language_warnings(
                     spec.name, "given", encoded, rows=len(rows), max_length=_length(spec.content)
                 ):
-                    logger.warning("%s", warning)
+                    self.warn("what is left of dialogues", warning)
             elif cut := int(encoded.truncated.sum()):
-                what = "%d of %d rows are longer than %d tokens; only that much of them is read"
-                logger.warning(what, cut, len(rows), _length(spec.content))
+                length = _length(spec.content)
+                words = f"{cut} of {len(rows)} rows are longer than {length} tokens; only that much of them is read"
+                self.warn("rows that are cut", words)
             return EncodedSplit(spec.name, rows, encoded, spaces)
 
         return RowEncoder(encode, [])
@@ -154,6 +157,10 @@ class TextEncoder(Encoder):
                 f"model.tokenizer: gives token number {highest}, but the model has embeddings for {size}; use the "
                 "tokenizer that the model was trained with"
             )
+
+
+def _text_columns(specs: Sequence[SourceSpec]) -> set[str]:
+    return {name for spec in specs if isinstance(spec.content, TextColumns) for name in spec.content.text}
 
 
 def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:
