@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jenga.refinery.engine import Engine, Pace, RefinedChunk
 
 SAMPLE_ROWS = 10_000
-"""Rows from the front that a schema is inferred from."""
+"""Rows that a schema is inferred from at most."""
 KEPT_RECORDS = 10_000
 """Quarantine records that `fit` keeps, so that its memory does not grow with the rows."""
 
@@ -36,6 +36,7 @@ _CHOICES = {
     "validate": ("strict", "fast"),
     "nan": ("quarantine", "missing"),
     "duplicates": ("last", "quarantine"),
+    "on_bad": ("drop", "missing"),
     "output": ("numpy", "torch"),
 }
 
@@ -44,11 +45,13 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
     """Turn events into a dense float32 tensor without NaN or infinity.
 
     `preset`: name of a built-in schema; `schema`: a schema, plain data or a YAML file; with neither, `fit` infers one
-    from the first 10,000 rows. `validate`: "strict" checks every byte of a row, "fast" only what the fields touch.
-    `nan`: what becomes of rows with NaN or Infinity. `duplicates`: what a repeated key does to a row.
-    `max_bad_fraction`: share of bad rows above which a call raises DataError. `n_threads`: None takes all cores; the
-    result never depends on it, nor on `chunk_bytes`, the size of what is read at a time. `redact`: keep no bytes of bad
-    rows.
+    from up to 10,000 rows spread over X (the first ones of what can be read only once). `validate`: "strict" checks
+    every byte of a row, "fast" only what the fields touch. `nan`: what becomes of rows with NaN or Infinity.
+    `duplicates`: what a repeated key does to a row. `on_bad`: "drop" leaves bad rows out of the features; "missing"
+    keeps each in its place with every value missing, so that answers, or `y`, stay beside their rows; none is learnt
+    from. `max_bad_fraction`: share of bad rows above which a call raises DataError. `n_threads`: None takes all cores;
+    the result never depends on it, nor on `chunk_bytes`, the size of what is read at a time. `redact`: keep no bytes of
+    bad rows.
 
     Wherever a method takes X: the path of a JSON, JSON Lines (also gzip or zstd), CSV or Parquet file; "-", standard
     input; bytes; a list or iterator of bytes, str or dict; a DataFrame or Arrow table; a 2-D array.
@@ -68,6 +71,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         validate: Validate = "strict",
         nan: NaNPolicy = "quarantine",
         duplicates: DuplicatePolicy = "last",
+        on_bad: Literal["drop", "missing"] = "drop",
         max_bad_fraction: float = 0.01,
         n_threads: int | None = None,
         output: Literal["numpy", "torch"] = "numpy",
@@ -79,6 +83,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         self.validate = validate
         self.nan = nan
         self.duplicates = duplicates
+        self.on_bad = on_bad
         self.max_bad_fraction = max_bad_fraction
         self.n_threads = n_threads
         self.output = output
@@ -119,7 +124,9 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         if known is not None:
             schema = self.schema_
         else:
-            schema, chunks = inputs.settled_schema(self.preset, self.schema, source, chunks, SAMPLE_ROWS)
+            schema, chunks = inputs.settled_schema(
+                self.preset, self.schema, source, chunks, SAMPLE_ROWS, lambda: inputs.chunks_for(self, source)
+            )
         engine = self._engine(self._compiled(schema, None))
         call = Call(engine.paths, self.max_bad_fraction, KEPT_RECORDS)
         self._show(call)
@@ -162,6 +169,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         `pace`: handed from call to call where rows come one after the other in several, so that the time since the row
         before is that of the call before.
         """
+        import torch
+
         from jenga.refinery.buffer import FeatureBuffer
 
         check_is_fitted(self)
@@ -175,10 +184,14 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
             numbers.append(part.numbers)
             n_blank += part.n_blank
         features = buffer.rows()
-        kept = np.concatenate(numbers)
+        kept, of_rows = np.concatenate(numbers), np.concatenate(states)
+        if (np.diff(kept) < 0).any():
+            # Rows that were not even cut out come first of their chunk.
+            order = np.argsort(kept, kind="stable")
+            kept, of_rows, features[:] = kept[order], of_rows[order], features[torch.from_numpy(order)]
         self.kept_rows_ = kept - 1
         return Refined(
-            features if self.output == "torch" else features.numpy(), np.concatenate(states), kept, call.counters,
+            features if self.output == "torch" else features.numpy(), of_rows, kept, call.counters,
             call.records, n_blank,
         )  # fmt: skip
 
@@ -197,7 +210,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         engine = self._engine(self.compiled_, pace)
         self._show(call)
         for chunk in call.watched(engine, chunks):
-            part = engine.refine(chunk, out=None if buffer is None else buffer.room(chunk))
+            fill = self.on_bad == "missing"
+            part = engine.refine(chunk, out=None if buffer is None else buffer.room(chunk, refused=fill), fill=fill)
             call.count(part)
             self.n_quarantined_ = call.n_bad
             if buffer is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
-from jenga.refinery.sample import Column, read_columns
+from jenga.refinery.sample import Column, is_moment, read_columns
 from jenga.refinery.schema import KINDS, AnyField, RefinerySchema
 
 ONEHOT_LIMIT = 64
@@ -56,7 +56,6 @@ _DIGEST = re.compile(
     r"(?:\w+=)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128})(?:,\w+=[0-9a-fA-F]+)*"
 )
 _UUID = re.compile(r"\{?[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?")
-_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _WORDS = {"true", "false", "t", "f", "yes", "no"}
 _UNITS = (1.0, 1e3, 1e6, 1e9)
 
@@ -91,9 +90,10 @@ def _why_not(column: Column) -> str | None:
     if _LABEL_WORDS & set(words) or (words and words[-1] in _LABEL_NAMES):
         return "a label by its name: the answer, which no feature may hold"
     if not column.values:
-        return f"null in all {column.n_rows} rows"
+        return f"null in all {column.n_rows:,} rows that were looked at"
     if column.n_distinct == 1 and column.n_missing == 0:
-        return f"always {_short(column.values[0])}, so it tells rows apart by nothing"
+        value = _short(column.values[0])
+        return f"always {value} in the {column.n_rows:,} rows that were looked at, so it tells rows apart by nothing"
     if _HANDED_OUT.fullmatch(column.path):
         return "by its name a number that the system hands out anew each time"
     if _share(column, _is_hash) >= MOSTLY:
@@ -117,14 +117,16 @@ def _words(path: str) -> list[str]:
 
 def _kind(column: Column) -> dict[str, Any]:
     """Return kind and options of the field that reads `column`."""
-    numbers = column.numbers
-    if _share(column, _is_flag) == 1.0:
+    # Words such as n/a say that nothing is there; what is there tells the kind.
+    given = column.given
+    numbers = given.numbers
+    if _share(given, _is_flag) == 1.0:
         return {"kind": "boolean"}
-    if len(numbers) >= MOSTLY * len(column.values):
-        return _numeric_kind(column, numbers)
-    if _share(column, _is_address) >= MOSTLY:
+    if len(numbers) >= MOSTLY * len(given.values):
+        return _numeric_kind(given, numbers)
+    if _share(given, _is_address) >= MOSTLY:
         return {"kind": "ip"}
-    if _share(column, lambda value: isinstance(value, str) and bool(_ISO.fullmatch(value))) >= MOSTLY:
+    if _share(given, is_moment) >= MOSTLY:
         return {"kind": "timestamp"}
     return _text_kind(column)
 

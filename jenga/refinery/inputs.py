@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,12 +94,25 @@ def replayable(source: Any) -> Any:
     return list(source) if hasattr(source, "__next__") else source
 
 
-def settled_schema(
-    preset: str | None, schema: Any, source: Any, chunks: Iterator[Chunk], sample_rows: int
-) -> tuple[RefinerySchema, Iterator[Chunk]]:
-    """Return the schema that is asked for or, with neither, inferred from the first rows; and all of `chunks` again.
+def is_replayable(source: Any) -> bool:
+    """Whether `source` can be read twice."""
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).is_file()
+    return not hasattr(source, "__next__") and not hasattr(source, "read_all")
 
-    Every column of an array of numbers is a numeric (or boolean) field.
+
+def settled_schema(
+    preset: str | None,
+    schema: Any,
+    source: Any,
+    chunks: Iterator[Chunk],
+    sample_rows: int,
+    again: Callable[[], Iterator[Chunk]],
+) -> tuple[RefinerySchema, Iterator[Chunk]]:
+    """Return the schema that is asked for or, with neither, inferred from a sample; and all of `chunks` again.
+
+    The sample is spread over all rows, by reading `again`, and is of the first ones where `source` can be read only
+    once. Every column of an array of numbers is a numeric (or boolean) field.
     """
     if preset is not None:
         from jenga.refinery.presets import load_preset
@@ -106,7 +120,7 @@ def settled_schema(
         return load_preset(preset), chunks
     if schema is not None:
         return read_schema(schema), chunks
-    from jenga.refinery.engine import first_rows
+    from jenga.refinery.engine import first_rows, spread_rows
     from jenga.refinery.infer import infer_schema
 
     head = next(chunks, None)
@@ -117,7 +131,11 @@ def settled_schema(
     if isinstance(head, TableChunk) and isinstance(dtype, np.dtype) and dtype.kind in "biuf":
         kind = BooleanField if dtype.kind == "b" else NumericField
         return RefinerySchema(fields=[kind(path=name) for name in head.columns]), chunks
-    rows, chunks = first_rows(chunks, sample_rows)
+    if is_replayable(source):
+        rows = spread_rows(chunks, sample_rows)
+        chunks = again()
+    else:
+        rows, chunks = first_rows(chunks, sample_rows)
     if not rows:
         _refuse(chunks)
     return infer_schema(rows), chunks

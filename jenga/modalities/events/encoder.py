@@ -44,13 +44,16 @@ _FIELDS_SHOWN = 12
 class EventEncoder(Encoder):
     """Features by a fitted refinery.
 
-    `files`: the events behind the rows that training reads, by name; empty in a model that was loaded.
+    `files`: the events behind the rows that training reads, by name; empty in a model that was loaded. `max_missing`:
+    as `RefineryConfig` has it.
     """
 
     rows_at_once = 1024
 
-    def __init__(self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None) -> None:
-        self.refinery = refinery
+    def __init__(
+        self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None, *, max_missing: float = 1.0
+    ) -> None:
+        self.refinery, self.max_missing = refinery, max_missing
         self.files = dict(files or {})
         self._pace: Pace | None = None
         self._told_pace = False
@@ -65,7 +68,8 @@ class EventEncoder(Encoder):
         from jenga.refinery import SecurityRefinery
 
         try:
-            return cls(tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE)))
+            refinery = tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE))
+            return cls(refinery, max_missing=config.model.refinery.max_missing)
         except DataError as error:  # no data of the user's: a part of the model
             raise SetupError(f"{error}; restore the model's folder from a copy or train again") from error
 
@@ -133,7 +137,7 @@ class EventEncoder(Encoder):
         refined = {}
         for events in files:
             assert isinstance(events, Events)
-            refined[events.file] = refine_events(events, self.refinery, pace=self._pace)
+            refined[events.file] = refine_events(events, self.refinery, pace=self._pace, max_missing=self.max_missing)
             for warning in refined[events.file].warnings:
                 self.warn(warning, f"{events.file}: {warning}")
             self._warn_of_pace(events)
@@ -177,7 +181,10 @@ class EventEncoder(Encoder):
         The events are let go: `files` is empty afterwards. Raises DataError where that is more than
         data.max_bad_fraction of a file, or nothing is left to train on.
         """
-        refined = {name: refine_events(events, self.refinery) for name, events in self.files.items()}
+        refined = {
+            name: refine_events(events, self.refinery, max_missing=self.max_missing)
+            for name, events in self.files.items()
+        }
         for name, events in self.files.items():
             stop_if_many_bad(events, [*events.bad, *refined[name].bad], config.data.max_bad_fraction)
         warnings = [f"{name}: {each}" for name, found in refined.items() for each in found.warnings]

@@ -13,7 +13,11 @@ import numpy as np
 import torch
 
 from jenga.errors import DataError, suggest
+from jenga.labels.cells import json_text
+from jenga.refinery.calls import mismatch_words
 from jenga.refinery.packed import PackedRows
+from jenga.refinery.result import STATES
+from jenga.refinery.statistics import ABSENT
 from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.columns import column_names, no_column
 from jenga.rows.given import STANDARD_INPUT
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 _JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
 _TABLES = (".csv", ".tsv")
 _EXAMPLES = 1000
+USUAL = 0.99
+"""Share of the training rows that have a field without which an event is suspect."""
+_LISTED = 5
 _CHUNK_BYTES = 8 << 20
 
 
@@ -208,10 +215,13 @@ class RefinedFile:
     warnings: list[str]
 
 
-def refine_events(events: Events, refinery: SecurityRefinery, *, pace: Pace | None = None) -> RefinedFile:
+def refine_events(
+    events: Events, refinery: SecurityRefinery, *, pace: Pace | None = None, max_missing: float = 1.0
+) -> RefinedFile:
     """Return the features of all events of a file, in its order: the time since the event before is one of them.
 
-    pace: of the events before these, if there are any.
+    pace: of the events before these, if there are any; no batch of them is refused as a whole then. max_missing: as
+    `RefineryConfig` has it.
 
     Raises DataError where the events have none of the fields that the refinery reads.
     """
@@ -219,8 +229,39 @@ def refine_events(events: Events, refinery: SecurityRefinery, *, pace: Pace | No
         refined = refinery.refine(events.events, pace=pace)
     numbers = np.asarray(events.numbers, np.int64)
     bad = bad_rows(refined.quarantine, events.file, events.numbers)
-    told = _misfits(refined.counters.to_dict(), len(refined.numbers), events)
-    return RefinedFile(numbers[refined.numbers - 1], np.asarray(refined.features), bad, told)
+    reasons = _lacking(refined.states, refinery, max_missing)
+    if pace is None and len(refined.states) and (refined.states == ABSENT).all():
+        paths = [field.path for field in refinery.schema_.fields]
+        raise DataError(no_column(f"{events.file}: the model's fields", paths[:5], events.examples, fix="Rename them"))
+    places = refined.numbers - 1
+    for at, reason in reasons.items():
+        event = events.events[places[at]]
+        raw = event.decode("utf-8", "backslashreplace") if isinstance(event, bytes) else json_text(event)
+        bad.append(BadRow(events.file, int(numbers[places[at]]), reason, raw[:RAW_LENGTH]))
+    kept = np.ones(len(places), bool)
+    kept[list(reasons)] = False
+    told = _misfits(refined.states[kept], refinery, events)
+    return RefinedFile(numbers[places[kept]], np.asarray(refined.features)[kept], bad, told)
+
+
+def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float) -> dict[int, str]:
+    """Return why rows of these states ``(M, n_fields)`` lack too many fields to be judged, by their place."""
+    known = refinery.statistics_.fields
+    usual = np.array([each.states[ABSENT] <= (1 - USUAL) * each.n for each in known])
+    absent = states == ABSENT
+    gone = absent[:, usual].sum(1)
+    over = absent.all(1) | (gone > max_missing * usual.sum())
+    found = {}
+    for at in np.flatnonzero(over).tolist():
+        if absent[at].all():
+            found[at] = "the event has none of the fields that the model reads"
+            continue
+        first = ", ".join(known[field].field.path for field in np.flatnonzero(absent[at] & usual)[:_LISTED])
+        found[at] = (
+            f"the event lacks {gone[at]} of {usual.sum()} fields that the training rows have ({first}, ...); is it of "
+            f"another kind? model.refinery.max_missing allows a share of {max_missing:g}"
+        )
+    return found
 
 
 @contextlib.contextmanager
@@ -231,21 +272,26 @@ def unwarned() -> Iterator[None]:
         yield
 
 
-def _misfits(counts: Mapping[str, Mapping[str, int]], n_rows: int, events: Events) -> list[str]:
-    """Return a warning for each field that no event has, or whose values are mostly of another type or all unknown."""
+def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> list[str]:
+    """Return a warning for each field that no event has, or of whose values many are of another type or all unknown.
+
+    states: ``(M, n_fields)``, of the events that are kept.
+    """
+    n_rows = len(states)
     if not n_rows:
         return []
+    paths = [field.path for field in refinery.schema_.fields]
+    of_state = [(states == number).sum(0).tolist() for number in range(len(STATES))]
+    counts = {path: dict(zip(STATES, each, strict=True)) for path, *each in zip(paths, *of_state, strict=True)}
     gone = [path for path, count in counts.items() if count["absent"] == n_rows]
     found = column_names(events.examples)
-    if len(gone) == len(counts):
-        raise DataError(no_column(f"{events.file}: the model's fields", gone[:5], events.examples, fix="Rename them"))
     near = {path: suggest(path, set(found) - counts.keys()).removeprefix("; ") for path in gone}
     names = [f"'{path}' ({words})" if words else f"'{path}'" for path, words in near.items()]
     told = [f"no event has {', '.join(names)}, which the refinery reads; missing values stand in"] if gone else []
     for path, count in counts.items():
         given = n_rows - count["absent"] - count["null"]
-        if given and count["mismatch"] > given / 2:
-            told.append(f"'{path}': {count['mismatch']} of {given} values are of another type and count as missing")
+        if words := mismatch_words(count):
+            told.append(f"'{path}': {words}")
         if given > 1 and count["unknown"] == given:
             told.append(f"'{path}': no value occurs in the training rows; all count as unknown")
     return told
