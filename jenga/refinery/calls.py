@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from jenga.errors import DataError, suggest
+from jenga.errors import DataError, printable, suggest
 from jenga.refinery.chunks import Chunk, RowChunk, portions
 from jenga.refinery.quarantine import BadRowLimit, QuarantineRecord
 from jenga.refinery.result import COUNTS, Counters
@@ -95,7 +95,7 @@ class Call:
             self._tell_of_absent_fields()
             for path, count in self.counters.to_dict().items():
                 if words := mismatch_words(count):
-                    warnings.warn(f"'{path}': {words}", stacklevel=level_of_caller())
+                    warnings.warn(f"'{printable(path)}': {words}", stacklevel=level_of_caller())
 
     def _tell_of_absent_fields(self) -> None:
         counts = self.counters.counts
@@ -115,11 +115,11 @@ class Call:
         place = f"{self._document}: " if self._document else ""
         lines = [f"{place}{rows} none of the fields: {_listed(absent, names)}"]
         if self._wraps and n_rows == 1:
-            where = f"in '{self._wraps}' of one object"
+            where = f"in '{printable(self._wraps)}' of one object"
             lines.append(f"The rows seem to be {where}: write the rows as an array or one a line")
         else:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            found = ", ".join(names[:_LISTED]) or "nothing"
+            found = printable(", ".join(names[:_LISTED])) or "nothing"
             lines.append(f"Found: {found}{more}. Rename them, or choose another schema")
         return "\n".join(lines)
 
@@ -157,7 +157,7 @@ def _listed(paths: list[str], names: list[str]) -> str:
     """Return the first of `paths`, those with a near one among `names` before others."""
     near = {path: suggest(path, names).removeprefix("; ") for path in paths}
     first = sorted(paths, key=lambda path: not near[path])[:_LISTED]
-    words = [f"'{path}' ({near[path]})" if near[path] else f"'{path}'" for path in first]
+    words = [printable(f"'{path}' ({near[path]})" if near[path] else f"'{path}'") for path in first]
     return ", ".join([*words, *([f"and {len(paths) - _LISTED} more"] if len(paths) > _LISTED else [])])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jenga.errors import suggest
+from jenga.errors import printable, suggest
 from jenga.labels.cells import is_missing
 
 # Columns in an error message come from this many first rows.
@@ -58,4 +58,5 @@ def no_column(what: str, candidates: Sequence[str], rows: Sequence[Mapping[str, 
     found = column_names(rows)
     near = next((words for words in (suggest(name, found) for name in candidates) if words), ".")
     wanted = " or ".join(f"'{name}'" for name in candidates)
-    return f"{what}: the rows have no column {wanted}{near} Columns found: {', '.join(found[:30])}. {fix}"
+    columns = printable(", ".join(found[:30]))
+    return f"{what}: the rows have no column {wanted}{printable(near)} Columns found: {columns}. {fix}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from jenga.errors import DataError, suggest
+from jenga.errors import DataError, printable, suggest
 from jenga.labels.cells import json_text
 from jenga.refinery.calls import mismatch_words
 from jenga.refinery.packed import PackedRows
@@ -195,7 +195,7 @@ def bad_rows(records: Iterable[QuarantineRecord], file: str, numbers: Sequence[i
     found = []
     for record in records:
         raw = (record.raw or b"").decode("utf-8", "backslashreplace")[:RAW_LENGTH]
-        inside = f" at {record.pointer}" if record.pointer else ""
+        inside = f" at {printable(record.pointer)}" if record.pointer else ""
         reason = f"{record.code.replace('_', ' ')}{inside} (byte {record.byte_offset} of the row)"
         found.append(BadRow(file, numbers[record.number - 1], reason, raw))
     return found
@@ -286,14 +286,14 @@ def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> 
     gone = [path for path, count in counts.items() if count["absent"] == n_rows]
     found = column_names(events.examples)
     near = {path: suggest(path, set(found) - counts.keys()).removeprefix("; ") for path in gone}
-    names = [f"'{path}' ({words})" if words else f"'{path}'" for path, words in near.items()]
+    names = [printable(f"'{path}' ({words})" if words else f"'{path}'") for path, words in near.items()]
     told = [f"no event has {', '.join(names)}, which the refinery reads; missing values stand in"] if gone else []
     for path, count in counts.items():
         given = n_rows - count["absent"] - count["null"]
         if words := mismatch_words(count):
-            told.append(f"'{path}': {words}")
+            told.append(f"'{printable(path)}': {words}")
         if given > 1 and count["unknown"] == given:
-            told.append(f"'{path}': no value occurs in the training rows; all count as unknown")
+            told.append(f"'{printable(path)}': no value occurs in the training rows; all count as unknown")
     return told
 
 
