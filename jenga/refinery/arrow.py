@@ -133,7 +133,7 @@ def _csv_chunks(path: str) -> Iterator[TableChunk]:
     first = 1
     try:
         with open_binary(path) as file:
-            refuse_other_kinds(path, file.peek(8)[:8])
+            refuse_other_kinds(path, _head(file))
             names = _csv_reader(path, file, [], None).schema.names
         with open_binary(path) as file:
             for batch in _csv_reader(path, file, refused, names):
@@ -153,7 +153,7 @@ def _csv_reader(path: str, file: Any, refused: list[Refused], names: Sequence[st
     """Return a reader of batches whose columns, called `names`, are text."""
     from pyarrow import csv
 
-    codec = codec_of(file.peek(8)[:8])
+    codec = codec_of(_head(file))
     return csv.open_csv(
         file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec),
         # Without threads, the numbers of refused rows are known.
@@ -172,12 +172,16 @@ def _csv_reader(path: str, file: Any, refused: list[Refused], names: Sequence[st
     )
 
 
+def _head(file: Any) -> bytes:
+    return bytes(file.peek(8)[:8])
+
+
 def _delimiter(path: str) -> str:
     """Return what parts the cells: of a .csv whose header has no comma, what it has, as some spreadsheets write it."""
     if table_suffix(path) == ".tsv":
         return "\t"
     with open_binary(path) as file:
-        codec = codec_of(file.peek(8)[:8])
+        codec = codec_of(_head(file))
         stream = file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec)
         header = bytes(stream.read(_HEADER_BYTES)).partition(b"\n")[0]
     counts = {mark: header.count(mark.encode()) for mark in ",;\t|"}

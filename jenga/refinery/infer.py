@@ -23,6 +23,9 @@ MOSTLY = 0.95
 FEWEST_ROWS = 20
 """Rows below which values that all differ say nothing."""
 
+FIELD_LIMIT = 256
+"""Fields of an inferred schema at most: keys without end, such as ids that are keys, make columns without end."""
+
 LIMIT = 10.0
 """Standard deviations that an inferred numeric field goes up to."""
 _LABEL_WORDS = {
@@ -34,6 +37,11 @@ _LABEL_NAMES = {"class", "target", "y", "outcome", "difficulty", "family", "scen
 """Names that do so by themselves."""
 _NAMING_WORDS = {"uid", "uuid", "guid", "fuid", "sid"}
 """Last words of names that are ids, however many rows share one."""
+_IDENTITIES = {
+    "username", "arn", "email", "mail", "user name", "account id", "principal id", "request id", "access key",
+    "key id", "account name", "subscription id", "tenant id", "owner id",
+}  # fmt: skip
+"""Last words of names of who it was, which a model would learn by heart, and of handles of a single request."""
 _ID_NAMES = re.compile(
     r"(?:.*[._-])?(?:id|uid|uuid|guid|fuid|flow_id|session_id|trace_id|span_id|transaction_id|trans_id|request_id|"
     r"event_id|md5|sha1|sha256|sha512|imphash|hash|hashes|fingerprint|serial|record_id|record_number|community_id)"
@@ -76,7 +84,9 @@ def infer_schema(rows: Iterable[Mapping[str, Any]], *, name: str | None = None) 
             left_out[column.path] = why
         else:
             fields.append({"path": column.path, **_kind(column)})
-    _keep_one_timestamp(fields, {column.path: column for column in columns}, left_out)
+    by_path = {column.path: column for column in columns}
+    _keep_one_timestamp(fields, by_path, left_out)
+    fields = _capped(fields, by_path, left_out)
     if not fields:
         reasons = "; ".join(f"{path}: {why}" for path, why in left_out.items())
         raise DataError(f"nothing is left to read: {reasons}. Write a schema by hand")
@@ -100,6 +110,8 @@ def _why_not(column: Column) -> str | None:
         return "ids or digests by their look: they name a thing, they do not describe it"
     if words and words[-1] in _NAMING_WORDS:
         return "an id by its name"
+    if {" ".join(words[-1:]), " ".join(words[-2:])} & _IDENTITIES:
+        return "an identity by its name: it says who it was, not what was done"
     differs = column.n_distinct / len(column.values)
     if len(column.values) >= FEWEST_ROWS and not column.has_fractions:
         if _ID_NAMES.fullmatch(column.path) and (differs > 0.5 or column.n_distinct > 1000):
@@ -182,6 +194,23 @@ def _keep_one_timestamp(fields: list[dict[str, Any]], columns: Mapping[str, Colu
         if field is not kept:
             fields.remove(field)
             left_out[field["path"]] = f"a second timestamp; '{kept['path']}' gives hour, weekday and pace already"
+
+
+def _capped(
+    fields: list[dict[str, Any]], columns: Mapping[str, Column], left_out: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return the `FIELD_LIMIT` fields that most rows have, in their order, and say of the others why they are not."""
+    if len(fields) <= FIELD_LIMIT:
+        return fields
+    ranked = sorted(fields, key=lambda field: -len(columns[field["path"]].values))
+    kept = {field["path"] for field in ranked[:FIELD_LIMIT]}
+    for field in ranked[FIELD_LIMIT:]:
+        column = columns[field["path"]]
+        left_out[field["path"]] = (
+            f"in {len(column.values):,} of {column.n_rows:,} rows, and {FIELD_LIMIT} of {len(fields):,} fields are in "
+            "more of them; an inferred schema has no more than these"
+        )
+    return [field for field in fields if field["path"] in kept]
 
 
 def _share(column: Column, test: Callable[[Any], bool]) -> float:

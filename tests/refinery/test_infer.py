@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from jenga.errors import DataError
 from jenga.refinery.estimator import SecurityRefinery
-from jenga.refinery.infer import infer_schema, is_heavy_tailed
+from jenga.refinery.infer import FIELD_LIMIT, infer_schema, is_heavy_tailed
 from jenga.refinery.sample import is_moment
 from jenga.refinery.schema import parse_schema
 
@@ -248,3 +248,30 @@ def test_words_for_nothing_change_no_kind_and_count_as_null(word: str, values: l
 def test_a_column_of_words_alone_keeps_them_as_its_values() -> None:
     [field] = infer_schema([{"x": ("-", "none")[at % 2]} for at in range(30)]).fields
     assert field.kind == "categorical"
+
+
+# ------------------------------------------------------------------------------------------------------ identities, cap
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["userIdentity.userName", "userIdentity.arn", "recipientAccountId", "userIdentity.principalId", "requestID",
+     "userIdentity.accessKeyId", "user.email", "SubjectUserName", "user_name"],
+)  # fmt: skip
+def test_who_it_was_is_left_out(path: str) -> None:
+    schema = guess(**{path: ["alice", "bob", "carol", "dave"]})
+    assert schema.left_out[path] == "an identity by its name: it says who it was, not what was done"
+
+
+@pytest.mark.parametrize("path", ["userIdentity.type", "eventName", "EventID", "user_agent", "service_name"])
+def test_what_was_done_is_read(path: str) -> None:
+    assert path in {field.path for field in guess(**{path: ["a", "b", "c", "d"]}).fields}
+
+
+def test_keys_without_end_make_no_columns_without_end() -> None:
+    rows = [{"bytes": at * 1.5, f"k{at}": at, "proto": "ab"[at % 2]} for at in range(600)]
+    schema = infer_schema(rows)
+    assert len(schema.fields) == FIELD_LIMIT
+    assert {"bytes", "proto"} <= {field.path for field in schema.fields}
+    last = schema.left_out["k599"]
+    assert last.startswith("in 1 of 600 rows, and 256 of 602 fields are in more of them")
