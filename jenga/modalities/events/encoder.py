@@ -24,6 +24,7 @@ from jenga.modalities.events.events import (
     unwarned,
 )
 from jenga.refinery.engine import Pace
+from jenga.refinery.packed import PackedRows
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.given import GIVEN, STANDARD_INPUT, LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
@@ -83,10 +84,14 @@ class EventEncoder(Encoder):
 
     def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> Events:
         """Return lines of JSON as events; blank ones are none."""
+        from jenga.kernels.refinery import pack_rows
+
         raw = RawRows(STANDARD_INPUT)
         whole = [(number, line) for number, line in batch.whole(raw) if line.strip()]
         numbers = [number for number, _ in whole]
-        return self._events(raw.file, [line for _, line in whole], numbers, raw.bad, specs)
+        # Packed once, for all that reads them.
+        data, offsets = pack_rows([line for _, line in whole])
+        return self._events(raw.file, PackedRows(data.numpy(), offsets.numpy()), numbers, raw.bad, specs)
 
     def session(self, keep: Sequence[str] = ()) -> Self:
         """Return an encoder that counts the time since the event before from call to call."""
