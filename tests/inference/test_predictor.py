@@ -297,8 +297,13 @@ def test_unusable_events_are_errors_in_their_place(detector: Predictor, flows: l
 def test_strings_nulls_new_categories_and_missing_fields_of_an_event_are_answered(
     detector: Predictor, flows: list[dict[str, Any]]
 ) -> None:
-    odd = {"bytes_out": "1200", "service": "gopher", "protocol": None, "new": 1}
+    odd = {**flows[0], "bytes_out": "1200", "service": "gopher", "protocol": None, "new": 1}
+    for name in ("src_ip", "dst_ip", "src_port"):
+        del odd[name]
     assert "find" in detector.predict(odd)[0]
+    [answer] = detector.predict({"bytes_out": 1200, "service": "gopher"})
+    assert answer.keys() == {"id", "error"}
+    assert "fields that the training rows have" in answer["error"]
     as_text = {**flows[0], "bytes_out": str(flows[0]["bytes_out"])}
     assert detector.predict(as_text) == detector.predict(flows[0])
     assert detector.predict({**flows[0], "bytes_out": 9e9}) != detector.predict(flows[0])
