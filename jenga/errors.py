@@ -13,6 +13,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def printable(text: str) -> str:
+    """Return `text` as a person may be shown it: on one line, what no terminal should act on as its escape.
+
+    Line breaks, escape sequences and marks that turn the direction of writing are such; what data holds passes here.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing that is wrong, and where.

@@ -8,6 +8,7 @@ from jenga.errors import (
     JengaError,
     Problem,
     SetupError,
+    printable,
     suggest,
 )
 
@@ -43,3 +44,9 @@ def test_all_problems_come_in_reading_order() -> None:
 def test_only_a_near_name_is_suggested() -> None:
     assert suggest("classfication", ["ner", "classification"]) == "; did you mean 'classification'?"
     assert suggest("zebra", ["ner", "classification"]) == ""
+
+
+def test_what_a_terminal_would_act_on_is_shown_as_its_escape() -> None:
+    assert printable("plain é 中 \N{GRINNING FACE}") == "plain é 中 \N{GRINNING FACE}"
+    assert printable("a\x1b[31mb\n\r\t\x07") == "a\\x1b[31mb\\n\\r\\t\\x07"
+    assert printable("\u202egnp.exe\x9b\ud800") == "\\u202egnp.exe\\x9b\\ud800"

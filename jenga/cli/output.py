@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from jenga.errors import ConfigError, JengaError
+from jenga.errors import ConfigError, JengaError, printable
 
 _ENVIRONMENT = 4
 _INTERRUPTED = 130
@@ -22,7 +22,12 @@ class _Sentences(logging.Handler):
     """Shows a record as one sentence on standard error, where a progress bar makes room for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+        click.echo(f"{record.levelname.lower()}: {_lines(record.getMessage())}", err=True)
+
+
+def _lines(text: str) -> str:
+    """Return words of several lines without what a terminal would act on; see `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def show_warnings(*, quiet: bool, debug: bool) -> None:
@@ -46,7 +51,7 @@ def report_error(error: BaseException, *, debug: bool) -> int:
     if debug:
         click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
     message, code = _message(error)
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {_lines(message)}", err=True)
     return code
 
 
@@ -68,7 +73,11 @@ def _message(error: BaseException) -> tuple[str, int]:
 
 
 def print_table(table: Sequence[Sequence[str]]) -> None:
-    """Write a header and rows to standard output: drawn on a terminal, aligned by spaces elsewhere."""
+    """Write a header and rows to standard output: drawn on a terminal, aligned by spaces elsewhere.
+
+    Cells hold what data holds: see `printable`.
+    """
+    table = [list(map(printable, row)) for row in table]
     if sys.stdout.isatty():
         _draw(table)
         return

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -30,7 +31,17 @@ logger = logging.getLogger(__name__)
 @click.option("--text", "texts", multiple=True, help="A text instead of FILE. May be repeated.")
 @options.answers_option
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows of a forward pass.")
+@click.option("--no-drivers", is_flag=True, help="Leave out which fields drove an alert: most of the time goes there.")
+@click.option("--keep", metavar="NAME,...", default="", help="Columns that answers carry over, such as uid,host.name.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Rows of a forward pass. Default: 64, of events 1024.")
+@click.option(
+    "--max-rows", type=click.IntRange(min=1), default=2048, show_default=True,
+    help="Lines of standard input that are answered together at most.",
+)  # fmt: skip
+@click.option(
+    "--max-wait", type=click.FloatRange(min=0), default=0.1, show_default=True,
+    help="Seconds that a line of standard input waits for others at most.",
+)  # fmt: skip
 @options.base_model_option
 @options.trust_option
 @options.device_option
@@ -40,31 +51,58 @@ def predict(
     texts: tuple[str, ...],
     output: str | None,
     probabilities: bool,
-    batch_size: int,
+    no_drivers: bool,
+    keep: str,
+    batch_size: int | None,
+    max_rows: int,
+    max_wait: float,
     base_model: str | None,
     trust_remote_code: bool,
     device: str,
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
 
-    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, CSV, or plain texts, one a line. A row that
-    cannot be used gives an object with its "id" and an "error"; one whose text was cut has "truncated": true.
+    FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, or plain texts, one a line, which are
+    answered as they come while the pipe stays open (tail -F eve.json | jenga predict RUN -), or CSV. A row that cannot
+    be used gives an object with its "id" and an "error"; one whose text was cut has "truncated": true.
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
     options.check_outputs({"--output": output}, [file])
     with collector_at_rest():
+        from jenga.inference.live import Limits
         from jenga.inference.predictor import load
 
-    predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
-    rows = _rows(predictor, file, list(texts))
+    loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
+    predictor = loaded.session(keep=[name for name in keep.split(",") if name])
+    shown = {"probabilities": probabilities, "drivers": not no_drivers}
+    batches: Iterator[Iterable[dict[str, Any]]]
+    if file == "-":
+        batches = predictor.follow(sys.stdin.buffer, limits=Limits(max_rows, max_wait), batch_size=batch_size, **shown)
+    else:
+        rows = _rows(predictor, file, list(texts))
+        batches = iter([predictor.stream(rows, batch_size=batch_size, **shown)])
+    # What is there by now stays: the collector need not walk through all of it again and again.
+    gc.freeze()
+    try:
+        _write(batches, output, set(predictor.model.tasks))
+    finally:
+        gc.unfreeze()
+
+
+def _write(batches: Iterator[Iterable[dict[str, Any]]], output: str | None, tasks: set[str]) -> None:
+    """Write answers, each batch as soon as it is there. Raises DataError where no row could be used."""
+    encoded = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     total = unusable = failed = 0
     with writer(output) as out:
-        for row in predictor.stream(rows, batch_size=batch_size, probabilities=probabilities):
-            out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            total += 1
-            unusable += "error" in row
-            failed += row.keys() == {"id", "error"}
+        for batch in batches:
+            for row in batch:
+                out.write(encoded(row) + "\n")
+                total += 1
+                if "error" in row:
+                    unusable += 1
+                    failed += not tasks & row.keys()
+            out.flush()
     if unusable:
         logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
     if total and total == failed:
@@ -75,7 +113,7 @@ def predict(
 
 def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows | list[str]:
     if file is not None:
-        return predictor.read(sys.stdin.buffer.read() if file == "-" else file)
+        return predictor.read(file)
     if not predictor.takes_texts:
         raise click.UsageError("This model reads no bare texts: give FILE (- for standard input).")
     return texts

@@ -11,10 +11,13 @@ import click
 
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
+from jenga.errors import printable
 
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
 
+DRIFTED = 6
+"""Exit code of a comparison that found the drift it was asked to fail on."""
 _DATA = "DATA is JSON or JSON Lines (.gz, .zst), CSV, TSV or Parquet; - reads JSON from standard input."
 
 
@@ -83,7 +86,7 @@ def fit(
         return
     print_table(_fields_table(refinery))
     for path, why in refinery.schema_.left_out.items():
-        click.echo(f"left out: {path}: {why}")
+        click.echo(printable(f"left out: {path}: {why}"))
     click.echo(f"{output}: {_columns_words(refinery)}; {_count(refinery.n_quarantined_, 'bad row')} left out")
 
 
@@ -179,11 +182,11 @@ def inspect(
     click.echo()
     for each in found:
         click.echo(
-            f"{each.field}: {each.n_tokens:,} tokens in {each.n_buckets} buckets; {each.n_colliding:,} share one, "
-            f"at most {each.largest:,}"
+            f"{printable(each.field)}: {each.n_tokens:,} tokens in {each.n_buckets} buckets; {each.n_colliding:,} "
+            f"share one, at most {each.largest:,}"
         )
     for path, why in refinery.schema_.left_out.items():
-        click.echo(f"left out: {path}: {why}")
+        click.echo(printable(f"left out: {path}: {why}"))
     click.echo(_columns_words(refinery))
 
 
@@ -194,6 +197,10 @@ def inspect(
 @schema_option
 @bad_option
 @threads_option
+@click.option(
+    "--fail-on", type=click.Choice(["moderate", "major"]),
+    help=f"End with code {DRIFTED} where a field drifted so far or further, for whoever looks at codes alone.",
+)  # fmt: skip
 @options.json_option
 def diff(
     before: str,
@@ -202,6 +209,7 @@ def diff(
     schema_file: str | None,
     max_bad_fraction: float | None,
     threads: int | None,
+    fail_on: str | None,
     as_json: bool,
 ) -> None:
     """Show how the values of B drifted from those of A, the most first. Each is a state (.safetensors) or DATA."""
@@ -219,8 +227,11 @@ def diff(
     found = drift(refinery, _loaded(after) if is_state(after) else after)
     if as_json:
         print_json([each.to_dict() for each in found])
-        return
-    print_table(drift_table(found))
+    else:
+        print_table(drift_table(found))
+    failing = {"moderate": ("moderate", "major"), "major": ("major",)}.get(fail_on or "", ())
+    if any(each.verdict in failing for each in found):
+        click.get_current_context().exit(DRIFTED)
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,11 +17,13 @@ from jenga.bundle import Bundle
 from jenga.config.schema import evaluation_batch_size
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
+from jenga.inference.live import LIMITS, Limits, LineBatches
 from jenga.inference.reading import Parsed, Reader, names, pieces, readings
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, RowEncoder, Tell
 from jenga.rows.batches import FEATURES, EncodedSplit
-from jenga.rows.given import RowsLike
+from jenga.rows.columns import lookup
+from jenga.rows.given import RowsLike, is_header
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
@@ -28,7 +32,7 @@ from jenga.types import BackboneOutput
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_ROWS = 2048
+_CHUNK_ROWS = 4096
 HeadKey = tuple[str, str]
 
 
@@ -54,10 +58,14 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
         self.bundle = bundle
+        (self._inputs,) = bundle.inputs.values()
+        self._keep: tuple[str, ...] = ()
         self.device = choose_device(device)
         self.model = bundle.model.to(self.device).eval()
 
-    def predict(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> list[dict[str, Any]]:
+    def predict(
+        self, rows: RowsLike, *, batch_size: int | None = None, probabilities: bool = False, drivers: bool = True
+    ) -> list[dict[str, Any]]:
         """Return for each row ``{"id": ..., task: {head: ...}}``, in the order of `rows`.
 
         rows: a text, texts, or mappings with the columns that the model was trained on (label columns may be absent);
@@ -68,20 +76,21 @@ class Predictor:
         {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
         has that name). A language task gives ``{"text"}``, what it answers. An anomaly is ``{"score", "alert",
         "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
-        `jenga.tasks.anomaly.explain.add_drivers` describes. A row that was cut has ``"truncated": True``. A row that
-        cannot be used is ``{"id", "error"}``; one that only some tasks can use has an ``"error"`` beside their answers.
-        Raises DataError where no row has
-        a column that any task reads.
+        `jenga.tasks.anomaly.explain.add_drivers` describes, unless `drivers` is False. A row that was cut has
+        ``"truncated": True``. A row that cannot be used is ``{"id", "error"}``; one that only some tasks can use has an
+        ``"error"`` beside their answers. Raises DataError where no row has a column that any task reads.
         """
-        return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities))
+        return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities, drivers=drivers))
 
-    def stream(self, rows: RowsLike, *, batch_size: int = 64, probabilities: bool = False) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, rows: RowsLike, *, batch_size: int | None = None, probabilities: bool = False, drivers: bool = True
+    ) -> Iterator[dict[str, Any]]:
         """Yield what `predict` returns, a few thousand rows at a time.
 
         No more than these are held at once, beside the rows as they are given and the features of events.
         """
         raw = self._raw(rows)
-        readers = [Reader(raw, reading) for reading in readings(raw, self.bundle.specs)]
+        readers = [Reader(raw, reading) for reading in readings(raw, self.bundle.specs, warn=self.inputs.warn)]
         encoder = self.inputs.encoder([raw])
         unread = {bad.number: bad.reason for bad in [*raw.bad, *encoder.bad]}
         for piece in pieces(raw, _CHUNK_ROWS):
@@ -95,17 +104,25 @@ class Predictor:
                         reasons[number].append(reason)
                 usable = [number for number in parsed.rows.numbers if number not in unread]
                 known = len(encoder.bad)
-                answers = self._predict(parsed, encoder, piece, usable, batch_size, probabilities)
+                answers = self._predict(parsed, encoder, piece, usable, batch_size, probabilities, drivers)
                 for number, answer in answers.items():
                     found[number] |= answer
                 for bad in encoder.bad[known:]:
                     if bad.reason not in reasons[bad.number]:
                         reasons[bad.number].append(bad.reason)
+            kept = self._kept(piece)
             for number, name in ids.items():
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
-                yield {"id": name, **found[number], **error}
+                yield {"id": name, **kept.get(number, {}), **found[number], **error}
 
-    def logits(self, rows: RowsLike, *, batch_size: int = 64) -> dict[HeadKey, list[torch.Tensor]]:
+    def _kept(self, raw: RawRows) -> dict[int, dict[str, Any]]:
+        if not self._keep:
+            return {}
+        rows = dict(zip(raw.numbers, raw.rows, strict=True))
+        numbers = [*raw.numbers, *(bad.number for bad in raw.bad)]
+        return {number: {name: lookup(rows.get(number, {}), name) for name in self._keep} for number in numbers}
+
+    def logits(self, rows: RowsLike, *, batch_size: int | None = None) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
 
         Raises DataError for a row that cannot be used.
@@ -126,15 +143,69 @@ class Predictor:
             found |= self._runner(batch_size).logits(split, reading.tasks)
         return found
 
+    def session(self, *, keep: Sequence[str] = ()) -> Predictor:
+        """Return a predictor of rows that come one after the other, in as many calls as they like.
+
+        It shares the model, and remembers what a row says of the next one: the time since the event before is that of
+        the row before, be it of this call or of the one before it. Not to be shared between threads. keep: columns
+        that its answers carry over from their rows, by dotted name, None where a row lacks one. Raises ConfigError
+        for a name that an answer has already.
+        """
+        taken = {"id", "error", *self.model.tasks}
+        if clash := [name for name in keep if name in taken]:
+            raise ConfigError(f"keep: an answer has a '{clash[0]}' of its own; rename the column in the rows")
+        made = copy.copy(self)
+        made._inputs, made._keep = self.inputs.session(keep), tuple(keep)
+        return made
+
+    def follow(
+        self,
+        stream: BinaryIO,
+        *,
+        limits: Limits = LIMITS,
+        batch_size: int | None = None,
+        probabilities: bool = False,
+        drivers: bool = True,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield the answers to the lines of `stream`, batch by batch as they come, in memory that does not grow.
+
+        Lines are JSON where the first one begins so, else plain texts; a JSON array, a table and what is compressed are
+        read to their end first. A line that cannot be used is ``{"id", "error"}`` and ends nothing. The rest as in
+        `predict`.
+        """
+        session = self.session(keep=self._keep)
+
+        def answered(raw: RawRows) -> list[dict[str, Any]]:
+            return session.predict(raw, batch_size=batch_size, probabilities=probabilities, drivers=drivers)
+
+        lines = LineBatches(stream, limits)
+        columns = {name for spec in self.bundle.specs for name in spec.content.readable}
+        if lines.whole or is_header(lines.first_line, columns):
+            yield answered(session.read(lines.rest()))
+            return
+        for batch in lines:
+            raw = session.inputs.lines(batch, self._unlabelled)
+            try:
+                yield answered(raw)
+            except DataError as error:
+                # Such as a batch without any column that is read: the next one may have it.
+                kept = session._kept(raw)
+                ids = names(raw, self.bundle.specs[0].id)
+                yield [{"id": name, **kept.get(number, {}), "error": str(error)} for number, name in ids.items()]
+
     def read(self, source: str | bytes) -> RawRows:
         """Return the rows of a file, or of bytes as standard input holds them, for `predict` and `stream`."""
-        return self.inputs.read(source, self.bundle.specs, split="test")
+        return self.inputs.read(source, self._unlabelled, split="test")
+
+    @property
+    def _unlabelled(self) -> list[SourceSpec]:
+        """How rows are read, but for their labels, which no answer needs."""
+        return [replace(spec, heads=()) for spec in self.bundle.specs]
 
     @property
     def inputs(self) -> Encoder:
         """What makes the inputs of the encoder that reads all rows."""
-        (encoder,) = self.bundle.inputs.values()
-        return encoder
+        return self._inputs
 
     @property
     def takes_texts(self) -> bool:
@@ -168,8 +239,9 @@ class Predictor:
         encoder: RowEncoder,
         raw: RawRows,
         numbers: Sequence[int],
-        batch_size: int,
+        batch_size: int | None,
         probabilities: bool,
+        drivers: bool,
     ) -> dict[int, dict[str, Any]]:
         """Return the answers to the rows `numbers` by their number, but for those that cannot be encoded."""
         if not numbers:
@@ -177,7 +249,8 @@ class Predictor:
         rows = parsed.rows.take([parsed.place[number] for number in numbers])
         first = parsed.reading.tasks[0]
         if self.model.tasks[first].generates:
-            found = self.model.tasks[first].respond(rows, self.generator(first), batch_size=batch_size)
+            size = batch_size or self.inputs.rows_at_once
+            found = self.model.tasks[first].respond(rows, self.generator(first), batch_size=size)
             made = [each if "error" in each else {first: each} for each in found]
             return dict(zip(numbers, made, strict=True))
         runner = self._runner(batch_size)
@@ -204,7 +277,8 @@ class Predictor:
                 )  # fmt: skip
                 for answer, each in zip(answers, decoded, strict=True):
                     answer[head] = each
-            self._explain(name, encoded, tell, answers)
+            if drivers:
+                self._explain(name, encoded, tell, answers)
             task.complete(answers, {head: predictions[name, head] for head in task.heads.sizes})
             for row, answer in zip(answered, answers, strict=True):
                 row[name] = answer
@@ -245,10 +319,14 @@ class Predictor:
 
         self.model.tasks[name].explain(answers, features, encode, tell)
 
-    def _runner(self, batch_size: int) -> Runner:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: got {batch_size}; allowed: 1 or more")
-        return Runner(self.model, self.device, self._autocast, batch_size, self.bundle.thresholds)
+    def _runner(self, batch_size: int | None) -> Runner:
+        return Runner(self.model, self.device, self._autocast, self._batch(batch_size), self.bundle.thresholds)
+
+    def _batch(self, size: int | None) -> int:
+        """Return the rows of a forward pass. Raises ConfigError for less than one."""
+        if size is not None and size < 1:
+            raise ConfigError(f"batch_size: got {size}; allowed: 1 or more")
+        return size or self.inputs.rows_at_once
 
     def _autocast(self) -> AbstractContextManager[Any]:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.bundle.config.training.precision)

@@ -23,7 +23,7 @@ class PyfuncModel:
         rows: Sequence[Any] = model_input if isinstance(model_input, list) else _records(model_input)
         given = params or {}
         return self.predictor.predict(
-            rows, batch_size=given.get("batch_size", 64), probabilities=given.get("probabilities", False)
+            rows, batch_size=given.get("batch_size"), probabilities=given.get("probabilities", False)
         )
 
 

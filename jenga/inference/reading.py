@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from jenga.labels.cells import is_missing
@@ -13,6 +13,13 @@ from jenga.rows.parse import Parser, Rows, SourceSpec, parse_rows
 from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
+
+
+Warn = Callable[[str, str], None]
+
+
+def _log(subject: str, words: str) -> None:
+    logger.warning("%s", words)
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,10 @@ class Parsed:
     bad: dict[int, str]
 
 
-def readings(raw: RawRows, specs: Sequence[SourceSpec]) -> list[Reading]:
+def readings(raw: RawRows, specs: Sequence[SourceSpec], *, warn: Warn = _log) -> list[Reading]:
     """Return how the columns that the rows have are read, with a warning for tasks whose columns they lack.
+
+    warn: called with the subject of a warning and its words.
 
     Raises DataError where no task finds its columns.
     """
@@ -51,7 +60,7 @@ def readings(raw: RawRows, specs: Sequence[SourceSpec]) -> list[Reading]:
     for spec in specs:
         if spec.name not in read:
             wanted = "', '".join(spec.content.wanted)
-            logger.warning("%s: no column '%s', so there is nothing for %s", raw.file, wanted, spec.name)
+            warn(spec.name, f"{raw.file}: no column '{wanted}', so there is nothing for {spec.name}")
     # Tasks that are answered alone come first.
     ordered = sorted(groups.values(), key=lambda group: not group[0].content.alone)
     return [_joined(group) for group in ordered]
@@ -97,6 +106,6 @@ def names(raw: RawRows, column: str) -> dict[int, str]:
     """Return the name of each row, bad ones too, by its number and in that order: its `column`, else the number."""
     found = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
     for number, row in zip(raw.numbers, raw.rows, strict=True):
-        if not is_missing(name := lookup(row, column)):
+        if (name := lookup(row, column)) is not None and not is_missing(name):
             found[number] = str(name)
     return found

@@ -22,7 +22,7 @@ from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
 from jenga.labels.spaces import sized
-from jenga.labels.tables import per_label, rounded
+from jenga.labels.tables import all_rounded, per_label
 from jenga.labels.unseen import is_unseen, learnable, may_be_unseen, unseen_code
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -126,12 +126,14 @@ class Classes(LabelKind):
     ) -> Answers:  # fmt: skip
         """Return ``label``, ``probability`` and, where wanted, ``probabilities`` of each row."""
         shares = torch.stack(list(logits)).double().softmax(-1).numpy()
-        answers: Answers = []
-        for code, share in zip(predictions, shares, strict=True):
-            answer: dict[str, Any] = {"label": space.labels[code], "probability": rounded(share[code])}
-            if probabilities:
-                answer["probabilities"] = dict(zip(space.labels, map(rounded, share), strict=True))
-            answers.append(answer)
+        codes = np.asarray(predictions, np.int64)
+        own = all_rounded(shares[np.arange(len(codes)), codes])
+        answers: Answers = [
+            {"label": space.labels[code], "probability": share} for code, share in zip(codes.tolist(), own, strict=True)
+        ]
+        if probabilities:
+            for answer, share in zip(answers, shares, strict=True):
+                answer["probabilities"] = dict(zip(space.labels, all_rounded(share), strict=True))
         return answers
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:

@@ -18,6 +18,15 @@ def rounded(probability: float) -> float:
     return round(float(probability), _DIGITS)
 
 
+def all_rounded(figures: Any) -> list[float]:
+    """Return probabilities or scores ``(M,)`` as answers show them, see `rounded`."""
+    exact = np.asarray(figures, np.float64)
+    # NumPy multiplies before it rounds, which may overflow; what is so large has no such digits.
+    small = np.abs(exact) < 1e9
+    shown: list[float] = np.where(small, np.where(small, exact, 0.0).round(_DIGITS), exact).tolist()
+    return shown
+
+
 def columns(space: HeadSpace, values: Any) -> NDArray[np.float64]:
     """Return values of K labels as float64 ``(M, K)``."""
     return np.asarray(values, dtype=np.float64).reshape(-1, space.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from abc import ABC, abstractmethod
@@ -9,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from jenga.modalities.baseline import Baseline
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import CellColumns, ContentSpec
-from jenga.rows.given import RowsLike, given_rows, read_stream
+from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
 from jenga.rows.load import LoadedSource, load_sources, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow, RawRows
@@ -81,7 +82,15 @@ class RowEncoder:
 
 
 class Encoder(ABC):
-    """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights."""
+    """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights.
+
+    `rows_at_once`: rows of a forward pass where a caller does not say how many. `keep`: columns that rows keep beside
+    what is read of them. `told`: what a session has warned of; None outside of one.
+    """
+
+    rows_at_once: ClassVar[int] = 64
+    keep: tuple[str, ...] = ()
+    told: set[str] | None = None
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -123,6 +132,24 @@ class Encoder(ABC):
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> RawRows:
         """Return rows that a caller has in hand, numbered from 1. Raises TypeError where they are none."""
         return given_rows(rows, [spec.content for spec in specs])
+
+    def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> RawRows:
+        """Return lines of standard input as rows."""
+        return batch.rows([spec.content for spec in specs])
+
+    def session(self, keep: Sequence[str] = ()) -> Self:
+        """Return an encoder of rows that come one after the other in many calls; it says each warning once."""
+        made = copy.copy(self)
+        made.keep, made.told = tuple(keep), set()
+        return made
+
+    def warn(self, subject: str, words: str) -> None:
+        """Log a warning, in a session only the first one of its `subject`."""
+        if self.told is not None and subject in self.told:
+            return
+        if self.told is not None:
+            self.told.add(subject)
+        logger.warning("%s", words)
 
     def sources(
         self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone

@@ -15,9 +15,10 @@ from jenga.errors import DataError
 from jenga.files import what_is
 from jenga.refinery.chunks import HEAD_BYTES, Refused, TableChunk
 from jenga.refinery.sources import MAX_ROW_BYTES, table_suffix
-from jenga.refinery.streams import codec_of, open_binary
+from jenga.refinery.streams import codec_of, open_binary, refuse_other_kinds
 
 BATCH_ROWS = 65_536
+_HEADER_BYTES = 1 << 16
 
 
 def has_columns(source: Any) -> bool:
@@ -136,6 +137,7 @@ def _csv_chunks(path: str) -> Iterator[TableChunk]:
     first = 1
     try:
         with open_binary(path) as file:
+            refuse_other_kinds(path, _head(file))
             names = _csv_reader(path, file, [], None).schema.names
         with open_binary(path) as file:
             for batch in _csv_reader(path, file, refused, names):
@@ -143,6 +145,8 @@ def _csv_chunks(path: str) -> Iterator[TableChunk]:
                 columns = _named([name.strip() for name in names], batch.columns)
                 yield TableChunk(columns, numbers, path, typed=False, refused=bad)
                 first += batch.num_rows + len(bad)
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: the header is not UTF-8; convert the file, as with: iconv -t utf-8") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error})") from None
     if late := [each for each in refused if each.number >= first]:
@@ -153,13 +157,13 @@ def _csv_reader(path: str, file: Any, refused: list[Refused], names: Sequence[st
     """Return a reader of batches whose columns, called `names`, are text."""
     from pyarrow import csv
 
-    codec = codec_of(file.peek(8)[:8])
+    codec = codec_of(_head(file))
     return csv.open_csv(
         file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec),
         # Without threads, the numbers of refused rows are known.
         read_options=csv.ReadOptions(block_size=MAX_ROW_BYTES, use_threads=False),
         parse_options=csv.ParseOptions(
-            delimiter="\t" if table_suffix(path) == ".tsv" else ",",
+            delimiter=_delimiter(path),
             newlines_in_values=True,
             invalid_row_handler=functools.partial(_refuse, refused),
         ),
@@ -170,6 +174,22 @@ def _csv_reader(path: str, file: Any, refused: list[Refused], names: Sequence[st
             quoted_strings_can_be_null=False,
         ),
     )
+
+
+def _head(file: Any) -> bytes:
+    return bytes(file.peek(8)[:8])
+
+
+def _delimiter(path: str) -> str:
+    """Return what parts the cells: of a .csv whose header has no comma, what it has, as some spreadsheets write it."""
+    if table_suffix(path) == ".tsv":
+        return "\t"
+    with open_binary(path) as file:
+        codec = codec_of(_head(file))
+        stream = file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec)
+        header = bytes(stream.read(_HEADER_BYTES)).partition(b"\n")[0]
+    counts = {mark: header.count(mark.encode()) for mark in ",;\t|"}
+    return "," if counts[","] or not any(counts.values()) else max(counts, key=lambda mark: counts[mark])
 
 
 def _refuse(refused: list[Refused], row: Any) -> str:

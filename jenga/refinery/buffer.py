@@ -26,12 +26,12 @@ class FeatureBuffer:
         self._values = torch.empty(0, width)
         self._used = 0
 
-    def room(self, chunk: Chunk) -> torch.Tensor:
+    def room(self, chunk: Chunk, *, refused: bool = False) -> torch.Tensor:
         """Return memory for the features of a chunk's rows. Raises ValueError where `out` has too few rows.
 
-        It must be let go of before the next call.
+        It must be let go of before the next call. `refused`: whether rows that were not cut out need room as well.
         """
-        end = self._used + len(chunk.numbers)
+        end = self._used + len(chunk.numbers) + (len(chunk.refused) if refused else 0)
         if self._out is not None:
             if end > len(self._out):
                 raise ValueError(f"out: has {len(self._out)} rows, X has at least {end} (bad rows need room as well)")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from jenga.errors import DataError, suggest
+from jenga.errors import DataError, printable, suggest
 from jenga.refinery.chunks import Chunk, RowChunk, portions
 from jenga.refinery.quarantine import BadRowLimit, QuarantineRecord
 from jenga.refinery.result import COUNTS, Counters
@@ -15,6 +15,8 @@ from jenga.refinery.result import COUNTS, Counters
 if TYPE_CHECKING:
     from jenga.refinery.engine import Engine, RawChunk, RefinedChunk
 
+MISMATCH_SHARE = 0.05
+"""Share of a field's values of another type from which on a call warns of them."""
 _LISTED = 8
 """Absent fields that a warning names."""
 _LAID_OUT = "This seems to be JSON laid out over several lines: write one object a line, or an array of objects"
@@ -71,7 +73,7 @@ class Call:
         self.counters.counts[:] += part.counters.counts
         room = None if self._keep is None else self._keep - len(self.records)
         self.records += part.quarantine[:room]
-        self._limit.add(len(part.numbers), part.quarantine)
+        self._limit.add(len(part.numbers) - getattr(part, "n_filled", 0), part.quarantine)
 
     def parts(self, engine: Engine, chunks: Iterable[Chunk]) -> Iterator[RawChunk]:
         """Yield the raw values of `chunks`, counted."""
@@ -91,6 +93,9 @@ class Call:
             self._limit.refuse_all()
         if warn:
             self._tell_of_absent_fields()
+            for path, count in self.counters.to_dict().items():
+                if words := mismatch_words(count):
+                    warnings.warn(f"'{printable(path)}': {words}", stacklevel=level_of_caller())
 
     def _tell_of_absent_fields(self) -> None:
         counts = self.counters.counts
@@ -110,13 +115,21 @@ class Call:
         place = f"{self._document}: " if self._document else ""
         lines = [f"{place}{rows} none of the fields: {_listed(absent, names)}"]
         if self._wraps and n_rows == 1:
-            where = f"in '{self._wraps}' of one object"
+            where = f"in '{printable(self._wraps)}' of one object"
             lines.append(f"The rows seem to be {where}: write the rows as an array or one a line")
         else:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            found = ", ".join(names[:_LISTED]) or "nothing"
+            found = printable(", ".join(names[:_LISTED])) or "nothing"
             lines.append(f"Found: {found}{more}. Rename them, or choose another schema")
         return "\n".join(lines)
+
+
+def mismatch_words(count: Mapping[str, int]) -> str:
+    """Return how many of a field's values are of another type, from `MISMATCH_SHARE` on; "" for fewer."""
+    given = sum(count[state] for state in ("present", "mismatch", "overflow", "unknown"))
+    if count["mismatch"] <= MISMATCH_SHARE * given:
+        return ""
+    return f"{count['mismatch']:,} of {given:,} values are of another type and count as missing"
 
 
 def is_laid_out(chunk: RowChunk) -> bool:
@@ -144,7 +157,7 @@ def _listed(paths: list[str], names: list[str]) -> str:
     """Return the first of `paths`, those with a near one among `names` before others."""
     near = {path: suggest(path, names).removeprefix("; ") for path in paths}
     first = sorted(paths, key=lambda path: not near[path])[:_LISTED]
-    words = [f"'{path}' ({near[path]})" if near[path] else f"'{path}'" for path in first]
+    words = [printable(f"'{path}' ({near[path]})" if near[path] else f"'{path}'") for path in first]
     return ", ".join([*words, *([f"and {len(paths) - _LISTED} more"] if len(paths) > _LISTED else [])])
 
 

@@ -180,6 +180,10 @@ def _is_text(type_: Any) -> bool:
 def _numbers_of_text(column: Any, field: dict[str, Any], plan: dict[str, Any]) -> Cells:
     column = pc.cast(column, pa.large_string())
     trimmed = pc.ascii_trim(column, _BLANKS)
+    # As JSON, a text that stands for nothing does so even where it is a number.
+    nothing = pc.is_in(trimmed, pa.array(plan.get("missing", []), pa.large_string()))
+    column = pc.if_else(nothing, None, column)
+    trimmed = pc.if_else(nothing, None, trimmed)
     is_number = pc.match_substring_regex(trimmed, _NUMBER).fill_null(False)
     if field["kind"] == "boolean":
         # As text, only the words of `extract` are booleans, "0" and "1" among them.

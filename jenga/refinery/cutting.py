@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.refinery.chunks import HEAD_BYTES, Refused, RowChunk
+from jenga.refinery.envelope import ENVELOPE_BYTES, may_be_envelope, wrapped_rows
 from jenga.refinery.streams import Windows
 
 BLANKS = b" \t\r\n"
@@ -25,6 +26,12 @@ Form: TypeAlias = Literal["lines", "array"]
 def window_chunks(windows: Windows, file: str, chunk_bytes: int, max_row_bytes: int) -> Iterator[RowChunk]:
     """Cut whole rows out of each window; what is left of it begins the next one."""
     data, final, form, used = _begin(windows, chunk_bytes)
+    if form == "lines":
+        data, final = _envelope(windows, data, used, final)
+        if final and (rows := wrapped_rows(data[used:])) is not None:
+            numbers = np.arange(1, len(rows) + 1)
+            yield RowChunk(rows.data, rows.row_offsets, numbers, None, file)
+            return
     cutter = _Cutter(form, file, max_row_bytes)
     while True:
         chunk, used = cutter.cut(data, used, final)
@@ -49,6 +56,13 @@ def _begin(windows: Windows, chunk_bytes: int) -> tuple[NDArray[np.uint8], bool,
         if head or final:
             return data, final, "array" if head == b"[" else "lines", used
         data, final = windows.window(len(data), max(chunk_bytes, len(data)))
+
+
+def _envelope(windows: Windows, data: NDArray[np.uint8], used: int, final: bool) -> tuple[NDArray[np.uint8], bool]:
+    """Return the first window, and more of the bytes where they may be an envelope of rows that ends later."""
+    while not final and len(data) < ENVELOPE_BYTES and may_be_envelope(data[used:].tobytes()):
+        data, final = windows.window(len(data), len(data))
+    return data, final
 
 
 class _Cutter:

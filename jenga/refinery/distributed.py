@@ -6,6 +6,7 @@ Ray (the extra ``jenga[ray]``) is imported only by `fit_shards`; `RefineBatches`
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,8 @@ def _with_schema(refinery: SecurityRefinery, shard: Any) -> SecurityRefinery:
 
     made: SecurityRefinery = clone(refinery)
     chunks = chunks_for(made, shard, reset=True)
-    schema, _ = settled_schema(made.preset, made.schema, shard, chunks, SAMPLE_ROWS)
+    again = functools.partial(chunks_for, made, shard)
+    schema, _ = settled_schema(made.preset, made.schema, shard, chunks, SAMPLE_ROWS, again)
     made.set_params(preset=None, schema=schema)
     return made
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from jenga.refinery.chunks import Chunk, RowChunk
 from jenga.refinery.plan import CompiledPlan
 from jenga.refinery.quarantine import QuarantineRecord, records_of
 from jenga.refinery.result import Counters
-from jenga.refinery.statistics import RawBlock
+from jenga.refinery.statistics import ABSENT, RawBlock
 
 _RESULT_BYTES = 64 << 20
 """Features and raw values that are made of a chunk at once."""
@@ -26,7 +26,10 @@ _RESULT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class RefinedChunk:
-    """A chunk as features (float32 ``(M, F)``); the rest as in `Refined`."""
+    """A chunk as features (float32 ``(M, F)``); the rest as in `Refined`.
+
+    `n_filled`: rows among them that are in quarantine and stand there without a value.
+    """
 
     features: torch.Tensor
     states: NDArray[np.uint8]
@@ -34,6 +37,7 @@ class RefinedChunk:
     counters: Counters
     quarantine: list[QuarantineRecord]
     n_blank: int
+    n_filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,33 +51,45 @@ class RawChunk:
     n_blank: int
 
 
+class Pace:
+    """The last moment of each timestamp field: what the time since the row before is counted from."""
+
+    def __init__(self) -> None:
+        self.last: torch.Tensor | None = None
+
+
 class Engine:
     """Runs one plan, on at most `rows_at_once` rows if memory is to be bounded.
 
-    Keeps the time of the last row, so that inter-arrival goes on from chunk to chunk.
+    `pace` goes on from chunk to chunk, and where it is given from what was seen before.
     """
 
-    def __init__(self, compiled: CompiledPlan, *, n_threads: int | None, redact: bool) -> None:
+    def __init__(
+        self, compiled: CompiledPlan, *, n_threads: int | None, redact: bool, pace: Pace | None = None
+    ) -> None:
         self._plan = compiled.plan
         self._described: dict[str, Any] = json.loads(compiled.plan)
         self._encoded = torch.frombuffer(bytearray(compiled.plan), dtype=torch.uint8)
         self._n_threads = n_threads or len(os.sched_getaffinity(0))
         self._redact = redact
-        self._previous: torch.Tensor | None = None
+        self._pace = Pace() if pace is None else pace
         row_bytes = 4 * compiled.n_features + compiled.n_fields + 16 * (compiled.n_numbers + compiled.n_texts)
         self.rows_at_once = max(1, _RESULT_BYTES // row_bytes)
         self.paths = tuple(field["path"] for field in self._described["fields"])
         self.kinds = tuple(field["kind"] for field in self._described["fields"])
 
-    def refine(self, chunk: Chunk, *, out: torch.Tensor | None = None) -> RefinedChunk:
-        """Return the features of a chunk, written to the first rows of `out` where it is given."""
-        if not isinstance(chunk, RowChunk):
-            return self._encode(chunk, out)
+    def refine(self, chunk: Chunk, *, out: torch.Tensor | None = None, fill: bool = False) -> RefinedChunk:
+        """Return the features of a chunk, written to the first rows of `out` where it is given.
+
+        `fill`: whether a bad row keeps its place, with every value missing.
+        """
+        if fill or not isinstance(chunk, RowChunk):
+            return self._encode(chunk, out, fill)
         found = refine(
             torch.from_numpy(chunk.data), torch.from_numpy(chunk.row_offsets), self._encoded,
-            previous=self._previous, n_threads=self._n_threads, out=out,
+            previous=self._pace.last, n_threads=self._n_threads, out=out,
         )  # fmt: skip
-        self._previous = found.last
+        self._pace.last = found.last
         bad = found.quarantine.numpy()
         return RefinedChunk(
             found.features, found.states.numpy(), np.delete(chunk.numbers, bad[:, 0]),
@@ -97,21 +113,42 @@ class Engine:
             self._records(chunk, bad), chunk.n_blank,
         )  # fmt: skip
 
-    def _encode(self, chunk: Chunk, out: torch.Tensor | None) -> RefinedChunk:
+    def _encode(self, chunk: Chunk, out: torch.Tensor | None, fill: bool) -> RefinedChunk:
         raw = self.raw(chunk)
+        bad = [record.number for record in raw.quarantine] if fill else []
+        if bad:
+            raw = _filled(raw, np.array(bad, np.int64))
         numbers, text, text_offsets, states = map(torch.from_numpy, raw.block)
         found = encode(
-            numbers, text, text_offsets, states, self._encoded, previous=self._previous, n_threads=self._n_threads
+            numbers, text, text_offsets, states, self._encoded, previous=self._pace.last, n_threads=self._n_threads
         )
-        self._previous = found.last
+        self._pace.last = found.last
         counts = found.counters.numpy() + raw.counters.counts * _NOT_A_STATE
         features = found.features if out is None else out[: len(found.features)].copy_(found.features)
         return RefinedChunk(
-            features, found.states.numpy(), raw.numbers, Counters(self.paths, counts), raw.quarantine, 0
-        )
+            features, found.states.numpy(), raw.numbers, Counters(self.paths, counts), raw.quarantine, raw.n_blank,
+            len(bad),
+        )  # fmt: skip
 
     def _records(self, chunk: RowChunk, bad: NDArray[np.int64]) -> list[QuarantineRecord]:
         return records_of(chunk, bad, self._plan, redact=self._redact)
+
+
+def _filled(raw: RawChunk, bad: NDArray[np.int64]) -> RawChunk:
+    """Return raw values with rows of no value for the `bad` ones, all in the order of their numbers."""
+    order = np.argsort(np.concatenate([raw.numbers, bad]), kind="stable")
+    good = order < len(raw.numbers)
+    n_rows, block = len(order), raw.block
+    numbers = np.full((n_rows, block.numbers.shape[1]), np.nan)
+    numbers[good] = block.numbers
+    states = np.full((n_rows, block.states.shape[1]), ABSENT, np.uint8)
+    states[good] = block.states
+    n_texts = block.states.shape[1] - block.numbers.shape[1]
+    lengths = np.zeros((n_rows, n_texts), np.int64)
+    lengths[good] = np.diff(block.text_offsets).reshape(len(raw.numbers), n_texts)
+    offsets = np.concatenate([[0], np.cumsum(lengths.ravel())])
+    filled = RawBlock(numbers, block.text, offsets, states)
+    return replace(raw, block=filled, numbers=np.concatenate([raw.numbers, bad])[order])
 
 
 _NOT_A_STATE = np.array([0, 0, 0, 0, 0, 0, 1, 1], np.int64)
@@ -130,19 +167,34 @@ def first_rows(chunks: Iterable[Chunk], count: int) -> tuple[list[dict[str, Any]
     return rows, itertools.chain(seen, rest)
 
 
+def spread_rows(chunks: Iterable[Chunk], count: int) -> list[dict[str, Any]]:
+    """Return every k-th row of `chunks` that is an object, for the least k = 1, 2, 4, ... that gives up to `count`."""
+    rows: list[dict[str, Any]] = []
+    step, seen = 1, 0
+    for chunk in chunks:
+        wanted = range(-seen % step, len(chunk.numbers), step)
+        rows += _objects(chunk, len(chunk.numbers), wanted)
+        seen += len(chunk.numbers)
+        while len(rows) > count:
+            rows, step = rows[::2], 2 * step
+    return rows
+
+
 def python_values(column: Any) -> list[Any]:
     """Return a column's values, None where NaN or null."""
     values: list[Any] = column if isinstance(column, list) else column.to_pylist()
     return [None if isinstance(value, float) and value != value else value for value in values]
 
 
-def _objects(chunk: Chunk, count: int) -> Iterator[dict[str, Any]]:
+def _objects(chunk: Chunk, count: int, wanted: range | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the objects among the rows at `wanted`, of a table the first `count` without."""
     if not isinstance(chunk, RowChunk):
         names = list(chunk.columns)
-        columns = [python_values(each[:count]) for each in chunk.columns.values()]
+        at = slice(count) if wanted is None else slice(wanted.start, wanted.stop, wanted.step)
+        columns = [python_values(each[at]) for each in chunk.columns.values()]
         yield from (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
         return
-    for index in range(len(chunk.row_offsets)):
+    for index in range(len(chunk.row_offsets)) if wanted is None else wanted:
         try:
             row = json.loads(chunk.row(index))
         except (ValueError, RecursionError):

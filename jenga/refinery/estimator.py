@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jenga.refinery.buffer import FeatureBuffer
-    from jenga.refinery.engine import Engine, RefinedChunk
+    from jenga.refinery.engine import Engine, Pace, RefinedChunk
 
 SAMPLE_ROWS = 10_000
-"""Rows from the front that a schema is inferred from."""
+"""Rows that a schema is inferred from at most."""
 KEPT_RECORDS = 10_000
 """Quarantine records that `fit` keeps, so that its memory does not grow with the rows."""
 
@@ -36,6 +36,7 @@ _CHOICES = {
     "validate": ("strict", "fast"),
     "nan": ("quarantine", "missing"),
     "duplicates": ("last", "quarantine"),
+    "on_bad": ("drop", "missing"),
     "output": ("numpy", "torch"),
 }
 
@@ -44,11 +45,13 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
     """Turn events into a dense float32 tensor without NaN or infinity.
 
     `preset`: name of a built-in schema; `schema`: a schema, plain data or a YAML file; with neither, `fit` infers one
-    from the first 10,000 rows. `validate`: "strict" checks every byte of a row, "fast" only what the fields touch.
-    `nan`: what becomes of rows with NaN or Infinity. `duplicates`: what a repeated key does to a row.
-    `max_bad_fraction`: share of bad rows above which a call raises DataError. `n_threads`: None takes all cores; the
-    result never depends on it, nor on `chunk_bytes`, the size of what is read at a time. `redact`: keep no bytes of bad
-    rows.
+    from up to 10,000 rows spread over X (the first ones of what can be read only once). `validate`: "strict" checks
+    every byte of a row, "fast" only what the fields touch. `nan`: what becomes of rows with NaN or Infinity.
+    `duplicates`: what a repeated key does to a row. `on_bad`: "drop" leaves bad rows out of the features; "missing"
+    keeps each in its place with every value missing, so that answers, or `y`, stay beside their rows; none is learnt
+    from. `max_bad_fraction`: share of bad rows above which a call raises DataError. `n_threads`: None takes all cores;
+    the result never depends on it, nor on `chunk_bytes`, the size of what is read at a time. `redact`: keep no bytes of
+    bad rows.
 
     Wherever a method takes X: the path of a JSON, JSON Lines (also gzip or zstd), CSV or Parquet file; "-", standard
     input; bytes; a list or iterator of bytes, str or dict; a DataFrame or Arrow table; a 2-D array.
@@ -56,7 +59,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
     After `fit`: `schema_`, `plan_`, `statistics_`, `feature_names_` and `feature_sources_` (the path each column comes
     from), `n_features_out_`, `n_rows_seen_`. After every call: `n_quarantined_`, `quarantine_` (of `fit` and
     `stream` the first 10,000 records), `counters_`; after `transform` and `refine` also `kept_rows_` int64 ``(M,)``,
-    the 0-based lines, elements or positions of the rows that were kept.
+    the 0-based lines, elements or positions of the rows that were kept. They are of the last call, whichever thread
+    made it: what `refine` and `stream` return is of its own call, so threads may share a fitted refinery.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         validate: Validate = "strict",
         nan: NaNPolicy = "quarantine",
         duplicates: DuplicatePolicy = "last",
+        on_bad: Literal["drop", "missing"] = "drop",
         max_bad_fraction: float = 0.01,
         n_threads: int | None = None,
         output: Literal["numpy", "torch"] = "numpy",
@@ -78,6 +83,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         self.validate = validate
         self.nan = nan
         self.duplicates = duplicates
+        self.on_bad = on_bad
         self.max_bad_fraction = max_bad_fraction
         self.n_threads = n_threads
         self.output = output
@@ -118,9 +124,12 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         if known is not None:
             schema = self.schema_
         else:
-            schema, chunks = inputs.settled_schema(self.preset, self.schema, source, chunks, SAMPLE_ROWS)
+            schema, chunks = inputs.settled_schema(
+                self.preset, self.schema, source, chunks, SAMPLE_ROWS, lambda: inputs.chunks_for(self, source)
+            )
         engine = self._engine(self._compiled(schema, None))
-        call = self._begin(engine, KEPT_RECORDS)
+        call = Call(engine.paths, self.max_bad_fraction, KEPT_RECORDS)
+        self._show(call)
         fresh = Statistics(schema)
         for block in reblock(part.block for part in call.parts(engine, chunks)):
             fresh.update(block)
@@ -148,8 +157,20 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         """
         return self.refine(X, out=out).features
 
-    def refine(self, X: Any, *, out: NDArray[np.float32] | torch.Tensor | None = None) -> Refined:  # noqa: N803
-        """Return features with the state of each value, counts, and the rows set aside. Arguments as in `transform`."""
+    def refine(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        out: NDArray[np.float32] | torch.Tensor | None = None,
+        pace: Pace | None = None,
+    ) -> Refined:
+        """Return features with the state of each value, counts, and the rows set aside. Arguments as in `transform`.
+
+        `pace`: handed from call to call where rows come one after the other in several, so that the time since the row
+        before is that of the call before.
+        """
+        import torch
+
         from jenga.refinery.buffer import FeatureBuffer
 
         check_is_fitted(self)
@@ -157,34 +178,40 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         states = [np.empty((0, len(self.schema_.fields)), np.uint8)]
         numbers = [np.empty(0, np.int64)]
         n_blank = 0
-        for part in self._parts(X, buffer):
+        call = Call(self._paths, self.max_bad_fraction, None)
+        for part in self._parts(X, buffer, call, pace):
             states.append(part.states)
             numbers.append(part.numbers)
             n_blank += part.n_blank
         features = buffer.rows()
-        kept = np.concatenate(numbers)
+        kept, of_rows = np.concatenate(numbers), np.concatenate(states)
+        if (np.diff(kept) < 0).any():
+            # Rows that were not even cut out come first of their chunk.
+            order = np.argsort(kept, kind="stable")
+            kept, of_rows, features[:] = kept[order], of_rows[order], features[torch.from_numpy(order)]
         self.kept_rows_ = kept - 1
         return Refined(
-            features if self.output == "torch" else features.numpy(), np.concatenate(states), kept, self.counters_,
-            self.quarantine_, n_blank,
+            features if self.output == "torch" else features.numpy(), of_rows, kept, call.counters,
+            call.records, n_blank,
         )  # fmt: skip
 
     def stream(self, X: Any) -> Iterator[Refined]:  # noqa: N803
         """Yield the features of X chunk by chunk, in memory that does not grow with X."""
-        for part in self._parts(X, None, keep_records=KEPT_RECORDS):
+        check_is_fitted(self)
+        for part in self._parts(X, None, Call(self._paths, self.max_bad_fraction, KEPT_RECORDS), None):
             features = part.features if self.output == "torch" else part.features.numpy()
             yield Refined(features, part.states, part.numbers, part.counters, part.quarantine, part.n_blank)
 
     def _parts(
-        self, source: Any, buffer: FeatureBuffer | None, *, keep_records: int | None = None
+        self, source: Any, buffer: FeatureBuffer | None, call: Call, pace: Pace | None
     ) -> Iterator[RefinedChunk]:
-        check_is_fitted(self)
         self._check_settings()
         chunks = inputs.chunks_for(self, source)
-        engine = self._engine(self.compiled_)
-        call = self._begin(engine, keep_records)
+        engine = self._engine(self.compiled_, pace)
+        self._show(call)
         for chunk in call.watched(engine, chunks):
-            part = engine.refine(chunk, out=None if buffer is None else buffer.room(chunk))
+            fill = self.on_bad == "missing"
+            part = engine.refine(chunk, out=None if buffer is None else buffer.room(chunk, refused=fill), fill=fill)
             call.count(part)
             self.n_quarantined_ = call.n_bad
             if buffer is not None:
@@ -200,21 +227,35 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         """Return the typed values of the schema's fields before scaling and encoding."""
         check_is_fitted(self)
         engine = self._engine(self.compiled_)
-        call = self._begin(engine, None)
+        call = Call(engine.paths, self.max_bad_fraction, None)
+        self._show(call)
         raw = list(call.parts(engine, inputs.chunks_for(self, X)))
         call.end(warn=False)
         block = join_blocks([_no_rows(self.compiled_), *(part.block for part in raw)])
         numbers = np.concatenate([np.empty(0, np.int64), *(part.numbers for part in raw)])
         return RawColumns(engine.paths, engine.kinds, block, call.counters, numbers)
 
-    def columns(self, X: Any, paths: Sequence[str]) -> dict[str, list[Any]]:  # noqa: N803
-        """Return the Python values at `paths`, fields or not, of the rows that `refine` keeps; None where missing."""
+    def columns(
+        self,
+        X: Any,  # noqa: N803
+        paths: Sequence[str],
+        *,
+        wanted: NDArray[np.bool_] | None = None,
+    ) -> dict[str, list[Any]]:
+        """Return the Python values at `paths`, fields or not, of the rows that `refine` keeps; None where missing.
+
+        `wanted` ``(rows kept, paths)``: which of them are read; None, as for the others, stands for all.
+        """
         check_is_fitted(self)
         engine = self._engine(self.compiled_)
         values = self._engine(extraction_plan(paths, nan="missing"))
         found: dict[str, list[Any]] = {path: [] for path in paths}
+        first = 0
         for chunk in inputs.chunks_for(self, X):
-            for path, column in inputs.python_columns(chunk, engine.raw(chunk).numbers, values).items():
+            numbers = engine.raw(chunk).numbers
+            part = None if wanted is None else wanted[first : first + len(numbers)]
+            first += len(numbers)
+            for path, column in inputs.python_columns(chunk, numbers, values, part).items():
                 found[path] += column
         return found
 
@@ -257,16 +298,18 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
     def _compiled(self, schema: RefinerySchema, statistics: Statistics | None) -> CompiledPlan:
         return compile_plan(schema, statistics, validate=self.validate, nan=self.nan, duplicates=self.duplicates)
 
-    def _engine(self, compiled: CompiledPlan) -> Engine:
+    def _engine(self, compiled: CompiledPlan, pace: Pace | None = None) -> Engine:
         from jenga.refinery.engine import Engine
 
-        return Engine(compiled, n_threads=self.n_threads, redact=self.redact)
+        return Engine(compiled, n_threads=self.n_threads, redact=self.redact, pace=pace)
 
-    def _begin(self, engine: Engine, keep_records: int | None) -> Call:
-        call = Call(engine.paths, self.max_bad_fraction, keep_records)
-        # They fill up as the call goes on, so that they tell why one failed as well.
+    @property
+    def _paths(self) -> tuple[str, ...]:
+        return tuple(field.path for field in self.schema_.fields)
+
+    def _show(self, call: Call) -> None:
+        """Show what a call counts as attributes; they fill up as it goes on, so that they tell why one failed too."""
         self.quarantine_, self.counters_, self.n_quarantined_ = call.records, call.counters, 0
-        return call
 
     def _check_settings(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jenga.refinery.statistics import PRESENT, RawBlock
+from jenga.refinery.statistics import NUMBER_KINDS, PRESENT, RawBlock, Statistics
 
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
@@ -19,8 +19,7 @@ _HASHED_FROM = {"categorical": 0, "port": 3, "text": 6}
 """Kinds with hashed columns, and how many other columns stand before those."""
 
 
-@dataclass(frozen=True)
-class Contribution:
+class Contribution(NamedTuple):
     """A field's part in a row's score.
 
     `value`: what the row holds, None where missing. `quantile`: where a number lies among those of the training rows, 0
@@ -36,7 +35,8 @@ class Contribution:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contribution as JSON can hold it."""
-        return asdict(self)
+        field, contribution, value, quantile, share = self
+        return {"field": field, "contribution": contribution, "value": value, "quantile": quantile, "share": share}
 
 
 def explain_rows(
@@ -45,25 +45,56 @@ def explain_rows(
     contributions: ArrayLike,
     *,
     top: int = 5,
+    digits: int | None = None,
 ) -> list[list[Contribution]]:
     """Return for each row that `refine` keeps of X its `top` fields by absolute contribution, the largest first.
 
-    `contributions` ``(M, F)``: what each column adds to the row's score; the columns of a field are added up. Raises
-    ValueError where the shape is another one.
+    `contributions` ``(M, F)``: what each column adds to the row's score; the columns of a field are added up. `digits`:
+    behind the point, that the figures are rounded to. Raises ValueError where the shape is another one.
     """
     from jenga.refinery.inputs import replayable
 
     source = replayable(X)
     raw = refinery.raw(source)
     by_field = fold(refinery, contributions, n_rows=len(raw))
-    fields = refinery.statistics_.fields
-    typed = [raw.values(known.field.path) for known in fields]
-    shown = refinery.columns(source, [known.field.path for known in fields])
+    told = np.argsort(-np.abs(by_field), axis=1, kind="stable")[:, :top]
+    wanted = np.zeros(by_field.shape, np.bool_)
+    np.put_along_axis(wanted, told, True, axis=1)
+    places = _places(refinery.statistics_, raw.block, wanted)
+    if digits is not None:
+        by_field, places = by_field.round(digits), places.round(digits)
+    fields = [known.field for known in refinery.statistics_.fields]
+    # Only what is told is read: an event may have hundreds of fields, and drives its score by a few.
+    columns = refinery.columns(source, [field.path for field in fields], wanted=wanted)
+    values = [columns[field.path] for field in fields]
+    is_number = [field.kind == "numeric" for field in fields]
     explained = []
-    for row, parts in enumerate(by_field):
-        largest = np.argsort(-np.abs(parts), kind="stable")[:top].tolist()
-        explained.append([_contribution(fields[at], float(parts[at]), typed[at][row], shown, row) for at in largest])
+    parts, found = (np.take_along_axis(each, told, axis=1).tolist() for each in (by_field, places))
+    for row, (ats, of_row, places_of_row) in enumerate(zip(told.tolist(), parts, found, strict=True)):
+        explained.append([
+            Contribution(
+                fields[at].path, part, values[at][row],
+                place if is_number[at] and place == place else None,
+                None if is_number[at] or place != place else place,
+            )
+            for at, part, place in zip(ats, of_row, places_of_row, strict=True)
+        ])  # fmt: skip
     return explained
+
+
+def _places(statistics: Statistics, block: RawBlock, wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return where the `wanted` values lie among the training rows' ``(M, n_fields)``; NaN where that is not known."""
+    places = np.full(wanted.shape, np.nan)
+    slots = {True: 0, False: 0}
+    for at, known in enumerate(statistics.fields):
+        is_number = known.field.kind in NUMBER_KINDS
+        slot = slots[is_number]
+        slots[is_number] += 1
+        rows = wanted[:, at] & (block.states[:, at] == PRESENT)
+        if rows.any():
+            values = block.numbers[rows, slot] if is_number else block.texts(slot, rows).to_pylist()
+            places[rows, at] = known.places_of(values)
+    return places
 
 
 def fold(refinery: SecurityRefinery, contributions: ArrayLike, *, n_rows: int) -> NDArray[np.float64]:
@@ -76,13 +107,6 @@ def fold(refinery: SecurityRefinery, contributions: ArrayLike, *, n_rows: int) -
     belongs = np.zeros((len(refinery.feature_sources_), len(paths)))
     belongs[np.arange(len(belongs)), [paths.index(source) for source in refinery.feature_sources_]] = 1.0
     return np.asarray(values @ belongs)
-
-
-def _contribution(known: Any, part: float, value: Any, shown: dict[str, list[Any]], row: int) -> Contribution:
-    path = known.field.path
-    place = None if value is None else known.quantile_of(value)
-    quantile, share = (place, None) if known.field.kind == "numeric" else (None, place)
-    return Contribution(path, part, shown[path][row], quantile, share)
 
 
 # ---------------------------------------------------------------------------------------------------------- collisions

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
-from jenga.refinery.sample import Column, read_columns
+from jenga.refinery.sample import Column, is_moment, read_columns
 from jenga.refinery.schema import KINDS, AnyField, RefinerySchema
 
 ONEHOT_LIMIT = 64
@@ -22,6 +22,9 @@ MOSTLY = 0.95
 
 FEWEST_ROWS = 20
 """Rows below which values that all differ say nothing."""
+
+FIELD_LIMIT = 256
+"""Fields of an inferred schema at most: keys without end, such as ids that are keys, make columns without end."""
 
 LIMIT = 10.0
 """Standard deviations that an inferred numeric field goes up to."""
@@ -34,6 +37,11 @@ _LABEL_NAMES = {"class", "target", "y", "outcome", "difficulty", "family", "scen
 """Names that do so by themselves."""
 _NAMING_WORDS = {"uid", "uuid", "guid", "fuid", "sid"}
 """Last words of names that are ids, however many rows share one."""
+_IDENTITIES = {
+    "username", "arn", "email", "mail", "user name", "account id", "principal id", "request id", "access key",
+    "key id", "account name", "subscription id", "tenant id", "owner id",
+}  # fmt: skip
+"""Last words of names of who it was, which a model would learn by heart, and of handles of a single request."""
 _ID_NAMES = re.compile(
     r"(?:.*[._-])?(?:id|uid|uuid|guid|fuid|flow_id|session_id|trace_id|span_id|transaction_id|trans_id|request_id|"
     r"event_id|md5|sha1|sha256|sha512|imphash|hash|hashes|fingerprint|serial|record_id|record_number|community_id)"
@@ -56,7 +64,6 @@ _DIGEST = re.compile(
     r"(?:\w+=)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128})(?:,\w+=[0-9a-fA-F]+)*"
 )
 _UUID = re.compile(r"\{?[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?")
-_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _WORDS = {"true", "false", "t", "f", "yes", "no"}
 _UNITS = (1.0, 1e3, 1e6, 1e9)
 
@@ -77,7 +84,9 @@ def infer_schema(rows: Iterable[Mapping[str, Any]], *, name: str | None = None) 
             left_out[column.path] = why
         else:
             fields.append({"path": column.path, **_kind(column)})
-    _keep_one_timestamp(fields, {column.path: column for column in columns}, left_out)
+    by_path = {column.path: column for column in columns}
+    _keep_one_timestamp(fields, by_path, left_out)
+    fields = _capped(fields, by_path, left_out)
     if not fields:
         reasons = "; ".join(f"{path}: {why}" for path, why in left_out.items())
         raise DataError(f"nothing is left to read: {reasons}. Write a schema by hand")
@@ -91,15 +100,18 @@ def _why_not(column: Column) -> str | None:
     if _LABEL_WORDS & set(words) or (words and words[-1] in _LABEL_NAMES):
         return "a label by its name: the answer, which no feature may hold"
     if not column.values:
-        return f"null in all {column.n_rows} rows"
+        return f"null in all {column.n_rows:,} rows that were looked at"
     if column.n_distinct == 1 and column.n_missing == 0:
-        return f"always {_short(column.values[0])}, so it tells rows apart by nothing"
+        value = _short(column.values[0])
+        return f"always {value} in the {column.n_rows:,} rows that were looked at, so it tells rows apart by nothing"
     if _HANDED_OUT.fullmatch(column.path):
         return "by its name a number that the system hands out anew each time"
     if _share(column, _is_hash) >= MOSTLY:
         return "ids or digests by their look: they name a thing, they do not describe it"
     if words and words[-1] in _NAMING_WORDS:
         return "an id by its name"
+    if {" ".join(words[-1:]), " ".join(words[-2:])} & _IDENTITIES:
+        return "an identity by its name: it says who it was, not what was done"
     differs = column.n_distinct / len(column.values)
     if len(column.values) >= FEWEST_ROWS and not column.has_fractions:
         if _ID_NAMES.fullmatch(column.path) and (differs > 0.5 or column.n_distinct > 1000):
@@ -117,14 +129,16 @@ def _words(path: str) -> list[str]:
 
 def _kind(column: Column) -> dict[str, Any]:
     """Return kind and options of the field that reads `column`."""
-    numbers = column.numbers
-    if _share(column, _is_flag) == 1.0:
+    # Words such as n/a say that nothing is there; what is there tells the kind.
+    given = column.given
+    numbers = given.numbers
+    if _share(given, _is_flag) == 1.0:
         return {"kind": "boolean"}
-    if len(numbers) >= MOSTLY * len(column.values):
-        return _numeric_kind(column, numbers)
-    if _share(column, _is_address) >= MOSTLY:
+    if len(numbers) >= MOSTLY * len(given.values):
+        return _numeric_kind(given, numbers)
+    if _share(given, _is_address) >= MOSTLY:
         return {"kind": "ip"}
-    if _share(column, lambda value: isinstance(value, str) and bool(_ISO.fullmatch(value))) >= MOSTLY:
+    if _share(given, is_moment) >= MOSTLY:
         return {"kind": "timestamp"}
     return _text_kind(column)
 
@@ -180,6 +194,23 @@ def _keep_one_timestamp(fields: list[dict[str, Any]], columns: Mapping[str, Colu
         if field is not kept:
             fields.remove(field)
             left_out[field["path"]] = f"a second timestamp; '{kept['path']}' gives hour, weekday and pace already"
+
+
+def _capped(
+    fields: list[dict[str, Any]], columns: Mapping[str, Column], left_out: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return the `FIELD_LIMIT` fields that most rows have, in their order, and say of the others why they are not."""
+    if len(fields) <= FIELD_LIMIT:
+        return fields
+    ranked = sorted(fields, key=lambda field: -len(columns[field["path"]].values))
+    kept = {field["path"] for field in ranked[:FIELD_LIMIT]}
+    for field in ranked[FIELD_LIMIT:]:
+        column = columns[field["path"]]
+        left_out[field["path"]] = (
+            f"in {len(column.values):,} of {column.n_rows:,} rows, and {FIELD_LIMIT} of {len(fields):,} fields are in "
+            "more of them; an inferred schema has no more than these"
+        )
+    return [field for field in fields if field["path"] in kept]
 
 
 def _share(column: Column, test: Callable[[Any], bool]) -> float:

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from jenga.refinery.chunks import Chunk, TableChunk
 from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
-from jenga.refinery.statistics import PRESENT
+from jenga.refinery.statistics import PRESENT, RawBlock
 from jenga.refinery.streams import STDIN
 
 if TYPE_CHECKING:
@@ -93,12 +94,25 @@ def replayable(source: Any) -> Any:
     return list(source) if hasattr(source, "__next__") else source
 
 
-def settled_schema(
-    preset: str | None, schema: Any, source: Any, chunks: Iterator[Chunk], sample_rows: int
-) -> tuple[RefinerySchema, Iterator[Chunk]]:
-    """Return the schema that is asked for or, with neither, inferred from the first rows; and all of `chunks` again.
+def is_replayable(source: Any) -> bool:
+    """Whether `source` can be read twice."""
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).is_file()
+    return not hasattr(source, "__next__") and not hasattr(source, "read_all")
 
-    Every column of an array of numbers is a numeric (or boolean) field.
+
+def settled_schema(
+    preset: str | None,
+    schema: Any,
+    source: Any,
+    chunks: Iterator[Chunk],
+    sample_rows: int,
+    again: Callable[[], Iterator[Chunk]],
+) -> tuple[RefinerySchema, Iterator[Chunk]]:
+    """Return the schema that is asked for or, with neither, inferred from a sample; and all of `chunks` again.
+
+    The sample is spread over all rows, by reading `again`, and is of the first ones where `source` can be read only
+    once. Every column of an array of numbers is a numeric (or boolean) field.
     """
     if preset is not None:
         from jenga.refinery.presets import load_preset
@@ -106,7 +120,7 @@ def settled_schema(
         return load_preset(preset), chunks
     if schema is not None:
         return read_schema(schema), chunks
-    from jenga.refinery.engine import first_rows
+    from jenga.refinery.engine import first_rows, spread_rows
     from jenga.refinery.infer import infer_schema
 
     head = next(chunks, None)
@@ -117,7 +131,11 @@ def settled_schema(
     if isinstance(head, TableChunk) and isinstance(dtype, np.dtype) and dtype.kind in "biuf":
         kind = BooleanField if dtype.kind == "b" else NumericField
         return RefinerySchema(fields=[kind(path=name) for name in head.columns]), chunks
-    rows, chunks = first_rows(chunks, sample_rows)
+    if is_replayable(source):
+        rows = spread_rows(chunks, sample_rows)
+        chunks = again()
+    else:
+        rows, chunks = first_rows(chunks, sample_rows)
     if not rows:
         _refuse(chunks)
     return infer_schema(rows), chunks
@@ -144,19 +162,36 @@ def _behind(head: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:
 # ------------------------------------------------------------------------------------------------------- Python values
 
 
-def python_columns(chunk: Chunk, numbers: NDArray[np.int64], engine: Engine) -> dict[str, list[Any]]:
-    """Return the values at the paths of `engine`, which extracts raw JSON, in the rows called `numbers`."""
+def python_columns(
+    chunk: Chunk, numbers: NDArray[np.int64], engine: Engine, wanted: NDArray[np.bool_] | None = None
+) -> dict[str, list[Any]]:
+    """Return the values at the paths of `engine`, which extracts raw JSON, in the rows called `numbers`.
+
+    `wanted` ``(rows, paths)``: the values that are read; others are None.
+    """
     keep = np.isin(chunk.numbers, numbers)
     if isinstance(chunk, TableChunk):
         return {path: _table_values(chunk, path, keep) for path in engine.paths}
     rows = dataclasses.replace(chunk, row_offsets=chunk.row_offsets[keep], numbers=chunk.numbers[keep], refused=[])
     block = engine.raw(rows).block
-    found: dict[str, list[Any]] = {}
-    for at, path in enumerate(engine.paths):
-        present = block.states[:, at] == PRESENT
-        texts = iter(block.texts(at, present).to_pylist())
-        found[path] = [json.loads(next(texts)) if here else None for here in present.tolist()]
-    return found
+    present = block.states == PRESENT
+    if wanted is not None:
+        present &= wanted
+    return {path: _parsed(block, at, present[:, at]) for at, path in enumerate(engine.paths)}
+
+
+def _parsed(block: RawBlock, slot: int, present: NDArray[np.bool_]) -> list[Any]:
+    values: list[Any] = [None] * len(present)
+    # Events repeat their values, and what was parsed may be shared where nobody can change it.
+    known: dict[bytes, Any] = {}
+    for row, text in zip(np.flatnonzero(present).tolist(), block.texts(slot, present).to_pylist(), strict=True):
+        if text in known:
+            values[row] = known[text]
+            continue
+        values[row] = value = json.loads(text.decode())
+        if not isinstance(value, (list, dict)):
+            known[text] = value
+    return values
 
 
 def _table_values(chunk: TableChunk, path: str, keep: NDArray[np.bool_]) -> list[Any]:

@@ -86,7 +86,7 @@ def compile_plan(
     _refuse_repeats(names, sources)
     kinds = [field.kind for field in schema.fields]
     return CompiledPlan(
-        _encoded(entries, len(names), validate=validate, nan=nan, duplicates=duplicates),
+        _encoded(entries, len(names), schema.missing, validate=validate, nan=nan, duplicates=duplicates),
         tuple(names),
         tuple(sources),
         len(kinds),
@@ -104,12 +104,12 @@ def extraction_plan(
 ) -> CompiledPlan:
     """Return the plan that takes out the raw JSON bytes of the values at `paths`, a text slot each."""
     entries = [{"path": path, "kind": "raw", "required": False, "column": -1, "indicator": -1} for path in paths]
-    plan = _encoded(entries, 0, validate=validate, nan=nan, duplicates=duplicates)
+    plan = _encoded(entries, 0, [], validate=validate, nan=nan, duplicates=duplicates)
     return CompiledPlan(plan, (), (), len(entries), 0, len(entries))
 
 
-def _encoded(entries: list[dict[str, Any]], n_features: int, **policies: str) -> bytes:
-    content = {"version": PLAN_VERSION, **policies, "n_features": n_features, "fields": entries}
+def _encoded(entries: list[dict[str, Any]], n_features: int, missing: Sequence[str], **policies: str) -> bytes:
+    content = {"version": PLAN_VERSION, **policies, "missing": [*missing], "n_features": n_features, "fields": entries}
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.errors import DataError
+from jenga.errors import DataError, printable
 from jenga.files import atomic_file
 from jenga.refinery.chunks import HEAD_BYTES, RowChunk, TableChunk
 
@@ -40,8 +40,8 @@ class QuarantineRecord:
     file: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.number}" if self.file else f"row {self.number}"
-        inside = f" at {self.pointer}" if self.pointer else ""
+        place = f"{printable(self.file)}:{self.number}" if self.file else f"row {self.number}"
+        inside = f" at {printable(self.pointer)}" if self.pointer else ""
         return f"{place}: {self.code.replace('_', ' ')}{inside} (byte {self.byte_offset})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,7 +146,8 @@ class BadRowLimit:
         for pointer, count in self._required.items():
             name = pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
             rows = "1 row" if count == 1 else f"{count:,} rows"
-            lines.append(f"The required field '{name}' is missing in {rows}; set required: false if it may be")
+            lacking = f"The required field '{printable(name)}' is missing in {rows}"
+            lines.append(f"{lacking}; set required: false if it may be")
         return lines
 
 

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.refinery.schema import PATH_LIMIT
+from jenga.refinery.schema import MISSING_WORDS, PATH_LIMIT
 
 DEPTH_LIMIT = 64
 """Objects inside each other that are entered, as in the refinery's parser."""
 
 _PATH = re.compile(r"[^\x00-\x1f\ud800-\udfff]+")
+_MOMENT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?(?:Z|([+-])(\d\d):?(\d\d))?)?", re.ASCII
+)
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
@@ -42,6 +45,13 @@ class Column:
             key = (type(value), value)
             counts[key] = counts.get(key, 0) + 1
         return [(value, count) for (_, value), count in counts.items()]
+
+    @cached_property
+    def given(self) -> Column:
+        """The column without words that stand for nothing; itself where it holds no other values."""
+        values = [value for value in self.values if not (isinstance(value, str) and value.strip() in MISSING_WORDS)]
+        whole = len(values) in (0, len(self.values))
+        return self if whole else Column(self.path, self.n_rows, self.n_lists, values)
 
     @property
     def n_distinct(self) -> int:
@@ -83,6 +93,23 @@ def read_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Column], dict[
     left_out = {path: "a list; the refinery reads single values" for path, each in columns.items() if each.n_lists}
     left_out |= _clashing({path: each for path, each in columns.items() if path not in left_out})
     return [each for path, each in columns.items() if path not in left_out], left_out
+
+
+def is_moment(value: Any) -> bool:
+    """Whether the refinery reads `value` as a date, with or without a time of the day, in a form of ISO 8601."""
+    found = _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return False
+    *parts, sign, zone_hour, zone_minute = found.groups()
+    zone = datetime.timedelta(hours=int(zone_hour or 0), minutes=int(zone_minute or 0))
+    if zone >= datetime.timedelta(days=1) or int(zone_minute or 0) > 59:
+        return False
+    try:
+        year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+        moment = datetime.datetime(year, month, day, hour, minute, second)
+        return bool(moment + zone if sign == "-" else moment - zone)
+    except (ValueError, OverflowError):
+        return False
 
 
 def number_of(value: Any) -> float | None:

@@ -24,6 +24,11 @@ SIZE_LIMIT = 4 << 20
 PATH_LIMIT = 512
 """Characters of a path; YAML reads no key of more than 1024."""
 
+MISSING_WORDS = (
+    "-", "(empty)", "?", "n/a", "N/A", "NA", "<NA>", "null", "NULL", "Null", "none", "None", "NONE", "nan", "NaN",
+)  # fmt: skip
+"""Texts that stand for nothing where a number, a flag, a moment or an address should be."""
+
 Hash = Literal["jenga", "murmur3"]
 Buckets = Annotated[int, Field(ge=0, le=1 << 20)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
@@ -180,6 +185,10 @@ class RefinerySchema(Strict):
 
     name: str | None = Field(None, description="Name of the schema, shown in reports.")
     fields: list[FieldUnion] = Field(min_length=1, description="The fields, in the order of their columns.")
+    missing: list[str] = Field(
+        list(MISSING_WORDS),
+        description="Texts that count as null; to categorical and text fields they are values like others.",
+    )
     left_out: dict[str, str] = Field(
         default_factory=dict, description="Paths that are not read on purpose, each with the reason."
     )
@@ -192,6 +201,11 @@ class RefinerySchema(Strict):
             raise ValueError("; ".join(problems))
         return fields
 
+    @field_validator("missing")
+    @classmethod
+    def _words_are_different(cls, words: list[str]) -> list[str]:
+        return list(dict.fromkeys(word.strip() for word in words))
+
     @model_validator(mode="after")
     def _left_out_is_not_read(self) -> RefinerySchema:
         both = [field.path for field in self.fields if field.path in self.left_out]
@@ -203,6 +217,8 @@ class RefinerySchema(Strict):
         """Return plain data that `read_schema` reads back as an equal schema; what equals its default is not in it."""
         content: dict[str, Any] = {} if self.name is None else {"name": self.name}
         content["fields"] = [_shortest(field) for field in self.fields]
+        if self.missing != list(MISSING_WORDS):
+            content["missing"] = list(self.missing)
         return {**content, "left_out": dict(self.left_out)} if self.left_out else content
 
     def to_yaml(self) -> str:
@@ -210,6 +226,8 @@ class RefinerySchema(Strict):
         lines = ["# What the refinery reads of each event; remove, add and change fields as you like."]
         lines += [] if self.name is None else [f"name: {scalar(self.name)}"]
         lines += ["fields:", *(f"  - {flow(_shortest(field))}" for field in self.fields)]
+        if self.missing != list(MISSING_WORDS):
+            lines += ["missing:", *(f"  - {scalar(word)}" for word in self.missing)]
         if self.left_out:
             lines += [
                 "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -142,18 +143,21 @@ class ValueCounts:
             raise ValueError("no values, no quantiles")
         return quantiles(self.values, self.counts, shares)
 
-    def quantile_of(self, value: float) -> float | None:
-        """Return the share of numbers below `value` and half of those equal to it; None without numbers."""
-        if not len(self.values):
-            return None
-        value = value if self.exact else float(cut(np.array([value]))[0])
-        below = int(self.counts[self.values < value].sum())
-        equal = int(self.counts[self.values == value].sum())
-        return (below + equal / 2) / self.n
+    def quantiles_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of numbers below each of `values` and half of those equal to it; NaN without numbers."""
+        values = values if self.exact else cut(values)
+        below, upto = self._ranks(values)
+        return (below + upto) / 2 / self.n if self.n else np.full(len(values), np.nan)
 
-    def share_of(self, value: float) -> float | None:
-        """Return the share of numbers equal to `value`; None without numbers."""
-        return int(self.counts[self.values == value].sum()) / self.n if len(self.values) else None
+    def shares_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of numbers equal to each of `values`; NaN without numbers."""
+        below, upto = self._ranks(values)
+        return (upto - below) / self.n if self.n else np.full(len(values), np.nan)
+
+    def _ranks(self, values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many numbers lie below each of `values`, and how many do or are equal to it."""
+        ends = np.concatenate([[0], np.cumsum(self.counts)])
+        return ends[np.searchsorted(self.values, values)], ends[np.searchsorted(self.values, values, side="right")]
 
     def histogram(self, edges: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return how many numbers lie in (-inf, edges[0]], (edges[0], edges[1]], ..., (edges[-1], inf)."""
@@ -207,9 +211,15 @@ class TokenCounts:
     """How often each text was seen. Order-free. Raises DataError past `TOKEN_LIMIT` different texts."""
 
     counts: dict[bytes, int] = field(default_factory=dict)
+    n: int = field(init=False)
+    """How many texts were counted; kept, since each share of one is asked of it."""
+
+    def __post_init__(self) -> None:
+        self.n = sum(self.counts.values())
 
     def update(self, tokens: list[bytes], counts: list[int]) -> None:
         """Count each of `tokens` as often as `counts` says."""
+        self.n += sum(counts)
         for token, count in zip(tokens, counts, strict=True):
             self.counts[token] = self.counts.get(token, 0) + count
         if len(self.counts) > TOKEN_LIMIT:
@@ -222,19 +232,15 @@ class TokenCounts:
         """Take in what `other` has seen."""
         self.update(list(other.counts), list(other.counts.values()))
 
-    @property
-    def n(self) -> int:
-        """How many texts were counted."""
-        return sum(self.counts.values())
-
     def top(self, limit: int, min_count: int) -> list[bytes]:
         """Return up to `limit` texts seen at least `min_count` times, the most frequent first, ties by bytes."""
         known = [token for token, count in self.counts.items() if count >= min_count]
         return sorted(known, key=lambda token: (-self.counts[token], token))[:limit]
 
-    def share_of(self, token: bytes) -> float | None:
-        """Return the share of `token`; None when nothing was counted."""
-        return self.counts.get(token, 0) / self.n if self.counts else None
+    def shares_of(self, tokens: Sequence[bytes]) -> NDArray[np.float64]:
+        """Return the share of each of `tokens`; NaN when nothing was counted."""
+        found = np.array([self.counts.get(token, 0) for token in tokens], np.float64)
+        return found / self.n if self.n else np.full(len(tokens), np.nan)
 
     def to_arrays(self) -> Arrays:
         """Return what `from_arrays` reads back; texts rise by their bytes."""
@@ -276,9 +282,10 @@ class TokenBuckets:
         """How many texts were counted."""
         return int(self.counts.sum())
 
-    def share_of(self, token: bytes) -> float | None:
-        """Return the share of texts with the hash of `token`, at least its own; None when nothing was counted."""
-        return int(self.counts[zlib.crc32(token) % N_TOKEN_BUCKETS]) / self.n if self.n else None
+    def shares_of(self, tokens: Sequence[bytes]) -> NDArray[np.float64]:
+        """Return the share of texts with the hash of each of `tokens`, at least its own; NaN without texts."""
+        found = self.counts[[zlib.crc32(token) % N_TOKEN_BUCKETS for token in tokens]].astype(np.float64)
+        return found / self.n if self.n else np.full(len(tokens), np.nan)
 
     def to_arrays(self) -> Arrays:
         """Return what `from_arrays` reads back."""

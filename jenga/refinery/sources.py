@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from jenga.refinery.chunks import HEAD_BYTES, Chunk, Refused, RowChunk
 from jenga.refinery.cutting import BLANKS, window_chunks
+from jenga.refinery.packed import PackedRows
 from jenga.refinery.streams import STDIN, memory_windows, open_windows
 
 MAX_ROW_BYTES = 16 << 20
@@ -37,6 +38,8 @@ def chunks_of(
     """
     from jenga.refinery import arrow
 
+    if isinstance(source, PackedRows):
+        return iter([source.chunk()])
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         if table_suffix(path):

@@ -176,18 +176,18 @@ class FieldStatistics:
             if (part := getattr(self, name)) is not None:
                 part.merge(getattr(other, name))
 
-    def quantile_of(self, value: float | str | bytes) -> float | None:
-        """Return where `value` lies among the training rows' values, 0 to 1; None where nothing is known.
+    def places_of(self, values: NDArray[np.float64] | Sequence[bytes]) -> NDArray[np.float64]:
+        """Return where each of `values` lies among the training rows' values, 0 to 1; NaN where nothing is known.
 
-        A number: the share of rows below it and half of those equal. A text, port or boolean: its own share (of texts
-        that are known by their hash alone, at least that). A timestamp: None.
+        Numbers: the share of rows below each and half of those equal. Texts, ports or booleans: their own share (of
+        texts that are known by their hash alone, at least that). Timestamps: NaN.
         """
-        if isinstance(value, (str, bytes)):
-            text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-            return None if self.tokens is None else self.tokens.share_of(text)
-        if self.numbers is None or self.field.kind in ("timestamp", "text"):
-            return None
-        return self.numbers.quantile_of(value) if self.field.kind == "numeric" else self.numbers.share_of(value)
+        if self.tokens is not None:
+            return self.tokens.shares_of(values)  # type: ignore[arg-type]  # a field with tokens has texts
+        if self.numbers is None or self.field.kind == "timestamp":
+            return np.full(len(values), np.nan)
+        numbers = np.asarray(values, np.float64)
+        return self.numbers.quantiles_of(numbers) if self.field.kind == "numeric" else self.numbers.shares_of(numbers)
 
     def to_arrays(self) -> Arrays:
         """Return what `from_arrays` reads back."""

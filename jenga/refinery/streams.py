@@ -187,6 +187,11 @@ def codec_of(head: bytes) -> str | None:
     return next((codec for magic, codec in _CODECS.items() if head.startswith(magic)), None)
 
 
+def is_plain(head: bytes) -> bool:
+    """Whether bytes that begin with `head` are neither compressed nor of a kind that the refinery does not read."""
+    return not any(head.startswith(magic) for magic in (*_CODECS, *_OTHER_MAGIC))
+
+
 def refuse_other_kinds(path: str, head: bytes) -> None:
     """Raise DataError where `head` shows a file that would only give bad rows."""
     for magic, words in _OTHER_MAGIC.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from jenga.errors import suggest
+from jenga.errors import printable, suggest
 from jenga.labels.cells import is_missing
 from jenga.labels.column import HeadColumn
 
@@ -15,12 +15,14 @@ ROWS_LOOKED_AT = 1000
 
 def lookup(row: Mapping[str, Any], column: str) -> Any:
     """Return the cell at dotted `column`, None where there is none."""
-    return row[column] if column in row else _nested(row, column)
+    if column in row:
+        return row[column]
+    return _nested(row, column) if "." in column else None
 
 
 def _nested(row: Mapping[str, Any], column: str) -> Any:
-    head, dot, rest = column.partition(".")
-    inner = row.get(head) if dot else None
+    head, _, rest = column.partition(".")
+    inner = row.get(head)
     return lookup(inner, rest) if isinstance(inner, Mapping) else None
 
 
@@ -81,4 +83,5 @@ def no_column(what: str, candidates: Sequence[str], rows: Sequence[Mapping[str, 
     found = column_names(rows)
     near = next((words for words in (suggest(name, found) for name in candidates) if words), ".")
     wanted = " or ".join(f"'{name}'" for name in candidates)
-    return f"{what}: the rows have no column {wanted}{near} Columns found: {', '.join(found[:30])}. {fix}"
+    columns = printable(", ".join(found[:30]))
+    return f"{what}: the rows have no column {wanted}{printable(near)} Columns found: {columns}. {fix}"

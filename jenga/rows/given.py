@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from jenga.errors import DataError
@@ -17,6 +18,54 @@ from jenga.rows.tables import MARKS, read_table
 logger = logging.getLogger(__name__)
 
 RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | Sequence[Mapping[str, Any]] | RawRows
+
+
+@dataclass(frozen=True)
+class LineBatch:
+    """Lines that follow one another on standard input, without their line breaks; the first has the number `first`.
+
+    `json`: whether they are JSON, else plain texts; `too_long`: places of lines of which only the beginning is there.
+    """
+
+    lines: Sequence[bytes]
+    first: int
+    json: bool
+    too_long: Set[int] = field(default_factory=frozenset)
+
+    def whole(self, raw: RawRows) -> list[tuple[int, bytes]]:
+        """Return lines with their numbers, but for those that are too long, which `raw` refuses."""
+        for at in sorted(self.too_long):
+            raw.refuse(self.first + at, "the line is too long", self.lines[at].decode("utf-8", "backslashreplace"))
+        return [(self.first + at, line) for at, line in enumerate(self.lines) if at not in self.too_long]
+
+    def rows(self, contents: Sequence[ContentSpec]) -> RawRows:
+        """Return the lines as rows; a blank one is none, but for a text."""
+        raw = RawRows(STANDARD_INPUT)
+        for number, line in self.whole(raw):
+            try:
+                text = line.decode().removesuffix("\r")
+            except UnicodeDecodeError as error:
+                reason = f"not UTF-8 (its byte number {error.start}); {conversion(line)}"
+                raw.refuse(number, reason, line.decode("utf-8", "backslashreplace"))
+                continue
+            if not self.json:
+                raw.add(number, _filled(text, contents))
+            elif text.strip():
+                _add_json(raw, number, text)
+        return raw
+
+
+def _filled(text: str, contents: Sequence[ContentSpec]) -> Any:
+    """Return the columns that a bare content fills; the content itself where it fills none."""
+    filled = [columns for content in contents if (columns := content.given(text)) is not None]
+    return {name: cell for columns in filled for name, cell in columns.items()} or text
+
+
+def _add_json(raw: RawRows, number: int, line: str) -> None:
+    try:
+        raw.add(number, json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raw.refuse(number, f"the line is not JSON ({error})", line)
 
 
 def given_rows(rows: RowsLike, contents: Sequence[ContentSpec]) -> RawRows:
@@ -32,9 +81,10 @@ def given_rows(rows: RowsLike, contents: Sequence[ContentSpec]) -> RawRows:
         raise TypeError(f"rows: got {type(rows).__name__}; {advice}")
     raw = RawRows(GIVEN)
     for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
-        filled = [content.given(row) for content in contents] if isinstance(row, str) else []
-        columns = {name: cell for each in filled if each is not None for name, cell in each.items()}
-        raw.add(number, columns or (dict(row) if isinstance(row, Mapping) else row))
+        if isinstance(row, str):
+            raw.add(number, _filled(row, contents))
+        else:
+            raw.add(number, dict(row) if isinstance(row, Mapping) else row)
     return raw
 
 
@@ -63,21 +113,22 @@ def read_stream(content: bytes, columns: Collection[str] = ()) -> RawRows | list
         return _table(raw, text, columns) or lines
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            try:
-                raw.add(number, json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raw.refuse(number, f"the line is not JSON ({error})", line)
+            _add_json(raw, number, line)
     return raw
 
 
 def _table(raw: RawRows, text: str, columns: Collection[str]) -> RawRows | None:
-    """Return the rows of a table; None where the first line names none of `columns` beside others."""
-    header = text.lstrip().partition("\n")[0]
-    if not any(mark in header and set(columns) & set(_names(header, mark)) for mark in MARKS):
+    """Return the rows of a table; None where the first line is no header of one."""
+    if not is_header(text.lstrip().partition("\n")[0], columns):
         return None
     read_table(raw, text, usual=",")
     logger.warning("%s: is read as a table, as its first line names the column of a text", raw.file)
     return raw
+
+
+def is_header(line: str, columns: Collection[str]) -> bool:
+    """Return whether a line is the header of a table: it names one of `columns` beside others."""
+    return any(mark in line and set(columns) & set(_names(line, mark)) for mark in MARKS)
 
 
 def _names(header: str, mark: str) -> list[str]:

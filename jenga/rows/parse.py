@@ -173,8 +173,10 @@ class Parser:
 
     def _parsed(self, row: dict[str, Any]) -> tuple[str, Item, dict[Key, Any]]:
         cell = lookup(row, self.spec.id)
-        name = "" if is_missing(cell) else encodable(str(cell), self.spec.id)
+        name = "" if cell is None or is_missing(cell) else encodable(str(cell), self.spec.id)
         item = self.content.read(row)
+        if not self.readers and not self.with_words:
+            return name, item, {}
         cells = {key: self._cell(row, key) for key in self.readers}
         if self.with_words and item.words is None:
             by_space = any(reader.by_space(cells[key]) for key, reader in self.readers.items())

@@ -73,12 +73,9 @@ class Runner:
                         losses[task].add(output.loss_sum, output.count, output.loss, len(index))
                     for head, logits in output.logits.items():
                         rows = found.setdefault((task, head), [torch.empty(0)] * len(split))
-                        logits = logits.float().cpu()
-                        for at, row in enumerate(index):
-                            if tokens is not None and self.model.tasks[task].reads == "tokens":
-                                rows[row] = _by_word(logits[at], tokens.words(row))
-                            else:
-                                rows[row] = logits[at]
+                        by_word = tokens is not None and self.model.tasks[task].reads == "tokens"
+                        for row, each in zip(index, logits.float().cpu().unbind(), strict=True):
+                            rows[row] = _by_word(each, tokens.words(row)) if by_word and tokens is not None else each
         return found
 
     def predictions(self, logits: Mapping[HeadKey, list[torch.Tensor]]) -> dict[HeadKey, Any]:

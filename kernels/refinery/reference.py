@@ -113,7 +113,8 @@ def extract(data: bytes | ArrayLike, row_offsets: ArrayLike, plan: bytes | Array
 def _read_row(row: bytes, plan: dict[str, Any]) -> tuple[list[Reading], list[int]]:
     fields = plan["fields"]
     found = parse_row(row, [field["path"] for field in fields], nan=plan["nan"], duplicates=plan["duplicates"])
-    readings = [read_value(field, value) for field, value in zip(fields, found.values, strict=True)]
+    missing = plan.get("missing", ())
+    readings = [read_value(field, value, missing) for field, value in zip(fields, found.values, strict=True)]
     for field, reading in zip(fields, readings, strict=True):
         if field["required"] and reading.state in (State.ABSENT, State.NULL):
             begin = len(row) - len(row.lstrip(WHITESPACE))

@@ -23,7 +23,7 @@ _TRUE = (b"true", b"t", b"yes", b"1")
 _FALSE = (b"false", b"f", b"no", b"0")
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-    r"(?:[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):?([0-9]{2}))?)?"
+    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?(?:Z|([+-])([0-9]{2}):?([0-9]{2}))?)?"
 )
 # The years 1 to 9999.
 _FIRST_SECOND, _END_OF_TIME = -62_135_596_800, 253_402_300_800
@@ -59,8 +59,8 @@ _MISMATCH = Reading(State.MISMATCH)
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def read_value(field: dict[str, Any], value: Value | None) -> Reading:
-    """Return what a field of the plan makes of what stands in the row at its path."""
+def read_value(field: dict[str, Any], value: Value | None, missing: Sequence[str] = ()) -> Reading:
+    """Return what a field of the plan makes of what stands in the row at its path; `missing`: words for nothing."""
     kind = field["kind"]
     if value is None:
         return Reading(State.ABSENT)
@@ -72,7 +72,7 @@ def read_value(field: dict[str, Any], value: Value | None) -> Reading:
         return _MISMATCH
     if kind in TEXT_KINDS and kind != "ip":
         return Reading(State.PRESENT, text=value.text)
-    if value.kind == "string" and not value.text:
+    if value.kind == "string" and (not value.text or value.text.strip() in [word.encode() for word in missing]):
         return Reading(State.NULL)
     if kind == "ip":
         is_address = value.kind == "string" and address_of(value.text) is not None

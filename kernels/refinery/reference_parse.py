@@ -178,19 +178,26 @@ class _Reader:
         if self._next() in b"}":
             self.at += 1
             return
+        seen: set[bytes] = set()
         while True:
             if self._next() not in b'"':
                 raise self._fail(Code.SYNTAX, self.at)
             key_at = self.at
             key = self._string()
             here = [index for index, rest in inside if rest == key]
+            within = [(index, rest[len(key) + 1 :]) for index, rest in inside if rest.startswith(key + b".")]
             self._take(b":")
             self.place.append(escaped(key.decode()))
-            is_refused = self.refuse_repeats and any(self.found.values[index] is not None for index in here)
+            is_taken = key in seen or any(self.found.values[index] is not None for index in here)
+            is_refused = self.refuse_repeats and is_taken
             # A scalar is read first: what is wrong with it counts more.
             if is_refused and self._next() in b"{[":
                 raise self._fail(Code.DUPLICATE_KEY, key_at)
-            value = self._value([(i, rest[len(key) + 1 :]) for i, rest in inside if rest.startswith(key + b".")])
+            if key in seen:
+                # Of a key given twice the last value counts, be it an object or not.
+                self._forget([index for index, _ in within])
+            seen.add(key)
+            value = self._value(within)
             if is_refused:
                 raise self._fail(Code.DUPLICATE_KEY, key_at)
             self.place.pop()
@@ -199,6 +206,11 @@ class _Reader:
                 self.found.values[index] = value
             if self._take(b",}") in b"}":
                 return
+
+    def _forget(self, indices: list[int]) -> None:
+        for index in indices:
+            self.found.repeats[index] += self.found.values[index] is not None
+            self.found.values[index] = None
 
     def _elements(self) -> None:
         number = 0

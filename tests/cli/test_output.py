@@ -136,3 +136,15 @@ def test_json_keeps_letters_and_refuses_what_json_does_not_have(capsys: Capture)
     assert capsys.readouterr().out == '{\n "a": "é"\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         output.print_json(float("nan"))
+
+
+def test_no_value_of_the_data_reaches_a_terminal_as_a_command(capsys: Capture) -> None:
+    evil = "x\x1b[2J\x1b]0;owned\x07"
+    output.print_table([["field"], [f"{evil}\nline"]])
+    output.show_warnings(quiet=False, debug=False)
+    logging.getLogger("jenga").warning("%s", evil)
+    output.report_error(DataError(f"{evil}\nsecond line"), debug=False)
+    found = capsys.readouterr()
+    assert "\x1b" not in found.out + found.err
+    assert "x\\x1b[2J\\x1b]0;owned\\x07\\nline" in found.out
+    assert found.err.splitlines()[-1] == "second line"

@@ -76,7 +76,7 @@ def test_broken_line_is_an_error_in_its_place_and_told_at_the_end(invoke: Invoke
 
 
 @pytest.mark.parametrize(
-    ("stdin", "words"), [(b"caf\xe9\n", "not UTF-8 (its byte number 3)"), (b"[1, ", "begins like a JSON list")]
+    ("stdin", "words"), [(b"caf\xe9\n", "none of the 1 rows can be used"), (b"[1, ", "begins like a JSON list")]
 )
 def test_standard_input_that_cannot_be_read_ends_with_code_three(
     invoke: Invoke, run: Path, stdin: bytes, words: str
@@ -243,3 +243,25 @@ def test_a_full_disk_ends_with_4_and_the_path(invoke: Invoke, run: Path) -> None
     assert result.stderr.splitlines()[-1] == (
         "error: /dev/full: cannot be written (No space left on device); free some space there, or name another place"
     )
+
+
+def test_columns_are_kept_and_drivers_left_out_as_asked(
+    invoke: Invoke, event_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenga.inference.predictor import Predictor
+
+    asked: list[bool] = []
+    stream = Predictor.stream
+
+    def seen(self: Predictor, *arguments: Any, **options: Any) -> Any:
+        asked.append(options["drivers"])
+        return stream(self, *arguments, **options)
+
+    monkeypatch.setattr(Predictor, "stream", seen)
+    lines = "\n".join(json.dumps({**flow, "uid": flow["id"]}) for flow in generate_flows(3))
+    (tmp_path / "new.jsonl").write_text(lines)
+    for path, stdin in ((tmp_path / "new.jsonl", None), ("-", lines)):
+        found = answers(invoke("predict", event_run, path, "--keep", "uid,no.such", "--no-drivers", stdin=stdin))
+        assert [(each["uid"], each["no.such"]) for each in found] == [(each["id"], None) for each in found]
+        answers(invoke("predict", event_run, path, stdin=stdin))
+    assert asked == [False, True, False, True]

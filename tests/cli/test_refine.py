@@ -171,6 +171,8 @@ def test_diff_shows_drift_and_ends_well(invoke: Invoke, data: Path, schema: Path
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split()[:4] == ["field", "kind", "PSI", "KS"]
     assert "have an unknown value" in result.stdout
+    for level, path, code in (("major", other, 6), ("moderate", other, 6), ("major", data, 0), ("moderate", data, 0)):
+        assert invoke("refine", "diff", state, path, "--fail-on", level).exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_diff_shows_drift_and_ends_well(invoke: Invoke, data: Path, schema: Path
         (["transform", "other.json", "--state", "state.safetensors", "-o", "x.npy"], 3, "Found: ports, name. Rename"),
         (["fit", "other.json", "--schema", "schema.yml", "-o", "s.safetensors"], 3, "all 2 rows have none of the"),
         (["diff", "state.safetensors", "other.json"], 3, "other.json: all 2 rows have none of the fields"),
-        (["transform", "wrap.json", "--state", "state.safetensors", "-o", "x.npy"], 3, "rows seem to be in 'events'"),
+        (["transform", "wrap.json", "--state", "state.safetensors", "-o", "x.npy"], 3, "rows seem to be in 'flows'"),
         (["transform", "rows.jsonl", "--state", "state.safetensors", "-o", "no/x.npy"], 2, "there is no folder no for"),
         (
             ["transform", "rows.jsonl", "--state", "state.safetensors", "-o", "x.npy", "--quarantine", "no/q.jsonl"],
@@ -210,7 +212,7 @@ def test_mistakes_are_told_in_one_block_with_their_code(
     (state.parent / "bad.jsonl").write_text("{\n[]\n")
     (state.parent / "laid_out.json").write_text(json.dumps(ROWS[0], indent=2))
     (state.parent / "other.json").write_text('[{"ports": 1, "name": 2}, {"ports": 1}]')
-    (state.parent / "wrap.json").write_text(json.dumps({"events": ROWS}))
+    (state.parent / "wrap.json").write_text(json.dumps({"flows": ROWS}))
     monkeypatch.chdir(state.parent)
     before = sorted(each.name for each in state.parent.iterdir())
     result = invoke("refine", *arguments)

@@ -467,13 +467,19 @@ def kept_rows(config: ExperimentConfig, folder: Path) -> Any:
     return sorted(name for each in ids for name in each), [bad.reason for bad in made.bad]
 
 
+def refused_events(config: ExperimentConfig, folder: Path) -> Any:
+    """Whether an event that has one of two fields is refused."""
+    encoder = build.build(config, Path(tempfile.mkdtemp(dir=folder))).bundle.inputs["shared"]
+    return [bad.reason for bad in encoder.encoder([encoder.given([{"n": 1.0}], [])]).bad]
+
+
 def kept_logits(config: ExperimentConfig, folder: Path) -> Any:
     """The files of a teacher's logits under the folder that the probe gives."""
     build.build(config, folder)
     return len(list((folder / "top-k").rglob("*.safetensors")))
 
 
-WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, kept_logits}
+WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits}
 
 
 # ----------------------------------------------------------------------------------------------------------- the probes
@@ -594,6 +600,7 @@ PROBES: dict[str, Probe] = {
     "model[audio].augment.time_share": Probe(changed_in_training, 0.5, MASKED_SOUND),
     "model[audio].augment.frequency_masks": Probe(changed_in_training, 5, MASKED_SOUND),
     "model[audio].augment.frequency_share": Probe(changed_in_training, 0.9, MASKED_SOUND),
+    "model[sequential].refinery.max_missing": Probe(refused_events, 0.2, ODD_EVENTS),
     # tasks
     "tasks[*].columns.image": Probe(rows_of, "picture", PICTURES),
     "tasks[*].columns.audio": Probe(rows_of, "sound", SOUND),

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ import torch
 
 from jenga.errors import ConfigError, DataError, JengaError, SetupError
 from jenga.inference import predictor as module
+from jenga.inference.live import Limits
 from jenga.inference.predictor import Predictor, load
 from jenga.inference.reading import Parsed, Reader
 from jenga.rows.raw import RawRows
@@ -294,8 +297,13 @@ def test_unusable_events_are_errors_in_their_place(detector: Predictor, flows: l
 def test_strings_nulls_new_categories_and_missing_fields_of_an_event_are_answered(
     detector: Predictor, flows: list[dict[str, Any]]
 ) -> None:
-    odd = {"bytes_out": "1200", "service": "gopher", "protocol": None, "new": 1}
+    odd = {**flows[0], "bytes_out": "1200", "service": "gopher", "protocol": None, "new": 1}
+    for name in ("src_ip", "dst_ip", "src_port"):
+        del odd[name]
     assert "find" in detector.predict(odd)[0]
+    [answer] = detector.predict({"bytes_out": 1200, "service": "gopher"})
+    assert answer.keys() == {"id", "error"}
+    assert "fields that the training rows have" in answer["error"]
     as_text = {**flows[0], "bytes_out": str(flows[0]["bytes_out"])}
     assert detector.predict(as_text) == detector.predict(flows[0])
     assert detector.predict({**flows[0], "bytes_out": 9e9}) != detector.predict(flows[0])
@@ -347,6 +355,10 @@ def test_alerts_are_explained_in_work_that_grows_with_the_rows_alone(
     trained = experiment.train(event_settings(generate_flows(120), task, training={"max_steps": 2}), device="cpu").run
     own = load(trained, device="cpu")
     monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+
+    events = own.read(json.dumps(generate_flows(40, seed=2)).encode())
+    assert "drivers" in json.dumps(own.predict(events))
+    assert "drivers" not in json.dumps(own.predict(events, drivers=False))
 
     def work(count: int) -> int:
         events = own.read(json.dumps(generate_flows(count, seed=2)).encode())
@@ -402,3 +414,86 @@ def test_bytes_are_read_as_standard_input_holds_them(predictor: Predictor) -> No
 def test_only_a_model_of_texts_takes_a_row_that_is_just_its_text(predictor: Predictor, detector: Predictor) -> None:
     assert predictor.takes_texts
     assert not detector.takes_texts
+
+
+# rows that come one after the other
+
+
+def lines_of(rows: Any) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_lines_are_answered_while_the_pipe_stays_open(detector: Predictor, flows: list[dict[str, Any]]) -> None:
+    reads, writes = os.pipe()
+    with os.fdopen(reads, "rb") as stream:
+        answers = detector.follow(stream, limits=Limits(wait_s=0.0))
+        for flow in flows[:3]:
+            os.write(writes, lines_of([flow]))
+            assert [answer["id"] for answer in next(answers)] == [flow["id"]]
+        os.close(writes)
+        assert list(answers) == []
+
+
+@pytest.mark.parametrize("rows", [1, 7, 2048])
+def test_batches_change_no_answer_and_no_number(detector: Predictor, flows: list[dict[str, Any]], rows: int) -> None:
+    content = lines_of(flows[:4]) + b"{\n\n" + lines_of({**flow, "id": None} for flow in flows[4:8])
+    wanted = detector.predict(detector.read(content))
+    found = [each for batch in detector.follow(io.BytesIO(content), limits=Limits(rows=rows)) for each in batch]
+    assert [each["id"] for each in found] == [each["id"] for each in wanted]
+    assert [each["id"] for each in found][4:] == ["5", "7", "8", "9", "10"]
+    for one, other in zip(wanted, found, strict=True):
+        assert one.keys() == other.keys()
+        if "size" in one:
+            assert other["size"]["bytes"]["value"] == pytest.approx(one["size"]["bytes"]["value"], rel=1e-5)
+
+
+def test_texts_of_a_pipe_are_answered_and_a_bad_line_ends_nothing(predictor: Predictor) -> None:
+    content = b"caf\xe9\n" + TEXT.encode() + b"\n"
+    broken, good = (each for batch in predictor.follow(io.BytesIO(content), limits=Limits(rows=1)) for each in batch)
+    assert broken["error"].startswith("not UTF-8 (its byte number 3); convert it")
+    assert {**good, "id": "1"} == predictor.predict(TEXT)[0]
+
+
+def test_a_batch_without_any_column_ends_nothing(predictor: Predictor) -> None:
+    content = lines_of([{"id": "a", "transcript": TEXT}, {"id": "b", "text": TEXT}])
+    lost, good = (each for batch in predictor.follow(io.BytesIO(content), limits=Limits(rows=1)) for each in batch)
+    assert "no column" in lost["error"]
+    assert lost["id"] == "a"
+    assert {**good, "id": "1"} == predictor.predict(TEXT)[0]
+
+
+def test_a_session_counts_the_time_since_the_event_of_the_call_before(
+    detector: Predictor, flows: list[dict[str, Any]], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector.inputs, "_told_pace", False)
+    wanted = detector.predict(flows[:6])
+    session = detector.session()
+    one_by_one = [answer for flow in flows[:6] for answer in session.predict(flow)]
+    values = [[each["size"]["bytes"]["value"] for each in answers] for answers in (wanted, one_by_one)]
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
+    assert "Predictor.session()" not in caplog.text
+    without = [detector.predict(flow)[0]["size"]["bytes"]["value"] for flow in flows[:6]]
+    assert without[1:] != pytest.approx(values[0][1:], rel=1e-5)
+    assert caplog.text.count("score events that come one by one through Predictor.session()") == 1
+
+
+def test_a_session_says_each_warning_once(
+    detector: Predictor, flows: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    session = detector.session()
+    for flow in flows[:3]:
+        session.predict({key: value for key, value in flow.items() if key != "bytes_out"})
+    assert caplog.text.count("no event has 'bytes_out'") == 1
+
+
+def test_columns_that_are_kept_stand_in_every_answer(
+    predictor: Predictor, detector: Predictor, flows: list[dict[str, Any]]
+) -> None:
+    rows = [{**flows[0], "uid": "u1", "host": {"name": "web"}}, {**flows[1], "uid": 7}]
+    found = detector.session(keep=["uid", "host.name"]).predict([*rows, "{"])
+    assert [(each["uid"], each["host.name"]) for each in found] == [("u1", "web"), (7, None), (None, None)]
+    assert "uid" not in detector.predict(rows)[0]
+    [answer] = predictor.session(keep=["caller"]).predict([{"text": TEXT, "caller": 3}])
+    assert answer["caller"] == 3
+    with pytest.raises(ConfigError, match="keep: an answer has a 'find' of its own"):
+        detector.session(keep=["find"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jenga.labels.tables import columns, per_label, rounded
+from jenga.labels.tables import all_rounded, columns, per_label, rounded
 from jenga.types import HeadSpace
 
 
@@ -24,3 +24,9 @@ def test_values_of_k_labels_are_a_table_also_where_no_row_is() -> None:
 
 def test_a_probability_has_six_digits() -> None:
     assert rounded(np.float32(1 / 3)) == 0.333333
+
+
+def test_all_figures_are_rounded_as_one_is_and_the_largest_stay() -> None:
+    figures = [0.1234567, 1.0, 0.0000004, -2.5, 123456.7654321]
+    assert all_rounded(figures) == [rounded(each) for each in figures]
+    assert all_rounded([1e303, float("inf")]) == [1e303, float("inf")]

@@ -123,3 +123,23 @@ def test_a_table_in_a_named_pipe_is_refused_unread(tmp_path: Path, name: str) ->
     os.mkfifo(tmp_path / name)
     with pytest.raises(DataError, match=rf"{name}: this is a named pipe, and tables are read from files alone"):
         file_chunks(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_cells_are_parted_by_what_the_header_has(tmp_path: Path, mark: str, packed: bool) -> None:
+    content = f"n{mark}m{mark}o\n1{mark}2,5{mark}x\n".encode()
+    path = tmp_path / ("rows.csv.gz" if packed else "rows.csv")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    [chunk] = file_chunks(str(path))
+    assert columns(chunk) == {"n": ["1"], "m": ["2,5"], "o": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("n,m\n1,2\n".encode("utf-16"), "the file is UTF-16; convert it with"), (b"caf\xe9,m\n1,2\n", "not UTF-8")],
+)
+def test_a_table_that_is_not_utf_8_is_explained(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.csv: .*{words}"):
+        list(file_chunks(str(tmp_path / "a.csv")))

@@ -8,6 +8,7 @@ import pytest
 from jenga.errors import DataError
 from jenga.refinery.calls import Call
 from jenga.refinery.engine import Engine, RawChunk
+from jenga.refinery.estimator import SecurityRefinery
 from jenga.refinery.plan import extraction_plan
 from jenga.refinery.quarantine import QuarantineRecord
 from jenga.refinery.result import Counters
@@ -73,3 +74,12 @@ def test_too_many_bad_rows_end_a_call_when_it_ends_or_from_a_thousand_rows_on() 
         call.end()
     with pytest.raises(DataError, match="200 of 1,000 rows are bad"):
         call.count(part(0, 10, 0))
+
+
+def test_values_of_another_type_are_told_above_a_share() -> None:
+    refinery = SecurityRefinery(schema={"fields": [{"path": "n", "kind": "numeric"}]})
+    with pytest.warns(UserWarning, match=r"'n': 2 of 30 values are of another type and count as missing"):
+        refinery.fit([{"n": at if at > 1 else "odd"} for at in range(30)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refinery.fit([{"n": at if at > 0 else "odd"} for at in range(30)])

@@ -16,6 +16,7 @@ from jenga.errors import DataError
 from jenga.kernels.refinery import extract, pack_rows
 from jenga.refinery.cells import find_column, raw_of_table
 from jenga.refinery.chunks import TableChunk
+from jenga.refinery.estimator import SecurityRefinery
 from jenga.refinery.plan import compile_plan
 from jenga.refinery.result import COUNTS
 from jenga.refinery.schema import read_schema
@@ -163,3 +164,13 @@ def test_bytes_must_be_utf8() -> None:
     assert by_columns({"a": pa.array(["é".encode()])}, plan)[0].text.tobytes() == "é".encode()
     with pytest.raises(DataError, match="t: column 'a' holds bytes that are not UTF-8"):
         by_columns({"a": pa.array([b"\xff"])}, plan)
+
+
+def test_words_for_nothing_are_null_in_tables_too() -> None:
+    refinery = SecurityRefinery(
+        schema={"fields": [{"path": "n", "kind": "numeric"}, {"path": "h", "kind": "ip"}], "missing": ["-", "-1"]}
+    ).fit([{"n": 1, "h": "10.0.0.1"}])
+    raw = refinery.raw(pa.table({"n": ["-1", " - ", "5"], "h": ["-", "::1", "-1"]}))
+    assert raw.values("n") == [None, None, 5.0]
+    assert raw.values("h") == [None, b"::1", None]
+    assert [raw.counters[path]["null"] for path in ("n", "h")] == [2, 2]

@@ -15,6 +15,7 @@ import pytest
 import seeds
 import torch
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -387,3 +388,55 @@ def test_arrays_are_numeric_columns_of_a_fixed_number(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         np.testing.assert_array_equal(named.transform(array), named.transform(frame))
     assert not hasattr(named.fit([{"b": 1}, {"b": 2}]), "n_features_in_")
+
+
+# ------------------------------------------------------------------------------------------- rows that keep their place
+
+
+def test_a_bad_row_keeps_its_place_with_every_value_missing(fitted: SecurityRefinery, rows: Rows) -> None:
+    lines = [json.dumps(row) for row in rows[:60]]
+    keeps = clone(fitted).set_params(on_bad="missing", max_bad_fraction=0.2, chunk_bytes=2000).fit(lines)
+    broken = [*lines[:7], "{", *lines[7:50], "[1]", *lines[50:], '{"a": NaN}']
+    features = keeps.transform(broken)
+    kept = keeps.refine(broken)
+    np.testing.assert_array_equal(np.delete(features, [7, 51, 62], axis=0)[:7], keeps.transform(lines)[:7])
+    with pytest.warns(UserWarning, match="the only row does not have"):
+        np.testing.assert_array_equal(features[[7, 51, 62]], keeps.transform([{}])[[0, 0, 0]])
+    assert kept.numbers.tolist() == list(range(1, 64))
+    assert (kept.states[[7, 51, 62]] == 1).all()
+    assert [each.number for each in kept.quarantine] == [8, 52, 63]
+    np.testing.assert_array_equal(kept.features, features)
+
+
+def test_answers_of_a_pipeline_stay_beside_their_rows(event_schema: dict[str, Any], rows: Rows) -> None:
+    lines = [json.dumps(row) for row in rows[:200]]
+    lines[77] = "{"
+    labels = np.arange(200) % 2
+    refinery = SecurityRefinery(schema=event_schema, on_bad="missing")
+    pipeline = make_pipeline(refinery, DummyClassifier()).fit(lines, labels)
+    assert len(pipeline.predict(lines)) == 200
+    learnt = SecurityRefinery(schema=event_schema).fit(lines)
+    assert refinery.feature_names_ == learnt.feature_names_
+    assert refinery.n_rows_seen_ == learnt.n_rows_seen_ == 199
+
+
+def test_lines_that_are_too_long_and_table_rows_keep_their_places_too(tmp_path: Path) -> None:
+    schema = {"fields": [{"path": "n", "kind": "numeric", "scale": "none", "required": True}]}
+    refinery = SecurityRefinery(schema=schema, on_bad="missing", max_bad_fraction=1.0).fit([{"n": 1}])
+    (tmp_path / "rows.csv").write_text("n,m\n1,a\n2\n,b\n4,c\n")
+    out = np.full((6, refinery.n_features_out_), 9.0, np.float32)
+    found = refinery.transform(str(tmp_path / "rows.csv"), out=out)
+    assert found[:, 0].tolist() == [1.0, 0.0, 0.0, 4.0]
+    assert refinery.kept_rows_.tolist() == [0, 1, 2, 3]
+
+
+def test_threads_that_share_a_refinery_get_the_counts_of_their_own_call(fitted: SecurityRefinery, rows: Rows) -> None:
+    other = clone(fitted).fit(rows)
+    refined = []
+    parts = other.stream([json.dumps(row) for row in rows[:9]])
+    refined.append(other.refine([json.dumps(rows[0]), "{"] + [json.dumps(row) for row in rows[:300]]))
+    next(parts)
+    assert refined[0].counters["bytes"] != other.counters_["bytes"]
+    assert len(refined[0].quarantine) == 1
+    assert other.quarantine_ == []
+    assert sum(refined[0].counters["bytes"][state] for state in ("present", "absent", "null")) == 301

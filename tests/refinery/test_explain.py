@@ -94,3 +94,30 @@ def test_collisions_are_tokens_that_share_a_bucket() -> None:
             together = [token.decode() for token, place in zip(tokens, buckets, strict=True) if place == sizes.argmax()]
             assert set(found[name].examples) <= set(together)
     assert json.dumps(found["c"].to_dict())
+
+
+def test_only_the_values_that_are_told_are_parsed(
+    fitted: SecurityRefinery, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenga.refinery import inputs
+
+    parsed: list[str] = []
+
+    def loads(text: str) -> Any:
+        parsed.append(text)
+        return json.loads(text)
+
+    monkeypatch.setattr(inputs, "json", type("Json", (), {"loads": staticmethod(loads)}))
+    contributions = np.zeros((len(rows), fitted.n_features_out_))
+    contributions[:, fitted.feature_names_.index("share")] = 1.0
+    told = explain_rows(fitted, [json.dumps(row) for row in rows], contributions, top=1)
+    assert [each.value for (each,) in told] == [row["share"] for row in rows]
+    assert len(parsed) == len(rows)
+
+
+def test_figures_are_rounded_where_digits_are_given(fitted: SecurityRefinery, rows: Rows) -> None:
+    contributions = np.full((2, fitted.n_features_out_), 1 / 3)
+    for of_row in explain_rows(fitted, rows[:2], contributions, digits=2):
+        for each in of_row:
+            figures = [each.contribution, each.quantile, each.share]
+            assert all(figure is None or figure == round(figure, 2) for figure in figures)

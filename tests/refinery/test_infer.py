@@ -5,15 +5,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jenga.errors import DataError
-from jenga.refinery.infer import infer_schema, is_heavy_tailed
+from jenga.refinery.estimator import SecurityRefinery
+from jenga.refinery.infer import FIELD_LIMIT, infer_schema, is_heavy_tailed
+from jenga.refinery.sample import is_moment
 from jenga.refinery.schema import parse_schema
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -82,7 +87,7 @@ DIGESTS = [hashlib.md5(str(at).encode(), usedforsecurity=False).hexdigest() for 
         ("is_attack", [0, 1], "left out: a label by its name"),
         ("event.attack_cat", ["a", "b"], "left out: a label by its name"),
         ("x", ["same"], "left out: always 'same'"),
-        ("x", [None], "left out: null in all 100 rows"),
+        ("x", [None], "left out: null in all 100 rows that were looked at"),
         ("x", [[1], 2], "left out: a list"),
     ],
 )
@@ -186,3 +191,87 @@ def test_a_name_that_gives_the_answer_away_is_no_feature(name: str) -> None:
 def test_a_name_that_only_sounds_like_an_answer_stays(name: str) -> None:
     rows = [{name: f"v{row % 3}", "bytes": float(row)} for row in range(60)]
     assert name in [field.path for field in infer_schema(rows).fields]
+
+
+# ------------------------------------------------------------------------------------------------------------- moments
+
+MOMENTS = st.from_regex(
+    r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,4})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?\Z"
+)
+PLAUSIBLE = st.builds(
+    "{}-{:02}-{:02}{}".format,
+    st.sampled_from(["0001", "1970", "2024", "9999"]), st.integers(0, 13), st.integers(0, 32),
+    st.sampled_from([
+        "", "T23:59", " 01:02:03,5", "T00:00:00.25Z", " 23:59+2359", "T00:00-00:01", "T24:00", "T1:00", "T01:02:",
+        "T01:02:03,", "t01:02", "T23:59:60", "Z",
+    ]),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(MOMENTS | PLAUSIBLE)
+def test_inference_takes_for_a_moment_just_what_the_refinery_reads(text: str) -> None:
+    refinery = SecurityRefinery(schema={"fields": [{"path": "x", "kind": "timestamp"}], "missing": []})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = refinery.fit([{"x": 0}]).raw([{"x": text}]).values("x") != [None]
+    assert is_moment(text) == read
+
+
+@pytest.mark.parametrize("text", ["2026-07-05 19:01:09,820", "2026-07-05T19:01", "2026-07-05 19:01+02:00"])
+def test_moments_that_are_inferred_are_read(text: str) -> None:
+    rows = [{"ts": text, "n": at} for at in range(60)]
+    rows[0]["ts"] = text.replace("05", "06", 1)
+    refinery = SecurityRefinery().fit(rows)
+    assert {field.path: field.kind for field in refinery.schema_.fields}["ts"] == "timestamp"
+    assert refinery.counters_["ts"]["present"] == 60
+
+
+# --------------------------------------------------------------------------------------------------- words for nothing
+
+
+@pytest.mark.parametrize("word", ["-", "(empty)", "n/a", "NULL"])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([float(at) * 1.5 for at in range(30)], "numeric"), ([at % 2 == 0 for at in range(30)], "boolean"),
+        ([f"10.0.0.{at}" for at in range(30)], "ip"), ([f"2024-01-{1 + at:02}" for at in range(30)], "timestamp"),
+    ],
+)  # fmt: skip
+def test_words_for_nothing_change_no_kind_and_count_as_null(word: str, values: list[Any], kind: str) -> None:
+    rows = [{"x": word if at % 4 == 0 else value} for at, value in enumerate(values)]
+    refinery = SecurityRefinery().fit(rows)
+    assert [field.kind for field in refinery.schema_.fields] == [kind]
+    assert (refinery.counters_["x"]["null"], refinery.counters_["x"]["mismatch"]) == (8, 0)
+
+
+def test_a_column_of_words_alone_keeps_them_as_its_values() -> None:
+    [field] = infer_schema([{"x": ("-", "none")[at % 2]} for at in range(30)]).fields
+    assert field.kind == "categorical"
+
+
+# ------------------------------------------------------------------------------------------------------ identities, cap
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["userIdentity.userName", "userIdentity.arn", "recipientAccountId", "userIdentity.principalId", "requestID",
+     "userIdentity.accessKeyId", "user.email", "SubjectUserName", "user_name"],
+)  # fmt: skip
+def test_who_it_was_is_left_out(path: str) -> None:
+    schema = guess(**{path: ["alice", "bob", "carol", "dave"]})
+    assert schema.left_out[path] == "an identity by its name: it says who it was, not what was done"
+
+
+@pytest.mark.parametrize("path", ["userIdentity.type", "eventName", "EventID", "user_agent", "service_name"])
+def test_what_was_done_is_read(path: str) -> None:
+    assert path in {field.path for field in guess(**{path: ["a", "b", "c", "d"]}).fields}
+
+
+def test_keys_without_end_make_no_columns_without_end() -> None:
+    rows = [{"bytes": at * 1.5, f"k{at}": at, "proto": "ab"[at % 2]} for at in range(600)]
+    schema = infer_schema(rows)
+    assert len(schema.fields) == FIELD_LIMIT
+    assert {"bytes", "proto"} <= {field.path for field in schema.fields}
+    last = schema.left_out["k599"]
+    assert last.startswith("in 1 of 600 rows, and 256 of 602 fields are in more of them")

@@ -1,7 +1,10 @@
 """What the estimator is given, made ready."""
 
 import io
+import json
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,18 +76,43 @@ def test_what_can_be_read_once_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     assert replayable("a.jsonl") == "a.jsonl"
 
 
-def test_schema_is_inferred_from_the_first_rows_and_none_is_lost() -> None:
+def test_schema_of_what_is_read_once_is_inferred_from_its_first_rows_and_none_is_lost() -> None:
     rows = [{"n": at * 1.5, "kind": "ab"[at % 2]} for at in range(40)] + [{"late": 1}]
     refinery = SecurityRefinery()
-    schema, chunks = settled_schema(None, None, rows, chunks_for(refinery, iter(rows), reset=True), 40)
+    schema, chunks = settled_schema(
+        None, None, iter([]), chunks_for(refinery, iter(rows), reset=True), 40, lambda: iter([])
+    )
     assert [field.path for field in schema.fields] == ["n", "kind"]
     assert sum(len(chunk.numbers) for chunk in chunks) == 41
     flags = np.array([[True, False], [False, False]])
-    schema, _ = settled_schema(None, None, flags, chunks_for(refinery, flags, reset=True), 40)
+    schema, _ = settled_schema(
+        None, None, flags, chunks_for(refinery, flags, reset=True), 40, lambda: chunks_for(refinery, flags)
+    )
     assert [field.kind for field in schema.fields] == ["boolean", "boolean"]
     words = np.array([["a", "x"], ["b", "y"], ["a", "z"]] * 9, dtype=object)
-    schema, _ = settled_schema(None, None, words, chunks_for(refinery, words, reset=True), 40)
+    schema, _ = settled_schema(
+        None, None, words, chunks_for(refinery, words, reset=True), 40, lambda: chunks_for(refinery, words)
+    )
     assert {field.kind for field in schema.fields} == {"categorical"}
-    given, _ = settled_schema(None, schema, words, iter([]), 40)
+    given, _ = settled_schema(None, schema, words, iter([]), 40, lambda: iter([]))
     assert given is schema
-    assert inputs.settled_schema("nsl_kdd", None, words, iter([]), 40)[0].name == "nsl_kdd"
+    assert inputs.settled_schema("nsl_kdd", None, words, iter([]), 40, lambda: iter([]))[0].name == "nsl_kdd"
+
+
+def test_schema_of_what_can_be_read_again_is_inferred_from_rows_of_all_of_it(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"n": at * 1.5, "proto": "tcp"} for at in range(300)]
+    rows += [{"n": at * 1.5, "proto": "udp", "late": at % 7} for at in range(300)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    for source in (rows, str(path), path.read_bytes(), pandas.DataFrame(rows)):
+        refinery = SecurityRefinery(chunk_bytes=1000)
+        schema, chunks = settled_schema(
+            None, None, source, chunks_for(refinery, source), 40, partial(chunks_for, refinery, source)
+        )
+        assert {field.path for field in schema.fields} == {"n", "proto", "late"}
+        assert sum(len(chunk.numbers) for chunk in chunks) == 600
+    once = SecurityRefinery()
+    schema, _ = settled_schema(None, None, iter(rows), chunks_for(once, iter(rows)), 40, lambda: iter([]))
+    assert schema.left_out == {
+        "proto": "always 'tcp' in the 40 rows that were looked at, so it tells rows apart by nothing"
+    }

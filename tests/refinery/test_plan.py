@@ -14,7 +14,8 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransform
 from jenga.errors import ConfigError
 from jenga.kernels.refinery.reference_encode import width
 from jenga.refinery.plan import CompiledPlan, compile_plan, extraction_plan
-from jenga.refinery.schema import KINDS, RefinerySchema, read_schema
+from jenga.refinery.schema import KINDS, CategoricalField, RefinerySchema, read_schema
+from jenga.refinery.sketches import TokenCounts
 from jenga.refinery.statistics import RawBlock, Statistics
 
 Block = Callable[[RefinerySchema, Sequence[Any]], RawBlock]
@@ -262,3 +263,45 @@ def test_numbers_and_words_are_categories_by_their_raw_text(fit: Callable[..., C
     rows = [b'{"x": 1}', b'{"x": 1.0}', b'{"x": true}', b'{"x": "1"}', b'{"x": 18446744073709551616}']
     names = fit({"kind": "categorical"}, rows).feature_names
     assert names == ("x=1", "x=1.0", "x=18446744073709551616", "x=true", "x=<unknown>")
+
+
+class Walked(dict[bytes, int]):
+    """Counts that know how many of them were walked over."""
+
+    steps = 0
+
+    def values(self) -> Any:
+        Walked.steps += len(self)
+        return super().values()
+
+    def items(self) -> Any:
+        Walked.steps += len(self)
+        return super().items()
+
+    def __iter__(self) -> Any:
+        Walked.steps += len(self)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("after", ["fit", "partial_fit", "merge", "load"])
+def test_frequencies_take_work_that_grows_with_the_different_values(after: str) -> None:
+    schema = RefinerySchema(fields=[CategoricalField(path="c", encoding="frequency")])
+
+    def steps(count: int) -> int:
+        tokens = {f"v{at}".encode(): 1 + at % 3 for at in range(count)}
+        statistics = Statistics(schema)
+        statistics.fields[0].tokens = TokenCounts(Walked(tokens))
+        Walked.steps = 0
+        if after == "partial_fit":
+            statistics.fields[0].tokens.update([b"v1", b"new"], [1, 1])
+        elif after == "merge":
+            other = Statistics(schema)
+            other.fields[0].tokens = TokenCounts(Walked(tokens))
+            statistics.merge(other)
+        elif after == "load":
+            statistics = Statistics.from_arrays(schema, statistics.to_arrays())
+        compiled = compile_plan(schema, statistics)
+        assert compiled.n_features == 1
+        return Walked.steps
+
+    assert 0 < steps(200) <= 2.1 * steps(100) < 2000

@@ -116,3 +116,8 @@ def test_limit_is_judged_by_the_share_and_names_what_to_mend() -> None:
         BadRowLimit(0.0).add(999, [record(1)])
     BadRowLimit(0.0).add(998, [record(1)])
     BadRowLimit(0.0).judge()
+
+
+def test_keys_of_a_bad_row_are_shown_on_one_line_without_escape_sequences() -> None:
+    record = QuarantineRecord(1, 3, "nan_token", "/a\x1b[31m\nrow 2: fine", None, "")
+    assert str(record) == "row 1: nan token at /a\\x1b[31m\\nrow 2: fine (byte 3)"

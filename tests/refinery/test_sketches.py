@@ -123,10 +123,10 @@ def test_negative_zero_is_zero() -> None:
 
 def test_the_place_of_a_value_is_the_middle_of_its_ties() -> None:
     found = counted([1, 2, 2, 3])
-    assert [found.quantile_of(value) for value in (0, 1, 2, 2.5, 3, 4)] == [0, 0.125, 0.5, 0.75, 0.875, 1]
-    assert [found.share_of(value) for value in (2, 5)] == [0.5, 0.0]
-    assert ValueCounts().quantile_of(1.0) is None
-    assert ValueCounts().share_of(1.0) is None
+    assert found.quantiles_of(np.array([0, 1, 2, 2.5, 3, 4])).tolist() == [0, 0.125, 0.5, 0.75, 0.875, 1]
+    assert found.shares_of(np.array([2.0, 5.0])).tolist() == [0.5, 0.0]
+    assert np.isnan(ValueCounts().quantiles_of(np.array([1.0]))).all()
+    assert np.isnan(ValueCounts().shares_of(np.array([1.0]))).all()
 
 
 def test_a_histogram_counts_what_lies_up_to_each_edge() -> None:
@@ -147,8 +147,8 @@ def test_the_most_frequent_texts_come_first_and_ties_by_bytes() -> None:
     found.update([b"b", b"\xc3\xa9", b"a", b"z"], [2, 2, 2, 5])
     assert found.top(3, 1) == [b"z", b"a", b"b"]
     assert found.top(9, 3) == [b"z"]
-    assert (found.n, found.share_of(b"z"), found.share_of(b"?")) == (11, 5 / 11, 0.0)
-    assert TokenCounts().share_of(b"a") is None
+    assert (found.n, found.shares_of([b"z", b"?"]).tolist()) == (11, [5 / 11, 0.0])
+    assert np.isnan(TokenCounts().shares_of([b"a"])).all()
 
 
 def test_too_many_different_texts_are_no_category(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,9 +165,17 @@ def test_buckets_count_texts_without_keeping_them() -> None:
     found = TokenBuckets()
     found.update([b"secret", b"", b"secret"], [3, 1, 1])
     assert found.n == 5
-    assert found.share_of(b"secret") == 4 / 5
+    assert found.shares_of([b"secret"]).tolist() == [4 / 5]
     assert b"secret" not in b"".join(array.tobytes() for array in found.to_arrays().values())
-    assert TokenBuckets().share_of(b"secret") is None
+    assert np.isnan(TokenBuckets().shares_of([b"secret"])).all()
+
+
+def test_the_number_of_texts_is_kept_through_updates_merges_and_files() -> None:
+    found = TokenCounts()
+    found.update([b"a", b"b"], [2, 3])
+    found.merge(TokenCounts({b"a": 4}))
+    assert found.n == 9 == sum(found.counts.values())
+    assert TokenCounts.from_arrays(found.to_arrays()).n == 9
 
 
 # ------------------------------------------------------------------------------------------------------------ the file

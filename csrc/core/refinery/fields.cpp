@@ -43,16 +43,21 @@ bool BlockParser::put(int32_t index, State state) {
   if (static_cast<State>(states_[index]) != State::absent) {
     if (plan_->duplicates_are_errors) return fail(RowError::duplicate_key, key_position_);
     row_duplicates_.push_back(index);
-    std::erase(row_coerced_, index);
-    const Field& field = plan_->fields[static_cast<size_t>(index)];
-    if (field.is_text()) {
-      texts_[field.slot] = {};
-    } else {
-      numbers_[field.slot] = missing;
-    }
+    clear_field(index);
   }
   states_[index] = static_cast<uint8_t>(state);
   return true;
+}
+
+// Empties the slot of a field whose value counts no more.
+void BlockParser::clear_field(int32_t index) {
+  std::erase(row_coerced_, index);
+  const Field& field = plan_->fields[static_cast<size_t>(index)];
+  if (field.is_text()) {
+    texts_[field.slot] = {};
+  } else {
+    numbers_[field.slot] = missing;
+  }
 }
 
 bool BlockParser::set_string(int32_t index, uint32_t position, uint32_t next) {
@@ -71,7 +76,7 @@ bool BlockParser::set_string(int32_t index, uint32_t position, uint32_t next) {
   }
   if (!field.is_text()) {
     set_number_text(field, index, text);
-  } else if (field.kind == Kind::ip && text.empty()) {
+  } else if (field.kind == Kind::ip && (text.empty() || plan_->is_missing_word(stripped(text)))) {
     states_[index] = static_cast<uint8_t>(State::null);
   } else {
     texts_[field.slot] = text;
@@ -116,6 +121,10 @@ void BlockParser::set_number_text(const Field& field, int32_t index, std::string
     return;
   }
   text = stripped(text);
+  if (plan_->is_missing_word(text)) {
+    states_[index] = static_cast<uint8_t>(State::null);
+    return;
+  }
   double number = missing;
   if (field.kind == Kind::boolean) {
     const int answer = truth(text);

@@ -24,6 +24,8 @@ bool BlockParser::object(int32_t node, int depth) {
   const uint32_t row_end = row_end_;
   static_assert(1 + sizeof(Key::halves) <= padding, "keys are compared past the end of a piece");
   if (depth > max_depth) return fail(RowError::too_deep, index[k_]);
+  const bool refuses_repeats = plan_->duplicates_are_errors;
+  if (refuses_repeats) seen_keys_[static_cast<size_t>(depth)].clear();
   uint32_t k = k_ + 1;
   if (k < n && base[index[k]] == '}') {
     k_ = k + 1;
@@ -36,7 +38,7 @@ bool BlockParser::object(int32_t node, int depth) {
     // A key, its colon and its value; a row that ends among them is short, but first errors come first.
     if (k + 2 >= n) [[unlikely]] {
       k_ = k;
-      return short_member();
+      return short_member(depth);
     }
     const uint32_t position = index[k];
     const char* const bytes = base + position;
@@ -47,6 +49,13 @@ bool BlockParser::object(int32_t node, int depth) {
       if (key == nullptr) return false;
     }
     previous = key;
+    bool repeated = false;
+    if (refuses_repeats) {
+      uint32_t end;
+      k_ = k;
+      if (!string_end(position, index[k + 1], end)) return false;
+      repeated = is_repeated(depth, position, end);
+    }
     k += 2;
     const uint32_t value_at = index[k];
     const uint32_t size = index[k + 1] - value_at;
@@ -59,10 +68,13 @@ bool BlockParser::object(int32_t node, int depth) {
     } else {
       k_ = k;
       key_position_ = position;
+      // A scalar is read first: what is wrong with it counts more.
+      if (repeated && (base[value_at] == '{' || base[value_at] == '[')) return fail(RowError::duplicate_key, position);
       if (!value(key->field, key->node, depth)) return false;
       k = k_;
       if (k >= n) return fail_short();
     }
+    if (repeated) return fail(RowError::duplicate_key, position);
     const char c = base[index[k]];
     ++k;
     if (c == ',') [[likely]]
@@ -95,7 +107,42 @@ BlockParser::Key* BlockParser::second_guess(int32_t node, Key& previous, uint32_
 }
 
 // The index ends within a member: what stands there may be wrong before it is short.
-bool BlockParser::short_member() { return key() && fail_short(); }
+bool BlockParser::short_member(int depth) {
+  bool repeated = false;
+  return key(depth, repeated) && fail_short();
+}
+
+// Whether the key at [position + 1, end) stands in its object already, which is at `depth`.
+bool BlockParser::is_repeated(int depth, uint32_t position, uint32_t end) {
+  std::string_view text(piece_->base + position + 1, end - position - 1);
+  if (piece_->has_escape(position + 1, end)) {
+    char* const room = block_->arena.reserve(text.size());
+    text = {room, unescape(text, room)};
+    block_->arena.commit(text.size());
+  }
+  return !seen_keys_[static_cast<size_t>(depth)].insert(text).second;
+}
+
+// Notes that the key of `node` was seen; where it was in this row already, what its value held counts no more.
+void BlockParser::enter(int32_t node) {
+  uint64_t& row = node_rows_[static_cast<size_t>(node)];
+  if (row == row_stamp_) forget(node);
+  row = row_stamp_;
+}
+
+void BlockParser::forget(int32_t node) {
+  for (const Edge& edge : plan_->nodes[static_cast<size_t>(node)].edges) {
+    if (edge.field >= 0 && static_cast<State>(states_[edge.field]) != State::absent) {
+      row_duplicates_.push_back(edge.field);
+      clear_field(edge.field);
+      states_[edge.field] = static_cast<uint8_t>(State::absent);
+    }
+    if (edge.node >= 0) {
+      node_rows_[static_cast<size_t>(edge.node)] = 0;
+      forget(edge.node);
+    }
+  }
+}
 
 inline bool BlockParser::matches(const Key& key, const char* bytes) {
   Half halves[2];

@@ -40,6 +40,8 @@ void RawBlock::reset(const Plan& plan, int64_t capacity) {
 
 BlockParser::BlockParser(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)), memories_(plan_->nodes.size()) {
   for (KeyMemory& memory : memories_) memory.slots.assign(64, nullptr);
+  node_rows_.assign(plan_->nodes.size(), 0);
+  if (plan_->duplicates_are_errors) seen_keys_.resize(max_depth + 1);
 }
 
 void BlockParser::parse(const char* data, int64_t data_size, const int64_t* offsets, int64_t first, int64_t last,
@@ -95,6 +97,7 @@ bool BlockParser::try_row(const Piece& piece, uint32_t begin, uint32_t end) {
   std::memset(states_, static_cast<int>(State::absent), plan_->fields.size());
   row_coerced_.clear();
   row_duplicates_.clear();
+  ++row_stamp_;
   if (!walk(begin)) {
     if (error_position_ >= row_end_) {
       error_ = RowError::truncated;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -101,14 +102,18 @@ class BlockParser {
   bool walk(uint32_t begin);
   bool object(int32_t node, int depth);
 
-  bool short_member();
+  bool short_member(int depth);
   Key* second_guess(int32_t node, Key& previous, uint32_t position);
   Key* resolve(int32_t node, std::string_view name, Key& key);
   static bool matches(const Key& key, const char* bytes);
   Key* look_up(int32_t node, Key& previous, uint32_t position, uint32_t end);
   static void grow(KeyMemory& memory);
   bool value(int32_t field, int32_t node, int depth);
-  bool key();
+  bool key(int depth, bool& repeated);
+  bool is_repeated(int depth, uint32_t position, uint32_t end);
+  void enter(int32_t node);
+  void forget(int32_t node);
+  void clear_field(int32_t index);
   bool skip(int depth);
   bool skip_lazily(int depth);
   uint32_t trimmed_end(uint32_t next) const;
@@ -145,6 +150,10 @@ class BlockParser {
   uint8_t* states_ = nullptr;
   std::vector<int32_t> row_coerced_, row_duplicates_;
   uint32_t key_position_ = 0;
+  // The row in which a node's key was seen last, by node, and the keys of the open objects, where none may come twice.
+  uint64_t row_stamp_ = 0;
+  std::vector<uint64_t> node_rows_;
+  std::vector<std::unordered_set<std::string_view>> seen_keys_;
 };
 
 }  // namespace jenga::refinery

@@ -333,6 +333,13 @@ std::shared_ptr<const Plan> parse_plan(std::string_view json) {
   plan->nan_is_missing = in.choice<bool>("nan", {{"missing", true}, {"quarantine", false}});
   plan->duplicates_are_errors = in.choice<bool>("duplicates", {{"quarantine", true}, {"last", false}});
   plan->n_features = static_cast<int32_t>(in.integer("n_features", 0, max_columns));
+  if (document["missing"].error() == simdjson::SUCCESS) {
+    std::vector<std::string> words = in.words("missing");
+    for (const std::string& word : words) {
+      plan->longest_missing_word = std::max(plan->longest_missing_word, word.size());
+    }
+    plan->missing_words.build(std::move(words));
+  }
   plan->nodes.emplace_back();
   for (const element each : in.get<simdjson::dom::array>("fields", "a list of fields")) {
     Reader entry;

@@ -109,10 +109,16 @@ struct Plan {
   int32_t n_texts = 0;
   std::vector<Field> fields;
   std::vector<Node> nodes;
+  // Texts that stand for nothing, to all kinds but categories and texts.
+  Vocabulary missing_words;
+  size_t longest_missing_word = 0;
   Lanes log_lanes, plain_lanes;
   // Fields by what the encoder does with them beyond the lanes.
   std::vector<int32_t> quantile_fields, text_fields, port_fields, time_fields, inter_arrival_fields, indicator_fields;
 
+  bool is_missing_word(std::string_view text) const {
+    return text.size() <= longest_missing_word && missing_words.find(text) >= 0;
+  }
   int32_t n_fields() const { return static_cast<int32_t>(fields.size()); }
   bool fitted() const { return n_features > 0; }
 };

@@ -34,6 +34,7 @@ bool starts_number(char c) { return (c >= '0' && c <= '9') || c == '-' || c == '
 bool BlockParser::value(int32_t field, int32_t node, int depth) {
   const uint32_t position = piece_->index[k_];
   const char c = piece_->base[position];
+  if (node >= 0) enter(node);
   if (c != '{' && c != '[') {
     const uint32_t next = k_ + 1 < piece_->n_index ? piece_->index[k_ + 1] : piece_->size;
     ++k_;
@@ -56,6 +57,12 @@ bool BlockParser::skip(int depth) {
   const uint32_t n = piece_->n_index;
   uint64_t objects = 0;  // a bit for each open container, the innermost lowest
   int level = 0;
+  bool repeated = false;
+  uint32_t key_position = 0;
+  const auto next_key = [&] {
+    key_position = k_ < n ? index[k_] : 0;
+    return key(depth + level, repeated);
+  };
   for (;;) {
     // A value.
     if (k_ >= n) return fail_short();
@@ -64,18 +71,21 @@ bool BlockParser::skip(int depth) {
     if (position >= row_end_) return fail_short();
     char c = piece_->base[position];
     if (c == '{' || c == '[') {
+      if (repeated) return fail(RowError::duplicate_key, key_position);
       ++level;
       if (depth + level > max_depth) return fail(RowError::too_deep, position);
+      if (plan_->duplicates_are_errors) seen_keys_[static_cast<size_t>(depth + level)].clear();
       objects = objects << 1 | (c == '{');
       ++k_;
       if (k_ >= n) return fail_short();
       if (at(k_) != (c == '{' ? '}' : ']')) {
-        if (c == '{' && !key()) return false;
+        if (c == '{' && !next_key()) return false;
         continue;
       }
     } else {
       ++k_;
       if (!scalar(position, k_ < n ? index[k_] : piece_->size)) return false;
+      if (repeated) return fail(RowError::duplicate_key, key_position);
     }
     // What stands behind it; closing brackets end values too.
     for (;;) {
@@ -91,14 +101,15 @@ bool BlockParser::skip(int depth) {
       }
       if (c != ',') return fail(RowError::syntax, position);
       ++k_;
-      if (in_object && !key()) return false;
+      if (in_object && !next_key()) return false;
       break;
     }
   }
 }
 
-// A key nobody asks for, and its colon.
-bool BlockParser::key() {
+// A key nobody asks for in an object at `depth`, and its colon. `repeated`: whether it stands there already, where that
+// counts.
+bool BlockParser::key(int depth, bool& repeated) {
   const uint32_t n = piece_->n_index;
   if (k_ >= n) return fail_short();
   const uint32_t position = piece_->index[k_];
@@ -109,6 +120,7 @@ bool BlockParser::key() {
   if (k_ + 1 >= n) return fail_short();
   if (piece_->base[colon] != ':') return fail(RowError::syntax, colon);
   k_ += 2;
+  repeated = plan_->duplicates_are_errors && is_repeated(depth, position, end);
   return true;
 }
 

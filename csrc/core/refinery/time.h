@@ -72,7 +72,7 @@ struct TimeReader {
 
 }  // namespace detail
 
-// Reads `YYYY-MM-DD[(T| )HH:MM:SS[.fraction][Z|(+|-)HH[:]MM]]`; without a zone it is UTC.
+// Reads `YYYY-MM-DD[(T| )HH:MM[:SS[(.|,)fraction]][Z|(+|-)HH[:]MM]]`; without a zone it is UTC.
 inline bool parse_iso8601(std::string_view text, double& seconds) {
   detail::TimeReader in{text.data(), text.data() + text.size()};
   int64_t year, month, day, hour = 0, minute = 0, second = 0, offset = 0;
@@ -85,10 +85,10 @@ inline bool parse_iso8601(std::string_view text, double& seconds) {
   }
   if (in.at != in.end) {
     if (!in.take('T') && !in.take(' ')) return false;
-    if (!in.digits(2, hour) || !in.take(':') || !in.digits(2, minute) || !in.take(':') || !in.digits(2, second)) {
-      return false;
-    }
-    if (in.take('.')) {
+    if (!in.digits(2, hour) || !in.take(':') || !in.digits(2, minute)) return false;
+    const bool has_seconds = in.take(':');
+    if (has_seconds && !in.digits(2, second)) return false;
+    if (has_seconds && (in.take('.') || in.take(','))) {
       const char* const first = in.at;
       int64_t digits = 0;
       double unit = 1;

@@ -52,7 +52,12 @@ with warnings.catch_warnings():
             "quarantine", description="What becomes of a row with a NaN or Infinity token; missing: only of its value."
         )
         duplicates: Literal["last", "quarantine"] = Field(
-            "last", description="What becomes of a row that gives a field twice; last: the last one counts."
+            "last", description="What becomes of a row that gives a key twice; last: the last one counts."
+        )
+        max_missing: Fraction = Field(
+            0.5,
+            description="An event is an error when it lacks a larger share of the fields that 99 of 100 training rows "
+            "have, or has none at all.",
         )
 
         @field_validator("schema")

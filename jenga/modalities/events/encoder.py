@@ -20,13 +20,16 @@ from jenga.modalities.events.events import (
     label_columns,
     read_events,
     refine_events,
+    taken,
     unwarned,
 )
+from jenga.refinery.engine import Pace
+from jenga.refinery.packed import PackedRows
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.given import RowsLike
+from jenga.rows.given import LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.raw import GIVEN, BadRow, RawRows
+from jenga.rows.raw import GIVEN, STANDARD_INPUT, BadRow, RawRows
 from jenga.rows.split import TRAIN, leak_warning
 
 if TYPE_CHECKING:
@@ -34,18 +37,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 REFINERY_FILE = "refinery.safetensors"
+FIGURE_DIGITS = 6
+"""Digits behind the point of what is told of an answer."""
 _FIELDS_SHOWN = 12
 
 
 class EventEncoder(Encoder):
     """Features by a fitted refinery.
 
-    `files`: the events behind the rows that training reads, by name; empty in a model that was loaded.
+    `files`: the events behind the rows that training reads, by name; empty in a model that was loaded. `max_missing`:
+    as `RefineryConfig` has it.
     """
 
-    def __init__(self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None) -> None:
-        self.refinery = refinery
+    rows_at_once = 1024
+
+    def __init__(
+        self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None, *, max_missing: float = 1.0
+    ) -> None:
+        self.refinery, self.max_missing = refinery, max_missing
         self.files = dict(files or {})
+        self._pace: Pace | None = None
+        self._told_pace = False
 
     def save(self, folder: Path) -> None:
         """Write the refinery's fitted state beside the encoder's weights."""
@@ -57,7 +69,8 @@ class EventEncoder(Encoder):
         from jenga.refinery import SecurityRefinery
 
         try:
-            return cls(tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE)))
+            refinery = tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE))
+            return cls(refinery, max_missing=config.model.refinery.max_missing)
         except DataError as error:  # no data of the user's: a part of the model
             raise SetupError(f"{error}; restore the model's folder from a copy or train again") from error
 
@@ -68,11 +81,31 @@ class EventEncoder(Encoder):
     def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> Events:
         """Return the events of a file, or of bytes of JSON, with the cells of labels and ids that `specs` name."""
         found = read_events(
-            source, columns=label_columns(specs), refinery=self.refinery, split=split, form=specs[0].form
+            source, columns=self._columns(specs), refinery=self.refinery, split=split, form=specs[0].form
         )
         for words in found.told:
             logger.warning("%s", words)
         return found
+
+    def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> Events:
+        """Return lines of JSON as events; blank ones are none."""
+        from jenga.kernels.refinery import pack_rows
+
+        raw = RawRows(STANDARD_INPUT)
+        whole = [(number, line) for number, line in batch.whole(raw) if line.strip()]
+        numbers = [number for number, _ in whole]
+        # Packed once, for all that reads them.
+        data, offsets = pack_rows([line for _, line in whole])
+        return self._events(raw.file, PackedRows(data.numpy(), offsets.numpy()), numbers, raw.bad, specs)
+
+    def session(self, keep: Sequence[str] = ()) -> Self:
+        """Return an encoder that counts the time since the event before from call to call."""
+        made = super().session(keep)
+        made._pace = Pace()
+        return made
+
+    def _columns(self, specs: Sequence[SourceSpec]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*label_columns(specs), *self.keep]))
 
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> Events:
         """Return events given as JSON (text or bytes) or mappings, one or several, numbered from 1.
@@ -104,7 +137,7 @@ class EventEncoder(Encoder):
         bad: Sequence[BadRow],
         specs: Sequence[SourceSpec],
     ) -> Events:
-        return events_of(file, events, numbers, bad, columns=label_columns(specs), refinery=self.refinery)
+        return events_of(file, events, numbers, bad, columns=self._columns(specs), refinery=self.refinery)
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what looks up the features of rows; all are made here, file by file in the order of their events.
@@ -114,26 +147,38 @@ class EventEncoder(Encoder):
         refined = {}
         for events in files:
             assert isinstance(events, Events)
-            refined[events.file] = refine_events(events, self.refinery)
+            refined[events.file] = refine_events(events, self.refinery, pace=self._pace, max_missing=self.max_missing)
             for warning in refined[events.file].warnings:
-                logger.warning("%s: %s", events.file, warning)
+                self.warn(warning, f"{events.file}: {warning}")
+            self._warn_of_pace(events)
 
         def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
             return _split(rows, spec, refined, spaces)
 
         return RowEncoder(encode, [bad for each in refined.values() for bad in each.bad])
 
+    def _warn_of_pace(self, events: Events) -> None:
+        """Warn once of events that are scored one by one: what training knew of their pace, they do not have."""
+        paced = [field.path for field in self.refinery.schema_.fields if getattr(field, "inter_arrival", False)]
+        if self._pace is None and paced and len(events.rows) == 1 and not self._told_pace:
+            self._told_pace = True
+            logger.warning(
+                "the time since the event before, of '%s', is not known of a single event and counts as the usual one; "
+                "score events that come one by one through Predictor.session()", paced[0],
+            )  # fmt: skip
+
     def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell:
-        """Return what says by which fields of its event a row's features differ."""
+        """Return what says by which fields of its event a row's features differ; its figures have six digits."""
         assert isinstance(raw, Events)
-        at = {number: place for place, number in enumerate(raw.numbers)}
-        events = [raw.events[at[number]] for number in numbers]
+        at = np.searchsorted(raw.numbers, numbers)
+        events = raw.events
 
         def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
             from jenga.refinery.explain import explain_rows
 
             with unwarned():
-                told = explain_rows(self.refinery, [events[row] for row in rows], contributions, top=top)
+                own = taken(events, at[np.asarray(rows, np.int64)])
+                told = explain_rows(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
             return [[each.to_dict() for each in drivers] for drivers in told]
 
         return tell
@@ -146,7 +191,10 @@ class EventEncoder(Encoder):
         The events are let go: `files` is empty afterwards. Raises DataError where that is more than
         data.max_bad_fraction of a file, or nothing is left to train on.
         """
-        refined = {name: refine_events(events, self.refinery) for name, events in self.files.items()}
+        refined = {
+            name: refine_events(events, self.refinery, max_missing=self.max_missing)
+            for name, events in self.files.items()
+        }
         for name, events in self.files.items():
             stop_if_many_bad(events, [*events.bad, *refined[name].bad], config.data.max_bad_fraction)
         warnings = [f"{name}: {each}" for name, found in refined.items() for each in found.warnings]

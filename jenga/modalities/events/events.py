@@ -13,23 +13,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from jenga.errors import DataError, suggest
+from jenga.errors import DataError, printable, suggest
+from jenga.labels.cells import json_text
 from jenga.packed import UnpackLimit
+from jenga.refinery.calls import mismatch_words
+from jenga.refinery.packed import PackedRows
+from jenga.refinery.result import STATES
+from jenga.refinery.statistics import ABSENT
 from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.columns import column_names, no_column
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
+from jenga.rows.raw import RAW_LENGTH, STANDARD_INPUT, BadRow, RawRows
 from jenga.rows.readers import FileForm, read_rows
 from jenga.rows.storage import is_folder, is_pattern, is_remote
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
+    from jenga.refinery.engine import Pace
     from jenga.refinery.quarantine import QuarantineRecord
 
 _JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
-STANDARD_INPUT = "standard input"
-"""Name in messages of events that come as bytes."""
 _EXAMPLES = 1000
+USUAL = 0.99
+"""Share of the training rows that have a field without which an event is suspect."""
+_LISTED = 5
 _CHUNK_BYTES = 8 << 20
 
 
@@ -61,12 +68,12 @@ class Events(RawRows):
     `events`: what the refinery reads, JSON as bytes or text, or mappings; `events[i]` belongs to `rows[i]`.
     """
 
-    events: list[Any] = field(default_factory=list)
+    events: Sequence[Any] = field(default_factory=list)
 
     @property
     def examples(self) -> list[dict[str, Any]]:
         """The first events with all their columns, for messages."""
-        return objects(self.events[:_EXAMPLES])
+        return objects(list(self.events[:_EXAMPLES]))
 
     @property
     def content(self) -> Sequence[Any]:
@@ -146,7 +153,7 @@ def events_of(
 
     numbers: the line, element or position of each, from 1.
     """
-    cells: list[dict[str, Any]] = [{} for _ in events]
+    cells: list[dict[str, Any]] = [{} for _ in range(len(events))]
     kept = np.ones(len(events), bool)
     refused: dict[int, BadRow] = {}
     # Each group of columns reads all rows, and sees only its own keys: a row is kept where no group refuses it.
@@ -162,11 +169,16 @@ def events_of(
                 if value is not None:
                     cells[at][column] = value
     found = Events(file, bad=[*bad, *(refused[number] for number in sorted(refused))])
-    for at in np.flatnonzero(kept).tolist():
-        found.rows.append(cells[at])
-        found.numbers.append(numbers[at])
-        found.events.append(events[at])
+    index = np.flatnonzero(kept)
+    found.rows = [cells[at] for at in index.tolist()]
+    found.numbers = [numbers[at] for at in index.tolist()]
+    found.events = taken(events, index)
     return found
+
+
+def taken(events: Sequence[Any], index: np.ndarray) -> Sequence[Any]:
+    """Return the events at `index`, which ascends."""
+    return events.take(index) if isinstance(events, PackedRows) else [events[at] for at in index.tolist()]
 
 
 def _values(
@@ -187,7 +199,8 @@ def _values(
         raw = engine.raw(chunk)
         columns = RawColumns(engine.paths, engine.kinds, raw.block, raw.counters, raw.numbers)
         for path in paths:
-            values[path] += [json.loads(cell) if isinstance(cell, bytes) else None for cell in columns.values(path)]
+            cells = columns.values(path)
+            values[path] += [json.loads(cell.decode()) if isinstance(cell, bytes) else None for cell in cells]
         positions.append(raw.numbers - 1)
         records += raw.quarantine
     return values, np.concatenate(positions), records
@@ -198,7 +211,7 @@ def bad_rows(records: Iterable[QuarantineRecord], file: str, numbers: Sequence[i
     found = []
     for record in records:
         raw = (record.raw or b"").decode("utf-8", "backslashreplace")[:RAW_LENGTH]
-        inside = f" at {record.pointer}" if record.pointer else ""
+        inside = f" at {printable(record.pointer)}" if record.pointer else ""
         reason = f"{record.code.replace('_', ' ')}{inside} (byte {record.byte_offset} of the row)"
         found.append(BadRow(file, numbers[record.number - 1], reason, raw))
     return found
@@ -218,17 +231,53 @@ class RefinedFile:
     warnings: list[str]
 
 
-def refine_events(events: Events, refinery: SecurityRefinery) -> RefinedFile:
+def refine_events(
+    events: Events, refinery: SecurityRefinery, *, pace: Pace | None = None, max_missing: float = 1.0
+) -> RefinedFile:
     """Return the features of all events of a file, in its order: the time since the event before is one of them.
+
+    pace: of the events before these, if there are any; no batch of them is refused as a whole then. max_missing: as
+    `RefineryConfig` has it.
 
     Raises DataError where the events have none of the fields that the refinery reads.
     """
     with unwarned():
-        refined = refinery.refine(events.events)
+        refined = refinery.refine(events.events, pace=pace)
     numbers = np.asarray(events.numbers, np.int64)
     bad = bad_rows(refined.quarantine, events.file, events.numbers)
-    told = _misfits(refined.counters.to_dict(), len(refined.numbers), events)
-    return RefinedFile(numbers[refined.numbers - 1], np.asarray(refined.features), bad, told)
+    reasons = _lacking(refined.states, refinery, max_missing)
+    if pace is None and len(refined.states) and (refined.states == ABSENT).all():
+        paths = [field.path for field in refinery.schema_.fields]
+        raise DataError(no_column(f"{events.file}: the model's fields", paths[:5], events.examples, fix="Rename them"))
+    places = refined.numbers - 1
+    for at, reason in reasons.items():
+        event = events.events[places[at]]
+        raw = event.decode("utf-8", "backslashreplace") if isinstance(event, bytes) else json_text(event)
+        bad.append(BadRow(events.file, int(numbers[places[at]]), reason, raw[:RAW_LENGTH]))
+    kept = np.ones(len(places), bool)
+    kept[list(reasons)] = False
+    told = _misfits(refined.states[kept], refinery, events)
+    return RefinedFile(numbers[places[kept]], np.asarray(refined.features)[kept], bad, told)
+
+
+def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float) -> dict[int, str]:
+    """Return why rows of these states ``(M, n_fields)`` lack too many fields to be judged, by their place."""
+    known = refinery.statistics_.fields
+    usual = np.array([each.states[ABSENT] <= (1 - USUAL) * each.n for each in known])
+    absent = states == ABSENT
+    gone = absent[:, usual].sum(1)
+    over = absent.all(1) | (gone > max_missing * usual.sum())
+    found = {}
+    for at in np.flatnonzero(over).tolist():
+        if absent[at].all():
+            found[at] = "the event has none of the fields that the model reads"
+            continue
+        first = ", ".join(known[field].field.path for field in np.flatnonzero(absent[at] & usual)[:_LISTED])
+        found[at] = (
+            f"the event lacks {gone[at]} of {usual.sum()} fields that the training rows have ({first}, ...); is it of "
+            f"another kind? model.refinery.max_missing allows a share of {max_missing:g}"
+        )
+    return found
 
 
 @contextlib.contextmanager
@@ -239,23 +288,28 @@ def unwarned() -> Iterator[None]:
         yield
 
 
-def _misfits(counts: Mapping[str, Mapping[str, int]], n_rows: int, events: Events) -> list[str]:
-    """Return a warning for each field that no event has, or whose values are mostly of another type or all unknown."""
+def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> list[str]:
+    """Return a warning for each field that no event has, or of whose values many are of another type or all unknown.
+
+    states: ``(M, n_fields)``, of the events that are kept.
+    """
+    n_rows = len(states)
     if not n_rows:
         return []
+    paths = [field.path for field in refinery.schema_.fields]
+    of_state = [(states == number).sum(0).tolist() for number in range(len(STATES))]
+    counts = {path: dict(zip(STATES, each, strict=True)) for path, *each in zip(paths, *of_state, strict=True)}
     gone = [path for path, count in counts.items() if count["absent"] == n_rows]
     found = column_names(events.examples)
-    if len(gone) == len(counts):
-        raise DataError(no_column(f"{events.file}: the model's fields", gone[:5], events.examples, fix="Rename them"))
     near = {path: suggest(path, set(found) - counts.keys()).removeprefix("; ") for path in gone}
-    names = [f"'{path}' ({words})" if words else f"'{path}'" for path, words in near.items()]
+    names = [printable(f"'{path}' ({words})" if words else f"'{path}'") for path, words in near.items()]
     told = [f"no event has {', '.join(names)}, which the refinery reads; missing values stand in"] if gone else []
     for path, count in counts.items():
         given = n_rows - count["absent"] - count["null"]
-        if given and count["mismatch"] > given / 2:
-            told.append(f"'{path}': {count['mismatch']} of {given} values are of another type and count as missing")
+        if words := mismatch_words(count):
+            told.append(f"'{printable(path)}': {words}")
         if given > 1 and count["unknown"] == given:
-            told.append(f"'{path}': no value occurs in the training rows; all count as unknown")
+            told.append(f"'{printable(path)}': no value occurs in the training rows; all count as unknown")
     return told
 
 
@@ -277,22 +331,24 @@ def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Fea
     return rows.take(index), Features(features[index])
 
 
-def _json_rows(source: str | bytes, file: str) -> tuple[list[bytes], list[int], list[BadRow]]:
+def _json_rows(source: str | bytes, file: str) -> tuple[PackedRows, list[int], list[BadRow]]:
     from jenga.refinery.sources import RowChunk, chunks_of
 
-    rows: list[bytes] = []
     numbers: list[int] = []
     bad: list[BadRow] = []
     limit = UnpackLimit(file, len(source) if isinstance(source, bytes) else _size(source))
-    for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
-        assert isinstance(chunk, RowChunk)
-        limit.add(int(np.diff(chunk.row_offsets).sum()))
-        rows += [chunk.row(at) for at in range(len(chunk.numbers))]
-        numbers += chunk.numbers.tolist()
-        for each in chunk.refused:
-            raw = each.head.decode("utf-8", "backslashreplace")[:RAW_LENGTH]
-            bad.append(BadRow(file, each.number, "row too long", raw))
-    return rows, numbers, bad
+
+    def chunks() -> Iterator[RowChunk]:
+        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
+            assert isinstance(chunk, RowChunk)
+            limit.add(int(np.diff(chunk.row_offsets).sum()))
+            numbers.extend(chunk.numbers.tolist())
+            for each in chunk.refused:
+                raw = each.head.decode("utf-8", "backslashreplace")[:RAW_LENGTH]
+                bad.append(BadRow(file, each.number, each.code.replace("_", " "), raw))
+            yield chunk
+
+    return PackedRows.of(chunks()), numbers, bad
 
 
 def _size(path: str) -> int:

@@ -104,7 +104,7 @@ class EventModality(Modality):
         for source in loaded:
             source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(keep(source)))
         refinery, warnings = _fitted(config, specs, loaded, files, workdir)
-        encoder = EventEncoder(refinery, files)
+        encoder = EventEncoder(refinery, files, max_missing=config.model.refinery.max_missing)
         return Prepared(encoder, loaded, encoder.model_config(config.model), warnings)
 
     def load(self, folder: Path, config: ExperimentConfig) -> EventEncoder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence, Sized
 from dataclasses import replace
@@ -30,8 +29,6 @@ from jenga.rows.load import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.split import TRAIN
-
-logger = logging.getLogger(__name__)
 
 
 class TextEncoder(Encoder):
@@ -113,12 +110,13 @@ class TextEncoder(Encoder):
                 for warning in language_warnings(
                     spec.name, "given", encoded, rows=len(rows), max_length=_length(spec.content)
                 ):
-                    logger.warning("%s", warning)
+                    self.warn("what is left of dialogues", warning)
                 if encoded.refused and not len(encoded):
                     raise DataError(f"{spec.name}: no row can be written out: {next(iter(encoded.refused.values()))}")
             elif cut := int(encoded.truncated.sum()):
-                what = "%d of %d rows are longer than %d tokens; only that much of them is read"
-                logger.warning(what, cut, len(rows), _length(spec.content))
+                length = _length(spec.content)
+                words = f"{cut} of {len(rows)} rows are longer than {length} tokens; only that much of them is read"
+                self.warn("rows that are cut", words)
             return EncodedSplit(spec.name, rows, encoded, spaces)
 
         return RowEncoder(encode, [])

@@ -14,7 +14,7 @@ from jenga.kernels import HeadSpec
 from jenga.labels.base import Answers, Texts
 from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
 from jenga.labels.metric import Metric
-from jenga.labels.tables import rounded
+from jenga.labels.tables import all_rounded, rounded
 from jenga.modalities import BaseBackbone
 from jenga.tasks.anomaly.calibration import Calibrator
 from jenga.tasks.anomaly.config import AnomalyConfig
@@ -168,8 +168,8 @@ class AnomalyDetectionTask(BaseTask):
         raw = self.scores(space.head, torch.stack(list(logits)))
         threshold = rounded(calibrator.calibrated(np.array([limit]))[0])
         answers: Answers = [
-            {"score": rounded(score), "alert": bool(alert), "threshold": threshold}
-            for score, alert in zip(calibrator.calibrated(raw), raw > limit, strict=True)
+            {"score": score, "alert": alert, "threshold": threshold}
+            for score, alert in zip(all_rounded(calibrator.calibrated(raw)), (raw > limit).tolist(), strict=True)
         ]
         if self.supervised:
             classes = super().answers(space, predictions, logits, rows, as_words=as_words, probabilities=probabilities)

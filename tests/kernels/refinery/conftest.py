@@ -53,7 +53,7 @@ def make_plan() -> Callable[..., bytes]:
 
     def make(
         *fields: tuple[Any, ...], validate: str = "strict", nan: str = "quarantine", duplicates: str = "last",
-        fitted: bool = True,
+        fitted: bool = True, missing: Sequence[str] = (),
     ) -> bytes:  # fmt: skip
         laid_out, at = [], 0
         for path, kind, *options in fields:
@@ -68,7 +68,7 @@ def make_plan() -> Callable[..., bytes]:
             laid_out.append(field)
         content = {
             "version": 1, "validate": validate, "nan": nan, "duplicates": duplicates, "n_features": at,
-            "fields": laid_out,
+            "missing": [*missing], "fields": laid_out,
         }  # fmt: skip
         return json.dumps(content, ensure_ascii=False).encode()
 

@@ -122,11 +122,12 @@ def plans(make_plan: MakePlan, fields: Sequence[tuple[Any, ...]] = FIELDS) -> li
         make_plan(*fields, duplicates="quarantine"),
         make_plan(*fields, fitted=False),
         make_plan(("n", "numeric", {"required": True}), *fields[1:]),
+        make_plan(*fields, missing=["-", "n/a", "7", ""]),
     ]
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 4), st.integers(1, 12), st.sampled_from([0.0, 0.0, 0.02, 0.3]), SEEDS)
+@given(st.integers(0, 5), st.integers(1, 12), st.sampled_from([0.0, 0.0, 0.02, 0.3]), SEEDS)
 def test_rows_come_out_as_in_the_reference(
     make_plan: MakePlan, agree: Agree, which: int, n_rows: int, broken: float, seed: int
 ) -> None:
@@ -136,7 +137,7 @@ def test_rows_come_out_as_in_the_reference(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 4), SEEDS)
+@given(st.integers(0, 5), SEEDS)
 def test_damaged_rows_come_out_as_in_the_reference(make_plan: MakePlan, agree: Agree, which: int, seed: int) -> None:
     chance = random.Random(seeds.derived(seed))
     rows = [make_row(chance) for _ in range(8)]
@@ -263,3 +264,59 @@ def test_error_codes_are_those_of_the_reference() -> None:
         code.value: code.name.lower() for code in reference.Code
     }
     assert all(words for _, words in codes.values())
+
+
+NESTED = ("a.b", "numeric"), ("a.c", "numeric"), ("a.d.e", "text")
+
+
+@pytest.mark.parametrize(
+    ("row", "values", "repeats"),
+    [
+        (b'{"a":{"b":1},"a":{"c":2}}', [None, 2.0], [1, 0, 0]),
+        (b'{"a":{"b":1},"a":null}', [None, None], [1, 0, 0]),
+        (b'{"a":{"b":1},"a":5}', [None, None], [1, 0, 0]),
+        (b'{"a":{"b":1},"a":[{"b":2}]}', [None, None], [1, 0, 0]),
+        (b'{"a":null,"a":{"b":1}}', [1.0, None], [0, 0, 0]),
+        (b'{"a":{"b":1,"c":3},"a":{"b":2}}', [2.0, None], [1, 1, 0]),
+        (b'{"a":{"d":{"e":"x"}},"a":{"d":{},"c":1,"d":{"e":"y"}}}', [None, 1.0], [0, 0, 1]),
+        (b'{"a":{"b":1},"\\u0061":{"c":2}}', [None, 2.0], [1, 0, 0]),
+        (b'{"a":{"b":1,"b":2}}', [2.0, None], [1, 0, 0]),
+    ],
+)
+def test_of_a_key_given_twice_the_last_value_counts_object_or_not(
+    make_plan: MakePlan, agree: Agree, row: bytes, values: list[float | None], repeats: list[int]
+) -> None:
+    found = agree([row], make_plan(*NESTED, fitted=False))
+    assert [None if number != number else number for number in found.numbers[0].tolist()] == values
+    assert found.counters[:, 7].tolist() == repeats
+    # Rows that follow in the same piece begin anew.
+    assert agree([row, row, row], make_plan(*NESTED, fitted=False)).counters[:, 7].tolist() == [3 * n for n in repeats]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"a":{"b":1},"a":{"c":2}}', b'{"x":1,"x":2}', b'{"x":{"y":1,"y":2}}', b'{"x":[{"y":1,"z":2,"y":[]}]}',
+        b'{"x":1,"\\u0078":2}', b'{"a":{"z":1,"z":{}}}', b'{"x":{},"x":{}}',
+    ],
+)  # fmt: skip
+def test_strict_validation_refuses_every_key_that_is_given_twice(make_plan: MakePlan, agree: Agree, row: bytes) -> None:
+    plan = make_plan(*NESTED, fitted=False, duplicates="quarantine")
+    good = b'{"x":{"y":1},"y":{"x":1},"z":[{"y":1},{"y":2}],"a":{"a":{"a":1}}}'
+    found = agree([good, row, good], plan)
+    assert found.quarantine[:, :2].tolist() == [[1, reference.Code.DUPLICATE_KEY]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "state"),
+    [
+        ("numeric", "-", 2), ("numeric", " n/a ", 2), ("numeric", "7", 2), ("numeric", "8", 0), ("numeric", "na", 3),
+        ("port", "-", 2), ("boolean", "n/a", 2), ("timestamp", "-", 2), ("ip", "-", 2), ("ip", "x", 3),
+        ("categorical", "-", 0), ("text", "-", 0),
+    ],
+)  # fmt: skip
+def test_words_for_nothing_are_null_where_a_category_or_text_is_not_asked_for(
+    make_plan: MakePlan, agree: Agree, kind: str, text: str, state: int
+) -> None:
+    plan = make_plan(("x", kind), missing=["-", "n/a", "7"])
+    assert agree([json.dumps({"x": text}).encode()], plan).states.tolist() == [[state]]

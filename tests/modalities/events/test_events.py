@@ -24,6 +24,7 @@ from jenga.modalities.events.events import (
 )
 from jenga.modalities.events.modality import EventFields
 from jenga.refinery import SecurityRefinery
+from jenga.refinery.engine import Pace
 from jenga.rows.parse import Rows, SourceSpec
 
 COLUMNS = ("labels.find", "label", "labels", "find", "id")
@@ -221,3 +222,37 @@ def test_packed_events_out_of_proportion_are_stopped(
             read()
     else:
         assert read() == 200_000
+
+
+# events of another kind
+
+
+def wide() -> SecurityRefinery:
+    fields = [{"path": name, "kind": "numeric"} for name in "abcdef"]
+    # `f` is missing in many training rows, which says nothing of a row without it.
+    return refinery(schema={"fields": fields}).fit([dict.fromkeys("abcde" + "f" * (at % 2), at) for at in range(40)])
+
+
+def test_an_event_without_any_field_is_an_error_and_others_are_judged() -> None:
+    found = refine_events(events([dict.fromkeys("abcdef", 1), {}, {"x": 1}, dict.fromkeys("abcde", 2)]), wide())
+    assert found.numbers.tolist() == [1, 4]
+    assert found.features.shape[0] == 2
+    assert [(bad.number, bad.reason) for bad in found.bad] == [
+        (2, "the event has none of the fields that the model reads"),
+        (3, "the event has none of the fields that the model reads"),
+    ]
+
+
+@pytest.mark.parametrize(("max_missing", "kept"), [(0.5, [1, 2]), (0.2, [1]), (0.9, [1, 2, 3]), (0.0, [1])])
+def test_an_event_that_lacks_too_many_of_the_usual_fields_is_an_error(max_missing: float, kept: list[int]) -> None:
+    rows = [dict.fromkeys("abcde", 1), dict.fromkeys("abcf", 1), {"a": 1, "f": 1}]
+    found = refine_events(events(rows), wide(), max_missing=max_missing)
+    assert found.numbers.tolist() == kept
+    assert all("of 5 fields that the training rows have" in bad.reason for bad in found.bad)
+    assert all(f"allows a share of {max_missing:g}" in bad.reason for bad in found.bad)
+
+
+def test_a_batch_of_a_session_is_not_refused_as_a_whole() -> None:
+    with pytest.raises(DataError, match="the model's fields"):
+        refine_events(events([{"x": 1}]), wide())
+    assert [bad.number for bad in refine_events(events([{"x": 1}]), wide(), pace=Pace()).bad] == [1]

@@ -15,7 +15,7 @@ from jenga.fusion import AttentionFusion
 from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.tasks.anomaly.config import AnomalyConfig
-from jenga.tasks.anomaly.explain import CHUNK_ROWS, contributions
+from jenga.tasks.anomaly.explain import CHUNK_ROWS, FEW_STEPS, STEPS, TOLERANCE, contributions
 from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.types import BackboneOutput
 
@@ -94,6 +94,19 @@ def test_integrated_gradients_add_up_to_the_score_less_that_of_the_mean(
     np.testing.assert_allclose(found.sum(1), wanted, atol=0.03 * np.abs(wanted).max(), rtol=0.01)
     finer = contributions(task, model.encoders["shared"], features, steps=2000)
     np.testing.assert_allclose(finer.sum(1), wanted, atol=1e-3 * np.abs(wanted).max(), rtol=1e-3)
+
+
+def test_only_rows_whose_few_points_miss_their_score_get_more_of_them() -> None:
+    model = model_of(activation=nn.ReLU())
+    task, features = model.tasks["t"], rows(60)
+    found, few, many = (
+        contributions(task, model.encoders["shared"], features, steps=n) for n in (None, FEW_STEPS, STEPS)
+    )
+    wanted = raw_score(model, features) - raw_score(model, task.feature_mean.unsqueeze(0))
+    off = np.abs(few.sum(1) - wanted) > TOLERANCE * np.abs(wanted)
+    assert 0 < off.sum() < len(off)
+    # Rows of another batch, which may move the last digits of float32.
+    np.testing.assert_allclose(found, np.where(off[:, None], many, few), rtol=1e-4, atol=1e-6)
 
 
 def test_an_autoencoders_parts_are_its_error() -> None:

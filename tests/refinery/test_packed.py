@@ -1,0 +1,35 @@
+"""Rows side by side in one buffer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jenga.refinery import SecurityRefinery
+from jenga.refinery.chunks import RowChunk
+from jenga.refinery.packed import PackedRows
+from jenga.refinery.sources import chunks_of
+
+LINES = [b'{"n": 1}', b'{"n": 22}', b'{"n": 3}', b"{", b'{"n": null}']
+
+
+def packed(chunk_bytes: int = 12) -> PackedRows:
+    chunks = [chunk for chunk in chunks_of(b"\n".join(LINES), chunk_bytes=chunk_bytes) if isinstance(chunk, RowChunk)]
+    assert len(chunks) > 2
+    return PackedRows.of(chunks)
+
+
+def test_rows_of_several_chunks_are_a_sequence_of_bytes() -> None:
+    rows = packed()
+    assert list(rows) == LINES
+    assert (len(rows), rows[-1], list(rows[1:3])) == (5, LINES[-1], LINES[1:3])
+    assert list(rows.take(np.array([0, 4]))) == [LINES[0], LINES[4]]
+    assert list(PackedRows.of([])) == []
+
+
+def test_packed_rows_are_refined_as_the_same_rows_in_a_list_are() -> None:
+    refinery = SecurityRefinery(schema={"fields": [{"path": "n", "kind": "numeric"}]}, max_bad_fraction=1.0).fit(LINES)
+    for at in (slice(None), slice(2, None)):
+        one, other = refinery.refine(packed()[at]), refinery.refine(LINES[at])
+        np.testing.assert_array_equal(one.features, other.features)
+        assert one.numbers.tolist() == other.numbers.tolist()
+        assert one.quarantine == other.quarantine != []
