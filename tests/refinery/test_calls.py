@@ -49,13 +49,13 @@ def test_field_that_no_row_has_is_warned_of_with_names_of_the_first_row() -> Non
 def test_file_without_any_field_is_refused_and_rows_one_by_one_are_not() -> None:
     engine = Engine(extraction_plan(["a.b"]), n_threads=1, redact=False)
     call = Call(("a.b",), 0.0, None)
-    list(call.watched(engine, chunks_of(b'{"events": [{"a": {"b": 1}}]}', chunk_bytes=100)))
+    list(call.watched(engine, chunks_of(b'{"flows": [{"a": {"b": 1}}]}', chunk_bytes=100)))
     call.count(part(1, 0, 1))
     with pytest.raises(DataError) as error:
         call.end()
     assert str(error.value).splitlines() == [
         "the only row has none of the fields: 'a.b'",
-        "The rows seem to be in 'events' of one object: write the rows as an array or one a line",
+        "The rows seem to be in 'flows' of one object: write the rows as an array or one a line",
     ]
 
 

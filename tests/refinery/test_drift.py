@@ -46,6 +46,7 @@ def test_rows_of_the_same_kind_do_not_drift(before: SecurityRefinery) -> None:
     assert {each.verdict for each in found} == {"none"}
 
 
+@pytest.mark.filterwarnings("ignore:.*values are of another type")
 @pytest.mark.parametrize(
     ("field", "change", "words"),
     [
@@ -71,6 +72,7 @@ def test_field_that_changed_comes_first_with_a_reason(
     assert found == sorted(found, key=lambda each: -each.psi)
 
 
+@pytest.mark.filterwarnings("ignore:.*values are of another type")
 def test_rates_tell_missing_mismatching_and_unknown_values(before: SecurityRefinery) -> None:
     rows = make(2000, 1, n=lambda at, rng: ("x", None, 1.0, 2.0)[at % 4], c=lambda at, rng: "ad"[at % 2])
     found = {each.field: each for each in drift(before, rows)}
