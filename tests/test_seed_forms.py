@@ -172,12 +172,15 @@ def test_a_model_of_the_security_form_answers_flows_as_they_come(security: Path,
     (tmp_path / "new.json").write_text(json.dumps(odd), encoding="utf-8")
     done = run("predict", trained, tmp_path / "new.json", "--device", "cpu")
     assert done.exit_code == 0, done.stderr
-    answers = [json.loads(line)["ThreatDetection"]["threat"] for line in done.stdout.splitlines()]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(odd)
-    assert all(0 <= answer["score"] <= 1 for answer in answers)
+    # What has next to none of the model's fields is no event of its kind.
+    assert ["error" in answer for answer in answers] == [False, False, False, True]
+    assert "lacks" in answers[3]["error"]
+    assert all(0 <= answer["ThreatDetection"]["threat"]["score"] <= 1 for answer in answers[:3])
 
 
-def test_flows_whose_fields_were_renamed_are_answered_with_a_word(security: Path, tmp_path: Path) -> None:
+def test_renamed_flows_are_answered_with_a_word_while_any_field_is_left(security: Path, tmp_path: Path) -> None:
     small = ["tracking.enabled=false", "training.max_steps=2", f"output_dir={tmp_path / 'runs'}"]
     trained = experiment.train(security, overrides=small, device="cpu").run
     flows = [{name.replace("bytes_", "n_bytes_"): value for name, value in flow.items()} for flow in generate_flows(3)]
@@ -188,7 +191,8 @@ def test_flows_whose_fields_were_renamed_are_answered_with_a_word(security: Path
     (tmp_path / "new.json").write_text(json.dumps([{f"x_{at}": 1} for at in range(3)]), encoding="utf-8")
     done = run("predict", trained, tmp_path / "new.json", "--device", "cpu")
     assert done.exit_code == 3
-    assert "the rows have no column" in done.stderr
+    assert "none of the 3 rows can be used" in done.stderr
+    assert done.stdout.count("the event has none of the fields that the model reads") == 3
 
 
 @pytest.mark.parametrize("command", ["check", "train"])

@@ -239,7 +239,7 @@ def test_unusable_rows_of_a_file_do_not_count_and_are_told(
     predictor: Predictor, rows: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "some.jsonl"
-    odd = {**rows[0], "sentiment": "angry"}
+    odd = {**rows[0], "text": ""}
     path.write_text("\n".join(map(json.dumps, [odd, *[rows[1]] * 99])))
     assert predictor.evaluate(str(path))["rows"] == 99
     assert "1 rows cannot be used" in caplog.text

@@ -240,7 +240,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("content", "complaint"), [("{", "not JSON"), ("[]", "expected a JSON object, got list")])
+@pytest.mark.parametrize(("content", "complaint"), [("{", "no JSON"), ("[]", "a JSON object is wanted")])
 def test_a_damaged_file_is_named(run: Path, content: str, complaint: str) -> None:
     (run / "evaluation.json").write_text(content)
     with pytest.raises(DataError, match=complaint) as error:

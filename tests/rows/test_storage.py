@@ -53,7 +53,7 @@ def test_an_empty_file_and_a_folder_have_no_content(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(" \n")
     with pytest.raises(DataError, match="the file is empty"):
         content(f"{tmp_path}/a.csv")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="this is a folder, not a file; name a file in it"):
         content(str(tmp_path))
 
 
