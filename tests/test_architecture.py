@@ -300,6 +300,16 @@ def test_nobody_but_its_room_asks_for_a_parts_class() -> None:
     assert found == []
 
 
+def test_what_a_saved_model_says_is_read_and_written_in_one_place() -> None:
+    named = {
+        source
+        for source in SOURCES
+        for each in ast.walk(tree(source))
+        if isinstance(each, ast.Constant) and each.value == "jenga.json"
+    }
+    assert named == {"jenga/saved.py"}
+
+
 def test_what_a_model_reads_by_is_known_to_the_model_alone() -> None:
     read = [
         f"{source}, line {node.lineno}"
