@@ -125,21 +125,30 @@ def schema() -> type[ExperimentConfig]:
     )
 
 
-def model_block(config: ExperimentConfig, model: Any) -> Any:
-    """Return the model's block `model` as its backbone is to be made for the tasks of `config`."""
+def modality_for(config: ExperimentConfig, encoder: str) -> Modality:
+    """Return what one of the encoders of `config` reads."""
+    return modality_of(config.backbones[encoder].backbone_type)
+
+
+def model_block(config: ExperimentConfig) -> Any:
+    """Return the block of the one backbone of `config` as it is to be made for the tasks."""
     generates = any(task.type in config.language_tasks for task in config.tasks)
-    return modality_of(model.backbone_type).model_block(model, generates=generates)
+    return modality_of(config.model.backbone_type).model_block(config.model, generates=generates)
 
 
-def join(config: ExperimentConfig, encoders: Mapping[str, BaseBackbone]) -> MultiTaskModel:
-    """Return the model of `encoders` and the configured fusion and tasks, whose weights are new."""
-    (name,) = encoders
-    width = encoders[name].hidden_size
-    fusion = None
+def join(config: ExperimentConfig, backbones: Mapping[str, BaseBackbone]) -> MultiTaskModel:
+    """Return the model of `backbones` and the configured fusion and tasks, whose weights are new."""
+    reads = {task.name: config.encoder_of(task) for task in config.tasks}
+    widths = {name: backbone.hidden_size for name, backbone in backbones.items()}
+    fusion: dict[str, AttentionFusion] = {}
     if config.fusion.type == "attention":
-        fusion = AttentionFusion(width, [task.name for task in config.tasks], dropout=config.fusion.dropout)
-    tasks: Mapping[str, BaseTask] = {task.name: TASK_REGISTRY[task.type](task, width) for task in config.tasks}
-    return MultiTaskModel(encoders, fusion, tasks)
+        for name, width in widths.items():
+            own = [task for task, encoder in reads.items() if encoder == name]
+            fusion |= {name: AttentionFusion(width, own, dropout=config.fusion.dropout)} if own else {}
+    tasks: Mapping[str, BaseTask] = {
+        task.name: TASK_REGISTRY[task.type](task, widths[reads[task.name]]) for task in config.tasks
+    }
+    return MultiTaskModel(backbones, fusion, tasks, reads)
 
 
 def _with_permission(config: ExperimentConfig, folder: Path, base: str | None, *, allowed: bool) -> ExperimentConfig:

@@ -41,23 +41,26 @@ class Named(nn.Module, Generic[Part]):
 class MultiTaskModel(nn.Module):
     """One encoder pass for all tasks of a batch.
 
-    `encoders`: the backbones by name. `reads`: by task, the name of the encoder that it reads.
+    `encoders`: the backbones by name. `fusion`: by the encoder's name, its tasks' own views of what it says; none of an
+    encoder whose tasks all see the same. `reads`: by task, the name of the encoder that it reads. `matching`: compares
+    what is inside the encoder `matched` with a teacher's.
     """
 
     def __init__(
         self,
         encoders: Mapping[str, BaseBackbone],
-        fusion: AttentionFusion | None,
+        fusion: Mapping[str, AttentionFusion],
         tasks: Mapping[str, BaseTask],
         reads: Mapping[str, str] | None = None,
     ) -> None:
         """reads: default: all tasks read the one encoder."""
         super().__init__()
         self.encoders: Named[BaseBackbone] = Named(encoders)
-        self.fusion = fusion
+        self.fusion: Named[AttentionFusion] = Named(fusion)
         self.tasks: Named[BaseTask] = Named(tasks)
         self.reads = dict(reads or dict.fromkeys(tasks, next(iter(encoders))))
         self.matching: Matching | None = None
+        self.matched: str | None = None
         for name, task in tasks.items():
             task.attach(self.encoder_of(name))
 
@@ -122,4 +125,5 @@ class MultiTaskModel(nn.Module):
         return BackboneOutput.of(self.encoder_of(tasks[0])(**inputs), inputs)
 
     def _views(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
-        return self.fusion(encoded, tasks) if self.fusion is not None else dict.fromkeys(tasks, encoded)
+        name = self.reads[tasks[0]]
+        return self.fusion[name](encoded, tasks) if name in self.fusion else dict.fromkeys(tasks, encoded)

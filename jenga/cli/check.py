@@ -79,7 +79,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
     from jenga.trainer.loop import make_sampler
-    from jenga.trainer.recipe import told
+    from jenga.trainer.recipe import told, trainings_of
 
     accelerator = make_accelerator(config.training.precision, device)
     teacher = getattr(config.model, "teacher_student_config", None)
@@ -91,8 +91,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         data = config.data.model_copy(update={"cache_dir": scratch})
         experiment = build(config.model_copy(update={"data": data}), Path(scratch), device=accelerator.device)
-        given = config.training
-        config = experiment.bundle.config
+        given, config = config, experiment.bundle.config
         model, training = experiment.bundle.model.to(accelerator.device), resolved(config.training)
         if experiment.teacher is not None:
             experiment.teacher.to(accelerator.device)
@@ -100,18 +99,19 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         notes = [note for name in model.tasks for note in model.tasks[name].notes()]
         bad = experiment.bad
         unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
+        sizes = trainings_of(config)
         total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
         return {
             "heads": _heads(experiment),
             "steps": [
-                _step(model, experiment.teacher, source, task, training.batch_size, accelerator)
+                _step(model, experiment.teacher, source, task, sizes[source.encoder].batch_size, accelerator)
                 for source in experiment.sources
                 for task in source.tasks
             ],
             "parts": _parts(model, experiment.teacher),
-            "training": told(given, training, total_steps),
+            "training": "\n".join(told(given, config, total_steps)),
             "total_steps": total_steps,
-            "rows_per_step": training.batch_size * training.gradient_accumulation_steps,
+            "rows_per_step": max(each.batch_size for each in sizes.values()) * training.gradient_accumulation_steps,
             "device": str(accelerator.device),
             "peak_mib": _peak_mib(accelerator.device),
             "warnings": [*unusable, *experiment.warnings, *notes],
@@ -196,7 +196,7 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 def _parts(model: Any, teacher: Any) -> list[dict[str, Any]]:
     encoders = model.encoders
     modules = {"backbone" if len(encoders) == 1 else f"backbone {name}": encoders[name] for name in encoders}
-    modules["fusion"] = model.fusion
+    modules |= {"fusion" if len(encoders) == 1 else f"fusion {name}": model.fusion[name] for name in model.fusion}
     modules |= {f"task {name}": model.tasks[name] for name in model.tasks}
     modules |= {"matching": model.matching, "teacher": None if teacher is None else teacher.model}
     rows = []

@@ -14,12 +14,10 @@ _PER_LABEL = ("class_weight", "pos_weight", "item_weights")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
-def contradictions(
-    document: Document, *, language_tasks: frozenset[str] = frozenset(), data_paths: Sequence[KeyPath] = ()
-) -> list[Finding]:
+def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) -> list[Finding]:
     """Return what contradicts itself in `document`, whose values may still have wrong types.
 
-    language_tasks: the types of tasks that predict tokens. data_paths: where a short form names data beside tasks.
+    data_paths: where a short form names data beside tasks. What one backbone's settings contradict, `of_backbone` says.
     """
     return [
         *_warmup(document),
@@ -29,9 +27,12 @@ def contradictions(
         *_joined_names(document),
         *_lengths(document),
         *_addresses(document, data_paths),
-        *_teachers(document, language_tasks),
-        *_rates(document),
     ]
+
+
+def of_backbone(document: Document, language_tasks: frozenset[str]) -> list[Finding]:
+    """Return what contradicts itself in a document of one backbone. language_tasks: types that predict tokens."""
+    return [*_teachers(document, language_tasks), *_rates(document)]
 
 
 def _warmup(document: Document) -> Iterator[Finding]:

@@ -154,13 +154,10 @@ def _finish(
     known = {each.path for each in found}
     paths = () if short is None else short.data_paths
     judged = (
-        *contradictions(document, language_tasks=schema.language_tasks, data_paths=paths),
-        *misplaced(
-            document, schema, schema.modality_of(document.data), list(schema.modalities.values()),
-            token_tasks=schema.token_tasks,
-        ),
+        *contradictions(document, data_paths=paths),
+        *misplaced(document, schema),
         *unknown_parts(document, schema.parts),
-    )  # fmt: skip
+    )
     clashes = [each for each in judged if each.path not in known]
     unread = {problem.key for problem in document.problems}
     found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
@@ -181,10 +178,18 @@ def _finish(
 
 
 def _complete(data: Any, schema: type[ExperimentConfig]) -> None:
-    """Let the model's modality fill in what its settings say without naming it."""
-    own = schema.modality_of(data)
-    if own is not None and isinstance(data["model"], dict):
-        own.complete(data["model"])
+    """Let the modality of each backbone fill in what its settings say without naming it."""
+    model = data.get("model") if isinstance(data, dict) else None
+    several = model.get("backbones") if isinstance(model, dict) else None
+    if isinstance(several, dict):
+        for name, block in several.items():
+            if isinstance(block, dict) and name in schema.modalities:
+                block.setdefault("backbone_type", name)
+    blocks = list(several.values()) if isinstance(several, dict) else [model]
+    for block in blocks:
+        own = schema.modality_of({"model": block})
+        if own is not None and isinstance(block, dict):
+            own.complete(block)
 
 
 def _data_root(given: str | None, folder: Path) -> str:

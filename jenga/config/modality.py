@@ -1,54 +1,67 @@
-"""What a model's modality means for the other settings: what it has no use for."""
+"""What a model's modalities mean for the other settings: what they have no use for, and who reads which rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from jenga.config.checks import finding
+from jenga.config.backbones import blocks_of, of_task, unread, views
+from jenga.config.checks import finding, of_backbone
 from jenga.config.explain import Finding
 from jenga.config.parts import ModalityChoices
 from jenga.config.shape import Branch, entry_branches, item_branches
 from jenga.config.strict import Strict
 from jenga.config.yaml12 import Document, KeyPath
 
+if TYPE_CHECKING:
+    from jenga.config.schema import ExperimentConfig
 
-def misplaced(
-    document: Document,
-    schema: type[Strict],
-    own: ModalityChoices | None,
-    others: Sequence[ModalityChoices],
-    *,
-    token_tasks: frozenset[str],
-) -> list[Finding]:
-    """Return the settings of `document` that only models of `others` have, and what the model's own modality finds.
+
+@dataclass(frozen=True)
+class _Kinds:
+    """`own`: the modalities of the model, by the names of its backbones; `others`: those that none of these has."""
+
+    own: Mapping[str, ModalityChoices]
+    others: Sequence[ModalityChoices]
+
+    def why(self, other: ModalityChoices, read: Sequence[ModalityChoices] | None = None) -> str:
+        """Return that what is for `other` is not for what is read; read: default: by the whole model."""
+        nouns = list(dict.fromkeys(each.noun for each in read or self.own.values()))
+        subject = "this model reads" if read is None else "this task reads"
+        return f"is for {other.noun}, and {subject} {' and '.join(nouns)}. Remove it"
+
+
+def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Finding]:
+    """Return the settings of `document` that its backbones have no use for, and what their modalities find.
 
     A setting that has its default's value says nothing, and may come from a resolved configuration.
     """
-    if own is None:
-        return []
-    foreign = [each for each in others if each is not own]
-    return [
-        *_keys(document, schema, own, foreign),
-        *_baselines(document, own, foreign),
-        *_tasks(document, own, foreign, token_tasks),
-        *own.checks(document),
-    ]
+    own: dict[str, ModalityChoices] = {}
+    for name, block in blocks_of(document.data).items():
+        kind = schema.modality_of({"model": block})
+        if kind is None:
+            return []  # its type is unknown, which is told elsewhere
+        own[name] = kind
+    if not own:
+        return of_backbone(document, schema.language_tasks)
+    kinds = _Kinds(own, [each for each in schema.modalities.values() if type(each) not in map(type, own.values())])
+    found = [*_keys(document, schema, kinds), *_baselines(document, kinds), *unread(document)]
+    found += _tasks(document, schema.token_tasks, kinds, list(schema.modalities.values()))
+    for view in views(document):
+        told = [*own[view.name].checks(view.document), *of_backbone(view.document, schema.language_tasks)]
+        found += [view.back(each) for each in told]
+    return found
 
 
-def _why(own: ModalityChoices, other: ModalityChoices) -> str:
-    return f"is for {other.noun}, and this model reads {own.noun}. Remove it"
-
-
-def _keys(
-    document: Document, schema: type[Strict], own: ModalityChoices, foreign: Sequence[ModalityChoices]
-) -> Iterator[Finding]:
-    for other in foreign:
-        for key in sorted(other.keys - own.keys):
+def _keys(document: Document, schema: type[Strict], kinds: _Kinds) -> Iterator[Finding]:
+    used = frozenset[str]().union(*(each.keys for each in kinds.own.values()))
+    for other in kinds.others:
+        for key in sorted(other.keys - used):
             for path in _places(document, key):
                 value = document.value_at(path)
                 if value is not None and value != _default(schema, path):
-                    yield finding(document, path, _why(own, other))
+                    yield finding(document, path, kinds.why(other))
 
 
 def _places(document: Document, key: str) -> Iterator[KeyPath]:
@@ -71,26 +84,56 @@ def _default(schema: type[Strict], path: KeyPath) -> Any:
     return found[0].default if found else None
 
 
-def _baselines(document: Document, own: ModalityChoices, foreign: Sequence[ModalityChoices]) -> Iterator[Finding]:
+def _baselines(document: Document, kinds: _Kinds) -> Iterator[Finding]:
     baselines = document.value_at(("evaluation", "baselines"))
+    known = {name for each in kinds.own.values() for name in each.baselines}
     for index, name in enumerate(baselines if isinstance(baselines, list) else ()):
-        for other in foreign:
-            if name in other.baselines and name not in own.baselines:
-                yield finding(document, ("evaluation", "baselines", index), f"{name} {_why(own, other)}")
+        for other in kinds.others:
+            if name in other.baselines and name not in known:
+                yield finding(document, ("evaluation", "baselines", index), f"{name} {kinds.why(other)}")
 
 
 def _tasks(
-    document: Document, own: ModalityChoices, foreign: Sequence[ModalityChoices], token_tasks: frozenset[str]
+    document: Document, token_tasks: frozenset[str], kinds: _Kinds, known: Sequence[ModalityChoices]
 ) -> Iterator[Finding]:
     tasks = document.value_at(("tasks",))
     for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
         if not isinstance(task, dict):
             continue
-        if not own.words and task.get("type") in token_tasks:
-            message = f"'{task['type']}' labels words of a text, and {own.noun} have none; choose another type"
+        read = [kinds.own[name] for name in of_task(task, list(kinds.own)) if name in kinds.own]
+        if not read:
+            continue
+        if task.get("type") in token_tasks and not all(each.words for each in read):
+            noun = next(each.noun for each in read if not each.words)
+            message = f"'{task['type']}' labels words of a text, and {noun} have none; choose another type"
             yield finding(document, ("tasks", index, "type"), message)
-        columns = task.get("columns")
-        for key, value in columns.items() if isinstance(columns, dict) else ():
-            other = next((each for each in foreign if key in each.columns.model_fields), None)
-            if other is not None and key not in own.columns.model_fields and value is not None:
-                yield finding(document, ("tasks", index, "columns", key), _why(own, other))
+        yield from _columns(document, index, task, read, kinds, known)
+        if len(kinds.own) > 1:
+            yield from _task_keys(document, index, read, kinds)
+
+
+def _columns(
+    document: Document,
+    index: int,
+    task: Mapping[str, Any],
+    read: Sequence[ModalityChoices],
+    kinds: _Kinds,
+    known: Sequence[ModalityChoices],
+) -> Iterator[Finding]:
+    own = {key for each in read for key in each.columns.model_fields}
+    columns = task.get("columns")
+    for key, value in columns.items() if isinstance(columns, dict) else ():
+        other = next((each for each in known if key in each.columns.model_fields), None)
+        if other is not None and key not in own and value is not None:
+            why = kinds.why(other, read if len(kinds.own) > 1 else None)
+            yield finding(document, ("tasks", index, "columns", key), why)
+
+
+def _task_keys(document: Document, index: int, read: Sequence[ModalityChoices], kinds: _Kinds) -> Iterator[Finding]:
+    """Yield keys of a task that another of the model's backbones has use for, and its own has none."""
+    used = frozenset[str]().union(*(each.keys for each in read))
+    for other in kinds.own.values():
+        for key in sorted(each for each in other.keys - used if each.startswith("tasks[].")):
+            path: KeyPath = ("tasks", index, *key.removeprefix("tasks[].").split("."))
+            if document.value_at(path) is not None:
+                yield finding(document, path, kinds.why(other, read))

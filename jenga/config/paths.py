@@ -51,6 +51,8 @@ def _resolved(value: Any, mark: PathMark | None, folder: Path, data_root: Path) 
         return resolved_paths(value, folder=folder, data_root=data_root)
     if isinstance(value, list):
         return [_resolved(each, mark, folder, data_root) for each in value]
+    if isinstance(value, dict):
+        return {key: _resolved(each, mark, folder, data_root) for key, each in value.items()}
     if mark is None or not isinstance(value, str):
         return value
     if mark is PathMark.ROWS:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, create_model, field_validator
 
 from jenga.config.optimization import OptimizerConfig, PartChoices, SchedulerConfig
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
-from jenga.config.strict import PROJECT, PROJECT_LENGTH, Fraction, PositiveFloat, PositiveInt, Strict
+from jenga.config.strict import BACKBONE_NAME, PROJECT, PROJECT_LENGTH, Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.registry import Registry
+from jenga.types import SHARED
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+BackboneName = Annotated[str, Field(min_length=1, pattern=BACKBONE_NAME)]
+_JOINT = "+"
+"""Between the names of backbones that a task reads together."""
+_SEVERAL = "several backbones"
 
 
 # --------------------------------------------------------------------------------------------------- data and training
@@ -115,6 +120,22 @@ class TrainingConfig(Strict):
     deterministic: bool = Field(False, description="Refuse operations whose results differ from run to run.")
 
 
+class OwnTraining(Strict):
+    """What the training of one backbone's tasks has of its own, in a run of several backbones.
+
+    What is not given is as `training` has it, and where that has no number either, follows from the backbone's rows.
+    """
+
+    epochs: PositiveInt | None = Field(
+        None, description="Passes over its rows. Where other backbones have fewer, its rows come more often a pass."
+    )
+    batch_size: PositiveInt | None = Field(None, description="Rows of a step, or of each accumulated part of one.")
+    learning_rate: PositiveFloat | LearningRates = Field(
+        default_factory=LearningRates,
+        description="One rate, or one for each of backbone, adapters, fusion, heads.",
+    )
+
+
 class ResolvedTraining(TrainingConfig):
     """The optimisation with every number that the loop needs."""
 
@@ -173,6 +194,15 @@ class TrackingConfig(Strict):
     log_model: bool = Field(True, description="Log the best model as a pyfunc.")
 
 
+class SeveralBackbones(Strict):
+    """A model of several backbones, each of which reads the rows of its own tasks, or with others those of a task."""
+
+    backbones: dict[BackboneName, Any] = Field(
+        min_length=1,
+        description="Blocks as of `model`, by names of your own, with peft and training of their own.",
+    )
+
+
 class ExperimentConfig(Strict):
     """A whole experiment. `experiment_model` narrows its blocks to what is registered.
 
@@ -217,21 +247,86 @@ class ExperimentConfig(Strict):
 
     @classmethod
     def modality_of(cls, data: Any) -> ModalityChoices | None:
-        """Return what the model in the content of a document, which may be anything, reads; None: not known."""
+        """Return what the one backbone of a document's content, which may be anything, reads; None: not known."""
         model = data.get("model") if isinstance(data, dict) else None
         kind = model.get("backbone_type", cls.default_backbone) if isinstance(model, dict) else None
         return cls.modalities.get(kind) if isinstance(kind, str) else None
+
+    @property
+    def several(self) -> bool:
+        """Whether the model names its backbones, instead of being one."""
+        return isinstance(self.model, SeveralBackbones)
+
+    @property
+    def backbones(self) -> dict[str, Any]:
+        """The block of each backbone by its name; of the one of `model` where there are not several."""
+        return dict(self.model.backbones) if self.several else {SHARED: self.model}
+
+    @property
+    def encoders(self) -> dict[str, tuple[str, ...]]:
+        """What tasks read, by name: the backbones that it consists of; several where a task reads them together."""
+        found: dict[str, tuple[str, ...]] = {name: (name,) for name in self.backbones}
+        found |= {_JOINT.join(task.inputs): tuple(task.inputs) for task in self.tasks if task.inputs}
+        return {
+            name: parts for name, parts in found.items() if any(self.encoder_of(each) == name for each in self.tasks)
+        }
+
+    def encoder_of(self, task: Any) -> str:
+        """Return the name of what the block `task` reads, of `encoders`."""
+        return _JOINT.join(task.inputs) if task.inputs else task.backbone or next(iter(self.backbones))
+
+    def seen_by(self, encoder: str) -> Self:
+        """Return the experiment as one of `encoders` sees it: its own backbone, training and tasks.
+
+        Of several backbones that are read together, the first one's.
+        """
+        if not self.several:
+            return self
+        tasks = [task for task in self.tasks if self.encoder_of(task) == encoder]
+        return self._of(self.encoders.get(encoder, (encoder,))[0], tasks)
+
+    def of_backbone(self, name: str) -> Self:
+        """Return the experiment of one of `backbones` and of all tasks that read it, alone or with others."""
+        if not self.several:
+            return self
+        return self._of(name, [task for task in self.tasks if name in self.encoders[self.encoder_of(task)]])
+
+    def _of(self, backbone: str, tasks: list[Any]) -> Self:
+        block = self.backbones[backbone]
+        return self.model_copy(
+            update={"model": block, "peft": block.peft, "tasks": tasks, "training": _own(self.training, block.training)}
+        )
+
+    def with_blocks(self, blocks: Mapping[str, Any]) -> Self:
+        """Return the experiment with other blocks of its backbones, by their names."""
+        if not self.several:
+            return self.model_copy(update={"model": blocks.get(SHARED, self.model)})
+        several = self.model.model_copy(update={"backbones": {**self.backbones, **blocks}})
+        return self.model_copy(update={"model": several})
+
+
+def _own(training: TrainingConfig, own: OwnTraining) -> TrainingConfig:
+    """Return `training` with what one backbone has of its own."""
+    update: dict[str, Any] = {
+        name: value for name in ("epochs", "batch_size") if (value := getattr(own, name)) is not None
+    }
+    update["learning_rate"] = _rates(training.learning_rate, own.learning_rate)
+    return training.model_copy(update=update)
+
+
+def _rates(common: float | LearningRates, own: float | LearningRates) -> float | LearningRates:
+    if not isinstance(own, LearningRates):
+        return own
+    given = {name: rate for name, rate in dict(own).items() if rate is not None}
+    if not given:
+        return common
+    spread = dict(common) if isinstance(common, LearningRates) else dict.fromkeys(LearningRates.model_fields, common)
+    return LearningRates(**{**spread, **given})
 
 
 def resolved(training: TrainingConfig) -> ResolvedTraining:
     """Return `training` as one that has every number. Raises ValidationError where it has not: it was never built."""
     return training if isinstance(training, ResolvedTraining) else ResolvedTraining(**dict(training))
-
-
-def evaluation_batch_size(config: ExperimentConfig) -> int:
-    """Return the rows of a forward pass without gradients, of a built experiment."""
-    assert config.training.batch_size is not None, "building an experiment decides it"
-    return config.evaluation.batch_size or 2 * config.training.batch_size
 
 
 def experiment_model(
@@ -272,8 +367,13 @@ def experiment_model(
     compared: Any = Literal[tuple(baselines)]
     info = EvaluationConfig.model_fields["baselines"]
     evaluation = create_model("EvaluationConfig", __base__=EvaluationConfig, baselines=(list[compared], info))
+    one_of_several: Any = _union([_in_several(*each) for each in model_models], "backbone_type", None)
+    blocks: Any = dict[BackboneName, one_of_several]
+    several = create_model(
+        "Several", __base__=SeveralBackbones, backbones=(blocks, SeveralBackbones.model_fields["backbones"])
+    )
     fields: dict[str, Any] = {
-        "model": (_union(model_models, "backbone_type", default_backbone), ...),
+        "model": (_union(model_models, "backbone_type", default_backbone, several), ...),
         "tasks": (list[task_model], Field(min_length=1)),
         "evaluation": (evaluation, Field(default_factory=evaluation)),
         "callbacks": (callbacks_model, Field(default_factory=dict, validate_default=True)),
@@ -310,9 +410,29 @@ def _with_columns(block: type[Strict], content: tuple[type[Strict], ...]) -> typ
     return create_model(block.__name__, __base__=block, columns=(columns, described))
 
 
-def _union(models: list[tuple[tuple[str, ...], type[Strict]]], key: str, default: str | None) -> Any:
+def _in_several(names: tuple[str, ...], block: type[Strict]) -> tuple[tuple[str, ...], type[Strict]]:
+    """Return a backbone's block as one of several has it, with what is its own of the blocks beside `model`."""
+    peft = ExperimentConfig.model_fields["peft"]
+    training = Field(default_factory=OwnTraining, description="What its tasks' training has of its own.")
+    fields: dict[str, Any] = {"peft": (peft.annotation, peft), "training": (OwnTraining, training)}
+    return names, create_model(f"{block.__name__}InSeveral", __base__=block, **fields)
+
+
+def _union(
+    models: list[tuple[tuple[str, ...], type[Strict]]],
+    key: str,
+    default: str | None,
+    several: type[SeveralBackbones] | None = None,
+) -> Any:
+    """Return the blocks `models`, told apart by the value of `key`. several: a block that is told by its own key."""
+
     def tag(value: Any) -> str | None:
-        return value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
+        read = value.get if isinstance(value, dict) else partial(getattr, value)
+        if several is not None and read("backbones", None) is not None:
+            return _SEVERAL
+        return read(key, default)
 
     options = [Annotated[model, Tag(name)] for names, model in models for name in names]
+    if several is not None:
+        options.append(Annotated[several, Tag(_SEVERAL)])
     return Annotated[reduce(or_, options), Discriminator(tag)]

@@ -13,6 +13,8 @@ UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 """Characters, inside a class of a pattern, that a terminal or a page obeys instead of showing: escapes, line ends."""
 NAME = rf"^[^./\s{UNSEEN}]+$"
 """Pattern of the names of tasks and heads."""
+BACKBONE_NAME = r"^[A-Za-z0-9_-]+$"
+"""Pattern of the names of backbones, which are folders of a saved model."""
 PROJECT = rf"^[^./\\\s{UNSEEN}][^/\\{UNSEEN}]*$"
 PROJECT_LENGTH = 60
 """Characters of a project's name, at four bytes each no more than the 255 that a folder's name may have."""

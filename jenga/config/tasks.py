@@ -103,6 +103,14 @@ class TaskConfig(Strict):
         "hf://name/configuration; or jenga/helpline, the built-in sample."
     )
     columns: Columns = Field(default_factory=Columns, description="Where column names are not the default.")
+    backbone: str | None = Field(
+        None, description="Which of model.backbones reads the rows, where there are several; see also inputs."
+    )
+    inputs: list[str] | None = Field(
+        None,
+        min_length=2,
+        description="Which of model.backbones read each row together: the heads see the tokens of all of them.",
+    )
     max_length: PositiveInt | None = Field(None, description="Tokens kept of a row; default: data.max_length.")
     weight: PositiveFloat = Field(1.0, description="Factor of this task's loss in the total.")
     dropout: Fraction = Field(0.1, description="Dropout on what the heads read.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jenga.config.shape import Branch, Kind, kind_of_value, literals
-from jenga.config.strict import NAME, PROJECT, UNSEEN
+from jenga.config.strict import BACKBONE_NAME, NAME, PROJECT, UNSEEN
 from jenga.config.syntax import CORE_RESOLVERS
 from jenga.config.yaml12 import Document, KeyPath
 from jenga.errors import suggest
@@ -38,6 +38,7 @@ _KIND_WORDS: dict[Kind, str] = {
 }
 _PATTERNS = {
     NAME: "must have no '.', no '/', no space and no control character in it",
+    BACKBONE_NAME: "must be of letters, digits, '_' and '-' alone",
     PROJECT: "must have no '/' or '\\' and no control character or line break in it, and not start with '.' or a space",
 }
 _SHOWN = 60

@@ -9,7 +9,6 @@ from typing import Any, cast
 import torch
 
 from jenga.bundle import Bundle
-from jenga.config.distillation import TeacherStudentConfig
 from jenga.distillation.heads import teach_heads
 from jenga.distillation.origin import KEY, Origin
 from jenga.distillation.running import RunningTeacher
@@ -36,16 +35,38 @@ def make_teacher(
 
     tell: called with a line on how far something long is.
     """
-    settings = getattr(bundle.config.model, "teacher_student_config", None)
-    if settings is None or not settings.enabled:
-        return None, []
-    origin = Origin(bundle, settings)
+    students = {
+        name: settings
+        for name, block in bundle.config.backbones.items()
+        if (settings := getattr(block, "teacher_student_config", None)) is not None and settings.enabled
+    }
+    running: dict[str, RunningTeacher] = {}
+    warnings: list[str] = []
+    for name, settings in students.items():
+        own = [source for source in sources if source.encoder == name]
+        teacher, told = _teacher_of(Origin(bundle, settings, name), own, device, tell)
+        warnings += told
+        if teacher is not None:
+            teacher.sources = frozenset(source.name for source in own)
+            running[name] = teacher
+    if len(running) > 1:
+        raise ConfigError(
+            f"{KEY}: {' and '.join(running)} both have a teacher that runs at each step, and one can; keep the logits of "
+            "one on disk (top_k), or train them one by one"
+        )
+    return next(iter(running.values()), None), warnings
+
+
+def _teacher_of(
+    origin: Origin, sources: Sequence[Source], device: torch.device, tell: Callable[[str], None]
+) -> tuple[RunningTeacher | None, list[str]]:
+    bundle, settings = origin.student, origin.settings
     parts = [source.splits[TRAIN] for source in sources]
     keys = [key for part in parts for key in part.spaces]
     texts = [key for key in keys if kind_named(bundle.spaces[key].kind).from_text]
     taught = []
     if origin.folder is not None and len(texts) < len(keys):
-        taught = teach_heads(bundle, origin.bundle, sources, settings, device)
+        taught = teach_heads(origin, sources, device)
     running = None
     if texts and origin.generates:
         taught += texts
@@ -56,7 +77,7 @@ def make_teacher(
             _keep_top_k(origin, settings.top_k, sources, device, tell)
     if settings.hidden_states is not None or settings.attentions is not None:
         running = running or origin.encoder_teacher()
-        _match(bundle, running, settings)
+        _match(origin, running)
     elif not taught:
         what = (
             "is no run of Jenga, which alone can teach labelled heads"
@@ -69,12 +90,13 @@ def make_teacher(
     return running, warnings
 
 
-def _match(bundle: Bundle, teacher: RunningTeacher, settings: TeacherStudentConfig) -> None:
+def _match(origin: Origin, teacher: RunningTeacher) -> None:
     """Compare the inner states of student and teacher in training."""
-    (backbone,) = bundle.model.encoders.values()
+    bundle, settings, backbone = origin.student, origin.settings, origin.backbone
     backbone.keep_states(hidden_states=settings.hidden_states is not None, attentions=settings.attentions is not None)
     student = backbone.transformer
     assert student is not None, "what hands on its states is a model of transformers"
+    bundle.model.matched = origin.encoder
     bundle.model.matching = Matching(settings, _shape(student.base_model), _shape(teacher.encoder))
 
 
@@ -86,9 +108,8 @@ def _keep_top_k(
     origin: Origin, k: int, sources: Sequence[Source], device: torch.device, tell: Callable[[str], None]
 ) -> None:
     """Let the learnt tokens of every language source be taught from disk; what is missing there is made first."""
-    student, settings = origin.student, origin.settings
-    (backbone,), (inputs,) = student.model.encoders.values(), student.inputs.values()
-    data = student.config.data
+    settings, backbone, inputs = origin.settings, origin.backbone, origin.inputs
+    data = origin.student.config.data
     teacher = identity(origin.checkpoint, settings.teacher_dtype)
     cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir().parent
     running = None

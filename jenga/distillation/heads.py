@@ -10,7 +10,7 @@ import torch
 
 from jenga.bundle import Bundle
 from jenga.config.distillation import TeacherStudentConfig
-from jenga.config.schema import evaluation_batch_size
+from jenga.distillation.origin import Origin
 from jenga.distillation.precision import reduce_precision
 from jenga.errors import ConfigError
 from jenga.labels import kind_named
@@ -18,23 +18,23 @@ from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.split import TRAIN
 from jenga.tasks.distillation import HeadTeacher
 from jenga.trainer.evaluate import Runner
+from jenga.trainer.recipe import evaluation_batch_sizes
 from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
 _SHOWN = 5
 
 
-def teach_heads(
-    student: Bundle, teacher: Bundle, sources: Sequence[Source], settings: TeacherStudentConfig, device: torch.device
-) -> list[HeadKey]:
-    """Give the training rows of `sources` the logits of `teacher` for each head that both models have.
+def teach_heads(origin: Origin, sources: Sequence[Source], device: torch.device) -> list[HeadKey]:
+    """Give the training rows of `sources` the logits of the run at `origin` for each head that both models have.
 
     The teacher reads the rows with its own tokenizer, once, in evaluation mode. Returns the heads that it teaches.
     Raises ConfigError where a head of both has other labels.
     """
+    student, teacher, settings = origin.student, origin.bundle, origin.settings
     taught: list[HeadKey] = []
     specs = {head.task: spec for spec in teacher.specs for head in spec.heads}
-    batch_size = evaluation_batch_size(student.config)
+    size = evaluation_batch_sizes(student.config)[origin.encoder]
     for backbone in teacher.model.encoders.values():
         if settings.teacher_dtype == "int8" and backbone.transformer is not None:
             reduce_precision(backbone.transformer, "int8")
@@ -43,7 +43,8 @@ def teach_heads(
         # The heads stay in float32: they are small, and their logits are what is learnt.
         return torch.autocast(device.type, torch.bfloat16) if settings.teacher_dtype == "bf16" else nullcontext()
 
-    runner = Runner(teacher.model.to(device), device, autocast, batch_size, {})
+    sizes = dict.fromkeys(teacher.model.encoders, size)
+    runner = Runner(teacher.model.to(device), device, autocast, sizes, {})
     for source in sources:
         part = source.splits[TRAIN]
         common = [key for key, space in part.spaces.items() if _teachable(student, teacher, key, space)]

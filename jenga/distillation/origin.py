@@ -17,6 +17,7 @@ from jenga.labels import kind_named
 from jenga.modalities import modality_of
 from jenga.modalities.text.language_model import check_packing, load_language_model
 from jenga.modalities.text.pretrained import checkpoint_folder, load_encoder, load_tokenizer
+from jenga.types import SHARED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,8 +31,11 @@ class Origin:
     `folder`: of the model, where it is a run of Jenga, or a model that one wrote; None for a checkpoint.
     """
 
-    def __init__(self, student: Bundle, settings: TeacherStudentConfig) -> None:
-        self.student, self.settings = student, settings
+    def __init__(self, student: Bundle, settings: TeacherStudentConfig, encoder: str = SHARED) -> None:
+        """encoder: the name of the student's backbone that is taught."""
+        self.student, self.settings, self.encoder = student, settings, encoder
+        self.backbone, self.inputs = student.model.encoders[encoder], student.inputs[encoder]
+        self.config = student.config.of_backbone(encoder)
         self.folder = saved.model_in(settings.teacher_model)
 
     @property
@@ -53,7 +57,9 @@ class Origin:
         """The model of a run. Raises ConfigError where it reads no texts, SetupError where it is harmed."""
         assert self.folder is not None
         loaded = Bundle.load(self.folder, trust_remote_code=self._block.trust_remote_code)
-        theirs, ours = (modality_of(each.config.model.backbone_type) for each in (loaded, self.student))
+        if loaded.config.several:
+            raise ConfigError(f"{KEY}: '{self.settings.teacher_model}' has several backbones; name a run of one")
+        theirs, ours = (modality_of(each.model.backbone_type) for each in (loaded.config, self.config))
         if type(theirs) is not type(ours):
             name = self.settings.teacher_model
             raise ConfigError(
@@ -66,7 +72,7 @@ class Origin:
 
         packed: whether it will read packed texts. Raises ConfigError where it does not fit the student.
         """
-        (backbone,) = self.student.model.encoders.values()
+        backbone = self.backbone
         if backbone.output_layer[1] is not None:
             raise ConfigError(
                 f"model.teacher_student_config: the output layer of '{backbone.model_name}' has a bias, which "
@@ -86,8 +92,7 @@ class Origin:
         return self._running(load_encoder(self.settings.teacher_model, self._block, key=KEY)[0], [])
 
     def _running(self, model: PreTrainedModel, keys: list[tuple[str, str]]) -> RunningTeacher:
-        (own,) = self.student.inputs.values()
-        check_same_tokens(own.tokenizer, self._tokenizer, teacher_name=self.settings.teacher_model)
+        check_same_tokens(self.inputs.tokenizer, self._tokenizer, teacher_name=self.settings.teacher_model)
         reduce_precision(model, self.settings.teacher_dtype)
         return RunningTeacher(model, self.settings, keys)
 
@@ -111,4 +116,4 @@ class Origin:
         """The student's block of the model, as it would be of the teacher."""
         model = self.settings.teacher_model
         cleared = {"base_model": model, "tokenizer": None, "dropout": None, "teacher_student_config": None}
-        return self.student.config.model.model_copy(update=cleared)
+        return self.config.model.model_copy(update=cleared)

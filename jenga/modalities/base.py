@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
@@ -27,16 +28,16 @@ from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import CellColumns, ContentSpec
 from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
-from jenga.rows.load import LoadedSource, load_sources, stop_if_many
+from jenga.rows.load import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow, RawRows
+from jenga.rows.read_once import ReadOnce
 from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
 Spaces = Mapping[tuple[str, str], HeadSpace]
-Keep = Callable[[LoadedSource], np.ndarray]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
@@ -207,10 +208,9 @@ class Encoder(ABC):
 
 @dataclass
 class Prepared:
-    """The rows as read, what makes inputs of them, and the model's block as the backbone is to be made from it."""
+    """What makes inputs of rows, and the model's block as the backbone is to be made from it."""
 
     encoder: Encoder
-    loaded: list[LoadedSource]
     model_config: Any
     warnings: list[str]
 
@@ -269,16 +269,19 @@ class Modality(ABC):
         kind = cast(type[CellColumns], self.content_specs[0])
         return kind(columns=tuple((key, (name or key,)) for key, name in names.items()))
 
-    def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
-        """Read the rows of `specs`, and make what turns them into inputs of the backbone.
+    def reads(self, config: ExperimentConfig, specs: Sequence[SourceSpec]) -> ReadOnce[Any]:
+        """Return what reads the files of `specs`, the sources of this modality's tasks in `config`."""
+        return ReadOnce(partial(read_rows, form=specs[0].form))
 
-        workdir: keeps what is made of the training rows, once a run. keep: called with a loaded source, returns which
-        training rows, bool (M,), some task learns from. Raises ConfigError, DataError or SetupError.
+    def prepare(
+        self, loaded: list[LoadedSource], files: Sequence[Any], config: ExperimentConfig, workdir: Path
+    ) -> Prepared:
+        """Make what turns rows into inputs of the backbone.
+
+        loaded: the sources, in training only the rows that some task learns from; files: what `reads` read. workdir:
+        keeps what is made of the training rows, once a run. Raises ConfigError, DataError or SetupError.
         """
-        loaded = load_sources(specs, data=config.data)
-        for source in loaded:
-            source.splits[TRAIN] = source.splits[TRAIN].take(keep(source).nonzero()[0])
-        return Prepared(self.fit(loaded, config, workdir), loaded, config.model, [])
+        return Prepared(self.fit(loaded, config, workdir), config.model, [])
 
     def fit(self, loaded: Sequence[LoadedSource], config: ExperimentConfig, workdir: Path) -> Encoder:
         """Return the encoder, made of the training rows."""

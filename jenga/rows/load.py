@@ -53,7 +53,7 @@ class LoadedSource:
     def source(self, splits: dict[str, EncodedSplit]) -> Source:
         """Return the source of the encoded `splits`."""
         tasks = tuple(dict.fromkeys(task for task, _ in self.spaces))
-        return Source(self.spec.name, tasks, splits, self.spec.content)
+        return Source(self.spec.name, tasks, splits, self.spec.content, self.spec.encoder)
 
 
 @dataclass
@@ -74,21 +74,24 @@ class _Parsed:
 
 
 def load_sources(
-    specs: Sequence[SourceSpec], *, data: DataConfig, files: ReadOnce[Any] | None = None
+    specs: Sequence[SourceSpec], *, data: DataConfig, files: Sequence[ReadOnce[Any]] | None = None
 ) -> list[LoadedSource]:
     """Read, check and split the rows of all sources of a run.
 
-    files: reads them, and keeps them; default: `read_rows`. Label spaces come from the configuration, else from all
-    rows of the train files; those of a head that learns what is normal, which has no logit a label, from all files.
+    files: what reads the files of each of `specs`, and keeps them; default: `read_rows`. Label spaces come from the
+    configuration, else from all rows of the train files; those of a head that learns what is normal, which has no logit
+    a label, from all files.
+
     Rows are split once a file: a row that judges a task trains none. Raises DataError when a file cannot be read or has
     more bad rows than `data.max_bad_fraction`, when a column is missing, when the rows hold more labels than
     `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
     judge another.
     """
-    read = files or ReadOnce(partial(read_rows, form=specs[0].form if specs else None))
+    if files is None:
+        files = [ReadOnce(partial(read_rows, form=specs[0].form if specs else None))] * len(specs)
     given = [
         {split: [(path, read(path, split=split)) for path in names] for split, names in _paths(spec).items() if names}
-        for spec in specs
+        for spec, read in zip(specs, files, strict=True)
     ]
     told = check_roles([spec.name for spec in specs], given)
     parsed = []
@@ -99,7 +102,7 @@ def load_sources(
     shares = partition([_stake(each) for each in parsed], fractions, seed=data.split_seed)
     return [
         _loaded(each, share, data, [*warnings, *share.warnings], _digests(each, read))
-        for each, share, warnings in zip(parsed, shares, told, strict=True)
+        for each, share, warnings, read in zip(parsed, shares, told, files, strict=True)
     ]
 
 

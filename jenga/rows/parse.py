@@ -20,7 +20,7 @@ from jenga.rows.columns import label_place, lookup
 from jenga.rows.content import Cells, Content, ContentSpec, Item
 from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.readers import FileForm
-from jenga.types import HeadSpace
+from jenga.types import SHARED, HeadSpace
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -32,7 +32,7 @@ class SourceSpec:
     """Files that one set of rows comes from, and the columns to read.
 
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
-    `content`: how what the encoder reads is read of a row. `form`: how the files are written. `skip_blank`: whether
+    `content`: how what the encoder reads is read of a row, `encoder`: the name of that one of the model's. `form`: how the files are written. `skip_blank`: whether
     rows without content that are to learn or to judge are passed over, and are no bad ones.
     """
 
@@ -45,6 +45,7 @@ class SourceSpec:
     content: ContentSpec
     form: FileForm = field(default_factory=FileForm)
     skip_blank: bool = False
+    encoder: str = SHARED
 
 
 @dataclass

@@ -23,7 +23,7 @@ class Turn(NamedTuple):
 class Sampler:
     """Deals the rows of several sources into turns.
 
-    round_robin: sources take turns until each has shown every row once; proportional: the same turns in random order;
+    round_robin: sources take turns until each has shown every row as often as it shall; proportional: the same turns in random order;
     temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
     it stopped, so that no row is left out for good. Epochs can be asked for in any order.
 
@@ -36,20 +36,25 @@ class Sampler:
         lengths: Mapping[str, np.ndarray],
         *,
         kind: Literal["round_robin", "proportional", "temperature"],
-        rows_per_turn: int,
+        rows_per_turn: int | Mapping[str, int],
         temperature: float,
         seed: int,
         halves: bool = False,
+        passes: Mapping[str, float] | None = None,
     ) -> None:
+        """rows_per_turn: of all sources, or by source. passes: over a source in an epoch; default: one."""
         self.lengths = dict(lengths)
         self.halves = halves
         self.kind = kind
-        self.rows_per_turn = rows_per_turn
+        per_turn = dict.fromkeys(lengths, rows_per_turn) if isinstance(rows_per_turn, int) else dict(rows_per_turn)
+        self.rows_per_turn: dict[str, int] = per_turn
         self.seed = seed
-        self.full_turns = {name: -(-len(each) // rows_per_turn) for name, each in self.lengths.items()}
-        self.turns = dict(self.full_turns)
+        self.full_turns = {name: -(-len(each) // per_turn[name]) for name, each in self.lengths.items()}
+        self.turns = {
+            name: max(1, round(turns * (passes or {}).get(name, 1.0))) for name, turns in self.full_turns.items()
+        }
         if kind == "temperature":
-            self.turns = _apportion(self.full_turns, temperature)
+            self.turns = _apportion(self.turns, temperature)
         self._passes: dict[tuple[str, int], list[list[int]]] = {}
 
     def __len__(self) -> int:
@@ -89,12 +94,12 @@ class Sampler:
         rng = self._rng(source, which_pass)
         lengths = self.lengths[source]
         order = rng.permutation(len(lengths))
-        group = self.rows_per_turn * (1 if self.halves else BUCKET_TURNS)
+        group = self.rows_per_turn[source] * (1 if self.halves else BUCKET_TURNS)
         turns: list[list[int]] = []
         for start in range(0, len(order), group):
             part = order[start : start + group]
             part = part[np.argsort(lengths[part], kind="stable")]
-            turns += [each.tolist() for each in np.array_split(part, -(-len(part) // self.rows_per_turn))]
+            turns += [each.tolist() for each in np.array_split(part, -(-len(part) // self.rows_per_turn[source]))]
         return [turns[i] for i in rng.permutation(len(turns))]
 
     def _rng(self, name: str, number: int) -> np.random.Generator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from jenga.bundle import Bundle, join, model_block, schema
+from jenga.bundle import Bundle, join, modality_for, model_block, schema
 from jenga.config.schema import ExperimentConfig
-from jenga.config.tasks import Columns, SplitPaths
 from jenga.distillation import RunningTeacher, make_teacher
 from jenga.errors import ConfigError
 from jenga.labels import kind_named
-from jenga.labels.cells import NO, WHOLE, YES, CellReading
-from jenga.labels.column import NORMAL_NAMES, HeadColumn, usual_normal
-from jenga.labels.joined import joined_names
-from jenga.modalities import BackboneManager, modality_of
+from jenga.modalities import BackboneManager, BaseBackbone, Encoder
+from jenga.modalities.base import Prepared
 from jenga.rows.batches import Source
 from jenga.rows.fingerprint import Fingerprint, fingerprint
-from jenga.rows.load import LoadedSource
-from jenga.rows.parse import SourceSpec
+from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.raw import BadRow
-from jenga.rows.readers import FileForm
 from jenga.rows.split import TRAIN
+from jenga.run.specs import source_specs
 from jenga.tasks import TASK_REGISTRY
-from jenga.trainer.optim import trained_groups
-from jenga.trainer.recipe import resolve
-from jenga.types import SHARED
+from jenga.trainer.recipe import resolved_config
 
 __all__ = ["Bundle", "Experiment", "build", "schema", "source_specs"]
 
@@ -70,119 +64,83 @@ def build(
     if torch.are_deterministic_algorithms_enabled() != config.training.deterministic:
         # It imports the compiler, a second of processor time, whatever it is told.
         torch.use_deterministic_algorithms(config.training.deterministic)
-    config = config.model_copy(update={"model": model_block(config, config.model)})
-    modality = modality_of(config.model.backbone_type)
-    prepared = modality.prepare(config, source_specs(config), workdir, lambda source: _taught(config, source))
-    loaded, block = prepared.loaded, prepared.model_config
+    config = config.with_blocks({name: model_block(config.of_backbone(name)) for name in config.backbones})
+    loaded, files = _read(config)
+    prepared = {name: _prepared(config, name, loaded, files, workdir) for name in config.backbones}
+    backbones = {name: _backbone(config.of_backbone(name), each) for name, each in prepared.items()}
+    config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
+    _check_judged(config, loaded)
+    rows = fingerprint(loaded)
+    encoders = {name: each.encoder for name, each in prepared.items()}
+    sources, warnings = _encoded(config, loaded, encoders, backbones)
+    model = join(config, backbones)
+    for source in loaded:
+        for (name, head), targets in source.splits[TRAIN].labels.items():
+            model.tasks[name].fit_targets(head, targets)
+    config = resolved_config(config, model, sources)
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
+    bundle = Bundle(config, model, encoders, [source.spec for source in loaded], spaces)
+    bad = dict.fromkeys(row for source in loaded for row in source.bad)
+    told = [warning for source in loaded for warning in source.warnings]
+    told += [warning for each in prepared.values() for warning in each.warnings]
+    teacher, lessons = make_teacher(bundle, sources, device or torch.device("cpu"), tell)
+    return Experiment(bundle, sources, list(bad), [*told, *warnings, *lessons], teacher, rows)
+
+
+def _read(config: ExperimentConfig) -> tuple[list[LoadedSource], dict[str, list[Any]]]:
+    """Return the sources of all tasks, of whose training rows some task learns, and by encoder the files behind them.
+
+    All are loaded together, so that a row which judges one task trains no other, whatever reads it.
+    """
+    specs = source_specs(config)
+    reads = {
+        name: modality_for(config, name).reads(config.seen_by(name), [each for each in specs if each.encoder == name])
+        for name in dict.fromkeys(spec.encoder for spec in specs)
+    }
+    loaded = load_sources(specs, data=config.data, files=[reads[spec.encoder] for spec in specs])
+    for source in loaded:
+        source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(_taught(config, source)))
+    return loaded, {name: read.files for name, read in reads.items()}
+
+
+def _prepared(
+    config: ExperimentConfig,
+    name: str,
+    loaded: Sequence[LoadedSource],
+    files: Mapping[str, Sequence[Any]],
+    workdir: Path,
+) -> Prepared:
+    """Return what makes the inputs of the backbone `name`; what is kept of it stands in a folder of its own."""
+    own = [source for source in loaded if source.spec.encoder == name]
+    folder = workdir / "backbones" / name if config.several else workdir
+    return modality_for(config, name).prepare(own, files.get(name, []), config.of_backbone(name), folder)
+
+
+def _backbone(config: ExperimentConfig, prepared: Prepared) -> BaseBackbone:
+    block = prepared.model_config
     backbone = BackboneManager.create(block.backbone_type, block.base_model, block)
     if config.peft is not None:
         backbone.adapt(config.peft)
     if config.training.gradient_checkpointing:
         backbone.checkpoint_activations()
-    config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
-    _check_judged(config, loaded)
-    rows = fingerprint(loaded)
-    sources, warnings = prepared.encoder.sources(loaded, config, backbone)
-    model = join(config, {SHARED: backbone})
-    n_rows = [len(source.splits[TRAIN]) for source in sources]
-    training = resolve(config.training, backbone.recipe, n_rows, trained_groups(model))
-    config = config.model_copy(update={"training": training})
-    for source in loaded:
-        for (name, head), targets in source.splits[TRAIN].labels.items():
-            model.tasks[name].fit_targets(head, targets)
-    bundle = Bundle(config, model, {SHARED: prepared.encoder}, [source.spec for source in loaded], spaces)
-    bad = dict.fromkeys(row for source in loaded for row in source.bad)
-    told = [warning for source in loaded for warning in source.warnings]
-    teacher, lessons = make_teacher(bundle, sources, device or torch.device("cpu"), tell)
-    return Experiment(bundle, sources, list(bad), [*told, *prepared.warnings, *warnings, *lessons], teacher, rows)
+    return backbone
 
 
-def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
-    """Group the tasks that read the same rows alike, in the order of their first tasks."""
-    modality = modality_of(config.model.backbone_type)
-    groups: dict[tuple[Hashable, ...], list[Any]] = {}
-    for task in config.tasks:
-        key = (_paths(task.data_path), task.columns.id, modality.group(task, config))
-        groups.setdefault(key, []).append(task)
-    specs = []
-    for tasks in groups.values():
-        train, valid, test = _paths(tasks[0].data_path)
-        specs.append(
-            SourceSpec(
-                name="+".join(task.name for task in tasks),
-                train=train,
-                valid=valid,
-                test=test,
-                id=tasks[0].columns.id or "id",
-                heads=tuple(column for task in tasks for column in _head_columns(task)),
-                content=modality.content(tasks, config),
-                form=FileForm(config.data.format, config.data.delimiter),
-                skip_blank=config.data.blank_rows == "skip",
-            )
-        )
-    return specs
-
-
-def _paths(data_path: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    def several(value: str | list[str] | None) -> tuple[str, ...]:
-        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-
-    if isinstance(data_path, SplitPaths):
-        return several(data_path.train), several(data_path.valid), several(data_path.test)
-    return several(data_path), (), ()
-
-
-def _head_columns(task: Any) -> Iterator[HeadColumn]:
-    task_class, columns = TASK_REGISTRY[task.type], task.columns
-    only = len(task.heads) == 1
-    for head in task.heads:
-        kind = task_class.kind_of(head)
-        joined = getattr(head, "columns", None)
-        yield HeadColumn(
-            task=task.name,
-            head=head.name,
-            kind=kind,
-            candidates=_candidates(head, columns, kind, only),
-            size=head.num_labels,
-            labels=None if head.labels is None else tuple(head.labels),
-            absent=None if task_class.needs_labels(task) else _normal_label(head),
-            cells=_cell_reading(head),
-            joined=joined_names(joined, head.labels) if joined else (),
-            written=bool(head.column or joined or _given(columns, "labels") or (only and _given(columns, "label"))),
-        )
-
-
-def _cell_reading(head: Any) -> CellReading:
-    """Return how the cells of a head are read, as far as the configuration says; a kind of head has its own keys."""
-
-    def given(key: str) -> Any:
-        value = getattr(head, key, None)
-        return tuple(value) if isinstance(value, list) else value
-
-    separator = given("label_separator")
-    return CellReading(
-        missing=given("missing_values"),
-        true=given("true_values") or YES,
-        false=given("false_values") or NO,
-        separator=WHOLE if separator == "none" else separator,
-        unit=given("offset_unit") or "characters",
-        partial_words=given("partial_words") or "refuse",
-    )
-
-
-def _normal_label(head: Any) -> str:
-    given: str | None = getattr(head, "normal", None)
-    if given is not None or not head.labels:
-        return given or NORMAL_NAMES[0]
-    label: str = head.labels[usual_normal(head.labels) or 0]
-    return label
-
-
-def _given(columns: Columns, key: str) -> str | None:
-    # A kind of task has only those keys that it reads.
-    name: str | None = getattr(columns, key, None)
-    return name
+def _encoded(
+    config: ExperimentConfig,
+    loaded: Sequence[LoadedSource],
+    encoders: Mapping[str, Encoder],
+    backbones: Mapping[str, BaseBackbone],
+) -> tuple[list[Source], list[str]]:
+    """Return all sources ready for batches, in their order, and warnings."""
+    found: dict[str, Source] = {}
+    warnings: list[str] = []
+    for name, encoder in encoders.items():
+        own = [source for source in loaded if source.spec.encoder == name]
+        made, told = encoder.sources(own, config.seen_by(name), backbones[name])
+        found |= {source.name: source for source in made}
+        warnings += told
+    return [found[source.spec.name] for source in loaded], warnings
 
 
 def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:
@@ -198,21 +156,6 @@ def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:
             return np.ones(len(rows), bool)
         found |= taught
     return found
-
-
-def _candidates(head: Any, columns: Columns, kind: str, only: bool) -> tuple[str, ...]:
-    """Return where to look for a head's labels, the likeliest place first."""
-    if joined := getattr(head, "columns", None):
-        return tuple(joined)
-    if head.column:
-        return (head.column,)
-    if own := kind_named(kind).columns(head.name):
-        named = tuple(filter(None, (_given(columns, name) for name in own)))
-        return named or (*own, f"labels.{head.name}")
-    if only and (label := _given(columns, "label")):
-        return (label,)
-    labels = _given(columns, "labels") or "labels"
-    return (f"{labels}.{head.name}", "label", labels, head.name) if only else (f"{labels}.{head.name}", head.name)
 
 
 def _resolve(task: Any, loaded: Sequence[LoadedSource]) -> Any:

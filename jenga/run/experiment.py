@@ -25,7 +25,7 @@ from jenga.callbacks.chain import Chain
 from jenga.callbacks.configured import configured_callbacks
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
-from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
+from jenga.config.schema import ExperimentConfig, resolved
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
@@ -44,7 +44,8 @@ from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.loop import make_sampler
-from jenga.trainer.recipe import told
+from jenga.trainer.optim import parameter_groups
+from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
 
@@ -121,12 +122,13 @@ def _open(
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
-        rehearse(experiment.bundle.model, training, torch.device("cpu"), total_steps=_steps(experiment))
+        groups = parameter_groups(experiment.bundle.model, trainings_of(experiment.bundle.config))
+        rehearse(groups, training, torch.device("cpu"), total_steps=_steps(experiment))
         run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
         try:
             run.update(resolved_digest=config_digest(_resolved(config, experiment)))
-            if (Path(scratch) / "preset").exists():
-                copy_folder(Path(scratch) / "preset", run.path / "preset")
+            for made in Path(scratch).rglob("preset"):
+                copy_folder(made, run.path / made.relative_to(scratch))
         except BaseException:
             run.discard()
             raise
@@ -217,8 +219,8 @@ def _describe(
         write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
     for warning in warnings:
         logger.warning("%s", warning)
-    training = resolved(experiment.bundle.config.training)
-    console.print(told(config.training, training, _steps(experiment)), highlight=False, soft_wrap=True)
+    for line in told(config, experiment.bundle.config, _steps(experiment)):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
         f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
@@ -250,7 +252,12 @@ def _facts(bundle: Bundle) -> Facts:
 
 def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
     """Return `config` with the numbers of the training that its rows and its encoder decided."""
-    return config.model_copy(update={"training": experiment.bundle.config.training})
+    found = experiment.bundle.config
+    own = {
+        name: block.model_copy(update={"training": found.backbones[name].training})
+        for name, block in (config.backbones.items() if config.several else ())
+    }
+    return config.with_blocks(own).model_copy(update={"training": found.training})
 
 
 def _steps(experiment: Experiment) -> int:
@@ -291,12 +298,13 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
 
 def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, console: Console) -> Result:
     """Judge the best model on valid and test, beside the baselines, and write the results."""
-    allowed = getattr(experiment.bundle.config.model, "trust_remote_code", False)
+    blocks = experiment.bundle.config.backbones.values()
+    allowed = any(getattr(block, "trust_remote_code", False) for block in blocks)
     bundle = Bundle.load(run.best, trust_remote_code=allowed)
     bundle.model.to(accelerator.device)
     config = bundle.config
-    size = evaluation_batch_size(config)
-    runner = Runner(bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds)
+    sizes = evaluation_batch_sizes(config)
+    runner = Runner(bundle.model, accelerator.device, accelerator.autocast, sizes, bundle.thresholds)
     warnings = calibrate(runner, experiment.sources)
     for warning in warnings:
         logger.warning("%s", warning)

@@ -33,7 +33,7 @@ def add_answers(
         for key in part.spaces:
             if key not in described:
                 continue
-            found = runner.model.tasks[key[0]].generated(part.rows, generator, batch_size=runner.batch_size)
+            found = runner.model.tasks[key[0]].generated(part.rows, generator, batch_size=runner.size_for(key[0]))
             if found is None:
                 continue
             answers, metrics = found

@@ -26,9 +26,10 @@ def observe(runner: Runner, sources: Sequence[Source], stage: Stage) -> None:
         part = source.splits["train"]
         model.eval()
         with torch.no_grad():
-            for start in range(0, len(part), runner.batch_size):
+            size = runner.size_for(source.tasks[0])
+            for start in range(0, len(part), size):
                 runner.on_batch()
-                batch = part.batch(range(start, min(start + runner.batch_size, len(part)))).to(runner.device)
+                batch = part.batch(range(start, min(start + size, len(part)))).to(runner.device)
                 with runner.autocast():
                     views = model.encode(batch.inputs, list(watching))
                 for name, observer in watching.items():

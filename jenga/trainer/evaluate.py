@@ -41,14 +41,21 @@ class SplitResult:
 
 @dataclass
 class Runner:
-    """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor."""
+    """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor.
+
+    `batch_sizes`: rows of a forward pass, by encoder.
+    """
 
     model: MultiTaskModel
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
-    batch_size: int
+    batch_sizes: Mapping[str, int]
     thresholds: Mapping[HeadKey, np.ndarray]
     on_batch: Callable[[], None] = lambda: None
+
+    def size_for(self, task: str) -> int:
+        """Return the rows of a forward pass of what `task` reads."""
+        return self.batch_sizes[self.model.reads[task]]
 
     def logits(
         self, split: EncodedSplit, tasks: Sequence[str], losses: dict[str, _LossSum] | None = None
@@ -62,9 +69,10 @@ class Runner:
         order = np.argsort(split.lengths, kind="stable")[::-1]
         self.model.eval()
         with torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
+            size = self.size_for(tasks[0])
+            for start in range(0, len(order), size):
                 self.on_batch()
-                index = order[start : start + self.batch_size].tolist()
+                index = order[start : start + size].tolist()
                 batch = split.batch(index).to(self.device)
                 with self.autocast():
                     outputs = self.model(batch.inputs, tasks, batch.labels if losses is not None else None)

@@ -32,7 +32,7 @@ class Teacher(Protocol):
 class Learner:
     """Adds gradients up and takes steps, or leaves them out; `window` keeps the losses.
 
-    total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it says of its rows.
+    trainings: by encoder. total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it says of its rows.
     Raises ConfigError as `rehearse` does.
     """
 
@@ -40,6 +40,7 @@ class Learner:
         self,
         model: MultiTaskModel,
         training: ResolvedTraining,
+        trainings: Mapping[str, ResolvedTraining],
         accelerator: Accelerator,
         *,
         total_steps: int,
@@ -48,9 +49,9 @@ class Learner:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
-        rehearse(self.model, training, accelerator.device, total_steps=total_steps)
+        rehearse(parameter_groups(self.model, trainings), training, accelerator.device, total_steps=total_steps)
         warn_of_idle_decay(training)
-        self.optimizer = make_optimizer(parameter_groups(self.model, training), training)
+        self.optimizer = make_optimizer(parameter_groups(self.model, trainings), training)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, total_steps)
         self.window = Window(accelerator.device)

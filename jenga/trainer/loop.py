@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
-from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolved
+from jenga.config.schema import ExperimentConfig, resolved
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
@@ -29,6 +29,7 @@ from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
 from jenga.trainer.memory import Json, pack, unpack
 from jenga.trainer.optim import learning_rates
+from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
@@ -62,10 +63,12 @@ class Trainer:
         # On a GPU two small passes cost twice what one does.
         self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens
         self.sampler = make_sampler(sources, config, halves=self.halves)
-        self.training = training = resolved(config.training)
+        self.training, self.trainings = resolved(config.training), trainings_of(config)
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
-        self.learner = Learner(model, training, accelerator, total_steps=self._planned_steps, teacher=teacher)
+        self.learner = Learner(
+            model, self.training, self.trainings, accelerator, total_steps=self._planned_steps, teacher=teacher
+        )
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
         self.log = MetricsLog(run.path / "metrics.jsonl")
@@ -186,7 +189,7 @@ class Trainer:
     def _add_gradients(self, turn: Turn) -> None:
         source = self.sources[turn.source]
         split = source.splits["train"]
-        size = self.training.batch_size
+        size = self.trainings[source.encoder].batch_size
         batches = [split.batch(rows) for rows in micro_batches(turn.rows, split.lengths, size, halves=self.halves)]
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
@@ -317,8 +320,8 @@ class Trainer:
         self.chain.call("on_evaluate", self, metrics=metrics)
 
     def _runner(self) -> Runner:
-        size = evaluation_batch_size(self.config)
-        return Runner(self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt)
+        sizes = evaluation_batch_sizes(self.config)
+        return Runner(self.model, self.accelerator.device, self.accelerator.autocast, sizes, {}, self._check_interrupt)
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value
@@ -389,12 +392,15 @@ class Trainer:
 
 def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves: bool = False) -> Sampler:
     """Return the sampler over the training rows of `sources`; halves: as `Sampler` has it."""
-    training = resolved(config.training)
+    training, own = resolved(config.training), trainings_of(config)
     return Sampler(
         {source.name: source.splits["train"].lengths for source in sources},
         kind=training.sampler,
-        rows_per_turn=training.batch_size * training.gradient_accumulation_steps,
+        rows_per_turn={
+            source.name: own[source.encoder].batch_size * training.gradient_accumulation_steps for source in sources
+        },
         temperature=training.temperature,
         seed=training.seed,
         halves=halves,
+        passes={source.name: own[source.encoder].epochs / training.epochs for source in sources},
     )

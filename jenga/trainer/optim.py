@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import torch
@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class Group(TypedDict):
-    """Parameters with one rate and one decay; `name`: the part of the model that they are of."""
+    """Parameters with one rate and one decay; `name`: the part of the model that they are of.
+
+    Of several backbones, the backbone's name stands before it: ``audio.adapters``.
+    """
 
     params: Sequence[torch.nn.Parameter]
     lr: float
@@ -29,30 +32,35 @@ class Group(TypedDict):
     name: str
 
 
-def trained_groups(model: MultiTaskModel) -> list[str]:
-    """Return the names of the parameter groups of `model`, each with a rate of its own.
+def trained_groups(model: MultiTaskModel) -> dict[str, list[str]]:
+    """Return by encoder the names of the parameter groups of `model`, each with a rate of its own.
 
     Heads are always there: a teacher may add what is trained with them.
     """
-    return list(dict.fromkeys((*_parts(model), "heads")))
+    return {encoder: list(dict.fromkeys((*parts, "heads"))) for encoder, parts in _parts(model).items()}
 
 
-def parameter_groups(model: MultiTaskModel, training: ResolvedTraining) -> list[Group]:
-    """Return the groups backbone (adapters, where there are some), fusion and heads.
+def parameter_groups(model: MultiTaskModel, trainings: Mapping[str, ResolvedTraining]) -> list[Group]:
+    """Return of each encoder the groups backbone (adapters, where there are some), fusion and heads.
 
     What projects a student's states to its teacher's width is trained with the heads.
 
     Each is split into decayed weights and the rest.
 
     Biases and normalisation weights are not decayed (Loshchilov & Hutter 2019).
+
+    trainings: by encoder, as `trainings_of` returns them.
     """
     groups: list[Group] = []
-    for name, named in _parts(model).items():
-        for decay, decayed in ((training.weight_decay, True), (0.0, False)):
-            chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
-            if chosen:
-                rate = getattr(training.learning_rate, name)
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": name})
+    for encoder, parts in _parts(model).items():
+        training = trainings[encoder]
+        for name, named in parts.items():
+            full = name if len(trainings) == 1 else f"{encoder}.{name}"
+            for decay, decayed in ((training.weight_decay, True), (0.0, False)):
+                chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
+                if chosen:
+                    rate = getattr(training.learning_rate, name)
+                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": full})
     return groups
 
 
@@ -103,22 +111,23 @@ def _parameters(choices: Choices[Part], given: str | NamedPart) -> dict[str, obj
     return {} if block is None else {key: getattr(block, key) for key in block.model_fields_set}
 
 
-def _parts(model: MultiTaskModel) -> dict[str, list[tuple[str, torch.nn.Parameter]]]:
-    """Return the trained parameters with their names, by group."""
-    encoders = model.encoders.values()
-    modules: dict[str, list[torch.nn.Module | None]] = {
-        "backbone": [each for each in encoders if not each.adapted],
-        "adapters": [each for each in encoders if each.adapted],
-        "fusion": [model.fusion],
-        "heads": [model.tasks, model.matching],
-    }
-    found = {
-        name: [
-            (key, p) for each in parts if each is not None for key, p in each.named_parameters() if p.requires_grad
-        ]
-        for name, parts in modules.items()
-    }  # fmt: skip
-    return {name: parameters for name, parameters in found.items() if parameters}
+def _parts(model: MultiTaskModel) -> dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]]:
+    """Return the trained parameters with their names, by encoder and group."""
+    found: dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]] = {}
+    for encoder in model.encoders:
+        backbone = model.encoders[encoder]
+        modules: dict[str, list[torch.nn.Module | None]] = {
+            "adapters" if backbone.adapted else "backbone": [backbone],
+            "fusion": [model.fusion[encoder]] if encoder in model.fusion else [],
+            "heads": [model.tasks[name] for name in model.tasks if model.reads[name] == encoder],
+        }
+        modules["heads"].append(model.matching if encoder == model.matched else None)
+        named = {
+            name: [(key, p) for each in parts if each is not None for key, p in each.named_parameters() if p.requires_grad]
+            for name, parts in modules.items()
+        }
+        found[encoder] = {name: parameters for name, parameters in named.items() if parameters}
+    return found
 
 
 def _is_decayed(name: str, parameter: torch.nn.Parameter) -> bool:

@@ -5,8 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jenga.config.schema import LearningRates, ResolvedTraining, TrainingConfig
+from jenga.config.schema import (
+    ExperimentConfig,
+    LearningRates,
+    OwnTraining,
+    ResolvedTraining,
+    TrainingConfig,
+    resolved,
+)
 from jenga.modalities import Recipe
+from jenga.model import MultiTaskModel
+from jenga.rows.batches import Source
+from jenga.rows.split import TRAIN
+from jenga.trainer.optim import trained_groups
+from jenga.types import SHARED
+
+_OWN = tuple(OwnTraining.model_fields)
 
 SMALLEST_BATCH = 8
 ROWS_PER_BATCH_ROW = 64
@@ -30,6 +44,47 @@ def resolve(training: TrainingConfig, recipe: Recipe, n_rows: Sequence[int], gro
     return ResolvedTraining(**{**dict(training), **numbers})
 
 
+def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Sequence[Source]) -> ExperimentConfig:
+    """Return `config` with every number of its training, of each backbone by the rows that its tasks learn from.
+
+    Of several backbones each has its own; a pass of all is then one of the backbone with the fewest, and the rows of the
+    others come more often in it.
+    """
+    found = {}
+    groups = trained_groups(model)
+    for name in config.backbones:
+        read = [source for source in sources if name in config.encoders[source.encoder]]
+        n_rows = [len(source.splits[TRAIN]) for source in read]
+        found[name] = resolve(config.of_backbone(name).training, model.encoders[name].recipe, n_rows, groups[name])
+    if not config.several:
+        return config.model_copy(update={"training": found[SHARED]})
+    blocks = {
+        name: block.model_copy(update={"training": OwnTraining(**{key: getattr(found[name], key) for key in _OWN})})
+        for name, block in config.backbones.items()
+    }
+    numbers = {
+        "epochs": min(each.epochs for each in found.values()),
+        "batch_size": max(each.batch_size for each in found.values()),
+        "learning_rate": LearningRates(),
+    }
+    training = ResolvedTraining(**{**dict(config.training), **numbers})
+    return config.with_blocks(blocks).model_copy(update={"training": training})
+
+
+def trainings_of(config: ExperimentConfig) -> dict[str, ResolvedTraining]:
+    """Return the training of each encoder of a built experiment, and of each backbone."""
+    names = dict.fromkeys([*config.backbones, *config.encoders])
+    return {
+        name: resolved(config.of_backbone(name).training if name in config.backbones else config.seen_by(name).training)
+        for name in names
+    }
+
+
+def evaluation_batch_sizes(config: ExperimentConfig) -> dict[str, int]:
+    """Return the rows of a forward pass without gradients by encoder, of a built experiment."""
+    return {name: config.evaluation.batch_size or 2 * each.batch_size for name, each in trainings_of(config).items()}
+
+
 def epochs(recipe: Recipe, n_rows: int) -> int:
     """Return how many passes over `n_rows` rows are enough."""
     visits = max(recipe.visits, min(recipe.usual_epochs * n_rows, recipe.most_visits))
@@ -42,13 +97,31 @@ def batch_size(recipe: Recipe, n_rows: int) -> int:
     return min(recipe.largest_batch, max(SMALLEST_BATCH, fitting))
 
 
-def told(given: TrainingConfig, resolved: ResolvedTraining, steps: int) -> str:
-    """Return a line of what is trained how, with what was chosen here; steps: of the optimizer, in all."""
+def told(given: ExperimentConfig, found: ExperimentConfig, steps: int) -> list[str]:
+    """Return a line of what is trained how, with what was chosen here, for each backbone of several a line more.
+
+    given, found: the experiment as it was configured, and as it was built. steps: of the optimizer, in all.
+    """
+    if not found.several:
+        return [_told(given.training, resolved(found.training), steps)]
+    training = resolved(found.training)
+    length = f"{steps} steps" if training.max_steps else f"{training.epochs} epochs ({steps} steps)"
+    own = [
+        f"  {name}: {_told(given.of_backbone(name).training, resolved(found.of_backbone(name).training), None)}"
+        for name in found.backbones
+    ]
+    return [f"training: {length}", *own]
+
+
+def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) -> str:
     rates = {name: rate for name, rate in dict(resolved.learning_rate).items() if rate is not None}
     chosen = _chosen(given, rates)
-    length = f"{steps} steps" if resolved.max_steps else f"{resolved.epochs} epochs ({steps} steps)"
+    length = f"{resolved.epochs} epochs" if steps is None else f"{resolved.epochs} epochs ({steps} steps)"
+    if resolved.max_steps:
+        length = "steps" if steps is None else f"{steps} steps"
     line = (
-        f"training: {length} of {resolved.batch_size * resolved.gradient_accumulation_steps} rows; rates "
+        f"{'' if steps is None else 'training: '}{length} of "
+        f"{resolved.batch_size * resolved.gradient_accumulation_steps} rows; rates "
         + ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
     )
     return f"{line}; by the rows and the encoder: {', '.join(chosen)}" if chosen else line

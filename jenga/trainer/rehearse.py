@@ -11,10 +11,9 @@ from safetensors.torch import load, save
 from jenga.config.optimization import part_of
 from jenga.config.schema import ResolvedTraining
 from jenga.errors import ConfigError
-from jenga.model import MultiTaskModel
 from jenga.trainer.checkpoint import load_optimizer, mapping
 from jenga.trainer.memory import pack, unpack
-from jenga.trainer.optim import Group, make_optimizer, make_scheduler, parameter_groups
+from jenga.trainer.optim import Group, make_optimizer, make_scheduler
 
 SIDE, STEPS, RATE = 4, 3, 1e-3
 """Length of each dimension of a stand-in, the steps before and after its checkpoint, and its rate.
@@ -23,15 +22,17 @@ A rate that is too high is not the optimizer's fault: the run itself tells of it
 """
 
 
-def rehearse(model: MultiTaskModel, training: ResolvedTraining, device: torch.device, *, total_steps: int) -> None:
-    """Train stand-ins of the parameters of `model` for a few steps, and once more from a checkpoint of the middle.
+def rehearse(
+    groups: Sequence[Group], training: ResolvedTraining, device: torch.device, *, total_steps: int
+) -> None:
+    """Train stand-ins of the parameters in `groups` for a few steps, and once more from a checkpoint of the middle.
 
     The stand-ins have the dimensions of the parameters, at a length of 4. Global random states stay as they were.
     total_steps: those that the schedule is planned for.
     Raises ConfigError where the optimizer takes no such parameters, its state holds what no checkpoint can, or it goes
     on differently: then it remembers something that is not in its state.
     """
-    shapes, name = _shapes(parameter_groups(model, training)), part_of(training.optimizer)[0]
+    shapes, name = _shapes(groups), part_of(training.optimizer)[0]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         straight = _Stage(shapes, training, device, total_steps)
         straight.step(seed=0)

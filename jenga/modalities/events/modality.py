@@ -16,14 +16,14 @@ from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
-from jenga.modalities.base import MODALITIES, Keep, Modality, Prepared
+from jenga.modalities.base import MODALITIES, Modality, Prepared
 from jenga.modalities.events.backbone import TabularConfig
 from jenga.modalities.events.baseline import Boosting
 from jenga.modalities.events.encoder import REFINERY_FILE, EventEncoder, tolerant_of
 from jenga.modalities.events.events import Events, label_columns, objects, read_events, unwarned
 from jenga.rows.columns import find_column
 from jenga.rows.content import Cells, ContentSpec, Item
-from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.load import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce
@@ -85,8 +85,8 @@ class EventModality(Modality):
         """Return the same for all tasks: they read the same features."""
         return EventFields()
 
-    def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
-        """Read events and fit one refinery on the training rows of all sources; its state is kept under `workdir`."""
+    def reads(self, config: ExperimentConfig, specs: Sequence[SourceSpec]) -> ReadOnce[Any]:
+        """Return what reads events, as the refinery's settings have it."""
         if not hasattr(config.model, "with_features"):
             kind = config.model.backbone_type
             raise ConfigError(
@@ -96,16 +96,18 @@ class EventModality(Modality):
         reader = _refinery(config)
         columns = label_columns(specs)
         form = specs[0].form
-        reads = ReadOnce(
+        return ReadOnce(
             lambda path, *, split: read_events(path, columns=columns, refinery=reader, split=split, form=form)
         )
-        loaded = load_sources(specs, data=config.data, files=reads)
-        files = {events.file: events for events in reads.files}
-        for source in loaded:
-            source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(keep(source)))
-        refinery, warnings = _fitted(config, specs, loaded, files, workdir)
-        encoder = EventEncoder(refinery, files, max_missing=config.model.refinery.max_missing)
-        return Prepared(encoder, loaded, encoder.model_config(config.model), warnings)
+
+    def prepare(
+        self, loaded: list[LoadedSource], files: Sequence[Any], config: ExperimentConfig, workdir: Path
+    ) -> Prepared:
+        """Fit one refinery on the training rows of all sources; its state is kept under `workdir`."""
+        events = {each.file: each for each in files}
+        refinery, warnings = _fitted(config, [source.spec for source in loaded], loaded, events, workdir)
+        encoder = EventEncoder(refinery, events, max_missing=config.model.refinery.max_missing)
+        return Prepared(encoder, encoder.model_config(config.model), warnings)
 
     def load(self, folder: Path, config: ExperimentConfig) -> EventEncoder:
         """Read the refinery's state in `folder`."""

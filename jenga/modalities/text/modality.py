@@ -13,7 +13,7 @@ from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError
 from jenga.files import atomic_folder, damage
-from jenga.modalities.base import MODALITIES, Keep, Modality, Prepared
+from jenga.modalities.base import MODALITIES, Modality, Prepared
 from jenga.modalities.text.baseline import Tfidf
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import CONTEXT, INSTRUCTION, LanguageSpec
@@ -21,8 +21,7 @@ from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.pretrained import TINY_TEXT, load_tokenizer
 from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
 from jenga.rows.content import ContentSpec
-from jenga.rows.load import LoadedSource, load_sources
-from jenga.rows.parse import SourceSpec
+from jenga.rows.load import LoadedSource
 from jenga.rows.split import TRAIN
 
 _PROMPTS, _COMPLETIONS = ("prompt", "question", INSTRUCTION), ("completion", "answer", "output")
@@ -83,13 +82,12 @@ class TextModality(Modality):
         by_word = any(task.type in config.token_tasks and not getattr(task.columns, "entities", None) for task in tasks)
         return TextColumns(("tokens", "text") if by_word else ("text", "tokens"), columns.text_pair, length)
 
-    def prepare(self, config: ExperimentConfig, specs: Sequence[SourceSpec], workdir: Path, keep: Keep) -> Prepared:
-        """Read texts and make their tokenizer; a preset is made of the training rows, under `workdir`."""
-        loaded = load_sources(specs, data=config.data)
-        for source in loaded:
-            source.splits[TRAIN] = source.splits[TRAIN].take(keep(source).nonzero()[0])
+    def prepare(
+        self, loaded: list[LoadedSource], files: Sequence[Any], config: ExperimentConfig, workdir: Path
+    ) -> Prepared:
+        """Make the tokenizer of texts; a preset is made of the training rows, under `workdir`."""
         model_config = _materialise(config, loaded, workdir)
-        return Prepared(TextEncoder(load_tokenizer(model_config)), loaded, model_config, [])
+        return Prepared(TextEncoder(load_tokenizer(model_config)), model_config, [])
 
     def load(self, folder: Path, config: ExperimentConfig) -> TextEncoder:
         """Read the tokenizer in `folder`."""
