@@ -55,9 +55,19 @@ def test_a_link_out_of_the_folder_leads_out(rows: RawRows, tmp_path: Path) -> No
         ([[1, 2], [3]], "different lengths"),
         (["a", "b"], "allowed: numbers"),
         ([], "allowed: numbers"),
+        ("a\0b", r'"a\\u0000b" is no path that can be followed'),
+        ("~nobody-of-this-name/a.wav", "is no path that can be followed"),
+        ("a" * 5000, r"aaa\.\.\. is no path that can be followed"),
+        ("loop", "is no path that can be followed|there is no file"),
+        ({"bytes": "UklGRg=="}, r'its bytes are "UklGRg==", and JSON holds none; give a path'),
+        ({"bytes": [82, 73]}, "JSON holds none"),
+        ({"array": "abc", "sampling_rate": 8000}, "allowed: numbers"),
+        ({"path": None, "bytes": None}, "allowed: a path"),
+        (True, "allowed: a path"),
     ],
 )
-def test_anything_else_is_refused_with_what_is_allowed(rows: RawRows, value: Any, reason: str) -> None:
+def test_anything_else_is_refused_with_what_is_allowed(rows: RawRows, value: Any, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "data" / "loop").symlink_to("loop")
     with pytest.raises(RowError, match=reason):
         COLUMNS.cell("audio", value, rows)
 
@@ -97,3 +107,16 @@ def test_rows_in_hand_may_name_any_file_relative_to_the_working_directory(
     given = RawRows("the given rows")
     assert COLUMNS.cell("audio", "wav/a.wav", given).read() == b"sound"
     assert COLUMNS.cell("audio", str(tmp_path / "other.wav"), given).read() == b"other"
+
+
+def test_rows_that_are_piped_in_are_data_and_stay_in_the_working_directory(
+    rows: RawRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "data")
+    piped = RawRows("standard input")
+    assert COLUMNS.cell("audio", "wav/a.wav", piped).read() == b"sound"
+    for path in ("../other.wav", str(tmp_path / "other.wav")):
+        with pytest.raises(RowError, match="lies outside"):
+            COLUMNS.cell("audio", path, piped)
+    inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
+    assert inside.cell("audio", str(tmp_path / "other.wav"), piped).read() == b"other"
