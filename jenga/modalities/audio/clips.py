@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,12 @@ from jenga.rows.raw import RawRows
 MOST_CHANNELS = 64
 RATES = (1_000, 768_000)
 _UNKNOWN_BYTES = 0x7FFF_0000
+_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
+"""What is read. libsndfile knows more kinds, and does not tell of most where their files are cut."""
+_BYTE_ORDERS: dict[tuple[bytes, bytes], Literal["little", "big"]] = {
+    (b"RIFF", b"WAVE"): "little", (b"RIFX", b"WAVE"): "big", (b"FORM", b"AIFF"): "big", (b"FORM", b"AIFC"): "big",
+}  # fmt: skip
+"""In which a file says its length, by its mark and kind."""
 
 
 class UnusableClipError(Exception):
@@ -124,6 +130,8 @@ def _decoded(clip: Clip, most_seconds: float) -> tuple[np.ndarray, int]:
         with _source(clip.media) as source, soundfile.SoundFile(source, closefd=False) as file:
             rate = int(file.samplerate)
             _check_rate(rate)
+            if file.format not in _FORMATS:
+                raise UnusableClipError(f"it is a file of the kind {file.format}; allowed: {', '.join(_FORMATS)}")
             if not 1 <= file.channels <= MOST_CHANNELS:
                 raise UnusableClipError(f"it has {file.channels} channels; allowed: 1 to {MOST_CHANNELS}")
             if not file.frames:
@@ -160,7 +168,7 @@ def _source(media: Media) -> Iterator[int | io.BytesIO]:
 
 
 def _check_whole(media: Media) -> None:
-    """Raise UnusableClipError where a WAV file ends before its header says: libsndfile reads what there is."""
+    """Raise UnusableClipError where a WAV or AIFF file ends before its header says: libsndfile reads what there is."""
     if media.content is not None:
         head, size = media.content[:12], len(media.content)
     else:
@@ -168,8 +176,9 @@ def _check_whole(media: Media) -> None:
         with media.path.open("rb") as file:
             head = file.read(12)
         size = media.path.stat().st_size
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        said = int.from_bytes(head[4:8], "little") + 8
+    order = _BYTE_ORDERS.get((head[:4], head[8:]))
+    if order is not None:
+        said = int.from_bytes(head[4:8], order) + 8
         # Written to a pipe, a file does not know its length, and says one of the greatest.
         if size < said < _UNKNOWN_BYTES:
             raise UnusableClipError(f"it breaks off: {size} of {said} bytes are there")
