@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from jenga.labels.column import RowError
+from jenga.config.schema import DataConfig
+from jenga.labels.column import HeadColumn, RowError
 from jenga.modalities.media import Media, MediaColumns
+from jenga.rows.content import Cells
+from jenga.rows.load import load_sources
+from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 
 COLUMNS = MediaColumns(columns=(("audio", ("audio",)),))
@@ -120,3 +124,22 @@ def test_rows_that_are_piped_in_are_data_and_stay_in_the_working_directory(
             COLUMNS.cell("audio", path, piped)
     inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
     assert inside.cell("audio", str(tmp_path / "other.wav"), piped).read() == b"other"
+
+
+def test_equal_rows_beside_other_media_may_train_and_judge(tmp_path: Path) -> None:
+    paths = {}
+    for split, content in (("train", b"one"), ("valid", b"two")):
+        (tmp_path / split).mkdir()
+        for at in range(4):
+            (tmp_path / split / f"{at}.wav").write_bytes(content)
+        path = tmp_path / split / "labels.csv"
+        path.write_text("audio,label\n" + "".join(f"{at}.wav,{'ab'[at % 2]}\n" for at in range(4)))
+        paths[split] = (str(path),)
+    head = HeadColumn("task", "label", "class", ("label",), None, None)
+    spec = SourceSpec("s", paths["train"], paths["valid"], (), "id", (head,), COLUMNS)
+    (loaded,) = load_sources([spec], data=DataConfig())
+    media = {split: cast(Cells, rows.content).columns["audio"] for split, rows in loaded.splits.items()}
+    assert {split: {each.read() for each in found} for split, found in media.items()} == {
+        "train": {b"one"}, "valid": {b"two"},
+    }  # fmt: skip
+    assert len(loaded.digests) == 2
