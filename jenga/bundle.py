@@ -19,7 +19,7 @@ from jenga.errors import ConfigError
 from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion
 from jenga.labels import kind_named
-from jenga.modalities import MODALITIES, BackboneManager, BaseBackbone, Encoder, modality_of
+from jenga.modalities import MODALITIES, BackboneManager, BaseBackbone, Encoder, Modality, modality_of
 from jenga.modalities.text.remote_code import named_code, refused_code
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
@@ -28,7 +28,7 @@ from jenga.report.baselines import baselines
 from jenga.rows.parse import SourceSpec
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.language.form import LanguageForm
-from jenga.types import SHARED, HeadSpace
+from jenga.types import HeadSpace
 
 DEFAULT_BACKBONE = "text"
 """The `backbone_type` where none is given."""
@@ -49,14 +49,20 @@ class Bundle:
 
     def encoder_of(self, spec: SourceSpec) -> Encoder:
         """Return what makes inputs of the rows that `spec` reads."""
-        return self.inputs[self.model.reads[spec.heads[0].task]]
+        return self.inputs[spec.encoder]
+
+    def part(self, encoder: str) -> Bundle:
+        """Return the model as one that reads only what `encoder` does; it shares everything."""
+        specs = [spec for spec in self.specs if spec.encoder == encoder]
+        return Bundle(self.config, self.model, {encoder: self.inputs[encoder]}, specs, self.spaces, self.thresholds)
 
     def save(self, folder: Path) -> None:
         """Write everything to `folder`, atomically: safetensors and JSON; a text encoder as transformers does it."""
-        (name,) = self.inputs
         with atomic_folder(folder) as staging:
-            self.model.encoders[name].save(staging / saved.ENCODER_FOLDER)
-            self.inputs[name].save(staging / saved.ENCODER_FOLDER)
+            for name, backbone in zip(self.model.encoders, self.model.encoders.values(), strict=True):
+                backbone.save(saved.encoder_folder(staging, name))
+            for name, encoder in self.inputs.items():
+                encoder.save(saved.encoder_folder(staging, name))
             # What only training needs, to compare a student with its teacher, is left behind.
             state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(("encoders.", "matching."))}
             save_file({k: v.contiguous().clone() for k, v in state.items()}, staging / _HEADS_FILE)
@@ -64,7 +70,7 @@ class Bundle:
                 # Where a run was tracked is no part of the model, and may hold a password.
                 config=self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
                 sources=self.specs,
-                inputs=self.inputs[name].describe(),
+                inputs={name: encoder.describe() for name, encoder in self.inputs.items()},
                 spaces=list(self.spaces.values()),
                 thresholds=[(task, head, list(map(float, t))) for (task, head), t in self.thresholds.items()],
             )
@@ -75,38 +81,31 @@ class Bundle:
         """Read what `save` wrote. Raises SetupError when it is no bundle, is harmed, or is of another format.
 
         base_model: where the base of its adapters is now; default: where it was in training. Raises ConfigError where
-        there are none. trust_remote_code: whether code that the model was trained with may run; what the folder says
-        of itself allows nothing, and SetupError is raised where the code is needed.
+        there are none, or those of several backbones. trust_remote_code: whether code that the model
+        was trained with may run; what the folder says of itself allows nothing, and SetupError is raised where the code
+        is needed.
         """
         said = saved.read(folder)
         with saved.fitting(folder / saved.FILE):
             config = _experiment(said, folder)
             _check_heads(said, config)
-        encoder_folder = folder / saved.ENCODER_FOLDER
-        base = base_of(encoder_folder)
-        if base_model is not None and base is None:
-            raise ConfigError(f"--base-model: {folder} holds its whole encoder and needs no base; leave it out")
-        base = base_model or base
-        config = _with_permission(config, folder, base, allowed=trust_remote_code)
-        with saved.fitting(encoder_folder):
-            encoder = said.modality.load(encoder_folder, config)
-            backbone = BackboneManager.load(
-                config.model.backbone_type,
-                encoder_folder,
-                base or config.model.base_model,
-                model_block(config, encoder.model_config(config.model)),
-            )
+        bases = _bases(folder, config, base_model)
+        config = _with_permission(config, folder, bases, allowed=trust_remote_code)
+        loaded = {name: _loaded(folder, name, config.of_backbone(name), base) for name, base in bases.items()}
+        backbones = {name: backbone for name, (backbone, _) in loaded.items()}
+        encoders = {name: encoder for name, (_, encoder) in loaded.items()}
         with saved.fitting(folder / saved.FILE):
-            model = join(config, {SHARED: backbone})
+            model = join(config, backbones)
         with saved.fitting(folder / _HEADS_FILE):
             state = load_file(folder / _HEADS_FILE)
-            state |= {f"encoders.{SHARED}.{name}": value for name, value in backbone.state_dict().items()}
+            for name, backbone in backbones.items():
+                state |= {f"encoders.{name}.{key}": value for key, value in backbone.state_dict().items()}
             model.load_state_dict(state)
         with saved.fitting(folder):
             _check_weights(model)
         spaces = {(space.task, space.head): space for space in said.spaces}
         thresholds = {(task, head): np.array(values) for task, head, values in said.thresholds or ()}
-        return cls(config, model.eval(), {SHARED: encoder}, said.sources, spaces, thresholds)
+        return cls(config, model.eval(), encoders, said.sources, spaces, thresholds)
 
 
 def schema() -> type[ExperimentConfig]:
@@ -151,16 +150,53 @@ def join(config: ExperimentConfig, backbones: Mapping[str, BaseBackbone]) -> Mul
     return MultiTaskModel(backbones, fusion, tasks, reads)
 
 
-def _with_permission(config: ExperimentConfig, folder: Path, base: str | None, *, allowed: bool) -> ExperimentConfig:
+def _bases(folder: Path, config: ExperimentConfig, base_model: str | None) -> dict[str, str | None]:
+    """Return by backbone where the base of its adapters is, None of one without; base_model: where the only one is."""
+    bases = {name: base_of(saved.encoder_folder(folder, name)) for name in config.backbones}
+    if base_model is None:
+        return bases
+    adapted = [name for name, base in bases.items() if base is not None]
+    if not adapted:
+        raise ConfigError(f"--base-model: {folder} holds its whole encoder and needs no base; leave it out")
+    if len(adapted) > 1:
+        raise ConfigError(
+            f"--base-model: {' and '.join(adapted)} of {folder} have a base each; leave it out, with the bases where "
+            f"they were: {', '.join(str(bases[name]) for name in adapted)}"
+        )
+    return bases | {adapted[0]: base_model}
+
+
+def _loaded(folder: Path, name: str, config: ExperimentConfig, base: str | None) -> tuple[BaseBackbone, Encoder]:
+    """Return a backbone of the model in `folder`, and what makes its inputs. config: as the backbone sees it."""
+    own = saved.encoder_folder(folder, name)
+    with saved.fitting(own):
+        encoder = modality_of(config.model.backbone_type).load(own, config)
+        block = model_block(config.model_copy(update={"model": encoder.model_config(config.model)}))
+        made = BackboneManager.load(config.model.backbone_type, own, base or config.model.base_model, block)
+    return made, encoder
+
+
+def _with_permission(
+    config: ExperimentConfig, folder: Path, bases: Mapping[str, str | None], *, allowed: bool
+) -> ExperimentConfig:
     """Return the experiment with the caller's word on code, in place of the folder's own, which anyone can write.
 
     Raises SetupError where the model was trained with such code, without which it would be another one.
     """
-    if allowed or not getattr(config.model, "trust_remote_code", False):
+    if allowed:
         return config
-    if by := named_code(folder / saved.ENCODER_FOLDER) or (named_code(base) if base else None):
-        raise refused_code(str(folder), by)
-    return config.model_copy(update={"model": config.model.model_copy(update={"trust_remote_code": False})})
+    trusting = {name: each for name, each in config.backbones.items() if getattr(each, "trust_remote_code", False)}
+    for name in trusting:
+        if by := code_of(folder, name, bases[name]):
+            raise refused_code(str(folder), by)
+    return config.with_blocks(
+        {name: block.model_copy(update={"trust_remote_code": False}) for name, block in trusting.items()}
+    )
+
+
+def code_of(folder: Path, backbone: str, base: str | None) -> str | None:
+    """Return what names code that a backbone of the model in `folder` needs; None where nothing does."""
+    return named_code(saved.encoder_folder(folder, backbone)) or (named_code(base) if base else None)
 
 
 def _experiment(said: saved.Description, folder: Path) -> ExperimentConfig:

@@ -19,11 +19,14 @@ from jenga.modalities import Modality, modality_of
 from jenga.rows.content import ContentSpec
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import FileForm
-from jenga.types import HeadSpace
+from jenga.types import SHARED, HeadSpace
 
 ENCODER_FOLDER = "backbone"
+"""The folder of a model's one backbone; where there are several each has one of its own in it, by its name."""
 FILE = "jenga.json"
-_FORMAT = 2
+_FORMAT = 3
+_OF_ONE_ENCODER = 2
+"""The format in which `inputs` were those of the one encoder that there was."""
 # Both ends are possible: the probability of a sure answer rounds to them, and a tuned threshold is one.
 Thresholds = tuple[str, str, list[Annotated[float, Field(ge=0, le=1)]]]
 
@@ -32,30 +35,35 @@ Thresholds = tuple[str, str, list[Annotated[float, Field(ge=0, le=1)]]]
 class Description:
     """A saved model in words: its configuration as it was dumped, how rows are read, its labels.
 
-    `inputs`: what `Encoder.describe` said. `thresholds`: by task and head; None: not decided yet, as in a run that has
-    not ended. `written_by`: the version of Jenga.
+    `inputs`: what `Encoder.describe` said, by the encoder's name. `thresholds`: by task and head; None: not decided
+    yet, as in a run that has not ended. `written_by`: the version of Jenga.
     """
 
     config: dict[str, Any]
     sources: list[SourceSpec]
-    inputs: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
     spaces: list[HeadSpace]
     thresholds: list[tuple[str, str, list[float]]] | None
     written_by: str = __version__
 
     @property
-    def modality(self) -> Modality:
-        """What the model reads."""
-        return modality_of(self.config["model"]["backbone_type"])
+    def modalities(self) -> dict[str, Modality]:
+        """What each of its backbones reads."""
+        return {name: modality_of(block["backbone_type"]) for name, block in _blocks(self.config).items()}
 
     @property
-    def trusts_code(self) -> bool:
-        """Whether code that came with its checkpoint ran in training."""
-        return bool(self.config["model"].get("trust_remote_code", False))
+    def trusting(self) -> list[str]:
+        """The backbones in which code that came with their checkpoint ran in training."""
+        return [name for name, block in _blocks(self.config).items() if block.get("trust_remote_code", False)]
 
     def example(self) -> dict[str, Any]:
-        """Return a row such as the model reads, without labels and ids."""
-        return self.modality.example([spec.content for spec in self.sources], self.inputs)
+        """Return a row such as the model reads, with what each of its backbones does, without labels and ids."""
+        modalities = self.modalities
+        found: dict[str, Any] = {}
+        for name, described in self.inputs.items():
+            contents = [spec.content for spec in self.sources if spec.encoder == name]
+            found |= modalities[name].example(contents, described)
+        return found
 
 
 class _Source(BaseModel):
@@ -70,6 +78,7 @@ class _Source(BaseModel):
     content: dict[str, Any]
     form: FileForm = FileForm()
     skip_blank: bool = False
+    encoder: str = SHARED
 
 
 class _Content(BaseModel):
@@ -81,7 +90,7 @@ class _Content(BaseModel):
     jenga: str
     config: dict[str, Any]
     sources: list[_Source]
-    inputs: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
     spaces: list[HeadSpace]
     thresholds: list[Thresholds] | None
 
@@ -118,17 +127,18 @@ def read(folder: Path) -> Description:
         found = json.loads(text)
         if found["format"] > _FORMAT:
             raise SetupError(f"{folder}: written by Jenga {found['jenga']}, a later version; upgrade Jenga")
-        if found["format"] < _FORMAT:
+        if found["format"] == _OF_ONE_ENCODER:
+            text = json.dumps(found | {"inputs": {SHARED: found["inputs"]}})
+        elif found["format"] < _FORMAT:
             raise SetupError(
                 f"{folder}: written by Jenga {found['jenga']}, in a form that is no longer read; train again"
             )
         content = _Content.model_validate_json(text)
-        backbone = content.config["model"]["backbone_type"]
         try:
-            modality = modality_of(backbone)
+            modalities = {name: modality_of(block["backbone_type"]) for name, block in _blocks(content.config).items()}
         except ConfigError as error:
             raise not_here(folder, content.jenga, error) from error
-        sources = [_source(each, modality) for each in content.sources]
+        sources = [_source(each, modalities[each.encoder]) for each in content.sources]
     return Description(
         content.config, sources, content.inputs, content.spaces, content.thresholds, written_by=content.jenga
     )
@@ -195,8 +205,20 @@ def _source(saved: _Source, modality: Modality) -> SourceSpec:
     except ValueError as error:
         raise ValueError(f"source {saved.name}: {error}") from error
     return SourceSpec(
-        saved.name, saved.train, saved.valid, saved.test, saved.id, saved.heads, content, saved.form, saved.skip_blank
-    )
+        saved.name, saved.train, saved.valid, saved.test, saved.id, saved.heads, content, saved.form,
+        saved.skip_blank, saved.encoder,
+    )  # fmt: skip
+
+
+def encoder_folder(folder: Path, backbone: str) -> Path:
+    """Return where the model in `folder` keeps one of its backbones, and what makes inputs of it."""
+    return folder / ENCODER_FOLDER if backbone == SHARED else folder / ENCODER_FOLDER / backbone
+
+
+def _blocks(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the block of each backbone of a dumped configuration, by its name."""
+    model = config["model"]
+    return dict(model["backbones"]) if "backbones" in model else {SHARED: model}
 
 
 def _what_is(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jenga import saved
-from jenga.modalities.text.remote_code import named_code
+from jenga.bundle import code_of
 from jenga.peft import base_of
 
 logger = logging.getLogger(__name__)
@@ -63,11 +63,8 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
 
 
 def _own_code(best: Path, said: saved.Description) -> str | None:
-    if not said.trusts_code:
-        return None
-    folder = best / saved.ENCODER_FOLDER
-    base = base_of(folder)
-    return named_code(folder) or (named_code(base) if base else None)
+    found = (code_of(best, name, base_of(saved.encoder_folder(best, name))) for name in said.trusting)
+    return next(filter(None, found), None)
 
 
 def _inputs(said: saved.Description) -> tuple[Any, Any]:
@@ -78,7 +75,7 @@ def _inputs(said: saved.Description) -> tuple[Any, Any]:
 
     row = said.example()
     ids = {spec.id: "example" for spec in said.sources if spec.id not in row}
-    varies = said.modality.types_vary
+    varies = any(each.types_vary for each in said.modalities.values())
     columns = [
         ColSpec("string", name) if isinstance(value, str) and not varies else ColSpec(AnyType(), name, required=False)
         for name, value in row.items()

@@ -117,6 +117,8 @@ def unread(document: Document) -> Iterator[Finding]:
     if not several:
         return
     for name in names:
+        if name == SHARED:
+            yield finding(document, (*_HERE, name), "the name is that of a model's only backbone; choose another one")
         if name not in read and isinstance(tasks, list):
             message = "no task reads it; name it as the backbone of a task, or remove it"
             yield finding(document, (*_HERE, name), message)

@@ -51,8 +51,8 @@ def make_teacher(
             running[name] = teacher
     if len(running) > 1:
         raise ConfigError(
-            f"{KEY}: {' and '.join(running)} both have a teacher that runs at each step, and one can; keep the logits of "
-            "one on disk (top_k), or train them one by one"
+            f"{KEY}: {' and '.join(running)} both have a teacher that runs at each step, and one can; keep "
+            "the logits of one on disk (top_k), or train them one by one"
         )
     return next(iter(running.values()), None), warnings
 

@@ -49,7 +49,7 @@ class Origin:
     def checkpoint(self) -> Path:
         """The folder of its weights. Raises SetupError where it cannot be had."""
         if self.folder is not None:
-            return self.folder / saved.ENCODER_FOLDER
+            return saved.encoder_folder(self.folder, SHARED)
         return checkpoint_folder(self.settings.teacher_model, key=KEY)
 
     @cached_property

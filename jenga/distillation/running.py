@@ -19,13 +19,14 @@ class RunningTeacher:
     """A frozen model of transformers in evaluation mode, which no optimizer and no checkpoint ever sees.
 
     `keys`: (task, head) of the language tasks that its output layer teaches. Its states are handed on where they are to
-    be matched.
+    be matched. `sources`: the names of those whose rows it reads; None: all.
     """
 
     def __init__(self, model: PreTrainedModel, settings: TeacherStudentConfig, keys: list[tuple[str, str]]) -> None:
         self.model = model.eval().requires_grad_(False)
         self.settings = settings
         self.keys = keys
+        self.sources: frozenset[str] | None = None
         if settings.attentions is not None:
             # Faster kinds of attention never hold the probabilities.
             model.set_attn_implementation("eager")
@@ -51,7 +52,7 @@ class RunningTeacher:
         """Put what the teacher makes of the learnt tokens of `batch` into ``batch.teacher``, and its states beside."""
         keys = [(task, head) for task, head in self.keys if task in batch.labels]
         matched = self.settings.hidden_states is not None or self.settings.attentions is not None
-        if not keys and not matched:
+        if (not keys and not matched) or (self.sources is not None and batch.source not in self.sources):
             return
         output = self.run(batch.inputs)
         for task, head in keys:

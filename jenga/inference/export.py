@@ -40,7 +40,9 @@ def export(
         raise ConfigError(
             f"{target} lies inside the model {source}, whose files have checksums; choose a place beside it"
         )
-    adapted = base_of(source / saved.ENCODER_FOLDER) is not None
+    adapted = [
+        name for name in saved.read(source).modalities if base_of(saved.encoder_folder(source, name)) is not None
+    ]
     if base_model is not None and not merge:
         raise ConfigError("--base-model: only --merge reads the base; add --merge, or leave --base-model out")
     if dtype is not None and adapted and not merge:
@@ -52,6 +54,8 @@ def export(
     if merge:
         for backbone in bundle.model.encoders.values():
             backbone.merge()
+        whole = {name: block.model_copy(update={"peft": None}) for name, block in bundle.config.backbones.items()}
+        bundle.config = bundle.config.with_blocks(whole if bundle.config.several else {})
         bundle.config = bundle.config.model_copy(update={"peft": None})
     if dtype is not None:
         for backbone in bundle.model.encoders.values():

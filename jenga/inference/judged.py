@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from jenga.bundle import Bundle
 from jenga.errors import DataError
 from jenga.inference.reading import readings
+from jenga.inference.routing import Router
+from jenga.labels.cells import json_text
 from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.load import by_place, load_sources, stop_if_many_bad
 from jenga.rows.parse import SourceSpec, parse_rows
+from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce
 from jenga.types import HeadSpace
 
@@ -23,11 +27,39 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
 
     Raises DataError where no row has any, or more of them than data.max_bad_fraction cannot be used.
     """
+    sources: list[Source] = []
+    for name, raw in _files(bundle, path, split):
+        sources += _labelled(bundle.part(name), raw, path, split=split)
+    if not sources:
+        heads = [head for spec in bundle.specs for head in spec.heads]
+        wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
+        raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
+    return sources
+
+
+def _files(bundle: Bundle, path: str, split: str) -> Iterator[tuple[str, RawRows]]:
+    """Yield what each encoder reads of a file, by its name."""
+    if len(bundle.inputs) == 1:
+        ((name, inputs),) = bundle.inputs.items()
+        yield name, inputs.read(path, bundle.specs, split=split)
+        return
+    router = Router(bundle)
+    raw = router.read(path, bundle.specs, split=split)
+    router.check(raw)
+    unread = [(number, row) for number, row in zip(raw.numbers, raw.rows, strict=True) if not router.readers(row)]
+    for number, row in unread:
+        raw.refuse(number, f"the row has nothing that the model reads: {router.columns}", json_text(row))
+    stop_if_many_bad(raw, raw.bad, bundle.config.data.max_bad_fraction)
+    if raw.bad:
+        logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(raw.bad), raw.bad[0])
+    yield from router.routed(raw)
+
+
+def _labelled(bundle: Bundle, raw: RawRows, path: str, *, split: str) -> Iterator[Source]:
+    """Yield the labelled ones of rows that the one encoder of `bundle` reads."""
     (inputs,) = bundle.inputs.values()
-    raw = inputs.read(path, bundle.specs, split=split)
     encoder = inputs.encoder([raw])
     unread = list(encoder.bad)
-    sources = []
     for reading in readings(raw, bundle.specs):
         spaces = _spaces(bundle, reading.spec)
         rows, bad = parse_rows(raw, reading.spec, spaces=spaces, with_labels=True)
@@ -49,12 +81,7 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
         if bad:
             logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(bad), bad[0])
         if judged:
-            sources.append(_source(encoded, reading.spec, split))
-    if not sources:
-        heads = [head for spec in bundle.specs for head in spec.heads]
-        wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
-        raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
-    return sources
+            yield _source(encoded, reading.spec, split)
 
 
 def configured_sources(bundle: Bundle, split: str) -> list[Source]:
@@ -62,23 +89,30 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
 
     Raises DataError where it had none, or they have other labels now.
     """
-    (inputs,), specs = bundle.inputs.values(), bundle.specs
-    files = ReadOnce(lambda path, *, split: inputs.read(path, specs, split=split), by_place=by_place(specs))
-    found = load_sources(specs, data=bundle.config.data, files=files)
+    specs = bundle.specs
+    files = {name: _read_once(bundle.part(name)) for name in bundle.inputs}
+    found = load_sources(specs, data=bundle.config.data, files=[files[spec.encoder] for spec in specs])
     for spec, loaded in zip(specs, found, strict=True):
         if loaded.spaces != _spaces(bundle, spec):
             raise DataError(f"{spec.name}: the rows have other labels now than in training; give a file (--data)")
-    encoder = inputs.encoder(files.files)
+    encoders = {name: inputs.encoder(files[name].files) for name, inputs in bundle.inputs.items()}
     sources = [
-        _source(encoder.encode(loaded.splits[split], spec, loaded.spaces), spec, split)
+        _source(encoders[spec.encoder].encode(loaded.splits[split], spec, loaded.spaces), spec, split)
         for spec, loaded in zip(specs, found, strict=True)
         if split in loaded.splits
     ]
-    if encoder.bad:
-        logger.warning("%d rows cannot be used and do not count; the first: %s", len(encoder.bad), encoder.bad[0])
+    if bad := [each for encoder in encoders.values() for each in encoder.bad]:
+        logger.warning("%d rows cannot be used and do not count; the first: %s", len(bad), bad[0])
     if not sources:
         raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
     return sources
+
+
+def _read_once(bundle: Bundle) -> ReadOnce[RawRows]:
+    (inputs,) = bundle.inputs.values()
+    return ReadOnce(
+        lambda path, *, split: inputs.read(path, bundle.specs, split=split), by_place=by_place(bundle.specs)
+    )
 
 
 def _spaces(bundle: Bundle, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
@@ -87,4 +121,4 @@ def _spaces(bundle: Bundle, spec: SourceSpec) -> dict[HeadKey, HeadSpace]:
 
 def _source(encoded: EncodedSplit, spec: SourceSpec, split: str) -> Source:
     tasks = tuple(dict.fromkeys(task for task, _ in encoded.spaces))
-    return Source(encoded.source, tasks, {split: encoded}, spec.content)
+    return Source(encoded.source, tasks, {split: encoded}, spec.content, spec.encoder)

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
 from jenga import saved
 from jenga.bundle import Bundle
-from jenga.config.schema import evaluation_batch_size
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.live import LIMITS, Limits, LineBatches
 from jenga.inference.reading import Parsed, Reader, names, pieces, readings, shown
+from jenga.inference.routing import Router
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, RowEncoder, Tell
 from jenga.rows.batches import FEATURES, EncodedSplit
@@ -28,6 +28,7 @@ from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
+from jenga.trainer.recipe import evaluation_batch_sizes
 from jenga.types import BackboneOutput
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,12 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
         self.bundle = bundle
-        (self._inputs,) = bundle.inputs.values()
+        self._parts: dict[str, Predictor] = {}
+        if len(bundle.inputs) > 1:
+            self._inputs: Encoder = Router(bundle)
+            self._parts = {name: Predictor(bundle.part(name), device=device) for name in bundle.inputs}
+        else:
+            (self._inputs,) = bundle.inputs.values()
         self._keep: tuple[str, ...] = ()
         self.device = choose_device(device)
         self.model = bundle.model.to(self.device).eval()
@@ -78,7 +84,8 @@ class Predictor:
         "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
         `jenga.tasks.anomaly.explain.add_drivers` describes, unless `drivers` is False. A row that was cut has
         ``"truncated": True``. A row that cannot be used is ``{"id", "error"}``; one that only some tasks can use has an
-        ``"error"`` beside their answers. Raises DataError where no row has a column that any task reads.
+        ``"error"`` beside their answers. Of several backbones each answers the rows that have something of what it
+        reads. Raises DataError where no row has a column that any task reads.
         """
         return list(self.stream(rows, batch_size=batch_size, probabilities=probabilities, drivers=drivers))
 
@@ -89,6 +96,11 @@ class Predictor:
 
         No more than these are held at once, beside the rows as they are given and the features of events.
         """
+        if self._parts:
+            yield from self._routed(
+                self._raw(rows), batch_size=batch_size, probabilities=probabilities, drivers=drivers
+            )
+            return
         raw = self._raw(rows)
         readers = [Reader(raw, reading) for reading in readings(raw, self.bundle.specs, warn=self.inputs.warn)]
         encoder = self.inputs.encoder([raw])
@@ -115,6 +127,35 @@ class Predictor:
                 error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
                 yield {"id": name, **kept.get(number, {}), **found[number], **error}
 
+    def _routed(self, raw: RawRows, **options: Any) -> Iterator[dict[str, Any]]:
+        """Yield the answers to rows of which each backbone reads its own; options: of `stream`."""
+        router = cast(Router, self.inputs)
+        router.check(raw)
+        # Rows come a piece at a time, of which each goes on where the one before ended.
+        parts = self._parts if router.told is not None else {name: each.session() for name, each in self._parts.items()}
+        for piece in pieces(raw, _CHUNK_ROWS):
+            ids = names(piece, self.bundle.specs[0].id)
+            found: dict[int, dict[str, Any]] = {number: {} for number in ids}
+            unread = {bad.number: bad.reason for bad in piece.bad}
+            reasons = {number: [unread[number]] if number in unread else [] for number in ids}
+            for number, row in zip(piece.numbers, piece.rows, strict=True):
+                if reason := router.unread(row):
+                    reasons[number].append(reason)
+            for name, own in router.routed(piece):
+                numbers = sorted([*own.numbers, *(bad.number for bad in own.bad)])
+                try:
+                    answers = parts[name].predict(own, **options)
+                except DataError as error:
+                    answers = [{"error": str(error)} for _ in numbers]
+                for number, answer in zip(numbers, answers, strict=True):
+                    if (reason := answer.pop("error", None)) is not None:
+                        reasons[number].append(f"{name}: {reason}")
+                    found[number] |= {key: value for key, value in answer.items() if key != "id"}
+            kept = self._kept(piece)
+            for number, row_id in ids.items():
+                why = {"error": "; ".join(reasons[number])} if reasons[number] else {}
+                yield {"id": row_id, **kept.get(number, {}), **found[number], **why}
+
     def _kept(self, raw: RawRows) -> dict[int, dict[str, Any]]:
         if not self._keep:
             return {}
@@ -125,9 +166,11 @@ class Predictor:
     def logits(self, rows: RowsLike, *, batch_size: int | None = None) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
 
-        Raises DataError for a row that cannot be used.
+        Raises DataError for a row that cannot be used, and where backbones do not read the same rows.
         """
         raw = self._raw(rows)
+        if self._parts:
+            return self._routed_logits(raw, batch_size)
         encoder = self.inputs.encoder([raw])
         found: dict[HeadKey, list[torch.Tensor]] = {}
         for reading in readings(raw, self.bundle.specs):
@@ -143,6 +186,16 @@ class Predictor:
             found |= self._runner(batch_size).logits(split, reading.tasks)
         return found
 
+    def _routed_logits(self, raw: RawRows, batch_size: int | None) -> dict[HeadKey, list[torch.Tensor]]:
+        router = cast(Router, self.inputs)
+        router.check(raw)
+        found: dict[HeadKey, list[torch.Tensor]] = {}
+        for name, own in router.routed(raw):
+            if len(own.rows) < len(raw.rows):
+                raise DataError(f"{raw.file}: {name} reads {len(own.rows)} of {len(raw.rows)} rows; give those alone")
+            found |= self._parts[name].logits(own, batch_size=batch_size)
+        return found
+
     def session(self, *, keep: Sequence[str] = ()) -> Predictor:
         """Return a predictor of rows that come one after the other, in as many calls as they like.
 
@@ -156,6 +209,7 @@ class Predictor:
             raise ConfigError(f"keep: an answer has a '{clash[0]}' of its own; rename the column in the rows")
         made = copy.copy(self)
         made._inputs, made._keep = self.inputs.session(keep), tuple(keep)
+        made._parts = {name: part.session() for name, part in self._parts.items()}
         return made
 
     def follow(
@@ -204,7 +258,7 @@ class Predictor:
 
     @property
     def inputs(self) -> Encoder:
-        """What makes the inputs of the encoder that reads all rows."""
+        """What makes the inputs of the encoder that reads all rows, or hands them on to those that do."""
         return self._inputs
 
     @property
@@ -222,7 +276,7 @@ class Predictor:
         config = self.bundle.config
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
-        runner = self._runner(evaluation_batch_size(config))
+        runner = Runner(self.model, self.device, self._autocast, evaluation_batch_sizes(config), bundle.thresholds)
         result = runner.evaluate(sources, split)
         found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
         add_answers(found, runner, bundle.inputs, sources, split)
@@ -320,7 +374,8 @@ class Predictor:
         self.model.tasks[name].explain(answers, features, encode, tell)
 
     def _runner(self, batch_size: int | None) -> Runner:
-        return Runner(self.model, self.device, self._autocast, self._batch(batch_size), self.bundle.thresholds)
+        sizes = dict.fromkeys(self.bundle.inputs, self._batch(batch_size))
+        return Runner(self.model, self.device, self._autocast, sizes, self.bundle.thresholds)
 
     def _batch(self, size: int | None) -> int:
         """Return the rows of a forward pass. Raises ConfigError for less than one."""

@@ -22,10 +22,12 @@ from jenga.config.strict import Strict
 from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError, DataError
+from jenga.labels.cells import is_missing
 from jenga.modalities.backbone import BackboneManager, BaseBackbone
 from jenga.modalities.baseline import Baseline
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
+from jenga.rows.columns import lookup
 from jenga.rows.content import CellColumns, ContentSpec
 from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
 from jenga.rows.load import LoadedSource, by_place
@@ -137,6 +139,15 @@ class Encoder(ABC):
     def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> RawRows:
         """Return lines of standard input as rows."""
         return batch.rows([spec.content for spec in specs])
+
+    def reads(self, row: Mapping[str, Any], specs: Sequence[SourceSpec]) -> bool:
+        """Return whether a row of a model of several encoders has something of what this one reads by `specs`."""
+        columns = (name for spec in specs for name in spec.content.readable)
+        return any(not is_missing(lookup(row, name)) for name in columns)
+
+    def wanted(self, specs: Sequence[SourceSpec]) -> str:
+        """Return the columns that `reads` looks for, for messages."""
+        return ", ".join(dict.fromkeys(repr(name) for spec in specs for name in spec.content.wanted))
 
     def session(self, keep: Sequence[str] = ()) -> Self:
         """Return an encoder of rows that come one after the other in many calls; it says each warning once."""

@@ -170,33 +170,43 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _front_matter(files: RunFiles) -> str:
     types = sorted({str(task["type"]) for task in files.config.get("tasks", [])})
     matter: dict[str, Any] = {"library_name": "jenga", "tags": ["jenga", "multi-task-learning", *types]}
-    base = _base_model(files)
-    if (
-        files.run.get("pretrained")
-        and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base)
-        and not base.startswith("jenga/")
-    ):
-        matter["base_model"] = base
+    bases = [str(block.get("base_model", "")) for block in _backbones(files).values()]
+    known = [
+        base for base in bases if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base) and not base.startswith("jenga/")
+    ]
+    if files.run.get("pretrained") and known:
+        matter["base_model"] = known[0] if len(known) == 1 else known
     return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---"
 
 
-def _base_model(files: RunFiles) -> str:
-    return str(files.config.get("model", {}).get("base_model", ""))
+def _backbones(files: RunFiles) -> dict[str, dict[str, Any]]:
+    """Return the block of each backbone with its peft, by name."""
+    model = files.config.get("model", {})
+    several: dict[str, dict[str, Any]] | None = model.get("backbones")
+    return several or {"": {**model, "peft": files.config.get("peft")}}
 
 
 def _summary(files: RunFiles) -> str:
     tasks = len(files.config.get("tasks", []))
-    text = f"{tasks} task{'s' if tasks != 1 else ''} over one shared encoder"
-    base = _base_model(files)
-    if base:
-        text += f" (`{_plain(_file_name(base))}`)"
-    kind = (files.config.get("peft") or {}).get("type")
+    blocks = _backbones(files)
+    text = f"{tasks} task{'s' if tasks != 1 else ''} over "
+    if len(blocks) == 1:
+        return f"{text}one shared encoder{_told_of(next(iter(blocks.values())))}, trained with Jenga."
+    told = [f"{_plain(name)}{_told_of(block)}" for name, block in blocks.items()]
+    return f"{text}{len(blocks)} encoders, trained together with Jenga: {'; '.join(told)}."
+
+
+def _told_of(block: Mapping[str, Any]) -> str:
+    """Return what a card says of a backbone behind its name."""
+    base = str(block.get("base_model", ""))
+    text = f" (`{_plain(_file_name(base))}`)" if base else ""
+    kind = (block.get("peft") or {}).get("type")
     if kind:
         text += f", frozen but for its adapters ({_plain(str(kind))}), which need that encoder to run"
-    teacher = files.config.get("model", {}).get("teacher_student_config") or {}
+    teacher = block.get("teacher_student_config") or {}
     if teacher.get("enabled"):
         text += f", taught by `{_plain(_file_name(str(teacher['teacher_model'])))}`"
-    return text + ", trained with Jenga."
+    return text
 
 
 def _task_table(files: RunFiles) -> list[list[str]]:

@@ -32,8 +32,9 @@ class SourceSpec:
     """Files that one set of rows comes from, and the columns to read.
 
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
-    `content`: how what the encoder reads is read of a row, `encoder`: the name of that one of the model's. `form`: how the files are written. `skip_blank`: whether
-    rows without content that are to learn or to judge are passed over, and are no bad ones.
+    `content`: how what the encoder reads is read of a row, `encoder`: the name of that one of the model's. `form`: how
+    the files are written. `skip_blank`: whether rows without content that are to learn or to judge are passed over, and
+    are no bad ones.
     """
 
     name: str

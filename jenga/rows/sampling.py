@@ -23,8 +23,8 @@ class Turn(NamedTuple):
 class Sampler:
     """Deals the rows of several sources into turns.
 
-    round_robin: sources take turns until each has shown every row as often as it shall; proportional: the same turns in random order;
-    temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
+    round_robin: sources take turns until each has shown every row as often as it shall; proportional: the same turns
+    in random order; temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
     it stopped, so that no row is left out for good. Epochs can be asked for in any order.
 
     Rows of similar length share a turn. With `halves` any rows do, sorted, so that the turn's shorter half and its

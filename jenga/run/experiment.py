@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
-from jenga.bundle import Bundle, schema
+from jenga.bundle import Bundle, modality_for, schema
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.base import Outcome
 from jenga.callbacks.chain import Chain
@@ -29,6 +29,7 @@ from jenga.config.schema import ExperimentConfig, resolved
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
+from jenga.modalities import MODALITIES
 from jenga.modalities.base import Facts
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
@@ -350,7 +351,10 @@ def _add_baselines(description: dict[str, Any], experiment: Experiment, split: s
         part = source.splits[split]
         spaces = {key: space for key, space in part.spaces.items() if not kind_named(space.kind).from_text}
         heads = [(head, (head["task"], head["head"])) for head in description["heads"]]
-        for name in experiment.bundle.config.evaluation.baselines:
+        # What one backbone's rows can be compared with says nothing of another one's.
+        own = modality_for(experiment.bundle.config, source.encoder).baselines
+        others = {name for modality in MODALITIES.values() for name in modality.baselines} - set(own)
+        for name in (each for each in experiment.bundle.config.evaluation.baselines if each not in others):
             baseline = known[name](source.splits[TRAIN], part)
             for head, key in heads:
                 if key in spaces:

@@ -32,8 +32,8 @@ class Teacher(Protocol):
 class Learner:
     """Adds gradients up and takes steps, or leaves them out; `window` keeps the losses.
 
-    trainings: by encoder. total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it says of its rows.
-    Raises ConfigError as `rehearse` does.
+    trainings: by encoder. total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it
+    says of its rows. Raises ConfigError as `rehearse` does.
     """
 
     def __init__(

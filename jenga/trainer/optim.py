@@ -123,7 +123,9 @@ def _parts(model: MultiTaskModel) -> dict[str, dict[str, list[tuple[str, torch.n
         }
         modules["heads"].append(model.matching if encoder == model.matched else None)
         named = {
-            name: [(key, p) for each in parts if each is not None for key, p in each.named_parameters() if p.requires_grad]
+            name: [
+                (key, p) for each in parts if each is not None for key, p in each.named_parameters() if p.requires_grad
+            ]
             for name, parts in modules.items()
         }
         found[encoder] = {name: parameters for name, parameters in named.items() if parameters}

@@ -47,8 +47,8 @@ def resolve(training: TrainingConfig, recipe: Recipe, n_rows: Sequence[int], gro
 def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Sequence[Source]) -> ExperimentConfig:
     """Return `config` with every number of its training, of each backbone by the rows that its tasks learn from.
 
-    Of several backbones each has its own; a pass of all is then one of the backbone with the fewest, and the rows of the
-    others come more often in it.
+    Of several backbones each has its own; a pass of all is then one of the backbone with the fewest, and the rows of
+    the others come more often in it.
     """
     found = {}
     groups = trained_groups(model)

@@ -22,9 +22,7 @@ A rate that is too high is not the optimizer's fault: the run itself tells of it
 """
 
 
-def rehearse(
-    groups: Sequence[Group], training: ResolvedTraining, device: torch.device, *, total_steps: int
-) -> None:
+def rehearse(groups: Sequence[Group], training: ResolvedTraining, device: torch.device, *, total_steps: int) -> None:
     """Train stand-ins of the parameters in `groups` for a few steps, and once more from a checkpoint of the middle.
 
     The stand-ins have the dimensions of the parameters, at a length of 4. Global random states stay as they were.

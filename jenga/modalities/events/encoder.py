@@ -26,6 +26,7 @@ from jenga.modalities.events.events import (
 from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.columns import lookup
 from jenga.rows.given import LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
@@ -40,6 +41,7 @@ REFINERY_FILE = "refinery.safetensors"
 FIGURE_DIGITS = 6
 """Digits behind the point of what is told of an answer."""
 _FIELDS_SHOWN = 12
+_LISTED = 3
 
 
 class EventEncoder(Encoder):
@@ -97,6 +99,15 @@ class EventEncoder(Encoder):
         # Packed once, for all that reads them.
         data, offsets = pack_rows([line for _, line in whole])
         return self._events(raw.file, PackedRows(data.numpy(), offsets.numpy()), numbers, raw.bad, specs)
+
+    def reads(self, row: Mapping[str, Any], specs: Sequence[SourceSpec]) -> bool:
+        """Return whether a row has one of the fields of the refinery's schema."""
+        return any(lookup(row, field.path) is not None for field in self.refinery.schema_.fields)
+
+    def wanted(self, specs: Sequence[SourceSpec]) -> str:
+        """Return the first of these fields."""
+        paths = [field.path for field in self.refinery.schema_.fields]
+        return ", ".join(map(repr, paths[:_LISTED])) + (", ..." if len(paths) > _LISTED else "")
 
     def session(self, keep: Sequence[str] = ()) -> Self:
         """Return an encoder that counts the time since the event before from call to call."""

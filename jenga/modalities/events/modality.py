@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from jenga.config.checks import frozen_from_nothing
 from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
