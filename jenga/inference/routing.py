@@ -1,0 +1,58 @@
+"""Which encoder of a model reads which rows: each of them those that have something of what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from jenga.bundle import Bundle
+from jenga.errors import DataError
+from jenga.modalities import Encoder
+from jenga.rows.raw import RawRows
+
+
+class Router(Encoder):
+    """Reads the rows of a model of several encoders, as all of their columns stand there, and hands them on."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.encoders = bundle.inputs
+        self.specs = {name: [spec for spec in bundle.specs if spec.encoder == name] for name in self.encoders}
+
+    def save(self, folder: Path) -> None:
+        """Raise TypeError: a bundle saves each encoder beside its backbone."""
+        raise TypeError("a Router is no part of a saved model")
+
+    def session(self, keep: Sequence[str] = ()) -> Self:
+        """Return one whose encoders remember, too; the columns to keep stand in its rows already."""
+        made = super().session(keep)
+        made.encoders = {name: encoder.session() for name, encoder in self.encoders.items()}
+        return made
+
+    def readers(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the names of the encoders that find something in `row`."""
+        return [name for name, encoder in self.encoders.items() if encoder.reads(row, self.specs[name])]
+
+    def routed(self, raw: RawRows) -> Iterator[tuple[str, RawRows]]:
+        """Yield by encoder its own of the rows, as it reads them, in their order; nothing for one that has none."""
+        found = [self.readers(row) for row in raw.rows]
+        for name, encoder in self.encoders.items():
+            at = [place for place, names in enumerate(found) if name in names]
+            if at:
+                rows, numbers = [raw.rows[place] for place in at], [raw.numbers[place] for place in at]
+                yield name, encoder.given(replace(raw, rows=rows, numbers=numbers, bad=[]), self.specs[name])
+
+    def unread(self, row: Mapping[str, Any]) -> str | None:
+        """Return why no encoder reads `row`; None where one does."""
+        return None if self.readers(row) else f"the row has nothing that the model reads: {self.columns}"
+
+    def check(self, raw: RawRows) -> None:
+        """Raise DataError where no encoder reads any of the rows."""
+        if raw.rows and not any(self.readers(row) for row in raw.rows):
+            raise DataError(f"{raw.file}: no row has anything that the model reads: {self.columns}")
+
+    @property
+    def columns(self) -> str:
+        """What rows should have, for messages."""
+        return "; ".join(f"{name}: {encoder.wanted(self.specs[name])}" for name, encoder in self.encoders.items())
