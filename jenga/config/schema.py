@@ -294,15 +294,39 @@ class ExperimentConfig(Strict):
     def _of(self, backbone: str, tasks: list[Any]) -> Self:
         block = self.backbones[backbone]
         return self.model_copy(
-            update={"model": block, "peft": block.peft, "tasks": tasks, "training": _own(self.training, block.training)}
+            update={
+                "model": _alone(block),
+                "peft": block.peft,
+                "tasks": tasks,
+                "training": _own(self.training, block.training),
+            }
         )
 
     def with_blocks(self, blocks: Mapping[str, Any]) -> Self:
         """Return the experiment with other blocks of its backbones, by their names."""
         if not self.several:
             return self.model_copy(update={"model": blocks.get(SHARED, self.model)})
-        several = self.model.model_copy(update={"backbones": {**self.backbones, **blocks}})
+        # What is made for one backbone knows nothing of the blocks beside its own.
+        own = {
+            name: _with_private(self.backbones[name].model_copy(update=dict(block)), block)
+            for name, block in blocks.items()
+        }
+        several = self.model.model_copy(update={"backbones": {**self.backbones, **own}})
         return self.model_copy(update={"model": several})
+
+
+def _alone(block: Any) -> Any:
+    """Return the block of one backbone of several as it is of one that is alone."""
+    (plain,) = type(block).__bases__
+    fields = {name: getattr(block, name) for name in plain.model_fields}
+    return _with_private(plain.model_construct(block.model_fields_set, **fields), block)
+
+
+def _with_private(made: Any, block: Any) -> Any:
+    """Give `made` what `block` knows beside its fields."""
+    if block.__pydantic_private__ is not None:
+        made.__pydantic_private__ = dict(block.__pydantic_private__)
+    return made
 
 
 def _own(training: TrainingConfig, own: OwnTraining) -> TrainingConfig:

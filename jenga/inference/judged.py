@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 from jenga.bundle import Bundle
 from jenga.errors import DataError
@@ -46,9 +47,13 @@ def _files(bundle: Bundle, path: str, split: str) -> Iterator[tuple[str, RawRows
     router = Router(bundle)
     raw = router.read(path, bundle.specs, split=split)
     router.check(raw)
-    unread = [(number, row) for number, row in zip(raw.numbers, raw.rows, strict=True) if not router.readers(row)]
-    for number, row in unread:
-        raw.refuse(number, f"the row has nothing that the model reads: {router.columns}", json_text(row))
+    read = replace(raw, rows=[], numbers=[])
+    for number, row in zip(raw.numbers, raw.rows, strict=True):
+        if (reason := router.unread(row)) is None:
+            read.add(number, row)
+        else:
+            read.refuse(number, reason, json_text(row))
+    raw = read
     stop_if_many_bad(raw, raw.bad, bundle.config.data.max_bad_fraction)
     if raw.bad:
         logger.warning("%s: %d rows cannot be used and do not count; the first: %s", path, len(raw.bad), raw.bad[0])

@@ -23,9 +23,10 @@ class Turn(NamedTuple):
 class Sampler:
     """Deals the rows of several sources into turns.
 
-    round_robin: sources take turns until each has shown every row as often as it shall; proportional: the same turns
-    in random order; temperature: each source gets turns in proportion to (its turns) ** (1 / temperature), and goes on next epoch where
-    it stopped, so that no row is left out for good. Epochs can be asked for in any order.
+    round_robin: sources take turns, those of the larger ones more often, so that all of them end together;
+    proportional: the same turns in random order; temperature: each source gets turns in proportion to (its turns) **
+    (1 / temperature), and goes on next epoch where it stopped, so that no row is left out for good. Epochs can be asked
+    for in any order.
 
     Rows of similar length share a turn. With `halves` any rows do, sorted, so that the turn's shorter half and its
     longer one can be run as two batches: these pad less than one would, and a step still sees rows of every length.
@@ -74,8 +75,12 @@ class Sampler:
             name: [self._turn(name, epoch * turns + i) for i in range(turns)] for name, turns in self.turns.items()
         }
         if self.kind == "round_robin":
-            longest = max(map(len, queues.values()), default=0)
-            return [queue[i] for i in range(longest) for queue in queues.values() if i < len(queue)]
+            spread = [
+                ((2 * i + 1) / (2 * len(queue)), place, turn)
+                for place, queue in enumerate(queues.values())
+                for i, turn in enumerate(queue)
+            ]
+            return [turn for _, _, turn in sorted(spread, key=lambda each: each[:2])]
         order = [name for name, queue in queues.items() for _ in queue]
         self._rng("", epoch).shuffle(order)
         heads = {name: iter(queue) for name, queue in queues.items()}
