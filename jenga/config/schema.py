@@ -317,7 +317,7 @@ class ExperimentConfig(Strict):
 
 def _alone(block: Any) -> Any:
     """Return the block of one backbone of several as it is of one that is alone."""
-    (plain,) = type(block).__bases__
+    plain: type[Strict] = type(block).__bases__[0]
     fields = {name: getattr(block, name) for name in plain.model_fields}
     return _with_private(plain.model_construct(block.model_fields_set, **fields), block)
 

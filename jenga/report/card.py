@@ -17,6 +17,7 @@ from jenga.errors import DataError
 from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
+from jenga.types import SHARED
 
 logger = logging.getLogger(__name__)
 
@@ -170,11 +171,12 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _front_matter(files: RunFiles) -> str:
     types = sorted({str(task["type"]) for task in files.config.get("tasks", [])})
     matter: dict[str, Any] = {"library_name": "jenga", "tags": ["jenga", "multi-task-learning", *types]}
-    bases = [str(block.get("base_model", "")) for block in _backbones(files).values()]
+    pretrained = files.run.get("pretrained") or ()
+    bases = [str(block.get("base_model", "")) for name, block in _backbones(files).items() if name in pretrained]
     known = [
         base for base in bases if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base) and not base.startswith("jenga/")
     ]
-    if files.run.get("pretrained") and known:
+    if known:
         matter["base_model"] = known[0] if len(known) == 1 else known
     return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---"
 
@@ -183,7 +185,7 @@ def _backbones(files: RunFiles) -> dict[str, dict[str, Any]]:
     """Return the block of each backbone with its peft, by name."""
     model = files.config.get("model", {})
     several: dict[str, dict[str, Any]] | None = model.get("backbones")
-    return several or {"": {**model, "peft": files.config.get("peft")}}
+    return several or {SHARED: {**model, "peft": files.config.get("peft")}}
 
 
 def _summary(files: RunFiles) -> str:

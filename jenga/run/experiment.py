@@ -207,7 +207,7 @@ def _describe(
     ]
     run.update(
         status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
-        pretrained=any(each.pretrained for each in model.encoders.values()),
+        pretrained=[name for name in model.encoders if model.encoders[name].pretrained],
         inputs=_facts(experiment.bundle)._asdict(), fingerprint=experiment.fingerprint,
     )  # fmt: skip
     write_atomic(run.path / "config.yml", to_yaml(_resolved(config, experiment)))
