@@ -20,7 +20,7 @@ from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion
 from jenga.labels import kind_named
 from jenga.modalities import MODALITIES, BackboneManager, BaseBackbone, Encoder, Modality, modality_of
-from jenga.modalities.text.remote_code import named_code, refused_code
+from jenga.modalities.text.remote_code import refused_code
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
 from jenga.peft import base_of
@@ -187,16 +187,11 @@ def _with_permission(
         return config
     trusting = {name: each for name, each in config.backbones.items() if getattr(each, "trust_remote_code", False)}
     for name in trusting:
-        if by := code_of(folder, name, bases[name]):
+        if by := saved.code_of(folder, name, bases[name]):
             raise refused_code(str(folder), by)
     return config.with_blocks(
         {name: block.model_copy(update={"trust_remote_code": False}) for name, block in trusting.items()}
     )
-
-
-def code_of(folder: Path, backbone: str, base: str | None) -> str | None:
-    """Return what names code that a backbone of the model in `folder` needs; None where nothing does."""
-    return named_code(saved.encoder_folder(folder, backbone)) or (named_code(base) if base else None)
 
 
 def _experiment(said: saved.Description, folder: Path) -> ExperimentConfig:

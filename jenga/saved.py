@@ -16,6 +16,7 @@ from jenga.errors import ConfigError, JengaError, SetupError, suggest
 from jenga.files import MANIFEST, damage
 from jenga.labels.column import HeadColumn
 from jenga.modalities import Modality, modality_of
+from jenga.modalities.text.remote_code import named_code
 from jenga.rows.content import ContentSpec
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import FileForm
@@ -213,6 +214,11 @@ def _source(saved: _Source, modality: Modality) -> SourceSpec:
 def encoder_folder(folder: Path, backbone: str) -> Path:
     """Return where the model in `folder` keeps one of its backbones, and what makes inputs of it."""
     return folder / ENCODER_FOLDER if backbone == SHARED else folder / ENCODER_FOLDER / backbone
+
+
+def code_of(folder: Path, backbone: str, base: str | None) -> str | None:
+    """Return what names code that a backbone of the model in `folder` needs; None where nothing does."""
+    return named_code(encoder_folder(folder, backbone)) or (named_code(base) if base else None)
 
 
 def _blocks(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jenga import saved
-from jenga.bundle import code_of
 from jenga.peft import base_of
 
 logger = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def log_model(client: Any, best: Path, *, run_id: str, experiment_id: str, step:
 
 
 def _own_code(best: Path, said: saved.Description) -> str | None:
-    found = (code_of(best, name, base_of(saved.encoder_folder(best, name))) for name in said.trusting)
+    found = (saved.code_of(best, name, base_of(saved.encoder_folder(best, name))) for name in said.trusting)
     return next(filter(None, found), None)
 
 

@@ -52,7 +52,8 @@ def _resolved(value: Any, mark: PathMark | None, folder: Path, data_root: Path) 
     if isinstance(value, list):
         return [_resolved(each, mark, folder, data_root) for each in value]
     if isinstance(value, dict):
-        return {key: _resolved(each, mark, folder, data_root) for key, each in value.items()}
+        # Blocks by names of a user's own; what a mapping in place of a path says is no path.
+        return {key: _resolved(each, None, folder, data_root) for key, each in value.items()}
     if mark is None or not isinstance(value, str):
         return value
     if mark is PathMark.ROWS:
