@@ -17,9 +17,10 @@ from jenga.config.optimization import PartChoices
 from jenga.config.schema import ExperimentConfig, experiment_model
 from jenga.errors import ConfigError
 from jenga.files import atomic_folder
-from jenga.fusion import AttentionFusion
+from jenga.fusion import AttentionFusion, JointBackbone
 from jenga.labels import kind_named
 from jenga.modalities import MODALITIES, BackboneManager, BaseBackbone, Encoder, Modality, modality_of
+from jenga.modalities.joint import JointEncoder, JointModality
 from jenga.modalities.text.remote_code import refused_code
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
@@ -51,6 +52,11 @@ class Bundle:
         """Return what makes inputs of the rows that `spec` reads."""
         return self.inputs[spec.encoder]
 
+    @property
+    def parts(self) -> dict[str, Encoder]:
+        """What makes inputs of rows by backbone, of the encoders of several too."""
+        return {name: part for encoder, each in self.inputs.items() for name, part in each.by_backbone(encoder).items()}
+
     def part(self, encoder: str) -> Bundle:
         """Return the model as one that reads only what `encoder` does; it shares everything."""
         specs = [spec for spec in self.specs if spec.encoder == encoder]
@@ -61,7 +67,7 @@ class Bundle:
         with atomic_folder(folder) as staging:
             for name, backbone in zip(self.model.encoders, self.model.encoders.values(), strict=True):
                 backbone.save(saved.encoder_folder(staging, name))
-            for name, encoder in self.inputs.items():
+            for name, encoder in self.parts.items():
                 encoder.save(saved.encoder_folder(staging, name))
             # What only training needs, to compare a student with its teacher, is left behind.
             state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(("encoders.", "matching."))}
@@ -70,7 +76,7 @@ class Bundle:
                 # Where a run was tracked is no part of the model, and may hold a password.
                 config=self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
                 sources=self.specs,
-                inputs={name: encoder.describe() for name, encoder in self.inputs.items()},
+                inputs={name: encoder.describe() for name, encoder in self.parts.items()},
                 spaces=list(self.spaces.values()),
                 thresholds=[(task, head, list(map(float, t))) for (task, head), t in self.thresholds.items()],
             )
@@ -105,7 +111,7 @@ class Bundle:
             _check_weights(model)
         spaces = {(space.task, space.head): space for space in said.spaces}
         thresholds = {(task, head): np.array(values) for task, head, values in said.thresholds or ()}
-        return cls(config, model.eval(), encoders, said.sources, spaces, thresholds)
+        return cls(config, model.eval(), encoders_of(config, encoders), said.sources, spaces, thresholds)
 
 
 def schema() -> type[ExperimentConfig]:
@@ -125,8 +131,19 @@ def schema() -> type[ExperimentConfig]:
 
 
 def modality_for(config: ExperimentConfig, encoder: str) -> Modality:
-    """Return what one of the encoders of `config` reads."""
-    return modality_of(config.backbones[encoder].backbone_type)
+    """Return what one of the encoders of `config` reads, or one of its backbones."""
+    if encoder in config.backbones:
+        return modality_of(config.backbones[encoder].backbone_type)
+    parts = {name: modality_for(config, name) for name in config.encoders[encoder]}
+    return JointModality(parts, config)
+
+
+def encoders_of(config: ExperimentConfig, parts: Mapping[str, Encoder]) -> dict[str, Encoder]:
+    """Return what makes inputs of rows by encoder; parts: by backbone."""
+    return {
+        name: parts[name] if len(own) == 1 else JointEncoder({part: parts[part] for part in own})
+        for name, own in config.encoders.items()
+    }
 
 
 def model_block(config: ExperimentConfig) -> Any:
@@ -138,7 +155,12 @@ def model_block(config: ExperimentConfig) -> Any:
 def join(config: ExperimentConfig, backbones: Mapping[str, BaseBackbone]) -> MultiTaskModel:
     """Return the model of `backbones` and the configured fusion and tasks, whose weights are new."""
     reads = {task.name: config.encoder_of(task) for task in config.tasks}
-    widths = {name: backbone.hidden_size for name, backbone in backbones.items()}
+    joints = {
+        name: JointBackbone({part: backbones[part] for part in parts}, dropout=config.fusion.input_dropout)
+        for name, parts in config.encoders.items()
+        if len(parts) > 1
+    }
+    widths = {name: backbone.hidden_size for name, backbone in {**backbones, **joints}.items()}
     fusion: dict[str, AttentionFusion] = {}
     if config.fusion.type == "attention":
         for name, width in widths.items():
@@ -147,7 +169,7 @@ def join(config: ExperimentConfig, backbones: Mapping[str, BaseBackbone]) -> Mul
     tasks: Mapping[str, BaseTask] = {
         task.name: TASK_REGISTRY[task.type](task, widths[reads[task.name]]) for task in config.tasks
     }
-    return MultiTaskModel(backbones, fusion, tasks, reads)
+    return MultiTaskModel(backbones, fusion, tasks, reads, joints)
 
 
 def _bases(folder: Path, config: ExperimentConfig, base_model: str | None) -> dict[str, str | None]:

@@ -1,15 +1,16 @@
-"""Task-specific attention fusion: each task looks at the shared hidden states in its own way."""
+"""Fusion: each task looks at the shared hidden states in its own way, and several backbones read a row together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from jenga.dropout import Dropout
-from jenga.types import BackboneOutput
+from jenga.modalities import BaseBackbone
+from jenga.types import PART, PLACE, BackboneOutput
 
 
 class AttentionFusion(nn.Module):
@@ -49,3 +50,92 @@ class AttentionFusion(nn.Module):
                 pooler_output=encoded.pooler_output + update,
             )
         return views
+
+
+class JointBackbone(BaseBackbone):
+    """Several backbones that read a row together: attention over the joined tokens, by a learned query.
+
+    Each part's tokens and pooled vector are normalised and projected to one width, and told apart by a learned vector
+    a part. The row's pooled vector is the mean of the parts' own, to which what the query finds in all tokens is added;
+    that starts at zero. A part that a row lacks takes no share in either. `dropout`: the chance that training leaves
+    out a part of a row, never all of them, so that the others learn to answer alone (Neverova et al. 2015).
+
+    `parts` are not modules of its own: the model has them by name.
+    """
+
+    def __init__(self, parts: Mapping[str, BaseBackbone], *, dropout: float) -> None:
+        super().__init__("+".join(parts), None)
+        object.__setattr__(self, "parts", dict(parts))
+        self.dropout = dropout
+        self.width = max(part.hidden_size for part in parts.values())
+        self.heads = next(heads for heads in (8, 4, 2, 1) if self.width % heads == 0)
+        self.project = nn.ModuleList(_projection(part.hidden_size, self.width) for part in parts.values())
+        self.pool = nn.ModuleList(_projection(part.hidden_size, self.width) for part in parts.values())
+        self.kind = nn.Parameter(torch.randn(len(parts), self.width) * 0.02)
+        self.query = nn.Parameter(torch.randn(self.width) * 0.02)
+        self.key_value = nn.Linear(self.width, 2 * self.width)
+        self.update = nn.Linear(self.width, self.width)
+        nn.init.zeros_(self.update.weight)
+        nn.init.zeros_(self.update.bias)
+
+    parts: dict[str, BaseBackbone]
+
+    @property
+    def hidden_size(self) -> int:
+        """Width H of the joined tokens: the widest part's."""
+        return self.width
+
+    @property
+    def n_features(self) -> None:
+        """None: a row is no one vector."""
+        return None
+
+    def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
+        """Encode rows by part; `inputs`: of each part as ``part/name``, and ``part/place (B,)``, see `jenga.types`."""
+        by_part: dict[str, dict[str, torch.Tensor]] = {}
+        for key, tensor in inputs.items():
+            name, _, inner = key.partition(PART)
+            by_part.setdefault(name, {})[inner] = tensor
+        places = {name: own.pop(PLACE) for name, own in by_part.items()}
+        kept = self._kept(torch.stack([places[name] >= 0 for name in places], dim=1))
+        tokens, masks, pooled = [], [], []
+        for at, (name, own) in enumerate(by_part.items()):
+            if not own:
+                continue
+            part = BackboneOutput.of(self.parts[name](**own), own)
+            index = list(self.parts).index(name)
+            rows = (places[name] >= 0).nonzero().squeeze(1)
+            there = kept[:, at]
+            found = self.project[index](part.last_hidden_state) + self.kind[index]
+            mask = part.attention_mask.new_zeros(len(kept), part.attention_mask.shape[1])
+            mask[rows] = part.attention_mask
+            tokens.append(found.new_zeros(len(kept), *found.shape[1:]).index_copy(0, rows, found))
+            masks.append(mask * there.unsqueeze(1))
+            summary = self.pool[index](part.pooler_output)
+            spread = summary.new_zeros(len(kept), self.width).index_copy(0, rows, summary)
+            pooled.append(spread * there.unsqueeze(1))
+        hidden, mask = torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
+        shares = kept.sum(1, keepdim=True).clamp(min=1)
+        summary = torch.stack(pooled).sum(0) / shares.to(hidden.dtype)
+        return BackboneOutput(hidden, summary + self.update(self._attended(hidden, mask)), mask)
+
+    def _kept(self, there: torch.Tensor) -> torch.Tensor:
+        """Return which parts, bool ``(B, P)``, are seen of those that are `there`: in training some are left out."""
+        if not self.training or not self.dropout:
+            return there
+        kept = there & (torch.rand(there.shape, device=there.device) >= self.dropout)
+        return torch.where(kept.any(1, keepdim=True), kept, there)
+
+    def _attended(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return what the query finds in tokens ``(B, T, H)``, ``(B, H)``."""
+        rows, length, width = hidden.shape
+        part = width // self.heads
+        key, value = self.key_value(hidden).view(rows, length, 2, self.heads, part).permute(2, 0, 3, 1, 4)
+        query = self.query.to(hidden.dtype).view(1, self.heads, 1, part).expand(rows, -1, -1, -1)
+        seen = (mask != 0).view(rows, 1, 1, length)
+        found = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        return found.reshape(rows, width)
+
+
+def _projection(width: int, to: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, to))

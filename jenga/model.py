@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import nn
 
-from jenga.fusion import AttentionFusion
+from jenga.fusion import AttentionFusion, JointBackbone
 from jenga.modalities import BaseBackbone
 from jenga.tasks import BaseTask
 from jenga.tasks.matching import Matching
@@ -42,7 +42,8 @@ class MultiTaskModel(nn.Module):
     """One encoder pass for all tasks of a batch.
 
     `encoders`: the backbones by name. `fusion`: by the encoder's name, its tasks' own views of what it says; none of an
-    encoder whose tasks all see the same. `reads`: by task, the name of the encoder that it reads. `matching`: compares
+    encoder whose tasks all see the same. `joints`: encoders that consist of several of them, by name. `reads`: by task,
+    the name of the encoder that it reads. `matching`: compares
     what is inside the encoder `matched` with a teacher's.
     """
 
@@ -52,10 +53,12 @@ class MultiTaskModel(nn.Module):
         fusion: Mapping[str, AttentionFusion],
         tasks: Mapping[str, BaseTask],
         reads: Mapping[str, str] | None = None,
+        joints: Mapping[str, JointBackbone] | None = None,
     ) -> None:
         """reads: default: all tasks read the one encoder."""
         super().__init__()
         self.encoders: Named[BaseBackbone] = Named(encoders)
+        self.joints: Named[JointBackbone] = Named(joints or {})
         self.fusion: Named[AttentionFusion] = Named(fusion)
         self.tasks: Named[BaseTask] = Named(tasks)
         self.reads = dict(reads or dict.fromkeys(tasks, next(iter(encoders))))
@@ -66,7 +69,8 @@ class MultiTaskModel(nn.Module):
 
     def encoder_of(self, task: str) -> BaseBackbone:
         """Return the encoder that `task` reads."""
-        return self.encoders[self.reads[task]]
+        name = self.reads[task]
+        return self.joints[name] if name in self.joints else self.encoders[name]
 
     @property
     def adapted(self) -> bool:

@@ -16,6 +16,7 @@ from jenga.errors import ConfigError, JengaError, SetupError, suggest
 from jenga.files import MANIFEST, damage
 from jenga.labels.column import HeadColumn
 from jenga.modalities import Modality, modality_of
+from jenga.modalities.joint import JointSpec
 from jenga.modalities.text.remote_code import named_code
 from jenga.rows.content import ContentSpec
 from jenga.rows.parse import SourceSpec
@@ -62,8 +63,8 @@ class Description:
         modalities = self.modalities
         found: dict[str, Any] = {}
         for name, described in self.inputs.items():
-            contents = [spec.content for spec in self.sources if spec.encoder == name]
-            found |= modalities[name].example(contents, described)
+            parts = [spec.content.by_backbone(spec.encoder) for spec in self.sources]
+            found |= modalities[name].example([part[name] for part in parts if name in part], described)
         return found
 
 
@@ -98,9 +99,7 @@ class _Content(BaseModel):
 
 def write(folder: Path, said: Description) -> None:
     """Write `said` to `folder`."""
-    sources = [
-        {**_shallow(spec), "content": {"form": spec.content.form, **asdict(spec.content)}} for spec in said.sources
-    ]
+    sources = [{**_shallow(spec), "content": _content(spec)} for spec in said.sources]
     content = {
         "format": _FORMAT,
         "jenga": said.written_by,
@@ -139,7 +138,7 @@ def read(folder: Path) -> Description:
             modalities = {name: modality_of(block["backbone_type"]) for name, block in _blocks(content.config).items()}
         except ConfigError as error:
             raise not_here(folder, content.jenga, error) from error
-        sources = [_source(each, modalities[each.encoder]) for each in content.sources]
+        sources = [_source(each, modalities) for each in content.sources]
     return Description(
         content.config, sources, content.inputs, content.spaces, content.thresholds, written_by=content.jenga
     )
@@ -193,14 +192,30 @@ def _shallow(spec: SourceSpec) -> dict[str, Any]:
     }
 
 
-def _source(saved: _Source, modality: Modality) -> SourceSpec:
-    form = str(saved.content.get("form"))
+def _content(spec: SourceSpec) -> dict[str, Any]:
+    """Return how rows are read, with the form that tells it; of several inputs that of each, by its backbone."""
+    parts = {name: {"form": part.form, **asdict(part)} for name, part in spec.content.by_backbone(spec.encoder).items()}
+    return parts.get(spec.encoder) or {"form": spec.content.form, "parts": parts}
+
+
+def _content_of(name: str, said: Mapping[str, Any], modality: Modality) -> ContentSpec:
+    """Return what `_content` wrote of the source `name`, or of a part of it."""
+    form = str(said.get("form"))
     kinds: Mapping[str, type[ContentSpec]] = {each.form: each for each in modality.content_specs}
     if form not in kinds:
-        raise ValueError(f"source {saved.name}: rows of {modality.noun} have no form '{form}'")
-    rest = {name: value for name, value in saved.content.items() if name != "form"}
+        raise ValueError(f"source {name}: rows of {modality.noun} have no form '{form}'")
+    rest = {key: value for key, value in said.items() if key != "form"}
     adapter: TypeAdapter[ContentSpec] = TypeAdapter(kinds[form])
-    content = adapter.validate_json(json.dumps(rest), strict=True)
+    return adapter.validate_json(json.dumps(rest), strict=True)
+
+
+def _source(saved: _Source, modalities: Mapping[str, Modality]) -> SourceSpec:
+    content: ContentSpec
+    if saved.content.get("form") == JointSpec.form:
+        parts = saved.content["parts"].items()
+        content = JointSpec(tuple((name, _content_of(saved.name, each, modalities[name])) for name, each in parts))
+    else:
+        content = _content_of(saved.name, saved.content, modalities[saved.encoder])
     try:
         content.check(saved.heads)
     except ValueError as error:

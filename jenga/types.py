@@ -20,6 +20,11 @@ SHARED = "shared"
 """The name of the encoder where there is one for all tasks."""
 
 
+PART, PLACE = "/", "place"
+"""Of rows with several inputs, a batch has those of each part as ``part/name``, and where in them a row stands: int64
+``part/place (B,)``, -1 where it lacks that part."""
+
+
 @dataclass(frozen=True)
 class HeadSpace:
     """The labels of one head, fixed by the configuration and the training rows, saved with the model.

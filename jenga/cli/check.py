@@ -196,6 +196,7 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 def _parts(model: Any, teacher: Any) -> list[dict[str, Any]]:
     encoders = model.encoders
     modules = {"backbone" if len(encoders) == 1 else f"backbone {name}": encoders[name] for name in encoders}
+    modules |= {f"inputs {name}": model.joints[name] for name in model.joints}
     modules |= {"fusion" if len(encoders) == 1 else f"fusion {name}": model.fusion[name] for name in model.fusion}
     modules |= {f"task {name}": model.tasks[name] for name in model.tasks}
     modules |= {"matching": model.matching, "teacher": None if teacher is None else teacher.model}

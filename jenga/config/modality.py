@@ -47,7 +47,7 @@ def misplaced(document: Document, schema: type[ExperimentConfig]) -> list[Findin
         return of_backbone(document, schema.language_tasks)
     kinds = _Kinds(own, [each for each in schema.modalities.values() if type(each) not in map(type, own.values())])
     found = [*_keys(document, schema, kinds), *_baselines(document, kinds), *unread(document)]
-    found += _tasks(document, schema.token_tasks, kinds, list(schema.modalities.values()))
+    found += _tasks(document, schema, kinds, list(schema.modalities.values()))
     for view in views(document):
         told = [*own[view.name].checks(view.document), *of_backbone(view.document, schema.language_tasks)]
         found += [view.back(each) for each in told]
@@ -94,7 +94,7 @@ def _baselines(document: Document, kinds: _Kinds) -> Iterator[Finding]:
 
 
 def _tasks(
-    document: Document, token_tasks: frozenset[str], kinds: _Kinds, known: Sequence[ModalityChoices]
+    document: Document, schema: type[ExperimentConfig], kinds: _Kinds, known: Sequence[ModalityChoices]
 ) -> Iterator[Finding]:
     tasks = document.value_at(("tasks",))
     for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
@@ -103,13 +103,38 @@ def _tasks(
         read = [kinds.own[name] for name in of_task(task, list(kinds.own)) if name in kinds.own]
         if not read:
             continue
-        if task.get("type") in token_tasks and not all(each.words for each in read):
+        if task.get("type") in schema.token_tasks and not all(each.words for each in read):
             noun = next(each.noun for each in read if not each.words)
             message = f"'{task['type']}' labels words of a text, and {noun} have none; choose another type"
             yield finding(document, ("tasks", index, "type"), message)
+        if len(read) > 1:
+            yield from _together(document, index, task, read, schema)
         yield from _columns(document, index, task, read, kinds, known)
         if len(kinds.own) > 1:
             yield from _task_keys(document, index, read, kinds)
+
+
+def _together(
+    document: Document,
+    index: int,
+    task: Mapping[str, Any],
+    read: Sequence[ModalityChoices],
+    schema: type[ExperimentConfig],
+) -> Iterator[Finding]:
+    """Yield what a task of several inputs cannot have."""
+    if task.get("type") in schema.token_tasks:
+        message = f"'{task['type']}' labels words of one text, and inputs names several; name its backbone alone"
+        yield finding(document, ("tasks", index, "type"), message)
+    if task.get("type") in schema.language_tasks:
+        message = f"'{task['type']}' predicts tokens of one text, and inputs names several; name its backbone alone"
+        yield finding(document, ("tasks", index, "type"), message)
+    for at, each in enumerate(read):
+        if not each.by_row:
+            message = (
+                f"{each.noun} are read a file at a time, and no row of theirs beside another input; give a task of its "
+                "own to that backbone, or write its fields into the text"
+            )
+            yield finding(document, ("tasks", index, "inputs", at), message)
 
 
 def _columns(

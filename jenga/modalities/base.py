@@ -140,6 +140,10 @@ class Encoder(ABC):
         """Return lines of standard input as rows."""
         return batch.rows([spec.content for spec in specs])
 
+    def by_backbone(self, name: str) -> Mapping[str, Encoder]:
+        """Return the encoders that it consists of by the backbone that each is for; name: its own."""
+        return {name: self}
+
     def reads(self, row: Mapping[str, Any], specs: Sequence[SourceSpec]) -> bool:
         """Return whether a row of a model of several encoders has something of what this one reads by `specs`."""
         columns = (name for spec in specs for name in spec.content.readable)
@@ -241,7 +245,8 @@ class Modality(ABC):
     column of the key's own name unless another is given. `content_specs`: the ways its rows are read. `keys`: of the
     general blocks, dotted, those that only this modality reads (``tasks[].max_length``). `types_vary`: whether a
     column may hold other types from row to row. `words`: whether rows have
-    words, which tasks may label. `baselines`: by name, what its models can be compared with.
+    words, which tasks may label. `by_row`: whether a row is read by itself, so that a task can read it beside others of
+    other backbones. `baselines`: by name, what its models can be compared with.
     """
 
     noun: ClassVar[str]
@@ -252,6 +257,7 @@ class Modality(ABC):
     keys: ClassVar[frozenset[str]] = frozenset()
     types_vary: ClassVar[bool] = False
     words: ClassVar[bool] = False
+    by_row: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, type[Baseline]]] = {}
 
     def complete(self, model: dict[str, Any]) -> None:

@@ -130,6 +130,10 @@ class ContentSpec(ABC):
         """The columns that content may stand in."""
         return self.wanted
 
+    def by_backbone(self, encoder: str) -> dict[str, ContentSpec]:
+        """Return how the content of each backbone is read, by its name; encoder: what reads the rows."""
+        return {encoder: self}
+
     def settled(self, raw: RawRows) -> Self:
         """Return how rows are read after training on those of the file `raw`."""
         return self

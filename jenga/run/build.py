@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from jenga.bundle import Bundle, join, modality_for, model_block, schema
+from jenga.bundle import Bundle, encoders_of, join, modality_for, model_block, schema
 from jenga.config.schema import ExperimentConfig
 from jenga.distillation import RunningTeacher, make_teacher
 from jenga.errors import ConfigError
 from jenga.labels import kind_named
 from jenga.modalities import BackboneManager, BaseBackbone, Encoder
 from jenga.modalities.base import Prepared
+from jenga.modalities.joint import assembled_source, part_of
 from jenga.rows.batches import Source
 from jenga.rows.fingerprint import Fingerprint, fingerprint
 from jenga.rows.load import LoadedSource, load_sources
@@ -66,20 +67,21 @@ def build(
         torch.use_deterministic_algorithms(config.training.deterministic)
     config = config.with_blocks({name: model_block(config.of_backbone(name)) for name in config.backbones})
     loaded, files = _read(config)
-    prepared = {name: _prepared(config, name, loaded, files, workdir) for name in config.backbones}
+    views = _views(config, loaded)
+    prepared = {name: _prepared(config, name, seen, files, workdir) for name, seen in views.items()}
     backbones = {name: _backbone(config.of_backbone(name), each) for name, each in prepared.items()}
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
     _check_judged(config, loaded)
     rows = fingerprint(loaded)
-    encoders = {name: each.encoder for name, each in prepared.items()}
-    sources, warnings = _encoded(config, loaded, encoders, backbones)
+    parts = {name: each.encoder for name, each in prepared.items()}
+    sources, warnings = _encoded(config, loaded, views, parts, backbones)
     model = join(config, backbones)
     for source in loaded:
         for (name, head), targets in source.splits[TRAIN].labels.items():
             model.tasks[name].fit_targets(head, targets)
     config = resolved_config(config, model, sources)
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
-    bundle = Bundle(config, model, encoders, [source.spec for source in loaded], spaces)
+    bundle = Bundle(config, model, encoders_of(config, parts), [source.spec for source in loaded], spaces)
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
     told = [warning for source in loaded for warning in source.warnings]
     told += [warning for each in prepared.values() for warning in each.warnings]
@@ -103,15 +105,24 @@ def _read(config: ExperimentConfig) -> tuple[list[LoadedSource], dict[str, list[
     return loaded, {name: read.files for name, read in reads.items()}
 
 
+def _views(config: ExperimentConfig, loaded: Sequence[LoadedSource]) -> dict[str, list[LoadedSource]]:
+    """Return by backbone the sources that it reads; of those that several read together, its own part."""
+    found: dict[str, list[LoadedSource]] = {name: [] for name in config.backbones}
+    for source in loaded:
+        parts = config.encoders[source.spec.encoder]
+        for name in parts:
+            found[name].append(source if len(parts) == 1 else part_of(source, name))
+    return found
+
+
 def _prepared(
     config: ExperimentConfig,
     name: str,
-    loaded: Sequence[LoadedSource],
+    own: list[LoadedSource],
     files: Mapping[str, Sequence[Any]],
     workdir: Path,
 ) -> Prepared:
     """Return what makes the inputs of the backbone `name`; what is kept of it stands in a folder of its own."""
-    own = [source for source in loaded if source.spec.encoder == name]
     folder = workdir / "backbones" / name if config.several else workdir
     return modality_for(config, name).prepare(own, files.get(name, []), config.of_backbone(name), folder)
 
@@ -129,18 +140,26 @@ def _backbone(config: ExperimentConfig, prepared: Prepared) -> BaseBackbone:
 def _encoded(
     config: ExperimentConfig,
     loaded: Sequence[LoadedSource],
+    views: Mapping[str, list[LoadedSource]],
     encoders: Mapping[str, Encoder],
     backbones: Mapping[str, BaseBackbone],
 ) -> tuple[list[Source], list[str]]:
-    """Return all sources ready for batches, in their order, and warnings."""
-    found: dict[str, Source] = {}
+    """Return all sources ready for batches, in their order, and warnings. views: by backbone, as it sees them."""
+    found: dict[str, dict[str, Source]] = {}
     warnings: list[str] = []
     for name, encoder in encoders.items():
-        own = [source for source in loaded if source.spec.encoder == name]
-        made, told = encoder.sources(own, config.seen_by(name), backbones[name])
-        found |= {source.name: source for source in made}
+        made, told = encoder.sources(views[name], config.of_backbone(name), backbones[name])
+        found[name] = {source.name: source for source in made}
         warnings += told
-    return [found[source.spec.name] for source in loaded], warnings
+    sources = []
+    for each in loaded:
+        source, parts = each.spec.name, config.encoders[each.spec.encoder]
+        if len(parts) == 1:
+            sources.append(found[parts[0]][source])
+            continue
+        seen = {name: next(view for view in views[name] if view.spec.name == source) for name in parts}
+        sources.append(assembled_source(each, {name: found[name][source] for name in parts}, seen))
+    return sources, warnings
 
 
 def _taught(config: ExperimentConfig, source: LoadedSource) -> np.ndarray:

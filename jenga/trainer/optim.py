@@ -114,11 +114,11 @@ def _parameters(choices: Choices[Part], given: str | NamedPart) -> dict[str, obj
 def _parts(model: MultiTaskModel) -> dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]]:
     """Return the trained parameters with their names, by encoder and group."""
     found: dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]] = {}
-    for encoder in model.encoders:
-        backbone = model.encoders[encoder]
+    for encoder in (*model.encoders, *model.joints):
+        backbone = None if encoder in model.joints else model.encoders[encoder]
         modules: dict[str, list[torch.nn.Module | None]] = {
-            "adapters" if backbone.adapted else "backbone": [backbone],
-            "fusion": [model.fusion[encoder]] if encoder in model.fusion else [],
+            "adapters" if backbone is not None and backbone.adapted else "backbone": [backbone],
+            "fusion": [part[encoder] for part in (model.joints, model.fusion) if encoder in part],
             "heads": [model.tasks[name] for name in model.tasks if model.reads[name] == encoder],
         }
         modules["heads"].append(model.matching if encoder == model.matched else None)

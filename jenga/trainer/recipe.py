@@ -52,6 +52,9 @@ def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Se
     """
     found = {}
     groups = trained_groups(model)
+    for encoder, (first, *others) in config.encoders.items():
+        if others:
+            groups[first] = list(dict.fromkeys([*groups[first], *groups[encoder]]))
     for name in config.backbones:
         read = [source for source in sources if name in config.encoders[source.encoder]]
         n_rows = [len(source.splits[TRAIN]) for source in read]

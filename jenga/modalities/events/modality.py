@@ -73,6 +73,7 @@ class EventModality(Modality):
     settings = TabularConfig
     content_specs = (EventFields,)
     types_vary = True
+    by_row = False
     baselines = {"boosting": Boosting}  # noqa: RUF012 -- as `Modality` declares it
 
     def checks(self, document: Document) -> Iterable[Finding]:
