@@ -190,6 +190,45 @@ tasks:
     data_path: jenga/shapes
     columns: {{label: colour}}
 """,
+    "mixed": """\
+# jenga train {file}
+#
+# Before that: jenga check {file}      reads the data, tries one step a task, writes nothing.
+# All keys:    jenga schema             a JSON Schema, with which editors complete and explain them.
+
+model:
+  # Each of these is what `model` is where there is one backbone, by a name of your own, with peft and training beside.
+  backbones:
+    text:
+      base_model: jenga/tiny-text     # any encoder of transformers; this one starts from nothing
+      # peft: {{type: lora, rank: 8}}   # of this backbone alone
+      # training: {{epochs: 10, batch_size: 32, learning_rate: {{heads: 1.0e-3}}}}
+    audio:                            # pip install 'jenga[audio]'
+      base_model: jenga/tiny-audio    # or Whisper, Wav2Vec2, HuBERT, WavLM, AST
+    events:
+      base_model: security_mlp_v1     # an MLP over the features of events
+
+# A row goes to the backbone that its task names; `jenga predict` gives it to those that find their columns in it.
+tasks:
+  - name: sentiment
+    type: classification
+    backbone: text                    # inputs: [text, audio] instead: one task reads both of a row, or what it has
+    data_path: jenga/helpline         # or a .jsonl, .json, .csv or .parquet file
+    columns: {{label: sentiment}}
+
+  - name: pitch
+    type: classification
+    backbone: audio
+    data_path: jenga/tones
+    columns: {{label: pitch}}
+
+  - name: threat
+    type: anomaly_detection
+    backbone: events
+    data_path: jenga/network
+    heads:
+      - {{name: threat, num_labels: 2}}
+""",
 }
 
 _LANGUAGE = """\
@@ -269,7 +308,7 @@ output_dir: runs
 
 
 @click.command(cls=options.Command)
-@click.argument("kind", type=click.Choice(["text", "security", "audio", "vision", "llm"]), required=False)
+@click.argument("kind", type=click.Choice(["text", "security", "audio", "vision", "mixed", "llm"]), required=False)
 @click.option(
     "--task", "tasks", type=click.Choice([*_TASKS, *_EVENT_TASKS]), multiple=True, help="Type of a task. May be "
     "repeated.  [default: qa_scoring, classification, ner; of security: anomaly_detection]",
@@ -281,7 +320,8 @@ output_dir: runs
 def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
     """Write a commented experiment to start from.
 
-    KIND: text (the default), security (events), audio (recordings), vision (pictures), or llm (a language model).
+    KIND: text (the default), security (events), audio (recordings), vision (pictures), mixed (several backbones), or
+    llm (a language model).
 
     It trains on a built-in sample, but for language models and for regression, which the samples hold nothing for.
     """
@@ -317,9 +357,16 @@ def template(tasks: list[str], *, file: str) -> str:
 
 
 def media_template(kind: str, *, file: str) -> str:
-    """Return the YAML text of an experiment on recordings (audio) or pictures (vision), to be kept in `file`."""
-    # What only texts have.
-    tail = re.sub(r"  max_length: .*\n", "", _TAIL).replace("[majority, tfidf]       ", "[majority]              ")
+    """Return the YAML text of an experiment on recordings (audio), pictures (vision) or both with others (mixed).
+
+    file: where it is to be kept.
+    """
+    tail = _TAIL
+    if kind == "mixed":
+        tail = tail.replace("these follow from the rows and the encoder", "these follow from the rows and the encoders")
+    else:
+        # What only texts have.
+        tail = re.sub(r"  max_length: .*\n", "", tail).replace("[majority, tfidf]       ", "[majority]              ")
     return _MEDIA_HEADS[kind].format(file=_name(file)) + tail
 
 

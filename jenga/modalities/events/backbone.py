@@ -138,7 +138,7 @@ class SequentialConfig(TabularConfig):
 LARGEST_FEATURE = 1e6
 
 
-@BackboneManager.register("sequential", config=SequentialConfig)
+@BackboneManager.register("sequential", config=SequentialConfig, aliases=("events",))
 class SequentialBackbone(BaseBackbone):
     """Layers of linear, normalisation, activation and dropout; each event is one token."""
 
