@@ -60,7 +60,7 @@ class FusionConfig(Strict):
     type: Literal["none", "attention"] = Field("none", description="attention: each task attends over all tokens.")
     dropout: Fraction = Field(0.1, description="Dropout on the attended summary.")
     input_dropout: Fraction = Field(
-        0.1,
+        0.3,
         description="Of tasks with several inputs, the chance that training leaves one of them out, so that a row that "
         "lacks it is answered by the others.",
     )
