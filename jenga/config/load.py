@@ -157,7 +157,7 @@ def _finish(
         *contradictions(document, language_tasks=schema.language_tasks, data_paths=paths),
         *misplaced(
             document, schema, schema.modality_of(document.data), list(schema.modalities.values()),
-            token_tasks=schema.token_tasks,
+            token_tasks=schema.token_tasks, frame_tasks=schema.frame_tasks,
         ),
         *unknown_parts(document, schema.parts),
     )  # fmt: skip

@@ -20,6 +20,7 @@ def misplaced(
     others: Sequence[ModalityChoices],
     *,
     token_tasks: frozenset[str],
+    frame_tasks: frozenset[str],
 ) -> list[Finding]:
     """Return the settings of `document` that only models of `others` have, and what the model's own modality finds.
 
@@ -31,7 +32,7 @@ def misplaced(
     return [
         *_keys(document, schema, own, foreign),
         *_baselines(document, own, foreign),
-        *_tasks(document, own, foreign, token_tasks),
+        *_tasks(document, own, foreign, token_tasks, frame_tasks),
         *own.checks(document),
     ]
 
@@ -80,7 +81,11 @@ def _baselines(document: Document, own: ModalityChoices, foreign: Sequence[Modal
 
 
 def _tasks(
-    document: Document, own: ModalityChoices, foreign: Sequence[ModalityChoices], token_tasks: frozenset[str]
+    document: Document,
+    own: ModalityChoices,
+    foreign: Sequence[ModalityChoices],
+    token_tasks: frozenset[str],
+    frame_tasks: frozenset[str],
 ) -> Iterator[Finding]:
     tasks = document.value_at(("tasks",))
     for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
@@ -88,6 +93,9 @@ def _tasks(
             continue
         if not own.words and task.get("type") in token_tasks:
             message = f"'{task['type']}' labels words of a text, and {own.noun} have none; choose another type"
+            yield finding(document, ("tasks", index, "type"), message)
+        if task.get("type") in frame_tasks and not own.frames:
+            message = f"'{task['type']}' labels moments of a recording, and {own.noun} have none; choose another type"
             yield finding(document, ("tasks", index, "type"), message)
         columns = task.get("columns")
         for key, value in columns.items() if isinstance(columns, dict) else ():

@@ -23,6 +23,7 @@ from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError, DataError
 from jenga.modalities.backbone import BackboneManager, BaseBackbone
 from jenga.modalities.baseline import Baseline
+from jenga.modalities.frames import learnable
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import CellColumns, ContentSpec
@@ -155,7 +156,7 @@ class Encoder(ABC):
         self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
     ) -> tuple[list[Source], list[str]]:
         """Return the rows of every split ready for batches, and warnings. Raises where they do not fit `backbone`."""
-        sources = []
+        sources, warnings = [], []
         for each in loaded:
             splits, bad = {}, []
             for name, rows in each.splits.items():
@@ -166,8 +167,10 @@ class Encoder(ABC):
             if not len(splits[TRAIN]):
                 raise DataError(f"{each.spec.name}: no training row is left: none can be encoded")
             each.bad += bad
+            splits[TRAIN], told = learnable(splits[TRAIN], backbone)
+            warnings += told
             sources.append(each.source(splits))
-        return sources, []
+        return sources, warnings
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what encodes rows that were parsed from `files`, which `read` or `given` gave."""
@@ -227,8 +230,9 @@ class Modality(ABC):
     that the `columns` of every task gain; by default a row's content is the cells of all of them, each standing in the
     column of the key's own name unless another is given. `content_specs`: the ways its rows are read. `keys`: of the
     general blocks, dotted, those that only this modality reads (``tasks[].max_length``). `types_vary`: whether a
-    column may hold other types from row to row. `words`: whether rows have
-    words, which tasks may label. `baselines`: by name, what its models can be compared with.
+    column may hold other types from row to row. `words`: whether rows have words, which tasks may label; `frames`:
+    whether their encoders' positions are moments, which others label. `baselines`: by name, what its models can be compared
+    with.
     """
 
     noun: ClassVar[str]
@@ -239,6 +243,7 @@ class Modality(ABC):
     keys: ClassVar[frozenset[str]] = frozenset()
     types_vary: ClassVar[bool] = False
     words: ClassVar[bool] = False
+    frames: ClassVar[bool] = False
     baselines: ClassVar[Mapping[str, type[Baseline]]] = {}
 
     def complete(self, model: dict[str, Any]) -> None:
