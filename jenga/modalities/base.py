@@ -231,8 +231,8 @@ class Modality(ABC):
     column of the key's own name unless another is given. `content_specs`: the ways its rows are read. `keys`: of the
     general blocks, dotted, those that only this modality reads (``tasks[].max_length``). `types_vary`: whether a
     column may hold other types from row to row. `words`: whether rows have words, which tasks may label; `frames`:
-    whether their encoders' positions are moments, which others label. `baselines`: by name, what its models can be compared
-    with.
+    whether their encoders' positions are moments, which others label. `baselines`: by name, what its models can be
+    compared with.
     """
 
     noun: ClassVar[str]
