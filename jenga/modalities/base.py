@@ -36,6 +36,7 @@ from jenga.rows.split import TRAIN
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
+_VALID = "valid"
 Spaces = Mapping[tuple[str, str], HeadSpace]
 Keep = Callable[[LoadedSource], np.ndarray]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -169,6 +170,9 @@ class Encoder(ABC):
             each.bad += bad
             splits[TRAIN], told = learnable(splits[TRAIN], backbone)
             warnings += told
+            if len(splits.get(_VALID, ())):
+                # They are judged whole, but have no loss where none could be learnt.
+                learnable(splits[_VALID], backbone, of=_VALID)
             sources.append(each.source(splits))
         return sources, warnings
 

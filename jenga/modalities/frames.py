@@ -10,11 +10,14 @@ from jenga.labels.column import some_of
 from jenga.labels.judge import labelled_rows
 from jenga.modalities.backbone import BaseBackbone
 from jenga.rows.batches import EncodedSplit
+from jenga.rows.split import TRAIN
 
 
-def learnable(split: EncodedSplit, backbone: BaseBackbone) -> tuple[EncodedSplit, list[str]]:
-    """Return training rows without the labels that their positions in `backbone` are too few for, and a warning of each
-    head that has such. Raises DataError where no other label is left.
+def learnable(split: EncodedSplit, backbone: BaseBackbone, *, of: str = TRAIN) -> tuple[EncodedSplit, list[str]]:
+    """Return rows without the labels that their positions in `backbone` are too few for, and a warning of each head
+    that has such. Raises DataError where no other label is left.
+
+    of: the name of their split.
     """
     positions = backbone.frames(split.lengths)
     if positions is None:
@@ -34,7 +37,7 @@ def learnable(split: EncodedSplit, backbone: BaseBackbone) -> tuple[EncodedSplit
             if is_unfit
         ]
         what = (
-            f"head '{'.'.join(key)}': {len(places)} of {len(split)} training rows have more {kind.noun} "
+            f"head '{'.'.join(key)}': {len(places)} of {len(split)} {of} rows have more {kind.noun} "
             f"than the encoder makes frames of their clips, and are not learnt: {some_of(places)}"
         )
         if not labelled_rows(space, labels[key]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from jenga.errors import ConfigError
 from jenga.modalities.audio.augment import augmented
+from jenga.modalities.audio.characters import read_characters
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
 from jenga.modalities.audio.tiny import tiny_encoder
 from jenga.modalities.backbone import BackboneManager, Recipe
@@ -63,6 +65,13 @@ class AudioBackbone(TransformerBackbone):
         name, allowed = checkpoint_of(self.model_name), self.config.trust_remote_code
         with never_asked(allowed):
             return int(AutoFeatureExtractor.from_pretrained(name, trust_remote_code=allowed).sampling_rate)
+
+    @property
+    def character_layer(self) -> Mapping[str, tuple[torch.Tensor, torch.Tensor]]:
+        """The output layer of a checkpoint ``...ForCTC``, by the characters of its vocabulary."""
+        if self.model_name == TINY_AUDIO:
+            return {}
+        return read_characters(checkpoint_of(self.model_name), self.config)
 
     def frames(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Return the frames of clips of so many frames of a spectrum, or samples; None of patches."""
