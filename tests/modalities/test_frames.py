@@ -49,5 +49,5 @@ def test_where_all_fit_or_nobody_knows_the_split_stays_as_it_is() -> None:
 
 
 def test_labels_none_of_which_can_be_learnt_stop_the_run() -> None:
-    with pytest.raises(DataError, match="3 of 3 train rows .* No other row is left"):
+    with pytest.raises(DataError, match=r"3 of 3 train rows .* No other row is left"):
         learnable(split_of([0, 1], [0, 1], [0, 1]), halves(lambda lengths: lengths // 60))

@@ -88,11 +88,12 @@ def experiment(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, count: int, *, seconds: float = 60.0) -> str:
+def write(folder: Path, count: int, *, seconds: float = 60.0, said: int = 1) -> str:
     rows = []
     for row in generate_spelt(count):
         sound = row["audio"]["array"][: round(seconds * row["audio"]["sampling_rate"])]
-        rows.append({**row, "audio": {**row["audio"], "array": sound.round(4).tolist()}})
+        audio = {**row["audio"], "array": sound.round(4).tolist()}
+        rows.append({**row, "audio": audio, "text": row["text"] * said})
     path = folder / "spelt.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
@@ -141,10 +142,10 @@ def test_transcripts_that_their_clips_are_too_short_for_are_named_and_not_learnt
     assert "train rows have more characters than the encoder makes frames" in told
     assert "spelt.jsonl:" in told
     assert ": 8 frames)" in told
-    experiment["tasks"][0]["data_path"] = write(tmp_path, 64, seconds=0.015)
-    with pytest.raises(
-        DataError, match=r"valid rows have more characters .* No other row is left; are the clips those"
-    ):
+    (tmp_path / "valid").mkdir()
+    valid = write(tmp_path / "valid", 12, seconds=0.1, said=6)
+    experiment["tasks"][0]["data_path"] = {"train": write(tmp_path, 64), "valid": valid}
+    with pytest.raises(DataError, match=r"12 of 12 valid rows have more characters .* No other row is left; are the"):
         train(experiment, device="cpu")
 
 
