@@ -57,6 +57,8 @@ def overrides(config: ExperimentConfig, output_dir: Path, bert: Path, gpt2: Path
     found = [*TINY, f"output_dir={output_dir}"]
     if config.model.backbone_type == "sequential":
         return found
+    if config.model.backbone_type == "audio" and config.model.base_model.startswith("jenga/"):
+        return [*found, f"data.cache_dir={output_dir / 'features'}"]
     if config.model.backbone_type == "audio":
         return [*found, f"model.base_model={whisper}", f"data.cache_dir={output_dir / 'features'}"]
     if config.model.backbone_type == "vision":

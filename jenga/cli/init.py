@@ -155,7 +155,8 @@ model:
 # Tasks that read the same rows share one pass of the encoder.
 tasks:
   - name: pitch
-    type: classification              # or multi_label_classification, qa_scoring, regression
+    type: classification              # or multi_label_classification, qa_scoring, regression; or transcription
+                                      # (jenga/spelt), sound_event_detection (jenga/scenes)
     data_path: jenga/tones            # or a .jsonl, .json, .csv or .parquet file; columns: audio (a path), label
     columns: {{label: pitch}}           # start and end, in seconds, cut a clip out of a recording
 

@@ -107,6 +107,10 @@ def _tasks(
             noun = next(each.noun for each in read if not each.words)
             message = f"'{task['type']}' labels words of a text, and {noun} have none; choose another type"
             yield finding(document, ("tasks", index, "type"), message)
+        if task.get("type") in schema.frame_tasks and not all(each.frames for each in read):
+            noun = next(each.noun for each in read if not each.frames)
+            message = f"'{task['type']}' labels moments of a recording, and {noun} have none; choose another type"
+            yield finding(document, ("tasks", index, "type"), message)
         if len(read) > 1:
             yield from _together(document, index, task, read, schema)
         yield from _columns(document, index, task, read, kinds, known)
@@ -122,12 +126,15 @@ def _together(
     schema: type[ExperimentConfig],
 ) -> Iterator[Finding]:
     """Yield what a task of several inputs cannot have."""
-    if task.get("type") in schema.token_tasks:
-        message = f"'{task['type']}' labels words of one text, and inputs names several; name its backbone alone"
-        yield finding(document, ("tasks", index, "type"), message)
-    if task.get("type") in schema.language_tasks:
-        message = f"'{task['type']}' predicts tokens of one text, and inputs names several; name its backbone alone"
-        yield finding(document, ("tasks", index, "type"), message)
+    of_one = {
+        "labels words of one text": schema.token_tasks,
+        "labels moments of one recording": schema.frame_tasks,
+        "predicts tokens of one text": schema.language_tasks,
+    }
+    for what, types in of_one.items():
+        if task.get("type") in types:
+            message = f"'{task['type']}' {what}, and inputs names several; name its backbone alone"
+            yield finding(document, ("tasks", index, "type"), message)
     for at, each in enumerate(read):
         if not each.by_row:
             message = (

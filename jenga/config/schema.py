@@ -212,13 +212,14 @@ class ExperimentConfig(Strict):
     """A whole experiment. `experiment_model` narrows its blocks to what is registered.
 
     `modalities`: what backbones read, by `backbone_type`; `token_tasks`: the types of tasks that label words;
-    `language_tasks`: those that predict tokens; `parts`: what `training` can name, by its key; `forms`: shorter ways to
-    write one. `default_backbone`: the `backbone_type` where none is given.
+    `frame_tasks`: those that label moments; `language_tasks`: those that predict tokens; `parts`: what `training` can
+    name, by its key; `forms`: shorter ways to write one. `default_backbone`: the `backbone_type` where none is given.
     """
 
     parts: ClassVar[Mapping[str, PartChoices]] = {}
     modalities: ClassVar[Mapping[str, ModalityChoices]] = {}
     token_tasks: ClassVar[frozenset[str]] = frozenset()
+    frame_tasks: ClassVar[frozenset[str]] = frozenset()
     language_tasks: ClassVar[frozenset[str]] = frozenset()
     forms: ClassVar[Sequence[ShortForm]] = ()
     default_backbone: ClassVar[str | None] = None
@@ -379,8 +380,9 @@ def experiment_model(
     modalities = {each: modality_of(name) for name in backbones for each in (name, *backbones.aliases_of(name))}
     task_models = []
     for name in tasks:
-        # What labels words has no use for the columns of rows without any.
-        fitting = [each for each in modalities.values() if each.words or tasks[name].reads != "tokens"]
+        # What labels words, or moments, has no use for the columns of rows without any.
+        needs = {"tokens": "words", "frames": "frames"}.get(tasks[name].reads)
+        fitting = [each for each in modalities.values() if needs is None or getattr(each, needs)]
         content = tuple(dict.fromkeys(each.columns for each in fitting))
         block = _with_columns(tasks.config_of(name), content)
         task_models.append(_named(tasks, name, {"type": (_names(tasks, name), ...)}, block))
@@ -410,7 +412,7 @@ def experiment_model(
     experiment = create_model("Experiment", __base__=ExperimentConfig, **fields)
     experiment.parts, experiment.forms = parts or {}, tuple(forms)
     experiment.modalities, experiment.default_backbone = modalities, default_backbone
-    experiment.token_tasks = _reading(tasks, "tokens")
+    experiment.token_tasks, experiment.frame_tasks = _reading(tasks, "tokens"), _reading(tasks, "frames")
     experiment.language_tasks = _reading(tasks, "language")
     return experiment
 

@@ -196,6 +196,12 @@ class LabelKind(ABC):
         """Return the names that people give the labels."""
         return space.labels
 
+    def fitting(self, targets: Any, positions: NDArray[np.int64]) -> tuple[Any, Mask]:
+        """Return `targets` without those that cannot be learnt of a row with so few `positions`, and which rows these
+        are, ``(M,)``; positions: of the encoder's output, ``(M,)``. Default: all can be.
+        """
+        return targets, np.zeros(len(positions), bool)
+
     # ---------------------------------------------------------------------------------------------------------- batches
 
     def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:

@@ -85,7 +85,8 @@ class CellReading:
     cell, ``WHOLE`` where nothing does. `marks`: whether words are marks of items and not names. None of `missing`,
     `separator` and `marks`: not decided yet; then only blank cells are missing, and words are whole names.
     `unit`: what the offsets of entities count: characters, utf16 or bytes. `partial_words`: what becomes of an entity
-    that begins or ends inside a word: its row is refused (refuse), or it takes in the whole word (widen).
+    that begins or ends inside a word: its row is refused (refuse), or it takes in the whole word (widen). `lowercase`:
+    transcripts are read in lower case.
     """
 
     missing: tuple[str, ...] | None = None
@@ -95,6 +96,7 @@ class CellReading:
     marks: bool | None = None
     unit: str = "characters"
     partial_words: str = "refuse"
+    lowercase: bool = False
 
     def is_missing(self, value: Any) -> bool:
         """Whether a cell says that there is no label: null, NaN, or a word for it."""

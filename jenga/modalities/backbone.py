@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -160,6 +162,26 @@ class BaseBackbone(nn.Module):
     def transformer(self) -> PreTrainedModel | None:
         """The model of transformers that it is, with its output layer where it has one; None where it is none."""
         return None
+
+    @property
+    def frame_seconds(self) -> float | None:
+        """Seconds from one position of ``last_hidden_state`` to the next; None where positions are no moments."""
+        return None
+
+    def frames(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the positions that it makes of rows of such `lengths` ``(M,)``, as the encoder counts them.
+
+        None where that is not known before they are encoded.
+        """
+        return None
+
+    @property
+    def character_layer(self) -> Mapping[str, tuple[torch.Tensor, torch.Tensor]]:
+        """What the checkpoint hears characters by: weight ``(H,)`` and bias ``()`` of each; '' is the blank of CTC.
+
+        Empty where it hears none.
+        """
+        return {}
 
     def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
         """Hand on what every layer makes, in training, for a teacher's sake. Raises ConfigError where it cannot."""

@@ -25,6 +25,7 @@ from jenga.errors import ConfigError, DataError
 from jenga.labels.cells import is_missing
 from jenga.modalities.backbone import BackboneManager, BaseBackbone
 from jenga.modalities.baseline import Baseline
+from jenga.modalities.frames import learnable
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.columns import lookup
@@ -39,6 +40,7 @@ from jenga.rows.split import TRAIN
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
+_VALID = "valid"
 Spaces = Mapping[tuple[str, str], HeadSpace]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -171,7 +173,7 @@ class Encoder(ABC):
         self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
     ) -> tuple[list[Source], list[str]]:
         """Return the rows of every split ready for batches, and warnings. Raises where they do not fit `backbone`."""
-        sources = []
+        sources, warnings = [], []
         for each in loaded:
             splits, bad = {}, []
             for name, rows in each.splits.items():
@@ -180,8 +182,13 @@ class Encoder(ABC):
             each.set_aside(bad, config.data.max_bad_fraction)
             if not len(splits[TRAIN]):
                 raise DataError(f"{each.spec.name}: no training row is left: none can be encoded")
+            splits[TRAIN], told = learnable(splits[TRAIN], backbone)
+            warnings += told
+            if len(splits.get(_VALID, ())):
+                # They are judged whole, but have no loss where none could be learnt.
+                learnable(splits[_VALID], backbone, of=_VALID)
             sources.append(each.source(splits))
-        return sources, []
+        return sources, warnings
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what encodes rows that were parsed from `files`, which `read` or `given` gave."""
@@ -244,9 +251,10 @@ class Modality(ABC):
     that the `columns` of every task gain; by default a row's content is the cells of all of them, each standing in the
     column of the key's own name unless another is given. `content_specs`: the ways its rows are read. `keys`: of the
     general blocks, dotted, those that only this modality reads (``tasks[].max_length``). `types_vary`: whether a
-    column may hold other types from row to row. `words`: whether rows have
-    words, which tasks may label. `by_row`: whether a row is read by itself, so that a task can read it beside others of
-    other backbones. `baselines`: by name, what its models can be compared with.
+    column may hold other types from row to row. `words`: whether rows have words, which tasks may label; `frames`:
+    whether their encoders' positions are moments, which others label. `by_row`: whether a row is read by itself, so
+    that a task can read it beside what other backbones read. `baselines`: by name, what its models can be compared
+    with.
     """
 
     noun: ClassVar[str]
@@ -257,6 +265,7 @@ class Modality(ABC):
     keys: ClassVar[frozenset[str]] = frozenset()
     types_vary: ClassVar[bool] = False
     words: ClassVar[bool] = False
+    frames: ClassVar[bool] = False
     by_row: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, type[Baseline]]] = {}
 

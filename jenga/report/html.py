@@ -150,12 +150,13 @@ def _head_details(head: Mapping[str, Any]) -> list[Element]:
 
 
 def _answers(answers: Sequence[Mapping[str, Any]]) -> list[Element]:
-    """Return what a language model answered, row by row, beside what the row says."""
+    """Return answers in words, row by row, beside what the row says."""
     parts = []
     for row in answers:
         verdict = "" if "match" not in row else ": as expected" if row["match"] else ": not as expected"
+        verdict = f": {row['verdict']}" if "verdict" in row else verdict
         said = row["answer"] or row.get("error") or "(nothing)"
-        texts = (("prompt", row["prompt"]), ("expected", row["expected"]), ("answer", said))
+        texts = (("prompt", row.get("prompt")), ("expected", row["expected"]), ("answer", said))
         cells = [_node("tr", _node("th", name), _node("td", _node("pre", text))) for name, text in texts if text]
         parts += [_node("h4", f"{row['id']}{verdict}"), _node("table", _node("tbody", *cells))]
     return [_node("h3", "Answers"), *parts] if parts else []

@@ -78,13 +78,15 @@ def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, str
         axes.remove()
     for task, axes in zip(tasks, panels, strict=False):
         own = [(head, metric) for name, head, metric in heads if name == task]
+        shown: list[float] = []
         for i, (head, metric) in enumerate(own):
             key = f"eval_{task}_{head}_{metric}"
             steps, values = _series((record["step"], record["metrics"].get(key)) for record in evals)
             axes.plot(steps, values, marker="o", markersize=4, label=plain(head), **_style(i))
+            shown += values.tolist()
         metrics = dict.fromkeys(metric for _, metric in own)
         _decorate(axes, title=plain(task), y=" / ".join(metrics))
-        if not {"mae"} & set(metrics):
+        if not {"mae"} & set(metrics) and not any(value > 1 for value in shown):
             axes.set_ylim(-0.02, 1.02)
     return figure
 

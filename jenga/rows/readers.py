@@ -34,6 +34,7 @@ from jenga.rows.text_files import read_json, read_lines, read_text
 _PARQUET_ROWS = 4096
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
 TONES, SHAPES = "jenga/tones", "jenga/shapes"
+SPELT, SCENES = "jenga/spelt", "jenga/scenes"
 FORMATS = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "txt",
     ".conll": "conll", ".bio": "conll", ".iob": "conll", ".conllu": "conllu", ".parquet": "parquet",
@@ -41,8 +42,8 @@ FORMATS = {
 """How a file is written, by its suffix."""
 ALLOWED = (
     f"Allowed: {', '.join(FORMATS)} files (also with .gz or .zst), folders and patterns of them, folders of "
-    f"save_to_disk, addresses that fsspec knows, {HUB}name, {HUB}name/configuration, {SAMPLE}, {NETWORK}, {TONES} and "
-    f"{SHAPES}; data.format says how files with other suffixes are written"
+    f"save_to_disk, addresses that fsspec knows, {HUB}name, {HUB}name/configuration, {SAMPLE}, {NETWORK}, {TONES}, "
+    f"{SPELT}, {SCENES} and {SHAPES}; data.format says how files with other suffixes are written"
 )
 
 
@@ -80,10 +81,16 @@ def read_rows(path: str, *, split: str = "train", form: FileForm | None = None) 
         from jenga.samples.network import generate_flows
 
         return raw.add_all(generate_flows())
-    if path in (TONES, SHAPES):
-        from jenga.samples.media import generate_shapes, generate_tones
+    if path in (TONES, SPELT, SCENES, SHAPES):
+        from jenga.samples import media
 
-        return raw.add_all(generate_tones() if path == TONES else generate_shapes())
+        made = {
+            TONES: media.generate_tones,
+            SPELT: media.generate_spelt,
+            SCENES: media.generate_scenes,
+            SHAPES: media.generate_shapes,
+        }
+        return raw.add_all(made[path]())
     if is_hub(path):
         return raw.add_all(hub_rows(path, split))
     if is_saved(path):

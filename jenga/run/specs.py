@@ -89,6 +89,7 @@ def _cell_reading(head: Any) -> CellReading:
         separator=WHOLE if separator == "none" else separator,
         unit=given("offset_unit") or "characters",
         partial_words=given("partial_words") or "refuse",
+        lowercase=bool(given("lowercase")),
     )
 
 

@@ -63,7 +63,7 @@ class BaseTask(nn.Module):
     """
 
     label_kind: ClassVar[str] = "class"
-    reads: ClassVar[Literal["pooled", "tokens", "language"]] = "pooled"
+    reads: ClassVar[Literal["pooled", "tokens", "frames", "language"]] = "pooled"
     calibrated: ClassVar[bool] = False
     generates: ClassVar[bool] = False
     head_weight: torch.Tensor
@@ -118,6 +118,11 @@ class BaseTask(nn.Module):
         return []
 
     @property
+    def by_position(self) -> bool:
+        """Whether it reads each position of a row, so that logits are ``(B, T, K)``, and not one vector."""
+        return self.reads in ("tokens", "frames")
+
+    @property
     def head(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """The one head of a one-head task, as a function from hidden states to logits."""
         if len(self.heads.sizes) != 1:
@@ -132,7 +137,7 @@ class BaseTask(nn.Module):
 
         labels: a tensor for a one-head task, else by head; shapes as in `jenga.types.Batch`.
         """
-        tokens = self.reads == "tokens"
+        tokens = self.by_position
         hidden = self.dropout(encoder_outputs.last_hidden_state if tokens else encoder_outputs.pooler_output)
         logits = {} if self.training and labels is not None and not self.keeps_logits else self.heads(hidden)
         if labels is None:

@@ -60,7 +60,7 @@ class Runner:
     def logits(
         self, split: EncodedSplit, tasks: Sequence[str], losses: dict[str, _LossSum] | None = None
     ) -> dict[HeadKey, list[torch.Tensor]]:
-        """Return each row's float32 logits by head: ``(K,)``, or ``(W, K)`` where a head reads tokens.
+        """Return each row's float32 logits by head: ``(K,)``, ``(W, K)`` where it reads tokens, ``(T, K)`` frames.
 
         A word without a token of its own (cut off, or merged into the one before) gets NaN.
         """
@@ -91,7 +91,7 @@ class Runner:
         decoded: dict[HeadKey, Any] = {}
         for (task_name, head), rows in logits.items():
             task: BaseTask = self.model.tasks[task_name]
-            if task.reads == "tokens":
+            if task.by_position:
                 decoded[task_name, head] = [task.predict(head, row) for row in rows]
             else:
                 threshold = self.thresholds.get((task_name, head), 0.5)
@@ -124,7 +124,7 @@ class Runner:
                     continue
                 targets = part.rows.labels[key]
                 result.predictions[key], result.targets[key], result.spaces[key] = predictions[key], targets, space
-                scores = None if task.reads == "tokens" else task.scores(space.head, torch.stack(logits[key]))
+                scores = None if task.by_position else task.scores(space.head, torch.stack(logits[key]))
                 if scores is not None:
                     result.scores[key] = scores
                 found = task.metrics(space, predictions[key], targets, scores=scores)
@@ -158,7 +158,7 @@ def describe_split(
                 judged = {
                     "rows": labelled_rows(space, targets),
                     "metrics": task.metrics(*known, scores=result.scores.get(key)),
-                    "details": task.details(*known, scores=result.scores.get(key)),
+                    "details": _named(task.details(*known, scores=result.scores.get(key)), part.rows.ids),
                 }
             declared = task.declared_metrics(space)
             chosen = [each for each in declared if metric == f"eval_{space.task}_{space.head}_{each.name}"]
@@ -166,6 +166,12 @@ def describe_split(
             shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
             heads.append({**head, **shown, **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
+
+
+def _named(details: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    """Return details whose answers name their rows, which a kind of label knows by their place alone."""
+    answers = [{"id": ids[each["row"]], **each} for each in details.get("answers", ())]
+    return details | {"answers": answers} if answers else details
 
 
 def choose_device(name: str) -> torch.device:

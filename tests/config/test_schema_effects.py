@@ -94,6 +94,10 @@ def label_of(kind: str, number: int) -> Any:
             return CLASSES[number % 7 % 3]
         case "regression":
             return float(number * number % 11)
+        case "transcription":
+            return " ".join(words_of(number, 0)[: number % 2 + 1]).capitalize()
+        case "sound_event_detection":
+            return [{"start": 0.1 * (number % 5), "end": 1.0, "label": CLASSES[number % 3]}]
         case "ner":
             return ["B-place" if word in ("help", "song") else "O" for word in words_of(number, 0)]
         case _:
@@ -117,6 +121,12 @@ def row_of(kind: str, number: int) -> dict[str, Any]:
         "chat": [{"role": "user", "content": words[2]}, {"role": "assistant", "content": words[3]}],
         "labels": {"first": first, "renamed": first},
         "other_labels": {"first": second},
+        **({"transcript": first, "sentence": second} if kind == "transcription" else {}),
+        **(
+            {"events": first, "annotated": second, "maybe": "late" if number % 4 == 3 else first}
+            if kind == "sound_event_detection"
+            else {}
+        ),
         **({"ner_tags": first, "tags2": second, "spans": spans} if kind == "ner" else {}),
     }
 
@@ -141,6 +151,8 @@ def write_files(folder: Path) -> None:
 
     for kind in TYPES:
         rows = [row_of(kind, number) for number in range(N_ROWS)]
+        if kind in OF_MOMENTS:
+            rows = [{**row, **media_of(at)} for at, row in enumerate(rows)]
         write(f"{kind}.jsonl", rows)
         write(f"elsewhere/{kind}.jsonl", rows[: N_ROWS // 2])
         write(f"{kind}_bad.jsonl", [*rows, {**rows[0], "tokens": [], "text": ""}])
@@ -151,6 +163,11 @@ def write_files(folder: Path) -> None:
         "any.jsonl",
         [{"text": t, "label": i % 2, "ner_tags": y} for i, (t, y) in enumerate(zip(words, tags, strict=True))],
     )
+    write(
+        "any_sound.jsonl",
+        [{"labels": [name], "events": label_of("sound_event_detection", i), **media_of(i)}
+         for i, name in enumerate(CLASSES * 8)],
+    )  # fmt: skip
     good = [{"id": f"r{i}", "text": t, "n": i, "duration": i, "label": i % 2} for i, t in enumerate(words)]
     odd = [
         '{"id": "unread", "text": "a", "n": 1, "label": 1, "other": tru}',
@@ -534,6 +551,8 @@ SOUND = {"model": {"base_model": "{whisper}", "backbone_type": "audio", "max_sec
 CHANGED_PICTURES = {**PICTURES, "model.augment": {"flip": False, "crop": 1.0, "brightness": 0.0}}
 MASKED_SOUND = {**SOUND, "model.augment": {"time_masks": 2, "frequency_masks": 2}}
 
+OF_MOMENTS = ("transcription", "sound_event_detection")
+
 LANGUAGE = {"tasks[].type": "causal_lm"}
 TEACHER = {"base_model": "{gpt2}", "dropout": 0.0, "teacher_student_config": {"teacher_model": "{teacher}"}}
 TAUGHT = {**LANGUAGE, "model": TEACHER}
@@ -626,6 +645,12 @@ PROBES: dict[str, Probe] = {
     "tasks[*].columns.labels": Probe(rows_of, "other_labels"),
     "tasks[ner].columns.entities": Probe(rows_of, "spans"),
     "tasks[ner].columns.ner_tags": Probe(rows_of, "tags2"),
+    "tasks[transcription].type": Probe(modules, "classification"),
+    "tasks[sound_event_detection].type": Probe(
+        modules, "multi_label_classification", {"tasks[].data_path": "any_sound.jsonl"}
+    ),
+    "tasks[transcription].columns.transcript": Probe(rows_of, "sentence"),
+    "tasks[sound_event_detection].columns.events": Probe(rows_of, "annotated"),
     "tasks[*].max_length": Probe(tokens, 4),
     "tasks[causal_lm].max_length": Probe(tokens, 9, {"tasks[].columns": {"text": "text"}}),
     "tasks[causal_lm].columns.prompt": Probe(rows_of, "other"),
@@ -665,6 +690,18 @@ PROBES: dict[str, Probe] = {
     "tasks[*].heads[].false_values": Probe(rows_of, ["late"], GOOD_IS_YES),
     "tasks[ner].heads[].offset_unit": Probe(rows_of, "utf16", SMILES),
     "tasks[ner].heads[].partial_words": Probe(rows_of, "widen", SMILES),
+    "tasks[transcription].heads[].num_labels": Probe(accepted, 7),
+    "tasks[transcription].heads[].labels": Probe(
+        rows_of, sorted({each for word in WORDS for each in word + word.upper()} | {"␣"})
+    ),
+    "tasks[transcription].heads[].missing_values": Probe(rows_of, ["call"]),
+    "tasks[transcription].heads[].lowercase": Probe(rows_of, True),
+    "tasks[sound_event_detection].heads[].labels": Probe(rows_of, list(reversed(CLASSES))),
+    "tasks[sound_event_detection].heads[].missing_values": Probe(
+        rows_of, ["late"], {"tasks[].columns.events": "maybe", "data.max_bad_fraction": 0.5}
+    ),
+    "tasks[sound_event_detection].heads[].threshold": Probe(metrics, 0.001),
+    "tasks[sound_event_detection].heads[].min_seconds": Probe(metrics, 60.0),
     "tasks[*].heads[].weight": Probe(loss, 3.0),
     "tasks[*].heads[].label_smoothing": Probe(loss, 0.3),
     "tasks[*].heads[].class_weight": Probe(loss, "balanced"),
@@ -795,6 +832,12 @@ class Laboratory:
             put(settings, key, value)
         if given.get("tasks[].type"):
             task["data_path"] = f"{given['tasks[].type']}.jsonl"
+        if task["type"] in OF_MOMENTS and settings["model"]["base_model"] == "{bert}":
+            # They read sound alone.
+            settings |= {
+                "model": {**SOUND["model"], **{k: v for k, v in settings["model"].items() if k != "base_model"}}
+            }
+            settings["data"].pop("max_length")
         if task["type"] == "causal_lm":
             settings["data"]["max_length"] = 96
             if settings["model"]["base_model"] == "{bert}":

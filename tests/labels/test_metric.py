@@ -42,7 +42,13 @@ def test_the_named_metrics_are_those_that_come(space: HeadSpace, predictions: An
 
 def test_every_metric_of_a_kind_says_which_way_it_is_better() -> None:
     declared = {metric.name: metric.greater_is_better for name in LABEL_KINDS for metric in kind_named(name).metrics}
-    assert {name for name, greater in declared.items() if greater is False} == {"mae", "rmse", "perplexity"}
+    assert {name for name, greater in declared.items() if greater is False} == {
+        "mae",
+        "rmse",
+        "perplexity",
+        "wer",
+        "cer",
+    }
     assert None not in declared.values()
 
 

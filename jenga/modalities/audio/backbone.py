@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.modalities.audio.augment import augmented
+from jenga.modalities.audio.characters import read_characters
 from jenga.modalities.audio.encoder import SPECTRA, SUPPORTED
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
 from jenga.modalities.audio.tiny import tiny_encoder
 from jenga.modalities.backbone import BackboneManager, Recipe
 from jenga.modalities.text.pretrained import cannot_load, check_complete, checkpoint_of, read_checkpoint
+from jenga.modalities.text.remote_code import never_asked
 from jenga.modalities.transformer import TransformerBackbone, load_adapted, load_whole
 from jenga.peft import base_of
 from jenga.types import BackboneOutput, States
 
 _SCORE_FILE = "jenga_pooling.safetensors"
-_FRAMES_A_SECOND = 100
-"""Of Whisper's spectra."""
+_FRAMES_A_SECOND, _SHORTENED = 100, 2
+"""Of Whisper's spectra, and how many of them become one of the encoder's."""
 
 
 @BackboneManager.register("audio", config=AudioConfig)
@@ -46,6 +51,40 @@ class AudioBackbone(TransformerBackbone):
             return Recipe.from_nothing(self.hidden_size)
         recipe = Recipe.pretrained(self.hidden_size)
         return Recipe(recipe.rates, visits=10_000, usual_epochs=3, most_epochs=20, largest_batch=16)
+
+    @property
+    def frame_seconds(self) -> float | None:
+        """Seconds of a frame; None of encoders that read a spectrum in patches."""
+        if self.is_whisper:
+            return _SHORTENED / _FRAMES_A_SECOND
+        strides = getattr(self.encoder.config, "conv_stride", None)
+        return None if strides is None else math.prod(strides) / self._rate
+
+    @property
+    def _rate(self) -> int:
+        """The samples a second that the checkpoint reads, as its extractor says."""
+        from transformers import AutoFeatureExtractor
+
+        name, allowed = checkpoint_of(self.model_name), self.config.trust_remote_code
+        with never_asked(allowed):
+            return int(AutoFeatureExtractor.from_pretrained(name, trust_remote_code=allowed).sampling_rate)
+
+    @property
+    def character_layer(self) -> Mapping[str, tuple[torch.Tensor, torch.Tensor]]:
+        """The output layer of a checkpoint ``...ForCTC``, by the characters of its vocabulary."""
+        if self.model_name == TINY_AUDIO:
+            return {}
+        return read_characters(checkpoint_of(self.model_name), self.config)
+
+    def frames(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the frames of clips of so many frames of a spectrum, or samples; None of patches."""
+        if self.is_whisper:
+            return -(-lengths // _SHORTENED)
+        shortened = getattr(self.encoder, "_get_feat_extract_output_lengths", None)
+        if shortened is None:
+            return None
+        found: NDArray[np.int64] = shortened(torch.from_numpy(lengths)).numpy()
+        return found.clip(min=0)
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
         """Encode ``input_features (B, F, T)`` of Whisper, or ``input_values``, with ``attention_mask (B, T)``.
@@ -93,8 +132,8 @@ class AudioBackbone(TransformerBackbone):
                 f"model.max_seconds: a clip has {length} frames, and the model positions for {len(positions)}; lower it"
             )
         hidden = nn.functional.dropout(hidden + positions[:length], p=encoder.dropout, training=self.training)
-        real = (mask.sum(1) + 1) // 2
-        least = math.ceil(self.config.min_seconds * _FRAMES_A_SECOND / 2)
+        real = -(-mask.sum(1) // _SHORTENED)
+        least = math.ceil(self.config.min_seconds * _FRAMES_A_SECOND / _SHORTENED)
         at = torch.arange(length, device=mask.device)
         seen = at < real.clamp_min(least).unsqueeze(1)
         barrier = None
@@ -146,8 +185,6 @@ def _load(name: str, config: AudioConfig) -> Any:
         return tiny_encoder(config.dropout)
     from transformers import AutoConfig, AutoModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    from jenga.modalities.text.remote_code import never_asked
 
     try:
         with never_asked(config.trust_remote_code):

@@ -33,6 +33,7 @@ class AudioModality(Modality):
     columns = AudioColumnKeys
     content_specs = (AudioColumns,)
     keys = frozenset({"data.cache_dir"})
+    frames = True
 
     def checks(self, document: Document) -> Iterable[Finding]:
         """Return that adapters freeze a preset, whose weights would stay random."""

@@ -42,7 +42,7 @@ class CausalLMTask(BaseTask):
 
     label_kind: ClassVar[str] = "text"
     generates: ClassVar[bool] = True
-    reads: ClassVar[Literal["pooled", "tokens", "language"]] = "language"
+    reads: ClassVar[Literal["pooled", "tokens", "frames", "language"]] = "language"
 
     def make_heads(self, config: Any, hidden_size: int) -> NextToken:
         """Return a stand-in without weights."""

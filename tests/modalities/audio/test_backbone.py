@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel, WhisperModel
+from transformers import ASTConfig, ASTModel, Wav2Vec2BertConfig, Wav2Vec2BertModel, WhisperModel
 
 from jenga.config.peft import LoraConfig
 from jenga.errors import ConfigError, SetupError
@@ -104,6 +105,22 @@ def test_adapters_in_whisper_come_back_on_their_base_and_merge(whisper: str, tmp
 def test_a_model_of_texts_is_refused(tiny_bert: Path) -> None:
     with pytest.raises(ConfigError, match="is a bert model, which reads no sound"):
         AudioBackbone(str(tiny_bert), AudioConfig(base_model=str(tiny_bert)))
+
+
+def test_frames_are_told_before_they_are_made_with_their_seconds(whisper: str, wav2vec: str) -> None:
+    made = AudioBackbone(whisper, AudioConfig(base_model=whisper)).eval()
+    assert made.frame_seconds == 0.02
+    assert made.frames(np.array([1, 60, 61])).tolist() == made(**features(1, 60, 61)).attention_mask.sum(1).tolist()
+    other = AudioBackbone(wav2vec, AudioConfig(base_model=wav2vec)).eval()
+    assert other.frame_seconds == 160 / 16_000
+    lengths = np.array([8000, 3210])
+    mask = (torch.arange(8000) < torch.from_numpy(lengths)[:, None]).long()
+    output = other(input_values=torch.randn(2, 8000) * mask, attention_mask=mask)
+    assert other.frames(lengths).tolist() == output.attention_mask.sum(1).tolist()
+    assert other.frames(np.array([3])).tolist() == [0]
+    small = ASTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_length=32)
+    other.encoder = ASTModel(small)
+    assert (other.frame_seconds, other.frames(lengths)) == (None, None)
 
 
 def test_bands_and_stretches_of_time_are_masked_on_their_own_axes(ast: str, monkeypatch: pytest.MonkeyPatch) -> None:
