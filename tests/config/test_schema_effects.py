@@ -553,7 +553,7 @@ TEACHER = {"base_model": "{gpt2}", "dropout": 0.0, "teacher_student_config": {"t
 TAUGHT = {**LANGUAGE, "model": TEACHER}
 TOP_K = {**LANGUAGE, "model": {**TEACHER, "teacher_student_config": {"teacher_model": "{teacher}", "top_k": 5}}}
 
-BOTH = {"one": {"base_model": "{gpt2}"}, "two": {"base_model": "{teacher}"}}
+BOTH = {name: {"backbone_type": "text", "base_model": base} for name, base in (("one", "{gpt2}"), ("two", "{teacher}"))}
 SEVERAL: dict[str, Any] = {"model": {"backbones": BOTH}, "data": {"max_length": 96}, "readers": ("two", "one")}
 """Two backbones of texts and a task more for each of them."""
 
@@ -622,7 +622,7 @@ PROBES: dict[str, Probe] = {
     "model[audio].augment.frequency_share": Probe(changed_in_training, 0.9, MASKED_SOUND),
     "model[sequential].refinery.max_missing": Probe(refused_events, 0.2, ODD_EVENTS),
     "model[several backbones].backbones": Probe(
-        modules, {**BOTH, "two": {"base_model": "{other_teacher}"}}, SEVERAL, base=BOTH
+        modules, {**BOTH, "two": {**BOTH["two"], "base_model": "{other_teacher}"}}, SEVERAL, base=BOTH
     ),
     "model[several backbones].backbones{}.training.epochs": Probe(turns, 3, SEVERAL),
     "model[several backbones].backbones{}.training.batch_size": Probe(turns, 4, SEVERAL),
@@ -633,8 +633,11 @@ PROBES: dict[str, Probe] = {
     ),
     "model[several backbones].backbones{}.training.learning_rate.fusion": Probe(groups, 0.5, {**SEVERAL, **FUSED}),
     "model[several backbones].backbones{}.training.learning_rate.heads": Probe(groups, 0.5, SEVERAL),
+    "model[several backbones].backbones{}.peft[lora].target": Probe(modules, ["c_attn"], SEVERAL),
+    "model[several backbones].backbones{}.peft[dora].target": Probe(modules, ["c_attn"], SEVERAL),
     # tasks
     "tasks[*].backbone": Probe(modules, "two", SEVERAL, base="one"),
+    "tasks[causal_lm].backbone": Probe(loss, "two", SEVERAL, base="one"),
     "tasks[*].inputs": Probe(accepted, ["one", "two"], {**SEVERAL, "tasks[].backbone": None}),
     "tasks[*].columns.image": Probe(rows_of, "picture", PICTURES),
     "tasks[*].columns.audio": Probe(rows_of, "sound", SOUND),
@@ -800,7 +803,7 @@ IN_SEVERAL = "model[several backbones].backbones{}."
 def probe_of(leaf: str) -> str | None:
     """Return the name of a leaf's probe: its own, else the one for every type."""
     shorter = leaf.removeprefix(IN_SEVERAL) if leaf.startswith(f"{IN_SEVERAL}peft[") else leaf
-    names = (shorter, re.sub(r"^(tasks|peft)\[\w+\]", r"\1[*]", shorter))
+    names = (leaf, shorter, re.sub(r"^(tasks|peft)\[\w+\]", r"\1[*]", shorter))
     return next((name for name in names if name in PROBES), None)
 
 

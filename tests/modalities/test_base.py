@@ -21,7 +21,6 @@ from jenga.modalities.text.modality import TextModality
 from jenga.rows.content import CellColumns
 from jenga.run.experiment import load_config
 
-
 # ------------------------------------------------------------------------------------------------------------- encoders
 
 
