@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from jenga import saved
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.optimization import PartChoices
-from jenga.config.schema import ExperimentConfig, experiment_model
+from jenga.config.registered import experiment_model
+from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion

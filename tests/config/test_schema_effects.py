@@ -46,9 +46,9 @@ from jenga.rows.parse import Rows
 from jenga.run import build, experiment
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
-from jenga.trainer.loop import make_sampler
 from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups
 from jenga.trainer.recipe import trainings_of
+from jenga.trainer.turns import make_sampler
 from jenga.trainer.window import Window
 from jenga.types import HeadSpace
 
