@@ -102,7 +102,7 @@ class Problem:
 
     def score(self, model: MultiTaskModel) -> float:
         """The mean of the set's metrics over the test rows."""
-        runner = Runner(model, torch.device("cpu"), contextlib.nullcontext, 128, {})
+        runner = Runner(model, torch.device("cpu"), contextlib.nullcontext, {"shared": 128}, {})
         metrics = runner.evaluate([self.source], "test").metrics
         return float(np.mean([metrics[name] for name in self.learning_set.metrics]))
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from jenga import saved
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.optimization import PartChoices
-from jenga.config.schema import ExperimentConfig, experiment_model
+from jenga.config.registered import experiment_model
+from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion, JointBackbone
@@ -29,7 +30,7 @@ from jenga.report.baselines import baselines
 from jenga.rows.parse import SourceSpec
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.language.form import LanguageForm
-from jenga.types import HeadSpace
+from jenga.types import SHARED, HeadSpace
 
 DEFAULT_BACKBONE = "text"
 """The `backbone_type` where none is given."""
@@ -103,7 +104,7 @@ class Bundle:
         with saved.fitting(folder / saved.FILE):
             model = join(config, backbones)
         with saved.fitting(folder / _HEADS_FILE):
-            state = load_file(folder / _HEADS_FILE)
+            state = {_as_now(key, model): value for key, value in load_file(folder / _HEADS_FILE).items()}
             for name, backbone in backbones.items():
                 state |= {f"encoders.{name}.{key}": value for key, value in backbone.state_dict().items()}
             model.load_state_dict(state)
@@ -170,6 +171,12 @@ def join(config: ExperimentConfig, backbones: Mapping[str, BaseBackbone]) -> Mul
         task.name: TASK_REGISTRY[task.type](task, widths[reads[task.name]]) for task in config.tasks
     }
     return MultiTaskModel(backbones, fusion, tasks, reads, joints)
+
+
+def _as_now(key: str, model: MultiTaskModel) -> str:
+    """Return the key of a saved weight: those of a fusion bore no encoder's name when a model had only one."""
+    room, _, rest = key.partition(".")
+    return f"fusion.{SHARED}.{rest}" if room == "fusion" and rest.split(".")[0] not in model.fusion else key
 
 
 def _bases(folder: Path, config: ExperimentConfig, base_model: str | None) -> dict[str, str | None]:

@@ -39,7 +39,7 @@ def built(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[.
 
 def logits_of(bundle: Bundle, experiment: Experiment) -> dict[Any, list[torch.Tensor]]:
     source = experiment.sources[0]
-    runner = Runner(bundle.model, torch.device("cpu"), contextlib.nullcontext, 8, bundle.thresholds)
+    runner = Runner(bundle.model, torch.device("cpu"), contextlib.nullcontext, {"shared": 8}, bundle.thresholds)
     return runner.logits(source.splits["train"], source.tasks)
 
 
@@ -78,6 +78,29 @@ def test_a_reloaded_bundle_gives_bit_equal_logits(
     price = again.model.tasks["price"]
     assert isinstance(price, RegressionTask)
     assert float(price.mean_0) > 100
+
+
+def test_a_model_of_the_format_before_is_read_with_its_fusion(built: Callable[..., Experiment], tmp_path: Path) -> None:
+    """It knew one encoder, and named it nowhere."""
+    experiment = built(*ALL, fusion={"type": "attention"})
+    with torch.no_grad():
+        for parameter in experiment.bundle.model.fusion.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    experiment.bundle.save(tmp_path / "new")
+    with atomic_folder(tmp_path / "old") as old:
+        shutil.copytree(tmp_path / "new", old, dirs_exist_ok=True)
+        said = json.loads((old / "jenga.json").read_text())
+        for each in said["sources"]:
+            del each["encoder"]
+        for each in said["config"]["tasks"]:
+            del each["backbone"], each["inputs"]
+        (old / "jenga.json").write_text(json.dumps(said | {"format": 2, "inputs": said["inputs"]["shared"]}))
+        state = load_file(old / "heads.safetensors")
+        assert "fusion.shared.query" in state
+        save_file({key.replace(".shared.", "."): each for key, each in state.items()}, old / "heads.safetensors")
+    found, wanted = (logits_of(Bundle.load(tmp_path / name), experiment) for name in ("old", "new"))
+    for key, rows in wanted.items():
+        assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(rows, found[key], strict=True)), key
 
 
 def test_a_bundle_holds_safetensors_and_json_with_readable_keys(

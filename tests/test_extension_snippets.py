@@ -158,7 +158,7 @@ def test_the_backbone_snippet_trains_a_classification_through_the_model(timm: li
     assert timm == [("tf_efficientnet_lite0", True)]
     assert backbone.hidden_size == 6
     task = TASK_REGISTRY["classification"](classification(), backbone.hidden_size)
-    model = MultiTaskModel({"shared": backbone}, None, {"digit": task})
+    model = MultiTaskModel({"shared": backbone}, {}, {"digit": task})
     pictures, labels = torch.randn(2, 3, 8, 8), {"digit": {"label": torch.tensor([2, 0])}}
 
     loss = model({"pixel_values": pictures}, ["digit"], labels)["digit"].loss

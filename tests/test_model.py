@@ -59,7 +59,7 @@ class Careless(BaseTask):
 
 
 def model_of(**tasks: BaseTask) -> MultiTaskModel:
-    return MultiTaskModel({"shared": CountingBackbone()}, None, tasks)
+    return MultiTaskModel({"shared": CountingBackbone()}, {}, tasks)
 
 
 INPUTS = {"input_ids": torch.arange(6).reshape(2, 3)}
@@ -86,7 +86,7 @@ def test_fusion_gives_each_task_its_own_view() -> None:
     fusion = AttentionFusion(WIDTH, ["a", "b"], dropout=0.0)
     torch.nn.init.normal_(fusion.update_bias)
     task = ClassificationTask(task_config("a", "x"), WIDTH)
-    model = MultiTaskModel({"shared": CountingBackbone()}, fusion, {"a": task, "b": task}).eval()
+    model = MultiTaskModel({"shared": CountingBackbone()}, {"shared": fusion}, {"a": task, "b": task}).eval()
     outputs = model(INPUTS, ["a", "b"])
     assert not torch.allclose(outputs["a"].logits["x"], outputs["b"].logits["x"])
 

@@ -21,6 +21,7 @@ from jenga.rows.content import ContentSpec
 from jenga.rows.parse import SourceSpec
 from jenga.types import HeadSpace
 
+FIELDS = {"shared": {"fields": [["n", "numeric"]]}}
 MOOD = HeadColumn("mood", "mood", "class", ("mood",), 2, ("bad", "good"), cells=CellReading(missing=("", "n/a")))
 ITEMS = HeadColumn("flags", "flags", "items", ("labels.flags", "flags"), None, None)
 TOKENS = HeadColumn("lm", "text", "text", (), None, None)
@@ -28,8 +29,8 @@ TEXTS = TextColumns(("text",), "other", 32)
 PROMPTS = LanguageSpec((), ("prompt",), ("completion",), (), separator=" -> ", packing=True, max_length=48)
 
 
-def source(name: str, content: ContentSpec, *heads: HeadColumn) -> SourceSpec:
-    return SourceSpec(name, ("a.jsonl", "b.jsonl"), (), ("c.jsonl",), "id", heads, content)
+def source(name: str, content: ContentSpec, *heads: HeadColumn, encoder: str = "shared") -> SourceSpec:
+    return SourceSpec(name, ("a.jsonl", "b.jsonl"), (), ("c.jsonl",), "id", heads, content, encoder=encoder)
 
 
 def description(*sources: SourceSpec, backbone: str = "text", **fields: Any) -> saved.Description:
@@ -38,10 +39,18 @@ def description(*sources: SourceSpec, backbone: str = "text", **fields: Any) -> 
         HeadSpace("lm", "text", "text", 0, ()),
     ]  # fmt: skip
     made = saved.Description(
-        config={"model": {"backbone_type": backbone}, "tasks": []}, sources=list(sources), inputs={}, spaces=spaces,
+        config={"model": {"backbone_type": backbone}, "tasks": []}, sources=list(sources), inputs={"shared": {}},
+        spaces=spaces,
         thresholds=[("flags", "flags", [1 / 3])],
     )  # fmt: skip
     return replace(made, **fields)
+
+
+def several(*sources: SourceSpec) -> saved.Description:
+    """A model that reads texts with one backbone and events with another."""
+    blocks = {"words": {"backbone_type": "text"}, "flows": {"backbone_type": "sequential"}}
+    inputs = {"words": {}, "flows": FIELDS["shared"]}
+    return description(*sources, config={"model": {"backbones": blocks}, "tasks": []}, inputs=inputs)
 
 
 def written(folder: Path, said: saved.Description, **changes: Any) -> Path:
@@ -57,13 +66,30 @@ def written(folder: Path, said: saved.Description, **changes: Any) -> Path:
     "said",
     [
         description(source("mood+flags", TEXTS, MOOD, ITEMS), source("lm", PROMPTS, TOKENS)),
-        description(source("mood", EventFields(), MOOD), backbone="sequential", inputs={"fields": [["n", "numeric"]]}),
+        description(source("mood", EventFields(), MOOD), backbone="sequential", inputs=FIELDS),
         description(written_by="1.2.3", thresholds=None),
+        several(source("mood", TEXTS, MOOD, encoder="words"), source("odd", EventFields(), ITEMS, encoder="flows")),
     ],
-    ids=["texts", "events", "unfinished"],
+    ids=["texts", "events", "unfinished", "several"],
 )
 def test_what_was_written_is_read_back_equal(tmp_path: Path, said: saved.Description) -> None:
     assert saved.read(written(tmp_path / "best", said)) == said
+
+
+def test_a_model_of_the_format_before_which_knew_one_encoder_is_read(tmp_path: Path) -> None:
+    said = description(source("mood", EventFields(), MOOD), backbone="sequential", inputs=FIELDS)
+    content = json.loads((written(tmp_path / "best", said) / saved.FILE).read_text())
+    assert content["format"] == 3
+    for each in content["sources"]:
+        del each["encoder"]
+    old = written(tmp_path / "old", said, format=2, sources=content["sources"], inputs=FIELDS["shared"])
+    assert saved.read(old) == said
+
+
+def test_rows_of_an_encoder_that_the_model_does_not_have_are_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path / "best", several(source("mood", TEXTS, MOOD, encoder="sounds")))
+    with pytest.raises(SetupError, match=r"jenga\.json: its content does not fit together \(.*sounds"):
+        saved.read(folder)
 
 
 def test_no_thresholds_are_those_not_decided_yet(tmp_path: Path) -> None:
@@ -135,15 +161,29 @@ def test_an_unknown_key_of_a_source_is_refused(tmp_path: Path) -> None:
 def test_an_example_has_the_columns_of_the_content_alone() -> None:
     said = description(source("mood", TEXTS, MOOD), source("lm", PROMPTS, TOKENS))
     assert said.example().keys() == {"text", "other", "prompt"}
-    flows = description(
-        source("mood", EventFields(), MOOD), backbone="sequential", inputs={"fields": [["n", "numeric"]]}
-    )
+    flows = description(source("mood", EventFields(), MOOD), backbone="sequential", inputs=FIELDS)
     assert flows.example() == {"n": 0}
 
 
+def test_an_example_has_what_each_of_several_backbones_reads() -> None:
+    said = several(source("mood", TEXTS, MOOD, encoder="words"), source("odd", EventFields(), ITEMS, encoder="flows"))
+    assert {name: type(each).__name__ for name, each in said.modalities.items()} == {
+        "words": "TextModality", "flows": "EventModality",
+    }  # fmt: skip
+    assert said.example() == {"text": "An example of a text.", "other": "An example of a text.", "n": 0}
+
+
 def test_code_of_its_own_is_trusted_where_training_did() -> None:
-    assert not description().trusts_code
-    assert description(config={"model": {"backbone_type": "text", "trust_remote_code": True}}).trusts_code
+    assert description().trusting == []
+    trusted = {"backbone_type": "text", "trust_remote_code": True}
+    assert description(config={"model": trusted}).trusting == ["shared"]
+    blocks = {"words": {"backbone_type": "text"}, "own": trusted}
+    assert description(config={"model": {"backbones": blocks}}).trusting == ["own"]
+
+
+def test_a_backbone_has_a_folder_of_its_own_where_there_are_several(tmp_path: Path) -> None:
+    assert saved.encoder_folder(tmp_path, "shared") == tmp_path / "backbone"
+    assert saved.encoder_folder(tmp_path, "words") == tmp_path / "backbone" / "words"
 
 
 # ------------------------------------------------------------------------------------------------- where a model stands

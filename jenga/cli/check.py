@@ -78,8 +78,8 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
-    from jenga.trainer.loop import make_sampler
     from jenga.trainer.recipe import told, trainings_of
+    from jenga.trainer.turns import make_sampler
 
     accelerator = make_accelerator(config.training.precision, device)
     teacher = getattr(config.model, "teacher_student_config", None)

@@ -112,7 +112,8 @@ def tag_key(alternatives: Sequence[Branch]) -> str | None:
 def homes(schema: type[BaseModel], key: str) -> list[str]:
     """Return where in `schema` a mapping may have `key`, as ``training`` or ``tasks[].heads[] of type 'ner'``.
 
-    '' stands for the top level. A place that every type of a discriminated union has is named without types.
+    '' stands for the top level. A place that every type of a discriminated union has is named without types, and so is
+    one of a member that has no type.
     """
     places: dict[str, set[str]] = {}
     everywhere: dict[str, set[str]] = {}
@@ -121,7 +122,9 @@ def homes(schema: type[BaseModel], key: str) -> list[str]:
         if key in model.model_fields:
             places.setdefault(path, set()).add(tag)
     return [
-        path if tags == everywhere[path] else f"{path} of type {' or '.join(map(repr, sorted(tags)))}"
+        path
+        if "" in tags or tags == everywhere[path] - {""}
+        else f"{path} of type {' or '.join(map(repr, sorted(tags)))}"
         for path, tags in places.items()
     ]
 
@@ -135,10 +138,12 @@ def _models(model: type[BaseModel], path: str, tag: str) -> Iterator[tuple[str, 
         below = f"{path}.{key}".removeprefix(".")
         for suffix, alternatives in (("", found), ("[]", item_branches(found))):
             seen: set[type[BaseModel]] = set()
+            told_by = tag_key(alternatives)
             for branch in alternatives:
                 if branch.model and branch.model not in seen:
                     seen.add(branch.model)
-                    yield from _models(branch.model, below + suffix, branch.tag or tag)
+                    own = branch.tag if told_by in branch.model.model_fields else None
+                    yield from _models(branch.model, below + suffix, own or tag)
 
 
 _DEEPEST = 6

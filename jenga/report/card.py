@@ -172,6 +172,8 @@ def _front_matter(files: RunFiles) -> str:
     types = sorted({str(task["type"]) for task in files.config.get("tasks", [])})
     matter: dict[str, Any] = {"library_name": "jenga", "tags": ["jenga", "multi-task-learning", *types]}
     pretrained = files.run.get("pretrained") or ()
+    if pretrained is True:  # as runs say it that were trained before there were several backbones
+        pretrained = (SHARED,)
     bases = [str(block.get("base_model", "")) for name, block in _backbones(files).items() if name in pretrained]
     known = [
         base for base in bases if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base) and not base.startswith("jenga/")

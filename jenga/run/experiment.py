@@ -44,11 +44,11 @@ from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
-from jenga.trainer.loop import make_sampler
 from jenga.trainer.optim import parameter_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
+from jenga.trainer.turns import make_sampler
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from jenga.config.schema import ExperimentConfig, resolved
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
-from jenga.rows.sampling import Sampler, Turn, micro_batches
+from jenga.rows.sampling import Turn, micro_batches
 from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
@@ -33,6 +33,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
+from jenga.trainer.turns import make_sampler
 
 logger = logging.getLogger(__name__)
 
@@ -388,19 +389,3 @@ class Trainer:
 
     def _ask_to_interrupt(self) -> None:
         self.interrupted = True
-
-
-def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves: bool = False) -> Sampler:
-    """Return the sampler over the training rows of `sources`; halves: as `Sampler` has it."""
-    training, own = resolved(config.training), trainings_of(config)
-    return Sampler(
-        {source.name: source.splits["train"].lengths for source in sources},
-        kind=training.sampler,
-        rows_per_turn={
-            source.name: own[source.encoder].batch_size * training.gradient_accumulation_steps for source in sources
-        },
-        temperature=training.temperature,
-        seed=training.seed,
-        halves=halves,
-        passes={source.name: own[source.encoder].epochs / training.epochs for source in sources},
-    )

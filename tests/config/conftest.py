@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from jenga.config.parts import ModalityChoices
-from jenga.config.schema import ExperimentConfig, Strict, experiment_model
+from jenga.config.registered import experiment_model
+from jenga.config.schema import ExperimentConfig, Strict
 from jenga.modalities.events.backbone import SequentialConfig
 from jenga.modalities.events.modality import EventModality
 from jenga.modalities.text.modality import TextModality

@@ -25,8 +25,8 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from jenga.config.schema import ExperimentConfig
-from jenga.config.shape import field_branches, item_branches
+from jenga.config.schema import ExperimentConfig, resolved
+from jenga.config.shape import entry_branches, field_branches, item_branches
 from jenga.errors import ConfigError, JengaError
 from jenga.labels.metric import Metric
 from jenga.modalities import BackboneManager
@@ -46,8 +46,9 @@ from jenga.rows.parse import Rows
 from jenga.run import build, experiment
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
-from jenga.trainer.loop import make_sampler
 from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups
+from jenga.trainer.recipe import trainings_of
+from jenga.trainer.turns import make_sampler
 from jenga.trainer.window import Window
 from jenga.types import HeadSpace
 
@@ -59,7 +60,10 @@ OTHER_VISION, OTHER_AUDIO = "other_vision", "other_audio"
 
 
 def leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:
-    """Yield each leaf of a schema, such as ``tasks[ner].heads[].weight``; the tag of a union's member in brackets."""
+    """Yield each leaf of a schema, such as ``tasks[ner].heads[].weight``; the tag of a union's member in brackets.
+
+    Of the blocks in a mapping by names of one's own only what they have beside the keys of such a block elsewhere.
+    """
     for key in model.model_fields:
         below = f"{path}.{key}".removeprefix(".")
         found = field_branches(model, key)
@@ -69,8 +73,18 @@ def leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:
                 seen.add(branch.model)
                 in_list = branch not in found
                 yield from leaves(branch.model, below + (f"[{branch.tag or ''}]" if branch.tag or in_list else ""))
+        for entry in entry_branches([each for each in found if each.kind == "mapping" and not each.model], ""):
+            if entry.model is not None and entry.model not in seen:
+                seen.add(entry.model)
+                (plain,) = entry.model.__bases__
+                yield from (leaf for leaf in leaves(entry.model, f"{below}{{}}") if is_own(leaf, below, plain))
         if any(branch.model is None and not any(each.model for each in item_branches([branch])) for branch in found):
             yield below
+
+
+def is_own(leaf: str, below: str, plain: type[BaseModel]) -> bool:
+    """Whether a leaf of a block in a mapping is of a key that such a block does not have elsewhere."""
+    return re.split(r"[.\[]", leaf.removeprefix(below + "{}."))[0] not in plain.model_fields
 
 
 LEAVES = list(dict.fromkeys(leaves(build.schema())))
@@ -325,14 +339,14 @@ def checkpointing(built: Built) -> Any:
 
 
 def metrics(built: Built) -> Any:
-    runner = Runner(built.model, torch.device("cpu"), contextlib.nullcontext, 8, {})
+    runner = Runner(built.model, torch.device("cpu"), contextlib.nullcontext, {"shared": 8}, {})
     return runner.evaluate(built.experiment.sources, "train").metrics
 
 
 def groups(built: Built) -> Any:
     """What the optimizer does with each parameter, and the rates of the first ten steps."""
-    training = built.config.training
-    optimizer = make_optimizer(parameter_groups(built.model, training), training)
+    training = resolved(built.config.training)
+    optimizer = make_optimizer(parameter_groups(built.model, trainings_of(built.config)), training)
     scheduler = make_scheduler(optimizer, training, 10)
     settings = [(g["name"], g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
     rates = []
@@ -558,6 +572,10 @@ TEACHER = {"base_model": "{gpt2}", "dropout": 0.0, "teacher_student_config": {"t
 TAUGHT = {**LANGUAGE, "model": TEACHER}
 TOP_K = {**LANGUAGE, "model": {**TEACHER, "teacher_student_config": {"teacher_model": "{teacher}", "top_k": 5}}}
 
+BOTH = {name: {"backbone_type": "text", "base_model": base} for name, base in (("one", "{gpt2}"), ("two", "{teacher}"))}
+SEVERAL: dict[str, Any] = {"model": {"backbones": BOTH}, "data": {"max_length": 96}, "readers": ("two", "one")}
+"""Two backbones of texts and a task more for each of them."""
+
 PROBES: dict[str, Probe] = {
     "project_name": Probe(place, "other"),
     "data_root": Probe(rows_of, "{tmp}/elsewhere"),
@@ -622,7 +640,24 @@ PROBES: dict[str, Probe] = {
     "model[audio].augment.frequency_masks": Probe(changed_in_training, 5, MASKED_SOUND),
     "model[audio].augment.frequency_share": Probe(changed_in_training, 0.9, MASKED_SOUND),
     "model[sequential].refinery.max_missing": Probe(refused_events, 0.2, ODD_EVENTS),
+    "model[several backbones].backbones": Probe(
+        modules, {**BOTH, "two": {**BOTH["two"], "base_model": "{other_teacher}"}}, SEVERAL, base=BOTH
+    ),
+    "model[several backbones].backbones{}.training.epochs": Probe(turns, 3, SEVERAL),
+    "model[several backbones].backbones{}.training.batch_size": Probe(turns, 4, SEVERAL),
+    "model[several backbones].backbones{}.training.learning_rate": Probe(groups, 0.5, SEVERAL),
+    "model[several backbones].backbones{}.training.learning_rate.backbone": Probe(groups, 0.5, SEVERAL),
+    "model[several backbones].backbones{}.training.learning_rate.adapters": Probe(
+        groups, 0.5, {**SEVERAL, "model.backbones.one.peft": {"type": "lora"}}
+    ),
+    "model[several backbones].backbones{}.training.learning_rate.fusion": Probe(groups, 0.5, {**SEVERAL, **FUSED}),
+    "model[several backbones].backbones{}.training.learning_rate.heads": Probe(groups, 0.5, SEVERAL),
+    "model[several backbones].backbones{}.peft[lora].target": Probe(modules, ["c_attn"], SEVERAL),
+    "model[several backbones].backbones{}.peft[dora].target": Probe(modules, ["c_attn"], SEVERAL),
     # tasks
+    "tasks[*].backbone": Probe(modules, "two", SEVERAL, base="one"),
+    "tasks[causal_lm].backbone": Probe(loss, "two", SEVERAL, base="one"),
+    "tasks[*].inputs": Probe(accepted, ["one", "two"], {**SEVERAL, "tasks[].backbone": None}),
     "tasks[*].columns.image": Probe(rows_of, "picture", PICTURES),
     "tasks[*].columns.audio": Probe(rows_of, "sound", SOUND),
     "tasks[*].columns.start": Probe(rows_of, "from", SOUND),
@@ -798,9 +833,15 @@ PROBES: dict[str, Probe] = {
 }
 
 
+IN_SEVERAL = "model[several backbones].backbones{}."
+"""Where the blocks beside `model` stand of one backbone of several."""
+
+
 def probe_of(leaf: str) -> str | None:
     """Return the name of a leaf's probe: its own, else the one for every type."""
-    return next((name for name in (leaf, re.sub(r"^(tasks|peft)\[\w+\]", r"\1[*]", leaf)) if name in PROBES), None)
+    shorter = leaf.removeprefix(IN_SEVERAL) if leaf.startswith(f"{IN_SEVERAL}peft[") else leaf
+    names = (leaf, shorter, re.sub(r"^(tasks|peft)\[\w+\]", r"\1[*]", shorter))
+    return next((name for name in names if name in PROBES), None)
 
 
 # ----------------------------------------------------------------------------------------------------------- the tests
@@ -828,6 +869,10 @@ class Laboratory:
             task["data_path"] = f"{kind}_media.jsonl"
         if given.pop("second_task", False):
             settings["tasks"].append({**copy.deepcopy(task), "name": "more", "data_path": f"elsewhere/{kind}.jsonl"})
+        for reader in given.pop("readers", ()):
+            more = {"name": reader, "data_path": "classification.jsonl", "backbone": reader}
+            settings["tasks"].append({**task, "type": "classification", **more})
+            task["backbone"] = "one"
         for key, value in given.items():
             put(settings, key, value)
         if given.get("tasks[].type"):
@@ -840,7 +885,7 @@ class Laboratory:
             settings["data"].pop("max_length")
         if task["type"] == "causal_lm":
             settings["data"]["max_length"] = 96
-            if settings["model"]["base_model"] == "{bert}":
+            if settings["model"].get("base_model") == "{bert}":
                 settings["model"]["base_model"] = "{gpt2}"
         return settings
 
@@ -899,7 +944,8 @@ class Laboratory:
 
 def put(settings: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key, as of a leaf or shorter; what is in brackets picks the first item, or nothing."""
-    *holders, last = re.sub(r"^(model|peft)\[\w+\]", r"\1", key).split(".")
+    key = key.replace(IN_SEVERAL, "model.backbones.one.")
+    *holders, last = re.sub(r"(^model|\bpeft)\[[\w ]+\]", r"\1", key).split(".")
     at: Any = settings
     for holder in holders:
         name, bracket, _ = holder.partition("[")
@@ -1015,8 +1061,10 @@ def test_key_has_an_effect(leaf: str, laboratory: Laboratory) -> None:
     kind = found[1] if found else "classification"
     value = probe.value.values[kind] if isinstance(probe.value, ByType) else probe.value
     given = dict(probe.given)
-    if found := re.match(r"peft\[(\w+)\]", leaf):
-        given["peft.type"] = found[1]
+    if leaf.startswith(IN_SEVERAL):
+        given = {**SEVERAL, **given}
+    if found := re.match(rf"({re.escape(IN_SEVERAL)})?peft\[(\w+)\]", leaf):
+        given[f"{found[1] or ''}peft.type"] = found[2]
     base, changed = laboratory.settings(kind, given), laboratory.settings(kind, given)
     key = re.sub(r"^tasks\[\w+\]", "tasks[]", leaf)
     if probe.base is not None:

@@ -95,7 +95,7 @@ def test_tagged_models_are_found_with_the_key_that_tells_them_apart(schema: type
     assert tag_key(tasks) == "type"
     assert {each.tag for each in tasks} >= {"classification", "single_label_classification", "ner"}
     model = field_branches(schema, "model")
-    assert [each.tag for each in model] == ["sequential", "text"]
+    assert [each.tag for each in model] == ["sequential", "text", "several backbones"]
     assert tag_key(model) == "backbone_type"
     assert tag_key(field_branches(TrainingConfig, "learning_rate")) is None
 
@@ -104,6 +104,7 @@ def test_the_homes_of_a_key(schema: type[ExperimentConfig]) -> None:
     assert homes(schema, "learning_rate") == ["training"]
     assert homes(schema, "early_stopping") == [""]
     assert homes(schema, "base_model") == ["model"]
+    assert homes(schema, "backbones") == ["model"], "of several, which have no type"
     assert homes(schema, "num_labels") == ["tasks[].heads[]"]
     assert homes(schema, "item_weights") == ["tasks[].heads[] of type 'qa_scoring'"]
     assert homes(schema, "unheard_of") == []

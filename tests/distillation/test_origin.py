@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,13 +30,17 @@ def test_a_run_its_best_model_and_a_checkpoint_are_told_apart(tmp_path: Path, mo
     heads = [HeadSpace("mood", "mood", "class", 2, ("bad", "good"))]
     with atomic_folder(best) as staging:
         saved.write(staging, saved.Description({"model": {"backbone_type": "text"}}, [], {}, heads, None))
-    assert origin_of(None, tmp_path / "run").folder == best == origin_of(None, best).folder
-    assert origin_of(None, models["big"]).folder is None
-    assert origin_of(None, "nobody/model").folder is None
-    assert not origin_of(None, best).generates
-    assert origin_of(None, models["big"]).generates
-    assert origin_of(None, best).checkpoint == best / "backbone"
-    assert origin_of(None, models["big"]).checkpoint == Path(models["big"])
+    part = {"shared": None}
+    student = SimpleNamespace(
+        model=SimpleNamespace(encoders=part), inputs=part, config=SimpleNamespace(of_backbone=part.get)
+    )
+    assert origin_of(student, tmp_path / "run").folder == best == origin_of(student, best).folder
+    assert origin_of(student, models["big"]).folder is None
+    assert origin_of(student, "nobody/model").folder is None
+    assert not origin_of(student, best).generates
+    assert origin_of(student, models["big"]).generates
+    assert origin_of(student, best).checkpoint == best / "backbone"
+    assert origin_of(student, models["big"]).checkpoint == Path(models["big"])
 
 
 @pytest.mark.parametrize("what", ["weights", "tokenizer", "folder"])

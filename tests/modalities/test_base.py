@@ -7,26 +7,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from jenga.config.strict import Strict
 from jenga.errors import ConfigError
 from jenga.modalities import MODALITIES, BackboneManager, BaseBackbone, Encoder, Modality, modality_of
-from jenga.modalities.base import modality_named
+from jenga.modalities.base import Prepared, modality_named
 from jenga.modalities.events.encoder import EventEncoder
 from jenga.modalities.events.modality import EventModality
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.modality import TextModality
 from jenga.rows.content import CellColumns
-from jenga.run.build import source_specs
 from jenga.run.experiment import load_config
-
-
-def everything(source: Any) -> np.ndarray:
-    return np.ones(len(source.splits["train"]), bool)
-
 
 # ------------------------------------------------------------------------------------------------------------- encoders
 
@@ -67,28 +60,19 @@ def test_a_backbones_modality_decides_and_what_is_saved_comes_back(
     encoder: type[Encoder],
     settings: Callable[..., Any],
     event_settings: Callable[..., Any],
+    prepared: Callable[..., Prepared],
     tmp_path: Path,
 ) -> None:
     config = load_config(settings("mood") if kind is TextModality else event_settings())
     modality = modality_of(config.model.backbone_type)
     assert type(modality) is kind
-    made = modality.prepare(config, source_specs(config), tmp_path / "work", everything)
+    made = prepared(config, tmp_path / "work")
     assert type(made.encoder) is encoder
     (tmp_path / "saved").mkdir()
     made.encoder.save(tmp_path / "saved")
     again = modality.load(tmp_path / "saved", config)
     assert type(again) is encoder
     assert again.describe() == made.encoder.describe()
-
-
-def test_rows_that_teach_nothing_are_dropped_before_anything_is_made(
-    settings: Callable[..., Any], event_settings: Callable[..., Any], tmp_path: Path
-) -> None:
-    for config in (load_config(settings("mood")), load_config(event_settings())):
-        modality, specs = modality_of(config.model.backbone_type), source_specs(config)
-        folder = tmp_path / config.tasks[0].name
-        made = modality.prepare(config, specs, folder, lambda source: everything(source).cumsum() < 10)
-        assert len(made.loaded[0].splits["train"]) == 9
 
 
 # ------------------------------------------------------------------------------------------------------------ backbones

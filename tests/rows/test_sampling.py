@@ -40,9 +40,24 @@ def test_every_row_is_shown_exactly_once_an_epoch(rows: dict[str, int], kind: st
         assert all(0 < len(turn.rows) <= 8 for turn in turns)
 
 
-def test_round_robin_takes_turns_until_each_is_through() -> None:
+def test_round_robin_takes_turns_that_end_together() -> None:
     order = [turn.source for turn in sampler_of({"a": 32, "b": 16, "c": 8}).epoch(0)]
-    assert order == ["a", "b", "c", "a", "b", "a", "a"]
+    assert order == ["a", "b", "a", "c", "a", "b", "a"]
+    assert [turn.source for turn in sampler_of({"a": 16, "b": 16, "c": 16}).epoch(0)] == ["a", "b", "c"] * 2
+
+
+def test_sources_may_have_turns_of_other_sizes_and_more_passes_than_one() -> None:
+    sampler = sampler_of({"a": 32, "b": 20}, rows_per_turn={"a": 8, "b": 5}, passes={"b": 2.5})
+    for epoch in range(4):
+        turns = sampler.epoch(epoch)
+        assert Counter(turn.source for turn in turns) == {"a": 4, "b": 10}
+        assert {(turn.source, len(turn.rows)) for turn in turns} == {("a", 8), ("b", 5)}
+    counts = sum((seen(sampler.epoch(epoch))["b"] for epoch in range(2)), Counter())
+    assert counts == dict.fromkeys(range(20), 5), "a pass goes on in the next epoch"
+
+
+def test_a_source_of_less_than_half_a_pass_has_a_turn_still() -> None:
+    assert len(sampler_of({"a": 8, "b": 80}, passes={"a": 0.1}).epoch(0)) == 11
 
 
 def test_proportional_has_the_same_turns_in_random_order() -> None:

@@ -68,7 +68,7 @@ def added(source: Source, description: dict[str, Any], split: str = "test", **ta
 
     runner: Any = SimpleNamespace(
         model=SimpleNamespace(encoders={"words": "backbone", "other": None}, tasks=tasks),
-        device=torch.device("cpu"), autocast=contextlib.nullcontext, batch_size=7,
+        device=torch.device("cpu"), autocast=contextlib.nullcontext, size_for=dict.fromkeys(tasks, 7).__getitem__,
     )  # fmt: skip
     inputs: Any = {"words": SimpleNamespace(generator=generator), "other": None}
     add_answers(description, runner, inputs, [source], split)

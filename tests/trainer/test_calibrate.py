@@ -82,7 +82,7 @@ def records(run: Path) -> list[dict[str, Any]]:
 def built(config: dict[str, Any], folder: Path) -> tuple[Any, Runner]:
     made = experiment.build(experiment.load_config(config), folder)
     accelerator = experiment.make_accelerator("fp32", "cpu")
-    return made, Runner(made.bundle.model, torch.device("cpu"), accelerator.autocast, 64, {})
+    return made, Runner(made.bundle.model, torch.device("cpu"), accelerator.autocast, {"shared": 64}, {})
 
 
 # -------------------------------------------------------------------------------------------------------------- observe
@@ -107,7 +107,9 @@ def test_observing_draws_no_random_number_and_leaves_the_mode_as_it_was(
 def test_tasks_that_watch_nothing_cost_no_pass(make_trainer: Callable[..., Any]) -> None:
     trainer = make_trainer("mood", "price")
     calls: list[int] = []
-    runner = Runner(trainer.model, torch.device("cpu"), trainer.accelerator.autocast, 8, {}, lambda: calls.append(1))
+    runner = Runner(
+        trainer.model, torch.device("cpu"), trainer.accelerator.autocast, {"shared": 8}, {}, lambda: calls.append(1)
+    )
     for stage in ("start", "evaluation"):
         observe(runner, trainer.experiment.sources, stage)  # type: ignore[arg-type]
     assert calibrate(runner, trainer.experiment.sources) == []

@@ -25,7 +25,7 @@ ITEMS = HeadSpace("t", "h", "items", 2, ("a", "b"))
 
 
 def runner_of(trainer: Any, batch_size: int = 3, **options: Any) -> Runner:
-    return Runner(trainer.model, torch.device("cpu"), contextlib.nullcontext, batch_size, {}, **options)
+    return Runner(trainer.model, torch.device("cpu"), contextlib.nullcontext, {"shared": batch_size}, {}, **options)
 
 
 def without(rows: list[dict[str, Any]], *columns: str, every: int = 1) -> list[dict[str, Any]]:

@@ -202,9 +202,9 @@ def test_sources_with_rows_of_their_own_take_turns(
     assert list(turns.values()) == [
         ("mood", ["mood"]),
         ("price", ["price"]),
-        ("mood", ["mood"]),
-        ("price", ["price"]),
         *[("mood", ["mood"])] * 2,
+        ("price", ["price"]),
+        ("mood", ["mood"]),
     ]
     assert [set(each["task_loss"]) for each in records(trainer, "train")[:2]] == [{"mood"}, {"price"}]
 

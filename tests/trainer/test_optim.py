@@ -29,7 +29,9 @@ def model(make_trainer: Callable[..., Any]) -> MultiTaskModel:
 
 def test_every_parameter_is_in_exactly_one_group_at_its_parts_rate(model: MultiTaskModel) -> None:
     rates = LearningRates(backbone=1e-5, fusion=2e-4, heads=3e-3)
-    optimizer = make_optimizer(parameter_groups(model, training(learning_rate=rates)), training(learning_rate=rates))
+    optimizer = make_optimizer(
+        parameter_groups(model, {"shared": training(learning_rate=rates)}), training(learning_rate=rates)
+    )
     rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert (
         sum(len(group["params"]) for group in optimizer.param_groups) == len(rate_of) == len(list(model.parameters()))
@@ -41,25 +43,27 @@ def test_every_parameter_is_in_exactly_one_group_at_its_parts_rate(model: MultiT
 
 
 def test_biases_and_norms_are_not_decayed_and_weights_are(model: MultiTaskModel) -> None:
-    optimizer = make_optimizer(parameter_groups(model, training(weight_decay=0.3)), training(weight_decay=0.3))
+    optimizer = make_optimizer(
+        parameter_groups(model, {"shared": training(weight_decay=0.3)}), training(weight_decay=0.3)
+    )
     decay_of = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     decays = {name: decay_of[id(parameter)] for name, parameter in model.named_parameters()}
     for name, decay in decays.items():
         spared = name.endswith("bias") or "LayerNorm" in name
         assert decay == (0.0 if spared else 0.3), name
-    assert decays["fusion.update_bias"] == 0.0, "one bias a task, packed into a matrix"
+    assert decays["fusion.shared.update_bias"] == 0.0, "one bias a task, packed into a matrix"
     assert decays["tasks.mood.heads.weight"] == 0.3
 
 
 def test_frozen_parameters_are_left_out(model: MultiTaskModel) -> None:
     model.encoders["shared"].requires_grad_(False)
-    optimizer = make_optimizer(parameter_groups(model, training()), training())
+    optimizer = make_optimizer(parameter_groups(model, {"shared": training()}), training())
     assert set(learning_rates(optimizer)) == {"fusion", "heads"}
 
 
 def test_adapters_have_a_group_and_a_rate_of_their_own(make_trainer: Callable[..., Any]) -> None:
     adapted = make_trainer("mood", peft={"type": "lora"}).model
-    optimizer = make_optimizer(parameter_groups(adapted, training()), training())
+    optimizer = make_optimizer(parameter_groups(adapted, {"shared": training()}), training())
     assert learning_rates(optimizer) == {"adapters": RATES.adapters, "heads": RATES.heads}
     inside = {id(each) for group in optimizer.param_groups if group["name"] == "adapters" for each in group["params"]}
     assert inside == {id(each) for each in adapted.encoders["shared"].parameters() if each.requires_grad}

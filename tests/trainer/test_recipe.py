@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from jenga.config.render import config_digest
-from jenga.config.schema import LearningRates, TrainingConfig
+from jenga.config.schema import ExperimentConfig, LearningRates, TrainingConfig
 from jenga.modalities import Recipe
+from jenga.modalities.text.settings import ModelConfig
 from jenga.run import experiment
 from jenga.trainer.recipe import batch_size, epochs, resolve, told
 from jenga.trainer.run import RunFolder
@@ -59,15 +60,21 @@ def test_two_sources_are_seen_as_often_as_one() -> None:
     assert resolve(TrainingConfig(), BASE, [3_000, 3_000], ["heads"]).epochs == epochs(BASE, 3_000)
 
 
+def lines(given: TrainingConfig, found: TrainingConfig, steps: int) -> str:
+    """Return what is told of a training of one backbone."""
+    block = ModelConfig(base_model="x")
+    configs = (ExperimentConfig.model_construct(model=block, training=each) for each in (given, found))
+    return "\n".join(told(*configs, steps))
+
+
 def test_the_line_tells_what_was_chosen_and_only_that() -> None:
     given = TrainingConfig(epochs=2, learning_rate=LearningRates(heads=0.5))
-    line = told(given, resolve(given, BASE, [3_000], ["backbone", "heads"]), 188)
-    assert line == (
+    assert lines(given, resolve(given, BASE, [3_000], ["backbone", "heads"]), 188) == (
         "training: 2 epochs (188 steps) of 32 rows; rates backbone 5e-05, heads 0.5; by the rows and the encoder: "
         "batch_size, learning_rate.backbone"
     )
     whole = TrainingConfig(max_steps=9, batch_size=4, learning_rate=0.1)
-    assert told(whole, resolve(whole, BASE, [9], ["heads"]), 9) == "training: 9 steps of 4 rows; rates heads 0.1"
+    assert lines(whole, resolve(whole, BASE, [9], ["heads"]), 9) == "training: 9 steps of 4 rows; rates heads 0.1"
 
 
 def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..., Any]) -> None:

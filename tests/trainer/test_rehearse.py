@@ -13,12 +13,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from jenga.config.schema import LearningRates, ResolvedTraining
 from jenga.errors import ConfigError
-from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZER_REGISTRY, OPTIMIZERS, SCHEDULER_REGISTRY
+from jenga.trainer.optim import Group
 from jenga.trainer.rehearse import rehearse
 
 CPU = torch.device("cpu")
-RATES = LearningRates(backbone=1e-2, fusion=1e-2, heads=1e-2)
 
 
 class Forgetful(torch.optim.SGD):
@@ -82,21 +81,20 @@ def registered() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    """The parts of a model that have parameters: matrices and vectors."""
-
-    class Backbone(torch.nn.Linear):
-        adapted = False
-
-    model = torch.nn.Module()
-    model.encoders, model.tasks = torch.nn.ModuleDict({"shared": Backbone(6, 5)}), torch.nn.Linear(5, 2)
-    model.fusion = model.matching = None
-    return model
+def model() -> torch.nn.Module:
+    """What has matrices and vectors, as a model's parts do."""
+    return torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 6))
 
 
-def attempt(model: MultiTaskModel, **training: Any) -> None:
-    resolved = ResolvedTraining(epochs=1, batch_size=8, learning_rate=RATES, **training)
-    rehearse(model, resolved, CPU, total_steps=20)
+def attempt(model: torch.nn.Module, rate: float = 1e-2, **training: Any) -> None:
+    rates = LearningRates(backbone=rate, fusion=rate, heads=rate)
+    resolved = ResolvedTraining(epochs=1, batch_size=8, learning_rate=rates, **training)
+    groups: list[Group] = [
+        {"params": [p for p in model.parameters() if (p.dim() > 1) == wide], "lr": rate, "weight_decay": decay,
+         "name": "heads"}
+        for wide, decay in ((True, 0.01), (False, 0.0))
+    ]  # fmt: skip
+    rehearse(groups, resolved, CPU, total_steps=20)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +136,7 @@ def test_what_could_not_train_or_be_resumed_is_refused_at_the_start(
 
 
 def test_a_rate_that_will_diverge_is_not_judged_here(model: Any) -> None:
-    rates = LearningRates(backbone=1e30, fusion=1e30, heads=1e30)
-    training = ResolvedTraining(epochs=1, batch_size=8, learning_rate=rates)
-    rehearse(model, training, CPU, total_steps=20)
+    attempt(model, rate=1e30)
 
 
 def test_random_states_and_the_model_stay_as_they_were(model: Any) -> None:

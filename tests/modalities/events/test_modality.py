@@ -13,6 +13,7 @@ import pytest
 from jenga.config.strict import Strict
 from jenga.errors import ConfigError, DataError
 from jenga.modalities import BackboneManager, BaseBackbone
+from jenga.modalities.base import Prepared
 from jenga.modalities.events.encoder import EventEncoder
 from jenga.modalities.events.modality import EventFields, EventModality
 from jenga.rows.content import Cells
@@ -162,17 +163,18 @@ def test_a_resumed_run_takes_the_refinery_that_it_was_begun_with(built: Callable
 
 
 @pytest.mark.usefixtures("registries_as_before")
-def test_a_registered_backbone_of_events_needs_settings_for_features(event_settings: Settings, tmp_path: Path) -> None:
+def test_a_registered_backbone_of_events_needs_settings_for_features(
+    event_settings: Settings, prepared: Callable[..., Prepared], tmp_path: Path
+) -> None:
     class Forest(BaseBackbone):
         modality = "events"
 
     class Leaves(Strict):
         base_model: str
 
-    def prepare(kind: str) -> Any:
+    def prepare(kind: str) -> Prepared:
         config = load_config(event_settings(model={"base_model": "oak", "backbone_type": kind}))
-        taught = np.ones(160, bool)
-        return EventModality().prepare(config, source_specs(config), tmp_path, lambda source: taught)
+        return prepared(config, tmp_path)
 
     BackboneManager.register("forest", config=Leaves)(Forest)
     with pytest.raises(ConfigError, match="'forest' reads features, but is registered without settings for them"):

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError
+from jenga.modalities.base import Prepared
 from jenga.modalities.text.columns import TextColumns
 from jenga.modalities.text.dialogue import LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
@@ -147,16 +147,14 @@ def test_adapters_on_a_preset_are_told_to_freeze_what_was_never_trained() -> Non
 # --------------------------------------------------------------------------------------------------------------- preset
 
 
-def everything(source: Any) -> np.ndarray:
-    return np.ones(len(source.splits["train"]), bool)
-
-
-def test_a_preset_is_made_of_the_training_rows_with_their_second_texts(settings: Settings, tmp_path: Path) -> None:
+def test_a_preset_is_made_of_the_training_rows_with_their_second_texts(
+    settings: Settings, prepared: Callable[..., Prepared], tmp_path: Path
+) -> None:
     rows = [{"text": "habari", "other": "njema", "mood": "ab"[at % 2]} for at in range(40)]
     content = settings("mood", rows=rows, model={"base_model": "jenga/tiny-text"})
     content["tasks"][0] |= {"columns": {"text_pair": "other"}, "heads": [{"name": "mood"}]}
     config = load_config(content)
-    made = TextModality().prepare(config, source_specs(config), tmp_path / "work", everything)
+    made = prepared(config, tmp_path / "work")
     assert isinstance(made.encoder, TextEncoder)
     assert (made.model_config.base_model, made.model_config.starts_from_nothing) == (
         str(tmp_path / "work" / "preset"), True,
@@ -166,8 +164,8 @@ def test_a_preset_is_made_of_the_training_rows_with_their_second_texts(settings:
     assert made.encoder.tokenizer.tokenize("zzzz") != ["zzzz"]
 
 
-def test_a_checkpoint_is_taken_as_it_is(settings: Settings, tmp_path: Path) -> None:
+def test_a_checkpoint_is_taken_as_it_is(settings: Settings, prepared: Callable[..., Prepared], tmp_path: Path) -> None:
     config = load_config(settings("mood"))
-    made = TextModality().prepare(config, source_specs(config), tmp_path / "work", everything)
+    made = prepared(config, tmp_path / "work")
     assert made.model_config is config.model
     assert not (tmp_path / "work").exists()

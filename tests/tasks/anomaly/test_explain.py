@@ -46,10 +46,10 @@ def model_of(*, activation: nn.Module | None = None, fusion: bool = False, **set
     config = AnomalyConfig.model_validate(
         {"name": "t", "type": "anomaly_detection", "data_path": "x", "heads": heads, **settings}
     )
-    attention = AttentionFusion(WIDTH, ["t"], dropout=0.0) if fusion else None
-    model = MultiTaskModel({"shared": Layers(activation)}, attention, {"t": AnomalyDetectionTask(config, WIDTH)})
-    if attention is not None:
-        nn.init.normal_(attention.update_weight)
+    fused = {"shared": AttentionFusion(WIDTH, ["t"], dropout=0.0)} if fusion else {}
+    model = MultiTaskModel({"shared": Layers(activation)}, fused, {"t": AnomalyDetectionTask(config, WIDTH)})
+    for each in fused.values():
+        nn.init.normal_(each.update_weight)
     task, batch = model.tasks["t"], {"features": rows(64, seed=1) + 0.5}
     for stage in ("start", "evaluation"):
         observer = task.observer(stage)  # type: ignore[arg-type]

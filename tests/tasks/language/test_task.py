@@ -53,7 +53,7 @@ def model_of(folder: str, **settings: Any) -> MultiTaskModel:
     if "peft" in settings:
         backbone.adapt(settings.pop("peft"))
     task = CausalLMTask(CausalLMConfig(name="lm", type="causal_lm", data_path="x", **settings), backbone.hidden_size)
-    return MultiTaskModel({"shared": backbone}, None, {"lm": task})
+    return MultiTaskModel({"shared": backbone}, {}, {"lm": task})
 
 
 def backbone_of(model: MultiTaskModel) -> TextBackbone:
@@ -211,7 +211,7 @@ def test_a_backbone_without_an_output_layer_is_refused(checkpoint: Callable[[str
     backbone = TextBackbone(folder, ModelConfig(base_model=folder))
     task = CausalLMTask(CausalLMConfig(name="lm", type="causal_lm", data_path="x"), backbone.hidden_size)
     with pytest.raises(ConfigError, match="without its output layer"):
-        MultiTaskModel({"shared": backbone}, None, {"lm": task})
+        MultiTaskModel({"shared": backbone}, {}, {"lm": task})
 
 
 def test_perplexity_is_the_exponential_of_the_loss_as_far_as_that_says_anything(gpt2: str) -> None:
