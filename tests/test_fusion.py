@@ -8,7 +8,8 @@ import pytest
 import seeds
 import torch
 
-from jenga.fusion import AttentionFusion
+from jenga.fusion import AttentionFusion, JointBackbone
+from jenga.modalities import BaseBackbone
 from jenga.types import BackboneOutput
 
 WIDTH = 8
@@ -90,3 +91,87 @@ def test_a_row_without_a_real_token_stays_finite(trained: AttentionFusion) -> No
     assert view.pooler_output.isfinite().all()
     view.pooler_output.sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in trained.parameters())
+
+
+# ---------------------------------------------------------------------------------------------------- several inputs
+
+
+class Lookup(BaseBackbone):
+    """A part of a joint input: hidden states are what it is given."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__("lookup", None)
+        self.width = width
+
+    @property
+    def hidden_size(self) -> int:
+        return self.width
+
+    def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
+        hidden = inputs["hidden"]
+        return BackboneOutput(hidden, hidden[:, 0], inputs["mask"])
+
+
+def joint(dropout: float = 0.0) -> JointBackbone:
+    torch.manual_seed(seeds.derived(3))
+    made = JointBackbone({"one": Lookup(4), "other": Lookup(WIDTH)}, dropout=dropout)
+    torch.nn.init.normal_(made.update.weight)
+    return made
+
+
+def given(one: list[int], other: list[int]) -> dict[str, torch.Tensor]:
+    """Inputs of rows, each by where it stands in a part."""
+    generator = seeds.generator(4)
+    found = {}
+    for name, width, tokens, places in (("one", 4, 3, one), ("other", WIDTH, 5, other)):
+        rows = max(places) + 1
+        found[f"{name}/place"] = torch.tensor(places)
+        hidden = torch.randn(4, tokens, width, generator=generator)
+        if rows:
+            found[f"{name}/hidden"] = hidden[:rows]
+            found[f"{name}/mask"] = torch.ones(rows, tokens, dtype=torch.int64)
+    return found
+
+
+def test_joined_tokens_stand_behind_one_another_and_missing_parts_are_masked() -> None:
+    output = joint().eval()(**given([0, -1, 1], [0, 1, -1]))
+    assert output.last_hidden_state.shape == (3, 8, WIDTH)
+    assert output.pooler_output.shape == (3, WIDTH)
+    assert output.attention_mask.tolist() == [[1] * 8, [0] * 3 + [1] * 5, [1] * 3 + [0] * 5]
+
+
+@pytest.mark.parametrize("alone", ["one", "other"])
+def test_a_row_that_lacks_a_part_is_answered_as_in_a_batch_without_that_part(alone: str) -> None:
+    both, model = given([0, 1], [0, -1]) if alone == "one" else given([0, -1], [0, 1]), joint().eval()
+    own = {key: each[1:] if each.ndim > 1 else each[:1] * 0 for key, each in both.items() if key.startswith(alone)}
+    expected = model(**own).pooler_output[0]
+    assert torch.allclose(model(**both).pooler_output[1], expected, atol=1e-6)
+
+
+def test_each_part_changes_the_answer() -> None:
+    model, inputs = joint().eval(), given([0, 1], [0, 1])
+    whole = model(**inputs).pooler_output
+    for name in ("one", "other"):
+        changed = {**inputs, f"{name}/hidden": -inputs[f"{name}/hidden"]}
+        assert not torch.allclose(model(**changed).pooler_output, whole, atol=1e-3)
+
+
+def test_training_leaves_out_parts_but_never_all_of_a_row() -> None:
+    rows = 400
+    model = joint(dropout=0.5).train()
+    torch.manual_seed(seeds.derived(5))
+    kept = model._kept(torch.ones(rows, 2, dtype=torch.bool))
+    assert kept.any(1).all()
+    # Each is left out of half the rows, but for the quarter where both would be.
+    assert 0.15 < 1 - kept[:, 0].float().mean() < 0.35
+    lacking = torch.tensor([[True, False]] * rows)
+    assert torch.equal(model._kept(lacking), lacking)
+    assert model.eval()._kept(kept[:1] | True).all()
+
+
+def test_every_weight_of_a_joint_input_gets_a_gradient_and_none_is_shared() -> None:
+    model = joint()
+    model(**given([0, 1], [0, 1])).pooler_output.square().sum().backward()
+    # Tokens beside the query's find: nothing reads them here.
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert not any(name.startswith("parts") for name in model.state_dict())
