@@ -171,7 +171,7 @@ def _buckets_of(field: dict[str, Any], tokens: list[Any]) -> NDArray[np.int64]:
 
     first = _HASHED_FROM[field["kind"]]
     alone = {**field, "column": 0, "indicator": -1, "required": False}
-    plan = {"version": 1, "validate": "strict", "nan": "missing", "duplicates": "last",
+    plan = {"version": 2, "validate": "strict", "nan": "missing", "duplicates": "last",
             "n_features": first + field["n_buckets"], "fields": [alone]}  # fmt: skip
     states = np.full((len(tokens), 1), PRESENT, np.uint8)
     if field["kind"] == "port":

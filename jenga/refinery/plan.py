@@ -25,7 +25,7 @@ from jenga.refinery.schema import (
 from jenga.refinery.sketches import Moments, TokenCounts, ValueCounts
 from jenga.refinery.statistics import NUMBER_KINDS, FieldStatistics, Statistics, compress
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 UNKNOWN_CATEGORY = "<unknown>"
 
 Validate = Literal["strict", "fast"]
