@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DRIFTED = 6
 """Exit code of a comparison that found the drift it was asked to fail on."""
-_DATA = "DATA is JSON or JSON Lines (.gz, .zst), CSV, TSV or Parquet; - reads JSON from standard input."
+_DATA = "DATA is JSON or JSON Lines (.gz, .zst), a log of Zeek's, CSV, TSV or Parquet; - reads what is no table."
 
 
 class _Group(click.Group):

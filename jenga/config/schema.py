@@ -36,7 +36,7 @@ class DataConfig(Strict):
         description="A row without content, such as a blank text, is an unusable one (refuse), or passed over and only "
         "counted (skip).",
     )
-    format: Literal["json", "jsonl", "csv", "tsv", "txt", "conll", "conllu", "parquet"] | None = Field(
+    format: Literal["json", "jsonl", "csv", "tsv", "txt", "conll", "conllu", "parquet", "log"] | None = Field(
         None, description="How the files of rows are written. Default: as their names and contents say."
     )
     delimiter: str | None = Field(

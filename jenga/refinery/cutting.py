@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jenga.refinery.chunks import HEAD_BYTES, Refused, RowChunk
 from jenga.refinery.envelope import ENVELOPE_BYTES, may_be_envelope, wrapped_rows
 from jenga.refinery.streams import Windows
+from jenga.refinery.zeek import is_log, log_chunks
 
 BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -24,15 +25,24 @@ Form: TypeAlias = Literal["lines", "array"]
 
 
 def window_chunks(windows: Windows, file: str, chunk_bytes: int, max_row_bytes: int) -> Iterator[RowChunk]:
-    """Cut whole rows out of each window; what is left of it begins the next one."""
+    """Cut whole rows out of each window; what is left of it begins the next one. Lines of Zeek's logs become JSON."""
     data, final, form, used = _begin(windows, chunk_bytes)
+    if is_log(data[used : used + HEAD_BYTES].tobytes()):
+        yield from log_chunks(_cut(_Cutter(form, file, max_row_bytes), windows, data, used, final, chunk_bytes))
+        return
     if form == "lines":
         data, final = _envelope(windows, data, used, final)
         if final and (rows := wrapped_rows(data[used:])) is not None:
             numbers = np.arange(1, len(rows) + 1)
             yield RowChunk(rows.data, rows.row_offsets, numbers, None, file)
             return
-    cutter = _Cutter(form, file, max_row_bytes)
+    yield from _cut(_Cutter(form, file, max_row_bytes), windows, data, used, final, chunk_bytes)
+
+
+def _cut(
+    cutter: _Cutter, windows: Windows, data: NDArray[np.uint8], used: int, final: bool, chunk_bytes: int
+) -> Iterator[RowChunk]:
+    """Yield the rows of `data` from byte `used` on, and of the windows behind it."""
     while True:
         chunk, used = cutter.cut(data, used, final)
         yield chunk

@@ -29,7 +29,7 @@ from jenga.rows.storage import (
 )
 from jenga.rows.storage import suffixes as suffixes_of
 from jenga.rows.tables import read_table
-from jenga.rows.text_files import read_json, read_lines, read_text
+from jenga.rows.text_files import is_zeek, read_json, read_lines, read_log, read_text
 
 _PARQUET_ROWS = 4096
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
@@ -37,6 +37,7 @@ TONES, SHAPES = "jenga/tones", "jenga/shapes"
 FORMATS = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "txt",
     ".conll": "conll", ".bio": "conll", ".iob": "conll", ".conllu": "conllu", ".parquet": "parquet",
+    ".log": "log", ".labeled": "log",
 }  # fmt: skip
 """How a file is written, by its suffix."""
 ALLOWED = (
@@ -125,6 +126,8 @@ def _read_file(path: str, form: FileForm) -> RawRows:
             "what it is"
         )
         written = "conll"
+    if form.format is None and is_zeek(text):
+        written = "log"
     if written in ("csv", "tsv"):
         read_table(raw, text, usual="," if written == "csv" else "\t", given=form.delimiter)
     elif written in ("conll", "conllu"):
@@ -134,7 +137,9 @@ def _read_file(path: str, form: FileForm) -> RawRows:
     return raw
 
 
-_TEXT_READERS: dict[str, Callable[[RawRows, str], None]] = {"json": read_json, "jsonl": read_lines, "txt": read_text}
+_TEXT_READERS: dict[str, Callable[[RawRows, str], None]] = {
+    "json": read_json, "jsonl": read_lines, "log": read_log, "txt": read_text,
+}  # fmt: skip
 
 
 def _parquet_rows(path: str, found: bytes) -> list[Any]:

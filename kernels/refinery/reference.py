@@ -141,7 +141,6 @@ def _first(field: dict[str, Any], values: list[Value | Members | None], missing:
     return (present or there or readings)[0]
 
 
-
 def encode(
     numbers: ArrayLike,
     text: bytes | ArrayLike,

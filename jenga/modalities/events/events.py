@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from jenga.refinery.engine import Pace
     from jenga.refinery.quarantine import QuarantineRecord
 
-_JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
+_JSON_FILES = tuple(
+    f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson", ".log", ".labeled") for packed in ("", ".gz", ".zst")
+)
 _EXAMPLES = 1000
 USUAL = 0.99
 """Share of the training rows that have a field without which an event is suspect."""
@@ -134,7 +136,7 @@ def read_events(
 
 
 def _is_json_file(path: str, form: FileForm | None) -> bool:
-    """Whether the refinery reads `path` itself: a file of JSON on this machine, whatever is there."""
+    """Whether the refinery reads `path` itself: a file of JSON, or a log, on this machine, whatever is there."""
     told = form is not None and form.format is not None
     elsewhere = is_remote(path) or is_pattern(path) or is_folder(path)
     return not told and not elsewhere and path.lower().endswith(_JSON_FILES)

@@ -31,13 +31,17 @@ def _object(members: list[tuple[str, str]]) -> str:
 
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4).map(lambda each: f"[{' ,'.join(each)}]")
-    | st.lists(st.tuples(keys, inner), max_size=3).map(_object),
+    lambda inner: (
+        st.lists(inner, max_size=4).map(lambda each: f"[{' ,'.join(each)}]")
+        | st.lists(st.tuples(keys, inner), max_size=3).map(_object)
+    ),
     max_leaves=12,
 )
 rows = st.lists(st.tuples(keys, values), max_size=4).map(_object)
 paths = st.lists(
-    st.sampled_from(["a", "b", "a.b", "b.a", "a[0]", "a[1]", "a[*]", "b[*]", "a\\[0]", "a[*][*]", "a[0][*]", "\\[*]", "b\\\\[0]"]),
+    st.sampled_from([
+        "a", "b", "a.b", "b.a", "a[0]", "a[1]", "a[*]", "b[*]", "a\\[0]", "a[*][*]", "a[0][*]", "\\[*]", "b\\\\[0]",
+    ]),
     min_size=1, max_size=3,
 ).map(".".join)  # fmt: skip
 kinds = st.sampled_from([
@@ -134,7 +138,14 @@ def test_numbers_of_a_list_become_one(
 
 def test_the_first_path_that_has_a_value_wins_wherever_it_stands(make_plan: MakePlan, agree: Agree) -> None:
     plan = make_plan(("a", "numeric", {"alternatives": ["b", "c.d"]}), duplicates="quarantine")
-    rows = [b'{"b":2,"a":1}', b'{"c":{"d":3},"a":null}', b'{"b":"x","c.d":3}', b'{"b":"x"}', b'{"a":"-","b":1e999}', b"{}"]
+    rows = [
+        b'{"b":2,"a":1}',
+        b'{"c":{"d":3},"a":null}',
+        b'{"b":"x","c.d":3}',
+        b'{"b":"x"}',
+        b'{"a":"-","b":1e999}',
+        b"{}",
+    ]
     raw = agree(rows, plan)
     assert raw.numbers[:3, 0].tolist() == [1.0, 3.0, 3.0]
     assert raw.states[:, 0].tolist() == [0, 0, 0, 3, 3, 1]
@@ -147,7 +158,9 @@ def test_elements_that_give_a_key_twice_do_not_touch_each_other(make_plan: MakeP
     assert raw.counters[:, 7].tolist() == [1, 1]
 
 
-def test_a_set_is_encoded_as_many_hot_columns(make_plan: MakePlan, as_tensor: Callable[[bytes], Tensor], agree: Agree) -> None:
+def test_a_set_is_encoded_as_many_hot_columns(
+    make_plan: MakePlan, as_tensor: Callable[[bytes], Tensor], agree: Agree
+) -> None:
     plan = make_plan(("a[*]", "categorical", {"values": ["x", "y"]}))
     rows = [b'{"a":["y","x"]}', b'{"a":["y"]}', b'{"a":["y","new"]}', b'{"a":[]}', b'{"a":["y"]}', b"{}"]
     agree(rows, plan)

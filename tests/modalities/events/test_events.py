@@ -77,6 +77,17 @@ def test_labels_and_ids_of_each_form_of_json_are_read(tmp_path: Path, name: str,
     assert found.examples == ROWS
 
 
+def test_labels_and_ids_of_a_log_of_zeeks_are_read(tmp_path: Path) -> None:
+    log = "#separator \\x09\n#fields\tid\tn\tkind\tlabel\n#types\tstring\tdouble\tset[string]\tstring\n"
+    log += "a\t1.5\tx,y\tbad\nb\t-\t-\t-\n"
+    found = read(tmp_path / "conn.log.gz", gzip.compress(log.encode()))
+    assert found.rows == [{"id": "a", "label": "bad"}, {"id": "b"}]
+    assert found.numbers == [4, 5]
+    assert [json.loads(each) for each in found.events] == [
+        {"id": "a", "n": 1.5, "kind": ["x", "y"], "label": "bad"}, {"id": "b"}
+    ]  # fmt: skip
+
+
 def test_tables_are_events_too(tmp_path: Path) -> None:
     found = read(tmp_path / "flows.csv", "id,n,kind,label\na,1,x,bad\n7,,y,good\n")
     assert found.rows == [{"id": "a", "label": "bad"}, {"id": "7", "label": "good"}]
