@@ -81,3 +81,9 @@ def portions(chunk: Chunk, n_rows: int) -> Iterator[Chunk]:
             chunk, row_offsets=chunk.row_offsets[rows], numbers=chunk.numbers[rows],
             n_blank=0 if first else chunk.n_blank, refused=[] if first else chunk.refused,
         )  # fmt: skip
+
+
+def python_values(column: Any) -> list[Any]:
+    """Return a column's values, None where NaN or null."""
+    values: list[Any] = column if isinstance(column, list) else column.to_pylist()
+    return [None if isinstance(value, float) and value != value else value for value in values]

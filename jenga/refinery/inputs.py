@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.refinery.chunks import Chunk, TableChunk
+from jenga.refinery.chunks import Chunk, TableChunk, python_values
 from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
 from jenga.refinery.statistics import PRESENT, RawBlock
@@ -196,7 +196,6 @@ def _parsed(block: RawBlock, slot: int, present: NDArray[np.bool_]) -> list[Any]
 
 def _table_values(chunk: TableChunk, path: str, keep: NDArray[np.bool_]) -> list[Any]:
     from jenga.refinery.cells import find_column
-    from jenga.refinery.engine import python_values
 
     column = find_column(chunk.columns, path)
     values = [None] * len(keep) if column is None else python_values(column)

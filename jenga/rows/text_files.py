@@ -38,8 +38,8 @@ def read_log(raw: RawRows, text: str) -> None:
     if not is_zeek(text):
         if text.lstrip()[:1] != "{":
             raise DataError(
-                f"{raw.file}: the log is neither Zeek's, which begins with #separator, nor JSON Lines; data.format says "
-                "how a file is written"
+                f"{raw.file}: the log is neither Zeek's, which begins with #separator, nor JSON Lines; data.format "
+                "says how a file is written"
             )
         read_lines(raw, text)
         return

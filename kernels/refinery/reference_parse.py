@@ -215,14 +215,14 @@ class _Reader:
             number += 1
 
     def _begin_set(self, way: Way) -> None:
-        members = self.found.values[way.index]
+        members = self.found.values[way.field]
         assert members is None or isinstance(members, dict)
         if members is not None and (not way.element or _within(members, way.element)):
             if self.refuse_repeats:
                 raise self._fail(Code.DUPLICATE_KEY, self.key_at)
             self._forget([way])
-        if self.found.values[way.index] is None:
-            self.found.values[way.index] = {}
+        if self.found.values[way.field] is None:
+            self.found.values[way.field] = {}
 
     def _members(self, ways: list[Way]) -> None:
         if self._next() in b"}":
@@ -257,28 +257,28 @@ class _Reader:
                 return
 
     def _is_taken(self, way: Way) -> bool:
-        value = self.found.values[way.index]
+        value = self.found.values[way.field]
         return way.element in value if isinstance(value, dict) else value is not None
 
     def _keep(self, ways: list[Way], value: Value) -> None:
         for way in ways:
-            self.found.repeats[way.index] += self._is_taken(way)
+            self.found.repeats[way.field] += self._is_taken(way)
             if way.element:
-                members = self.found.values[way.index]
+                members = self.found.values[way.field]
                 assert isinstance(members, dict)
                 members.pop(way.element, None)
                 members[way.element] = value
             else:
-                self.found.values[way.index] = value
+                self.found.values[way.field] = value
 
     def _forget(self, ways: list[Way]) -> None:
         for way in ways:
-            members = self.found.values[way.index]
+            members = self.found.values[way.field]
             if not way.element:
-                self.found.repeats[way.index] += members is not None
-                self.found.values[way.index] = None
+                self.found.repeats[way.field] += members is not None
+                self.found.values[way.field] = None
             elif isinstance(members, dict) and (gone := _within(members, way.element)):
-                self.found.repeats[way.index] += 1
+                self.found.repeats[way.field] += 1
                 for element in gone:
                     del members[element]
 

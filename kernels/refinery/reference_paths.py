@@ -16,9 +16,9 @@ Part: TypeAlias = "bytes | int"
 
 
 class Way(NamedTuple):
-    """What is left of the path of field `index`, and the elements that its ``[*]`` so far stood for."""
+    """What is left of the path of field number `field`, and the elements that its ``[*]`` so far stood for."""
 
-    index: int
+    field: int
     parts: tuple[Part, ...]
     element: tuple[int, ...] = ()
 

@@ -279,7 +279,8 @@ void Encoder::categorical(const Field& field, std::string_view value, uint8_t& s
   }
 }
 
-// The values of a set, each with `set_mark` behind it; one that was not seen in training makes the field's state unknown.
+// The values of a set, each with `set_mark` behind it; one that was not seen in training makes the field's state
+// unknown.
 void Encoder::members(const Field& field, std::string_view values, uint8_t& state, float* row) {
   float* const out = row + field.column;
   while (!values.empty()) {

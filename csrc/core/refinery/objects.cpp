@@ -208,7 +208,9 @@ BlockParser::Key* BlockParser::resolve(int32_t node, std::string_view name, Key&
   if (key.field >= 0) {
     const Field& field = plan_->fields[static_cast<size_t>(key.field)];
     key.slot = field.slot;
-    key.plain_number = field.kind == Kind::numeric && field.set < 0;
+    // Where elements are asked for, what is no list is one of one element, which `value` sees to.
+    const bool is_list = key.node >= 0 && !plan_->nodes[static_cast<size_t>(key.node)].items.empty();
+    key.plain_number = field.kind == Kind::numeric && field.set < 0 && !is_list;
   }
   return &key;
 }

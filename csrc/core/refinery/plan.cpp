@@ -244,7 +244,8 @@ void add_stand_ins(const std::vector<Reader>& entries, PathTree& paths, Plan& pl
       field.kind = given.kind;
       field.unit = given.unit;
       field.reduce = given.reduce;
-      field.slot = field.is_text() ? plan.n_texts + plan.n_stand_in_texts++ : plan.n_numbers + plan.n_stand_in_numbers++;
+      field.slot =
+          field.is_text() ? plan.n_texts + plan.n_stand_in_texts++ : plan.n_numbers + plan.n_stand_in_numbers++;
       field.n_levels = paths.add(field.path, index);
       check((field.n_levels > 0) == (given.n_levels > 0), in.where, ".alternatives: '", field.path, "' and '",
             given.path, "' must both have [*], or neither");

@@ -79,6 +79,13 @@ def test_native_reads_paths_as_the_reference_does(
         assert refinery.locate(row, plan) == reference.locate(row, plan)
 
 
+def test_a_short_number_is_a_value_and_a_list_of_one(make_plan: MakePlan, agree: Agree) -> None:
+    plan = make_plan(("a", "numeric"), ("a[0]", "raw"), ("a[*]", "numeric", {"reduce": "sum"}))
+    raw = agree([b'{"a":7}', b'{"a":8 }'], plan)
+    assert raw.numbers.tolist() == [[7.0, 7.0], [8.0, 8.0]]
+    assert bytes(raw.text.tolist()) == b"78"
+
+
 def _values(raw: refinery.ExtractResult, slot: int, n_texts: int) -> bytes:
     offsets = raw.text_offsets
     return bytes(raw.text[offsets[slot] : offsets[slot + 1]].tolist())
