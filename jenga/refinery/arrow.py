@@ -89,6 +89,12 @@ def _named(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(names, columns, strict=True))
 
 
+def _alike(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Any]:
+    """Return columns by name, those of one name as one where all their cells are the same, as CIC-IDS2017 has them."""
+    kept = [at for at, name in enumerate(names) if names.index(name) == at or columns[at] != columns[names.index(name)]]
+    return _named([names[at] for at in kept], [columns[at] for at in kept])
+
+
 def _frame_columns(frame: Any) -> dict[str, Any]:
     named = _named([str(name) for name in frame.columns], [frame.iloc[:, at] for at in range(frame.shape[1])])
     return {name: _arrow_column(column) for name, column in named.items()}
@@ -142,7 +148,7 @@ def _csv_chunks(path: str) -> Iterator[TableChunk]:
         with open_binary(path) as file:
             for batch in _csv_reader(path, file, refused, names):
                 numbers, bad = _numbers_around(first, batch.num_rows, refused)
-                columns = _named([name.strip() for name in names], batch.columns)
+                columns = _alike([name.strip() for name in names], batch.columns)
                 yield TableChunk(columns, numbers, path, typed=False, refused=bad)
                 first += batch.num_rows + len(bad)
     except UnicodeDecodeError:

@@ -143,3 +143,12 @@ def test_a_table_that_is_not_utf_8_is_explained(tmp_path: Path, content: bytes, 
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=f"a.csv: .*{words}"):
         list(file_chunks(str(tmp_path / "a.csv")))
+
+
+def test_columns_of_one_name_are_one_where_all_their_cells_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("n,m, n\n1,2,1\n,3,\n")
+    [chunk] = file_chunks(str(tmp_path / "a.csv"))
+    assert columns(chunk) == {"n": ["1", None], "m": ["2", "3"]}
+    (tmp_path / "a.csv").write_text("n,m,n\n1,2,1\n1,3,2\n")
+    with pytest.raises(DataError, match="column 'n' is there more than once"):
+        list(file_chunks(str(tmp_path / "a.csv")))
