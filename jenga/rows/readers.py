@@ -12,6 +12,7 @@ from typing import Any
 
 from jenga.errors import DataError
 from jenga.packed import UnpackLimit
+from jenga.refinery.envelope import list_at
 from jenga.rows.conll import looks_like_conll, read_conll
 from jenga.rows.folders import checked, has_splits, is_saved, joined, parts_of, saved_rows
 from jenga.rows.hub import HUB, hub_rows, is_hub
@@ -51,11 +52,13 @@ ALLOWED = (
 class FileForm:
     """How files of rows are written, as far as the configuration says; otherwise their names and contents do.
 
-    `format`: one of the values of `FORMATS`. `delimiter`: what parts the cells of a table.
+    `format`: one of the values of `FORMATS`. `delimiter`: what parts the cells of a table. `records`: where the list of
+    rows stands in the object that a JSON file is.
     """
 
     format: str | None = None
     delimiter: str | None = None
+    records: str | None = None
 
 
 def place_of(path: str, split: str) -> str:
@@ -130,6 +133,8 @@ def _read_file(path: str, form: FileForm) -> RawRows:
         written = "log"
     if written in ("csv", "tsv"):
         read_table(raw, text, usual="," if written == "csv" else "\t", given=form.delimiter)
+    elif written == "json" and form.records is not None:
+        raw.add_all(list_at(text, form.records, path))
     elif written in ("conll", "conllu"):
         read_conll(raw, text, universal=written == "conllu")
     else:

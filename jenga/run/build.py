@@ -117,7 +117,7 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 id=tasks[0].columns.id or "id",
                 heads=tuple(column for task in tasks for column in _head_columns(task)),
                 content=modality.content(tasks, config),
-                form=FileForm(config.data.format, config.data.delimiter),
+                form=FileForm(config.data.format, config.data.delimiter, config.data.records),
                 skip_blank=config.data.blank_rows == "skip",
             )
         )

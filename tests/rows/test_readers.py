@@ -268,6 +268,17 @@ def test_a_line_of_a_log_that_does_not_fit_is_set_aside(tmp_path: Path) -> None:
         read_rows(write(tmp_path, "app.log", "INFO started\n"))
 
 
+def test_the_list_of_rows_in_an_object_may_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "rows.json", json.dumps({"more": [1], "result": {"rows": ROWS}}))
+    with pytest.raises(DataError, match="not rows"):
+        read_rows(path)
+    assert read_rows(path, form=FileForm(records="result.rows")).rows == ROWS
+    with pytest.raises(
+        DataError, match=r"rows\.json: records: there is no list at 'rows'; the document has more, result"
+    ):
+        read_rows(path, form=FileForm(records="rows"))
+
+
 def test_files_of_a_folder_are_written_as_the_configuration_says(tmp_path: Path) -> None:
     write(tmp_path, "part-0", JSONL)
     write(tmp_path, "part-1", JSONL)

@@ -25,7 +25,7 @@ from jenga.rows.columns import column_names, no_column
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import RAW_LENGTH, STANDARD_INPUT, BadRow, RawRows
 from jenga.rows.readers import FileForm, read_rows
-from jenga.rows.storage import is_folder, is_pattern, is_remote
+from jenga.rows.storage import is_folder, is_pattern, is_remote, suffixes
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
@@ -129,7 +129,8 @@ def read_events(
             found.events = [{name: cell or None for name, cell in event.items()} for event in found.events]
         return found
     file = path if isinstance(path, str) else STANDARD_INPUT
-    rows, numbers, bad = _json_rows(path, file)
+    is_whole = isinstance(path, str) and suffixes(path)[0] == ".json"
+    rows, numbers, bad = _json_rows(path, file, form.records if form is not None and is_whole else None)
     if not rows and not bad:
         raise DataError(f"{file}: there are no rows")
     return events_of(file, rows, numbers, bad, columns=columns, refinery=refinery)
@@ -333,7 +334,7 @@ def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Fea
     return rows.take(index), Features(features[index])
 
 
-def _json_rows(source: str | bytes, file: str) -> tuple[PackedRows, list[int], list[BadRow]]:
+def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[PackedRows, list[int], list[BadRow]]:
     from jenga.refinery.sources import RowChunk, chunks_of
 
     numbers: list[int] = []
@@ -341,7 +342,7 @@ def _json_rows(source: str | bytes, file: str) -> tuple[PackedRows, list[int], l
     limit = UnpackLimit(file, len(source) if isinstance(source, bytes) else _size(source))
 
     def chunks() -> Iterator[RowChunk]:
-        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
+        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES, records=records):
             assert isinstance(chunk, RowChunk)
             limit.add(int(np.diff(chunk.row_offsets).sum()))
             numbers.extend(chunk.numbers.tolist())
