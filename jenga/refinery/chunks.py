@@ -17,13 +17,14 @@ HEAD_BYTES = 500
 class Refused:
     """A row that was not cut out: it is longer than the limit, or has not the columns of its table.
 
-    `byte_offset` as in `RowChunk`; `head`: its first 500 bytes.
+    `byte_offset` as in `RowChunk`; `head`: its first 500 bytes; `line`: that of a table's row, 0 where it is not known.
     """
 
     number: int
     byte_offset: int
     head: bytes
     code: str = "row_too_long"
+    line: int = 0
 
 
 @dataclass(frozen=True)
