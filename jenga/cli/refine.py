@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DRIFTED = 6
 """Exit code of a comparison that found the drift it was asked to fail on."""
-_DATA = "DATA is JSON or JSON Lines (.gz, .zst), CSV, TSV or Parquet; - reads JSON from standard input."
+_DATA = "DATA is JSON or JSON Lines (.gz, .zst), a log of Zeek's, CSV, TSV or Parquet; - reads what is no table."
 
 
 class _Group(click.Group):
@@ -43,6 +43,9 @@ quarantine_option = click.option(
 )
 redact_option = click.option("--redact", is_flag=True, help="Write no bytes of bad rows.")
 preset_option = click.option("--preset", help="Name of a built-in schema, such as zeek or sysmon.")
+records_option = click.option(
+    "--records", metavar="PATH", help="Where the list of rows stands in the object that DATA is, such as result.events."
+)
 schema_option = click.option("--schema", "schema_file", type=click.Path(), help="Schema of the fields, as YAML.")
 
 
@@ -50,6 +53,7 @@ schema_option = click.option("--schema", "schema_file", type=click.Path(), help=
 @data_argument
 @preset_option
 @schema_option
+@records_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, help="File for it (.safetensors).")
 @click.option("--write-schema", type=click.Path(dir_okay=False), help="File for the schema, to be edited.")
 @bad_option
@@ -60,6 +64,7 @@ def fit(
     data: str,
     preset: str | None,
     schema_file: str | None,
+    records: str | None,
     output: str,
     write_schema: str | None,
     max_bad_fraction: float | None,
@@ -75,7 +80,9 @@ def fit(
         raise click.UsageError("--output: a state is called .safetensors")
     _check_files({"--output": output, "--write-schema": write_schema}, [data, schema_file])
     refinery = _unfitted(preset, schema_file, threads)
-    refinery.set_params(redact=redact, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction))
+    refinery.set_params(
+        records=records, redact=redact, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction)
+    )
     refinery.fit(data).save(output)
     if write_schema is not None:
         from jenga.files import write_atomic
@@ -99,6 +106,7 @@ def fit(
     "(tensors `features` and `row_numbers`) or .npy (features alone).",
 )  # fmt: skip
 @quarantine_option
+@records_option
 @bad_option
 @redact_option
 @threads_option
@@ -107,6 +115,7 @@ def transform(
     data: str,
     state: str,
     output: str,
+    records: str | None,
     quarantine: str | None,
     max_bad_fraction: float | None,
     redact: bool,
@@ -122,7 +131,10 @@ def transform(
     _check_files({"--output": output, "--quarantine": quarantine}, [data, state])
     refinery = SecurityRefinery.load(state)
     refinery.set_params(
-        n_threads=threads, redact=redact, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction)
+        records=records,
+        n_threads=threads,
+        redact=redact,
+        max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction),
     )
     n_rows = n_blank = n_bad = 0
     with ExitStack() as stack:
@@ -148,6 +160,7 @@ def transform(
 @click.argument("source", metavar="STATE|DATA", type=click.Path(allow_dash=True))
 @preset_option
 @schema_option
+@records_option
 @bad_option
 @threads_option
 @options.json_option
@@ -155,6 +168,7 @@ def inspect(
     source: str,
     preset: str | None,
     schema_file: str | None,
+    records: str | None,
     max_bad_fraction: float | None,
     threads: int | None,
     as_json: bool,
@@ -173,7 +187,9 @@ def inspect(
     else:
         rows = replayable(source)
         refinery = _unfitted(preset, schema_file, threads)
-        refinery.set_params(max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction)).fit(rows)
+        refinery.set_params(records=records, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction)).fit(
+            rows
+        )
         found = collisions(refinery, rows)
     if as_json:
         print_json({**_summary(refinery), "collisions": [each.to_dict() for each in found]})
@@ -195,6 +211,7 @@ def inspect(
 @click.argument("after", metavar="B", type=click.Path(allow_dash=True))
 @preset_option
 @schema_option
+@records_option
 @bad_option
 @threads_option
 @click.option(
@@ -207,6 +224,7 @@ def diff(
     after: str,
     preset: str | None,
     schema_file: str | None,
+    records: str | None,
     max_bad_fraction: float | None,
     threads: int | None,
     fail_on: str | None,
@@ -221,7 +239,7 @@ def diff(
         refinery.set_params(n_threads=threads)
     else:
         refinery = _unfitted(preset, schema_file, threads)
-    refinery.set_params(max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction))
+    refinery.set_params(records=records, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction))
     if not is_state(before):
         refinery.fit(before)
     found = drift(refinery, _loaded(after) if is_state(after) else after)

@@ -37,8 +37,14 @@ class DataConfig(Strict):
         description="A row without content, such as a blank text, is an unusable one (refuse), or passed over and only "
         "counted (skip).",
     )
-    format: Literal["json", "jsonl", "csv", "tsv", "txt", "conll", "conllu", "parquet"] | None = Field(
+    format: Literal["json", "jsonl", "csv", "tsv", "txt", "conll", "conllu", "parquet", "log"] | None = Field(
         None, description="How the files of rows are written. Default: as their names and contents say."
+    )
+    records: str | None = Field(
+        None,
+        min_length=1,
+        description="Where the list of rows stands in a JSON file that is one object, such as result.events. Default: "
+        "where it is the only list, or where well-known services have it.",
     )
     delimiter: str | None = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import time
@@ -14,10 +15,12 @@ from jenga.errors import ConfigError
 from jenga.refinery.chunks import HEAD_BYTES
 from jenga.refinery.sources import MAX_ROW_BYTES
 from jenga.refinery.streams import is_plain
+from jenga.refinery.zeek import LogLineError, LogReader, is_log
 from jenga.rows.given import LineBatch
 
 _READ_BYTES = 1 << 16
 _BOM = b"\xef\xbb\xbf"
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class LineBatches:
         self._head = self._begin()
         start = self._head.lstrip()
         self.whole = start.startswith(b"[") or not is_plain(start)
-        self._json = start.startswith(b"{")
+        self._log = LogReader() if is_log(start) else None
+        self._json = start.startswith(b"{") or self._log is not None
 
     @property
     def first_line(self) -> str:
@@ -80,12 +84,25 @@ class LineBatches:
                 cutter.add(self._read())
             else:
                 lines, cutter.lines = cutter.lines[: self._limits.rows], cutter.lines[self._limits.rows :]
-                too_long = {at for at, (_, is_cut) in enumerate(lines) if is_cut}
-                yield LineBatch([line for line, _ in lines], first, self._json, too_long)
+                yield self._batch(lines, first)
                 first += len(lines)
                 due = time.monotonic() + self._limits.wait_s
             if not self._open:
                 cutter.end()
+
+    def _batch(self, lines: list[tuple[bytes, bool]], first: int) -> LineBatch:
+        """Return lines as rows: those of a log of Zeek's as JSON, its header's as blank ones."""
+        refused = {at: "the line is too long" for at, (_, is_cut) in enumerate(lines) if is_cut}
+        rows = [line for line, _ in lines]
+        if self._log is not None:
+            for at, line in enumerate(rows):
+                try:
+                    row = None if at in refused else self._log.row(line)
+                except LogLineError as error:
+                    refused[at] = f"the line does not fit its log ({error})"
+                else:
+                    rows[at] = line if at in refused else b"" if row is None else _JSON.encode(row).encode()
+        return LineBatch(rows, first, self._json, refused)
 
     def _begin(self) -> bytes:
         """Return the first bytes, with one among them that is not blank if there is any."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import functools
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,12 @@ def _named(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(names, columns, strict=True))
 
 
+def _alike(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Any]:
+    """Return columns by name, those of one name as one where all their cells are the same, as CIC-IDS2017 has them."""
+    kept = [at for at, name in enumerate(names) if names.index(name) == at or columns[at] != columns[names.index(name)]]
+    return _named([names[at] for at in kept], [columns[at] for at in kept])
+
+
 def _frame_columns(frame: Any) -> dict[str, Any]:
     named = _named([str(name) for name in frame.columns], [frame.iloc[:, at] for at in range(frame.shape[1])])
     return {name: _arrow_column(column) for name, column in named.items()}
@@ -134,6 +143,7 @@ def _parquet_chunks(path: str) -> Iterator[TableChunk]:
 def _csv_chunks(path: str) -> Iterator[TableChunk]:
     """Every cell is read as text, since a guess by its first rows would make later ones errors."""
     refused: list[Refused] = []
+    lines = _row_lines(path)
     first = 1
     try:
         with open_binary(path) as file:
@@ -142,32 +152,61 @@ def _csv_chunks(path: str) -> Iterator[TableChunk]:
         with open_binary(path) as file:
             for batch in _csv_reader(path, file, refused, names):
                 numbers, bad = _numbers_around(first, batch.num_rows, refused)
-                columns = _named([name.strip() for name in names], batch.columns)
-                yield TableChunk(columns, numbers, path, typed=False, refused=bad)
+                columns = _alike([name.strip() for name in names], batch.columns)
+                yield TableChunk(columns, numbers, path, typed=False, refused=_with_lines(bad, lines))
                 first += batch.num_rows + len(bad)
     except UnicodeDecodeError:
         raise DataError(f"{path}: the header is not UTF-8; convert the file, as with: iconv -t utf-8") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error})") from None
     if late := [each for each in refused if each.number >= first]:
-        yield TableChunk({}, _counting(first, 0), path, typed=False, refused=late)
+        yield TableChunk({}, _counting(first, 0), path, typed=False, refused=_with_lines(late, lines))
+
+
+def _with_lines(refused: Sequence[Refused], lines: Iterator[tuple[int, int]]) -> list[Refused]:
+    """Return refused rows with their lines; `lines` is read no further than they are."""
+    found = []
+    for each in refused:
+        line = next((line for number, line in lines if number == each.number), 0)
+        found.append(dataclasses.replace(each, line=line))
+    return found
+
+
+def _row_lines(path: str) -> Iterator[tuple[int, int]]:
+    """Yield the number of each row and the line that it begins in: cells may hold line breaks, and lines be blank."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    with open_binary(path) as file:
+        reader = csv.reader(
+            io.TextIOWrapper(_unpacked(file), encoding="utf-8-sig", errors="replace", newline=""),
+            delimiter=_delimiter(path),
+        )
+        number, line = 0, 1
+        for cells in reader:
+            if cells:
+                yield number, line
+                number += 1
+            line = reader.line_num + 1
+
+
+def _unpacked(file: Any) -> Any:
+    codec = codec_of(_head(file))
+    return file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec)
 
 
 def _csv_reader(path: str, file: Any, refused: list[Refused], names: Sequence[str] | None) -> Any:
     """Return a reader of batches whose columns, called `names`, are text."""
-    from pyarrow import csv
+    from pyarrow import csv as tables
 
-    codec = codec_of(_head(file))
-    return csv.open_csv(
-        file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec),
+    return tables.open_csv(
+        _unpacked(file),
         # Without threads, the numbers of refused rows are known.
-        read_options=csv.ReadOptions(block_size=MAX_ROW_BYTES, use_threads=False),
-        parse_options=csv.ParseOptions(
+        read_options=tables.ReadOptions(block_size=MAX_ROW_BYTES, use_threads=False),
+        parse_options=tables.ParseOptions(
             delimiter=_delimiter(path),
             newlines_in_values=True,
             invalid_row_handler=functools.partial(_refuse, refused),
         ),
-        convert_options=csv.ConvertOptions(
+        convert_options=tables.ConvertOptions(
             column_types=dict.fromkeys(names or [], pa.string()),
             null_values=[""],
             strings_can_be_null=True,
@@ -185,9 +224,7 @@ def _delimiter(path: str) -> str:
     if table_suffix(path) == ".tsv":
         return "\t"
     with open_binary(path) as file:
-        codec = codec_of(_head(file))
-        stream = file if codec is None else pa.CompressedInputStream(pa.PythonFile(file, "r"), codec)
-        header = bytes(stream.read(_HEADER_BYTES)).partition(b"\n")[0]
+        header = bytes(_unpacked(file).read(_HEADER_BYTES)).partition(b"\n")[0]
     counts = {mark: header.count(mark.encode()) for mark in ",;\t|"}
     return "," if counts[","] or not any(counts.values()) else max(counts, key=lambda mark: counts[mark])
 

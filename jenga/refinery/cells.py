@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
-from jenga.refinery.chunks import TableChunk
+from jenga.refinery.chunks import TableChunk, python_values
+from jenga.refinery.paths import EVERY, Part, is_set, parts_of, values_in
 from jenga.refinery.quarantine import QuarantineRecord, table_records
 from jenga.refinery.result import COUNTS
 from jenga.refinery.statistics import ABSENT, MISMATCH, N_STATES, NULL, NUMBER_KINDS, OVERFLOW, PRESENT, RawBlock
@@ -92,6 +93,25 @@ def _block(cells: list[Cells], is_number: list[bool], keep: NDArray[np.bool_]) -
 
 
 def _cells(chunk: TableChunk, field: dict[str, Any], plan: dict[str, Any]) -> Cells:
+    paths = [field["path"], *field.get("alternatives", ())]
+    return _first_of([_cells_at(chunk, {**field, "path": path, "alternatives": []}, plan) for path in paths])
+
+
+def _first_of(cells: list[Cells]) -> Cells:
+    """Return in each row the first of `cells` that has a value, else the first that is there."""
+    if len(cells) == 1:
+        return cells[0]
+    states = np.stack([each.states for each in cells])
+    best = np.where(states == PRESENT, 0, np.where(states == ABSENT, 2, 1)).argmin(axis=0)
+    rows = np.arange(states.shape[1])
+    if isinstance(cells[0].values, np.ndarray):
+        values: Any = np.stack([each.values for each in cells])[best, rows]
+    else:
+        values = pa.concat_arrays([each.values for each in cells]).take(pa.array(best * len(rows) + rows))
+    return Cells(values, states[best, rows], np.stack([each.coerced for each in cells])[best, rows])
+
+
+def _cells_at(chunk: TableChunk, field: dict[str, Any], plan: dict[str, Any]) -> Cells:
     n_rows = len(chunk.numbers)
     column = find_column(chunk.columns, field["path"])
     is_number = field["kind"] in NUMBER_KINDS
@@ -101,6 +121,8 @@ def _cells(chunk: TableChunk, field: dict[str, Any], plan: dict[str, Any]) -> Ce
         absent = False
     if isinstance(column, list):
         return _extracted(column, field, plan)
+    if column is not None and is_set(field["path"]):
+        return _extracted(python_values(column), field, plan)
     column = _plain(column, field["path"], chunk.file)
     cells = _numbers(column, field, plan) if is_number else _texts(column, field, plan)
     if absent:
@@ -128,7 +150,30 @@ def _plain(column: Any, path: str, file: str) -> Any:
 
 
 def find_column(columns: Any, path: str) -> Any:
-    """Return the column that a path names, as a whole or by structs, or None."""
+    """Return the column that a path names, as a whole, by structs or by elements of lists, or None.
+
+    Of a path with ``[*]`` the cells are lists of values.
+    """
+    if path in columns:
+        return columns[path]
+    keys, *rest = parts_of(path)
+    if not rest:
+        return _find_keys(columns, str(keys))
+    outer = _find_keys(columns, str(keys))
+    return None if outer is None else [_inside(value, rest) for value in python_values(outer)]
+
+
+def _inside(value: Any, parts: list[Part]) -> Any:
+    """Return what `parts` lead to within a cell, None for nothing."""
+    found = values_in(value, parts)
+    if EVERY not in parts:
+        return found[0] if found else None
+    # A list without the value is a set of none; where there is no list, there is no set.
+    outer = values_in(value, parts[: parts.index(EVERY)])
+    return found if found or any(isinstance(each, (list, dict)) for each in outer) else None
+
+
+def _find_keys(columns: Any, path: str) -> Any:
     if path in columns:
         return columns[path]
     parts = path.split(".")
@@ -136,7 +181,7 @@ def find_column(columns: Any, path: str) -> Any:
         outer, inner = columns.get(".".join(parts[:count])), ".".join(parts[count:])
         if isinstance(outer, pa.StructArray):
             names = [outer.type.field(at).name for at in range(outer.type.num_fields)]
-            found = find_column({name: pc.struct_field(outer, [name]) for name in names}, inner)
+            found = _find_keys({name: pc.struct_field(outer, [name]) for name in names}, inner)
             if found is not None:
                 return found
         elif isinstance(outer, list):
@@ -268,10 +313,11 @@ def _extracted(values: list[Any], field: dict[str, Any], plan: dict[str, Any]) -
 
     from jenga.kernels.refinery import extract, pack_rows
 
-    alone = {**field, "column": -1, "indicator": -1, "required": False}
+    path = "x[*]" if is_set(field["path"]) else "x"
+    alone = {**field, "path": path, "alternatives": [], "column": -1, "indicator": -1, "required": False}
     small = {**plan, "n_features": 0, "nan": "missing", "fields": [alone]}
     encoded = torch.frombuffer(bytearray(json.dumps(small).encode()), dtype=torch.uint8)
-    found = extract(*pack_rows([{field["path"]: value} for value in values]), encoded)
+    found = extract(*pack_rows([{"x": value} for value in values]), encoded)
     assert not len(found.quarantine), "rows that were just written must be whole"
     states = found.states.numpy()[:, 0]
     if field["kind"] in NUMBER_KINDS:

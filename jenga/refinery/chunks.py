@@ -17,13 +17,14 @@ HEAD_BYTES = 500
 class Refused:
     """A row that was not cut out: it is longer than the limit, or has not the columns of its table.
 
-    `byte_offset` as in `RowChunk`; `head`: its first 500 bytes.
+    `byte_offset` as in `RowChunk`; `head`: its first 500 bytes; `line`: that of a table's row, 0 where it is not known.
     """
 
     number: int
     byte_offset: int
     head: bytes
     code: str = "row_too_long"
+    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,9 @@ def portions(chunk: Chunk, n_rows: int) -> Iterator[Chunk]:
             chunk, row_offsets=chunk.row_offsets[rows], numbers=chunk.numbers[rows],
             n_blank=0 if first else chunk.n_blank, refused=[] if first else chunk.refused,
         )  # fmt: skip
+
+
+def python_values(column: Any) -> list[Any]:
+    """Return a column's values, None where NaN or null."""
+    values: list[Any] = column if isinstance(column, list) else column.to_pylist()
+    return [None if isinstance(value, float) and value != value else value for value in values]

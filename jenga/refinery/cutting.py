@@ -10,9 +10,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.errors import DataError
 from jenga.refinery.chunks import HEAD_BYTES, Refused, RowChunk
-from jenga.refinery.envelope import ENVELOPE_BYTES, may_be_envelope, wrapped_rows
+from jenga.refinery.envelope import ENVELOPE_BYTES, may_be_envelope, rows_at, wrapped_rows
 from jenga.refinery.streams import Windows
+from jenga.refinery.zeek import is_log, log_chunks
 
 BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -23,16 +25,43 @@ _BLANK_BYTES = 64 << 20
 Form: TypeAlias = Literal["lines", "array"]
 
 
-def window_chunks(windows: Windows, file: str, chunk_bytes: int, max_row_bytes: int) -> Iterator[RowChunk]:
-    """Cut whole rows out of each window; what is left of it begins the next one."""
+def window_chunks(
+    windows: Windows, file: str, chunk_bytes: int, max_row_bytes: int, *, records: str | None = None
+) -> Iterator[RowChunk]:
+    """Cut whole rows out of each window; what is left of it begins the next one. Lines of Zeek's logs become JSON.
+
+    records: where the list of rows stands in the object that the bytes are.
+    """
     data, final, form, used = _begin(windows, chunk_bytes)
+    if records is not None:
+        yield _listed(windows, data, used, final, records, file)
+        return
+    if is_log(data[used : used + HEAD_BYTES].tobytes()):
+        yield from log_chunks(_cut(_Cutter(form, file, max_row_bytes), windows, data, used, final, chunk_bytes))
+        return
     if form == "lines":
         data, final = _envelope(windows, data, used, final)
         if final and (rows := wrapped_rows(data[used:])) is not None:
             numbers = np.arange(1, len(rows) + 1)
             yield RowChunk(rows.data, rows.row_offsets, numbers, None, file)
             return
-    cutter = _Cutter(form, file, max_row_bytes)
+    yield from _cut(_Cutter(form, file, max_row_bytes), windows, data, used, final, chunk_bytes)
+
+
+def _listed(windows: Windows, data: NDArray[np.uint8], used: int, final: bool, records: str, file: str) -> RowChunk:
+    """Return the rows of the list at `records`, once all bytes are there."""
+    while not final:
+        if len(data) > ENVELOPE_BYTES:
+            raise DataError(f"{file}: an object around a list of rows may have {ENVELOPE_BYTES >> 20} MiB; split it")
+        data, final = windows.window(len(data), len(data))
+    rows = rows_at(data[used:], records, file)
+    return RowChunk(rows.data, rows.row_offsets, np.arange(1, len(rows) + 1), None, file)
+
+
+def _cut(
+    cutter: _Cutter, windows: Windows, data: NDArray[np.uint8], used: int, final: bool, chunk_bytes: int
+) -> Iterator[RowChunk]:
+    """Yield the rows of `data` from byte `used` on, and of the windows behind it."""
     while True:
         chunk, used = cutter.cut(data, used, final)
         yield chunk

@@ -38,7 +38,8 @@ class FieldDrift:
     `psi`: population stability index over deciles, categories or hash groups of the rows before, missing values a bin
     of their own. `ks`: Kolmogorov-Smirnov distance of numbers (of text: their lengths; of timestamps: the seconds
     between rows), None without numbers on both sides. Rates are shares of rows; `unknown_rate`: of the rows after, with
-    a value that was never seen before, None where values are not kept. `words` say what `verdict` rests on.
+    a value that was never seen before (of sets, the share of such values), None where they are not kept. `words` say
+    what `verdict` rests on.
     """
 
     field: str
@@ -182,7 +183,9 @@ def _mismatch_rate(known: FieldStatistics) -> float:
 def _unknown_rate(old: FieldStatistics, new: FieldStatistics) -> float | None:
     if not isinstance(old.tokens, TokenCounts) or not isinstance(new.tokens, TokenCounts) or not new.n:
         return None
-    return sum(count for token, count in new.tokens.counts.items() if token not in old.tokens.counts) / new.n
+    # A set may hold several values, or none.
+    n_values = max(new.tokens.n, 1) if new.field.is_set else new.n
+    return sum(count for token, count in new.tokens.counts.items() if token not in old.tokens.counts) / n_values
 
 
 def drift_table(found: Sequence[FieldDrift]) -> list[list[str]]:

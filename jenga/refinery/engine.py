@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from jenga.kernels.refinery import encode, extract, refine
-from jenga.refinery.chunks import Chunk, RowChunk
+from jenga.refinery.chunks import Chunk, RowChunk, python_values
 from jenga.refinery.plan import CompiledPlan
 from jenga.refinery.quarantine import QuarantineRecord, records_of
 from jenga.refinery.result import Counters
@@ -178,12 +178,6 @@ def spread_rows(chunks: Iterable[Chunk], count: int) -> list[dict[str, Any]]:
         while len(rows) > count:
             rows, step = rows[::2], 2 * step
     return rows
-
-
-def python_values(column: Any) -> list[Any]:
-    """Return a column's values, None where NaN or null."""
-    values: list[Any] = column if isinstance(column, list) else column.to_pylist()
-    return [None if isinstance(value, float) and value != value else value for value in values]
 
 
 def _objects(chunk: Chunk, count: int, wanted: range | None = None) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.errors import DataError, printable
 from jenga.refinery.packed import PackedRows
+from jenga.refinery.paths import parts_of, values_in
 
 ENVELOPE_BYTES = 256 << 20
 """A larger object is no envelope: it is parsed at once."""
@@ -40,12 +42,47 @@ def wrapped_rows(data: NDArray[np.uint8]) -> PackedRows | None:
         found = _list_in(json.loads(content))
     except (ValueError, RecursionError):
         return None
-    if found is None:
-        return None
+    return None if found is None else _packed(found)
+
+
+def rows_at(data: NDArray[np.uint8], records: str, file: str) -> PackedRows:
+    """Return the rows of the list at the path `records` of the object in `data`, which is whole.
+
+    Raises DataError where `data` is no JSON or has no list there.
+    """
+    return _packed(list_at(data.tobytes(), records, file))
+
+
+def list_at(content: bytes | str, records: str, file: str) -> list[Any]:
+    """Return the list at the path `records` of a JSON object, or a document that is a list itself.
+
+    Raises DataError where there is none.
+    """
+    place = f"{file}: " if file else ""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{place}is no single JSON object ({error}), in which records ('{records}') could name the list of rows"
+        ) from None
+    found = [document] if isinstance(document, list) else values_in(document, parts_of(records))
+    lists = [each for each in found if isinstance(each, list)]
+    if len(lists) != len(found) or not found:
+        keys = printable(", ".join(map(str, document))) if isinstance(document, Mapping) else "no keys"
+        raise DataError(f"{place}records: there is no list at '{records}'; the document has {keys}")
+    return [_inner(row) for each in lists for row in each]
+
+
+def _packed(rows: list[Any]) -> PackedRows:
     from jenga.kernels.refinery import pack_rows
 
-    packed, offsets = pack_rows([json.dumps(row, ensure_ascii=False) for row in found])
+    packed, offsets = pack_rows([json.dumps(row, ensure_ascii=False) for row in rows])
     return PackedRows(packed.numpy(), offsets.numpy())
+
+
+def _inner(row: Any) -> Any:
+    """Return what Elasticsearch wraps once more, beside its index and its score."""
+    return row[_ROW] if isinstance(row, Mapping) and isinstance(row.get(_ROW), Mapping) else row
 
 
 def _is_object(line: bytes) -> bool:
@@ -63,6 +100,5 @@ def _list_in(document: Any) -> list[Any] | None:
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-            # Elasticsearch wraps each row once more, beside its index and its score.
-            return [row[_ROW] if isinstance(row.get(_ROW), Mapping) else row for row in value]
+            return [_inner(row) for row in value]
     return None

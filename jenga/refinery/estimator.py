@@ -51,7 +51,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
     keeps each in its place with every value missing, so that answers, or `y`, stay beside their rows; none is learnt
     from. `max_bad_fraction`: share of bad rows above which a call raises DataError. `n_threads`: None takes all cores;
     the result never depends on it, nor on `chunk_bytes`, the size of what is read at a time. `redact`: keep no bytes of
-    bad rows.
+    bad rows. `records`: where the list of rows stands in the object that a file, or bytes, of JSON is, as a path such
+    as "result.events"; None: where well-known services have it.
 
     Wherever a method takes X: the path of a JSON, JSON Lines (also gzip or zstd), CSV or Parquet file; "-", standard
     input; bytes; a list or iterator of bytes, str or dict; a DataFrame or Arrow table; a 2-D array.
@@ -77,6 +78,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         output: Literal["numpy", "torch"] = "numpy",
         chunk_bytes: int = 8 << 20,
         redact: bool = False,
+        records: str | None = None,
     ) -> None:
         self.preset = preset
         self.schema = schema
@@ -89,6 +91,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         self.output = output
         self.chunk_bytes = chunk_bytes
         self.redact = redact
+        self.records = records
 
     # --------------------------------------------------------------------------------------------------------- fitting
 

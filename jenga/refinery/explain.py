@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jenga.refinery.statistics import NUMBER_KINDS, PRESENT, RawBlock, Statistics
+from jenga.refinery.paths import is_set
+from jenga.refinery.plan import PLAN_VERSION
+from jenga.refinery.statistics import NUMBER_KINDS, PRESENT, RawBlock, Statistics, members_of
 
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
+    from jenga.refinery.schema import AnyField
 
 _HASHED_FROM = {"categorical": 0, "port": 3, "text": 6}
 """Kinds with hashed columns, and how many other columns stand before those."""
@@ -64,9 +67,7 @@ def explain_rows(
     if digits is not None:
         by_field, places = by_field.round(digits), places.round(digits)
     fields = [known.field for known in refinery.statistics_.fields]
-    # Only what is told is read: an event may have hundreds of fields, and drives its score by a few.
-    columns = refinery.columns(source, [field.path for field in fields], wanted=wanted)
-    values = [columns[field.path] for field in fields]
+    values = _values(refinery, source, fields, wanted)
     is_number = [field.kind == "numeric" for field in fields]
     explained = []
     parts, found = (np.take_along_axis(each, told, axis=1).tolist() for each in (by_field, places))
@@ -80,6 +81,35 @@ def explain_rows(
             for at, part, place in zip(ats, of_row, places_of_row, strict=True)
         ])  # fmt: skip
     return explained
+
+
+def _values(
+    refinery: SecurityRefinery, source: Any, fields: Sequence[AnyField], wanted: NDArray[np.bool_]
+) -> list[list[Any]]:
+    """Return the values of each of `fields`, at the first of its paths that holds one that it takes."""
+    paths = [path for field in fields for path in field.all_paths]
+    # Only what is told is read: an event may have hundreds of fields, and drives its score by a few.
+    widths = [len(field.all_paths) for field in fields]
+    columns = refinery.columns(source, paths, wanted=np.repeat(wanted, widths, axis=1))
+    missing = refinery.schema_.missing
+    return [
+        columns[field.path]
+        if len(field.all_paths) == 1
+        else [_first(field, each, missing) for each in zip(*map(columns.get, field.all_paths), strict=True)]
+        for field in fields
+    ]
+
+
+def _first(field: AnyField, values: Sequence[Any], missing: Sequence[str]) -> Any:
+    takes_text = field.kind in ("categorical", "text")
+
+    def is_value(value: Any) -> bool:
+        if value is None or isinstance(value, (dict, list)):
+            return value is not None and field.is_set
+        return takes_text or not isinstance(value, str) or value.strip() not in ("", *missing)
+
+    given = [value for value in values if value is not None]
+    return next(filter(is_value, given), given[0] if given else None)
 
 
 def _places(statistics: Statistics, block: RawBlock, wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -144,6 +174,8 @@ def collisions(refinery: SecurityRefinery, X: Any) -> list[Collisions]:  # noqa:
 
 
 def _tokens(field: dict[str, Any], values: Sequence[Any]) -> list[Any]:
+    if is_set(field["path"]):
+        return sorted({member for value in values for member in members_of(value)})
     if field["kind"] != "text":
         return sorted(set(values))
     size = field["ngram"]
@@ -170,8 +202,8 @@ def _buckets_of(field: dict[str, Any], tokens: list[Any]) -> NDArray[np.int64]:
     from jenga.kernels.refinery import encode
 
     first = _HASHED_FROM[field["kind"]]
-    alone = {**field, "column": 0, "indicator": -1, "required": False}
-    plan = {"version": 1, "validate": "strict", "nan": "missing", "duplicates": "last",
+    alone = {**field, "path": "x", "alternatives": [], "column": 0, "indicator": -1, "required": False}
+    plan = {"version": PLAN_VERSION, "validate": "strict", "nan": "missing", "duplicates": "last",
             "n_features": first + field["n_buckets"], "fields": [alone]}  # fmt: skip
     states = np.full((len(tokens), 1), PRESENT, np.uint8)
     if field["kind"] == "port":

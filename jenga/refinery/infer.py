@@ -71,8 +71,8 @@ _UNITS = (1.0, 1e3, 1e6, 1e9)
 def infer_schema(rows: Iterable[Mapping[str, Any]], *, name: str | None = None) -> RefinerySchema:
     """Return a schema that fits sample `rows`, to be read and edited; nested objects become dotted paths.
 
-    Labels, ids, lists, constants and second timestamps are left out, each with the reason. Raises DataError when no
-    row holds anything to read.
+    Lists become sets of values, ``path[*]``. Labels, ids, constants and second timestamps are left out, each with the
+    reason. Raises DataError when no row holds anything to read.
     """
     columns, left_out = read_columns(rows)
     if not columns and not left_out:
@@ -104,7 +104,7 @@ def _why_not(column: Column) -> str | None:
     if column.n_distinct == 1 and column.n_missing == 0:
         value = _short(column.values[0])
         return f"always {value} in the {column.n_rows:,} rows that were looked at, so it tells rows apart by nothing"
-    if _HANDED_OUT.fullmatch(column.path):
+    if _HANDED_OUT.fullmatch(column.name):
         return "by its name a number that the system hands out anew each time"
     if _share(column, _is_hash) >= MOSTLY:
         return "ids or digests by their look: they name a thing, they do not describe it"
@@ -114,10 +114,14 @@ def _why_not(column: Column) -> str | None:
         return "an identity by its name: it says who it was, not what was done"
     differs = column.n_distinct / len(column.values)
     if len(column.values) >= FEWEST_ROWS and not column.has_fractions:
-        if _ID_NAMES.fullmatch(column.path) and (differs > 0.5 or column.n_distinct > 1000):
+        if _ID_NAMES.fullmatch(column.name) and (differs > 0.5 or column.n_distinct > 1000):
             return f"an id by its name, with {column.n_distinct} different values in {len(column.values)} rows"
         if differs == 1.0 and _share(column, _is_token) == 1.0 and len(column.numbers) < MOSTLY * len(column.values):
             return "every value is another one, without inner structure: an id"
+    if column.is_set:
+        for what, test in (("addresses", _is_address), ("moments", is_moment)):
+            if _share(column, test) >= MOSTLY:
+                return f"a list of {what}; {column.path.replace('[*]', '[0]')} would read the first one"
     return None
 
 
@@ -132,6 +136,8 @@ def _kind(column: Column) -> dict[str, Any]:
     # Words such as n/a say that nothing is there; what is there tells the kind.
     given = column.given
     numbers = given.numbers
+    if column.is_set:
+        return _set_kind(column, given, numbers)
     if _share(given, _is_flag) == 1.0:
         return {"kind": "boolean"}
     if len(numbers) >= MOSTLY * len(given.values):
@@ -145,24 +151,35 @@ def _kind(column: Column) -> dict[str, Any]:
 
 def _numeric_kind(column: Column, numbers: NDArray[np.float64]) -> dict[str, Any]:
     whole = not column.has_fractions
-    if whole and _PORT_NAMES.fullmatch(column.path) and numbers.min() >= 0 and numbers.max() <= 65_535:
+    if whole and _PORT_NAMES.fullmatch(column.name) and numbers.min() >= 0 and numbers.max() <= 65_535:
         return {"kind": "port"}
-    if _TIME_NAMES.fullmatch(column.path) and any(
+    if _TIME_NAMES.fullmatch(column.name) and any(
         ((numbers >= 1e9 * unit) & (numbers <= 4.2e9 * unit)).mean() >= MOSTLY for unit in _UNITS
     ):
         return {"kind": "timestamp"}
-    if whole and column.n_distinct <= ONEHOT_LIMIT and _CODE_NAMES.fullmatch(column.path):
+    if whole and column.n_distinct <= ONEHOT_LIMIT and _CODE_NAMES.fullmatch(column.name):
         return {"kind": "categorical"}
     # A detector that has seen a field's usual range should not be led astray by one value from far outside it.
     log1p = {"log1p": True} if is_heavy_tailed(numbers) else {}
     return {"kind": "numeric", **log1p, "limit": LIMIT}
 
 
+def _set_kind(column: Column, given: Column, numbers: NDArray[np.float64]) -> dict[str, Any]:
+    if len(numbers) >= MOSTLY * len(given.values):
+        kind = _numeric_kind(given, numbers)
+        if kind["kind"] == "numeric":
+            return {**kind, "reduce": "mean"}
+    return {"kind": "categorical", **({} if _repeats(column, ONEHOT_LIMIT) else {"encoding": "hash"})}
+
+
+def _repeats(column: Column, limit: int) -> bool:
+    """Whether values are few, and most of them come again."""
+    return column.n_distinct <= limit and (column.n_distinct <= len(column.values) / 2 or column.n_distinct <= 8)
+
+
 def _text_kind(column: Column) -> dict[str, Any]:
     paths = _share(column, lambda value: isinstance(value, str) and bool(re.search(r"[/\\]", value))) > 0.5
-    if column.n_distinct <= (FEWEST_ROWS if paths else ONEHOT_LIMIT) and (
-        column.n_distinct <= len(column.values) / 2 or column.n_distinct <= 8
-    ):
+    if _repeats(column, FEWEST_ROWS if paths else ONEHOT_LIMIT):
         return {"kind": "categorical"}
     texts = [value if isinstance(value, str) else str(value) for value in column.values]
     structured = sum(bool(re.search(r"[\s./\\:=?&@-]", text)) for text in texts) / len(texts)
@@ -202,12 +219,12 @@ def _capped(
     """Return the `FIELD_LIMIT` fields that most rows have, in their order, and say of the others why they are not."""
     if len(fields) <= FIELD_LIMIT:
         return fields
-    ranked = sorted(fields, key=lambda field: -len(columns[field["path"]].values))
+    ranked = sorted(fields, key=lambda field: -columns[field["path"]].n_given)
     kept = {field["path"] for field in ranked[:FIELD_LIMIT]}
     for field in ranked[FIELD_LIMIT:]:
         column = columns[field["path"]]
         left_out[field["path"]] = (
-            f"in {len(column.values):,} of {column.n_rows:,} rows, and {FIELD_LIMIT} of {len(fields):,} fields are in "
+            f"in {column.n_given:,} of {column.n_rows:,} rows, and {FIELD_LIMIT} of {len(fields):,} fields are in "
             "more of them; an inferred schema has no more than these"
         )
     return [field for field in fields if field["path"] in kept]

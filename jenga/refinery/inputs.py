@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.refinery.chunks import Chunk, TableChunk
+from jenga.refinery.chunks import Chunk, TableChunk, python_values
 from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
 from jenga.refinery.statistics import PRESENT, RawBlock
@@ -39,7 +39,7 @@ def chunks_for(estimator: Any, source: Any, *, reset: bool | None = None) -> Ite
         names = getattr(estimator, "feature_names_in_", None)
     elif reset and hasattr(source, "iloc") and source.ndim == 2:
         set_known_columns(estimator, source.shape[1], list(source.columns))
-    return chunks_of(source, chunk_bytes=estimator.chunk_bytes, names=names)
+    return chunks_of(source, chunk_bytes=estimator.chunk_bytes, names=names, records=estimator.records)
 
 
 def _is_array(source: Any) -> bool:
@@ -196,7 +196,6 @@ def _parsed(block: RawBlock, slot: int, present: NDArray[np.bool_]) -> list[Any]
 
 def _table_values(chunk: TableChunk, path: str, keep: NDArray[np.bool_]) -> list[Any]:
     from jenga.refinery.cells import find_column
-    from jenga.refinery.engine import python_values
 
     column = find_column(chunk.columns, path)
     values = [None] * len(keep) if column is None else python_values(column)

@@ -25,7 +25,7 @@ from jenga.refinery.schema import (
 from jenga.refinery.sketches import Moments, TokenCounts, ValueCounts
 from jenga.refinery.statistics import NUMBER_KINDS, FieldStatistics, Statistics, compress
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 UNKNOWN_CATEGORY = "<unknown>"
 
 Validate = Literal["strict", "fast"]
@@ -71,6 +71,7 @@ def compile_plan(
     entries = []
     for at, field in enumerate(schema.fields):
         entry = {"path": field.path, "kind": field.kind, "required": field.required, "column": -1, "indicator": -1}
+        entry |= {"alternatives": field.all_paths[1:]} if len(field.all_paths) > 1 else {}
         entry |= _settings(field)
         if statistics is not None:
             known = statistics.fields[at]
@@ -118,7 +119,8 @@ def _settings(field: AnyField) -> dict[str, Any]:
     match field:
         case NumericField():
             neutral = {"offset": 0.0, "scale": 1.0, "knots": [], "references": []}
-            return {"clip": field.clip or [None, None], "log1p": field.log1p, "limit": field.limit, **neutral}
+            reduce = {} if field.reduce is None else {"reduce": field.reduce}
+            return {"clip": field.clip or [None, None], "log1p": field.log1p, "limit": field.limit, **reduce, **neutral}
         case CategoricalField(encoding="hash"):
             return field.model_dump(include={"encoding", "n_buckets", "signed", "hash"})
         case CategoricalField():

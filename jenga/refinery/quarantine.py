@@ -29,7 +29,8 @@ class QuarantineRecord:
 
     `number`: its line, element or position, from 1. `byte_offset`: where the error lies in the (unpacked) file; for
     rows given one by one, in the row. `code`: see `jenga.kernels.refinery.error_codes`. `pointer`: JSON pointer of the
-    error. `raw`: up to 500 bytes of the row; None where `redact` is set or the row has columns.
+    error. `raw`: up to 500 bytes of the row; None where `redact` is set or the row has columns. `line`: of rows of a
+    table, which a header stands above, their line, 0 where it is not known; None where `number` says all.
     """
 
     number: int
@@ -38,16 +39,21 @@ class QuarantineRecord:
     pointer: str
     raw: bytes | None
     file: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        place = f"{printable(self.file)}:{self.number}" if self.file else f"row {self.number}"
+        at = f":{self.number if self.line is None else self.line}" if self.line != 0 else f": row {self.number}"
+        place = f"{printable(self.file)}{at}" if self.file else f"row {self.number}"
         inside = f" at {printable(self.pointer)}" if self.pointer else ""
-        return f"{place}: {self.code.replace('_', ' ')}{inside} (byte {self.byte_offset})"
+        byte = f" (byte {self.byte_offset})" if self.line is None else ""
+        return f"{place}: {self.code.replace('_', ' ')}{inside}{byte}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON can hold it: bytes that are no UTF-8 become ``\\xNN``."""
         raw = None if self.raw is None else self.raw.decode("utf-8", "backslashreplace")
-        return {**vars(self), "raw": raw}
+        return {
+            name: value for name, value in {**vars(self), "raw": raw}.items() if name != "line" or value is not None
+        }
 
 
 def records_of(chunk: RowChunk, quarantine: NDArray[np.int64], plan: bytes, *, redact: bool) -> list[QuarantineRecord]:
@@ -75,17 +81,21 @@ def table_records(chunk: TableChunk, missing: Sequence[tuple[int, str]], *, reda
     `missing`: (row, path) of rows that lack a required field.
     """
     records = [
-        QuarantineRecord(int(chunk.numbers[row]), 0, _MISSING_FIELD, pointer_of(path), None, chunk.file)
+        QuarantineRecord(int(chunk.numbers[row]), 0, _MISSING_FIELD, pointer_of(path), None, chunk.file, 0)
         for row, path in missing
     ]
     return sorted([*records, *_refused_records(chunk, redact)], key=lambda record: record.number)
 
 
 def _refused_records(chunk: RowChunk | TableChunk, redact: bool) -> list[QuarantineRecord]:
+    is_table = isinstance(chunk, TableChunk)
     return [
-        QuarantineRecord(each.number, each.byte_offset, each.code, "", None if redact else each.head, chunk.file)
+        QuarantineRecord(
+            each.number, each.byte_offset, each.code, "", None if redact else each.head, chunk.file,
+            each.line if is_table else None,
+        )
         for each in chunk.refused
-    ]
+    ]  # fmt: skip
 
 
 def pointer_of(path: str) -> str:

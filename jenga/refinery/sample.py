@@ -13,11 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.refinery.paths import is_set, path_of_key
 from jenga.refinery.schema import MISSING_WORDS, PATH_LIMIT
 
 DEPTH_LIMIT = 64
 """Objects inside each other that are entered, as in the refinery's parser."""
 
+_EACH = "[*]"
+_MOST_LISTS = 2
+"""Lists inside each other that are entered."""
+_ELEMENTS = 64
+"""Elements of a list that are looked at."""
 _PATH = re.compile(r"[^\x00-\x1f\ud800-\udfff]+")
 _MOMENT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?(?:Z|([+-])(\d\d):?(\d\d))?)?", re.ASCII
@@ -27,15 +33,27 @@ _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII
 
 @dataclass
 class Column:
-    """The values of one path that are neither null nor lists; filled first, asked afterwards.
+    """The values of one path that are not null, of a path with [*] those of all elements.
 
-    `n_rows`: rows of the sample; `n_lists`: rows with a list there.
+    It is filled first, and asked afterwards.
+
+    `n_rows`: rows of the sample; `n_given`: those with a value.
     """
 
     path: str
     n_rows: int = 0
-    n_lists: int = 0
+    n_given: int = 0
     values: list[Any] = field(default_factory=list)
+
+    @cached_property
+    def is_set(self) -> bool:
+        """Whether a row may have several values."""
+        return is_set(self.path)
+
+    @cached_property
+    def name(self) -> str:
+        """The path without what says that it leads into lists."""
+        return self.path.replace(_EACH, "")
 
     @cached_property
     def distinct(self) -> list[tuple[Any, int]]:
@@ -51,7 +69,7 @@ class Column:
         """The column without words that stand for nothing; itself where it holds no other values."""
         values = [value for value in self.values if not (isinstance(value, str) and value.strip() in MISSING_WORDS)]
         whole = len(values) in (0, len(self.values))
-        return self if whole else Column(self.path, self.n_rows, self.n_lists, values)
+        return self if whole else Column(self.path, self.n_rows, self.n_given, values)
 
     @property
     def n_distinct(self) -> int:
@@ -61,7 +79,7 @@ class Column:
     @property
     def n_missing(self) -> int:
         """Rows without a value."""
-        return self.n_rows - len(self.values)
+        return self.n_rows - self.n_given
 
     @cached_property
     def numbers(self) -> NDArray[np.float64]:
@@ -82,17 +100,31 @@ def read_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Column], dict[
     n_rows = 0
     for row in rows:
         n_rows += 1
+        given = set()
         for path, value in _flat(row, "", 1):
             column = columns.setdefault(path, Column(path))
-            if isinstance(value, list):
-                column.n_lists += 1
-            elif value is not None:
+            if value is not None:
                 column.values.append(value)
+                given.add(path)
+        for path in given:
+            columns[path].n_given += 1
+    _fold(columns)
     for column in columns.values():
         column.n_rows = n_rows
-    left_out = {path: "a list; the refinery reads single values" for path, each in columns.items() if each.n_lists}
-    left_out |= _clashing({path: each for path, each in columns.items() if path not in left_out})
+    left_out = _clashing(columns)
     return [each for path, each in columns.items() if path not in left_out], left_out
+
+
+def _fold(columns: dict[str, Column]) -> None:
+    """Take what is a list in some rows and a single value, or object, in others for lists of one element."""
+    for path, column in list(columns.items()):
+        if not column.is_set:
+            continue
+        if (single := columns.pop(column.name, None)) is not None:
+            column.values += single.values
+            column.n_given += single.n_given
+        if not column.values and any(other.startswith(f"{path}.") for other in columns):
+            del columns[path]
 
 
 def is_moment(value: Any) -> bool:
@@ -128,14 +160,24 @@ def number_of(value: Any) -> float | None:
 
 def _flat(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     for key, value in row.items():
-        path = f"{prefix}{key}"
-        if not key or len(path) > PATH_LIMIT or not _PATH.fullmatch(path):
-            continue
-        if isinstance(value, Mapping):
-            if depth < DEPTH_LIMIT:
-                yield from _flat(value, f"{path}.", depth + 1)
-        else:
-            yield path, _plain(value)
+        if key and len(key) <= PATH_LIMIT:
+            yield from _values(f"{prefix}{path_of_key(key)}", value, depth)
+
+
+def _values(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if len(path) > PATH_LIMIT or not _PATH.fullmatch(path):
+        return
+    if isinstance(value, Mapping):
+        if depth < DEPTH_LIMIT:
+            yield from _flat(value, f"{path}.", depth + 1)
+        return
+    plain = _plain(value)
+    if not isinstance(plain, list):
+        yield path, plain
+    elif depth < DEPTH_LIMIT and path.count(_EACH) < _MOST_LISTS:
+        yield f"{path}{_EACH}", None
+        for element in plain[:_ELEMENTS]:
+            yield from _values(f"{path}{_EACH}", element, depth + 1)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from jenga.config.strict import PositiveFloat, PositiveInt, Strict
 from jenga.config.yaml12 import Document, read_document
 from jenga.errors import ConfigError, Problem, suggest
 from jenga.refinery.flow import flow, scalar
+from jenga.refinery.paths import MOST_SELECTORS, is_set, parts_of
 
 SIZE_LIMIT = 4 << 20
 """Bytes of a schema file; more is a data file given by mistake."""
@@ -32,6 +33,7 @@ MISSING_WORDS = (
 Hash = Literal["jenga", "murmur3"]
 Buckets = Annotated[int, Field(ge=0, le=1 << 20)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
+PathText = Annotated[str, Field(min_length=1, max_length=PATH_LIMIT, pattern=r"^[^\x00-\x1f]+$")]
 
 _PAIR = Field(min_length=2, max_length=2)
 _HASH_WORDS = "jenga: the refinery's own, frozen in format 1; murmur3: the buckets of sklearn's FeatureHasher."
@@ -40,11 +42,13 @@ _HASH_WORDS = "jenga: the refinery's own, frozen in format 1; murmur3: the bucke
 class BaseField(Strict):
     """What every field has."""
 
-    path: str = Field(
-        min_length=1,
-        max_length=PATH_LIMIT,
-        pattern=r"^[^\x00-\x1f]+$",
-        description="Where the value stands in an event; dots reach into objects and also match keys with dots.",
+    path: PathText = Field(
+        description="Where the value stands in an event; dots reach into objects and also match keys with dots, a[0] "
+        "into lists; a[*] is all values of a list.",
+    )
+    paths: list[PathText] = Field(
+        default_factory=list,
+        description="In place of `path`: several places where the value may stand; the first that holds one counts.",
     )
     name: str = Field("", description="Name of the field's columns; default: the path.")
     indicator: bool | None = Field(
@@ -57,9 +61,38 @@ class BaseField(Strict):
     @model_validator(mode="before")
     @classmethod
     def _name_is_path(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("name") is None and isinstance(data.get("path"), str):
+        if not isinstance(data, dict):
+            return data
+        paths = data.get("paths")
+        if "path" not in data and isinstance(paths, list) and paths and isinstance(paths[0], str):
+            data = {**data, "path": paths[0]}
+        if data.get("name") is None and isinstance(data.get("path"), str):
             return {**data, "name": data["path"]}
         return data
+
+    @model_validator(mode="after")
+    def _paths_fit_together(self) -> BaseField:
+        if self.paths and self.paths[0] != self.path:
+            raise ValueError(f"path and paths are both given; keep one of the two, such as paths: [{self.path}, ...]")
+        for path in self.all_paths:
+            parts = parts_of(path)
+            if isinstance(parts[-1], int) and path.endswith("."):
+                raise ValueError(f"path '{path}' names no key behind its brackets")
+            if sum(isinstance(part, int) for part in parts) > MOST_SELECTORS:
+                raise ValueError(f"path '{path}' has more than {MOST_SELECTORS} brackets")
+            if is_set(path) != self.is_set:
+                raise ValueError(f"paths: '{self.path}' and '{path}' must both have [*], or neither")
+        return self
+
+    @property
+    def all_paths(self) -> list[str]:
+        """Where the value may stand, the first choice first."""
+        return self.paths or [self.path]
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a row has any number of values."""
+        return is_set(self.path)
 
 
 class NumericField(BaseField):
@@ -80,6 +113,9 @@ class NumericField(BaseField):
     )
     limit: PositiveFloat | None = Field(None, description="After scaling, values are held within [-limit, limit].")
     n_knots: int = Field(256, ge=2, le=10_000, description="Points of the curve of scale 'quantile'.")
+    reduce: Literal["count", "sum", "mean", "min", "max"] | None = Field(
+        None, description="Of a path with [*]: what of its values is the number."
+    )
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> NumericField:
@@ -89,6 +125,16 @@ class NumericField(BaseField):
             low, high = getattr(self, key) or [None, None]
             if low is not None and high is not None and low >= high:
                 raise ValueError(f"{key}: the lower bound comes first and must be smaller, got [{low:g}, {high:g}]")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_become_one_number(self) -> NumericField:
+        if self.is_set and self.reduce is None:
+            raise ValueError(
+                f"path '{self.path}' leads to many values; reduce (count, sum, mean, min, max) makes them one"
+            )
+        if self.reduce is not None and not self.is_set:
+            raise ValueError(f"reduce goes with a path that has [*], and '{self.path}' leads to one value")
         return self
 
 
@@ -196,7 +242,13 @@ class RefinerySchema(Strict):
     @field_validator("fields")
     @classmethod
     def _fields_fit_together(cls, fields: list[AnyField]) -> list[AnyField]:
-        problems = _clashes([(field.path, field.name) for field in fields])
+        problems = [
+            f"path '{field.path}' leads to many values, which fields of kind {field.kind} do not take; use [0], or "
+            "kind numeric, or categorical by onehot or hash"
+            for field in fields
+            if field.is_set and (field.kind not in ("numeric", "categorical") or _is_frequency(field))
+        ]
+        problems += _clashes(fields)
         if problems:
             raise ValueError("; ".join(problems))
         return fields
@@ -208,7 +260,7 @@ class RefinerySchema(Strict):
 
     @model_validator(mode="after")
     def _left_out_is_not_read(self) -> RefinerySchema:
-        both = [field.path for field in self.fields if field.path in self.left_out]
+        both = [path for field in self.fields for path in field.all_paths if path in self.left_out]
         if both:
             raise ValueError(f"left_out: '{both[0]}' is read by a field too; remove it from one of the two")
         return self
@@ -295,20 +347,28 @@ def _read(file: str) -> str:
         raise ConfigError([Problem(file, 0, 0, "", message)]) from None
 
 
-def _clashes(fields: list[tuple[str, str]]) -> list[str]:
-    """Return what is wrong with (path, name) pairs together."""
-    problems, paths, names = [], set[str](), set[str]()
-    for path, name in fields:
-        if path in paths:
+def _is_frequency(field: AnyField) -> bool:
+    return isinstance(field, CategoricalField) and field.encoding == "frequency"
+
+
+def _clashes(fields: list[AnyField]) -> list[str]:
+    """Return what is wrong with the paths and names of fields together."""
+    problems, names = [], set[str]()
+    owners: dict[str, AnyField] = {}
+    for field in fields:
+        given_twice = next((path for path in field.all_paths if path in owners), None)
+        owners |= dict.fromkeys(field.all_paths, field)
+        if given_twice is not None or len(set(field.all_paths)) < len(field.all_paths):
+            path = given_twice or next(each for each in field.all_paths if field.all_paths.count(each) > 1)
             problems.append(f"path '{path}' is given twice; a value is read by one field")
-        elif name in names:
-            problems.append(f"name '{name}' is given twice; names of columns must differ, set another 'name'")
-        paths.add(path)
-        names.add(name)
-    for path in sorted(paths):
+        elif field.name in names:
+            problems.append(f"name '{field.name}' is given twice; names of columns must differ, set another 'name'")
+        names.add(field.name)
+    for path in sorted(owners):
         parts = path.split(".")
         for inner in (".".join(parts[:count]) for count in range(1, len(parts))):
-            if inner in paths:
+            # The paths of one field may be a value in some rows and an object in others.
+            if inner in owners and owners[inner] is not owners[path]:
                 problems.append(
                     f"path '{inner}' cannot be a value, since '{path}' lies inside it; remove one of the two"
                 )
@@ -316,5 +376,11 @@ def _clashes(fields: list[tuple[str, str]]) -> list[str]:
 
 
 def _shortest(field: AnyField) -> dict[str, Any]:
-    content = {"path": field.path, "kind": field.kind, **field.model_dump(mode="json", exclude_defaults=True)}
+    given = field.model_dump(mode="json", exclude_defaults=True)
+    place = {"paths": field.paths} if field.paths else {"path": field.path}
+    content = {
+        **place,
+        "kind": field.kind,
+        **{key: value for key, value in given.items() if key not in ("path", "paths")},
+    }
     return {key: value for key, value in content.items() if key != "name" or value != field.path}

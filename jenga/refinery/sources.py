@@ -27,14 +27,21 @@ _COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 
 def chunks_of(
-    source: Any, *, chunk_bytes: int, names: Sequence[str] | None = None, max_row_bytes: int = MAX_ROW_BYTES
+    source: Any,
+    *,
+    chunk_bytes: int,
+    names: Sequence[str] | None = None,
+    max_row_bytes: int = MAX_ROW_BYTES,
+    records: str | None = None,
 ) -> Iterator[Chunk]:
     """Yield the rows of `source` in order, in memory that does not grow with it.
 
     `source`: path of JSON, JSON Lines (plain, gzip or zstd), CSV, TSV or Parquet; ``-`` for standard input; bytes; list
     or iterator of bytes, str or dict; pandas or other data frame; pyarrow Table, RecordBatch or an iterable of them;
-    2-D array, whose columns are called `names` (x0, x1, ... without). Raises DataError for what cannot be read,
-    TypeError for another type.
+    2-D array, whose columns are called `names` (x0, x1, ... without). `records`: where the list of rows stands in an
+    object, of files and bytes of JSON; None: where services have it, if anywhere.
+
+    Raises DataError for what cannot be read, TypeError for another type.
     """
     from jenga.refinery import arrow
 
@@ -44,9 +51,9 @@ def chunks_of(
         path = os.fspath(source)
         if table_suffix(path):
             return arrow.file_chunks(path)
-        return _file_chunks(path, chunk_bytes, max_row_bytes)
+        return _file_chunks(path, chunk_bytes, max_row_bytes, records)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return window_chunks(memory_windows(source), "", chunk_bytes, max_row_bytes)
+        return window_chunks(memory_windows(source), "", chunk_bytes, max_row_bytes, records=records)
     if arrow.has_columns(source):
         return arrow.table_chunks(source, names=names)
     if isinstance(source, Mapping):
@@ -67,9 +74,10 @@ def table_suffix(path: str) -> str:
     return next((suffix for suffix in _TABLE_SUFFIXES if name.endswith(suffix)), "")
 
 
-def _file_chunks(path: str, chunk_bytes: int, max_row_bytes: int) -> Iterator[RowChunk]:
+def _file_chunks(path: str, chunk_bytes: int, max_row_bytes: int, records: str | None) -> Iterator[RowChunk]:
+    file = "standard input" if path == STDIN else path
     with open_windows(path) as windows:
-        yield from window_chunks(windows, "standard input" if path == STDIN else path, chunk_bytes, max_row_bytes)
+        yield from window_chunks(windows, file, chunk_bytes, max_row_bytes, records=records)
 
 
 def _iterable_chunks(rows: Iterator[Any], chunk_bytes: int, max_row_bytes: int) -> Iterator[Chunk]:

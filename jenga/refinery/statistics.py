@@ -25,6 +25,8 @@ PRESENT, ABSENT, NULL, MISMATCH, OVERFLOW, UNKNOWN = range(6)
 N_STATES = 6
 NUMBER_KINDS = ("numeric", "boolean", "port", "timestamp")
 TEXT_KINDS = ("categorical", "ip", "text", "raw")
+SET_MARK = b"\xff"
+"""Behind each value of a set of texts; UTF-8 has no such byte."""
 
 
 class RawBlock(NamedTuple):
@@ -154,6 +156,8 @@ class FieldStatistics:
         self.states += np.bincount(states, minlength=N_STATES)
         counted = texts.value_counts()
         tokens, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+        if self.field.is_set:
+            tokens, counts = _counted_members(tokens, counts)
         assert self.tokens is not None
         try:
             self.tokens.update(tokens, counts)
@@ -180,14 +184,25 @@ class FieldStatistics:
         """Return where each of `values` lies among the training rows' values, 0 to 1; NaN where nothing is known.
 
         Numbers: the share of rows below each and half of those equal. Texts, ports or booleans: their own share (of
-        texts that are known by their hash alone, at least that). Timestamps: NaN.
+        texts that are known by their hash alone, at least that); of a set, the share of its rarest value. Timestamps:
+        NaN.
         """
+        if self.tokens is not None and self.field.is_set:
+            return self._places_of_sets(values)  # type: ignore[arg-type]
         if self.tokens is not None:
             return self.tokens.shares_of(values)  # type: ignore[arg-type]  # a field with tokens has texts
         if self.numbers is None or self.field.kind == "timestamp":
             return np.full(len(values), np.nan)
         numbers = np.asarray(values, np.float64)
         return self.numbers.quantiles_of(numbers) if self.field.kind == "numeric" else self.numbers.shares_of(numbers)
+
+    def _places_of_sets(self, values: Sequence[bytes]) -> NDArray[np.float64]:
+        assert self.tokens is not None
+        n_rows = self.n - self.n_missing
+        sets = [members_of(value) for value in values]
+        flat = [member for members in sets for member in members]
+        shares = iter((self.tokens.shares_of(flat) * self.tokens.n / max(n_rows, 1)).tolist())
+        return np.array([min((next(shares) for _ in members), default=np.nan) for members in sets], np.float64)
 
     def to_arrays(self) -> Arrays:
         """Return what `from_arrays` reads back."""
@@ -263,6 +278,19 @@ class Statistics:
             own = {key.removeprefix(f"{at}."): each for key, each in arrays.items() if key.startswith(f"{at}.")}
             made.fields[at] = FieldStatistics.from_arrays(field, own)
         return made
+
+
+def members_of(values: bytes) -> list[bytes]:
+    """Return the values of a set, as raw columns hold them: each with `SET_MARK` behind it."""
+    return values.split(SET_MARK)[:-1]
+
+
+def _counted_members(sets: Sequence[bytes], counts: Sequence[int]) -> tuple[list[bytes], list[int]]:
+    found: dict[bytes, int] = {}
+    for values, count in zip(sets, counts, strict=True):
+        for member in members_of(values):
+            found[member] = found.get(member, 0) + count
+    return list(found), list(found.values())
 
 
 def compress(field: AnyField, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,10 +46,11 @@ def saved_rows(folder: str, split: str) -> list[Any]:
 def parts_of(folder: str, kinds: Collection[str] | None) -> list[str]:
     """Return the files of rows in a folder. Raises DataError where there are none, or files of several kinds.
 
-    kinds: their suffixes; None: any.
+    kinds: their suffixes; None: any. Logs beside files of rows are those of some program, and none of them.
     """
     found = [name for name in files_below(folder) if kinds is None or suffixes(name)[0] in kinds]
-    return checked(folder, found)
+    rows = [name for name in found if suffixes(name)[0] != ".log"]
+    return checked(folder, found if kinds is None else rows or found)
 
 
 def checked(place: str, files: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,19 +24,19 @@ RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | S
 class LineBatch:
     """Lines that follow one another on standard input, without their line breaks; the first has the number `first`.
 
-    `json`: whether they are JSON, else plain texts; `too_long`: places of lines of which only the beginning is there.
+    `json`: whether they are JSON, else plain texts; `refused`: why some of them are no rows, by their places.
     """
 
     lines: Sequence[bytes]
     first: int
     json: bool
-    too_long: Set[int] = field(default_factory=frozenset)
+    refused: Mapping[int, str] = field(default_factory=dict)
 
     def whole(self, raw: RawRows) -> list[tuple[int, bytes]]:
-        """Return lines with their numbers, but for those that are too long, which `raw` refuses."""
-        for at in sorted(self.too_long):
-            raw.refuse(self.first + at, "the line is too long", self.lines[at].decode("utf-8", "backslashreplace"))
-        return [(self.first + at, line) for at, line in enumerate(self.lines) if at not in self.too_long]
+        """Return lines with their numbers, but for those that are no rows, which `raw` refuses."""
+        for at, reason in sorted(self.refused.items()):
+            raw.refuse(self.first + at, reason, self.lines[at].decode("utf-8", "backslashreplace"))
+        return [(self.first + at, line) for at, line in enumerate(self.lines) if at not in self.refused]
 
     def rows(self, contents: Sequence[ContentSpec]) -> RawRows:
         """Return the lines as rows; a blank one is none, but for a text."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from jenga.errors import DataError
 from jenga.packed import UnpackLimit
+from jenga.refinery.envelope import list_at
 from jenga.rows.conll import looks_like_conll, read_conll
 from jenga.rows.folders import checked, has_splits, is_saved, joined, parts_of, saved_rows
 from jenga.rows.hub import HUB, hub_rows, is_hub
@@ -29,7 +30,7 @@ from jenga.rows.storage import (
 )
 from jenga.rows.storage import suffixes as suffixes_of
 from jenga.rows.tables import read_table
-from jenga.rows.text_files import read_json, read_lines, read_text
+from jenga.rows.text_files import is_zeek, read_json, read_lines, read_log, read_text
 
 _PARQUET_ROWS = 4096
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
@@ -38,6 +39,7 @@ SPELT, SCENES = "jenga/spelt", "jenga/scenes"
 FORMATS = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "txt",
     ".conll": "conll", ".bio": "conll", ".iob": "conll", ".conllu": "conllu", ".parquet": "parquet",
+    ".log": "log", ".labeled": "log",
 }  # fmt: skip
 """How a file is written, by its suffix."""
 ALLOWED = (
@@ -51,11 +53,13 @@ ALLOWED = (
 class FileForm:
     """How files of rows are written, as far as the configuration says; otherwise their names and contents do.
 
-    `format`: one of the values of `FORMATS`. `delimiter`: what parts the cells of a table.
+    `format`: one of the values of `FORMATS`. `delimiter`: what parts the cells of a table. `records`: where the list of
+    rows stands in the object that a JSON file is.
     """
 
     format: str | None = None
     delimiter: str | None = None
+    records: str | None = None
 
 
 def place_of(path: str, split: str) -> str:
@@ -132,8 +136,12 @@ def _read_file(path: str, form: FileForm) -> RawRows:
             "what it is"
         )
         written = "conll"
+    if form.format is None and is_zeek(text):
+        written = "log"
     if written in ("csv", "tsv"):
         read_table(raw, text, usual="," if written == "csv" else "\t", given=form.delimiter)
+    elif written == "json" and form.records is not None:
+        raw.add_all(list_at(text, form.records, path))
     elif written in ("conll", "conllu"):
         read_conll(raw, text, universal=written == "conllu")
     else:
@@ -141,7 +149,9 @@ def _read_file(path: str, form: FileForm) -> RawRows:
     return raw
 
 
-_TEXT_READERS: dict[str, Callable[[RawRows, str], None]] = {"json": read_json, "jsonl": read_lines, "txt": read_text}
+_TEXT_READERS: dict[str, Callable[[RawRows, str], None]] = {
+    "json": read_json, "jsonl": read_lines, "log": read_log, "txt": read_text,
+}  # fmt: skip
 
 
 def _parquet_rows(path: str, found: bytes) -> list[Any]:

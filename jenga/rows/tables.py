@@ -74,6 +74,7 @@ def _reader(text: str, mark: str) -> csv._reader:  # type: ignore[name-defined]
 def _read(raw: RawRows, text: str, mark: str, *, header_line: int) -> None:
     reader = _reader(text, mark)
     header: list[str] | None = None
+    twice: list[tuple[int, int]] = []
     while True:
         number = reader.line_num + 1
         try:
@@ -91,17 +92,23 @@ def _read(raw: RawRows, text: str, mark: str, *, header_line: int) -> None:
         if not cells or number < header_line:
             continue
         if header is None:
-            header = _header(raw.file, number, cells)
+            header = [name.strip() for name in cells]
+            twice = [(header.index(name), at) for at, name in enumerate(header) if name and header.index(name) < at]
         elif len(cells) != len(header):
             reason = f"the row has {len(cells)} cells, the header {len(header)}, parted by {shown(mark)}"
             raw.refuse(number, reason, mark.join(cells))
         else:
+            _refuse_others(raw.file, header_line, number, header, cells, twice)
             raw.add(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})
 
 
-def _header(file: str, number: int, cells: list[str]) -> list[str]:
-    names = [name.strip() for name in cells]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise DataError(f"{file}:{number}: the header names a column twice: {', '.join(twice)}")
-    return names
+def _refuse_others(
+    file: str, header_line: int, number: int, header: list[str], cells: list[str], twice: list[tuple[int, int]]
+) -> None:
+    """Raise DataError where columns of one name, at the places `twice`, have different cells."""
+    for first, second in twice:
+        if cells[first] != cells[second]:
+            raise DataError(
+                f"{file}:{header_line}: the header names a column twice: {header[first]}, with different cells in line "
+                f"{number}"
+            )

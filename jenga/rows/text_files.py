@@ -1,4 +1,4 @@
-"""Files of text that are no tables: JSON, JSON Lines, and plain text."""
+"""Files of text that are no tables: JSON, JSON Lines, logs of Zeek, and plain text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 from jenga.errors import DataError
+from jenga.refinery.zeek import LogLineError, LogReader, is_log
 from jenga.rows.raw import RawRows
+
+_HEAD = 1000
 
 
 def read_lines(raw: RawRows, text: str) -> None:
@@ -23,6 +26,32 @@ def read_lines(raw: RawRows, text: str) -> None:
         raw.add(number, row)
     if not raw.rows and text.lstrip().startswith("["):
         raise DataError(f"{raw.file}: the file is one JSON list, not one object a line; name it .json")
+
+
+def is_zeek(text: str) -> bool:
+    """Whether a file is a log in Zeek's own form."""
+    return is_log(text[:_HEAD].encode())
+
+
+def read_log(raw: RawRows, text: str) -> None:
+    """Add the row in each line of a log: of Zeek's own form, or of JSON. Raises DataError where it is neither."""
+    if not is_zeek(text):
+        if text.lstrip()[:1] != "{":
+            raise DataError(
+                f"{raw.file}: the log is neither Zeek's, which begins with #separator, nor JSON Lines; data.format "
+                "says how a file is written"
+            )
+        read_lines(raw, text)
+        return
+    reader = LogReader()
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            row = reader.row(line.encode())
+        except LogLineError as error:
+            raw.refuse(number, f"the line does not fit its log ({error})", line)
+            continue
+        if row is not None:
+            raw.add(number, row)
 
 
 def read_text(raw: RawRows, text: str) -> None:

@@ -37,7 +37,7 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 id=tasks[0].columns.id or "id",
                 heads=tuple(column for task in tasks for column in _head_columns(task)),
                 content=modality_for(config, encoder).content(tasks, config.seen_by(encoder)),
-                form=FileForm(config.data.format, config.data.delimiter),
+                form=FileForm(config.data.format, config.data.delimiter, config.data.records),
                 skip_blank=config.data.blank_rows == "skip",
                 encoder=encoder,
             )

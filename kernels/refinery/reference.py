@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +24,12 @@ from .reference_encode import (
     address_of,
     columns,
     number_state,
+    read_set,
     read_value,
     width,
 )
 from .reference_hash import hash64, murmur3_32
-from .reference_parse import WHITESPACE, Code, RowError, escaped, parse_row
+from .reference_parse import WHITESPACE, Code, Members, RowError, Value, escaped, parse_row
 from .reference_split import SplitResult, bytes_of, split_rows
 
 __all__ = [
@@ -112,14 +113,32 @@ def extract(data: bytes | ArrayLike, row_offsets: ArrayLike, plan: bytes | Array
 
 def _read_row(row: bytes, plan: dict[str, Any]) -> tuple[list[Reading], list[int]]:
     fields = plan["fields"]
-    found = parse_row(row, [field["path"] for field in fields], nan=plan["nan"], duplicates=plan["duplicates"])
+    paths = [[field["path"], *field.get("alternatives", ())] for field in fields]
+    every_path = [path for alternatives in paths for path in alternatives]
+    found = parse_row(row, every_path, nan=plan["nan"], duplicates=plan["duplicates"])
+    values, repeated = iter(found.values), iter(found.repeats)
     missing = plan.get("missing", ())
-    readings = [read_value(field, value, missing) for field, value in zip(fields, found.values, strict=True)]
+    readings = [
+        _first(field, [next(values) for _ in alternatives], missing)
+        for field, alternatives in zip(fields, paths, strict=True)
+    ]
+    repeats = [sum(next(repeated) for _ in alternatives) for alternatives in paths]
     for field, reading in zip(fields, readings, strict=True):
         if field["required"] and reading.state in (State.ABSENT, State.NULL):
             begin = len(row) - len(row.lstrip(WHITESPACE))
             raise RowError(Code.MISSING_FIELD, begin, "/" + escaped(field["path"]))
-    return readings, found.repeats
+    return readings, repeats
+
+
+def _first(field: dict[str, Any], values: list[Value | Members | None], missing: Sequence[str]) -> Reading:
+    """Return what the first of a field's paths that has a value holds; without one, the first that is there."""
+    readings = [
+        read_set(field, list(value.values()), missing) if isinstance(value, dict) else read_value(field, value, missing)
+        for value in values
+    ]
+    present = [each for each in readings if each.state == State.PRESENT]
+    there = [each for each in readings if each.state != State.ABSENT]
+    return (present or there or readings)[0]
 
 
 def encode(

@@ -15,6 +15,10 @@ import numpy as np
 
 from .reference_hash import bucket
 from .reference_parse import NUMBER, Value
+from .reference_paths import EVERY, parts_of
+
+SET_MARK = b"\xff"
+"""Behind each value of a set of texts."""
 
 NUMBER_KINDS = ("numeric", "boolean", "port", "timestamp")
 TEXT_KINDS = ("categorical", "ip", "text", "raw")
@@ -82,6 +86,32 @@ def read_value(field: dict[str, Any], value: Value | None, missing: Sequence[str
     if state != State.PRESENT:
         return Reading(state)
     return Reading(State.PRESENT, number=number, coerced=_is_coercion(kind, value))
+
+
+def read_set(field: dict[str, Any], members: Sequence[Value], missing: Sequence[str] = ()) -> Reading:
+    """Return what a field whose path has [*] makes of the values that it leads to."""
+    how = field.get("reduce") if field["kind"] == "numeric" else None
+    readings = [read_value(field, value, missing) for value in members]
+    given = [each for each in readings if each.state != State.NULL]
+    good = given if how == "count" else [each for each in given if each.state == State.PRESENT]
+    if readings and not good:
+        return Reading(given[0].state if given else State.NULL)
+    if field["kind"] == "raw":
+        return Reading(State.PRESENT, text=b"[" + b",".join(each.text for each in good) + b"]")
+    if how is None:
+        return Reading(State.PRESENT, text=b"".join(text + SET_MARK for text in sorted({each.text for each in good})))
+    if how == "count":
+        return Reading(State.PRESENT, number=float(len(good)))
+    if not good and how != "sum":
+        return Reading(State.NULL)
+    total = 0.0
+    for each in good:
+        total += each.number
+    numbers = [each.number for each in good]
+    number = total if how == "sum" else total / len(good) if how == "mean" else {"min": min, "max": max}[how](numbers)
+    if math.isinf(number):
+        return Reading(State.OVERFLOW)
+    return Reading(State.PRESENT, number=number, coerced=any(each.coerced for each in good))
 
 
 def number_state(kind: str, number: float) -> State:
@@ -235,6 +265,8 @@ def _time_columns(field: dict[str, Any], seconds: float, previous: float) -> lis
 
 def _category_columns(field: dict[str, Any], text: bytes) -> tuple[State, list[float]]:
     encoding = field["encoding"]
+    if EVERY in parts_of(field["path"]):
+        return _set_columns(field, text)
     if encoding == "hash":
         hashed = [0.0] * field["n_buckets"]
         place, sign = bucket(text, len(hashed), field["hash"])
@@ -248,6 +280,17 @@ def _category_columns(field: dict[str, Any], text: bytes) -> tuple[State, list[f
     onehot = [0.0] * (len(known) + 1)
     onehot[index] = 1.0
     return state, onehot
+
+
+def _set_columns(field: dict[str, Any], texts: bytes) -> tuple[State, list[float]]:
+    """Return the columns of a set: those of its values, added up and, of encoding onehot, 1 at most."""
+    alone = {**field, "path": "x"}
+    values = texts.split(SET_MARK)
+    found = [_category_columns(alone, text) for text in (values if values[-1] else values[:-1])]
+    total = [sum(parts) for parts in zip([0.0] * width(field), *(each for _, each in found), strict=True)]
+    if field["encoding"] == "onehot":
+        total = [min(each, 1.0) for each in total]
+    return (State.UNKNOWN if any(state == State.UNKNOWN for state, _ in found) else State.PRESENT), total
 
 
 def _ip_columns(field: dict[str, Any], text: bytes) -> list[float]:

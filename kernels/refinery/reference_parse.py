@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from .reference_paths import EVERY, Way, inside_list, inside_object, parts_of
 
 MAX_DEPTH = 64
 WHITESPACE = b" \t\n\r"
@@ -70,11 +72,15 @@ class Value(NamedTuple):
     text: bytes = b""
 
 
+Members: TypeAlias = "dict[tuple[int, ...], Value]"
+"""The values that a path with [*] leads to, by the elements that these stand for."""
+
+
 @dataclass
 class Found:
     """What a row holds of the fields: the last value of each path, and how often the path came up again."""
 
-    values: list[Value | None]
+    values: list[Value | Members | None]
     repeats: list[int]
 
 
@@ -121,13 +127,14 @@ class _Reader:
         self.row, self.at = row, begin
         self.stop = len(row) if stop is None else stop.position
         self.keep_nan, self.refuse_repeats = keep_nan, refuse_repeats
-        self.paths = [path.encode() for path in paths]
+        self.ways = [Way(index, parts_of(path)) for index, path in enumerate(paths)]
         self.found = Found([None] * len(paths), [0] * len(paths))
         self.place: list[str] = []
+        self.key_at = begin
         self.depth = 0
 
     def read(self) -> Found:
-        self._value(list(enumerate(self.paths)))
+        self._value(self.ways)
         self._skip_whitespace()
         if self.at < len(self.row):
             raise RowError(Code.TRAILING_BYTES, self.at)
@@ -154,8 +161,20 @@ class _Reader:
         self.at += 1
         return byte
 
-    def _value(self, inside: list[tuple[int, bytes]]) -> Value:
-        """Read a value; `inside` holds the fields, and the rest of their paths, that may stand within it."""
+    def _value(self, ways: list[Way]) -> Value:
+        """Read a value; `ways`: what is left of the fields' paths that lead to it or into it."""
+        listed = [way for way in ways if way.parts and isinstance(way.parts[0], int)]
+        self._next()
+        begin, key_at = self.at, self.key_at
+        value = self._whole([way for way in ways if way not in listed])
+        if listed:
+            behind = self.at
+            self.key_at = key_at
+            self._enter_list(begin, value, listed)
+            self.at = behind
+        return value
+
+    def _whole(self, ways: list[Way]) -> Value:
         first = self._next()
         begin = self.at
         if first in b"{[":
@@ -164,7 +183,7 @@ class _Reader:
             self.depth += 1
             self.at += 1
             if first in b"{":
-                self._members(inside)
+                self._members(ways)
             else:
                 self._elements()
             self.depth -= 1
@@ -174,7 +193,38 @@ class _Reader:
             return Value("string", self.row[begin : self.at], text)
         return self._scalar()
 
-    def _members(self, inside: list[tuple[int, bytes]]) -> None:
+    def _enter_list(self, begin: int, value: Value, ways: list[Way]) -> None:
+        """Read the value at `begin` again for those of its elements that are asked for; what is no list is one."""
+        is_list = value.kind == "array"
+        for way in ways:
+            is_last = len(way.parts) == 1
+            if way.parts[0] == EVERY and (is_list or value.kind == "object" or is_last):
+                self._begin_set(way)
+        number = 0
+        self.at = begin + is_list
+        while not is_list or self._next() not in b"]":
+            within = inside_list(ways, number)
+            at = self.at
+            self.place += [str(number)] if is_list else []
+            read = self._value([way for way in within if way.parts])
+            self._keep([way for way in within if not way.parts], read)
+            self.place[len(self.place) - is_list :] = []
+            assert self.at > at
+            if not is_list or self._take(b",]") in b"]":
+                return
+            number += 1
+
+    def _begin_set(self, way: Way) -> None:
+        members = self.found.values[way.field]
+        assert members is None or isinstance(members, dict)
+        if members is not None and (not way.element or _within(members, way.element)):
+            if self.refuse_repeats:
+                raise self._fail(Code.DUPLICATE_KEY, self.key_at)
+            self._forget([way])
+        if self.found.values[way.field] is None:
+            self.found.values[way.field] = {}
+
+    def _members(self, ways: list[Way]) -> None:
         if self._next() in b"}":
             self.at += 1
             return
@@ -184,33 +234,53 @@ class _Reader:
                 raise self._fail(Code.SYNTAX, self.at)
             key_at = self.at
             key = self._string()
-            here = [index for index, rest in inside if rest == key]
-            within = [(index, rest[len(key) + 1 :]) for index, rest in inside if rest.startswith(key + b".")]
+            inside = inside_object(ways, key)
+            here, within = [way for way in inside if not way.parts], [way for way in inside if way.parts]
             self._take(b":")
             self.place.append(escaped(key.decode()))
-            is_taken = key in seen or any(self.found.values[index] is not None for index in here)
+            is_taken = key in seen or any(self._is_taken(way) for way in here)
             is_refused = self.refuse_repeats and is_taken
             # A scalar is read first: what is wrong with it counts more.
             if is_refused and self._next() in b"{[":
                 raise self._fail(Code.DUPLICATE_KEY, key_at)
             if key in seen:
                 # Of a key given twice the last value counts, be it an object or not.
-                self._forget([index for index, _ in within])
+                self._forget(within)
             seen.add(key)
+            self.key_at = key_at
             value = self._value(within)
             if is_refused:
                 raise self._fail(Code.DUPLICATE_KEY, key_at)
             self.place.pop()
-            for index in here:
-                self.found.repeats[index] += self.found.values[index] is not None
-                self.found.values[index] = value
+            self._keep(here, value)
             if self._take(b",}") in b"}":
                 return
 
-    def _forget(self, indices: list[int]) -> None:
-        for index in indices:
-            self.found.repeats[index] += self.found.values[index] is not None
-            self.found.values[index] = None
+    def _is_taken(self, way: Way) -> bool:
+        value = self.found.values[way.field]
+        return way.element in value if isinstance(value, dict) else value is not None
+
+    def _keep(self, ways: list[Way], value: Value) -> None:
+        for way in ways:
+            self.found.repeats[way.field] += self._is_taken(way)
+            if way.element:
+                members = self.found.values[way.field]
+                assert isinstance(members, dict)
+                members.pop(way.element, None)
+                members[way.element] = value
+            else:
+                self.found.values[way.field] = value
+
+    def _forget(self, ways: list[Way]) -> None:
+        for way in ways:
+            members = self.found.values[way.field]
+            if not way.element:
+                self.found.repeats[way.field] += members is not None
+                self.found.values[way.field] = None
+            elif isinstance(members, dict) and (gone := _within(members, way.element)):
+                self.found.repeats[way.field] += 1
+                for element in gone:
+                    del members[element]
 
     def _elements(self) -> None:
         number = 0
@@ -282,6 +352,11 @@ class _Reader:
             raise self._fail(Code.BAD_ESCAPE, begin)
         self.at += 4
         return int(digits[0], 16)
+
+
+def _within(members: Members, element: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return which of `members` lie within `element` of a list."""
+    return [each for each in members if each[: len(element)] == element]
 
 
 def _may_go_on(text: bytes) -> bool:

@@ -278,3 +278,17 @@ def test_what_is_read_is_no_place_for_what_is_written(
         "--quarantine: standard output is for"
         in invoke("refine", "transform", data, "--state", state, "-o", out, "--quarantine", "-").stderr
     )
+
+
+def test_a_list_of_rows_is_named_wherever_data_is_read(invoke: Invoke, schema: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps({"a": {"b": [{**row, "port": 1} for row in ROWS]}}, indent=1))
+    state, out = tmp_path / "s.safetensors", tmp_path / "f.parquet"
+    named = (tmp_path / "rows.json", "--records", "a.b")
+    fitted = document(invoke("refine", "fit", *named, "--schema", schema, "-o", state, "--json", "--quiet"))
+    assert fitted["rows"] == len(ROWS)
+    told = document(invoke("refine", "transform", *named, "--state", state, "-o", out, "--json", "--quiet"))
+    assert told["rows"] == len(ROWS)
+    assert document(invoke("refine", "inspect", *named, "--schema", schema, "--json", "--quiet"))["rows"] == len(ROWS)
+    assert {each["verdict"] for each in document(invoke("refine", "diff", state, *named, "--json", "--quiet"))} <= {
+        "none", "too few rows"
+    }  # fmt: skip

@@ -207,6 +207,8 @@ def write_files(folder: Path) -> None:
     )
     write("any.dat", [row_of("classification", number) for number in range(N_ROWS)])
     lines = [f"call {words[number]};{CLASSES[number % 3]}" for number in range(N_ROWS)]
+    rows = [{"text": f"row {at}", "label": "ab"[at % 2]} for at in range(60)]
+    (folder / "listed.json").write_text(json.dumps({"all": {"rows": rows}, "some": {"rows": rows[:40]}}))
     (folder / "marks.csv").write_text("\n".join(["text;label", *lines]), encoding="utf-8")
     write(
         "ticks.jsonl",
@@ -765,6 +767,7 @@ PROBES: dict[str, Probe] = {
     "data.blank_rows": Probe(rows_of, "skip", {"tasks[].data_path": "classification_bad.jsonl"}),
     "data.format": Probe(rows_of, "jsonl", {"tasks[].data_path": "any.dat"}),
     "data.delimiter": Probe(rows_of, ";", {"tasks[].data_path": "marks.csv"}, base=","),
+    "data.records": Probe(rows_of, "some.rows", {"tasks[].data_path": "listed.json"}, base="all.rows"),
     "data.max_rows": Probe(rows_of, 8),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
     # peft

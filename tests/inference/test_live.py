@@ -69,7 +69,7 @@ def test_a_line_that_is_too_long_is_cut_and_the_next_is_whole(monkeypatch: pytes
     long = b"x" * 200_000
     [batch] = LineBatches(io.BytesIO(b"a\n" + long + b"\nb\n"), Limits(rows=10))
     assert [len(line) for line in batch.lines] == [1, 500, 1]
-    assert batch.too_long == {1}
+    assert batch.refused == {1: "the line is too long"}
 
 
 @pytest.mark.parametrize("content", [b"  [1, 2]", gzip.compress(b"{}")])
@@ -91,3 +91,15 @@ def test_nothing_blanks_and_a_mark_of_the_encoding_are_lines(content: bytes) -> 
 def test_limits_that_hold_nothing_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="limits of a batch"):
         Limits(**limits)  # type: ignore[arg-type]
+
+
+def test_lines_of_a_log_come_as_json_below_a_header_of_blank_ones(pipe: tuple[int, BinaryIO]) -> None:
+    writes, stream = pipe
+    os.write(writes, b"#separator \\x09\n#fields\tn\ts\n#types\tcount\tset[string]\n1\ta,b\n")
+    batches = iter(LineBatches(stream, Limits(wait_s=0.0)))
+    first = next(batches)
+    assert (first.lines, first.json) == ([b"", b"", b"", b'{"n": 1, "s": ["a", "b"]}'], True)
+    os.write(writes, b"2\n3\t-\n#close\t2026-01-01\n#separator |\n#fields|x\n\xc3\xa9\n")
+    second = next(batches)
+    assert second.refused == {0: "the line does not fit its log (1 cells, #fields names 2)"}
+    assert second.lines[1:] == [b'{"n": 3}', b"", b"", b"", '{"x": "\u00e9"}'.encode()]

@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -445,6 +446,27 @@ def test_batches_change_no_answer_and_no_number(detector: Predictor, flows: list
         assert one.keys() == other.keys()
         if "size" in one:
             assert other["size"]["bytes"]["value"] == pytest.approx(one["size"]["bytes"]["value"], rel=1e-5)
+
+
+def test_a_log_of_zeeks_is_answered_as_its_json_in_a_file_and_in_a_pipe(
+    detector: Predictor, flows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    kinds = {int: "count", float: "double"}
+    names = list(flows[0])
+    known = [next((type(flow[name]) for flow in flows if flow[name] is not None), str) for name in names]
+    lines = [
+        "#separator \\x09",
+        "\t".join(["#fields", *names]),
+        "\t".join(["#types", *(kinds.get(each, "string") for each in known)]),
+    ]
+    lines += ["\t".join("-" if flow[name] is None else str(flow[name]) for name in names) for flow in flows[:9]]
+    content = ("\n".join(lines) + "\n#close\t2026-01-01\n").encode()
+    (tmp_path / "flows.log.gz").write_bytes(gzip.compress(content))
+    given = [{name: cell for name, cell in flow.items() if cell is not None} for flow in flows[:9]]
+    wanted = detector.predict(detector.read(lines_of(given)))
+    assert len(wanted) == 9
+    assert detector.predict(detector.read(str(tmp_path / "flows.log.gz"))) == wanted
+    assert [each for batch in detector.follow(io.BytesIO(content)) for each in batch] == wanted
 
 
 def test_texts_of_a_pipe_are_answered_and_a_bad_line_ends_nothing(predictor: Predictor) -> None:

@@ -30,11 +30,11 @@ namespace {
 namespace refinery = jenga::refinery;
 using PlanPointer = std::shared_ptr<const refinery::Plan>;
 
-constexpr const char* empty_plan = R"({"version":1,"validate":"strict","nan":"quarantine","duplicates":"last",
+constexpr const char* empty_plan = R"({"version":2,"validate":"strict","nan":"quarantine","duplicates":"last",
 "n_features":1,"fields":[
 {"path":"nobody gives this","kind":"boolean","required":false,"column":0,"indicator":-1}]})";
 
-constexpr const char* flow_plan = R"({"version":1,"validate":"strict","nan":"quarantine","duplicates":"last",
+constexpr const char* flow_plan = R"({"version":2,"validate":"strict","nan":"quarantine","duplicates":"last",
 "n_features":12,"fields":[
 {"path":"a","kind":"numeric","required":false,"column":0,"indicator":1,"clip":[null,1e9],"log1p":true,"offset":2.5,
 "scale":0.5,"limit":null,"knots":[],"references":[]},
@@ -46,7 +46,7 @@ constexpr const char* flow_plan = R"({"version":1,"validate":"strict","nan":"qua
 {"path":"q","kind":"numeric","required":false,"column":10,"indicator":11,"clip":[-5,null],"log1p":false,"offset":0,
 "scale":1,"limit":null,"knots":[0,0,1,1,2.5,100],"references":[0,0.2,0.4,0.6,0.8,1]}]})";
 
-constexpr const char* event_plan = R"({"version":1,"validate":"strict","nan":"missing","duplicates":"last",
+constexpr const char* event_plan = R"({"version":2,"validate":"strict","nan":"missing","duplicates":"last",
 "n_features":124,"fields":[
 {"path":"id.orig_h","kind":"ip","required":false,"column":0,"indicator":39,"prefix_bits":32},
 {"path":"id.orig_p","kind":"port","required":false,"column":40,"indicator":59,"n_buckets":16},
@@ -69,13 +69,13 @@ constexpr const char* event_plan = R"({"version":1,"validate":"strict","nan":"mi
 {"path":"x","kind":"raw","required":false,"column":-1,"indicator":121},
 {"path":"uri","kind":"raw","required":false,"column":-1,"indicator":122}]})";
 
-constexpr const char* strict_plan = R"({"version":1,"validate":"strict","nan":"quarantine","duplicates":"quarantine",
+constexpr const char* strict_plan = R"({"version":2,"validate":"strict","nan":"quarantine","duplicates":"quarantine",
 "n_features":9,"fields":[
 {"path":"a","kind":"numeric","required":true,"column":0,"indicator":-1,"clip":[null,null],"log1p":false,"offset":0,
 "scale":1,"limit":null,"knots":[],"references":[]},
 {"path":"id.h","kind":"ip","required":false,"column":1,"indicator":8,"prefix_bits":0}]})";
 
-constexpr const char* raw_plan = R"({"version":1,"validate":"strict","nan":"missing","duplicates":"last",
+constexpr const char* raw_plan = R"({"version":2,"validate":"strict","nan":"missing","duplicates":"last",
 "n_features":0,"fields":[
 {"path":"label","kind":"raw","required":true,"column":-1,"indicator":-1},
 {"path":"id","kind":"raw","required":false,"column":-1,"indicator":-1},

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from jenga.errors import DataError
-from jenga.refinery import arrow
+from jenga.refinery import SecurityRefinery, arrow
 from jenga.refinery.arrow import file_chunks, has_columns, table_chunks
 from jenga.refinery.chunks import TableChunk
 
@@ -143,3 +143,25 @@ def test_a_table_that_is_not_utf_8_is_explained(tmp_path: Path, content: bytes, 
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=f"a.csv: .*{words}"):
         list(file_chunks(str(tmp_path / "a.csv")))
+
+
+def test_columns_of_one_name_are_one_where_all_their_cells_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("n,m, n\n1,2,1\n,3,\n")
+    [chunk] = file_chunks(str(tmp_path / "a.csv"))
+    assert columns(chunk) == {"n": ["1", None], "m": ["2", "3"]}
+    (tmp_path / "a.csv").write_text("n,m,n\n1,2,1\n1,3,2\n")
+    with pytest.raises(DataError, match="column 'n' is there more than once"):
+        list(file_chunks(str(tmp_path / "a.csv")))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_rows_of_another_width_are_told_by_their_lines(tmp_path: Path, name: str) -> None:
+    content = b'a;b;c\n1;2;3\n\n4;"x\ny";6\n7;8\n9;9;9\n1;2;3;4\n'
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    schema = {"fields": [{"path": "a", "kind": "numeric", "required": True}]}
+    refinery = SecurityRefinery(schema=schema, max_bad_fraction=1.0).fit(str(tmp_path / name))
+    assert [(each.number, each.line) for each in refinery.quarantine_] == [(3, 6), (5, 8)]
+    assert [str(each).removeprefix(str(tmp_path)) for each in refinery.quarantine_] == [
+        f"/{name}:6: syntax", f"/{name}:8: syntax"
+    ]  # fmt: skip
+    assert refinery.n_rows_seen_ == 3

@@ -20,7 +20,7 @@ from jenga.refinery.estimator import SecurityRefinery
 from jenga.refinery.plan import compile_plan
 from jenga.refinery.result import COUNTS
 from jenga.refinery.schema import read_schema
-from jenga.refinery.statistics import RawBlock
+from jenga.refinery.statistics import ABSENT, NULL, RawBlock
 
 KINDS = ["numeric", "boolean", "port", "timestamp", "categorical", "ip", "text"]
 
@@ -90,6 +90,47 @@ def test_booleans_lists_objects_and_nulls_are_read_as_in_json(kind: str) -> None
         assert_same(pa.array(values), values, kind)
     mixed = [1, "2", True, None, [1], {"a": 2}, 2.5, "x", "10.0.0.1"]
     assert_same(mixed, mixed, kind)
+
+
+NESTED = st.recursive(
+    st.none() | st.sampled_from(["x", "y", "", "1", "-", 2, 2.5, True]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(values=st.lists(NESTED, min_size=1, max_size=5), others=st.lists(NESTED, min_size=5, max_size=5))
+def test_elements_sets_and_other_paths_are_read_as_in_json(values: list[Any], others: list[Any]) -> None:
+    plan = plan_of(
+        {"path": "y[0]", "kind": "categorical"}, {"path": "v[*]", "kind": "categorical"},
+        {"path": "z[*].a", "kind": "numeric", "reduce": "sum"}, {"path": "z[1].a[0]", "kind": "text"},
+        {"paths": ["w", "x", "y"], "kind": "numeric"}, {"paths": ["v2[*]", "u[*]"], "kind": "categorical"},
+    )  # fmt: skip
+    columns = {
+        "v": values,
+        "w": others[: len(values)],
+        "y": values,
+        "z": values,
+        "v2": others[: len(values)],
+        "u": [["u"]] * len(values),
+    }
+    block, _, _, _ = by_columns(columns, plan)
+    wanted = by_json([{name: column[at] for name, column in columns.items()} for at in range(len(values))], plan)
+    # A row of a table has every column: what an object lacks is null there.
+    np.testing.assert_array_equal(np.where(block.states == ABSENT, NULL, block.states),
+                                  np.where(wanted.states == ABSENT, NULL, wanted.states))  # fmt: skip
+    np.testing.assert_array_equal(block.numbers, wanted.numbers)
+    assert block.text.tobytes() == wanted.text.numpy().tobytes()
+
+
+def test_lists_and_structs_of_arrow_are_read_by_elements() -> None:
+    rows = [{"q": [{"n": "x"}, {"n": "y"}]}, {"q": []}, {"q": None}]
+    columns = {"q": pa.array([row["q"] for row in rows])}
+    assert find_column(columns, "q[*].n") == [["x", "y"], [], None]
+    assert find_column(columns, "q[1].n") == ["y", None, None]
+    assert find_column(columns, "w[0]") is None
+    assert find_column({"q[0]": 1}, "q[0]") == 1
 
 
 def test_nan_is_missing_and_infinity_too_large() -> None:

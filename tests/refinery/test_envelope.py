@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jenga.errors import DataError
 from jenga.refinery import SecurityRefinery
 from jenga.refinery.envelope import may_be_envelope
 
@@ -34,6 +35,30 @@ def test_rows_of_an_envelope_are_found(name: str, indent: int | None, chunk_byte
     refinery = SecurityRefinery(schema=SCHEMA, chunk_bytes=chunk_bytes)
     for source in (content, str(tmp_path / "log.json"), str(tmp_path / "log.json.gz")):
         assert refinery.fit(source).raw(source).values("n") == [row["n"] for row in ROWS]
+
+
+@pytest.mark.parametrize("chunk_bytes", [64, 8 << 20])
+def test_rows_of_a_list_by_any_name_are_read_once_it_is_named(chunk_bytes: int, tmp_path: Path) -> None:
+    content = json.dumps(
+        {"meta": {"n": 1}, "answer": {"pages": [{"items": ROWS[:20]}, {"items": ROWS[20:]}]}}, indent=1
+    )
+    (tmp_path / "log.json.gz").write_bytes(gzip.compress(content.encode()))
+    refinery = SecurityRefinery(schema=SCHEMA, chunk_bytes=chunk_bytes, records="answer.pages[*].items")
+    for source in (content.encode(), str(tmp_path / "log.json.gz"), json.dumps(ROWS).encode()):
+        assert refinery.fit(source).raw(source).values("n") == [row["n"] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"a": {"b": 1}, "c\\u001b": []}', r"records: there is no list at 'a\.b'; the document has a, c\\x1b"),
+        (b'{"c": 1}', "records: there is no list at 'a.b'; the document has c"),
+        (b'{"a": 1}\n{"a": 2}', r"is no single JSON object \(Extra data.*records \('a\.b'\) could name"),
+    ],
+)
+def test_a_list_that_is_not_there_is_refused_with_what_is(content: bytes, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        SecurityRefinery(schema=SCHEMA, records="a.b").fit(content)
 
 
 def test_inference_reads_the_rows_and_not_the_envelope() -> None:

@@ -440,3 +440,20 @@ def test_threads_that_share_a_refinery_get_the_counts_of_their_own_call(fitted: 
     assert len(refined[0].quarantine) == 1
     assert other.quarantine_ == []
     assert sum(refined[0].counters["bytes"][state] for state in ("present", "absent", "null")) == 301
+
+
+def test_lists_are_inferred_saved_and_read_again_from_json_and_tables(tmp_path: Path) -> None:
+    rows = [
+        {"event": {"category": ["network", "dns"] if at % 3 else ["file"]}, "args": [f"a{at}", "-v"], "n": at}
+        for at in range(80)
+    ]
+    refinery = SecurityRefinery().fit(rows)
+    assert {field.path for field in refinery.schema_.fields} == {"event.category[*]", "args[*]", "n"}
+    names = refinery.feature_names_
+    features = refinery.transform(rows)
+    columns = [names.index(f"event.category[*]={value}") for value in ("dns", "file", "network", "<unknown>")]
+    assert features[:2, columns].tolist() == [[0, 1, 0, 0], [1, 0, 1, 0]]
+    refinery.save(tmp_path / "state.safetensors")
+    loaded = SecurityRefinery.load(tmp_path / "state.safetensors")
+    assert loaded.transform(rows).tobytes() == features.tobytes()
+    assert loaded.transform(pyarrow.Table.from_pylist(rows)).tobytes() == features.tobytes()

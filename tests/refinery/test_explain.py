@@ -61,6 +61,30 @@ def test_largest_fields_come_with_the_value_and_its_place_in_training(fitted: Se
     assert json.dumps(first[0].to_dict())
 
 
+def test_a_set_is_told_as_its_list_and_another_path_by_what_stands_there() -> None:
+    fields = [
+        {"path": "tags[*]", "kind": "categorical"},
+        {"path": "args[*]", "kind": "categorical", "encoding": "hash", "n_buckets": 8},
+        {"path": "ttl[*]", "kind": "numeric", "reduce": "max"},
+        {"paths": ["n", "m.n", "k"], "kind": "numeric"},
+    ]
+    train = [{"tags": ["a", "b"] if at % 4 else ["a"], "args": ["-v"], "ttl": [1, at], "n": at} for at in range(8)]
+    refinery = SecurityRefinery(schema={"fields": fields}).fit(train)
+    rows = [
+        {"tags": ["b", "a"], "args": ["-v", "-x"], "ttl": [9, 2], "n": "-", "m": {"n": [1]}, "k": "3"},
+        {"tags": "a", "args": [], "m": {"n": 5}, "k": 3},
+    ]
+    first, second = explain_rows(refinery, rows, np.ones((2, refinery.n_features_out_)), top=4)
+    told = {each.field: (each.value, each.share, each.quantile) for each in first}
+    assert told["tags[*]"] == (["b", "a"], 0.75, None)
+    assert told["args[*]"] == (["-v", "-x"], 0.0, None)
+    assert told["ttl[*]"] == ([9, 2], None, 1.0)
+    assert (told["n"][0], {each.field: each.value for each in second}["n"]) == ("3", 5)
+    assert {each.field: each.share for each in second}["args[*]"] is None
+    found = {each.field: each.n_tokens for each in collisions(refinery, rows)}
+    assert found == {"args[*]": 2}
+
+
 def test_rows_are_those_that_are_kept(fitted: SecurityRefinery) -> None:
     refinery = fitted.set_params(max_bad_fraction=1.0)
     found = explain_rows(refinery, [b"{", b'{"bytes": 1}'], np.ones((1, refinery.n_features_out_)), top=99)

@@ -35,9 +35,10 @@ def guess(**values: Any) -> Any:
 def kind_of(path: str, values: list[Any]) -> str:
     """Return kind (and encoding, where it is not the usual one) of the field guessed for `values`, or the reason."""
     schema = guess(**{path: values})
-    if path in schema.left_out:
-        return "left out: " + schema.left_out[path]
-    field = next(field for field in schema.fields if field.path == path)
+    places = (path, f"{path}[*]")
+    if found := [why for place, why in schema.left_out.items() if place in places]:
+        return f"left out: {found[0]}"
+    field = next(field for field in schema.fields if field.path in places)
     return field.kind + (":hash" if getattr(field, "encoding", None) == "hash" else "")
 
 
@@ -88,7 +89,15 @@ DIGESTS = [hashlib.md5(str(at).encode(), usedforsecurity=False).hexdigest() for 
         ("event.attack_cat", ["a", "b"], "left out: a label by its name"),
         ("x", ["same"], "left out: always 'same'"),
         ("x", [None], "left out: null in all 100 rows that were looked at"),
-        ("x", [[1], 2], "left out: a list"),
+        ("x", [["10.0.0.1"], ["10.0.0.2"]], "left out: a list of addresses; x[0] would read the first one"),
+        ("x", [["2026-01-01"], "2026-01-02"], "left out: a list of moments; x[0] would read"),
+        ("uids", [[f"C{at}x"] for at in range(COUNT)], "left out: every value is another one"),
+        ("tags", [["a", "b"], ["a"], [], "c"], "categorical"),
+        ("args", [["-v", f"/x/{at % 90}"] for at in range(COUNT)], "categorical:hash"),
+        ("TTLs", [[60, 2.5], [1], [7, 8, 9.5]], "numeric"),
+        ("flags", [[True], [False, True]], "categorical"),
+        ("ports.dport", [[80, 443], [22]], "categorical"),
+        ("labels", [["a"], ["b"]], "left out: a label by its name"),
     ],
 )
 def test_a_field_is_guessed_by_its_values_then_its_name(path: str, values: list[Any], kind: str) -> None:

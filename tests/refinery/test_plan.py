@@ -120,7 +120,7 @@ def test_the_same_fit_gives_the_same_bytes(fit: Callable[..., CompiledPlan]) -> 
 
 def test_policies_stand_in_the_plan() -> None:
     plan = json.loads(compile_plan(EVERYTHING, None, validate="fast", nan="missing", duplicates="quarantine").plan)
-    assert (plan["version"], plan["validate"], plan["nan"], plan["duplicates"]) == (1, "fast", "missing", "quarantine")
+    assert (plan["version"], plan["validate"], plan["nan"], plan["duplicates"]) == (2, "fast", "missing", "quarantine")
 
 
 def test_raw_values_are_taken_out_by_path() -> None:

@@ -27,10 +27,20 @@ def test_what_is_no_single_value_is_missing() -> None:
     assert [column.path for column in found.values() if column.values] == ["e", "f"]
 
 
-def test_lists_are_told_with_the_reason() -> None:
-    found, left_out = read_columns([{"a": [1], "b": 1}, {"a": "x", "b": (1, 2)}])
-    assert not found
-    assert left_out == dict.fromkeys("ab", "a list; the refinery reads single values")
+def test_lists_are_sets_of_values_and_single_values_among_them_lists_of_one() -> None:
+    found, left_out = read_columns([{"a": [1, None], "b": 1}, {"a": "x", "b": (1, 2)}, {"a": []}])
+    assert [(each.path, each.values, each.n_given, each.n_missing) for each in found] == [
+        ("a[*]", [1, "x"], 2, 1), ("b[*]", [1, 2, 1], 2, 1)
+    ]  # fmt: skip
+    assert not left_out
+
+
+def test_objects_in_lists_are_entered_and_keys_with_brackets_stay_keys() -> None:
+    rows = [{"q": [{"name": "x", "t": {"c": [1]}}, {"name": "y"}], "k[0]": 1}, {"q": {"name": "z"}}]
+    found, _ = read_columns(rows)
+    assert {each.path: each.values for each in found} == {
+        "q[*].name": ["x", "y", "z"], "q[*].t.c[*]": [1], "k\\[0]": [1]
+    }  # fmt: skip
 
 
 def test_of_a_value_and_an_object_at_one_path_the_more_frequent_stays() -> None:

@@ -80,10 +80,33 @@ def test_a_numeric_field_refuses(field: str, message: str) -> None:
         ("[]", "needs at least 1 item, got none"),
         ('[{path: "", kind: ip}]', "must not be empty"),
         ('[{path: "a\\n", kind: ip}]', "does not match"),
+        ("[{paths: [a, b], kind: ip}, {path: b, kind: text}]", "path 'b' is given twice"),
+        ("[{paths: [a, a], kind: ip}]", "path 'a' is given twice"),
+        ("[{paths: [a, b.c], kind: ip}, {path: b, kind: ip}]", "path 'b' cannot be a value, since 'b.c' lies inside"),
+        ("[{path: x, paths: [a, b], kind: ip}]", "path and paths are both given; keep one of the two"),
+        ("[{paths: [], kind: ip}]", "required key is missing"),
+        ('[{paths: ["a[*]", b], kind: categorical}]', "'a[*]' and 'b' must both have [*], or neither"),
+        ('[{path: "a[0].", kind: ip}]', "path 'a[0].' names no key behind its brackets"),
+        ('[{path: "a[0][0][0][0][0][0][0][0][0]", kind: ip}]', "has more than 8 brackets"),
+        ('[{path: "a[*]", kind: text}]', "path 'a[*]' leads to many values, which fields of kind text do not take"),
+        ('[{path: "a[*]", kind: categorical, encoding: frequency}]', "which fields of kind categorical do not take"),
+        ('[{path: "a[*]", kind: numeric}]', "reduce (count, sum, mean, min, max) makes them one"),
+        ("[{path: a, kind: numeric, reduce: sum}]", "reduce goes with a path that has [*]"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields: str, message: str) -> None:
     assert any(message in line for line in problems(f"fields: {fields}\n"))
+
+
+def test_the_first_of_several_paths_is_that_of_the_field() -> None:
+    made = schema({"paths": ["user.name", "user", "u[0]"], "kind": "text"}, left_out={"uid": "an id"})
+    (field,) = made.fields
+    assert (field.path, field.name, field.all_paths) == ("user.name", "user.name", ["user.name", "user", "u[0]"])
+    assert parse_schema(made.to_yaml(), file="x") == made
+    assert read_schema(made.to_dict()) == read_schema(made.model_dump(mode="json")) == made
+    assert '  - {paths: [user.name, user, "u[0]"], kind: text}\n' in made.to_yaml()
+    with pytest.raises(ConfigError, match="left_out: 'user' is read by a field too"):
+        schema({"paths": ["a", "user"], "kind": "ip"}, left_out={"user": "secret"})
 
 
 def test_a_common_prefix_without_a_dot_is_no_conflict() -> None:

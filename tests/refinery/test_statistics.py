@@ -222,3 +222,15 @@ def test_arrays_read_back_as_the_same_statistics(raw_block: Block) -> None:
     assert contents(again) == contents(statistics)
     again.merge(statistics)
     assert again.n_rows == 100
+
+
+def test_each_value_of_a_set_is_counted_and_its_place_is_that_of_its_rarest_value(raw_block: Block) -> None:
+    schema = read_schema({"fields": [{"path": "t[*]", "kind": "categorical"}]})
+    known = Statistics(schema)
+    known.update(raw_block(schema, [{"t": ["b", "a", "b"]}, {"t": ["a"]}, {"t": []}, {}]))
+    (field,) = known.fields
+    assert field.states.tolist() == [3, 1, 0, 0, 0, 0]
+    assert field.tokens is not None
+    assert field.tokens.to_arrays()["counts"].tolist() == [2, 1]
+    places = field.places_of([b"a\xffb\xff", b"a\xff", b"", b"c\xff"])
+    np.testing.assert_allclose(places, [1 / 3, 2 / 3, np.nan, 0.0])

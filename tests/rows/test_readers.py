@@ -29,6 +29,9 @@ JSONL = "\n".join(json.dumps(row) for row in ROWS) + "\n"
 CSV = 'id,text,label\na,Nimefurahi sana,positive\nb,"Hapana, asante",neutral\n'
 
 
+ZEEK = "#separator \\x09\n#unset_field\t-\n#fields\tid\ttext\tlabel\n#types\tstring\tstring\tenum\n" + "".join(
+    "\t".join(row.values()) + "\n" for row in ROWS
+)
 CSV_OF_EXCEL = "sep=;\nid;text;label\na;Nimefurahi sana;positive\nb;Hapana, asante;neutral\n"
 
 
@@ -56,6 +59,10 @@ def write(folder: Path, name: str, content: str | bytes) -> str:
         ("list.json", json.dumps(ROWS, indent=2)),
         ("object.json", json.dumps({"version": "1", "data": ROWS})),
         ("lines.json", JSONL),
+        ("app.log", JSONL),
+        ("conn.2026-01-01.log.gz", f"{ZEEK}#close\t2026-01-01\n"),
+        ("conn.log.labeled", ZEEK.replace("\n", "\r\n")),
+        ("conn.txt", ZEEK),
         ("rows.csv", CSV),
         ("crlf.csv", "\ufeff" + CSV.replace("\n", "\r\n")),
         ("rows.csv.gz", CSV),
@@ -244,6 +251,32 @@ def test_a_folder_without_rows_or_with_several_kinds_is_refused(tmp_path: Path) 
     write(tmp_path, "notes.txt", "x")
     with pytest.raises(DataError, match=r"several kinds \(\.jsonl, \.txt\).*\*\.jsonl"):
         read_rows(str(tmp_path))
+
+
+def test_logs_beside_files_of_rows_are_passed_over_and_by_themselves_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "b.log", ZEEK)
+    write(tmp_path, "a.log.gz", ZEEK)
+    assert read_rows(str(tmp_path)).rows == [*ROWS, *ROWS]
+    write(tmp_path, "rows.jsonl", JSONL)
+    assert read_rows(str(tmp_path)).rows == ROWS
+
+
+def test_a_line_of_a_log_that_does_not_fit_is_set_aside(tmp_path: Path) -> None:
+    raw = read_rows(write(tmp_path, "conn.log", ZEEK + "c\td\n"))
+    assert [str(bad) for bad in raw.bad] == [f"{raw.file}:7: the line does not fit its log (2 cells, #fields names 3)"]
+    with pytest.raises(DataError, match=r"neither Zeek's, which begins with #separator, nor JSON Lines"):
+        read_rows(write(tmp_path, "app.log", "INFO started\n"))
+
+
+def test_the_list_of_rows_in_an_object_may_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "rows.json", json.dumps({"more": [1], "result": {"rows": ROWS}}))
+    with pytest.raises(DataError, match="not rows"):
+        read_rows(path)
+    assert read_rows(path, form=FileForm(records="result.rows")).rows == ROWS
+    with pytest.raises(
+        DataError, match=r"rows\.json: records: there is no list at 'rows'; the document has more, result"
+    ):
+        read_rows(path, form=FileForm(records="rows"))
 
 
 def test_files_of_a_folder_are_written_as_the_configuration_says(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jenga.errors import DataError
 from jenga.rows.raw import RawRows
 from jenga.rows.tables import find_delimiter, read_table
 
@@ -45,3 +46,11 @@ def test_the_mark_that_excel_names_first_is_taken_and_lines_keep_their_numbers()
     read_table(raw, "sep=;\r\na;b\r\n1;2\r\n3\r\n", usual=",")
     assert (raw.rows, raw.numbers, raw.told) == ([{"a": "1", "b": "2"}], [3], [])
     assert str(raw.bad[0]) == "f:4: the row has 1 cells, the header 2, parted by ';'"
+
+
+def test_columns_of_one_name_are_one_where_all_their_cells_are_the_same() -> None:
+    raw = RawRows("f")
+    read_table(raw, "n,m, n\n1,2,1\n,3,\n", usual=",")
+    assert raw.rows == [{"n": "1", "m": "2"}, {"n": "", "m": "3"}]
+    with pytest.raises(DataError, match="f:1: the header names a column twice: n, with different cells in line 3"):
+        read_table(RawRows("f"), "n,m,n\n1,2,1\n1,3,2\n", usual=",")

@@ -214,19 +214,21 @@ void Encoder::encode(const double* numbers, const std::string_view* texts, uint8
     }
     numbers += plan.n_numbers;
     texts += plan.n_texts;
-    states += plan.fields.size();
+    states += plan.n_fields();
   }
 }
 
 void Encoder::text_field(const Field& field, std::string_view value, uint8_t& state, float* row) {
   Recent& recent = recent_[static_cast<size_t>(field.slot)];
   const bool again = recent.row != nullptr && recent.value == value;
-  if (field.kind == Kind::categorical) {
+  if (field.kind == Kind::categorical && field.n_levels == 0) {
     if (!again) recent.place = field.encoding == Encoding::hash ? -1 : field.vocabulary.find(value);
     categorical(field, value, state, row);
   } else if (again) {
     state = recent.state;
     std::copy_n(recent.row + field.column, field.n_columns, row + field.column);
+  } else if (field.kind == Kind::categorical) {
+    members(field, value, state, row);
   } else if (field.kind == Kind::ip) {
     address(field, value, state, row);
   } else {
@@ -274,6 +276,25 @@ void Encoder::categorical(const Field& field, std::string_view value, uint8_t& s
     out[place < 0 ? field.vocabulary.size() : place] = 1;
   } else if (place >= 0) {
     out[0] = static_cast<float>(std::clamp(field.frequencies[static_cast<size_t>(place)], -largest, largest));
+  }
+}
+
+// The values of a set, each with `set_mark` behind it; one that was not seen in training makes the field's state
+// unknown.
+void Encoder::members(const Field& field, std::string_view values, uint8_t& state, float* row) {
+  float* const out = row + field.column;
+  while (!values.empty()) {
+    const size_t end = std::min(values.find(set_mark), values.size());
+    const std::string_view value = values.substr(0, end);
+    values.remove_prefix(std::min(end + 1, values.size()));
+    if (field.encoding == Encoding::hash) {
+      const Bucket bucket = bucket_of(value, field.hash, field.n_buckets);
+      out[bucket.index] += field.has_sign && bucket.negative ? -1.0f : 1.0f;
+      continue;
+    }
+    const int32_t place = field.vocabulary.find(value);
+    if (place < 0) state = static_cast<uint8_t>(State::unknown);
+    out[place < 0 ? field.vocabulary.size() : place] = 1;
   }
 }
 

@@ -32,6 +32,7 @@ class Encoder {
   void lanes(const Lanes& lanes, bool with_log, const double* numbers, int64_t n_rows, float* rows);
   void text_field(const Field& field, std::string_view value, uint8_t& state, float* row);
   void categorical(const Field& field, std::string_view value, uint8_t& state, float* row);
+  static void members(const Field& field, std::string_view values, uint8_t& state, float* row);
   void text(const Field& field, std::string_view value, float* row);
   void ngrams(const Field& field, std::string_view value, float* row);
   void times(const double* numbers, int64_t row_number, float* row, TimeSpan& span) const;

@@ -53,6 +53,7 @@ bool BlockParser::put(int32_t index, State state) {
 void BlockParser::clear_field(int32_t index) {
   std::erase(row_coerced_, index);
   const Field& field = plan_->fields[static_cast<size_t>(index)];
+  if (field.set >= 0) sets_[static_cast<size_t>(field.set)].members.clear();
   if (field.is_text()) {
     texts_[field.slot] = {};
   } else {

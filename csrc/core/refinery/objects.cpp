@@ -126,21 +126,30 @@ bool BlockParser::is_repeated(int depth, uint32_t position, uint32_t end) {
 // Notes that the key of `node` was seen; where it was in this row already, what its value held counts no more.
 void BlockParser::enter(int32_t node) {
   uint64_t& row = node_rows_[static_cast<size_t>(node)];
-  if (row == row_stamp_) forget(node);
+  if (row == row_stamp_) forget(node, plan_->nodes[static_cast<size_t>(node)].level);
   row = row_stamp_;
 }
 
-void BlockParser::forget(int32_t node) {
-  for (const Edge& edge : plan_->nodes[static_cast<size_t>(node)].edges) {
-    if (edge.field >= 0 && static_cast<State>(states_[edge.field]) != State::absent) {
-      row_duplicates_.push_back(edge.field);
-      clear_field(edge.field);
-      states_[edge.field] = static_cast<uint8_t>(State::absent);
+// Forgets what was read beneath `node`, within the list's element that `level` of [*] lead to.
+void BlockParser::forget(int32_t node, int32_t level) {
+  const auto forget_target = [&](const Target& target) {
+    if (target.field >= 0) forget_field(target.field, level);
+    if (target.node >= 0) {
+      node_rows_[static_cast<size_t>(target.node)] = 0;
+      forget(target.node, level);
     }
-    if (edge.node >= 0) {
-      node_rows_[static_cast<size_t>(edge.node)] = 0;
-      forget(edge.node);
-    }
+  };
+  for (const Edge& edge : plan_->nodes[static_cast<size_t>(node)].edges) forget_target(edge);
+  for (const Item& item : plan_->nodes[static_cast<size_t>(node)].items) forget_target(item);
+}
+
+void BlockParser::forget_field(int32_t index, int32_t level) {
+  if (level > 0) {
+    if (drop_members(index, level)) row_duplicates_.push_back(index);
+  } else if (static_cast<State>(states_[index]) != State::absent) {
+    row_duplicates_.push_back(index);
+    clear_field(index);
+    states_[index] = static_cast<uint8_t>(State::absent);
   }
 }
 
@@ -199,7 +208,9 @@ BlockParser::Key* BlockParser::resolve(int32_t node, std::string_view name, Key&
   if (key.field >= 0) {
     const Field& field = plan_->fields[static_cast<size_t>(key.field)];
     key.slot = field.slot;
-    key.plain_number = field.kind == Kind::numeric;
+    // Where elements are asked for, what is no list is one of one element, which `value` sees to.
+    const bool is_list = key.node >= 0 && !plan_->nodes[static_cast<size_t>(key.node)].items.empty();
+    key.plain_number = field.kind == Kind::numeric && field.set < 0 && !is_list;
   }
   return &key;
 }

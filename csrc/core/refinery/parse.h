@@ -97,6 +97,28 @@ class BlockParser {
     std::vector<Key*> slots;
   };
 
+  // A value of a set, as its field reads it.
+  struct Member {
+    std::string_view text;
+    double number;
+    State state;
+    bool coerced;
+  };
+  // `marks`: for each [*] of the path, how many members there were when the list's element that is read now began.
+  struct Set {
+    std::vector<Member> members;
+    std::vector<size_t> marks;
+  };
+  // Where the reader is.
+  struct Bookmark {
+    uint32_t k;
+    size_t next_bad_escape;
+    uint32_t key_position;
+  };
+
+  void aim();
+  void store();
+  void choose();
   void judge_alone(const char* data, int64_t data_size, int64_t begin, int64_t end, int64_t row);
   bool try_row(const Piece& piece, uint32_t begin, uint32_t end);
   bool walk(uint32_t begin);
@@ -109,11 +131,27 @@ class BlockParser {
   Key* look_up(int32_t node, Key& previous, uint32_t position, uint32_t end);
   static void grow(KeyMemory& memory);
   bool value(int32_t field, int32_t node, int depth);
+  bool one_value(int32_t field, int32_t node, int depth);
+  bool plain_value(int32_t field, int32_t node, int depth);
   bool key(int depth, bool& repeated);
   bool is_repeated(int depth, uint32_t position, uint32_t end);
   void enter(int32_t node);
-  void forget(int32_t node);
+  void forget(int32_t node, int32_t level);
+  void forget_field(int32_t index, int32_t level);
   void clear_field(int32_t index);
+  bool listed(int32_t field, int32_t node, int depth);
+  bool elements(int32_t node, int depth);
+  bool element(int32_t node, const Item& item, int depth);
+  bool begin_sets(int32_t node, int32_t field, bool all);
+  bool member(int32_t index, int32_t node, int depth);
+  bool drop_members(int32_t index, int32_t level);
+  void start_anew(const Target& target);
+  void finish_set(int32_t index);
+  bool reduce(const Field& field, const std::vector<Member>& members, double& number) const;
+  std::string_view joined(const std::vector<Member>& members);
+  std::string_view listing(const std::vector<Member>& members);
+  Bookmark bookmark() const { return {k_, next_bad_escape_, key_position_}; }
+  void go_to(const Bookmark& place);
   bool skip(int depth);
   bool skip_lazily(int depth);
   uint32_t trimmed_end(uint32_t next) const;
@@ -150,6 +188,14 @@ class BlockParser {
   uint8_t* states_ = nullptr;
   std::vector<int32_t> row_coerced_, row_duplicates_;
   uint32_t key_position_ = 0;
+  std::vector<Set> sets_;
+  std::vector<std::string_view> sorted_;
+  // A row, with the fields that stand in for others: slots and states of all fields.
+  size_t n_numbers_ = 0;
+  size_t n_texts_ = 0;
+  std::vector<double> wide_numbers_;
+  std::vector<std::string_view> wide_texts_;
+  std::vector<uint8_t> wide_states_;
   // The row in which a node's key was seen last, by node, and the keys of the open objects, where none may come twice.
   uint64_t row_stamp_ = 0;
   std::vector<uint64_t> node_rows_;

@@ -9,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "core/refinery/paths.h"
 #include "jenga/check.h"
 
 namespace jenga::refinery {
@@ -19,7 +20,6 @@ using simdjson::dom::element;
 using simdjson::dom::object;
 
 constexpr int64_t max_columns = 1 << 24;
-constexpr int64_t max_dots = 8;
 constexpr int64_t max_buckets = 1 << 20;
 
 // One object of the plan with its name in messages. Every key is asked for by type; none is optional but by name.
@@ -162,9 +162,6 @@ Field read_field(const Reader& in) {
   Field field;
   field.path = in.word("path");
   check(!field.path.empty(), in.where, ".path: must not be empty");
-  // Each dot doubles the ways to read a path.
-  check(std::count(field.path.begin(), field.path.end(), '.') <= max_dots, in.where, ".path: more than ", max_dots,
-        " dots");
   field.kind = in.choice<Kind>("kind", {{"numeric", Kind::numeric},
                                         {"boolean", Kind::boolean},
                                         {"port", Kind::port},
@@ -208,27 +205,57 @@ Field read_field(const Reader& in) {
   return field;
 }
 
-// Every split of a dotted path is a way to it: `a.b` is that very key, or `b` inside `a`.
-void add_path(std::vector<Node>& nodes, int32_t node, std::string_view path, int32_t field) {
-  const auto edge_of = [&](std::string_view key) -> Edge& {
-    auto& edges = nodes[node].edges;
-    const auto found = std::find_if(edges.begin(), edges.end(), [&](const Edge& edge) { return edge.key == key; });
-    if (found != edges.end()) return *found;
-    edges.push_back({.key = std::string(key)});
-    return edges.back();
-  };
-  Edge& whole = edge_of(path);
-  check(whole.field < 0, "fields: the path '", path, "' is given twice");
-  whole.field = field;
-  for (size_t dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.', dot + 1)) {
-    if (dot == 0 || dot + 1 == path.size()) continue;
-    int32_t child = edge_of(path.substr(0, dot)).node;
-    if (child < 0) {
-      child = static_cast<int32_t>(nodes.size());
-      edge_of(path.substr(0, dot)).node = child;
-      nodes.emplace_back();
+// A field whose path has [*]: what of its values becomes what.
+void read_set(const Reader& in, Field& field) {
+  const bool is_numeric = field.kind == Kind::numeric;
+  const bool is_frequency =
+      field.kind == Kind::categorical && field.column >= 0 && field.encoding == Encoding::frequency;
+  check((is_numeric || field.kind == Kind::categorical || field.kind == Kind::raw) && !is_frequency, in.where,
+        ".path: '", field.path, "' leads to many values; allowed: numeric, and categorical by onehot or hash");
+  if (!is_numeric) return;
+  field.reduce = in.choice<Reduce>("reduce", {{"count", Reduce::count},
+                                              {"sum", Reduce::sum},
+                                              {"mean", Reduce::mean},
+                                              {"min", Reduce::min},
+                                              {"max", Reduce::max}});
+}
+
+void add_field(const Reader& in, Field field, PathTree& paths, Plan& plan) {
+  field.slot = field.is_text() ? plan.n_texts++ : plan.n_numbers++;
+  field.n_levels = paths.add(field.path, plan.n_given++);
+  if (field.n_levels > 0) {
+    read_set(in, field);
+    field.set = static_cast<int32_t>(plan.set_fields.size());
+    plan.set_fields.push_back(plan.n_given - 1);
+  }
+  plan.fields.push_back(std::move(field));
+}
+
+void add_stand_ins(const std::vector<Reader>& entries, PathTree& paths, Plan& plan) {
+  for (int32_t i = 0; i < plan.n_given; ++i) {
+    const Reader& in = entries[static_cast<size_t>(i)];
+    if (in.json["alternatives"].error() != simdjson::SUCCESS) continue;
+    for (std::string& path : in.words("alternatives")) {
+      check(!path.empty(), in.where, ".alternatives: must not hold an empty path");
+      const auto index = static_cast<int32_t>(plan.fields.size());
+      const Field& given = plan.fields[static_cast<size_t>(i)];
+      Field field;
+      field.path = std::move(path);
+      field.kind = given.kind;
+      field.unit = given.unit;
+      field.reduce = given.reduce;
+      field.slot =
+          field.is_text() ? plan.n_texts + plan.n_stand_in_texts++ : plan.n_numbers + plan.n_stand_in_numbers++;
+      field.n_levels = paths.add(field.path, index);
+      check((field.n_levels > 0) == (given.n_levels > 0), in.where, ".alternatives: '", field.path, "' and '",
+            given.path, "' must both have [*], or neither");
+      if (field.n_levels > 0) {
+        field.set = static_cast<int32_t>(plan.set_fields.size());
+        plan.set_fields.push_back(index);
+      }
+      plan.fields.push_back(std::move(field));
+      plan.fields[static_cast<size_t>(i)].alternatives.push_back(index);
     }
-    add_path(nodes, child, path.substr(dot + 1), field);
   }
 }
 
@@ -327,7 +354,7 @@ std::shared_ptr<const Plan> parse_plan(std::string_view json) {
   Reader in;
   in.where = "plan";
   check(document.get(in.json) == simdjson::SUCCESS, "plan: must be an object");
-  in.integer("version", 1, 1);
+  in.integer("version", 2, 2);
   auto plan = std::make_shared<Plan>();
   plan->strict = in.choice<bool>("validate", {{"strict", true}, {"fast", false}});
   plan->nan_is_missing = in.choice<bool>("nan", {{"missing", true}, {"quarantine", false}});
@@ -340,16 +367,15 @@ std::shared_ptr<const Plan> parse_plan(std::string_view json) {
     }
     plan->missing_words.build(std::move(words));
   }
-  plan->nodes.emplace_back();
+  PathTree paths(plan->nodes);
+  std::vector<Reader> entries;
   for (const element each : in.get<simdjson::dom::array>("fields", "a list of fields")) {
-    Reader entry;
-    entry.where = "plan.fields[" + std::to_string(plan->fields.size()) + "]";
+    Reader& entry = entries.emplace_back();
+    entry.where = "plan.fields[" + std::to_string(entries.size() - 1) + "]";
     check(each.get(entry.json) == simdjson::SUCCESS, entry.where, ": must be an object");
-    Field field = read_field(entry);
-    field.slot = field.is_text() ? plan->n_texts++ : plan->n_numbers++;
-    add_path(plan->nodes, 0, field.path, plan->n_fields());
-    plan->fields.push_back(std::move(field));
+    add_field(entry, read_field(entry), paths, *plan);
   }
+  add_stand_ins(entries, paths, *plan);
   for (Node& node : plan->nodes) {
     std::vector<std::string> keys;
     for (const Edge& edge : node.edges) keys.push_back(edge.key);

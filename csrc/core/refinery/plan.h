@@ -15,6 +15,11 @@ namespace jenga::refinery {
 
 enum class Kind : uint8_t { numeric, boolean, port, timestamp, categorical, ip, text, raw };
 enum class Encoding : uint8_t { onehot, hash, frequency };
+// What of the numbers that a path with [*] leads to is the field's value.
+enum class Reduce : uint8_t { count, sum, mean, min, max };
+
+// Behind each value of a set of texts; UTF-8 has no such byte.
+inline constexpr char set_mark = '\xff';
 
 // Byte strings to their place in a list.
 class Vocabulary {
@@ -43,6 +48,14 @@ struct Field {
   int32_t indicator = -1;
   // Place among the number slots or the text slots.
   int32_t slot = 0;
+  // How many [*] its path has; above 0 the field holds all values that the path leads to, and `set` is its place among
+  // such fields.
+  int32_t n_levels = 0;
+  int32_t set = -1;
+  Reduce reduce = Reduce::count;
+  // Fields of other paths that stand in where this one has no value, in this order; they are not among those that a
+  // plan gives out.
+  std::vector<int32_t> alternatives;
 
   double clip_low = -std::numeric_limits<double>::infinity();
   double clip_high = std::numeric_limits<double>::infinity();
@@ -71,16 +84,32 @@ struct Field {
   bool is_text() const { return kind >= Kind::categorical; }
 };
 
-// An object on the way to fields: what its keys lead to.
-struct Edge {
-  std::string key;
+// All elements of a list, where others are numbered.
+inline constexpr int64_t every = -1;
+
+// What a key, or an element of a list, leads to; -1: to none.
+struct Target {
   int32_t field = -1;
   int32_t node = -1;
 };
 
+struct Edge : Target {
+  std::string key;
+};
+
+struct Item : Target {
+  int64_t index = every;
+};
+
+// An object or a list on the way to fields.
 struct Node {
   std::vector<Edge> edges;
   Vocabulary keys;
+  // Of a list, ascending.
+  std::vector<Item> items;
+  // How many [*] lead here, and the fields beneath the item that is one.
+  int32_t level = 0;
+  std::vector<int32_t> sets;
 
   const Edge* find(std::string_view key) const {
     const int32_t place = keys.find(key);
@@ -107,7 +136,13 @@ struct Plan {
   int32_t n_features = 0;
   int32_t n_numbers = 0;
   int32_t n_texts = 0;
+  // The fields, and behind them those that only stand in for others, which have slots behind those of the others.
   std::vector<Field> fields;
+  int32_t n_given = 0;
+  int32_t n_stand_in_numbers = 0;
+  int32_t n_stand_in_texts = 0;
+  // Those whose path has [*].
+  std::vector<int32_t> set_fields;
   std::vector<Node> nodes;
   // Texts that stand for nothing, to all kinds but categories and texts.
   Vocabulary missing_words;
@@ -119,7 +154,8 @@ struct Plan {
   bool is_missing_word(std::string_view text) const {
     return text.size() <= longest_missing_word && missing_words.find(text) >= 0;
   }
-  int32_t n_fields() const { return static_cast<int32_t>(fields.size()); }
+  int32_t n_fields() const { return n_given; }
+  bool has_stand_ins() const { return fields.size() > static_cast<size_t>(n_given); }
   bool fitted() const { return n_features > 0; }
 };
 

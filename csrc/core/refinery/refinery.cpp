@@ -100,10 +100,10 @@ void count_states(const uint8_t* states, int64_t n_rows, size_t n_fields, std::v
 // Adds what worker threads counted; sums of integers do not depend on who counted first.
 class Tally {
  public:
-  explicit Tally(const Plan& plan) : counters_(plan.fields.size() * n_counters) {}
+  explicit Tally(const Plan& plan) : counters_(static_cast<size_t>(plan.n_fields()) * n_counters) {}
 
   void add(const Plan& plan, const uint8_t* states, int64_t n_rows, const RawBlock* block) {
-    const size_t n_fields = plan.fields.size();
+    const auto n_fields = static_cast<size_t>(plan.n_fields());
     std::vector<int64_t> counts(counters_.size());
     count_states(states, n_rows, n_fields, counts);
     for (size_t i = 0; block != nullptr && i < n_fields; ++i) {

@@ -32,9 +32,25 @@ bool starts_number(char c) { return (c >= '0' && c <= '9') || c == '-' || c == '
 
 // The value at k_ of a key that leads to `field` and `node` (-1: to none); leaves k_ behind the value.
 bool BlockParser::value(int32_t field, int32_t node, int depth) {
+  if (node >= 0) {
+    enter(node);
+    if (!plan_->nodes[static_cast<size_t>(node)].items.empty()) [[unlikely]]
+      return listed(field, node, depth);
+  }
+  return one_value(field, node, depth);
+}
+
+// The same, whatever is asked for of its elements.
+bool BlockParser::one_value(int32_t field, int32_t node, int depth) {
+  if (field >= 0 && !sets_.empty() && plan_->fields[static_cast<size_t>(field)].set >= 0) [[unlikely]]
+    return member(field, node, depth);
+  return plain_value(field, node, depth);
+}
+
+// The same, of a field with a single value.
+bool BlockParser::plain_value(int32_t field, int32_t node, int depth) {
   const uint32_t position = piece_->index[k_];
   const char c = piece_->base[position];
-  if (node >= 0) enter(node);
   if (c != '{' && c != '[') {
     const uint32_t next = k_ + 1 < piece_->n_index ? piece_->index[k_ + 1] : piece_->size;
     ++k_;

@@ -54,10 +54,7 @@ int64_t behind_element(std::string_view data, int64_t at) {
   return -1;
 }
 
-// Adds a key, as it stands between its quotes, to a JSON pointer.
-void add_key(std::string_view raw, std::string& pointer) {
-  std::string key(raw);
-  if (has_good_escapes(raw)) key.resize(unescape(raw, key.data()));
+void add_plain_key(std::string_view key, std::string& pointer) {
   pointer += '/';
   for (const char c : key) {
     if (c == '~') {
@@ -68,6 +65,13 @@ void add_key(std::string_view raw, std::string& pointer) {
       pointer += c;
     }
   }
+}
+
+// Adds a key, as it stands between its quotes, to a JSON pointer.
+void add_key(std::string_view raw, std::string& pointer) {
+  std::string key(raw);
+  if (has_good_escapes(raw)) key.resize(unescape(raw, key.data()));
+  add_plain_key(key, pointer);
 }
 
 // Bytes that end a number or a word.
@@ -225,7 +229,7 @@ Location locate(const std::shared_ptr<const Plan>& plan, std::string_view row) {
     const int64_t end = behind_string(row, bad.position);
     add_key(row.substr(static_cast<size_t>(bad.position + 1), static_cast<size_t>(end - bad.position - 2)), pointer);
   } else if (bad.error == RowError::missing_field) {
-    add_key(parser.lacking(), pointer);
+    add_plain_key(parser.lacking(), pointer);
   }
   return {bad.error, bad.position, pointer};
 }

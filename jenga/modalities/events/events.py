@@ -25,14 +25,16 @@ from jenga.rows.columns import column_names, no_column
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import RAW_LENGTH, STANDARD_INPUT, BadRow, RawRows
 from jenga.rows.readers import FileForm, read_rows
-from jenga.rows.storage import is_folder, is_pattern, is_remote
+from jenga.rows.storage import is_folder, is_pattern, is_remote, suffixes
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
     from jenga.refinery.engine import Pace
     from jenga.refinery.quarantine import QuarantineRecord
 
-_JSON_FILES = tuple(f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
+_JSON_FILES = tuple(
+    f"{kind}{packed}" for kind in (".json", ".jsonl", ".ndjson", ".log", ".labeled") for packed in ("", ".gz", ".zst")
+)
 _EXAMPLES = 1000
 USUAL = 0.99
 """Share of the training rows that have a field without which an event is suspect."""
@@ -127,14 +129,15 @@ def read_events(
             found.events = [{name: cell or None for name, cell in event.items()} for event in found.events]
         return found
     file = path if isinstance(path, str) else STANDARD_INPUT
-    rows, numbers, bad = _json_rows(path, file)
+    is_whole = isinstance(path, str) and suffixes(path)[0] == ".json"
+    rows, numbers, bad = _json_rows(path, file, form.records if form is not None and is_whole else None)
     if not rows and not bad:
         raise DataError(f"{file}: there are no rows")
     return events_of(file, rows, numbers, bad, columns=columns, refinery=refinery)
 
 
 def _is_json_file(path: str, form: FileForm | None) -> bool:
-    """Whether the refinery reads `path` itself: a file of JSON on this machine, whatever is there."""
+    """Whether the refinery reads `path` itself: a file of JSON, or a log, on this machine, whatever is there."""
     told = form is not None and form.format is not None
     elsewhere = is_remote(path) or is_pattern(path) or is_folder(path)
     return not told and not elsewhere and path.lower().endswith(_JSON_FILES)
@@ -331,7 +334,7 @@ def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Fea
     return rows.take(index), Features(features[index])
 
 
-def _json_rows(source: str | bytes, file: str) -> tuple[PackedRows, list[int], list[BadRow]]:
+def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[PackedRows, list[int], list[BadRow]]:
     from jenga.refinery.sources import RowChunk, chunks_of
 
     numbers: list[int] = []
@@ -339,7 +342,7 @@ def _json_rows(source: str | bytes, file: str) -> tuple[PackedRows, list[int], l
     limit = UnpackLimit(file, len(source) if isinstance(source, bytes) else _size(source))
 
     def chunks() -> Iterator[RowChunk]:
-        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES):
+        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES, records=records):
             assert isinstance(chunk, RowChunk)
             limit.add(int(np.diff(chunk.row_offsets).sum()))
             numbers.extend(chunk.numbers.tolist())

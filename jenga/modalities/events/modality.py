@@ -19,6 +19,7 @@ from jenga.modalities.events.backbone import TabularConfig
 from jenga.modalities.events.baseline import Boosting
 from jenga.modalities.events.encoder import REFINERY_FILE, EventEncoder, tolerant_of
 from jenga.modalities.events.events import Events, label_columns, objects, read_events, unwarned
+from jenga.refinery.paths import put
 from jenga.rows.columns import find_column
 from jenga.rows.content import Cells, ContentSpec, Item
 from jenga.rows.load import LoadedSource
@@ -114,7 +115,10 @@ class EventModality(Modality):
 
     def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
         """Return an event with a value in each field."""
-        return {path: _EXAMPLES.get(kind, 0) for path, kind in described["fields"]}
+        event: dict[str, Any] = {}
+        for path, kind in described["fields"]:
+            put(event, path, _EXAMPLES.get(kind, 0))
+        return event
 
 
 def _refinery(config: Any, schema: Any = None) -> SecurityRefinery:
@@ -206,14 +210,15 @@ def _check_answers(schema: RefinerySchema, specs: Sequence[SourceSpec], files: M
     }
     ids = {spec.name: column for spec in specs if (column := find_column(rows, [spec.id]))}
     for field in schema.fields:
-        holds = [f"the labels of {where}" for where, column in labels.items() if _within(field.path, [column])]
-        holds += [f"the ids of {name}" for name, column in ids.items() if field.path == column]
-        if holds:
-            raise ConfigError(
-                f"model.refinery: the schema makes a feature of '{field.path}', which holds {holds[0]}; take the field "
-                "out of the schema, or name another column in the task"
-            )
+        for path in field.all_paths:
+            holds = [f"the labels of {where}" for where, column in labels.items() if _within(path, [column])]
+            holds += [f"the ids of {name}" for name, column in ids.items() if path == column]
+            if holds:
+                raise ConfigError(
+                    f"model.refinery: the schema makes a feature of '{path}', which holds {holds[0]}; take the field "
+                    "out of the schema, or name another column in the task"
+                )
 
 
 def _within(path: str, columns: Iterable[str]) -> bool:
-    return any(path == column or path.startswith(f"{column}.") for column in columns)
+    return any(path == column or path.startswith((f"{column}.", f"{column}[")) for column in columns)

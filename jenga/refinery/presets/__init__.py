@@ -7,8 +7,10 @@ from importlib.resources import files
 from jenga.errors import ConfigError, suggest
 from jenga.refinery.schema import RefinerySchema, parse_schema
 
-PRESETS = ("cicflowmeter", "ecs", "nsl_kdd", "ocsf", "suricata", "sysmon", "unsw_nb15", "winlog", "zeek")
+PRESETS = ("cicflowmeter", "cloudtrail", "ecs", "nsl_kdd", "ocsf", "suricata", "sysmon", "unsw_nb15", "winlog", "zeek")
 """Names that `load_preset` knows; each is a YAML file beside this one."""
+_ALSO = {"cic_ids2017": "cicflowmeter", "cse_cic_ids2018": "cicflowmeter"}
+"""Data sets, by the preset of the program that wrote them."""
 
 
 def load_preset(name: str) -> RefinerySchema:
@@ -18,6 +20,8 @@ def load_preset(name: str) -> RefinerySchema:
 
 def preset_text(name: str) -> str:
     """Return the YAML text of a preset, to be copied and edited. Raises ConfigError for an unknown name."""
+    name = _ALSO.get(name, name)
     if name not in PRESETS:
-        raise ConfigError(f"preset: unknown '{name}'{suggest(name, PRESETS) or '.'} Known: {', '.join(PRESETS)}")
+        known = (*PRESETS, *_ALSO)
+        raise ConfigError(f"preset: unknown '{name}'{suggest(name, known) or '.'} Known: {', '.join(known)}")
     return files(__package__).joinpath(f"{name}.yml").read_text(encoding="utf-8")

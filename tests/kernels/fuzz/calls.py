@@ -193,7 +193,7 @@ def _plan(rng: random.Random) -> tuple[dict[str, Any], int]:
         fields.append({"path": "b", "required": False, "kind": "boolean", "column": 0, "indicator": 1})
         at = 2
     plan = {
-        "version": 1, "validate": rng.choice(("strict", "fast")), "nan": rng.choice(("missing", "quarantine")),
+        "version": 2, "validate": rng.choice(("strict", "fast")), "nan": rng.choice(("missing", "quarantine")),
         "duplicates": rng.choice(("last", "quarantine")), "n_features": at, "fields": fields,
     }  # fmt: skip
     return plan, sum(bool(field.get("inter_arrival")) for field in fields)

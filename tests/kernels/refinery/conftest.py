@@ -20,6 +20,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "numeric": {
+        "reduce": "count",
         "clip": [None, None], "log1p": False, "offset": 0.0, "scale": 1.0, "limit": None, "knots": [], "references": []
     },
     "boolean": {},
@@ -67,7 +68,7 @@ def make_plan() -> Callable[..., bytes]:
             at += field["indicator"] >= 0
             laid_out.append(field)
         content = {
-            "version": 1, "validate": validate, "nan": nan, "duplicates": duplicates, "n_features": at,
+            "version": 2, "validate": validate, "nan": nan, "duplicates": duplicates, "n_features": at,
             "missing": [*missing], "fields": laid_out,
         }  # fmt: skip
         return json.dumps(content, ensure_ascii=False).encode()

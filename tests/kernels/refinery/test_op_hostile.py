@@ -20,7 +20,7 @@ TEXT = {
 
 
 def plan_of(n_features: int, *fields: dict[str, Any]) -> torch.Tensor:
-    plan = {"version": 1, "validate": "strict", "nan": "quarantine", "duplicates": "last", "n_features": n_features}
+    plan = {"version": 2, "validate": "strict", "nan": "quarantine", "duplicates": "last", "n_features": n_features}
     return torch.frombuffer(bytearray(json.dumps(plan | {"fields": fields}).encode()), dtype=torch.uint8)
 
 

@@ -122,7 +122,7 @@ def test_wrong_arguments_are_refused_by_name(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
         ({"nan": "keep"}, "nan"),
         ({"fields": []}, "fields"),
         ({"fields": [{"path": "n", "kind": "number", "required": False, "column": 0, "indicator": -1}]}, "kind"),

@@ -20,7 +20,7 @@ from jenga.kernels.refinery.reference import Code, State
 
 MakePlan = Callable[..., bytes]
 
-NO_FIELDS = b'{"version":1,"validate":"strict","nan":"quarantine","duplicates":"last","n_features":0,"fields":[]}'
+NO_FIELDS = b'{"version":2,"validate":"strict","nan":"quarantine","duplicates":"last","n_features":0,"fields":[]}'
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(

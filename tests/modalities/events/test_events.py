@@ -26,6 +26,7 @@ from jenga.modalities.events.modality import EventFields
 from jenga.refinery import SecurityRefinery
 from jenga.refinery.engine import Pace
 from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.readers import FileForm
 
 COLUMNS = ("labels.find", "label", "labels", "find", "id")
 ROWS: list[dict[str, Any]] = [
@@ -75,6 +76,26 @@ def test_labels_and_ids_of_each_form_of_json_are_read(tmp_path: Path, name: str,
     assert found.numbers == [1, 2, 3]
     assert [json.loads(each) for each in found.events] == ROWS
     assert found.examples == ROWS
+
+
+def test_labels_and_ids_of_a_log_of_zeeks_are_read(tmp_path: Path) -> None:
+    log = "#separator \\x09\n#fields\tid\tn\tkind\tlabel\n#types\tstring\tdouble\tset[string]\tstring\n"
+    log += "a\t1.5\tx,y\tbad\nb\t-\t-\t-\n"
+    found = read(tmp_path / "conn.log.gz", gzip.compress(log.encode()))
+    assert found.rows == [{"id": "a", "label": "bad"}, {"id": "b"}]
+    assert found.numbers == [4, 5]
+    assert [json.loads(each) for each in found.events] == [
+        {"id": "a", "n": 1.5, "kind": ["x", "y"], "label": "bad"}, {"id": "b"}
+    ]  # fmt: skip
+
+
+def test_events_of_a_named_list_are_read(tmp_path: Path) -> None:
+    (tmp_path / "flows.json").write_text(json.dumps({"a": {"b": ROWS}}, indent=1))
+    form = FileForm(records="a.b")
+    found = read_events(str(tmp_path / "flows.json"), columns=COLUMNS, refinery=refinery(), form=form)
+    assert found.rows == CELLS
+    (tmp_path / "flows.jsonl").write_text(LINES)
+    assert read_events(str(tmp_path / "flows.jsonl"), columns=COLUMNS, refinery=refinery(), form=form).rows == CELLS
 
 
 def test_tables_are_events_too(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_what_else_is_left_out_is_told(built: Callable[..., Experiment], flows: 
     [
         ("threat", r"'threat', which holds the labels of head 'find\.threat'"),
         ("id", "'id', which holds the ids of find"),
+        ("threat[0]", r"'threat\[0\]', which holds the labels of head 'find\.threat'"),
     ],
 )
 def test_a_schema_that_reads_labels_or_ids_is_refused(built: Callable[..., Experiment], path: str, words: str) -> None:
