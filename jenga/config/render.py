@@ -13,8 +13,8 @@ from pydantic.json_schema import models_json_schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.syntax import CORE_RESOLVERS
 
-_NOT_THE_RUN = {"output_dir", "tracking"}
-"""Settings that change where a run is written and shown, not what it computes."""
+_NOT_THE_RUN: dict[str, Any] = {"output_dir": True, "tracking": True, "data": {"workers": True}}
+"""Settings that change how fast a run is, and where it is written and shown, not what it computes."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -54,13 +54,20 @@ def differences(config: ExperimentConfig, written: str) -> dict[str, tuple[Any, 
     By dotted key: the value there, and that of `config`. What `config` leaves open in `training` follows from rows and
     encoder, as it did there, and is no difference.
     """
-    there = _flat({key: each for key, each in (yaml.safe_load(written) or {}).items() if key not in _NOT_THE_RUN})
+    there = _flat(yaml.safe_load(written) or {})
+    there = {key: each for key, each in there.items() if not _is_no_matter(key)}
     here = _flat(config.model_dump(mode="json", exclude=_NOT_THE_RUN))
     return {
         key: (there.get(key), here.get(key))
         for key in (*here, *(each for each in there if each not in here))
         if there.get(key) != here.get(key) and not (key.startswith("training.") and here.get(key) is None)
     }
+
+
+def _is_no_matter(key: str) -> bool:
+    first, _, rest = key.partition(".")
+    found = _NOT_THE_RUN.get(first, {})
+    return found is True or rest in found
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jenga.ahead import worker_count
 from jenga.bundle import Bundle, join, model_block, schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import Columns, SplitPaths
@@ -49,6 +50,11 @@ class Experiment:
     teacher: RunningTeacher | None
     fingerprint: Fingerprint
 
+    @property
+    def workers(self) -> int:
+        """The processes that make batches ahead."""
+        return max(encoder.workers for encoder in self.bundle.inputs.values())
+
 
 def build(
     config: ExperimentConfig,
@@ -74,6 +80,8 @@ def build(
     modality = modality_of(config.model.backbone_type)
     prepared = modality.prepare(config, source_specs(config), workdir, lambda source: _taught(config, source))
     loaded, block = prepared.loaded, prepared.model_config
+    prepared.encoder.workers = worker_count(config.data.workers, decodes=prepared.encoder.decodes)
+    prepared.encoder.progress = tell
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     backbone = BackboneManager.create(block.backbone_type, block.base_model, block)
     if config.peft is not None:

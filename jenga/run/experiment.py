@@ -249,8 +249,9 @@ def _facts(bundle: Bundle) -> Facts:
 
 
 def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
-    """Return `config` with the numbers of the training that its rows and its encoder decided."""
-    return config.model_copy(update={"training": experiment.bundle.config.training})
+    """Return `config` with the numbers that its rows, its encoder and this machine decided."""
+    data = config.data.model_copy(update={"workers": experiment.workers})
+    return config.model_copy(update={"training": experiment.bundle.config.training, "data": data})
 
 
 def _steps(experiment: Experiment) -> int:
@@ -283,6 +284,7 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
     trainer = Trainer(
         bundle.model, experiment.sources, bundle.config,
         run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save, teacher=experiment.teacher,
+        workers=experiment.workers,
     )  # fmt: skip
     trainer.load(newest_checkpoint(run.checkpoints))
     trainer.train()
@@ -296,7 +298,9 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     bundle.model.to(accelerator.device)
     config = bundle.config
     size = evaluation_batch_size(config)
-    runner = Runner(bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds)
+    runner = Runner(
+        bundle.model, accelerator.device, accelerator.autocast, size, bundle.thresholds, workers=experiment.workers
+    )
     warnings = calibrate(runner, experiment.sources)
     for warning in warnings:
         logger.warning("%s", warning)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jenga.ahead import made_ahead
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.labels import kind_named
 from jenga.labels.judge import labelled_rows
@@ -41,7 +42,10 @@ class SplitResult:
 
 @dataclass
 class Runner:
-    """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor."""
+    """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor.
+
+    `workers`: processes that make batches ahead.
+    """
 
     model: MultiTaskModel
     device: torch.device
@@ -49,6 +53,7 @@ class Runner:
     batch_size: int
     thresholds: Mapping[HeadKey, np.ndarray]
     on_batch: Callable[[], None] = lambda: None
+    workers: int = 0
 
     def logits(
         self, split: EncodedSplit, tasks: Sequence[str], losses: dict[str, _LossSum] | None = None
@@ -61,11 +66,11 @@ class Runner:
         tokens = split.encoded.tokens
         order = np.argsort(split.lengths, kind="stable")[::-1]
         self.model.eval()
-        with torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
+        cut = [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]
+        with torch.inference_mode(), made_ahead(split.batch, cut, workers=self.workers) as batches:
+            for index in cut:
                 self.on_batch()
-                index = order[start : start + self.batch_size].tolist()
-                batch = split.batch(index).to(self.device)
+                batch = next(batches).to(self.device)
                 with self.autocast():
                     outputs = self.model(batch.inputs, tasks, batch.labels if losses is not None else None)
                 for task, output in outputs.items():

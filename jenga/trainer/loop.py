@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from jenga.config.schema import ExperimentConfig, evaluation_batch_size, resolve
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
-from jenga.rows.sampling import Sampler, Turn, micro_batches
+from jenga.rows.sampling import Sampler, Turn
 from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, label_counts
+from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
 from jenga.trainer.memory import Json, pack, unpack
@@ -40,7 +41,7 @@ class Trainer:
     """Trains a model on the turns that a sampler deals, one source a turn, and keeps the run's folder.
 
     `write_best(folder)` writes the model in the form that is kept as the run's result. `teacher`: adds to each batch
-    what it says of its rows.
+    what it says of its rows. `workers`: processes that make batches ahead.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Trainer:
         callbacks: Sequence[BaseCallback],
         write_best: Callable[[Path], None],
         teacher: Teacher | None = None,
+        workers: int = 0,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
         self.sources = {source.name: source for source in sources}
@@ -63,6 +65,8 @@ class Trainer:
         self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training = training = resolved(config.training)
+        splits = {source.name: source.splits["train"] for source in sources}
+        self.feed = Feed(splits, size=training.batch_size, halves=self.halves, seed=training.seed, workers=workers)
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.learner = Learner(model, training, accelerator, total_steps=self._planned_steps, teacher=teacher)
@@ -111,11 +115,12 @@ class Trainer:
         Raises InterruptedRun after Ctrl-C, with a checkpoint saved, and DivergedError when the loss is not finite.
         """
         self._started = time.monotonic() - self.state.seconds
-        with interruptible(self._ask_to_interrupt):
+        with interruptible(self._ask_to_interrupt), self.feed:
             self.chain.call("on_train_begin", self)
             self._packed_memories({})  # what no checkpoint can hold is told now, and not at the first checkpoint
             self._observe_start()
             self._finish_checkpoint()
+            self.feed.begin(self._coming())
             while not self._done():
                 self._epoch()
             self._evaluate()  # where a callback stopped the run once its last step was judged
@@ -158,6 +163,15 @@ class Trainer:
             if self._done():
                 break
 
+    def _coming(self) -> Iterator[tuple[int, Turn]]:
+        """Yield the turns from here to the run's end, with their epochs."""
+        epoch, at = self.state.epoch, self.state.turn
+        left = self.total_steps - self.state.step
+        while left > 0:
+            turns = self.left_out.of(self.sampler, epoch)[at : at + left]
+            yield from ((epoch, turn) for _, turn in turns)
+            epoch, at, left = epoch + 1, 0, left - len(turns)
+
     def step(self, turn: Turn) -> Asked | None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
 
@@ -185,9 +199,7 @@ class Trainer:
 
     def _add_gradients(self, turn: Turn) -> None:
         source = self.sources[turn.source]
-        split = source.splits["train"]
-        size = self.training.batch_size
-        batches = [split.batch(rows) for rows in micro_batches(turn.rows, split.lengths, size, halves=self.halves)]
+        batches = self.feed.batches(self.state.epoch, turn)
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
             self.model.train()
@@ -215,6 +227,7 @@ class Trainer:
         self.load(folder)
         self._observe_start()
         self._finish_checkpoint()
+        self.feed.begin(self._coming())
 
     def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
         grad_norm = float(norm)
@@ -318,7 +331,10 @@ class Trainer:
 
     def _runner(self) -> Runner:
         size = evaluation_batch_size(self.config)
-        return Runner(self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt)
+        return Runner(
+            self.model, self.accelerator.device, self.accelerator.autocast, size, {}, self._check_interrupt,
+            self.feed.workers,
+        )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value

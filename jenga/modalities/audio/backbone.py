@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from jenga.errors import ConfigError
-from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
 from jenga.modalities.audio.tiny import tiny_encoder
 from jenga.modalities.backbone import BackboneManager, Recipe
@@ -51,10 +50,6 @@ class AudioBackbone(TransformerBackbone):
         """
         mask = inputs["attention_mask"]
         name = "input_features" if self.is_whisper else "input_values"
-        if self.training and self.config.augment is not None:
-            # Drawn from torch's own generator, whose state is part of every checkpoint.
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
-            inputs[name] = augmented(inputs[name], mask, self.config.augment, generator)
         if self.is_whisper:
             output: Any = {}
             hidden, mask = self._whisper(inputs[name], mask)
