@@ -153,7 +153,7 @@ def _watched(steps: Iterator[None], n_steps: int, score: Callable[[], float]) ->
 def learn_with_jenga(problem: Problem, workdir: Path) -> Curve:
     """Train as `jenga train` does, without callbacks."""
     experiment = problem.experiment
-    run = RunFolder.create(workdir / "runs", "bench", "bench")
+    run = RunFolder.create(workdir / "runs", "bench", {"digest": "bench"})
     run.release()
     trainer = Trainer(
         experiment.bundle.model, experiment.sources, experiment.bundle.config, run=run,

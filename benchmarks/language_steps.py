@@ -172,7 +172,7 @@ def make_trainer(folder: Path) -> tuple[Any, Any]:
         }
     )  # fmt: skip
     experiment = build(config, folder)
-    run = RunFolder.create(folder / "runs", "bench", "bench")
+    run = RunFolder.create(folder / "runs", "bench", {"digest": "bench"})
     run.release()  # nobody else looks for it
     trainer = Trainer(
         experiment.bundle.model, experiment.sources, experiment.bundle.config, run=run,

@@ -17,7 +17,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -82,16 +82,17 @@ def made_ahead(
         results.close()
 
 
-def _results(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
+def _results(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Generator[Made]:
     import torch
     from torch.utils.data import DataLoader
 
+    data: Any = _Maker(make)
     sampler: Any = items
     with warnings.catch_warnings():
         # How many are started is the user's word, or ours.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader: Any = DataLoader(
-            _Maker(make), batch_size=None, sampler=sampler, num_workers=workers, collate_fn=_as_it_is,
+            data, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=_as_it_is,
             # Of its own, lest it draws from the generator that dropout is drawn from.
             generator=torch.Generator(), multiprocessing_context="fork", worker_init_fn=_begin,
         )  # fmt: skip

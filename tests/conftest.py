@@ -388,9 +388,9 @@ def make_trainer(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Ite
     It takes what `settings` takes, and `callbacks`, and `run`, a folder to go on with. The trainer's attribute
     `experiment` is what `build` gave.
     """
-    from jenga.config.render import config_digest
     from jenga.run.build import build
     from jenga.run.experiment import load_config, make_accelerator
+    from jenga.run.resume import record
     from jenga.trainer import Trainer
     from jenga.trainer.checkpoint import newest_checkpoint
     from jenga.trainer.run import RunFolder
@@ -401,7 +401,7 @@ def make_trainer(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Ite
         config = load_config(settings(*tasks, **options))
         experiment = build(config, tmp_path)
         if run is None:
-            folder = RunFolder.create(Path(config.output_dir), "test", config_digest(config))
+            folder = RunFolder.create(Path(config.output_dir), "test", record(config))
             held.append(folder)
         else:
             folder = RunFolder(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -41,27 +42,26 @@ def to_yaml(config: ExperimentConfig) -> str:
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
+def computed(config: ExperimentConfig) -> dict[str, Any]:
+    """Return, ready for JSON, what of a configuration decides a run's results."""
+    return config.model_dump(mode="json", exclude=_NOT_THE_RUN)
+
+
 def config_digest(config: ExperimentConfig) -> str:
     """Return the SHA-256, in hex, of what decides a run's results; equal for configurations that compute the same."""
-    content = config.model_dump(mode="json", exclude=_NOT_THE_RUN)
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(computed(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(config: ExperimentConfig, written: str) -> dict[str, tuple[Any, Any]]:
-    """Return what a run of the configuration `written` and one of `config` would compute otherwise.
+def differences(config: ExperimentConfig, begun: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return in what `config` is another configuration than `begun`, of which `computed` made this.
 
-    By dotted key: the value there, and that of `config`. What `config` leaves open in `training` follows from rows and
-    encoder, as it did there, and is no difference.
+    By dotted key: the value there, and that of `config`; None: left open.
     """
-    there = _flat(yaml.safe_load(written) or {})
-    there = {key: each for key, each in there.items() if not _is_no_matter(key)}
-    here = _flat(config.model_dump(mode="json", exclude=_NOT_THE_RUN))
-    return {
-        key: (there.get(key), here.get(key))
-        for key in (*here, *(each for each in there if each not in here))
-        if there.get(key) != here.get(key) and not (key.startswith("training.") and here.get(key) is None)
-    }
+    there = {key: each for key, each in _flat(begun).items() if not _is_no_matter(key)}
+    here = _flat(computed(config))
+    keys = dict.fromkeys([*here, *there])
+    return {key: (there.get(key), here.get(key)) for key in keys if there.get(key) != here.get(key)}
 
 
 def _is_no_matter(key: str) -> bool:

@@ -9,7 +9,7 @@ from jenga.errors import DataError
 from jenga.inference.reading import readings
 from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.load import load_sources, stop_if_many_bad
+from jenga.rows.load import by_place, load_sources, stop_if_many_bad
 from jenga.rows.parse import SourceSpec, parse_rows
 from jenga.rows.read_once import ReadOnce
 from jenga.types import HeadSpace
@@ -63,7 +63,7 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
     Raises DataError where it had none, or they have other labels now.
     """
     (inputs,), specs = bundle.inputs.values(), bundle.specs
-    files = ReadOnce(lambda path, *, split: inputs.read(path, specs, split=split))
+    files = ReadOnce(lambda path, *, split: inputs.read(path, specs, split=split), by_place=by_place(specs))
     found = load_sources(specs, data=bundle.config.data, files=files)
     for spec, loaded in zip(specs, found, strict=True):
         if loaded.spaces != _spaces(bundle, spec):

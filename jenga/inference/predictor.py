@@ -18,7 +18,7 @@ from jenga.config.schema import evaluation_batch_size
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.live import LIMITS, Limits, LineBatches
-from jenga.inference.reading import Parsed, Reader, names, pieces, readings
+from jenga.inference.reading import Parsed, Reader, names, pieces, readings, shown
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, RowEncoder, Tell
 from jenga.rows.batches import FEATURES, EncodedSplit
@@ -120,7 +120,7 @@ class Predictor:
             return {}
         rows = dict(zip(raw.numbers, raw.rows, strict=True))
         numbers = [*raw.numbers, *(bad.number for bad in raw.bad)]
-        return {number: {name: lookup(rows.get(number, {}), name) for name in self._keep} for number in numbers}
+        return {number: {name: shown(lookup(rows.get(number, {}), name)) for name in self._keep} for number in numbers}
 
     def logits(self, rows: RowsLike, *, batch_size: int | None = None) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
@@ -148,10 +148,10 @@ class Predictor:
 
         It shares the model, and remembers what a row says of the next one: the time since the event before is that of
         the row before, be it of this call or of the one before it. Not to be shared between threads. keep: columns
-        that its answers carry over from their rows, by dotted name, None where a row lacks one. Raises ConfigError
-        for a name that an answer has already.
+        that its answers carry over from their rows, by dotted name, None where a row lacks one; a recording or
+        a picture in words, without its content. Raises ConfigError for a name that an answer has already.
         """
-        taken = {"id", "error", *self.model.tasks}
+        taken = {"id", "error", "truncated", *self.model.tasks}
         if clash := [name for name in keep if name in taken]:
             raise ConfigError(f"keep: an answer has a '{clash[0]}' of its own; rename the column in the rows")
         made = copy.copy(self)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from jenga.labels.cells import is_missing
 from jenga.rows.columns import lookup
@@ -109,3 +113,20 @@ def names(raw: RawRows, column: str) -> dict[int, str]:
         if (name := lookup(row, column)) is not None and not is_missing(name):
             found[number] = str(name)
     return found
+
+
+def shown(value: Any) -> Any:
+    """Return a cell as an answer may carry it over: what JSON has; NaN as None, and bytes and arrays in words alone."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): shown(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [shown(each) for each in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(value)} bytes"
+    if isinstance(value, np.ndarray):
+        return f"{' x '.join(map(str, value.shape))} numbers"
+    return shown(value.item()) if isinstance(value, np.generic) else str(value)

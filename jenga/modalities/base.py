@@ -29,7 +29,7 @@ from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import CellColumns, ContentSpec
 from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
-from jenga.rows.load import LoadedSource, load_sources, stop_if_many
+from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.readers import read_rows
@@ -189,11 +189,9 @@ class Encoder(ABC):
             for name, rows in each.splits.items():
                 splits[name], own = self.split_of(rows, each.spec, each.spaces)
                 bad += own
-            total = sum(len(rows) for rows in each.splits.values())
-            stop_if_many(each.spec.name, bad, total, config.data.max_bad_fraction)
+            each.set_aside(bad, config.data.max_bad_fraction)
             if not len(splits[TRAIN]):
                 raise DataError(f"{each.spec.name}: no training row is left: none can be encoded")
-            each.bad += bad
             sources.append(each.source(splits))
         return sources, []
 
@@ -203,11 +201,15 @@ class Encoder(ABC):
         unread: list[BadRow] = []
 
         def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
-            split, bad = self.split_of(rows, spec, spaces)
+            split, bad = self.passing().split_of(rows, spec, spaces)
             unread.extend(bad)
             return split
 
         return RowEncoder(encode, unread)
+
+    def passing(self) -> Self:
+        """Return an encoder of rows that no run learns from, of which nothing is to stay behind; default: itself."""
+        return self
 
     def describe(self) -> dict[str, Any]:
         """Return what a saved model's description says of the encoder, for readers that do not load it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,12 +52,14 @@ class Media:
 class MediaColumns(CellColumns):
     """Columns of files. A path is relative to the folder of the rows' file, and must lie in it or in `root`.
 
-    Of a caller's own rows it is relative to the working directory, and may lead anywhere; of rows that come from
-    elsewhere, such as the hub, it is relative to `root`.
+    Of rows of standard input that folder is the working directory; of rows that come from elsewhere, such as the hub, a
+    path is relative to `root`. In a caller's own rows it is relative to the working directory, and may lead anywhere.
 
     A cell is a path, ``{"path"}`` or ``{"bytes"}`` as data sets of the hub have them, or numbers: a list, or
     ``{"array", "sampling_rate"}``. `root`: an absolute folder; "": only that of the rows' file counts.
     """
+
+    by_place: ClassVar[bool] = True
 
     root: str = ""
 
@@ -71,6 +73,9 @@ class MediaColumns(CellColumns):
         if isinstance(value, dict):
             if isinstance(value.get("bytes"), bytes):
                 return Media(str(value.get("path") or f"{where}: bytes"), content=value["bytes"])
+            if isinstance(value.get("bytes"), str | list):
+                fix = "give a path, or write the rows as Parquet"
+                raise RowError(f"{where}: its bytes are {show(value['bytes'])}, and JSON holds none; {fix}")
             if isinstance(value.get("path"), str):
                 return self._at(value["path"], where, raw)
             if "array" in value:
@@ -87,11 +92,16 @@ class MediaColumns(CellColumns):
         if not raw.in_hand and not allowed:
             raise RowError(f"{where}: the rows are in no folder here that '{given}' could lie in; set data_root to one")
         beside = Path.cwd() if raw.in_hand else allowed[0]
-        path = (beside / Path(given).expanduser()).resolve()
+        try:
+            path = (beside / Path(given).expanduser()).resolve()
+            is_file = path.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, nobody's home, links
+            reason = getattr(error, "strerror", None) or error
+            raise RowError(f"{where}: {show(given)} is no path that can be followed ({reason})") from None
         # Rows of a file are data, which may come from anywhere; those in hand are the caller's own words.
         if not raw.in_hand and not any(path.is_relative_to(each) for each in allowed):
             raise RowError(f"{where}: '{given}' lies outside {allowed[-1]}; set data_root to a folder that holds it")
-        if not path.is_file():
+        if not is_file:
             raise RowError(f"{where}: there is no file '{given}' in {beside}")
         return Media(str(path), path=path)
 

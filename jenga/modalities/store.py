@@ -1,9 +1,12 @@
-"""Features of media on disk, computed once: a file each, named by what it is of."""
+"""Features of media, computed once: on disk, a file each, named by what it is of, or for as long as they are used."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +73,29 @@ class FeatureStore:
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / key[:2] / f"{key}.safetensors"
+
+
+class PassingStore(FeatureStore):
+    """Arrays of rows that are seen once, such as those of a caller: no file of them is left.
+
+    They stay in memory up to `most_bytes`, and in a folder of temporary files beyond that, which goes with the store.
+    """
+
+    def __init__(self, most_bytes: int = 256 << 20) -> None:
+        super().__init__(None)
+        self._room = most_bytes
+
+    def put(self, key: str, features: np.ndarray) -> None:
+        """Keep `features` as the array of `key`."""
+        self._room -= features.nbytes
+        if self._room < 0 and self.folder is None:
+            try:
+                self.folder = Path(tempfile.mkdtemp(prefix="jenga-"))
+            except OSError as error:
+                logger.warning("there is no place for temporary files: %s; features stay in memory", error)
+            else:
+                weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        super().put(key, features)
 
 
 def default_cache_dir() -> Path:

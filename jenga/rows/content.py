@@ -101,11 +101,13 @@ class ContentSpec(ABC):
     """How the content of rows is read: from which columns, the likeliest first, and whatever else decides it.
 
     It travels with the model, as JSON. `form`: its name there, among those of its modality. `alone`: whether tasks
-    that read alike are answered one by one all the same.
+    that read alike are answered one by one all the same. `by_place`: whether equal rows in different folders may hold
+    different content, as those that name files beside them do.
     """
 
     form: ClassVar[str]
     alone: ClassVar[bool] = False
+    by_place: ClassVar[bool] = False
 
     @abstractmethod
     def reader(self, raw: RawRows, *, learning: bool, per_word: bool) -> ContentReader:

@@ -12,7 +12,7 @@ from typing import Any
 from jenga.errors import DataError
 from jenga.rows.content import ContentSpec
 from jenga.rows.raw import GIVEN, STANDARD_INPUT, RawRows
-from jenga.rows.storage import conversion
+from jenga.rows.storage import conversion, packing_of, unpacked
 from jenga.rows.tables import MARKS, read_table
 
 logger = logging.getLogger(__name__)
@@ -91,10 +91,11 @@ def given_rows(rows: RowsLike, contents: Sequence[ContentSpec]) -> RawRows:
 def read_stream(content: bytes, columns: Collection[str] = ()) -> RawRows | list[str]:
     """Return standard input as rows where it begins like JSON or a table, else as one text a line, blank ones too.
 
-    columns: where the content of rows may stand; the header of a table names one of them. Raises DataError where it is
-    not UTF-8, or begins like JSON and is none.
+    It may be packed, as files may. columns: where the content of rows may stand; the header of a table names one of
+    them. Raises DataError where it is not UTF-8, is damaged, or begins like JSON and is none.
     """
     raw = RawRows(STANDARD_INPUT)
+    content = unpacked(raw.file, content, packing_of(content))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,7 +40,7 @@ class LoadedSource:
     """A source ready to be encoded. `splits` has train and valid, and test unless there is none.
 
     `bad`: the rows set aside, of all files. `warnings`: sentences for the log. `digests`: SHA-256 of the rows of each
-    file, by its name.
+    file, by its name; `sizes`: how many it has, bad ones too.
     """
 
     spec: SourceSpec
@@ -49,6 +49,14 @@ class LoadedSource:
     bad: list[BadRow]
     warnings: list[str]
     digests: dict[str, str]
+    sizes: dict[str, int]
+
+    def set_aside(self, bad: Sequence[BadRow], max_bad_fraction: float) -> None:
+        """Add rows that parsed and cannot be encoded. Raises DataError where a file has too many bad ones now."""
+        for file in dict.fromkeys(row.file for row in bad):
+            of_file = [row for row in (*bad, *self.bad) if row.file == file]
+            stop_if_many(file, of_file, self.sizes[file], max_bad_fraction)
+        self.bad += bad
 
     def source(self, splits: dict[str, EncodedSplit]) -> Source:
         """Return the source of the encoded `splits`."""
@@ -85,7 +93,7 @@ def load_sources(
     `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
     judge another.
     """
-    read = files or ReadOnce(partial(read_rows, form=specs[0].form if specs else None))
+    read = files or ReadOnce(partial(read_rows, form=specs[0].form if specs else None), by_place=by_place(specs))
     given = [
         {split: [(path, read(path, split=split)) for path in names] for split, names in _paths(spec).items() if names}
         for spec in specs
@@ -101,6 +109,11 @@ def load_sources(
         _loaded(each, share, data, [*warnings, *share.warnings], _digests(each, read))
         for each, share, warnings in zip(parsed, shares, told, strict=True)
     ]
+
+
+def by_place(specs: Sequence[SourceSpec]) -> bool:
+    """Return whether equal rows in different folders may hold different content."""
+    return any(spec.content.by_place for spec in specs)
 
 
 def _digests(parsed: _Parsed, files: ReadOnce[Any]) -> dict[str, str]:
@@ -149,7 +162,8 @@ def _loaded(
         *_label_warnings(spec, splits, spaces),
         *_leaks(spec, splits),
     ]
-    return LoadedSource(spec, splits, spaces, parsed.bad, warnings, digests)
+    sizes = {each.file: len(each.rows) + len(each.bad) for files in raw.values() for each in files}
+    return LoadedSource(spec, splits, spaces, parsed.bad, warnings, digests, sizes)
 
 
 def stop_if_many_bad(

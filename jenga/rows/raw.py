@@ -11,7 +11,7 @@ from jenga.labels.cells import json_text
 
 RAW_LENGTH = 500
 GIVEN, STANDARD_INPUT = "the given rows", "standard input"
-"""Names in messages of rows that come from no file, but from the caller's own hand."""
+"""Names in messages of rows that come from no file."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,19 @@ class RawRows:
 
     @property
     def in_hand(self) -> bool:
-        """Whether the rows are a caller's own words, and no data from elsewhere."""
-        return self.file in (GIVEN, STANDARD_INPUT)
+        """Whether the rows are a caller's own words, and no data: what is piped in may come from anywhere."""
+        return self.file == GIVEN
 
     @property
     def home(self) -> Path | None:
-        """The folder of the rows' file, which paths in cells are relative to; None where it is on no disk here."""
+        """The folder of the rows' file, which paths in cells are relative to; None where it is on no disk here.
+
+        Of standard input it is the working directory.
+        """
         if self.folder is not None:
             return Path(self.folder).absolute()
+        if self.file == STANDARD_INPUT:
+            return Path.cwd()
         return Path(self.file).absolute().parent if Path(self.file).exists() else None
 
     @property

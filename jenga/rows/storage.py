@@ -12,7 +12,8 @@ from jenga.files import what_is
 from jenga.packed import UnpackLimit, gunzipped
 from jenga.rows.hub import is_hub
 
-PACKED = (".gz", ".zst")
+_MARKS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+PACKED = tuple(_MARKS)
 _WILD = ("*", "?", "[")
 _CHECK = "Check data_path and data_root"
 _NO_FILE = {"a folder": "name a file in it"}
@@ -82,7 +83,7 @@ def suffixes(path: str) -> tuple[str, str]:
 
 def content(path: str) -> bytes:
     """Return the bytes of a file, unpacked. Raises DataError where it is missing, empty, damaged or unreadable."""
-    found = _unpacked(path, _asked(path, "cat_file") if is_remote(path) else _local(path))
+    found = unpacked(path, _asked(path, "cat_file") if is_remote(path) else _local(path), suffixes(path)[1])
     if not found.strip():
         raise DataError(f"{path}: the file is empty")
     return found
@@ -97,10 +98,8 @@ def decoded(path: str, found: bytes) -> str:
         fix = conversion(found)
         if found.startswith((b"\xff\xfe", b"\xfe\xff")):
             fix = "it is UTF-16: convert it with: iconv -f utf-16 -t utf-8"
-        elif found.startswith(b"\x1f\x8b"):
-            fix = "it is compressed: its name must end in .gz"
-        elif found.startswith(b"\x28\xb5\x2f\xfd"):
-            fix = "it is compressed: its name must end in .zst"
+        elif packing := packing_of(found):
+            fix = f"it is compressed: its name must end in {packing}"
         raise DataError(f"{path}:{line}: the file is not UTF-8 (its byte number {error.start}); {fix}") from None
 
 
@@ -144,8 +143,16 @@ def _local(path: str) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 
 
-def _unpacked(path: str, found: bytes) -> bytes:
-    packing = suffixes(path)[1]
+def packing_of(found: bytes) -> str:
+    """Return how bytes that have no name are packed, as the suffix of such files; '' where they are not."""
+    return next((packing for packing, mark in _MARKS.items() if found.startswith(mark)), "")
+
+
+def unpacked(path: str, found: bytes, packing: str) -> bytes:
+    """Return what bytes hold that are packed as files with the suffix `packing` are; '': as they are.
+
+    path: their file, in messages. Raises DataError where they are damaged.
+    """
     if not packing:
         return found
     if packing == ".gz":

@@ -36,7 +36,7 @@ from jenga.report.html import write_report
 from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
 from jenga.run.build import Experiment, build
-from jenga.run.resume import find_run
+from jenga.run.resume import find_run, record
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
 from jenga.trainer.calibrate import calibrate
@@ -122,7 +122,7 @@ def _open(
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
         rehearse(experiment.bundle.model, training, torch.device("cpu"), total_steps=_steps(experiment))
-        run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
+        run = RunFolder.create(Path(config.output_dir), str(config.project_name), record(config))
         try:
             run.update(resolved_digest=config_digest(_resolved(config, experiment)))
             if (Path(scratch) / "preset").exists():

@@ -6,15 +6,28 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from jenga.config.render import config_digest, differences
+import yaml
+
+from jenga.config.render import computed, config_digest, differences
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.trainer.run import RunFolder
 
 logger = logging.getLogger(__name__)
 
-_LENGTHS = {"training.epochs", "training.max_steps"}
+_LENGTHS = ("epochs", "max_steps")
+"""Keys of `training` that say how long a run is."""
 _SHOWN = 5
+_UNSAID = "its run.json does not say which configuration it was begun with (`given`)"
+Changes = dict[str, tuple[Any, Any]]
+
+
+def record(config: ExperimentConfig) -> dict[str, Any]:
+    """Return what run.json says of the configuration that a run is begun with, by which it is known again.
+
+    What `config` leaves open stays open in it, unlike in config.yml.
+    """
+    return {"digest": config_digest(config), "given": computed(config)}
 
 
 def find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
@@ -31,7 +44,9 @@ def find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
         changed = _changed(run, config)
         if changed:
             logger.warning("%s goes on with %s", run.path, _shown(changed))
-            run.update(digest=config_digest(config))
+            given = run.info()["given"]
+            lengths = {key: getattr(config.training, key) for key in _LENGTHS}
+            run.update(digest=config_digest(config), given={**given, "training": {**given["training"], **lengths}})
     return run
 
 
@@ -40,7 +55,8 @@ def _newest(config: ExperimentConfig) -> RunFolder | None:
     for run in RunFolder.unfinished(Path(config.output_dir), str(config.project_name)):
         if _fits(changed := _changed(run, config)):
             return run
-        passed.append(f"{run.path} did not finish and is passed over: it was begun with other settings{_why(changed)}")
+        why = f"it was begun with other settings ({_shown(changed)})" if changed else _UNSAID
+        passed.append(f"{run.path} did not finish and is passed over: {why}")
     for words in passed[:_SHOWN]:
         logger.warning("%s", words)
     return None
@@ -50,9 +66,12 @@ def _named(config: ExperimentConfig, resume: str) -> RunFolder:
     run = RunFolder(Path(resume))
     if not (run.path / "run.json").is_file():
         raise ConfigError(f"--resume: {resume} is no run folder (it has no run.json)")
-    if not _fits(changed := _changed(run, config)):
+    changed = _changed(run, config)
+    if changed is None:
+        raise ConfigError(f"--resume: {resume}: {_UNSAID}; start anew (without --resume)")
+    if not _fits(changed):
         raise ConfigError(
-            f"--resume: {resume} was made with another configuration{_why(changed)}; compare "
+            f"--resume: {resume} was made with another configuration ({_shown(changed)}); compare "
             f"{run.path / 'config.yml'}, or start anew"
         )
     if run.info().get("status") == "finished":
@@ -60,28 +79,41 @@ def _named(config: ExperimentConfig, resume: str) -> RunFolder:
     return run
 
 
-def _changed(run: RunFolder, config: ExperimentConfig) -> dict[str, tuple[Any, Any]] | None:
+def _changed(run: RunFolder, config: ExperimentConfig) -> Changes | None:
     """Return what `config` changes of the run's configuration; None where the run does not say what it was."""
     if run.is_of(config_digest(config)):
         return {}
+    given = run.info().get("given")
+    if not isinstance(given, dict) or not isinstance(given.get("training"), dict):
+        return None
+    changed = differences(config, given)
     written = run.path / "config.yml"
-    return differences(config, written.read_text(encoding="utf-8")) if written.is_file() else None
+    settled = yaml.safe_load(written.read_text(encoding="utf-8")) if written.is_file() else given
+    for key in _LENGTHS:
+        # What was left open then has a number by now, which a new one is to exceed.
+        name = f"training.{key}"
+        if name in changed:
+            changed[name] = (settled["training"][key], changed[name][1])
+    if not _fits(changed) and _fits(of_settled := differences(config, settled)):
+        return of_settled
+    return changed
 
 
-def _fits(changed: dict[str, tuple[Any, Any]] | None) -> bool:
+def _fits(changed: Changes | None) -> bool:
     """Whether a run can go on: only its length is another, and is not less."""
     if changed is None:
         return False
+    lengths = {f"training.{key}" for key in _LENGTHS}
     return all(
-        key in _LENGTHS and (before is None or (after is not None and after > before))
+        key in lengths and (before is None or (after is not None and after > before))
         for key, (before, after) in changed.items()
     )
 
 
-def _why(changed: dict[str, tuple[Any, Any]] | None) -> str:
-    return f" ({_shown(changed)})" if changed else ""
-
-
-def _shown(changed: dict[str, tuple[Any, Any]]) -> str:
-    found = [f"{key} {before} -> {after}" for key, (before, after) in changed.items()]
+def _shown(changed: Changes) -> str:
+    found = [f"{key} {_value(before)} -> {_value(after)}" for key, (before, after) in changed.items()]
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+
+
+def _value(value: Any) -> Any:
+    return "left open" if value is None else value

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -28,8 +28,8 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     @classmethod
-    def create(cls, output_dir: Path, project: str, digest: str) -> RunFolder:
-        """Make a new folder, named by the time, and hold it."""
+    def create(cls, output_dir: Path, project: str, record: Mapping[str, Any]) -> RunFolder:
+        """Make a new folder, named by the time, and hold it; record: fields of run.json that say what it is of."""
         parent = output_dir / project
         stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
         for number in range(1, 1000):
@@ -43,7 +43,7 @@ class RunFolder:
             run = cls(path)
             try:
                 run.hold()
-                run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), digest=digest)
+                run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), **record)
             except BaseException:
                 run.discard()
                 raise

@@ -119,3 +119,30 @@ def test_a_model_with_code_of_its_own_is_left_out_with_the_reason(
     log_model(client, tmp_path / "own", run_id="a", experiment_id="b", step=1)
     assert client.mock_calls == []
     assert "the model is not logged: it needs code of its own (auto_map in config.json)" in caplog.text
+
+
+def test_a_logged_model_of_pictures_takes_paths_and_bytes_of_a_table(tmp_path: Path) -> None:
+    import pandas
+    from PIL import Image
+
+    rows = []
+    for at in range(40):
+        label = "light" if at % 2 else "dark"
+        Image.new("RGB", (16, 16), (200 + at, 220, 240) if at % 2 else (at, 20, 40)).save(tmp_path / f"{at}.png")
+        rows.append(json.dumps({"image": f"{at}.png", "label": label}))
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    config = {
+        "model": {"backbone_type": "vision", "base_model": "jenga/tiny-vision"},
+        "tasks": [{"name": "shade", "type": "classification", "data_path": str(tmp_path / "rows.jsonl")}],
+        "training": {"max_steps": 10, "batch_size": 8},
+        "tracking": {"enabled": False},
+        "output_dir": str(tmp_path / "runs"),
+    }
+    loaded = logged(jenga.train(config, device="cpu").run, tmp_path)
+    path = tmp_path / "1.png"
+    table = pandas.DataFrame(
+        {"image": [str(path), path.read_bytes(), {"bytes": path.read_bytes(), "path": None}, None]}
+    )
+    *answers, empty = loaded.predict(table)
+    assert [answer["shade"]["label"]["label"] for answer in answers] == ["light"] * 3
+    assert empty["error"] == "column 'image' is empty"

@@ -579,11 +579,13 @@ PROBES: dict[str, Probe] = {
     "model[sequential].refinery.nan": Probe(kept_rows, "missing", ODD_EVENTS),
     "model[sequential].refinery.duplicates": Probe(kept_rows, "quarantine", ODD_EVENTS),
     "model[vision].backbone_type": Probe(backbone_class, OTHER_VISION, PICTURES, base="vision"),
-    "model[vision].base_model": Probe(modules, "{vit}", PICTURES),
+    "model[vision].base_model": Probe(modules, "{vit}", {**PICTURES, "model.image_size": 16}),
     "model[vision].image_size": Probe(inputs, 6, PICTURES),
     "model[vision].fit": Probe(inputs, "squash", PICTURES),
     "model[vision].dropout": Probe(dropouts, 0.4, PICTURES),
-    "model[vision].trust_remote_code": Probe(remote_code, True, {**PICTURES, "model.base_model": "{vit}"}),
+    "model[vision].trust_remote_code": Probe(
+        remote_code, True, {**PICTURES, "model.base_model": "{vit}", "model.image_size": 16}
+    ),
     "model[vision].augment.flip": Probe(changed_in_training, True, CHANGED_PICTURES),
     "model[vision].augment.crop": Probe(changed_in_training, 0.5, CHANGED_PICTURES),
     "model[vision].augment.shift": Probe(changed_in_training, 3, CHANGED_PICTURES),

@@ -495,5 +495,8 @@ def test_columns_that_are_kept_stand_in_every_answer(
     assert "uid" not in detector.predict(rows)[0]
     [answer] = predictor.session(keep=["caller"]).predict([{"text": TEXT, "caller": 3}])
     assert answer["caller"] == 3
-    with pytest.raises(ConfigError, match="keep: an answer has a 'find' of its own"):
-        detector.session(keep=["find"])
+    [answer] = predictor.session(keep=["caller"]).predict([{"text": TEXT, "caller": float("nan")}])
+    assert answer["caller"] is None
+    for name in ("find", "truncated"):
+        with pytest.raises(ConfigError, match=f"keep: an answer has a '{name}' of its own"):
+            detector.session(keep=[name])

@@ -1,10 +1,14 @@
+import json
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import Reader, names, pieces, readings
+from jenga.inference.reading import Reader, names, pieces, readings, shown
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
@@ -89,3 +93,24 @@ def test_pieces_hold_every_row_once_in_order(size: int, bad: list[int], good: li
     assert [number for piece in found for number in names(piece, "id")] == sorted([*good, *bad])
     assert all(len(piece.rows) <= size for piece in found)
     assert [row["id"] for piece in found for row in piece.rows] == good
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        (float("nan"), None),
+        (np.float32("inf"), None),
+        (np.int64(3), 3),
+        (1.5, 1.5),
+        (True, True),
+        (b"RIFF", "4 bytes"),
+        ({"path": "a.wav", "bytes": b"RIFF"}, {"path": "a.wav", "bytes": "4 bytes"}),
+        ({"array": np.zeros((2, 3)), "sampling_rate": 8000}, {"array": "2 x 3 numbers", "sampling_rate": 8000}),
+        ([1, (np.nan, "a")], [1, [None, "a"]]),
+        (date(2020, 1, 2), "2020-01-02"),
+        (Decimal("1.50"), "1.50"),
+    ],
+)
+def test_a_cell_that_an_answer_carries_over_is_what_json_has(cell: Any, wanted: Any) -> None:
+    assert shown(cell) == wanted
+    json.dumps(shown(cell), allow_nan=False)

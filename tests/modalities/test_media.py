@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from jenga.labels.column import RowError
+from jenga.config.schema import DataConfig
+from jenga.labels.column import HeadColumn, RowError
 from jenga.modalities.media import Media, MediaColumns
+from jenga.rows.content import Cells
+from jenga.rows.load import load_sources
+from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 
 COLUMNS = MediaColumns(columns=(("audio", ("audio",)),))
@@ -55,9 +59,19 @@ def test_a_link_out_of_the_folder_leads_out(rows: RawRows, tmp_path: Path) -> No
         ([[1, 2], [3]], "different lengths"),
         (["a", "b"], "allowed: numbers"),
         ([], "allowed: numbers"),
+        ("a\0b", r'"a\\u0000b" is no path that can be followed'),
+        ("~nobody-of-this-name/a.wav", "is no path that can be followed"),
+        ("a" * 5000, r"aaa\.\.\. is no path that can be followed"),
+        ("loop", "is no path that can be followed|there is no file"),
+        ({"bytes": "UklGRg=="}, r'its bytes are "UklGRg==", and JSON holds none; give a path'),
+        ({"bytes": [82, 73]}, "JSON holds none"),
+        ({"array": "abc", "sampling_rate": 8000}, "allowed: numbers"),
+        ({"path": None, "bytes": None}, "allowed: a path"),
+        (True, "allowed: a path"),
     ],
 )
-def test_anything_else_is_refused_with_what_is_allowed(rows: RawRows, value: Any, reason: str) -> None:
+def test_anything_else_is_refused_with_what_is_allowed(rows: RawRows, value: Any, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "data" / "loop").symlink_to("loop")
     with pytest.raises(RowError, match=reason):
         COLUMNS.cell("audio", value, rows)
 
@@ -97,3 +111,35 @@ def test_rows_in_hand_may_name_any_file_relative_to_the_working_directory(
     given = RawRows("the given rows")
     assert COLUMNS.cell("audio", "wav/a.wav", given).read() == b"sound"
     assert COLUMNS.cell("audio", str(tmp_path / "other.wav"), given).read() == b"other"
+
+
+def test_rows_that_are_piped_in_are_data_and_stay_in_the_working_directory(
+    rows: RawRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "data")
+    piped = RawRows("standard input")
+    assert COLUMNS.cell("audio", "wav/a.wav", piped).read() == b"sound"
+    for path in ("../other.wav", str(tmp_path / "other.wav")):
+        with pytest.raises(RowError, match="lies outside"):
+            COLUMNS.cell("audio", path, piped)
+    inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
+    assert inside.cell("audio", str(tmp_path / "other.wav"), piped).read() == b"other"
+
+
+def test_equal_rows_beside_other_media_may_train_and_judge(tmp_path: Path) -> None:
+    paths = {}
+    for split, content in (("train", b"one"), ("valid", b"two")):
+        (tmp_path / split).mkdir()
+        for at in range(4):
+            (tmp_path / split / f"{at}.wav").write_bytes(content)
+        path = tmp_path / split / "labels.csv"
+        path.write_text("audio,label\n" + "".join(f"{at}.wav,{'ab'[at % 2]}\n" for at in range(4)))
+        paths[split] = (str(path),)
+    head = HeadColumn("task", "label", "class", ("label",), None, None)
+    spec = SourceSpec("s", paths["train"], paths["valid"], (), "id", (head,), COLUMNS)
+    (loaded,) = load_sources([spec], data=DataConfig())
+    media = {split: cast(Cells, rows.content).columns["audio"] for split, rows in loaded.splits.items()}
+    assert {split: {each.read() for each in found} for split, found in media.items()} == {
+        "train": {b"one"}, "valid": {b"two"},
+    }  # fmt: skip
+    assert len(loaded.digests) == 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jenga.modalities.store import FeatureStore, default_cache_dir
+from jenga.modalities.store import FeatureStore, PassingStore, default_cache_dir
 
 KEY = "ab" * 32
 
@@ -46,3 +47,27 @@ def test_without_room_on_the_disk_features_stay_in_memory(tmp_path: Path, caplog
 def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "jenga" / "features"
+
+
+def test_what_passes_is_kept_in_memory_then_in_files_that_go_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = PassingStore(most_bytes=10)
+    keys = [f"{digit}" * 64 for digit in "abc"]
+    for at, key in enumerate(keys):
+        store.put(key, np.full(2, at, np.float32))
+        assert len(list(tmp_path.rglob("*.safetensors"))) == at, "the first alone has room in memory"
+    assert [store.get(key).tolist() for key in keys] == [[0, 0], [1, 1], [2, 2]]  # type: ignore[union-attr]
+    del store
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_place_for_temporary_files_what_passes_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    store = PassingStore(most_bytes=0)
+    store.put(KEY, np.ones(2, np.float16))
+    assert store.shape(KEY) == (2,)
+    assert "features stay in memory" in caplog.text

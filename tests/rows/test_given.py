@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
+import pyarrow
 import pytest
 
 from jenga.errors import DataError
@@ -118,3 +120,21 @@ def test_a_table_is_its_rows_and_that_is_told(mark: str, caplog: pytest.LogCaptu
 @pytest.mark.parametrize("text", ["hello, there\nyou", "id\ntext", "text\nhello", "the text, as it stands\nb"])
 def test_lines_whose_first_is_no_header_with_a_column_of_texts_are_texts(text: str) -> None:
     assert read_stream(text.encode(), {"text", "tokens"}) == text.split("\n")
+
+
+# ------------------------------------------------------------------------------------------------------------- packed
+
+
+@pytest.mark.parametrize("content", [b"a\n\nb\n", b'{"text": "a"}\n', b"text,label\na,b\n"])
+def test_packed_standard_input_is_read_as_what_it_unpacks_to(content: bytes) -> None:
+    def read(content: bytes) -> Any:
+        found = read_stream(content, ["text"])
+        return found.rows if isinstance(found, RawRows) else found
+
+    zstd = pyarrow.compress(content, codec="zstd", asbytes=True)
+    assert read(gzip.compress(content)) == read(zstd) == read(content)
+
+
+def test_packed_standard_input_that_is_cut_says_so() -> None:
+    with pytest.raises(DataError, match="standard input: the gzip data is damaged or cut short"):
+        read_stream(gzip.compress(b"a\nb\n" * 50)[:-9])

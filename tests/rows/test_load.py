@@ -20,6 +20,7 @@ from jenga.labels.words import split_words
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.load import LoadedSource, load_sources
 from jenga.rows.parse import SourceSpec
+from jenga.rows.raw import BadRow
 from jenga.rows.readers import FileForm
 
 
@@ -430,3 +431,17 @@ def test_rows_that_cannot_be_used_tell_how_their_labels_were_read(tmp_path: Path
     train = write(tmp_path / "train.jsonl", rows)
     with pytest.raises(DataError, match=r"40 rows cannot be used(.|\n)*set `label_separator` of the head"):
         load(train, head("topics", "items", labels=("fees", "staff")))
+
+
+def test_rows_that_cannot_be_encoded_count_by_file_with_those_that_could_not_be_parsed(tmp_path: Path) -> None:
+    paths = tuple(write(tmp_path / f"{name}.jsonl", [{"text": ""}, *reviews(9, name)]) for name in "ab")
+    source = load(paths, head("label"), max_bad_fraction=0.3)
+    assert source.sizes == dict.fromkeys(paths, 10)
+
+    def unread(file: str, count: int) -> list[BadRow]:
+        return [BadRow(file, number, "cut", "") for number in range(2, 2 + count)]
+
+    source.set_aside([*unread(paths[0], 2), *unread(paths[1], 1)], 0.3)
+    assert len(source.bad) == 5
+    with pytest.raises(DataError, match=rf"{paths[0]}: 4 of 10 rows cannot be used"):
+        source.set_aside(unread(paths[0], 1), 0.3)

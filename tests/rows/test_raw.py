@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from jenga.rows.raw import GIVEN, RAW_LENGTH, STANDARD_INPUT, RawRows
 
 
@@ -31,7 +33,14 @@ def test_paths_in_cells_are_relative_to_the_folder_of_the_file(tmp_path: Path) -
     assert RawRows(f"{tmp_path}/*.csv", folder=str(tmp_path)).home == tmp_path
     for elsewhere in ("hf://owner/name (train)", f"{tmp_path}/none.csv"):
         assert RawRows(elsewhere).home is None
-    assert [RawRows(name).in_hand for name in (GIVEN, STANDARD_INPUT, "rows.csv")] == [True, True, False]
+
+
+def test_only_a_callers_own_rows_are_in_hand_and_what_is_piped_in_has_its_home_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [RawRows(name).in_hand for name in (GIVEN, STANDARD_INPUT, "rows.csv")] == [True, False, False]
+    assert RawRows(STANDARD_INPUT).home == tmp_path
 
 
 def test_a_piece_keeps_what_the_whole_says_of_itself() -> None:

@@ -110,3 +110,15 @@ def test_long_arrays_that_differ_in_their_middle_differ() -> None:
     digests = [content_digest([{"audio": {"array": each}}]) for each in (sound, other, sound.astype(np.float64))]
     assert len(set(digests)) == 3
     assert digests[0] == content_digest([{"audio": {"array": sound.copy()}}])
+
+
+def test_equal_rows_that_name_files_beside_them_are_others_in_another_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    names = [str(write(tmp_path / name, ROWS)) for name in ("a/labels.jsonl", "b/labels.jsonl", "a/copy.jsonl")]
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    names.append(str(tmp_path / "link" / "labels.jsonl"))
+    files = ReadOnce(read_rows, by_place=True)
+    assert [files(name, split="train").file for name in names] == [names[0], names[1], names[0], names[0]]
+    files = ReadOnce(read_rows)
+    assert len({files(name, split="train").file for name in names}) == 1

@@ -12,7 +12,7 @@ from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.run.experiment import load_config
-from jenga.run.resume import find_run
+from jenga.run.resume import find_run, record
 from jenga.trainer.run import RunFolder
 
 Settings = Callable[..., dict[str, Any]]
@@ -20,11 +20,19 @@ Settings = Callable[..., dict[str, Any]]
 
 def begun(config: ExperimentConfig, *, written: bool = True) -> Path:
     """A run of `config` that did not finish."""
-    run = RunFolder.create(Path(config.output_dir), str(config.project_name), config_digest(config))
+    run = RunFolder.create(Path(config.output_dir), str(config.project_name), record(config) if written else {})
     if written:
         (run.path / "config.yml").write_text(to_yaml(config))
     run.release()
     return run.path
+
+
+def decided(config: ExperimentConfig, **training: Any) -> Path:
+    """A run of `config` in whose config.yml the rows have decided `training`."""
+    path = begun(config)
+    settled = config.model_copy(update={"training": config.training.model_copy(update=training)})
+    (path / "config.yml").write_text(to_yaml(settled))
+    return path
 
 
 @pytest.fixture
@@ -32,6 +40,7 @@ def changed(settings: Settings) -> Callable[..., ExperimentConfig]:
     content = settings("mood", training={"epochs": 2, "batch_size": 8})
 
     def make(**training: Any) -> ExperimentConfig:
+        """None: left open."""
         return load_config({**content, "training": {**content["training"], **training}})
 
     return make
@@ -56,6 +65,9 @@ def test_a_run_of_the_same_settings_goes_on_also_for_longer(
         ({"epochs": 1}, "training.epochs 2 -> 1"),
         ({"batch_size": 4}, "training.batch_size 8 -> 4"),
         ({"seed": 9, "epochs": 3}, "training.seed"),
+        ({"batch_size": None}, "training.batch_size 8 -> left open"),
+        ({"epochs": None}, "training.epochs 2 -> left open"),
+        ({"learning_rate": 0.5}, "training.learning_rate"),
     ],
 )
 def test_a_run_of_other_settings_is_passed_over_with_the_reason(
@@ -72,9 +84,38 @@ def test_a_run_of_other_settings_is_passed_over_with_the_reason(
 def test_a_run_that_does_not_say_its_settings_is_passed_over(
     changed: Callable[..., ExperimentConfig], caplog: pytest.LogCaptureFixture
 ) -> None:
-    begun(changed(), written=False)
+    path = begun(changed(), written=False)
+    (path / "config.yml").write_text(to_yaml(changed()))
     assert find_run(changed(epochs=3), "auto") is None
-    assert "is passed over" in caplog.text
+    assert "is passed over: its run.json does not say which configuration it was begun with" in caplog.text
+    with pytest.raises(ConfigError, match=r"its run\.json does not say .* start anew"):
+        find_run(changed(), str(path))
+
+
+def test_what_was_left_open_goes_on_as_it_was_and_for_longer_than_was_decided(
+    changed: Callable[..., ExperimentConfig],
+) -> None:
+    open_ = changed(epochs=None, batch_size=None)
+    path = decided(open_, epochs=6, batch_size=32)
+    for longer in (open_, changed(epochs=7, batch_size=None)):
+        run = find_run(longer, str(path))
+        assert run is not None
+        run.release()
+        assert run.is_of(config_digest(longer))
+    path = decided(open_, epochs=6, batch_size=32)
+    with pytest.raises(ConfigError, match=r"training\.epochs 6 -> 5"):
+        find_run(changed(epochs=5, batch_size=None), str(path))
+    with pytest.raises(ConfigError, match=r"training\.batch_size left open -> 32"):
+        find_run(changed(epochs=None, batch_size=32), str(path))
+
+
+def test_a_run_is_known_by_its_own_config_yml_also_for_longer(changed: Callable[..., ExperimentConfig]) -> None:
+    path = decided(changed(epochs=None, batch_size=None), epochs=6, batch_size=32)
+    run = find_run(changed(epochs=9, batch_size=32), str(path))
+    assert run is not None
+    run.release()
+    with pytest.raises(ConfigError, match=r"training\.batch_size left open -> 16"):
+        find_run(changed(epochs=9, batch_size=16), str(path))
 
 
 def test_an_older_run_that_fits_is_taken_and_nothing_is_said_of_newer_ones(

@@ -16,7 +16,7 @@ from jenga.trainer.run import RunFolder
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    run = RunFolder.create(tmp_path, "test", "digest")
+    run = RunFolder.create(tmp_path, "test", {})
     yield run
     run.release()
 

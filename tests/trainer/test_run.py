@@ -25,7 +25,7 @@ sys.stdin.read()
 
 
 def create(parent: Path, digest: str = "d", **fields: str) -> RunFolder:
-    run = RunFolder.create(parent, "p", digest)
+    run = RunFolder.create(parent, "p", {"digest": digest})
     run.update(**fields)
     run.release()
     return run
@@ -48,7 +48,7 @@ def test_runs_of_the_same_second_have_names_of_their_own(tmp_path: Path) -> None
 def test_a_place_that_cannot_be_written_is_a_setup_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="output_dir: cannot make"):
-        RunFolder.create(tmp_path / "file", "p", "d")
+        RunFolder.create(tmp_path / "file", "p", {})
 
 
 def test_update_keeps_the_other_fields(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ def augmented(
     """Return clips with stretches of time, and bands of a spectrum, blanked; drawn from `generator`.
 
     sound: samples ``(B, T)``, or spectra ``(B, F, T)``; mask ``(B, T)``: what is no filling. A blank is the
-    mean of its clip.
+    mean of its clip. Raises ValueError where the mask is of another length.
     """
+    if mask.shape[1] != sound.shape[-1]:
+        raise ValueError(f"the mask is of {mask.shape[1]} frames, and the sound of {sound.shape[-1]}")
     changed = sound.clone()
     for row, length in enumerate(mask.sum(1).tolist()):
         clip = changed[row, ..., :length]

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, JengaError, SetupError
+from jenga.modalities.audio.encoder import SPECTRA, SUPPORTED
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
 from jenga.modalities.audio.tiny import tiny_encoder
 from jenga.modalities.backbone import BackboneManager, Recipe
-from jenga.modalities.text.pretrained import check_complete, read_checkpoint
+from jenga.modalities.text.pretrained import cannot_load, check_complete, checkpoint_of, read_checkpoint
 from jenga.modalities.transformer import TransformerBackbone, load_adapted, load_whole
 from jenga.peft import base_of
 from jenga.types import BackboneOutput, States
@@ -124,9 +127,7 @@ class AudioBackbone(TransformerBackbone):
         backbone = load_whole(folder, make) if base_of(folder) is None else load_adapted(folder, model_name, make)
         assert isinstance(backbone, AudioBackbone)
         if backbone.score is not None:
-            from safetensors.torch import load_file
-
-            backbone.score.load_state_dict(load_file(folder / _SCORE_FILE))
+            _read_score(backbone.score, folder / _SCORE_FILE)
         return backbone
 
 
@@ -137,11 +138,15 @@ def _load(name: str, config: AudioConfig) -> Any:
     from transformers import AutoConfig, AutoModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    from jenga.modalities.text.pretrained import checkpoint_of
     from jenga.modalities.text.remote_code import never_asked
 
-    with never_asked(config.trust_remote_code):
-        settings = AutoConfig.from_pretrained(checkpoint_of(name), trust_remote_code=config.trust_remote_code)
+    try:
+        with never_asked(config.trust_remote_code):
+            settings = AutoConfig.from_pretrained(checkpoint_of(name), trust_remote_code=config.trust_remote_code)
+    except JengaError:
+        raise
+    except Exception as error:  # whatever files that say anything make transformers raise
+        raise cannot_load("model.base_model", name, error) from error
     # What training leaves is the encoder alone; what is published has a decoder too.
     alone = (settings.architectures or [None])[0] == WhisperEncoder.__name__
     kind: Any = WhisperEncoder if alone else AutoModel
@@ -149,9 +154,23 @@ def _load(name: str, config: AudioConfig) -> Any:
     check_complete(name, missing, key="model.base_model")
     if settings.model_type == "whisper" and not alone:
         model = model.encoder
-    if getattr(model, "main_input_name", None) not in ("input_features", "input_values"):
+    reads = getattr(model, "main_input_name", None)
+    if reads not in (SPECTRA, "input_values"):
         raise ConfigError(
-            f"model.base_model: '{name}' is a {settings.model_type} model, which reads no sound; choose Whisper, "
-            "Wav2Vec2, HuBERT, WavLM or AST"
+            f"model.base_model: '{name}' is a {settings.model_type} model, which reads no sound; choose {SUPPORTED}"
+        )
+    if reads == SPECTRA and settings.model_type != "whisper":
+        raise ConfigError(
+            f"model.base_model: '{name}' is a {settings.model_type} model, whose spectra are not read here; choose "
+            f"{SUPPORTED}"
         )
     return model
+
+
+def _read_score(score: nn.Linear, path: Path) -> None:
+    """Read what weighs frames. Raises SetupError where the file is not there, or of something else."""
+    try:
+        score.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise SetupError(f"{path}: {reason}; restore the folder from a copy or train again") from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +21,13 @@ from jenga.rows.raw import RawRows
 
 MOST_CHANNELS = 64
 RATES = (1_000, 768_000)
+_UNKNOWN_BYTES = 0x7FFF_0000
+_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
+"""What is read. libsndfile knows more kinds, and does not tell of most where their files are cut."""
+_BYTE_ORDERS: dict[tuple[bytes, bytes], Literal["little", "big"]] = {
+    (b"RIFF", b"WAVE"): "little", (b"RIFX", b"WAVE"): "big", (b"FORM", b"AIFF"): "big", (b"FORM", b"AIFC"): "big",
+}  # fmt: skip
+"""In which a file says its length, by its mark and kind."""
 
 
 class UnusableClipError(Exception):
@@ -119,10 +127,11 @@ def _decoded(clip: Clip, most_seconds: float) -> tuple[np.ndarray, int]:
     soundfile = _library("soundfile")
     try:
         _check_whole(clip.media)
-        source: Any = clip.media.path if clip.media.content is None else io.BytesIO(clip.media.content)
-        with soundfile.SoundFile(source) as file:
+        with _source(clip.media) as source, soundfile.SoundFile(source, closefd=False) as file:
             rate = int(file.samplerate)
             _check_rate(rate)
+            if file.format not in _FORMATS:
+                raise UnusableClipError(f"it is a file of the kind {file.format}; allowed: {', '.join(_FORMATS)}")
             if not 1 <= file.channels <= MOST_CHANNELS:
                 raise UnusableClipError(f"it has {file.channels} channels; allowed: 1 to {MOST_CHANNELS}")
             if not file.frames:
@@ -140,13 +149,26 @@ def _decoded(clip: Clip, most_seconds: float) -> tuple[np.ndarray, int]:
         raise UnusableClipError(f"it cannot be read ({error.strerror or error})") from error
     except soundfile.LibsndfileError as error:
         raise UnusableClipError(f"it is no recording that can be read ({error.error_string})") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # what soundfile raises of contents that it cannot seek in
+        raise UnusableClipError(f"it is no recording that can be read ({error})") from error
     if len(sound) < wanted:
         raise UnusableClipError(f"it breaks off: {len(sound)} of {wanted} samples are there")
     return sound.mean(axis=1), rate
 
 
+@contextmanager
+def _source(media: Media) -> Iterator[int | io.BytesIO]:
+    """Yield what soundfile reads of, without a name: by some, such as .raw, it takes any content for samples."""
+    if media.content is not None:
+        yield io.BytesIO(media.content)
+        return
+    assert media.path is not None
+    with media.path.open("rb") as file:
+        yield file.fileno()
+
+
 def _check_whole(media: Media) -> None:
-    """Raise UnusableClipError where a WAV file ends before its header says: libsndfile reads what there is."""
+    """Raise UnusableClipError where a WAV or AIFF file ends before its header says: libsndfile reads what there is."""
     if media.content is not None:
         head, size = media.content[:12], len(media.content)
     else:
@@ -154,10 +176,11 @@ def _check_whole(media: Media) -> None:
         with media.path.open("rb") as file:
             head = file.read(12)
         size = media.path.stat().st_size
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        said = int.from_bytes(head[4:8], "little") + 8
-        # Written to a pipe, a file does not know its length.
-        if size < said < 0xFFFF_FFFF:
+    order = _BYTE_ORDERS.get((head[:4], head[8:]))
+    if order is not None:
+        said = int.from_bytes(head[4:8], order) + 8
+        # Written to a pipe, a file does not know its length, and says one of the greatest.
+        if size < said < _UNKNOWN_BYTES:
             raise UnusableClipError(f"it breaks off: {size} of {said} bytes are there")
 
 

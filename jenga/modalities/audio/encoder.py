@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -13,13 +15,13 @@ import numpy as np
 import torch
 
 from jenga.config.schema import ExperimentConfig
-from jenga.errors import JengaError, SetupError
+from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.clips import Clip, UnusableClipError, samples
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig, AugmentConfig
 from jenga.modalities.audio.tiny import tiny_extractor
 from jenga.modalities.base import Encoder, Facts
-from jenga.modalities.store import FeatureStore, default_cache_dir
+from jenga.modalities.store import FeatureStore, PassingStore
 from jenga.modalities.text.pretrained import cannot_load, checkpoint_of
 from jenga.modalities.text.remote_code import never_asked
 from jenga.rows.batches import Encoded
@@ -27,9 +29,15 @@ from jenga.rows.content import Cells
 from jenga.rows.parse import Rows, SourceSpec
 
 logger = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
 SPECTRA = "input_features"
 """What Whisper calls its inputs, log-mel spectra whose time is the last axis."""
+SUPPORTED = "Whisper, Wav2Vec2, HuBERT, WavLM or AST"
+_USUAL_SECONDS = 30.0
+_FRAMES_A_SECOND = 100
+"""Of AST's spectra."""
+_LEAST_SECONDS = 0.1
+"""What every extractor and network takes: their windows and first layers are of 25 ms, and some need two of them."""
 
 
 class EncodedClips(Encoded):
@@ -73,7 +81,11 @@ class EncodedClips(Encoded):
         """Return `inputs` with stretches of each clip blanked, where that is set."""
         if self.augment is None:
             return inputs
-        return {**inputs, self.name: augmented(inputs[self.name], inputs["attention_mask"], self.augment, generator)}
+        # Whisper's spectra have their time last, those of others are frames of bands.
+        turned = self._axis == 0 and inputs[self.name].ndim == 3
+        sound = inputs[self.name].transpose(1, 2) if turned else inputs[self.name]
+        changed = augmented(sound, inputs["attention_mask"], self.augment, generator)
+        return {**inputs, self.name: changed.transpose(1, 2) if turned else changed}
 
     def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Return the frames, or samples, of the longest clip of a batch."""
@@ -101,7 +113,8 @@ class AudioEncoder(Encoder):
     decodes = True
 
     def __init__(self, extractor: Any, *, seconds: float, least_seconds: float, store: FeatureStore) -> None:
-        self.extractor, self.seconds, self.least_seconds, self.store = extractor, seconds, least_seconds, store
+        self.extractor, self.seconds, self.store = extractor, seconds, store
+        self.least_seconds = min(least_seconds, seconds)
         self.rate = int(extractor.sampling_rate)
         self.augment: AugmentConfig | None = None
         self.name: str = extractor.model_input_names[0]
@@ -109,14 +122,14 @@ class AudioEncoder(Encoder):
         self._made_by = hashlib.sha256(f"{_FORMAT} {seconds} {settings}".encode()).digest()
 
     @classmethod
-    def of(cls, config: AudioConfig, folder: str | None = None, cache_dir: str | None = None) -> Self:
+    def of(cls, config: AudioConfig, store: FeatureStore, folder: str | None = None) -> Self:
         """Return the encoder of a model; folder: where its extractor stands, default: with the model.
 
-        Raises SetupError where the extractor cannot be had.
+        Raises SetupError where the extractor cannot be had, ConfigError where it is of an unknown kind, or reads less
+        than `config` says.
         """
         from transformers import AutoFeatureExtractor
 
-        store = FeatureStore(Path(cache_dir) if cache_dir else default_cache_dir())
         name = folder or checkpoint_of(config.base_model)
         if folder is None and config.base_model == TINY_AUDIO:
             return cls._as(config, tiny_extractor(), store)
@@ -129,11 +142,15 @@ class AudioEncoder(Encoder):
             raise cannot_load("model.base_model", name, error) from error
         if not hasattr(extractor, "sampling_rate"):
             raise SetupError(f"model.base_model: '{name}' is no model of sound: its extractor has no sampling_rate")
+        if extractor.model_input_names[0] == SPECTRA and not _is_whispers(extractor):
+            # Their time is another axis, and some join neighbouring frames.
+            kind = type(extractor).__name__
+            raise ConfigError(f"model.base_model: the extractor of '{name}' is a {kind}; choose {SUPPORTED}")
         return cls._as(config, extractor, store)
 
     @classmethod
     def _as(cls, config: AudioConfig, extractor: Any, store: FeatureStore) -> Self:
-        made = cls(extractor, seconds=config.max_seconds, least_seconds=config.min_seconds, store=store)
+        made = cls(extractor, seconds=_seconds(config, extractor), least_seconds=config.min_seconds, store=store)
         made.augment = config.augment
         return made
 
@@ -143,8 +160,14 @@ class AudioEncoder(Encoder):
 
     @classmethod
     def load(cls, folder: Path, config: ExperimentConfig) -> Self:
-        """Read what `save` wrote."""
-        return cls.of(config.model, str(folder), config.data.cache_dir)
+        """Read what `save` wrote; where the run cached features is no part of the model."""
+        return cls.of(config.model, PassingStore(), str(folder))
+
+    def passing(self) -> Self:
+        """Return an encoder that leaves no features of rows behind."""
+        made = copy.copy(self)
+        made.store = PassingStore()
+        return made
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Compute the features of all clips that have none yet, and return which cannot be read, and why."""
@@ -153,7 +176,7 @@ class AudioEncoder(Encoder):
         def compute(row: int) -> str | bytes:
             """Return the digest of a clip's file; or why it cannot be read."""
             try:
-                self._compute(clips[row])
+                self._kept(clips[row])
                 return clips[row].media.digest()
             except (UnusableClipError, OSError) as error:
                 return f"{clips[row].media.name}: {error}"
@@ -164,18 +187,11 @@ class AudioEncoder(Encoder):
                 found[row] = said
                 continue
             clips[row].media.know(said)
-            # Computed in another process, they are not here where there is no disk to keep them, or it is full.
-            self._compute(clips[row])
         return found
-
-    def _compute(self, clip: Clip) -> None:
-        key = self._key(clip)
-        if self.store.shape(key) is None:
-            self.store.put(key, self._features(clip))
 
     def encode(self, rows: Rows, spec: SourceSpec) -> EncodedClips:
         """Return the features of clips, all of which `unusable` has passed."""
-        keys = [self._key(clip) for clip in _clips(rows)]
+        keys = [self._kept(clip) for clip in _clips(rows)]
         return EncodedClips(self.name, self.store, keys, least=self.least_frames, augment=self.augment)
 
     @property
@@ -190,6 +206,13 @@ class AudioEncoder(Encoder):
         data = {"rate of sound": f"{self.rate} Hz, one channel", "seconds of a clip": f"{self.seconds:g}"}
         return Facts(data, [f"Of a longer recording, only the first {self.seconds:g} seconds are read."])
 
+    def _kept(self, clip: Clip) -> str:
+        """Return the key of a clip's features, which are computed where the store has none."""
+        key = self._key(clip)
+        if self.store.shape(key) is None:
+            self.store.put(key, self._features(clip))
+        return key
+
     def _key(self, clip: Clip) -> str:
         digest = hashlib.sha256(self._made_by + clip.media.digest())
         digest.update(f"{clip.start} {clip.end}".encode())
@@ -199,8 +222,32 @@ class AudioEncoder(Encoder):
         sound = samples(clip, self.rate, most_seconds=self.seconds)
         # What the longest clip reads, to the sample: resampling may add one.
         sound = sound[: round(self.seconds * self.rate)]
+        sound = np.pad(sound, (0, max(0, round(_LEAST_SECONDS * self.rate) - len(sound))))
         made = self.extractor(sound, sampling_rate=self.rate, padding=False, return_tensors="np")
         return np.asarray(made[self.name][0], np.float16)
+
+
+def _is_whispers(extractor: Any) -> bool:
+    from transformers import WhisperFeatureExtractor
+
+    return isinstance(extractor, WhisperFeatureExtractor)
+
+
+def _seconds(config: AudioConfig, extractor: Any) -> float:
+    """Return the seconds kept of a clip. Raises ConfigError where the extractor would cut what `config` asks for."""
+    from transformers import ASTFeatureExtractor
+
+    readable = math.inf
+    if _is_whispers(extractor):
+        readable = float(extractor.chunk_length)
+    elif isinstance(extractor, ASTFeatureExtractor):
+        readable = extractor.max_length / _FRAMES_A_SECOND
+    if config.max_seconds is not None and config.max_seconds > readable:
+        raise ConfigError(
+            f"model.max_seconds: {config.max_seconds:g} is more than the {readable:g} seconds that "
+            f"'{config.base_model}' reads of a clip; lower it, or leave it out"
+        )
+    return config.max_seconds or min(_USUAL_SECONDS, readable)
 
 
 def _clips(rows: Rows) -> list[Clip]:

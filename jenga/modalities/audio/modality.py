@@ -16,6 +16,7 @@ from jenga.modalities.audio.clips import AudioColumns
 from jenga.modalities.audio.encoder import AudioEncoder
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioColumnKeys, AudioConfig
 from jenga.modalities.base import MODALITIES, Modality
+from jenga.modalities.store import FeatureStore, default_cache_dir
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource
 
@@ -50,7 +51,8 @@ class AudioModality(Modality):
 
     def fit(self, loaded: Sequence[LoadedSource], config: ExperimentConfig, workdir: Path) -> AudioEncoder:
         """Return the features as the checkpoint's own extractor makes them; nothing is fitted."""
-        return AudioEncoder.of(config.model, cache_dir=config.data.cache_dir)
+        cache_dir = config.data.cache_dir
+        return AudioEncoder.of(config.model, FeatureStore(Path(cache_dir) if cache_dir else default_cache_dir()))
 
     def load(self, folder: Path, config: ExperimentConfig) -> AudioEncoder:
         """Read the extractor in `folder`."""

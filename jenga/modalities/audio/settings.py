@@ -32,7 +32,9 @@ class AudioConfig(Strict):
     pooling: Literal["mean", "attention"] = Field(
         "mean", description="How frames become one vector: their mean, or a mean that is weighted by a trained score."
     )
-    max_seconds: PositiveFloat = Field(30.0, le=600, description="Seconds kept of a clip.")
+    max_seconds: PositiveFloat | None = Field(
+        None, le=600, description="Seconds kept of a clip; default: 30, or all that the model reads, if that is less."
+    )
     min_seconds: Annotated[float, Field(ge=0, le=30)] = Field(
         2.0,
         description="Seconds that a clip of Whisper is filled up to with silence, which it was trained to read 30 of.",
@@ -45,7 +47,7 @@ class AudioConfig(Strict):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
-        if self.min_seconds > self.max_seconds:
+        if self.max_seconds is not None and self.min_seconds > self.max_seconds:
             raise ValueError(f"min_seconds: {self.min_seconds:g} is more than max_seconds ({self.max_seconds:g})")
         return self
 

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 
 from jenga.config.schema import ExperimentConfig
-from jenga.errors import SetupError
+from jenga.errors import ConfigError
 from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Encoder, Facts
 from jenga.modalities.media import Media
 from jenga.modalities.vision.augment import augmented
-from jenga.modalities.vision.pictures import Fit, UnusablePictureError, picture, square
+from jenga.modalities.vision.pictures import UnusablePictureError, picture
+from jenga.modalities.vision.pixels import Pixels
 from jenga.modalities.vision.settings import AugmentConfig
-from jenga.peft.base import read_object
 from jenga.rows.batches import Encoded, Source
 from jenga.rows.content import Cells
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
-
-FILE = "jenga_pictures.json"
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How pictures become numbers: squares of `size`, each colour less its `mean` by its `std`, of values 0 to 1."""
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    fit: Fit = "crop"
-
-    def of(self, media: Media) -> torch.Tensor:
-        """Return float32 ``(3, S, S)``. Raises UnusablePictureError."""
-        array = np.asarray(square(picture(media), self.size, self.fit), np.float32) / 255
-        scaled = (array - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
 class Pictures(Encoded):
@@ -83,25 +63,25 @@ class VisionEncoder(Encoder):
 
     def save(self, folder: Path) -> None:
         """Write how pictures become numbers beside the weights."""
-        (folder / FILE).write_text(json.dumps(asdict(self.pixels), indent=1) + "\n")
+        self.pixels.write(folder)
 
     @classmethod
     def load(cls, folder: Path, config: ExperimentConfig) -> Self:
         """Read what `save` wrote. Raises SetupError where it is something else."""
-        saved = read_object(folder / FILE)
-        try:
-            return cls(Pixels(int(saved["size"]), tuple(saved["mean"]), tuple(saved["std"]), saved["fit"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise SetupError(f"{folder / FILE}: {error!r}; restore the folder from a copy or train again") from error
+        return cls(Pixels.read(folder))
 
     def sources(
         self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
     ) -> tuple[list[Source], list[str]]:
-        """Return the pictures of every split, as the network of `backbone` was trained to read them."""
+        """Return the pictures of every split, as the network of `backbone` was trained to read them.
+
+        Raises ConfigError where the network cannot read pictures of the configured size.
+        """
         self.augment = getattr(config.model, "augment", None)
         own = getattr(backbone, "network", None)
         if own is not None:
             self.pixels = Pixels(config.model.image_size or own.size, own.mean, own.std, config.model.fit)
+            _try_size(own, self.pixels.size)
         return super().sources(loaded, config, backbone)
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
@@ -127,6 +107,22 @@ class VisionEncoder(Encoder):
         size, fit = self.pixels.size, self.pixels.fit
         ways = {"crop": "of a longer side only the middle", "squash": "both sides scaled", "pad": "with borders"}
         return Facts({"pixels of a picture": f"{size} x {size}"}, [f"A picture is read as a square, {ways[fit]}."])
+
+
+@torch.no_grad()
+def _try_size(network: Any, size: int) -> None:
+    """Raise ConfigError where a network cannot read a picture of `size` pixels a side."""
+    was_training, device = network.training, next(network.parameters()).device
+    try:
+        network.eval()(torch.zeros(1, 3, size, size, device=device))
+    except Exception as error:  # whatever its layers raise of a size that they were not made for
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"model.image_size: the model cannot read pictures of {size} x {size} ({reason}); leave it out: its own "
+            f"size is {network.size}"
+        ) from error
+    finally:
+        network.train(was_training)
 
 
 def _media(rows: Rows) -> list[Media]:

@@ -13,9 +13,9 @@ from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
 from jenga.modalities.base import MODALITIES, Modality
 from jenga.modalities.vision.backbone import VisionBackbone
-from jenga.modalities.vision.encoder import Pixels, VisionEncoder
-from jenga.modalities.vision.networks import MEAN, STD
+from jenga.modalities.vision.encoder import VisionEncoder
 from jenga.modalities.vision.pictures import ImageColumns
+from jenga.modalities.vision.pixels import MEAN, STD, Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionColumnKeys, VisionConfig
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource

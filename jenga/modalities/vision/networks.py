@@ -11,10 +11,10 @@ from torch import nn
 
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.text.pretrained import check_complete, checkpoint_of, read_checkpoint
+from jenga.modalities.vision.pixels import MEAN, STD, Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures, by colour."""
+_USUAL_SIZE = 224
 
 
 class Network(Protocol):
@@ -121,12 +121,9 @@ class OfTransformers(nn.Module):
         sizes = getattr(settings, "hidden_sizes", None)
         self.width = int(getattr(settings, "hidden_size", None) or (sizes or [0])[-1])
         self.has_pooler = getattr(model, "pooler", None) is not None and not missing
-        read = _processing(checkpoint_of(name))
-        side = read.get("crop_size") or read.get("size") or getattr(settings, "image_size", 224)
-        side = next(iter(side.values())) if isinstance(side, dict) else side
-        self.size = int(side[0] if isinstance(side, list | tuple) else side or 224)
-        self.mean = tuple(read.get("image_mean") or MEAN)
-        self.std = tuple(read.get("image_std") or STD)
+        side = getattr(settings, "image_size", None) or _USUAL_SIZE
+        pixels = Pixels.of_checkpoint(checkpoint_of(name), max(side) if isinstance(side, list | tuple) else side)
+        self.size, self.mean, self.std = pixels.size, pixels.mean, pixels.std
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return its tokens, or the places of its last feature map, and their mean or its pooler's."""
@@ -154,14 +151,3 @@ def _timm() -> Any:
     except ImportError as error:
         missing = "models of timm need timm, which is not installed here: pip install 'jenga[vision]'"
         raise SetupError(missing) from error
-
-
-def _processing(name: str) -> dict[str, Any]:
-    """Return what a checkpoint says of how pictures become its inputs."""
-    from transformers.image_processing_base import ImageProcessingMixin
-
-    try:
-        found, _ = ImageProcessingMixin.get_image_processor_dict(name)
-    except OSError:
-        return {}
-    return dict(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 89_478_485
 """Pillow's own bound, above which a small file fills the memory."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+"""What is opened, where Pillow has it here. It knows more, of which some start other programs, as EPS does."""
 Fit = Literal["crop", "squash", "pad"]
 
 
@@ -34,8 +37,9 @@ class ImageColumns(MediaColumns):
 def picture(media: Media) -> Image:
     """Return a picture in RGB, turned as its EXIF data say; of an animation the first.
 
-    What is transparent is white; 16 bits become 8, scaled by what the format can hold. Raises UnusablePictureError
-    where it is none, SetupError without the extra ``vision``.
+    What is transparent is white; 16 bits become 8, scaled by what the format can hold; floating-point values are read
+    as numbers in rows are, from 0 to 1 or to 255. Raises UnusablePictureError where it is none, SetupError without the
+    extra ``vision``.
     """
     pillow, ops = _pillow()
     if media.values is not None:
@@ -44,7 +48,7 @@ def picture(media: Media) -> Image:
         with warnings.catch_warnings():
             # Pillow warns of large files, and of broken EXIF data, which only turn a picture.
             warnings.simplefilter("ignore")
-            with pillow.open(io.BytesIO(media.read())) as opened:
+            with pillow.open(io.BytesIO(media.read()), formats=_formats()) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     size = f"{opened.width} x {opened.height}"
                     raise UnusablePictureError(f"it has {size} pixels; allowed: {MOST_PIXELS:,} in all")
@@ -77,10 +81,11 @@ def square(image: Image, size: int, fit: Fit) -> Image:
 
 def _rgb(image: Image) -> Image:
     pillow, _ = _pillow()
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        most = 65535 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255
-        image = pillow.fromarray((np.clip(values / most, 0, 1) * 255).astype(np.uint8))
+    if image.mode == "F":
+        return _of_values(np.asarray(image))
+    if image.mode.startswith("I"):
+        # Of 16 bits, which Pillow may hand on as 32.
+        image = pillow.fromarray((np.clip(np.asarray(image) / 65535, 0, 1) * 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         seen = image.convert("RGBA")
         white = pillow.new("RGBA", seen.size, "white")
@@ -104,6 +109,13 @@ def _of_values(values: np.ndarray) -> Image:
     if values.min(initial=0) < 0 or values.max(initial=0) * scale > 255:
         raise UnusablePictureError("its numbers lie outside 0 to 255")
     return pillow.fromarray((values * scale).round().astype(np.uint8)).convert("RGB")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    pillow, _ = _pillow()
+    pillow.init()
+    return tuple(name for name in _FORMATS if name in pillow.OPEN)
 
 
 def _pillow() -> tuple[Any, Any]:

@@ -36,6 +36,21 @@ def wav2vec(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def ast(tmp_path: Path) -> str:
+    """The folder of an audio spectrogram transformer of one layer with random weights, and its extractor."""
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+    torch.manual_seed(seeds.derived("ast"))
+    config = ASTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_length=32,
+        num_mel_bins=16, patch_size=8, time_stride=8, frequency_stride=8,
+    )  # fmt: skip
+    ASTModel(config).save_pretrained(tmp_path / "ast")
+    ASTFeatureExtractor(max_length=32, num_mel_bins=16).save_pretrained(tmp_path / "ast")
+    return str(tmp_path / "ast")
+
+
+@pytest.fixture
 def write_clips(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes tones, low or high, as WAV files with a file of rows; it returns that."""
     import soundfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from jenga.modalities.audio.augment import augmented
@@ -37,3 +38,8 @@ def test_with_no_masks_clips_stay() -> None:
     spectra, mask = torch.randn(2, 30, 100), torch.ones(2, 100, dtype=torch.int64)
     config = AugmentConfig(time_masks=0, frequency_masks=0)
     assert torch.equal(augmented(spectra, mask, config, generator()), spectra)
+
+
+def test_a_mask_of_another_axis_is_refused() -> None:
+    with pytest.raises(ValueError, match="the mask is of 100 frames, and the sound of 30"):
+        augmented(torch.randn(2, 100, 30), torch.ones(2, 100), AugmentConfig(), generator())

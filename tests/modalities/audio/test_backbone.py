@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import WhisperModel
+from safetensors.torch import save_file
+from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel, WhisperModel
 
 from jenga.config.peft import LoraConfig
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, SetupError
 from jenga.modalities.audio.backbone import AudioBackbone
 from jenga.modalities.audio.settings import AudioConfig
 
@@ -103,3 +104,47 @@ def test_adapters_in_whisper_come_back_on_their_base_and_merge(whisper: str, tmp
 def test_a_model_of_texts_is_refused(tiny_bert: Path) -> None:
     with pytest.raises(ConfigError, match="is a bert model, which reads no sound"):
         AudioBackbone(str(tiny_bert), AudioConfig(base_model=str(tiny_bert)))
+
+
+def test_bands_and_stretches_of_time_are_masked_on_their_own_axes(ast: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    augment = {"time_masks": 1, "time_share": 0.5, "frequency_masks": 0}
+    backbone = AudioBackbone(ast, AudioConfig.model_validate({"base_model": ast, "augment": augment})).train()
+    seen: list[torch.Tensor] = []
+    backbone.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    frames = torch.randn(4, 32, 16)
+    torch.manual_seed(0)
+    backbone(input_values=frames, attention_mask=torch.ones(4, 32, dtype=torch.int64))
+    changed = seen[0] != frames
+    assert changed.any()
+    assert torch.equal(changed.any(2), changed.all(2)), "whole frames, which are the first axis"
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "another"])
+def test_a_score_that_cannot_be_read_is_told_with_its_file(whisper: str, tmp_path: Path, harm: str) -> None:
+    config = AudioConfig(base_model=whisper, pooling="attention")
+    AudioBackbone(whisper, config).save(tmp_path)
+    path = tmp_path / "jenga_pooling.safetensors"
+    if harm == "gone":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(path.read_bytes()[:30])
+    else:
+        save_file({"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}, path)
+    with pytest.raises(SetupError, match=r"jenga_pooling\.safetensors: .*restore the folder"):
+        AudioBackbone.load(tmp_path, "gone", config)
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "none-such"}', "{", "[]"])
+def test_a_checkpoint_that_is_none_is_told_by_its_key(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(SetupError, match=r"model\.base_model: cannot load"):
+        AudioBackbone(str(tmp_path), AudioConfig(base_model=str(tmp_path)))
+
+
+def test_spectra_of_another_layout_than_whispers_are_refused(tmp_path: Path) -> None:
+    Wav2Vec2BertModel(
+        Wav2Vec2BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+                           feature_projection_input_dim=16, conv_depthwise_kernel_size=3)
+    ).save_pretrained(tmp_path)  # fmt: skip
+    with pytest.raises(ConfigError, match=r"is a wav2vec2-bert model, whose spectra are not read here; choose Whisper"):
+        AudioBackbone(str(tmp_path), AudioConfig(base_model=str(tmp_path)))

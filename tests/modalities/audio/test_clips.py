@@ -168,3 +168,27 @@ def test_without_the_extra_an_error_names_it(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(SetupError, match=r"pip install 'jenga\[audio\]'"):
         samples(of(tmp_path / "a.wav"), RATE, most_seconds=30)
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.RAW", "a", "a.mp3", "a.wav.part", "a.flac"])
+def test_what_a_recording_is_called_decides_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(GOOD)
+    assert len(samples(of(tmp_path / name), RATE, most_seconds=30)) == RATE // 2
+
+
+def test_samples_without_a_header_are_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(tone(440, 0.5).tobytes())
+    with pytest.raises(UnusableClipError, match="no recording"):
+        samples(of(tmp_path / "a.raw"), RATE, most_seconds=30)
+
+
+@pytest.mark.parametrize("said", [0x7FFF_0000, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_a_wav_that_was_piped_says_no_length_and_is_read_to_its_end(tmp_path: Path, said: int) -> None:
+    content = bytearray(GOOD)
+    at = content.index(b"data") + 4
+    content[4:8], content[at : at + 4] = said.to_bytes(4, "little"), said.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    for media in (Media("a.wav", path=tmp_path / "a.wav"), Media("bytes", content=bytes(content))):
+        np.testing.assert_allclose(
+            samples(Clip(media), RATE, most_seconds=30), samples(Clip(Media("x", content=GOOD)), RATE, most_seconds=30)
+        )

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import torch
 from tones import RATE, tone
+from transformers import SeamlessM4TFeatureExtractor
 
-from jenga.errors import SetupError
+from jenga.errors import ConfigError, SetupError
+from jenga.modalities.audio.backbone import AudioBackbone
 from jenga.modalities.audio.clips import AudioColumns, Clip
 from jenga.modalities.audio.encoder import AudioEncoder
 from jenga.modalities.audio.settings import AudioConfig
 from jenga.modalities.media import Media
+from jenga.modalities.store import FeatureStore, PassingStore
 from jenga.rows.content import Cells
 from jenga.rows.parse import Rows, SourceSpec
 
+EVERY_KIND = ["whisper", "wav2vec", "ast"]
 SPEC = SourceSpec("s", (), (), (), "id", (), AudioColumns(columns=(("audio", ("audio",)),)))
 
 
@@ -28,7 +32,7 @@ def rows(*sounds: np.ndarray) -> Rows:
 
 
 def encoder(folder: str, tmp_path: Path, **settings: Any) -> AudioEncoder:
-    return AudioEncoder.of(AudioConfig(base_model=folder, **settings), cache_dir=str(tmp_path / "cache"))
+    return AudioEncoder.of(AudioConfig(base_model=folder, **settings), FeatureStore(tmp_path / "cache"))
 
 
 def test_whispers_features_are_those_of_its_own_extractor_padded_with_its_own_silence(
@@ -94,7 +98,7 @@ def test_the_extractor_travels_with_the_model(whisper: str, tmp_path: Path) -> N
     made = encoder(whisper, tmp_path)
     (tmp_path / "saved").mkdir()
     made.save(tmp_path / "saved")
-    again = AudioEncoder.of(AudioConfig(base_model="gone"), str(tmp_path / "saved"), str(tmp_path / "cache"))
+    again = AudioEncoder.of(AudioConfig(base_model="gone"), PassingStore(), str(tmp_path / "saved"))
     clip = Clip(Media("x", values=tone(440, 0.3), rate=RATE))
     assert again._key(clip) == made._key(clip)
     torch.testing.assert_close(torch.from_numpy(again._features(clip)), torch.from_numpy(made._features(clip)))
@@ -103,3 +107,49 @@ def test_the_extractor_travels_with_the_model(whisper: str, tmp_path: Path) -> N
 def test_a_model_that_reads_no_sound_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"model\.base_model"):
         encoder(str(tiny_bert), tmp_path)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("length", [1, 50, 399])
+def test_the_shortest_clip_is_filled_up_to_what_the_model_takes(
+    kind: str, length: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = request.getfixturevalue(kind)
+    made, short = encoder(folder, tmp_path), rows(tone(440, 0.1)[:length])
+    assert made.unusable(short, SPEC) == {}
+    config = AudioConfig(base_model=folder)
+    output = AudioBackbone(folder, config).eval()(**made.encode(short, SPEC).inputs([0]))
+    assert output.pooler_output.isfinite().all()
+    assert output.attention_mask.sum() >= 1
+
+
+def test_a_clip_without_samples_stays_bad(whisper: str, tmp_path: Path) -> None:
+    assert encoder(whisper, tmp_path).unusable(rows(tone(440, 0.1)[:0]), SPEC) == {0: "0: it has no samples there"}
+
+
+@pytest.mark.parametrize(("kind", "readable"), [("whisper", 5.0), ("ast", 0.32), ("wav2vec", 30.0)])
+def test_seconds_beyond_what_the_model_reads_are_refused_and_none_are_asked_for_by_default(
+    kind: str, readable: float, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = request.getfixturevalue(kind)
+    assert encoder(folder, tmp_path, min_seconds=0.1).seconds == readable
+    if kind == "wav2vec":
+        assert encoder(folder, tmp_path, max_seconds=600.0).seconds == 600
+        return
+    with pytest.raises(ConfigError, match=rf"model\.max_seconds: 30 is more than the {readable:g} seconds that"):
+        encoder(folder, tmp_path, max_seconds=30.0)
+
+
+def test_spectra_of_another_layout_than_whispers_are_refused_with_what_is_supported(tmp_path: Path) -> None:
+    SeamlessM4TFeatureExtractor().save_pretrained(tmp_path / "seamless")
+    with pytest.raises(ConfigError, match=r"is a SeamlessM4TFeatureExtractor; choose Whisper, Wav2Vec2"):
+        encoder(str(tmp_path / "seamless"), tmp_path)
+
+
+def test_what_passes_leaves_nothing_in_the_cache(whisper: str, tmp_path: Path) -> None:
+    made, cache = encoder(whisper, tmp_path), tmp_path / "cache"
+    split = made.encoder([]).encode(rows(tone(440, 0.3)), SPEC, {})
+    assert split.encoded.inputs([0])["input_features"].shape[0] == 1
+    assert not cache.exists()
+    made.unusable(rows(tone(440, 0.3)), SPEC)
+    assert len(list(cache.rglob("*.safetensors"))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,16 @@ def test_clips_train_resume_predict_and_export(experiment: dict[str, Any], tmp_p
     soundfile.write(tmp_path / "new.wav", tone(1500, 0.4), RATE)
     rows = [{"audio": str(tmp_path / "new.wav")}, {"audio": {"array": tone(200, 0.4).tolist(), "sampling_rate": RATE}},
             {"audio": str(lines)}, {"audio": None}]  # fmt: skip
+    kept = sorted((tmp_path / "cache").rglob("*"))
     answers = jenga.load(whole.run, device="cpu").predict(rows)
     assert [answer["pitch"]["label"]["label"] for answer in answers[:2]] == ["high", "low"]
     assert "no recording" in answers[2]["error"]
     assert answers[3]["error"] == "column 'audio' is empty"
+    # What a run keeps of its own rows is no place for those of whoever asks its model, on this machine or another.
+    assert sorted((tmp_path / "cache").rglob("*")) == kept
+    shutil.rmtree(tmp_path / "cache")
     assert jenga.load(export(whole.run, tmp_path / "out"), device="cpu").predict(rows) == answers
+    assert not (tmp_path / "cache").exists()
     assert "seconds" in (whole.run / "README.md").read_text(encoding="utf-8")
 
 

@@ -137,7 +137,7 @@ def chats(make_tokenizer: Any, refused: int, total: int) -> tuple[TextEncoder, L
     numbers = list(range(1, total + 1))
     rows = Rows([f"r{n}" for n in numbers], ["chats.jsonl"] * total, numbers, Dialogues(dialogues))
     spec = spec_of("lm", 64, dialogue(messages=("messages",)))
-    return TextEncoder(tokenizer), LoadedSource(spec, {"train": rows}, {}, [], [], {})
+    return TextEncoder(tokenizer), LoadedSource(spec, {"train": rows}, {}, [], [], {}, {})
 
 
 def test_a_row_that_the_chat_template_refuses_is_set_aside(make_tokenizer: Any, settings: Callable[..., Any]) -> None:

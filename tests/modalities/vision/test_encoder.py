@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from jenga.errors import SetupError
+from jenga.errors import ConfigError
 from jenga.modalities.media import Media
-from jenga.modalities.vision.encoder import FILE, Pixels, VisionEncoder
+from jenga.modalities.vision.backbone import VisionBackbone
+from jenga.modalities.vision.encoder import VisionEncoder
 from jenga.modalities.vision.pictures import ImageColumns
+from jenga.modalities.vision.pixels import Pixels
+from jenga.modalities.vision.settings import VisionConfig
 from jenga.rows.content import Cells
 from jenga.rows.parse import Rows, SourceSpec
 
@@ -47,6 +51,19 @@ def test_how_pixels_are_made_travels_with_the_model(tmp_path: Path) -> None:
     VisionEncoder(PIXELS).save(tmp_path)
     config = None  # nothing of it is read
     assert VisionEncoder.load(tmp_path, config).pixels == PIXELS  # type: ignore[arg-type]
-    (tmp_path / FILE).write_text('{"size": "wide"}')
-    with pytest.raises(SetupError, match="restore the folder"):
-        VisionEncoder.load(tmp_path, config)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_a_size_that_the_network_cannot_read_is_refused_before_the_first_step(vit: str, was_training: bool) -> None:
+    config = VisionConfig(base_model=vit, image_size=24)
+    backbone = VisionBackbone(vit, config).train(was_training)
+    given = SimpleNamespace(model=config)
+    with pytest.raises(
+        ConfigError, match=r"model\.image_size: the model cannot read pictures of 24 x 24 .* size is 16"
+    ):
+        VisionEncoder(PIXELS).sources([], given, backbone)  # type: ignore[arg-type]
+    config = VisionConfig(base_model=vit)
+    encoder = VisionEncoder(PIXELS)
+    encoder.sources([], SimpleNamespace(model=config), backbone)  # type: ignore[arg-type]
+    assert encoder.pixels.size == 16
+    assert backbone.network.training is was_training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import nn
 
 from jenga.errors import ConfigError, SetupError
+from jenga.modalities.vision.backbone import VisionBackbone
 from jenga.modalities.vision.networks import network
+from jenga.modalities.vision.pixels import Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
 
 
@@ -28,6 +31,16 @@ def test_an_image_model_of_transformers_says_how_it_reads_pictures(vit: str) -> 
     hidden, pooled = made.eval()(torch.randn(2, 3, 16, 16))
     assert hidden.shape == (2, 17, 16)
     assert pooled.shape == (2, 16)
+
+
+def test_a_run_to_go_on_from_reads_pictures_as_it_was_trained_to(vit: str, tmp_path: Path) -> None:
+    best = tmp_path / "best" / "backbone"
+    best.mkdir(parents=True)
+    config = VisionConfig(base_model=vit)
+    VisionBackbone(vit, config).save(best)
+    Pixels(16, (0.1, 0.2, 0.3), (0.5,) * 3).write(best)
+    made = network(str(tmp_path), config)
+    assert (made.size, made.mean, made.std) == (16, (0.1, 0.2, 0.3), (0.5,) * 3)
 
 
 def test_a_model_of_texts_is_refused(tiny_bert: Any) -> None:

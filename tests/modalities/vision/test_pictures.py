@@ -115,6 +115,9 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("a page", b"<html>404</html>", "no known format"),
     ("a zip", b"PK\x03\x04" + bytes(100), "no known format"),
     ("sound", b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(40), "no known format"),
+    ("a program of Ghostscript", file_of(HALVES, "EPS"), "no known format"),
+    ("a format of few", file_of(HALVES, "TGA"), "no known format"),
+    ("an icon", file_of(HALVES, "ICO"), "no known format"),
     ("vector graphics", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no known format"),
     ("a header alone", GOOD[:33], "no picture"),
     ("cut in half", GOOD[: len(GOOD) // 2], "no picture"),
@@ -166,3 +169,27 @@ def test_without_the_extra_an_error_names_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(SetupError, match=r"pip install 'jenga\[vision\]'"):
         read(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"), [([[0.0, 0.5, 1.0]], [0, 128, 255]), ([[0.0, 128.0, 255.0]], [0, 128, 255])]
+)
+def test_floating_point_pictures_are_read_as_numbers_in_rows_are(values: list[list[float]], wanted: list[int]) -> None:
+    array = np.array(values, np.float32)
+    for image in (read(file_of(Image.fromarray(array), "TIFF")), picture(Media("x", values=array))):
+        assert [image.getpixel((x, 0)) for x in range(3)] == [(each,) * 3 for each in wanted]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(np.nan, "no numbers"), (np.inf, "no numbers"), (-1.0, "outside 0"), (256.0, "outside 0")]
+)
+def test_floating_point_pictures_of_other_values_are_refused(value: float, reason: str) -> None:
+    with pytest.raises(UnusablePictureError, match=reason):
+        read(file_of(Image.fromarray(np.array([[0.5, value]], np.float32)), "TIFF"))
+
+
+def test_a_dark_deep_picture_stays_dark() -> None:
+    for kind in (np.uint16, np.int32):
+        dark = Image.fromarray(np.array([[0, 200, 257]], kind))
+        image = read(file_of(dark, "TIFF"))
+        assert [image.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (0, 0, 0), (1, 1, 1)]
