@@ -9,9 +9,10 @@ compute with one thread, on the CPU, log nothing, and take no part in what their
 from __future__ import annotations
 
 import gc
+import mmap
 import multiprocessing
+import multiprocessing.process
 import os
-import pickle
 import re
 import signal
 import sys
@@ -20,6 +21,8 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar
 
 from jenga.errors import JengaError, SetupError
@@ -62,51 +65,71 @@ def made_ahead(
     """Yield ``map(make, items)``, made in `workers` processes, two items ahead in each; 0, or few items: made here.
 
     What `make` returns is pickled, tensors excepted, which are shared. What it raises is raised in its item's turn.
-    The processes end with the block, however it ends, and soon after this process does. Raises SetupError where the
-    system ends one of them.
+    The processes are started when the first item is asked for. They end with the block, however it ends, or within
+    seconds after this process does. Raises SetupError where the system ends one of them.
     """
     few = isinstance(items, Sequence) and len(items) < LEAST_ITEMS
     if not workers or few:
         yield map(make, items)
         return
-    results = _results(make, items, workers)
+    pool = _Pool(make, items, workers)
     try:
-        yield results
+        yield pool.results
     except RuntimeError as error:
         # torch tells of a worker's death wherever this process is by then, not only where it waits for a batch.
         if (found := _DEATH.search(str(error))) is None:
             raise
-        error.with_traceback(None)  # its frames keep the other workers alive
-        raise _died(found[1], workers) from error
+        raise SetupError(
+            f"a process that makes batches (pid {found[1].strip()}) was ended by the system, most likely for want of "
+            f"memory, or of shared memory (/dev/shm); lower data.workers (now {workers}; 0: none) or "
+            "training.batch_size"
+        ) from None
     finally:
-        results.close()
+        pool.end()
 
 
-def _results(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Generator[Made]:
-    import torch
-    from torch.utils.data import DataLoader
+class _Pool(Generic[Item, Made]):
+    """The processes, and what they make, in the order of its items."""
 
-    data: Any = _Maker(make)
-    sampler: Any = items
-    with warnings.catch_warnings():
-        # How many are started is the user's word, or ours.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader: Any = DataLoader(
-            data, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=_as_it_is,
-            # Of its own, lest it draws from the generator that dropout is drawn from.
-            generator=torch.Generator(), multiprocessing_context="fork", worker_init_fn=_begin,
-        )  # fmt: skip
-    for made in loader:
-        if isinstance(made, _Failure):
-            raise made.error
-        yield made
+    def __init__(self, make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> None:
+        self.results = self._results(make, items, workers)
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._ending = mmap.mmap(-1, 1)
+        """A byte that all of them see: whether SIGTERM is the word of this process."""
 
+    def _results(self, make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Generator[Made]:
+        import torch
+        from torch.utils.data import DataLoader
 
-def _died(pids: str, workers: int) -> SetupError:
-    return SetupError(
-        f"a process that makes batches (pid {pids.strip()}) was ended by the system, most likely for want of memory, "
-        f"or of shared memory (/dev/shm); lower data.workers (now {workers}; 0: none) or training.batch_size"
-    )
+        data: Any = _Maker(make)
+        sampler: Any = items
+        before = multiprocessing.active_children()
+        with warnings.catch_warnings():
+            # How many are started is the user's word, or ours.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            made = iter(
+                DataLoader(
+                    data, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=_as_it_is,
+                    # Of its own, lest it draws from the generator that dropout is drawn from.
+                    generator=torch.Generator(), multiprocessing_context="fork",
+                    worker_init_fn=partial(_begin, self._ending),
+                )
+            )  # fmt: skip
+        self._processes = [each for each in multiprocessing.active_children() if each not in before]
+        for packed in made:
+            found = ForkingPickler.loads(packed)
+            if isinstance(found, _Failure):
+                raise found.error
+            yield found
+
+    def end(self) -> None:
+        """End the processes, which may be making something, or are still held by an error that is on its way."""
+        self._ending[0] = 1
+        for each in self._processes:
+            each.terminate()
+        for each in self._processes:
+            each.join()
+        self.results.close()
 
 
 @dataclass
@@ -115,24 +138,24 @@ class _Failure:
 
 
 class _Maker(Generic[Item, Made]):
-    """What torch calls a data set."""
+    """What torch calls a data set. It packs what it hands over: torch waits for ever for what cannot be packed."""
 
     def __init__(self, make: Callable[[Item], Made]) -> None:
         self.make = make
 
-    def __getitem__(self, item: Item) -> Made | _Failure:
+    def __getitem__(self, item: Item) -> bytes:
         try:
-            return self.make(item)
+            return bytes(ForkingPickler.dumps(self.make(item)))
         except Exception as error:  # handed over to be raised there, with the words that it has here
-            return _Failure(_portable(error))
+            return bytes(ForkingPickler.dumps(_Failure(_portable(error))))
 
 
 def _portable(error: Exception) -> Exception:
-    """Return `error` as it can be pickled: an error of another kind with its words where it cannot."""
+    """Return `error` as it can be packed: an error of another kind with its words where it cannot."""
     if not isinstance(error, JengaError):
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
-        pickle.loads(pickle.dumps(error))
+        ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:  # whatever a class of others comes up with
         found = RuntimeError(f"{type(error).__name__}: {error}")
         found.add_note("\n".join(getattr(error, "__notes__", ())))
@@ -144,9 +167,15 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-def _begin(_: int) -> None:
+def _begin(ending: mmap.mmap, _: int) -> None:
     """Leave signals to the parent, which ends its workers, and share memory with it for longer."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+
+    def end(*_: object) -> None:
+        if ending[0]:
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A system that shuts down sends it to every process, and the parent has a step to finish.
+    signal.signal(signal.SIGTERM, end)
     # A collection would write into every object, and so copy all pages that hold one.
     gc.freeze()

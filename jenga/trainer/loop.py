@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -118,9 +119,7 @@ class Trainer:
         with interruptible(self._ask_to_interrupt), self.feed:
             self.chain.call("on_train_begin", self)
             self._packed_memories({})  # what no checkpoint can hold is told now, and not at the first checkpoint
-            self._observe_start()
-            self._finish_checkpoint()
-            self.feed.begin(self._coming())
+            self._begin()
             while not self._done():
                 self._epoch()
             self._evaluate()  # where a callback stopped the run once its last step was judged
@@ -128,9 +127,13 @@ class Trainer:
                 self.save()
             self.chain.call("on_train_end", self)
 
-    def _observe_start(self) -> None:
+    def _begin(self) -> None:
+        """Do what comes before the first step from here, and make batches ahead from now on."""
         if self.state.step == 0:
             observe(self._runner(), list(self.sources.values()), "start")
+        self._finish_checkpoint()
+        left = self.total_steps - self.state.step
+        self.feed.begin(self.left_out.coming(self.sampler, self.state.epoch, self.state.turn, left))
 
     def _finish_checkpoint(self) -> None:
         """Do what is left of the step of a checkpoint, or due now that its epoch has no turn left: it was left out."""
@@ -162,15 +165,6 @@ class Trainer:
                 self._interrupt()
             if self._done():
                 break
-
-    def _coming(self) -> Iterator[tuple[int, Turn]]:
-        """Yield the turns from here to the run's end, with their epochs."""
-        epoch, at = self.state.epoch, self.state.turn
-        left = self.total_steps - self.state.step
-        while left > 0:
-            turns = self.left_out.of(self.sampler, epoch)[at : at + left]
-            yield from ((epoch, turn) for _, turn in turns)
-            epoch, at, left = epoch + 1, 0, left - len(turns)
 
     def step(self, turn: Turn) -> Asked | None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
@@ -225,23 +219,16 @@ class Trainer:
             before + 1, by, back_to, place.number, place.epoch, turn.source,
         )  # fmt: skip
         self.load(folder)
-        self._observe_start()
-        self._finish_checkpoint()
-        self.feed.begin(self._coming())
+        self._begin()
 
     def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
         grad_norm = float(norm)
-        self.log.append(
-            {
-                "event": "skip",
-                "step": self.state.step,
-                "epoch": self._epochs(),
-                "source": turn.source,
-                "by": by,
-                "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
-                "time_s": self._seconds(),
-            }
-        )
+        self._tell("skip", source=turn.source, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
+
+    def _tell(self, event: str, **more: Any) -> None:
+        """Write a record of `event`, which happened at this step."""
+        head = {"event": event, "step": self.state.step, "epoch": self._epochs()}
+        self.log.append({**head, **more, "time_s": self._seconds()})
 
     def _log(self) -> Asked | None:
         record = None
@@ -315,15 +302,7 @@ class Trainer:
             raise DataError(
                 f"evaluation.metric: '{config.metric}' is undefined on the validation rows (no labelled row)"
             )
-        self.log.append(
-            {
-                "event": "eval",
-                "step": self.state.step,
-                "epoch": self._epochs(),
-                "metrics": metrics,
-                "time_s": self._seconds(),
-            }
-        )
+        self._tell("eval", metrics=metrics)
         self.state.metrics = metrics
         self._keep_best(metrics[config.metric])
         self.state.evaluated_step = self.state.step
