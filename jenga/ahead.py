@@ -12,10 +12,12 @@ import gc
 import mmap
 import multiprocessing
 import multiprocessing.process
+import multiprocessing.util
 import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -77,13 +79,10 @@ def made_ahead(
         yield pool.results
     except RuntimeError as error:
         # torch tells of a worker's death wherever this process is by then, not only where it waits for a batch.
+        pool.end()
         if (found := _DEATH.search(str(error))) is None:
             raise
-        raise SetupError(
-            f"a process that makes batches (pid {found[1].strip()}) was ended by the system, most likely for want of "
-            f"memory, or of shared memory (/dev/shm); lower data.workers (now {workers}; 0: none) or "
-            "training.batch_size"
-        ) from None
+        raise _died(f"pid {found[1].strip()}", workers) from None
     finally:
         pool.end()
 
@@ -103,6 +102,7 @@ class _Pool(Generic[Item, Made]):
 
         data: Any = _Maker(make)
         sampler: Any = items
+        multiprocessing.util.get_temp_dir()  # of this process, which removes it; theirs would stay
         before = multiprocessing.active_children()
         with warnings.catch_warnings():
             # How many are started is the user's word, or ours.
@@ -117,19 +117,43 @@ class _Pool(Generic[Item, Made]):
             )  # fmt: skip
         self._processes = [each for each in multiprocessing.active_children() if each not in before]
         for packed in made:
-            found = ForkingPickler.loads(packed)
+            try:
+                found = ForkingPickler.loads(packed)
+            except (ConnectionError, EOFError, FileNotFoundError):  # it has made this, and cannot be asked for it
+                raise _died("one of " + ", ".join(str(each.pid) for each in self._processes), workers) from None
             if isinstance(found, _Failure):
                 raise found.error
             yield found
 
     def end(self) -> None:
         """End the processes, which may be making something, or are still held by an error that is on its way."""
-        self._ending[0] = 1
-        for each in self._processes:
-            each.terminate()
-        for each in self._processes:
-            each.join()
-        self.results.close()
+        with _deaths_untold():
+            self._ending[0] = 1
+            for each in self._processes:
+                each.terminate()
+            for each in self._processes:
+                each.join()
+            self.results.close()
+
+
+@contextmanager
+def _deaths_untold() -> Iterator[None]:
+    """Let torch not raise for a worker that dies before it is ended: the others would not be."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # torch tells the main thread
+        return
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _died(who: str, workers: int) -> SetupError:
+    return SetupError(
+        f"a process that makes batches ({who}) was ended by the system, most likely for want of memory, or of shared "
+        f"memory (/dev/shm); lower data.workers (now {workers}; 0: none) or training.batch_size"
+    )
 
 
 @dataclass

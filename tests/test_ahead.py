@@ -155,7 +155,9 @@ def test_a_process_that_the_system_ends_is_told_and_ends_the_others(number: int,
 
     pids: set[int] = set()
     with (
-        pytest.raises(SetupError, match=r"pid \d+.* was ended by the system.*lower data\.workers \(now \d; 0: none\)"),
+        pytest.raises(
+            SetupError, match=r"\((pid|one of) \d+.* was ended by the system.*lower data\.workers \(now \d; 0: none\)"
+        ),
         made_ahead(make, ITEMS, workers=workers) as made,
     ):
         pids.update(made)
