@@ -14,8 +14,8 @@ from pydantic.json_schema import models_json_schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.syntax import CORE_RESOLVERS
 
-_NOT_THE_RUN = {"output_dir", "tracking"}
-"""Settings that change where a run is written and shown, not what it computes."""
+_NOT_THE_RUN: dict[str, Any] = {"output_dir": True, "tracking": True, "data": {"workers": True}}
+"""Settings that change how fast a run is, and where it is written and shown, not what it computes."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -58,9 +58,16 @@ def differences(config: ExperimentConfig, begun: Mapping[str, Any]) -> dict[str,
 
     By dotted key: the value there, and that of `config`; None: left open.
     """
-    there, here = _flat({key: each for key, each in begun.items() if key not in _NOT_THE_RUN}), _flat(computed(config))
+    there = {key: each for key, each in _flat(begun).items() if not _is_no_matter(key)}
+    here = _flat(computed(config))
     keys = dict.fromkeys([*here, *there])
     return {key: (there.get(key), here.get(key)) for key in keys if there.get(key) != here.get(key)}
+
+
+def _is_no_matter(key: str) -> bool:
+    first, _, rest = key.partition(".")
+    found = _NOT_THE_RUN.get(first, {})
+    return found is True or rest in found
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

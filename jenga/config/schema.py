@@ -54,6 +54,11 @@ class DataConfig(Strict):
     )
     max_rows: PositiveInt | None = Field(None, description="Train on this many rows, drawn by split_seed.")
     cache_dir: str | None = Field(None, description="Folder for tokenised rows; default: the user's cache folder.")
+    workers: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Processes that decode rows and make batches ahead. Default: 0 where that is little work, as of "
+        "texts and events; of pictures and sound one a core but for one, 4 at most.",
+    )
 
 
 class FusionConfig(Strict):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import torch
 
+from jenga.ahead import made_ahead
 from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
 from jenga.config.strict import Strict
@@ -43,6 +45,9 @@ logger = logging.getLogger(__name__)
 _VALID = "valid"
 Spaces = Mapping[tuple[str, str], HeadSpace]
 Autocast = Callable[[], AbstractContextManager[Any]]
+T = TypeVar("T")
+_ROWS_A_TIME = 32
+_TELL_AFTER_S = 5.0
 
 
 class Facts(NamedTuple):
@@ -89,11 +94,16 @@ class RowEncoder:
 class Encoder(ABC):
     """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights.
 
-    `rows_at_once`: rows of a forward pass where a caller does not say how many. `keep`: columns that rows keep beside
+    `rows_at_once`: rows of a forward pass where a caller does not say how many. `decodes`: whether making a batch is
+    so much work that other processes should do it ahead, where `data.workers` does not say. `workers`: how many of
+    them there are. `progress`: called with a line on how far long work is. `keep`: columns that rows keep beside
     what is read of them. `told`: what a session has warned of; None outside of one.
     """
 
     rows_at_once: ClassVar[int] = 64
+    decodes: ClassVar[bool] = False
+    workers: int = 0
+    progress: Callable[[str], None] | None = None
     keep: tuple[str, ...] = ()
     told: set[str] | None = None
 
@@ -108,6 +118,24 @@ class Encoder(ABC):
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Return which of `rows`, by their place, cannot be encoded, and why; called before `encode`, default: none."""
         return {}
+
+    def checked(self, what: str, check: Callable[[int], T], count: int) -> Iterator[T]:
+        """Yield what `check` returns of each of `count` rows, by their place, done in `workers` processes.
+
+        what: is told with how far it is, where that takes long: ``"decoding pictures"``.
+        """
+        cut = [range(start, min(start + _ROWS_A_TIME, count)) for start in range(0, count, _ROWS_A_TIME)]
+        began = told = time.monotonic()
+        done = 0
+        with made_ahead(lambda rows: [check(row) for row in rows], cut, workers=self.workers) as made:
+            for each in made:
+                yield from each
+                done += len(each)
+                now = time.monotonic()
+                if self.progress is not None and now - told > _TELL_AFTER_S and done < count:
+                    left = (now - began) / done * (count - done)
+                    self.progress(f"{what}: {done:,} of {count:,} rows, {left:.0f} s left")
+                    told = now
 
     def split_of(self, rows: Rows, spec: SourceSpec, spaces: Spaces) -> tuple[EncodedSplit, list[BadRow]]:
         """Return `rows` encoded, and those of them that cannot be, which are left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -249,15 +249,24 @@ class JointEncoded(Encoded):
                 found |= {f"{name}{PART}{key}": tensor for key, tensor in own.items()}
         return found
 
+    def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return the inputs with those of each part as training changes them."""
+        found = dict(inputs)
+        for name, own in self._own(inputs):
+            found |= {f"{name}{PART}{key}": each for key, each in self.parts[name].changed(own, generator).items()}
+        return found
+
     def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Return the units of the longest entry, over all parts."""
-        total = 0
-        for name, part in self.parts.items():
+        return sum(self.parts[name].extent(own) for name, own in self._own(inputs))
+
+    def _own(self, inputs: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+        """Yield the inputs of the parts that a batch has, by their own names."""
+        for name in self.parts:
             start = f"{name}{PART}"
             own = {key.removeprefix(start): each for key, each in inputs.items() if key.startswith(start)}
             if own.pop(PLACE, None) is not None and own:
-                total += part.extent(own)
-        return total
+                yield name, own
 
 
 class JointEncoder(Encoder):

@@ -47,6 +47,13 @@ class Encoded(ABC):
     def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
         """Return what the backbone's ``forward`` takes of the entries at `index`, by the name of its parameter."""
 
+    def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return `inputs` as training shows them, changed a little, each time anew; default: as they are.
+
+        All is drawn from `generator`, which a seed, the epoch and the rows decide: another process may do this.
+        """
+        return inputs
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -100,10 +107,15 @@ class EncodedSplit:
         """What each entry of a batch costs, int64."""
         return self.encoded.lengths
 
-    def batch(self, index: Sequence[int]) -> Batch:
-        """Return the entries at `index`, with their labels and what a teacher says of them."""
+    def batch(self, index: Sequence[int], *, changes: torch.Generator | None = None) -> Batch:
+        """Return the entries at `index`, with their labels and what a teacher says of them.
+
+        changes: what changes of training rows are drawn from; None: rows as they are.
+        """
         index = list(index)
         inputs = self.encoded.inputs(index)
+        if changes is not None:
+            inputs = self.encoded.changed(inputs, changes)
         labels: dict[str, dict[str, torch.Tensor]] = {}
         for (task, head), targets in self._targets.items():
             labels.setdefault(task, {})[head] = targets(index)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jenga.ahead import worker_count
 from jenga.bundle import Bundle, encoders_of, join, modality_for, model_block, schema
 from jenga.config.schema import ExperimentConfig
 from jenga.distillation import RunningTeacher, make_teacher
@@ -44,6 +45,11 @@ class Experiment:
     teacher: RunningTeacher | None
     fingerprint: Fingerprint
 
+    @property
+    def workers(self) -> int:
+        """The processes that make batches ahead."""
+        return max(encoder.workers for encoder in self.bundle.parts.values())
+
 
 def build(
     config: ExperimentConfig,
@@ -69,6 +75,9 @@ def build(
     loaded, files = _read(config)
     views = _views(config, loaded)
     prepared = {name: _prepared(config, name, seen, files, workdir) for name, seen in views.items()}
+    for each in prepared.values():
+        each.encoder.workers = worker_count(config.data.workers, decodes=each.encoder.decodes)
+        each.encoder.progress = tell
     backbones = {name: _backbone(config.of_backbone(name), each) for name, each in prepared.items()}
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})
     _check_judged(config, loaded)

@@ -252,13 +252,14 @@ def _facts(bundle: Bundle) -> Facts:
 
 
 def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
-    """Return `config` with the numbers of the training that its rows and its encoder decided."""
+    """Return `config` with the numbers that its rows, its encoder and this machine decided."""
     found = experiment.bundle.config
     own = {
         name: block.model_copy(update={"training": found.backbones[name].training})
         for name, block in (config.backbones.items() if config.several else ())
     }
-    return config.with_blocks(own).model_copy(update={"training": found.training})
+    data = config.data.model_copy(update={"workers": experiment.workers})
+    return config.with_blocks(own).model_copy(update={"training": found.training, "data": data})
 
 
 def _steps(experiment: Experiment) -> int:
@@ -291,6 +292,7 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
     trainer = Trainer(
         bundle.model, experiment.sources, bundle.config,
         run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save, teacher=experiment.teacher,
+        workers=experiment.workers,
     )  # fmt: skip
     trainer.load(newest_checkpoint(run.checkpoints))
     trainer.train()
@@ -305,7 +307,9 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     bundle.model.to(accelerator.device)
     config = bundle.config
     sizes = evaluation_batch_sizes(config)
-    runner = Runner(bundle.model, accelerator.device, accelerator.autocast, sizes, bundle.thresholds)
+    runner = Runner(
+        bundle.model, accelerator.device, accelerator.autocast, sizes, bundle.thresholds, workers=experiment.workers
+    )
     warnings = calibrate(runner, experiment.sources)
     for warning in warnings:
         logger.warning("%s", warning)

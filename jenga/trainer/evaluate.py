@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jenga.ahead import made_ahead
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.labels import kind_named
 from jenga.labels.judge import labelled_rows
@@ -43,7 +44,7 @@ class SplitResult:
 class Runner:
     """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor.
 
-    `batch_sizes`: rows of a forward pass, by encoder.
+    `batch_sizes`: rows of a forward pass, by encoder. `workers`: processes that make batches ahead.
     """
 
     model: MultiTaskModel
@@ -52,6 +53,7 @@ class Runner:
     batch_sizes: Mapping[str, int]
     thresholds: Mapping[HeadKey, np.ndarray]
     on_batch: Callable[[], None] = lambda: None
+    workers: int = 0
 
     def size_for(self, task: str) -> int:
         """Return the rows of a forward pass of what `task` reads."""
@@ -68,12 +70,12 @@ class Runner:
         tokens = split.encoded.tokens
         order = np.argsort(split.lengths, kind="stable")[::-1]
         self.model.eval()
-        with torch.inference_mode():
-            size = self.size_for(tasks[0])
-            for start in range(0, len(order), size):
+        size = self.size_for(tasks[0])
+        cut = [order[start : start + size].tolist() for start in range(0, len(order), size)]
+        with torch.inference_mode(), made_ahead(split.batch, cut, workers=self.workers) as batches:
+            for index in cut:
                 self.on_batch()
-                index = order[start : start + size].tolist()
-                batch = split.batch(index).to(self.device)
+                batch = next(batches).to(self.device)
                 with self.autocast():
                     outputs = self.model(batch.inputs, tasks, batch.labels if losses is not None else None)
                 for task, output in outputs.items():

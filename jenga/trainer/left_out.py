@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 
 from jenga.errors import DivergedError
@@ -44,6 +45,13 @@ class LeftOut:
         gone = {each["turn"] for each in self.turns if each["epoch"] == epoch}
         turns = enumerate(sampler.epoch(epoch))
         return [(Place(epoch, number), turn) for number, turn in turns if number not in gone]
+
+    def coming(self, sampler: Sampler, epoch: int, at: int, steps: int) -> Iterator[tuple[int, Turn]]:
+        """Yield the next `steps` turns that are taken, from the one at place `at` of `epoch` on, with their epochs."""
+        while steps > 0:
+            turns = self.of(sampler, epoch)[at : at + steps]
+            yield from ((epoch, turn) for _, turn in turns)
+            epoch, at, steps = epoch + 1, 0, steps - len(turns)
 
     def count_in(self, epoch: int) -> int:
         """Return how many turns of `epoch` are left out."""

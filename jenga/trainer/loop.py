@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,12 +20,13 @@ from jenga.config.schema import ExperimentConfig, resolved
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
-from jenga.rows.sampling import Turn, micro_batches
+from jenga.rows.sampling import Turn
 from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import observe
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, label_counts
+from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
 from jenga.trainer.memory import Json, pack, unpack
@@ -42,7 +44,7 @@ class Trainer:
     """Trains a model on the turns that a sampler deals, one source a turn, and keeps the run's folder.
 
     `write_best(folder)` writes the model in the form that is kept as the run's result. `teacher`: adds to each batch
-    what it says of its rows.
+    what it says of its rows. `workers`: processes that make batches ahead.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Trainer:
         callbacks: Sequence[BaseCallback],
         write_best: Callable[[Path], None],
         teacher: Teacher | None = None,
+        workers: int = 0,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
         self.sources = {source.name: source for source in sources}
@@ -65,6 +68,9 @@ class Trainer:
         self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
+        splits = {source.name: source.splits["train"] for source in sources}
+        sizes = {source.name: self.trainings[source.encoder].batch_size for source in sources}
+        self.feed = Feed(splits, sizes=sizes, halves=self.halves, seed=self.training.seed, workers=workers)
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.learner = Learner(
@@ -115,11 +121,10 @@ class Trainer:
         Raises InterruptedRun after Ctrl-C, with a checkpoint saved, and DivergedError when the loss is not finite.
         """
         self._started = time.monotonic() - self.state.seconds
-        with interruptible(self._ask_to_interrupt):
+        with interruptible(self._ask_to_interrupt), self.feed:
             self.chain.call("on_train_begin", self)
             self._packed_memories({})  # what no checkpoint can hold is told now, and not at the first checkpoint
-            self._observe_start()
-            self._finish_checkpoint()
+            self._begin()
             while not self._done():
                 self._epoch()
             self._evaluate()  # where a callback stopped the run once its last step was judged
@@ -127,9 +132,13 @@ class Trainer:
                 self.save()
             self.chain.call("on_train_end", self)
 
-    def _observe_start(self) -> None:
+    def _begin(self) -> None:
+        """Do what comes before the first step from here, and make batches ahead from now on."""
         if self.state.step == 0:
             observe(self._runner(), list(self.sources.values()), "start")
+        self._finish_checkpoint()
+        left = self.total_steps - self.state.step
+        self.feed.begin(self.left_out.coming(self.sampler, self.state.epoch, self.state.turn, left))
 
     def _finish_checkpoint(self) -> None:
         """Do what is left of the step of a checkpoint, or due now that its epoch has no turn left: it was left out."""
@@ -189,9 +198,7 @@ class Trainer:
 
     def _add_gradients(self, turn: Turn) -> None:
         source = self.sources[turn.source]
-        split = source.splits["train"]
-        size = self.trainings[source.encoder].batch_size
-        batches = [split.batch(rows) for rows in micro_batches(turn.rows, split.lengths, size, halves=self.halves)]
+        batches = self.feed.batches(self.state.epoch, turn)
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
             self.model.train()
@@ -217,22 +224,16 @@ class Trainer:
             before + 1, by, back_to, place.number, place.epoch, turn.source,
         )  # fmt: skip
         self.load(folder)
-        self._observe_start()
-        self._finish_checkpoint()
+        self._begin()
 
     def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
         grad_norm = float(norm)
-        self.log.append(
-            {
-                "event": "skip",
-                "step": self.state.step,
-                "epoch": self._epochs(),
-                "source": turn.source,
-                "by": by,
-                "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
-                "time_s": self._seconds(),
-            }
-        )
+        self._tell("skip", source=turn.source, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
+
+    def _tell(self, event: str, **more: Any) -> None:
+        """Write a record of `event`, which happened at this step."""
+        head = {"event": event, "step": self.state.step, "epoch": self._epochs()}
+        self.log.append({**head, **more, "time_s": self._seconds()})
 
     def _log(self) -> Asked | None:
         record = None
@@ -306,15 +307,7 @@ class Trainer:
             raise DataError(
                 f"evaluation.metric: '{config.metric}' is undefined on the validation rows (no labelled row)"
             )
-        self.log.append(
-            {
-                "event": "eval",
-                "step": self.state.step,
-                "epoch": self._epochs(),
-                "metrics": metrics,
-                "time_s": self._seconds(),
-            }
-        )
+        self._tell("eval", metrics=metrics)
         self.state.metrics = metrics
         self._keep_best(metrics[config.metric])
         self.state.evaluated_step = self.state.step
@@ -322,7 +315,10 @@ class Trainer:
 
     def _runner(self) -> Runner:
         sizes = evaluation_batch_sizes(self.config)
-        return Runner(self.model, self.accelerator.device, self.accelerator.autocast, sizes, {}, self._check_interrupt)
+        return Runner(
+            self.model, self.accelerator.device, self.accelerator.autocast, sizes, {}, self._check_interrupt,
+            self.feed.workers,
+        )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value

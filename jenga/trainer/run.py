@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,16 @@ from jenga.files import json_object, recover_folder, write_atomic, writing
 
 logger = logging.getLogger(__name__)
 _FORMAT = 1
+_held: weakref.WeakSet[RunFolder] = weakref.WeakSet()
+
+
+def _release_in_fork() -> None:
+    # A lock lasts as long as any process has its file open: a fork that outlives this one would keep it.
+    for run in list(_held):
+        run.release()
+
+
+os.register_at_fork(after_in_child=_release_in_fork)
 
 
 class RunFolder:
@@ -71,7 +82,9 @@ class RunFolder:
         return digest in (info.get("digest"), info.get("resolved_digest"))
 
     def hold(self) -> None:
-        """Lock the folder until `release`, or the process's end. Raises SetupError when another process holds it."""
+        """Lock the folder until `release`, or the end of this process; forks have no part in it.
+
+        Raises SetupError when another process holds it."""
         with writing(self.path / ".lock"):
             lock = (self.path / ".lock").open("w")
         try:
@@ -80,6 +93,7 @@ class RunFolder:
             lock.close()
             raise SetupError(f"{self.path} is in use by another process; wait for it, or start a new run") from error
         self._lock = lock
+        _held.add(self)
         recover_folder(self.best)
 
     def discard(self) -> None:
@@ -94,6 +108,7 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+            _held.discard(self)
 
     def info(self) -> dict[str, Any]:
         """Return run.json. Raises SetupError where it is harmed, or not there."""

@@ -273,15 +273,10 @@ def inputs(built: Built) -> Any:
 
 
 def changed_in_training(built: Built) -> Any:
-    """What the first layer reads in training, from one seed."""
-    backbone = built.model.encoders["shared"].train()
-    seen: list[Any] = []
-    network = getattr(backbone, "network", None) or backbone.encoder.conv1
-    hook = network.register_forward_pre_hook(lambda module, args: seen.append(args[0].tolist()))
-    torch.manual_seed(0)
-    backbone(**dict(built.batch.inputs))
-    hook.remove()
-    return seen
+    """What a batch holds in training, from one seed."""
+    train = built.source.splits["train"]
+    batch = train.batch(range(min(8, len(train))), changes=torch.Generator().manual_seed(0))
+    return {name: tensor.tolist() for name, tensor in batch.inputs.items()}
 
 
 def modules(built: Built) -> Any:
@@ -928,9 +923,9 @@ class Laboratory:
 
         real = EncodedSplit.batch
 
-        def batch(split: EncodedSplit, index: Any) -> Any:
+        def batch(split: EncodedSplit, index: Any, **options: Any) -> Any:
             batches.append(len(index))
-            return real(split, index)
+            return real(split, index, **options)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(EncodedSplit, "batch", batch)

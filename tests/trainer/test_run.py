@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,27 @@ def test_a_released_run_can_be_held_again_in_the_same_process(tmp_path: Path) ->
     first.release()
     second.hold()
     second.release()
+
+
+def test_a_fork_that_outlives_the_process_does_not_keep_the_run(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "p", {})
+    reading, writing = os.pipe()
+    fork = os.fork()
+    if fork == 0:
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        with pytest.raises(SetupError, match="in use"):
+            RunFolder(run.path).hold()
+        run.release()
+        again = RunFolder(run.path)
+        again.hold()
+        again.release()
+    finally:
+        os.write(writing, b".")
+        os.waitpid(fork, 0)
+        os.close(reading)
+        os.close(writing)
 
 
 def test_holding_mends_a_best_model_that_a_crash_left_aside(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from jenga.errors import ConfigError, JengaError, SetupError
-from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.characters import read_characters
 from jenga.modalities.audio.encoder import SPECTRA, SUPPORTED
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
@@ -93,14 +92,6 @@ class AudioBackbone(TransformerBackbone):
         """
         mask = inputs["attention_mask"]
         name = "input_features" if self.is_whisper else "input_values"
-        if self.training and self.config.augment is not None:
-            # Drawn from torch's own generator, whose state is part of every checkpoint.
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
-            # Whisper's spectra have their time last, those of others are frames of bands.
-            turned = not self.is_whisper and inputs[name].ndim == 3
-            sound = inputs[name].transpose(1, 2) if turned else inputs[name]
-            changed = augmented(sound, mask, self.config.augment, generator)
-            inputs[name] = changed.transpose(1, 2) if turned else changed
         if self.is_whisper:
             output: Any = {}
             hidden, mask = self._whisper(inputs[name], mask)

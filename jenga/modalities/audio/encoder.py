@@ -16,8 +16,9 @@ import torch
 
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, JengaError, SetupError
+from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.clips import Clip, UnusableClipError, samples
-from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
+from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig, AugmentConfig
 from jenga.modalities.audio.tiny import tiny_extractor
 from jenga.modalities.base import Encoder, Facts
 from jenga.modalities.store import FeatureStore, PassingStore
@@ -43,13 +44,15 @@ class EncodedClips(Encoded):
     """The features of M clips, read from a store when a batch is made of them.
 
     Features are samples ``(T,)``, or a spectrum: ``(F, T)`` of Whisper, ``(T, F)`` of others. `least`: frames that a
-    batch has at least.
+    batch has at least. `augment`: how training changes them; None: it does not.
     """
 
     unit: ClassVar[str] = "frames"
 
-    def __init__(self, name: str, store: FeatureStore, keys: Sequence[str], *, least: int) -> None:
-        self.name, self.store, self.keys, self.least = name, store, list(keys), least
+    def __init__(
+        self, name: str, store: FeatureStore, keys: Sequence[str], *, least: int, augment: AugmentConfig | None = None
+    ) -> None:
+        self.name, self.store, self.keys, self.least, self.augment = name, store, list(keys), least, augment
         self._lengths = np.array([self._shape(key)[self._axis] for key in self.keys], np.int64)
 
     @property
@@ -74,6 +77,16 @@ class EncodedClips(Encoded):
             filled.append(torch.nn.functional.pad(clip, behind, value=self._silence(clip)))
         return {self.name: torch.stack(filled), "attention_mask": mask}
 
+    def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return `inputs` with stretches of each clip blanked, where that is set."""
+        if self.augment is None:
+            return inputs
+        # Whisper's spectra have their time last, those of others are frames of bands.
+        turned = self._axis == 0 and inputs[self.name].ndim == 3
+        sound = inputs[self.name].transpose(1, 2) if turned else inputs[self.name]
+        changed = augmented(sound, inputs["attention_mask"], self.augment, generator)
+        return {**inputs, self.name: changed.transpose(1, 2) if turned else changed}
+
     def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Return the frames, or samples, of the longest clip of a batch."""
         return inputs["attention_mask"].shape[1]
@@ -97,10 +110,13 @@ class EncodedClips(Encoded):
 class AudioEncoder(Encoder):
     """Features by a feature extractor of transformers. `seconds`: kept of a clip."""
 
+    decodes = True
+
     def __init__(self, extractor: Any, *, seconds: float, least_seconds: float, store: FeatureStore) -> None:
         self.extractor, self.seconds, self.store = extractor, seconds, store
         self.least_seconds = min(least_seconds, seconds)
         self.rate = int(extractor.sampling_rate)
+        self.augment: AugmentConfig | None = None
         self.name: str = extractor.model_input_names[0]
         settings = json.dumps(extractor.to_dict(), sort_keys=True, default=str)
         self._made_by = hashlib.sha256(f"{_FORMAT} {seconds} {settings}".encode()).digest()
@@ -116,8 +132,7 @@ class AudioEncoder(Encoder):
 
         name = folder or checkpoint_of(config.base_model)
         if folder is None and config.base_model == TINY_AUDIO:
-            extractor = tiny_extractor()
-            return cls(extractor, seconds=_seconds(config, extractor), least_seconds=config.min_seconds, store=store)
+            return cls._as(config, tiny_extractor(), store)
         try:
             with never_asked(config.trust_remote_code):
                 extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=config.trust_remote_code)
@@ -131,7 +146,13 @@ class AudioEncoder(Encoder):
             # Their time is another axis, and some join neighbouring frames.
             kind = type(extractor).__name__
             raise ConfigError(f"model.base_model: the extractor of '{name}' is a {kind}; choose {SUPPORTED}")
-        return cls(extractor, seconds=_seconds(config, extractor), least_seconds=config.min_seconds, store=store)
+        return cls._as(config, extractor, store)
+
+    @classmethod
+    def _as(cls, config: AudioConfig, extractor: Any, store: FeatureStore) -> Self:
+        made = cls(extractor, seconds=_seconds(config, extractor), least_seconds=config.min_seconds, store=store)
+        made.augment = config.augment
+        return made
 
     def save(self, folder: Path) -> None:
         """Write the extractor's settings beside the weights, as transformers does."""
@@ -150,18 +171,28 @@ class AudioEncoder(Encoder):
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Compute the features of all clips that have none yet, and return which cannot be read, and why."""
-        found = {}
-        for row, clip in enumerate(_clips(rows)):
+        clips = _clips(rows)
+
+        def compute(row: int) -> str | bytes:
+            """Return the digest of a clip's file; or why it cannot be read."""
             try:
-                self._kept(clip)
+                self._kept(clips[row])
+                return clips[row].media.digest()
             except (UnusableClipError, OSError) as error:
-                found[row] = f"{clip.media.name}: {error}"
+                return f"{clips[row].media.name}: {error}"
+
+        found = {}
+        for row, said in enumerate(self.checked("features of sound", compute, len(clips))):
+            if isinstance(said, str):
+                found[row] = said
+                continue
+            clips[row].media.know(said)
         return found
 
     def encode(self, rows: Rows, spec: SourceSpec) -> EncodedClips:
         """Return the features of clips, all of which `unusable` has passed."""
         keys = [self._kept(clip) for clip in _clips(rows)]
-        return EncodedClips(self.name, self.store, keys, least=self.least_frames)
+        return EncodedClips(self.name, self.store, keys, least=self.least_frames, augment=self.augment)
 
     @property
     def least_frames(self) -> int:

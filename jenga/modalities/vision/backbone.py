@@ -11,7 +11,6 @@ from jenga.config.peft import PeftConfig
 from jenga.errors import ConfigError
 from jenga.modalities.backbone import BackboneManager, BaseBackbone, Recipe
 from jenga.modalities.transformer import TransformerBackbone, load_adapted, load_whole
-from jenga.modalities.vision.augment import augmented
 from jenga.modalities.vision.networks import network
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
 from jenga.peft import base_of
@@ -62,11 +61,7 @@ class VisionBackbone(TransformerBackbone):
         return Recipe.pretrained(self.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
-        """Encode ``(B, 3, S, S)``; in training each picture is changed a little, where that is set."""
-        if self.training and self.config.augment is not None:
-            # Drawn from torch's own generator, whose state is part of every checkpoint.
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
-            pixel_values = augmented(pixel_values.cpu(), self.config.augment, generator).to(pixel_values.device)
+        """Encode ``(B, 3, S, S)``."""
         hidden, pooled = self.network(pixel_values)
         mask = torch.ones(hidden.shape[:2], dtype=torch.int64, device=hidden.device)
         return BackboneOutput(hidden, pooled, mask)

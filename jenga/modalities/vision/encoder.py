@@ -14,8 +14,10 @@ from jenga.errors import ConfigError
 from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Encoder, Facts
 from jenga.modalities.media import Media
+from jenga.modalities.vision.augment import augmented
 from jenga.modalities.vision.pictures import UnusablePictureError, picture
 from jenga.modalities.vision.pixels import Pixels
+from jenga.modalities.vision.settings import AugmentConfig
 from jenga.rows.batches import Encoded, Source
 from jenga.rows.content import Cells
 from jenga.rows.load import LoadedSource
@@ -23,12 +25,12 @@ from jenga.rows.parse import Rows, SourceSpec
 
 
 class Pictures(Encoded):
-    """M pictures that are decoded when they are asked for."""
+    """M pictures that are decoded when they are asked for. `augment`: how training changes them; None: it does not."""
 
     unit: ClassVar[str] = "pixels a side"
 
-    def __init__(self, media: Sequence[Media], pixels: Pixels) -> None:
-        self.media, self.pixels = list(media), pixels
+    def __init__(self, media: Sequence[Media], pixels: Pixels, augment: AugmentConfig | None = None) -> None:
+        self.media, self.pixels, self.augment = list(media), pixels, augment
 
     @property
     def lengths(self) -> np.ndarray:
@@ -43,12 +45,21 @@ class Pictures(Encoded):
         """Return ``pixel_values (B, 3, S, S)``."""
         return {"pixel_values": torch.stack([self.pixels.of(self.media[row]) for row in index])}
 
+    def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return `inputs` with each picture changed a little, where that is set."""
+        if self.augment is None:
+            return inputs
+        return {**inputs, "pixel_values": augmented(inputs["pixel_values"], self.augment, generator)}
+
 
 class VisionEncoder(Encoder):
     """Pixels by the numbers that a model was trained with."""
 
+    decodes = True
+
     def __init__(self, pixels: Pixels) -> None:
         self.pixels = pixels
+        self.augment: AugmentConfig | None = None
 
     def save(self, folder: Path) -> None:
         """Write how pictures become numbers beside the weights."""
@@ -66,6 +77,7 @@ class VisionEncoder(Encoder):
 
         Raises ConfigError where the network cannot read pictures of the configured size.
         """
+        self.augment = getattr(config.model, "augment", None)
         own = getattr(backbone, "network", None)
         if own is not None:
             self.pixels = Pixels(config.model.image_size or own.size, own.mean, own.std, config.model.fit)
@@ -74,17 +86,21 @@ class VisionEncoder(Encoder):
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Decode every picture once, and return which are none, and why."""
-        found = {}
-        for row, media in enumerate(_media(rows)):
+        media = _media(rows)
+
+        def reason(row: int) -> str | None:
             try:
-                picture(media)
+                picture(media[row])
             except UnusablePictureError as error:
-                found[row] = f"{media.name}: {error}"
-        return found
+                return f"{media[row].name}: {error}"
+            return None
+
+        reasons = self.checked("decoding pictures", reason, len(media))
+        return {row: why for row, why in enumerate(reasons) if why is not None}
 
     def encode(self, rows: Rows, spec: SourceSpec) -> Pictures:
         """Return the pictures, which are decoded batch by batch."""
-        return Pictures(_media(rows), self.pixels)
+        return Pictures(_media(rows), self.pixels, self.augment)
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return what becomes of a picture."""

@@ -1,0 +1,89 @@
+"""The batches of the turns to come, made while the ones before are learnt from."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from jenga.ahead import made_ahead
+from jenga.rows.batches import EncodedSplit
+from jenga.rows.sampling import Turn, micro_batches
+from jenga.types import Batch
+
+
+class _Part(NamedTuple):
+    """A micro-batch to make: which rows, and in which pass over them."""
+
+    source: str
+    epoch: int
+    rows: tuple[int, ...]
+
+
+class Feed:
+    """Makes the micro-batches of turns in `workers` processes ahead of them; 0: as asked for.
+
+    `sizes`: the most rows of one, by source.
+
+    A batch is the same whoever makes it: what is changed of its rows is drawn from `seed`, the epoch and the rows.
+    Processes are there from `begin` to the end of the block that the feed is the context of.
+    """
+
+    def __init__(
+        self, splits: Mapping[str, EncodedSplit], *, sizes: Mapping[str, int], halves: bool, seed: int, workers: int
+    ) -> None:
+        self.splits, self.sizes, self.halves, self.seed, self.workers = splits, sizes, halves, seed, workers
+        self._made: Iterator[Batch] | None = None
+        self._expected: deque[_Part] = deque()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._made = None
+        self._stack.__exit__(kind, error, where)
+
+    def begin(self, coming: Iterator[tuple[int, Turn]]) -> None:
+        """Make batches of `coming`, pairs of an epoch and its turn, from now on; what was made ahead is dropped."""
+        self._stack.close()
+        self._expected.clear()
+        if self.workers:
+            made = made_ahead(self._make, self._noted(coming), workers=self.workers)
+            self._made = self._stack.enter_context(made)
+
+    def batches(self, epoch: int, turn: Turn) -> list[Batch]:
+        """Return the micro-batches of `turn`, which is the next of those that `begin` was given, if it was called."""
+        parts = self._parts(epoch, turn)
+        if self._made is None:
+            return [self._make(part) for part in parts]
+        found = []
+        for part in parts:
+            found.append(next(self._made))
+            expected = self._expected.popleft()
+            assert part == expected, f"batches were made of {expected}, not of {part}"
+        return found
+
+    def _noted(self, coming: Iterator[tuple[int, Turn]]) -> Iterator[_Part]:
+        for epoch, turn in coming:
+            for part in self._parts(epoch, turn):
+                self._expected.append(part)
+                yield part
+
+    def _parts(self, epoch: int, turn: Turn) -> list[_Part]:
+        lengths = self.splits[turn.source].lengths
+        cut = micro_batches(turn.rows, lengths, self.sizes[turn.source], halves=self.halves)
+        return [_Part(turn.source, epoch, tuple(rows)) for rows in cut]
+
+    def _make(self, part: _Part) -> Batch:
+        entropy = [self.seed, zlib.crc32(part.source.encode()), part.epoch, *part.rows]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+        return self.splits[part.source].batch(part.rows, changes=torch.Generator().manual_seed(seed))
