@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from jenga.config.checks import finding
 from jenga.config.explain import Finding
 from jenga.config.yaml12 import Document, KeyPath, dotted
 from jenga.types import SHARED
 
+Found = TypeVar("Found")
 _HERE: KeyPath = ("model", "backbones")
 
 
@@ -81,10 +82,15 @@ def _view(document: Document, name: str, block: dict[str, Any], names: Sequence[
         "tasks": _only(document.data.get("tasks"), name, names),
     }
     seen = Document(document.file, data=data)
-    seen.keys = {_moved(path, moved): each for path, each in document.keys.items()}
-    seen.values = {_moved(path, moved): each for path, each in document.values.items()}
-    seen.texts = {_moved(path, moved): each for path, each in document.texts.items()}
+    seen.keys, seen.values = _moved_keys(document.keys, moved), _moved_keys(document.values, moved)
+    seen.texts = _moved_keys(document.texts, moved)
     return View(name, seen, tuple(moved))
+
+
+def _moved_keys(found: Mapping[KeyPath, Found], moved: Sequence[tuple[KeyPath, KeyPath]]) -> dict[KeyPath, Found]:
+    """Return what stands at each path of the whole document by the path in the view; the backbone's own wins."""
+    paths = [(path, _moved(path, moved)) for path in found]
+    return {seen: found[path] for path, seen in sorted(paths, key=lambda each: each[0] != each[1])}
 
 
 def _moved(path: KeyPath, moved: Sequence[tuple[KeyPath, KeyPath]]) -> KeyPath:

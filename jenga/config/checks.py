@@ -158,7 +158,7 @@ def _rates(document: Document) -> Iterator[Finding]:
     if document.value_at(("peft",)) is not None:
         key, why = (
             "backbone",
-            "is of an encoder that peft freezes; its adapters learn at training.learning_rate.adapters",
+            "is of an encoder that peft freezes; its adapters learn at learning_rate.adapters",
         )
     else:
         key, why = "adapters", "is of parts that only the block peft makes; add it, or remove the rate"
@@ -171,8 +171,8 @@ def frozen_from_nothing(document: Document, what: str) -> Iterator[Finding]:
     """Yield that adapters would freeze an encoder, `what`, whose weights are random."""
     if document.value_at(("peft",)) is not None:
         message = (
-            f"freezes a pretrained encoder, but {what} starts from nothing; name a checkpoint in model.base_model, or "
-            "remove the block"
+            f"freezes a pretrained encoder, but {what} starts from nothing; name a checkpoint in base_model, or remove "
+            "the block"
         )
         place = document.key_place(("peft",))
         yield Finding("contradiction", ("peft",), place.problem("peft", message))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from jenga.config.shape import Branch, Kind, entry_branches, homes, item_branches, kind_of_value, tag_key
-from jenga.config.words import got, known_tags, needs, wrong_value
+from jenga.config.words import got, known_tags, needs, wrong_key, wrong_value
 from jenga.config.yaml12 import Document, KeyPath, dotted
 from jenga.errors import Problem, suggest
 
@@ -187,6 +187,8 @@ def _finding(error: Any, spot: _Spot, schema: type[BaseModel], document: Documen
         place, message = document.key_place(path), _unknown_key(spot, schema)
     elif absent:
         place, message = document.key_place(path[:-1]), "required key is missing" + _meaning(spot, types)
+    elif error["loc"][-1:] == ("[key]",):
+        place, message = document.key_place(path), wrong_key(error, document, path)
     else:
         place, message = document.value_place(path), wrong_value(error, spot.accepts, spot.holder, document, path)
         if kind == "literal_error" and spot.others:
@@ -204,7 +206,7 @@ def _unknown_key(spot: _Spot, schema: type[BaseModel]) -> str:
     elsewhere = homes(schema, key) or homes(schema, ours)
     here = re.sub(r"\[\d+\]", "[]", dotted(spot.path[:-1]))
     of_other_types = [each for each in elsewhere if each.startswith(f"{here} of type ")]
-    elsewhere = of_other_types or elsewhere
+    elsewhere = of_other_types or [each for each in elsewhere if each != here]
     if of_other_types or (elsewhere and not hint):
         places = [f"under {each}" if each else "at the top level" for each in elsewhere[:3]]
         name = "" if homes(schema, key) else f", as '{ours}'"

@@ -116,6 +116,13 @@ def wrong_value(
     return _wrong_size(error, document, path)
 
 
+def wrong_key(error: Any, document: Document, path: KeyPath) -> str:
+    """Return the message for pydantic's `error` about a name of the user's own, the last of `path`."""
+    if error["type"] == "string_pattern_mismatch":
+        return f"the name {_pattern(error)}"
+    return f"the name {_wrong_size(error, document, path)}"
+
+
 def _wrong_type(value: Any, types: Sequence[Branch], document: Document, path: KeyPath) -> str:
     tags = [each.tag for each in types if each.tag]
     if not tags:
@@ -134,11 +141,15 @@ def _wrong_size(error: Any, document: Document, path: KeyPath) -> str:
         limit = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         return f"needs {limit} item{'s' if limit.split()[-1] != '1' else ''}, got {context['actual_length'] or 'none'}"
     if kind == "string_pattern_mismatch":
-        words = _PATTERNS.get(context["pattern"], f"does not match the pattern {context['pattern']}")
-        return f"{words}, got {got(document, path)}"
+        return f"{_pattern(error)}, got {got(document, path)}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, got {got(document, path)}"
+
+
+def _pattern(error: Any) -> str:
+    pattern = error["ctx"]["pattern"]
+    return _PATTERNS.get(pattern, f"does not match the pattern {pattern}")
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The schema's own rules, and how it is made of what is registered."""
+"""The schema's own rules."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from jenga.config import schema as models
-from jenga.config.schema import ExperimentConfig, Strict, experiment_model
-from jenga.modalities.text.modality import TextModality
+from jenga.config.schema import ExperimentConfig
 from jenga.modalities.text.settings import ModelConfig
-from jenga.registry import Registry
 from jenga.tasks.base import ClassificationConfig
 
 TASK = {"name": "t", "data_path": "x.jsonl"}
@@ -66,34 +64,10 @@ def test_values_are_fixed_once_read(schema: type[ExperimentConfig]) -> None:
         config.training.epochs = 5
 
 
-def test_a_part_without_a_model_of_its_own_gets_the_plain_one() -> None:
-    class Part:
-        reads = "pooled"
-
-    registries: list[Registry[Any]] = [
-        Registry(what, entry_point_group="jenga.tests.none", default_config=config)
-        for what, config in (("t", ClassificationConfig), ("b", None), ("c", None))
-    ]
-    for registry in registries:
-        registry.register("plain")(Part)
-    made = experiment_model(*registries, modality_of=lambda name: TextModality(), baselines=["majority"])
-    config: Any = made.model_validate(
-        {
-            "model": {"base_model": "x", "backbone_type": "plain"},
-            "tasks": [{**TASK, "type": "plain"}],
-            "callbacks": {"plain": {}},
-        }
-    )
-    assert isinstance(config.tasks[0], ClassificationConfig)
-    assert config.model.backbone_type == "plain"
-    assert isinstance(config.model, ModelConfig)
-    assert isinstance(config.callbacks.plain, Strict)
-
-
 def test_every_field_that_users_see_is_described() -> None:
     blocks = (
         ModelConfig, models.DataConfig, models.TrainingConfig, models.EvaluationConfig, models.CheckpointConfig,
-        models.TrackingConfig,
+        models.TrackingConfig, models.OwnTraining, models.SeveralBackbones,
     )  # fmt: skip
     bare = [
         f"{block.__name__}.{name}"
