@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.refinery.calls import level_of_caller
 from jenga.refinery.chunks import Chunk, TableChunk, python_values
 from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
@@ -136,6 +138,12 @@ def settled_schema(
         chunks = again()
     else:
         rows, chunks = first_rows(chunks, sample_rows)
+        if len(rows) == sample_rows:
+            warnings.warn(
+                f"the schema is inferred from the first {sample_rows:,} rows, since these can be read only once; what "
+                "fields come later is not read. Give a file, or a schema",
+                stacklevel=level_of_caller(),
+            )
     if not rows:
         _refuse(chunks)
     return infer_schema(rows), chunks

@@ -79,9 +79,10 @@ def test_what_can_be_read_once_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_schema_of_what_is_read_once_is_inferred_from_its_first_rows_and_none_is_lost() -> None:
     rows = [{"n": at * 1.5, "kind": "ab"[at % 2]} for at in range(40)] + [{"late": 1}]
     refinery = SecurityRefinery()
-    schema, chunks = settled_schema(
-        None, None, iter([]), chunks_for(refinery, iter(rows), reset=True), 40, lambda: iter([])
-    )
+    with pytest.warns(UserWarning, match="from the first 40 rows, since these can be read only once; what fields come"):
+        schema, chunks = settled_schema(
+            None, None, iter([]), chunks_for(refinery, iter(rows), reset=True), 40, lambda: iter([])
+        )
     assert [field.path for field in schema.fields] == ["n", "kind"]
     assert sum(len(chunk.numbers) for chunk in chunks) == 41
     flags = np.array([[True, False], [False, False]])
@@ -112,7 +113,8 @@ def test_schema_of_what_can_be_read_again_is_inferred_from_rows_of_all_of_it(tmp
         assert {field.path for field in schema.fields} == {"n", "proto", "late"}
         assert sum(len(chunk.numbers) for chunk in chunks) == 600
     once = SecurityRefinery()
-    schema, _ = settled_schema(None, None, iter(rows), chunks_for(once, iter(rows)), 40, lambda: iter([]))
+    with pytest.warns(UserWarning, match="from the first 40 rows"):
+        schema, _ = settled_schema(None, None, iter(rows), chunks_for(once, iter(rows)), 40, lambda: iter([]))
     assert schema.left_out == {
         "proto": "always 'tcp' in the 40 rows that were looked at, so it tells rows apart by nothing"
     }
