@@ -145,7 +145,7 @@ Refined run_refine(const PlanPointer& plan, std::string_view data, const std::ve
   Refined result;
   // Runs start from different contents, so that a value which is never written shows.
   result.features.assign(n_rows * static_cast<size_t>(plan->n_features), n_threads == 1 ? std::nanf("") : 12345.0f);
-  result.states.assign(n_rows * plan->fields.size(), static_cast<uint8_t>(100 + n_threads));
+  result.states.assign(n_rows * static_cast<size_t>(plan->n_fields()), static_cast<uint8_t>(100 + n_threads));
   const refinery::Rows rows{data.data(), static_cast<int64_t>(data.size()), offsets.data(),
                             static_cast<int64_t>(n_rows)};
   result.summary =
@@ -153,13 +153,13 @@ Refined run_refine(const PlanPointer& plan, std::string_view data, const std::ve
   const auto n_good = static_cast<size_t>(result.summary.n_rows);
   require(n_good + result.summary.bad.size() == n_rows, "rows in = rows out + quarantined");
   result.features.resize(n_good * static_cast<size_t>(plan->n_features));
-  result.states.resize(n_good * plan->fields.size());
+  result.states.resize(n_good * static_cast<size_t>(plan->n_fields()));
   return result;
 }
 
 void check_result(const refinery::Plan& plan, const Refined& result, const std::vector<int64_t>& offsets) {
   for (const float value : result.features) require(std::isfinite(value), "no NaN or Inf in the features");
-  const size_t n_fields = plan.fields.size();
+  const size_t n_fields = static_cast<size_t>(plan.n_fields());
   std::vector<int64_t> counts(n_fields * refinery::n_counters);
   for (size_t i = 0; i < result.states.size(); ++i) {
     require(result.states[i] <= 5, "states are 0 to 5");
@@ -200,7 +200,7 @@ Raw run_extract(const PlanPointer& plan, std::string_view data, const std::vecto
   const size_t n_rows = offsets.size() / 2;
   Raw raw;
   raw.numbers.assign(n_rows * static_cast<size_t>(plan->n_numbers), n_threads == 1 ? HUGE_VAL : 12345.0);
-  raw.states.assign(n_rows * plan->fields.size(), static_cast<uint8_t>(100 + n_threads));
+  raw.states.assign(n_rows * static_cast<size_t>(plan->n_fields()), static_cast<uint8_t>(100 + n_threads));
   const refinery::Rows rows{data.data(), static_cast<int64_t>(data.size()), offsets.data(),
                             static_cast<int64_t>(n_rows)};
   raw.summary =
@@ -208,7 +208,7 @@ Raw run_extract(const PlanPointer& plan, std::string_view data, const std::vecto
   const auto n_good = static_cast<size_t>(raw.summary.n_rows);
   require(n_good + raw.summary.bad.size() == n_rows, "rows in = rows out + quarantined");
   raw.numbers.resize(n_good * static_cast<size_t>(plan->n_numbers));
-  raw.states.resize(n_good * plan->fields.size());
+  raw.states.resize(n_good * static_cast<size_t>(plan->n_fields()));
   return raw;
 }
 
@@ -299,7 +299,8 @@ void check_alone(const PlanPointer& plan, std::string_view data, const std::vect
     require(place.error == refinery::RowError::none, "locate finds nothing in a good row");
     require(std::equal(result.features.begin(), result.features.end(), whole.features.begin() + good * width),
             "a row alone has the features that it has among others");
-    require(std::equal(result.states.begin(), result.states.end(), whole.states.begin() + good * plan->fields.size()),
+    require(std::equal(result.states.begin(), result.states.end(),
+                       whole.states.begin() + good * static_cast<size_t>(plan->n_fields())),
             "a row alone has the states that it has among others");
     previous = result.summary.last;
     ++good;
