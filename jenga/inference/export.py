@@ -52,8 +52,9 @@ def export(
         return target
     bundle = Bundle.load(source, base_model=base_model, trust_remote_code=trust_remote_code)
     if merge:
-        for backbone in bundle.model.encoders.values():
-            backbone.merge()
+        # What has no adapters refuses, where nothing has any.
+        for name in adapted or bundle.model.encoders:
+            bundle.model.encoders[name].merge()
         whole = {name: block.model_copy(update={"peft": None}) for name, block in bundle.config.backbones.items()}
         bundle.config = bundle.config.with_blocks(whole if bundle.config.several else {})
         bundle.config = bundle.config.model_copy(update={"peft": None})
