@@ -294,6 +294,10 @@ def taught_loss(built: Built) -> Any:
     return Window(torch.device("cpu")).add(outputs, built.model.tasks, None, 1.0).item()
 
 
+def workers(built: Built) -> Any:
+    return built.experiment.workers
+
+
 def learnt(built: Built) -> Any:
     return built.batch.labels["task"]["first"].tolist()
 
@@ -690,6 +694,7 @@ PROBES: dict[str, Probe] = {
     "data.delimiter": Probe(rows_of, ";", {"tasks[].data_path": "marks.csv"}, base=","),
     "data.max_rows": Probe(rows_of, 8),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
+    "data.workers": Probe(workers, 1),
     # peft
     "peft[lora].type": Probe(modules, "dora", base="lora"),
     "peft[dora].type": Probe(modules, "lora", base="dora"),
