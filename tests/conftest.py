@@ -408,7 +408,7 @@ def make_trainer(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Ite
         trainer: Any = Trainer(
             experiment.bundle.model, experiment.sources, experiment.bundle.config,
             run=folder, accelerator=make_accelerator(config.training.precision, "cpu"), callbacks=callbacks,
-            write_best=experiment.bundle.save,
+            write_best=experiment.bundle.save, workers=experiment.workers,
         )  # fmt: skip
         trainer.load(newest_checkpoint(folder.checkpoints))
         trainer.experiment = experiment

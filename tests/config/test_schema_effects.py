@@ -327,6 +327,10 @@ def taught_loss(built: Built) -> Any:
     return Window(torch.device("cpu")).add(outputs, built.model.tasks, None, 1.0).item()
 
 
+def workers(built: Built) -> Any:
+    return built.experiment.workers
+
+
 def learnt(built: Built) -> Any:
     return built.batch.labels["task"]["first"].tolist()
 
@@ -765,6 +769,7 @@ PROBES: dict[str, Probe] = {
     "data.records": Probe(rows_of, "some.rows", {"tasks[].data_path": "listed.json"}, base="all.rows"),
     "data.max_rows": Probe(rows_of, 8),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
+    "data.workers": Probe(workers, 1),
     # peft
     "peft[lora].type": Probe(modules, "dora", base="lora"),
     "peft[dora].type": Probe(modules, "lora", base="dora"),

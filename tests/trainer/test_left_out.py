@@ -38,6 +38,15 @@ def test_the_other_turns_stay_as_they_are_and_keep_their_places(run: RunFolder) 
     assert (left_out.count(1), left_out.count(2)) == (0, 1)
 
 
+@pytest.mark.parametrize(("epoch", "at", "steps"), [(0, 0, 12), (0, 3, 4), (1, 0, 1), (0, 0, 0), (2, 0, 3)])
+def test_the_turns_that_come_are_those_that_are_taken(run: RunFolder, epoch: int, at: int, steps: int) -> None:
+    left_out = LeftOut(run)
+    for place in (Place(0, 1), Place(1, 2), *(Place(2, number) for number in range(5))):
+        leave_out(left_out, place, back_to=10 * place.epoch + place.number)
+    taken = [(each, turn) for each in range(epoch, epoch + 6) for _, turn in left_out.of(sampler(), each)]
+    assert list(left_out.coming(sampler(), epoch, at, steps)) == taken[at : at + steps]
+
+
 def test_run_json_knows_them_for_a_run_that_is_resumed(run: RunFolder) -> None:
     leave_out(LeftOut(run), Place(0, 3), back_to=2)
     assert run.info()["left_out"] == [{"epoch": 0, "turn": 3, "source": "a", "by": "Guard", "step": 4, "back_to": 2}]

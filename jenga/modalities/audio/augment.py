@@ -20,7 +20,8 @@ def augmented(
     changed = sound.clone()
     for row, length in enumerate(mask.sum(1).tolist()):
         clip = changed[row, ..., :length]
-        mean = clip.mean()
+        # numpy adds up alike with any number of threads, which a worker process has fewer of.
+        mean = float(clip.numpy().mean())
         for _ in range(config.time_masks):
             begin, end = _stretch(length, config.time_share, generator)
             clip[..., begin:end] = mean

@@ -43,3 +43,20 @@ def test_with_no_masks_clips_stay() -> None:
 def test_a_mask_of_another_axis_is_refused() -> None:
     with pytest.raises(ValueError, match="the mask is of 100 frames, and the sound of 30"):
         augmented(torch.randn(2, 100, 30), torch.ones(2, 100), AugmentConfig(), generator())
+
+
+def test_what_is_drawn_is_equal_with_any_number_of_threads() -> None:
+    """Worker processes have one, and a run is to be the same with them and without."""
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            torch.manual_seed(0)
+            draw = torch.Generator().manual_seed(0)
+            found.append(
+                augmented(torch.randn(2, 80, 3000), torch.ones(2, 3000, dtype=torch.int64), AugmentConfig(), draw)
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -123,19 +123,6 @@ def test_frames_are_told_before_they_are_made_with_their_seconds(whisper: str, w
     assert (other.frame_seconds, other.frames(lengths)) == (None, None)
 
 
-def test_bands_and_stretches_of_time_are_masked_on_their_own_axes(ast: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    augment = {"time_masks": 1, "time_share": 0.5, "frequency_masks": 0}
-    backbone = AudioBackbone(ast, AudioConfig.model_validate({"base_model": ast, "augment": augment})).train()
-    seen: list[torch.Tensor] = []
-    backbone.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    frames = torch.randn(4, 32, 16)
-    torch.manual_seed(0)
-    backbone(input_values=frames, attention_mask=torch.ones(4, 32, dtype=torch.int64))
-    changed = seen[0] != frames
-    assert changed.any()
-    assert torch.equal(changed.any(2), changed.all(2)), "whole frames, which are the first axis"
-
-
 @pytest.mark.parametrize("harm", ["gone", "cut", "another"])
 def test_a_score_that_cannot_be_read_is_told_with_its_file(whisper: str, tmp_path: Path, harm: str) -> None:
     config = AudioConfig(base_model=whisper, pooling="attention")

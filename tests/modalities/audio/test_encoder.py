@@ -153,3 +153,41 @@ def test_what_passes_leaves_nothing_in_the_cache(whisper: str, tmp_path: Path) -
     assert not cache.exists()
     made.unusable(rows(tone(440, 0.3)), SPEC)
     assert len(list(cache.rglob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["whisper", "ast"])
+def test_whole_frames_of_a_spectrum_are_blanked_or_whole_bands(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    given = rows(tone(440, 0.3), tone(900, 0.3))
+    inputs: dict[str, dict[str, torch.Tensor]] = {}
+    for axis, masks in {"time": (1, 0), "frequency": (0, 1)}.items():
+        augment = {"time_masks": masks[0], "time_share": 0.5, "frequency_masks": masks[1], "frequency_share": 0.5}
+        made = encoder(request.getfixturevalue(kind), tmp_path, min_seconds=0.1, augment=augment)
+        assert made.unusable(given, SPEC) == {}
+        encoded = made.encode(given, SPEC)
+        inputs["plain"] = encoded.inputs([0, 1])
+        inputs[axis] = encoded.changed(dict(inputs["plain"]), torch.Generator().manual_seed(1))
+    bands = {"whisper": 1, "ast": 2}[kind]
+    for axis, across in {"time": bands, "frequency": 3 - bands}.items():
+        changed = inputs[axis][made.name] != inputs["plain"][made.name]
+        assert changed.any()
+        assert not changed.all()
+        assert torch.equal(changed.any(across), changed.all(across))
+        assert torch.equal(inputs[axis]["attention_mask"], inputs["plain"]["attention_mask"])
+
+
+def test_clips_are_changed_in_training_alone_and_alike_from_one_seed(whisper: str, tmp_path: Path) -> None:
+    made = encoder(whisper, tmp_path, augment={})
+    given = rows(tone(440, 1.0))
+    assert made.unusable(given, SPEC) == {}
+    encoded = made.encode(given, SPEC)
+    inputs = encoded.inputs([0])
+    assert torch.equal(encoded.inputs([0])["input_features"], inputs["input_features"])
+    one, other, third = (
+        encoded.changed(dict(inputs), torch.Generator().manual_seed(seed))["input_features"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, other)
+    assert not torch.equal(one, third)
+    plain = encoder(whisper, tmp_path).encode(given, SPEC)
+    assert plain.changed(inputs, torch.Generator())["input_features"] is inputs["input_features"]

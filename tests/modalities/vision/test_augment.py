@@ -53,3 +53,18 @@ def test_what_is_erased_is_a_part_of_some() -> None:
     blank = (changed == 0).float().mean((1, 2, 3))
     assert 20 < int((blank > 0).sum()) < 60
     assert 0 < blank[blank > 0].min() <= blank.max() < 0.35
+
+
+def test_what_is_drawn_is_equal_with_any_number_of_threads() -> None:
+    """Worker processes have one, and a run is to be the same with them and without."""
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            torch.manual_seed(0)
+            draw = torch.Generator().manual_seed(0)
+            found.append(augmented(torch.randn(4, 3, 224, 224), AugmentConfig(erase=0.5), draw))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -15,7 +15,7 @@ from jenga.modalities.vision.backbone import VisionBackbone
 from jenga.modalities.vision.encoder import VisionEncoder
 from jenga.modalities.vision.pictures import ImageColumns
 from jenga.modalities.vision.pixels import Pixels
-from jenga.modalities.vision.settings import VisionConfig
+from jenga.modalities.vision.settings import AugmentConfig, VisionConfig
 from jenga.rows.content import Cells
 from jenga.rows.parse import Rows, SourceSpec
 
@@ -67,3 +67,20 @@ def test_a_size_that_the_network_cannot_read_is_refused_before_the_first_step(vi
     encoder.sources([], SimpleNamespace(model=config), backbone)  # type: ignore[arg-type]
     assert encoder.pixels.size == 16
     assert backbone.network.training is was_training
+
+
+def test_pictures_are_changed_in_training_alone_and_alike_from_one_seed() -> None:
+    made = VisionEncoder(PIXELS)
+    given = rows(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    plain = made.encode(given, SPEC)
+    inputs = plain.inputs([0])
+    assert plain.changed(inputs, torch.Generator())["pixel_values"] is inputs["pixel_values"]
+    made.augment = AugmentConfig()
+    encoded = made.encode(given, SPEC)
+    assert torch.equal(encoded.inputs([0])["pixel_values"], inputs["pixel_values"])
+    one, other, third = (
+        encoded.changed(inputs, torch.Generator().manual_seed(seed))["pixel_values"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, other)
+    assert not torch.equal(one, third)
+    assert not torch.equal(one, inputs["pixel_values"])

@@ -1,0 +1,123 @@
+"""Batches made ahead: those of the turns, the same whoever makes them, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jenga.callbacks import Action, BaseCallback
+from jenga.rows.batches import Encoded, EncodedSplit
+from jenga.rows.content import Cells
+from jenga.rows.parse import Rows
+from jenga.rows.sampling import Turn
+from jenga.trainer.feed import Feed
+
+TURNS = [(epoch, Turn("ab"[at % 2], [at, at + 1, at + 2])) for epoch in range(3) for at in range(6)]
+
+
+class Noisy(Encoded):
+    """Rows that training shows with noise, and that tell which process read them."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.ones(8, np.int64)
+
+    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
+        return {"rows": torch.tensor(index), "pid": torch.full((len(index),), os.getpid())}
+
+    def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {**inputs, "noise": torch.rand(len(inputs["rows"]), generator=generator)}
+
+
+def feed(*, workers: int, seed: int = 0, size: int = 2) -> Feed:
+    rows = Rows([str(at) for at in range(8)], ["f"] * 8, list(range(8)), Cells({}))
+    splits = {name: EncodedSplit(name, rows, Noisy(), {}) for name in "ab"}
+    return Feed(splits, size=size, halves=False, seed=seed, workers=workers)
+
+
+def coming(start: int = 0) -> Iterator[tuple[int, Turn]]:
+    return iter(TURNS[start:])
+
+
+def noise(of: Feed, at: int) -> list[list[float]]:
+    return [batch.inputs["noise"].tolist() for batch in of.batches(*TURNS[at])]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_are_the_same_whoever_makes_them(workers: int) -> None:
+    alone = feed(workers=0)
+    with feed(workers=workers) as ahead:
+        ahead.begin(coming())
+        for epoch, turn in TURNS:
+            expected, found = alone.batches(epoch, turn), ahead.batches(epoch, turn)
+            assert [batch.rows for batch in found] == [batch.rows for batch in expected]
+            assert [batch.rows for batch in found] == [turn.rows[:2], turn.rows[2:]]
+            for one, other in zip(found, expected, strict=True):
+                assert (one.source, one.sample_ids) == (other.source, other.sample_ids)
+                assert torch.equal(one.inputs["noise"], other.inputs["noise"])
+                assert set(one.inputs["pid"].tolist()).isdisjoint({os.getpid()})
+
+
+def test_what_is_drawn_follows_from_the_seed_the_source_the_epoch_and_the_rows_alone() -> None:
+    one = feed(workers=0)
+    assert noise(one, 0) == noise(feed(workers=0), 0) == noise(one, 0)
+    others = [noise(one, at) for at in (1, 2, 6)] + [noise(feed(workers=0, seed=1), 0)]
+    assert all(each != noise(one, 0) for each in others)
+    (same_rows,) = ([*one.batches(0, Turn("b", [0, 1, 2]))],)
+    assert same_rows[0].inputs["noise"].tolist() != noise(one, 0)[0]
+
+
+def test_beginning_anew_drops_what_was_made_ahead() -> None:
+    with feed(workers=2) as ahead:
+        ahead.begin(coming())
+        first = noise(ahead, 0)
+        noise(ahead, 1)
+        ahead.begin(coming(4))
+        assert noise(ahead, 4) == noise(feed(workers=0), 4)
+        ahead.begin(coming())
+        assert noise(ahead, 0) == first
+
+
+def test_another_turn_than_the_one_that_comes_is_a_bug_that_is_told() -> None:
+    with feed(workers=1) as ahead:
+        ahead.begin(coming())
+        with pytest.raises(AssertionError, match="batches were made of"):
+            ahead.batches(*TURNS[3])
+
+
+class Ask(BaseCallback):
+    """Asks for something once, at a step."""
+
+    def __init__(self, step: int, action: Action) -> None:
+        self.step, self.action = step, action
+
+    def on_before_optimizer_step(self, trainer: Any, grad_norm: Any, **kwargs: Any) -> Action | None:
+        if trainer.state.step == 0 and not list(trainer.run.checkpoints.glob("step-*")):
+            trainer.save()
+        if trainer.state.step == self.step and not trainer.left_out.turns:
+            return self.action
+        return None
+
+
+@pytest.mark.parametrize("action", [Action.SKIP, Action.ROLLBACK, Action.STOP])
+def test_a_run_that_goes_back_skips_or_stops_is_the_same_with_batches_made_ahead(
+    make_trainer: Callable[..., Any], action: Action
+) -> None:
+    found = []
+    for workers in (0, 2):
+        trainer = make_trainer(
+            "mood", callbacks=[Ask(5, action)], data={"max_length": 32, "workers": workers},
+            checkpoint={"every_steps": 3}, training={"epochs": 3, "gradient_accumulation_steps": 1},
+        )  # fmt: skip
+        assert trainer.feed.workers == workers
+        trainer.train()
+        records = [json.loads(line) for line in trainer.log.path.read_text().splitlines()]
+        found.append([{key: value for key, value in each.items() if key != "time_s"} for each in records])
+    assert found[0] == found[1]
+    assert len(found[0]) >= 5
