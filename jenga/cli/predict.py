@@ -64,7 +64,7 @@ def predict(
 
     FILE is JSON, JSON Lines, CSV or Parquet; - reads standard input: JSON, or plain texts, one a line, which are
     answered as they come while the pipe stays open (tail -F eve.json | jenga predict RUN -), or CSV. A row that cannot
-    be used gives an object with its "id" and an "error"; one whose text was cut has "truncated": true.
+    be used gives an object with its "id" and an "error"; one that was cut has "truncated": true.
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
