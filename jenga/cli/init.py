@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -136,6 +137,20 @@ tracking:
 output_dir: runs
 """
 
+_AUDIO_TASKS = {
+    "transcription": """\
+  - name: spelt
+    type: transcription               # what is said, in characters
+    data_path: jenga/spelt            # or a .jsonl, .json, .csv or .parquet file; columns: audio (a path), text
+""",
+    "sound_event_detection": """\
+  - name: scene
+    type: sound_event_detection       # what sounds from when to when
+    data_path: jenga/scenes           # or a .jsonl, .json, .csv or .parquet file; columns: audio (a path), events
+                                      # events: [{start: 0.5, end: 1.2, label: beep}], in seconds; []: nothing sounds
+""",
+}
+
 _MEDIA_HEADS = {
     "audio": """\
 # jenga train {file}
@@ -155,8 +170,8 @@ model:
 # Tasks that read the same rows share one pass of the encoder.
 tasks:
   - name: pitch
-    type: classification              # or multi_label_classification, qa_scoring, regression; or transcription
-                                      # (jenga/spelt), sound_event_detection (jenga/scenes)
+    type: classification              # or multi_label_classification, qa_scoring, regression; what is said
+                                      # and what sounds when: jenga init --task transcription
     data_path: jenga/tones            # or a .jsonl, .json, .csv or .parquet file; columns: audio (a path), label
     columns: {{label: pitch}}           # start and end, in seconds, cut a clip out of a recording
 
@@ -311,8 +326,9 @@ output_dir: runs
 @click.command(cls=options.Command)
 @click.argument("kind", type=click.Choice(["text", "security", "audio", "vision", "mixed", "llm"]), required=False)
 @click.option(
-    "--task", "tasks", type=click.Choice([*_TASKS, *_EVENT_TASKS]), multiple=True, help="Type of a task. May be "
-    "repeated.  [default: qa_scoring, classification, ner; of security: anomaly_detection]",
+    "--task", "tasks", type=click.Choice([*_TASKS, *_EVENT_TASKS, *_AUDIO_TASKS]), multiple=True,
+    help="Type of a task. May be repeated.  [default: qa_scoring, classification, ner; of security: anomaly_detection; "
+    "of audio: classification]",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(allow_dash=True), default="experiment.yml", show_default=True,
@@ -327,17 +343,20 @@ def init(kind: str | None, tasks: tuple[str, ...], output: str) -> None:
     It trains on a built-in sample, but for language models and for regression, which the samples hold nothing for.
     """
     chosen = list(dict.fromkeys(tasks))
-    if kind in ("llm", *_MEDIA_HEADS) and chosen:
+    if kind is None and chosen and set(chosen) <= _AUDIO_TASKS.keys():
+        kind = "audio"
+    if kind in ("llm", *_MEDIA_HEADS) and not set(chosen) <= (_AUDIO_TASKS.keys() if kind == "audio" else set()):
         raise click.UsageError(f"--task {chosen[0]}: the template of {kind} has its own tasks; leave --task out.")
     events = kind == "security" or (kind is None and bool(chosen) and set(chosen) <= _EVENT_TASKS.keys())
-    if strangers := set(chosen) - (_EVENT_TASKS if events else _TASKS).keys():
-        what, other = ("events", "jenga init") if events else ("texts", "jenga init security")
+    known = _AUDIO_TASKS if kind == "audio" else _EVENT_TASKS if events else _TASKS
+    if strangers := set(chosen) - known.keys():
+        what, other = ("events", "jenga init") if events else ("texts", "jenga init security, jenga init audio")
         raise click.UsageError(f"--task {min(strangers)}: no template of it on {what}; see {other}.")
     default = list(_EVENT_TASKS) if events else ["qa_scoring", "classification", "ner"]
     if kind == "llm":
         text = language_template(file=output)
     elif kind in _MEDIA_HEADS:
-        text = media_template(kind, file=output)
+        text = media_template(kind, chosen, file=output)
     else:
         text = template(chosen or default, file=output)
     if output == "-":
@@ -357,10 +376,10 @@ def template(tasks: list[str], *, file: str) -> str:
     return head.format(file=name) + "\n".join(blocks[task] for task in tasks) + tail
 
 
-def media_template(kind: str, *, file: str) -> str:
+def media_template(kind: str, tasks: Sequence[str] = (), *, file: str) -> str:
     """Return the YAML text of an experiment on recordings (audio), pictures (vision) or both with others (mixed).
 
-    file: where it is to be kept.
+    tasks: types of those that audio has templates of; default: classification. file: where it is to be kept.
     """
     tail = _TAIL
     if kind == "mixed":
@@ -368,7 +387,8 @@ def media_template(kind: str, *, file: str) -> str:
     else:
         # What only texts have.
         tail = re.sub(r"  max_length: .*\n", "", tail).replace("[majority, tfidf]       ", "[majority]              ")
-    return _MEDIA_HEADS[kind].format(file=_name(file)) + tail
+    head, mark, blocks = _MEDIA_HEADS[kind].format(file=_name(file)).partition("\ntasks:\n")
+    return head + mark + ("\n".join(_AUDIO_TASKS[task] for task in tasks) or blocks) + tail
 
 
 def language_template(*, file: str) -> str:

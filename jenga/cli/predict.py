@@ -64,8 +64,7 @@ def predict(
 
     FILE is JSON, JSON Lines, a log of Zeek's, CSV or Parquet; - reads standard input: JSON, a log, or plain texts, one
     a line, answered as they come while the pipe stays open (tail -F eve.json | jenga predict RUN -), or CSV.
-    A row that cannot be used gives an object with its "id" and an "error"; one whose text was cut has
-    "truncated": true.
+    A row that cannot be used gives an object with its "id" and an "error"; one that was cut has "truncated": true.
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")

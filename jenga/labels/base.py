@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -24,6 +25,19 @@ Span = tuple[int, int]
 """The first character of a word, and the one after its last."""
 Answers = list[dict[str, Any]]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What an encoder makes of M rows, whose positions are moments.
+
+    `counts`: positions of each, int64 (M,). `seconds`: of a position. `truncated`: which rows are not read to their
+    end, bool (M,).
+    """
+
+    counts: NDArray[np.int64]
+    seconds: float
+    truncated: Mask
 
 
 class Reader(Protocol):
@@ -196,11 +210,12 @@ class LabelKind(ABC):
         """Return the names that people give the labels."""
         return space.labels
 
-    def fitting(self, targets: Any, positions: NDArray[np.int64]) -> tuple[Any, Mask]:
-        """Return `targets` without those that cannot be learnt of a row with so few `positions`, and which rows these
-        are, ``(M,)``; positions: of the encoder's output, ``(M,)``. Default: all can be.
+    def fitting(self, targets: Any, moments: Moments) -> tuple[Any, Mapping[str, Mask]]:
+        """Return `targets` without those that cannot be learnt of the `moments` that an encoder makes of their rows.
+
+        And which rows these are, ``(M,)``, by the reason, which ends "n of m rows ...". Default: all can be learnt.
         """
-        return targets, np.zeros(len(positions), bool)
+        return targets, {}
 
     # ---------------------------------------------------------------------------------------------------------- batches
 

@@ -18,11 +18,11 @@ from pydantic import Field
 
 from jenga.config.strict import Fraction, PositiveFloat
 from jenga.config.tasks import HeadConfig
-from jenga.errors import suggest
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, LabelKind, Mask, Reader, Texts
+from jenga.errors import DataError, suggest
+from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, LabelKind, Mask, Moments, Reader, Texts
 from jenga.labels.cells import MISSING
 from jenga.labels.column import HeadColumn, RowError, near, read_cell, show, some_of
-from jenga.labels.event_scores import Counts, f1, onset_counts, segment_counts
+from jenga.labels.event_scores import COLLAR_S, Counts, f1, onset_counts, segment_counts
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.spaces import sized
@@ -34,6 +34,7 @@ NOTHING = -1.0
 """The class of an event in a batch that says that a row is labelled, and nothing more."""
 _STARTS, _ENDS = ("start", "onset", "begin"), ("end", "offset")
 _LABELS = ("label", "event_label", "class")
+_MISSING = np.full((1, 3), np.nan)
 
 Events = NDArray[np.float64]
 
@@ -70,8 +71,14 @@ class SoundEvents(LabelKind):
         """Return the labels of the events, sorted."""
         if column.labels is not None:
             return column.labels
-        events = [_event(each) for cell in readable(values) if isinstance(cell, list) for each in cell]
+        lists = [cell for cell in readable(values) if isinstance(cell, list)]
+        events = [_event(each) for cell in lists for each in cell]
         names = tuple(sorted({event.label for event in events if event is not None}))
+        if lists and not events:
+            raise DataError(
+                f"{column.where}: no training row has an event: its lists are empty. Give rows in which something "
+                "sounds, or name what may in `labels` of the head"
+            )
         return sized(column, names) if names else ()
 
     def reader(self, column: HeadColumn, space: HeadSpace) -> Reader:
@@ -90,6 +97,16 @@ class SoundEvents(LabelKind):
         """Return the events of each label."""
         codes = np.concatenate([np.empty(0), *(row[:, 2] for row in targets)])
         return np.bincount(codes[codes >= 0].astype(np.int64), minlength=space.size)
+
+    def fitting(self, targets: Any, moments: Moments) -> tuple[Any, Mapping[str, Mask]]:
+        """Take the label of rows with an event that ends behind their clip, by more than onsets may be wrong by.
+
+        Of a recording that is cut, events behind the cut are not heard, and the others are learnt.
+        """
+        ends = np.array([row[:, 1].max(initial=0.0) for row in targets])
+        outside = ~moments.truncated & (ends > moments.counts * moments.seconds + COLLAR_S)
+        kept = [_MISSING if is_outside else row for row, is_outside in zip(targets, outside, strict=True)]
+        return kept, {"have an event that ends behind their clips": outside}
 
     def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
         """Return what gives float32 ``(B, E, 3)``, NaN behind the fewer ones; a labelled row begins with `NOTHING`.
@@ -210,7 +227,7 @@ def _event(value: Any) -> Event | None:
 class SoundEventReader(CellReader):
     """Events of a row: float64 ``(E, 3)``."""
 
-    missing = np.full((1, 3), np.nan)
+    missing = _MISSING
 
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from jenga.config.tasks import HeadConfig
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, LabelKind, Mask, Moments, Reader, Texts
 from jenga.labels.column import HeadColumn, RowError, encodable, show, some_of
 from jenga.labels.edits import edits
 from jenga.labels.forms import with_missing
@@ -93,13 +93,18 @@ class Transcripts(LabelKind):
         """Return which rows have a character that training rows have."""
         return np.array([bool((row >= 0).any()) for row in targets], dtype=bool)
 
-    def fitting(self, targets: Any, positions: NDArray[np.int64]) -> tuple[Any, Mask]:
+    def fitting(self, targets: Any, moments: Moments) -> tuple[Any, Mapping[str, Mask]]:
         """Empty the transcripts that have more characters than a row has frames; two that are alike need one between.
 
-        Such a row has no alignment, and an infinite loss.
+        Such a row has no alignment, and an infinite loss. Of a recording that is cut a part is said that is not heard.
         """
-        too_long = np.array([least_frames(row) for row in targets], np.int64) > positions
-        return [row[:0] if long else row for row, long in zip(targets, too_long, strict=True)], too_long
+        too_long = np.array([least_frames(row) for row in targets], np.int64) > moments.counts
+        cut = moments.truncated & ~too_long & np.array([len(row) > 0 for row in targets], bool)
+        kept = [row[:0] if is_unfit else row for row, is_unfit in zip(targets, too_long | cut, strict=True)]
+        return kept, {
+            "have more characters than the encoder makes frames of their clips": too_long,
+            "are longer than what is read of a recording, and their transcripts are of all of it": cut,
+        }
 
     def batches(self, targets: Any, encoding: Encoding) -> Callable[[Sequence[int]], torch.Tensor]:
         """Return what gives int64 ``(B, L)``, -100 behind the shorter ones; characters that cannot be learnt left out.

@@ -42,7 +42,6 @@ from jenga.rows.split import TRAIN
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
-_VALID = "valid"
 Spaces = Mapping[tuple[str, str], HeadSpace]
 Autocast = Callable[[], AbstractContextManager[Any]]
 T = TypeVar("T")
@@ -210,11 +209,10 @@ class Encoder(ABC):
             each.set_aside(bad, config.data.max_bad_fraction)
             if not len(splits[TRAIN]):
                 raise DataError(f"{each.spec.name}: no training row is left: none can be encoded")
-            splits[TRAIN], told = learnable(splits[TRAIN], backbone)
-            warnings += told
-            if len(splits.get(_VALID, ())):
-                # They are judged whole, but have no loss where none could be learnt.
-                learnable(splits[_VALID], backbone, of=_VALID)
+            for name, split in splits.items():
+                warnings += [f"{each.spec.name}, {name}: {words}" for words in self._cut(split)]
+                splits[name], told = learnable(split, backbone, of=name)
+                warnings += told
             sources.append(each.source(splits))
         return sources, warnings
 
@@ -226,9 +224,22 @@ class Encoder(ABC):
         def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
             split, bad = self.passing().split_of(rows, spec, spaces)
             unread.extend(bad)
+            for words in self._cut(split):
+                self.warn("rows that are cut", words)
             return split
 
         return RowEncoder(encode, unread)
+
+    @property
+    def longest(self) -> str:
+        """How much of a row is read at most, with its unit."""
+        return "what is read of one"
+
+    def _cut(self, split: EncodedSplit) -> list[str]:
+        count = 0 if split.encoded.truncated is None else int(split.encoded.truncated.sum())
+        if not count:
+            return []
+        return [f"{count} of {len(split)} rows are longer than {self.longest}; only that much of them is read"]
 
     def passing(self) -> Self:
         """Return an encoder of rows that no run learns from, of which nothing is to stay behind; default: itself."""

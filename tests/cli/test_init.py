@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from jenga.samples.network import generate_flows
 Invoke = Callable[..., Result]
 TYPES = ["classification", "multi_label_classification", "qa_scoring", "ner", "regression"]
 EVENT_TYPES = ["anomaly_detection"]
+AUDIO_TYPES = ["transcription", "sound_event_detection"]
+AUDIO_WORDS = [part for kind in AUDIO_TYPES for part in ("--task", kind)]
 
 
 def ratings(folder: Path) -> None:
@@ -23,11 +26,24 @@ def ratings(folder: Path) -> None:
 
 
 def test_every_built_in_type_has_a_template() -> None:
-    from jenga.cli.init import _EVENT_TASKS, _TASKS
+    from jenga.cli.init import _AUDIO_TASKS, _EVENT_TASKS, _TASKS
     from jenga.tasks import TASK_REGISTRY
 
-    assert {*_TASKS, *_EVENT_TASKS, "causal_lm"} == set(TASK_REGISTRY)
-    assert (list(_TASKS), list(_EVENT_TASKS)) == (TYPES, EVENT_TYPES)
+    assert {*_TASKS, *_EVENT_TASKS, *_AUDIO_TASKS, "causal_lm"} == set(TASK_REGISTRY)
+    assert (list(_TASKS), list(_EVENT_TASKS), list(_AUDIO_TASKS)) == (TYPES, EVENT_TYPES, AUDIO_TYPES)
+
+
+@pytest.mark.parametrize("words", [["audio", *AUDIO_WORDS], AUDIO_WORDS])
+def test_the_template_of_moments_passes_check_on_its_samples(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr("jenga.samples.media.generate_spelt", partial(media.generate_spelt, 24))
+    monkeypatch.setattr("jenga.samples.media.generate_scenes", partial(media.generate_scenes, 24))
+    path = tmp_path / "sound.yml"
+    assert invoke("init", *words, "-o", path).exit_code == 0
+    result = invoke("check", path, "--json", "--set", f"data.cache_dir={tmp_path}")
+    assert result.exit_code == 0, result.stderr
+    assert [head["task"] for head in json.loads(result.stdout)["heads"]] == ["spelt", "scene"]
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *EVENT_TYPES])

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from jenga.errors import DataError
+from jenga.labels.base import Moments
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.sound_events import NOTHING, SoundEvents, events_of
 from jenga.labels.unseen import is_unseen
@@ -70,6 +72,22 @@ def test_a_label_that_no_training_row_has_is_told_and_missed_and_one_outside_of_
     ]  # fmt: skip
     with pytest.raises(RowError, match='unknown label "barks"; did you mean'):
         KIND.reader(replace(COLUMN, labels=SPACE.labels), SPACE).read([{**BARK, "label": "barks"}], "", ())
+
+
+def test_rows_with_an_event_behind_their_clip_lose_their_label_but_where_the_recording_is_cut() -> None:
+    targets, _ = targets_of([BARK], [{**BARK, "end": 1.25}], [BARK, {**BARK, "end": 9}], [], None, [{**BARK, "end": 9}])
+    moments = Moments(np.full(6, 50), 0.02, np.array([False] * 5 + [True]))
+    kept, unfit = KIND.fitting(targets, moments)
+    assert [each.tolist() for each in unfit.values()] == [[False, True, True, False, False, False]]
+    assert KIND.labelled(SPACE, kept).tolist() == [True, False, False, True, False, True]
+    within = KIND.fitting(targets, Moments(np.full(6, 60), 0.02, moments.truncated))[1]
+    assert [each.tolist() for each in within.values()] == [[False, False, True, False, False, False]]
+
+
+def test_training_rows_in_which_nothing_ever_sounds_need_labels() -> None:
+    with pytest.raises(DataError, match="no training row has an event: its lists are empty"):
+        KIND.infer(COLUMN, [[], "[]"], max_bad_fraction=0)
+    assert KIND.infer(replace(COLUMN, labels=("bark",)), [[]], max_bad_fraction=0) == ("bark",)
 
 
 def logits_of(*labels: str) -> torch.Tensor:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from jenga.labels.base import Moments
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.transcripts import SPACE, TranscriptHead, Transcripts, least_frames, text_of
 from jenga.types import HeadSpace
@@ -96,8 +97,15 @@ def test_alike_neighbours_need_a_frame_between_and_what_needs_too_many_is_emptie
     space = space_of("abc")
     targets, _ = codes(space, "abc", "aab", "abc")
     assert [least_frames(row) for row in targets] == [3, 4, 3]
-    kept, unfit = KIND.fitting(targets, np.array([3, 3, 2]))
-    assert unfit.tolist() == [False, True, True]
+    kept, unfit = KIND.fitting(targets, Moments(np.array([3, 3, 2]), 0.02, np.zeros(3, bool)))
+    assert [each.tolist() for each in unfit.values()] == [[False, True, True], [False] * 3]
+    assert [len(row) for row in kept] == [3, 0, 0]
+
+
+def test_a_transcript_of_a_recording_that_is_cut_is_emptied() -> None:
+    targets, _ = codes(space_of("abc"), "abc", "abc", "")
+    kept, unfit = KIND.fitting(targets, Moments(np.array([9, 9, 9]), 0.02, np.array([False, True, True])))
+    assert [each.tolist() for each in unfit.values()] == [[False] * 3, [False, True, False]]
     assert [len(row) for row in kept] == [3, 0, 0]
 
 

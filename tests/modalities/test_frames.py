@@ -25,7 +25,7 @@ class Samples(Encoded):
 
 
 def halves(frames: Any) -> Any:
-    return SimpleNamespace(frames=lambda lengths: frames(lengths))
+    return SimpleNamespace(frames=lambda lengths: frames(lengths), frame_seconds=0.02)
 
 
 def split_of(*texts: list[int]) -> EncodedSplit:
@@ -37,9 +37,17 @@ def test_a_label_that_a_row_has_no_room_for_is_named_and_taken_out_of_batches() 
     split = split_of([0, 1], [0, 1], [0])
     found, (warning,) = learnable(split, halves(lambda lengths: lengths // 20))
     assert warning.startswith("head 't.h': 1 of 3 train rows have more characters than the encoder makes frames of")
-    assert warning.endswith("r1 (f.jsonl:2: 1 frames)")
+    assert warning.endswith("r1 (f.jsonl:2: 1 frames, 0.02 s)")
     assert found.batch([0, 1]).labels["t"]["h"].tolist() == [[0, 1], [-100, -100]]
     assert split.batch([1]).labels["t"]["h"].tolist() == [[0, 1]]
+
+
+def test_labels_of_rows_to_judge_that_do_not_fit_are_told_and_stay() -> None:
+    split = split_of([0, 1], [0, 1], [0, 1])
+    found, (warning,) = learnable(split, halves(lambda lengths: lengths // 60), of="test")
+    assert found is split
+    assert "3 of 3 test rows have more characters" in warning
+    assert "and are judged as they stand" in warning
 
 
 def test_where_all_fit_or_nobody_knows_the_split_stays_as_it_is() -> None:

@@ -17,7 +17,7 @@ import torch
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.modalities.audio.augment import augmented
-from jenga.modalities.audio.clips import Clip, UnusableClipError, samples
+from jenga.modalities.audio.clips import Clip, UnusableClipError, is_longer, samples
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig, AugmentConfig
 from jenga.modalities.audio.tiny import tiny_extractor
 from jenga.modalities.base import Encoder, Facts
@@ -50,9 +50,17 @@ class EncodedClips(Encoded):
     unit: ClassVar[str] = "frames"
 
     def __init__(
-        self, name: str, store: FeatureStore, keys: Sequence[str], *, least: int, augment: AugmentConfig | None = None
+        self,
+        name: str,
+        store: FeatureStore,
+        keys: Sequence[str],
+        *,
+        least: int,
+        truncated: np.ndarray,
+        augment: AugmentConfig | None = None,
     ) -> None:
         self.name, self.store, self.keys, self.least, self.augment = name, store, list(keys), least, augment
+        self.truncated = truncated
         self._lengths = np.array([self._shape(key)[self._axis] for key in self.keys], np.int64)
 
     @property
@@ -191,8 +199,15 @@ class AudioEncoder(Encoder):
 
     def encode(self, rows: Rows, spec: SourceSpec) -> EncodedClips:
         """Return the features of clips, all of which `unusable` has passed."""
-        keys = [self._kept(clip) for clip in _clips(rows)]
-        return EncodedClips(self.name, self.store, keys, least=self.least_frames, augment=self.augment)
+        clips = _clips(rows)
+        keys = [self._kept(clip) for clip in clips]
+        cut = np.array([is_longer(clip, self.seconds) for clip in clips], bool)
+        return EncodedClips(self.name, self.store, keys, least=self.least_frames, truncated=cut, augment=self.augment)
+
+    @property
+    def longest(self) -> str:
+        """The seconds that are kept of a clip."""
+        return f"{self.seconds:g} s"
 
     @property
     def least_frames(self) -> int:

@@ -191,3 +191,13 @@ def test_clips_are_changed_in_training_alone_and_alike_from_one_seed(whisper: st
     assert not torch.equal(one, third)
     plain = encoder(whisper, tmp_path).encode(given, SPEC)
     assert plain.changed(inputs, torch.Generator())["input_features"] is inputs["input_features"]
+
+
+def test_rows_that_are_not_read_to_their_end_are_told(
+    wav2vec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = encoder(wav2vec, tmp_path, max_seconds=0.5, min_seconds=0)
+    split = made.encoder([]).encode(rows(tone(440, 0.5), tone(440, 0.6)), SPEC, {})
+    assert split.encoded.truncated is not None
+    assert split.encoded.truncated.tolist() == [False, True]
+    assert "1 of 2 rows are longer than 0.5 s; only that much of them is read" in caplog.text
