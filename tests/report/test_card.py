@@ -175,6 +175,14 @@ def test_a_network_that_starts_from_nothing_is_no_base_model(run: Path) -> None:
     assert "base_model" not in front_matter(card_of(run))
 
 
+def test_a_run_that_was_begun_before_there_were_several_backbones_has_its_card(run: Path) -> None:
+    state = json.loads((run / "run.json").read_text())
+    found = front_matter(card_of(run)).get("base_model")
+    assert found is not None
+    (run / "run.json").write_text(json.dumps({**state, "pretrained": True}))
+    assert front_matter(card_of(run))["base_model"] == found
+
+
 def test_labels_cannot_break_the_tables_or_become_markup(run: Path) -> None:
     card = card_of(run)
     assert "<script>" not in card

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jenga.errors import ConfigError, DataError, JengaError
-from jenga.run.build import Experiment, build, source_specs
+from jenga.run.build import Experiment, build
 from jenga.run.experiment import load_config
 
 ALL = ("mood", "flags", "names", "price")
@@ -27,31 +27,6 @@ def built(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[.
 
 
 # -------------------------------------------------------------------------------------------------------------- sources
-
-
-def specs(settings: dict[str, Any]) -> list[tuple[str, ...]]:
-    return [tuple(spec.name.split("+")) for spec in source_specs(load_config(settings))]
-
-
-def test_tasks_with_the_same_rows_form_one_source(settings: Callable[..., dict[str, Any]]) -> None:
-    assert specs(settings(*ALL)) == [ALL]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"max_length": 16},
-        {"columns": {"text": "other"}},
-        {"columns": {"text_pair": "other"}},
-        {"columns": {"id": "text"}},
-    ],
-)
-def test_what_is_tokenised_otherwise_is_a_source_of_its_own(
-    settings: Callable[..., Any], change: dict[str, Any]
-) -> None:
-    content = settings("mood", "flags", "price")
-    content["tasks"][1].update(change)
-    assert specs(content) == [("mood", "price"), ("flags",)]
 
 
 @pytest.mark.parametrize("reached", ["same", "relative", "packed", "listed", "with a test file"])
@@ -102,13 +77,6 @@ def test_a_file_that_trains_one_task_and_is_given_to_test_another_is_refused(
     content["tasks"][1]["data_path"] = str(tmp_path / "copy.jsonl")
     with pytest.raises(DataError, match=r"rows\.jsonl,? .*train price and are given as test rows of mood"):
         build(load_config(content), tmp_path)
-
-
-def test_writing_the_default_length_out_splits_no_source(settings: Callable[..., dict[str, Any]]) -> None:
-    content = settings("mood", "flags")
-    content["tasks"][1]["max_length"] = content["data"]["max_length"]
-    content["tasks"][0]["data_path"] = [content["tasks"][0]["data_path"]]
-    assert specs(content) == [("mood", "flags")]
 
 
 def test_each_head_finds_its_column(settings: Callable[..., dict[str, Any]], built: Callable[..., Experiment]) -> None:
