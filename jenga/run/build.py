@@ -65,8 +65,8 @@ def build(
 ) -> Experiment:
     """Read the data, make the model and its inputs. `workdir` keeps what is made of the training rows, once a run.
 
-    device: where a teacher is asked about the training rows; default: the CPU. tell: called with a line on how far
-    that is.
+    device: where the model is to be trained, and a teacher asked about the training rows; default: the CPU. tell:
+    called with a line on how far that is.
 
     Raises ConfigError, DataError or SetupError, each with what is wrong and how to mend it.
     """
@@ -80,7 +80,8 @@ def build(
     modality = modality_of(config.model.backbone_type)
     prepared = modality.prepare(config, source_specs(config), workdir, lambda source: _taught(config, source))
     loaded, block = prepared.loaded, prepared.model_config
-    prepared.encoder.workers = worker_count(config.data.workers, decodes=prepared.encoder.decodes)
+    on_gpu = device is not None and device.type != "cpu"
+    prepared.encoder.workers = worker_count(config.data.workers, worth_it=prepared.encoder.decodes and on_gpu)
     prepared.encoder.progress = tell
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     backbone = BackboneManager.create(block.backbone_type, block.base_model, block)

@@ -249,9 +249,8 @@ def _facts(bundle: Bundle) -> Facts:
 
 
 def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
-    """Return `config` with the numbers that its rows, its encoder and this machine decided."""
-    data = config.data.model_copy(update={"workers": experiment.workers})
-    return config.model_copy(update={"training": experiment.bundle.config.training, "data": data})
+    """Return `config` with the numbers of the training that its rows and its encoder decided."""
+    return config.model_copy(update={"training": experiment.bundle.config.training})
 
 
 def _steps(experiment: Experiment) -> int:
