@@ -30,6 +30,8 @@ from typing import Any, Generic, TypeVar
 from jenga.errors import JengaError, SetupError
 
 MOST_BY_DEFAULT = 4
+LEAST_SHARED = 1 << 30
+"""Bytes free in /dev/shm, where batches are handed over, for any to be started unasked; containers have 64 MiB."""
 LEAST_ITEMS = 8
 """Fewer are made here: they are done before another process has begun."""
 _DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
@@ -37,19 +39,28 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def worker_count(given: int | None, *, decodes: bool) -> int:
+def worker_count(given: int | None, *, worth_it: bool) -> int:
     """Return how many processes make batches ahead.
 
-    given: data.workers; None: with `decodes`, whether making a batch is work worth handing over, a core each but for
-    one, 4 at most, else 0. Raises SetupError where some are wanted and cannot be had.
+    given: data.workers; None: where `worth_it`, a core each but for one, 4 at most, else 0. Raises SetupError where
+    some are wanted and cannot be had.
     """
     hindrance = _hindrance()
     if given is None:
-        cores = len(os.sched_getaffinity(0)) if hindrance is None else 1
-        return min(cores - 1, MOST_BY_DEFAULT) if decodes else 0
+        if not worth_it or hindrance is not None or _shared_memory() < LEAST_SHARED:
+            return 0
+        return min(len(os.sched_getaffinity(0)) - 1, MOST_BY_DEFAULT)
     if given and hindrance is not None:
         raise SetupError(f"data.workers: {given} processes cannot be started: {hindrance}; set it to 0")
     return given
+
+
+def _shared_memory() -> int:
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
 
 
 def _hindrance() -> str | None:

@@ -225,25 +225,38 @@ def cores(count: int) -> Callable[[int], set[int]]:
     return lambda pid: set(range(count))
 
 
+@pytest.mark.parametrize(
+    ("count", "worth_it", "shared", "expected"),
+    [(1, True, 1 << 31, 0), (2, True, 1 << 31, 1), (64, True, 1 << 31, 4), (64, False, 1 << 31, 0),
+     (64, True, 64 << 20, 0)],
+)  # fmt: skip
+def test_unasked_there_is_one_a_core_but_for_one_where_that_is_worth_it_and_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, count: int, worth_it: bool, shared: int, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", cores(count))
+    monkeypatch.setattr("jenga.ahead._shared_memory", lambda: shared)
+    assert worker_count(None, worth_it=worth_it) == expected
+
+
 @pytest.mark.parametrize("given", [0, 1, 7])
 def test_the_number_that_is_asked_for_is_taken(given: int) -> None:
-    assert worker_count(given, decodes=True) == worker_count(given, decodes=False) == given
+    assert worker_count(given, worth_it=True) == worker_count(given, worth_it=False) == given
 
 
 def test_none_are_had_elsewhere_than_on_linux_and_asking_for_some_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert worker_count(None, decodes=True) == 0
-    assert worker_count(0, decodes=True) == 0
+    assert worker_count(None, worth_it=True) == 0
+    assert worker_count(0, worth_it=True) == 0
     with pytest.raises(SetupError, match=r"data\.workers: 2 processes cannot be started: .*darwin; set it to 0"):
-        worker_count(2, decodes=True)
+        worker_count(2, worth_it=True)
 
 
 def test_a_worker_of_another_pool_starts_none() -> None:
     def make(item: int) -> tuple[int | None, str]:
         try:
-            worker_count(2, decodes=True)
+            worker_count(2, worth_it=True)
         except SetupError as error:
-            return worker_count(None, decodes=True), str(error)
+            return worker_count(None, worth_it=True), str(error)
         return None, ""
 
     with made_ahead(make, ITEMS, workers=1) as made:

@@ -56,8 +56,8 @@ class DataConfig(Strict):
     cache_dir: str | None = Field(None, description="Folder for tokenised rows; default: the user's cache folder.")
     workers: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="Processes that decode rows and make batches ahead. Default: 0 where that is little work, as of "
-        "texts and events; of pictures and sound one a core but for one, 4 at most.",
+        description="Processes that decode rows and make batches ahead. Default: 0, but for pictures and sound on a "
+        "GPU, where it is one a core but for one, 4 at most.",
     )
 
 

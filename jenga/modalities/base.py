@@ -94,7 +94,7 @@ class Encoder(ABC):
     """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights.
 
     `rows_at_once`: rows of a forward pass where a caller does not say how many. `decodes`: whether making a batch is
-    so much work that other processes should do it ahead, where `data.workers` does not say. `workers`: how many of
+    so much work that a GPU would wait for it, where `data.workers` does not say. `workers`: how many of
     them there are. `progress`: called with a line on how far long work is. `keep`: columns that rows keep beside
     what is read of them. `told`: what a session has warned of; None outside of one.
     """

@@ -60,8 +60,8 @@ def build(
 ) -> Experiment:
     """Read the data, make the model and its inputs. `workdir` keeps what is made of the training rows, once a run.
 
-    device: where a teacher is asked about the training rows; default: the CPU. tell: called with a line on how far
-    that is.
+    device: where the model is to be trained, and a teacher asked about the training rows; default: the CPU. tell:
+    called with a line on how far that is.
 
     Raises ConfigError, DataError or SetupError, each with what is wrong and how to mend it.
     """
@@ -75,8 +75,9 @@ def build(
     loaded, files = _read(config)
     views = _views(config, loaded)
     prepared = {name: _prepared(config, name, seen, files, workdir) for name, seen in views.items()}
+    on_gpu = device is not None and device.type != "cpu"
     for each in prepared.values():
-        each.encoder.workers = worker_count(config.data.workers, decodes=each.encoder.decodes)
+        each.encoder.workers = worker_count(config.data.workers, worth_it=each.encoder.decodes and on_gpu)
         each.encoder.progress = tell
     backbones = {name: _backbone(config.of_backbone(name), each) for name, each in prepared.items()}
     config = config.model_copy(update={"tasks": [_resolve(task, loaded) for task in config.tasks]})

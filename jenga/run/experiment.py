@@ -252,14 +252,13 @@ def _facts(bundle: Bundle) -> Facts:
 
 
 def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
-    """Return `config` with the numbers that its rows, its encoder and this machine decided."""
+    """Return `config` with the numbers of the training that its rows and its encoder decided."""
     found = experiment.bundle.config
     own = {
         name: block.model_copy(update={"training": found.backbones[name].training})
         for name, block in (config.backbones.items() if config.several else ())
     }
-    data = config.data.model_copy(update={"workers": experiment.workers})
-    return config.with_blocks(own).model_copy(update={"training": found.training, "data": data})
+    return config.with_blocks(own).model_copy(update={"training": found.training})
 
 
 def _steps(experiment: Experiment) -> int:

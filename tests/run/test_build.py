@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -239,3 +240,19 @@ def test_answers_cannot_be_compared_with_those_of_plain_texts(
     content = {"model": {"base_model": str(make_gpt2())}, "tasks": [task], "data": {"max_length": 16}}
     with pytest.raises(ConfigError, match=r"tasks\[lm\].generation.exact_match: the rows are plain texts"):
         build(load_config(content), tmp_path)
+
+
+def test_other_processes_make_batches_of_pictures_for_a_gpu_and_none_unasked_for_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jenga.ahead._shared_memory", lambda: 1 << 31)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(3)))
+    rows = [{"image": [[0, 255] * 8] * 16, "label": "ab"[at % 2]} for at in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content: dict[str, Any] = {
+        "model": {"backbone_type": "vision", "base_model": "jenga/tiny-vision"},
+        "tasks": [{"name": "kind", "type": "classification", "data_path": str(tmp_path / "rows.jsonl")}],
+    }
+    for given, device, expected in [(None, "cpu", 0), (None, "cuda", 2), (0, "cuda", 0), (1, "cpu", 1)]:
+        config = load_config({**content, "data": {"workers": given}})
+        assert build(config, tmp_path / "work", device=torch.device(device)).workers == expected
