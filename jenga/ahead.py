@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -37,6 +38,8 @@ LEAST_ITEMS = 8
 _DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+_ROWS_A_TIME = 32
+_TELL_AFTER_S = 5.0
 
 
 def worker_count(given: int | None, *, worth_it: bool) -> int:
@@ -69,6 +72,27 @@ def _hindrance() -> str | None:
     if multiprocessing.current_process().daemon:
         return "this process is a worker of another one, which may have none of its own"
     return None
+
+
+def checked(
+    what: str, check: Callable[[int], Made], count: int, *, workers: int, progress: Callable[[str], None] | None
+) -> Iterator[Made]:
+    """Yield what `check` returns of each of `count` rows, by their place, done in `workers` processes.
+
+    what: is told with how far it is, where that takes long: ``"decoding pictures"``. progress: called with that line.
+    """
+    cut = [range(start, min(start + _ROWS_A_TIME, count)) for start in range(0, count, _ROWS_A_TIME)]
+    began = told = time.monotonic()
+    done = 0
+    with made_ahead(lambda rows: [check(row) for row in rows], cut, workers=workers) as made:
+        for each in made:
+            yield from each
+            done += len(each)
+            now = time.monotonic()
+            if progress is not None and now - told > _TELL_AFTER_S and done < count:
+                left = (now - began) / done * (count - done)
+                progress(f"{what}: {done:,} of {count:,} rows, {left:.0f} s left")
+                told = now
 
 
 @contextmanager

@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import torch
 
-from jenga.ahead import made_ahead
 from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
 from jenga.config.strict import Strict
@@ -44,9 +42,6 @@ from jenga.types import HeadSpace
 logger = logging.getLogger(__name__)
 Spaces = Mapping[tuple[str, str], HeadSpace]
 Autocast = Callable[[], AbstractContextManager[Any]]
-T = TypeVar("T")
-_ROWS_A_TIME = 32
-_TELL_AFTER_S = 5.0
 
 
 class Facts(NamedTuple):
@@ -117,24 +112,6 @@ class Encoder(ABC):
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Return which of `rows`, by their place, cannot be encoded, and why; called before `encode`, default: none."""
         return {}
-
-    def checked(self, what: str, check: Callable[[int], T], count: int) -> Iterator[T]:
-        """Yield what `check` returns of each of `count` rows, by their place, done in `workers` processes.
-
-        what: is told with how far it is, where that takes long: ``"decoding pictures"``.
-        """
-        cut = [range(start, min(start + _ROWS_A_TIME, count)) for start in range(0, count, _ROWS_A_TIME)]
-        began = told = time.monotonic()
-        done = 0
-        with made_ahead(lambda rows: [check(row) for row in rows], cut, workers=self.workers) as made:
-            for each in made:
-                yield from each
-                done += len(each)
-                now = time.monotonic()
-                if self.progress is not None and now - told > _TELL_AFTER_S and done < count:
-                    left = (now - began) / done * (count - done)
-                    self.progress(f"{what}: {done:,} of {count:,} rows, {left:.0f} s left")
-                    told = now
 
     def split_of(self, rows: Rows, spec: SourceSpec, spaces: Spaces) -> tuple[EncodedSplit, list[BadRow]]:
         """Return `rows` encoded, and those of them that cannot be, which are left out."""

@@ -14,7 +14,7 @@ from jenga.rows.content import CellColumns
 from jenga.rows.raw import RawRows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Media:
     """What a cell holds, not decoded yet; one of the three is there. `name`: what messages call it."""
 

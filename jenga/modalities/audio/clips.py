@@ -34,7 +34,7 @@ class UnusableClipError(Exception):
     """A recording cannot be read; the message says why, in words for a person."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A stretch of a recording, in seconds; `end`: None for all of it."""
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import torch
 
+from jenga.ahead import checked
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.modalities.audio.augment import augmented
@@ -190,7 +191,8 @@ class AudioEncoder(Encoder):
                 return f"{clips[row].media.name}: {error}"
 
         found = {}
-        for row, said in enumerate(self.checked("features of sound", compute, len(clips))):
+        found_of = checked("features of sound", compute, len(clips), workers=self.workers, progress=self.progress)
+        for row, said in enumerate(found_of):
             if isinstance(said, str):
                 found[row] = said
                 continue

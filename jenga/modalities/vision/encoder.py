@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import torch
 
+from jenga.ahead import checked
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.modalities.backbone import BaseBackbone
@@ -95,7 +96,7 @@ class VisionEncoder(Encoder):
                 return f"{media[row].name}: {error}"
             return None
 
-        reasons = self.checked("decoding pictures", reason, len(media))
+        reasons = checked("decoding pictures", reason, len(media), workers=self.workers, progress=self.progress)
         return {row: why for row, why in enumerate(reasons) if why is not None}
 
     def encode(self, rows: Rows, spec: SourceSpec) -> Pictures:
