@@ -132,10 +132,13 @@ class Trainer:
                 self.save()
             self.chain.call("on_train_end", self)
 
-    def _begin(self) -> None:
-        """Do what comes before the first step from here, and make batches ahead from now on."""
+    def _observe_start(self) -> None:
         if self.state.step == 0:
             observe(self._runner(), list(self.sources.values()), "start")
+
+    def _begin(self) -> None:
+        """Do what comes before the first step from here, and make batches ahead from now on."""
+        self._observe_start()
         self._finish_checkpoint()
         left = self.total_steps - self.state.step
         self.feed.begin(self.left_out.coming(self.sampler, self.state.epoch, self.state.turn, left))
