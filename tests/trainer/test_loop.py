@@ -1180,8 +1180,8 @@ def test_going_back_to_the_start_learns_again_what_is_learnt_there(make_trainer:
     save = Do("on_train_begin", lambda trainer: trainer.save() and None)
     trainer = make_trainer("mood", callbacks=[save, asking("on_before_optimizer_step", 1, Action.ROLLBACK)])
     observed: list[int] = []
-    begin = trainer._begin
-    trainer._begin = lambda: (observed.append(trainer.state.step), begin())
+    begin = trainer._observe_start
+    trainer._observe_start = lambda: (observed.append(trainer.state.step), begin())
     trainer.train()
     assert observed == [0, 0]
     assert trainer.state.step == 7
