@@ -89,7 +89,7 @@ class Encoder(ABC):
     what is read of them. `told`: what a session has warned of; None outside of one.
     """
 
-    rows_at_once: ClassVar[int] = 64
+    rows_at_once: int = 64
     keep: tuple[str, ...] = ()
     told: set[str] | None = None
 
