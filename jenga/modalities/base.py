@@ -94,7 +94,7 @@ class Encoder(ABC):
     what is read of them. `told`: what a session has warned of; None outside of one.
     """
 
-    rows_at_once: ClassVar[int] = 64
+    rows_at_once: int = 64
     decodes: ClassVar[bool] = False
     workers: int = 0
     progress: Callable[[str], None] | None = None

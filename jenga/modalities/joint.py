@@ -274,7 +274,7 @@ class JointEncoder(Encoder):
 
     def __init__(self, parts: Mapping[str, Encoder]) -> None:
         self.parts = dict(parts)
-        self.rows_at_once = min(each.rows_at_once for each in parts.values())  # type: ignore[misc]
+        self.rows_at_once = min(each.rows_at_once for each in parts.values())
 
     def save(self, folder: Path) -> None:
         """Raise TypeError: each part is saved beside its backbone."""

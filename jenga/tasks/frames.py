@@ -18,8 +18,9 @@ def check_frames(config: Any, backbone: BaseBackbone) -> float:
     if seconds is None:
         raise ConfigError(
             f"tasks[{config.name}].type: '{config.type}' labels moments, and the positions of {backbone.model_name} "
-            "are none (AST reads patches of a spectrum; a backbone of your own says how long they are by "
-            "frame_seconds); choose Whisper, Wav2Vec2, HuBERT or WavLM"
+            "are none (AST reads patches of a spectrum; with window_seconds they are whole windows; a backbone of "
+            "your own says how long they are by frame_seconds); leave window_seconds out, or choose Whisper, Wav2Vec2, "
+            "HuBERT or WavLM"
         )
     return seconds
 

@@ -633,6 +633,8 @@ PROBES: dict[str, Probe] = {
     "model[audio].base_model": Probe(modules, "{deeper_whisper}", SOUND),
     "model[audio].pooling": Probe(modules, "attention", SOUND),
     "model[audio].max_seconds": Probe(inputs, 2.1, SOUND),
+    "model[audio].window_seconds": Probe(inputs, 1.0, SOUND),
+    "model[audio].window_stride_seconds": Probe(inputs, 0.5, {**SOUND, "model.window_seconds": 1.0}),
     "model[audio].min_seconds": Probe(pooled, 1.0, {**SOUND, "tasks[].columns": {"start": "from", "end": "to"}}),
     "model[audio].dropout": Probe(encoder_dropout, 0.4, SOUND),
     "model[audio].trust_remote_code": Probe(remote_code, True, SOUND),

@@ -19,6 +19,7 @@ from jenga.modalities.audio.characters import read_characters
 from jenga.modalities.audio.encoder import SPECTRA, SUPPORTED
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig
 from jenga.modalities.audio.tiny import tiny_encoder
+from jenga.modalities.audio.windows import WINDOWS_AT_ONCE, pooled_by_row
 from jenga.modalities.backbone import BackboneManager, Recipe
 from jenga.modalities.text.pretrained import cannot_load, check_complete, checkpoint_of, read_checkpoint
 from jenga.modalities.text.remote_code import never_asked
@@ -53,7 +54,9 @@ class AudioBackbone(TransformerBackbone):
 
     @property
     def frame_seconds(self) -> float | None:
-        """Seconds of a frame; None of encoders that read a spectrum in patches."""
+        """Seconds of a frame; None of encoders that read a spectrum in patches, and where windows are pooled."""
+        if self.config.window_seconds is not None:
+            return None
         if self.is_whisper:
             return _SHORTENED / _FRAMES_A_SECOND
         strides = getattr(self.encoder.config, "conv_stride", None)
@@ -88,25 +91,47 @@ class AudioBackbone(TransformerBackbone):
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput:
         """Encode ``input_features (B, F, T)`` of Whisper, or ``input_values``, with ``attention_mask (B, T)``.
 
-        The mask that is handed on is that of the frames that the encoder makes.
+        The mask that is handed on is that of the frames that the encoder makes. Where a second axis is that of a row's
+        windows, they are pooled by row, and positions of the output are windows.
         """
         mask = inputs["attention_mask"]
-        name = "input_features" if self.is_whisper else "input_values"
+        values = inputs["input_features" if self.is_whisper else "input_values"]
+        if mask.ndim == 3:
+            forget = self.training and torch.is_grad_enabled() and int(mask.any(-1).sum()) > WINDOWS_AT_ONCE
+            return pooled_by_row(self._window, values, mask, forget=forget)
+        hidden, mask, states = self._heard(values, mask)
+        return BackboneOutput(hidden, self._pooled(hidden, mask)[0], mask, states=states)
+
+    def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
+        """Hand on what every layer makes, in training, for a teacher's sake. Raises ConfigError of windows."""
+        if self.config.window_seconds is not None:
+            raise ConfigError(
+                "model.window_seconds: windows are pooled by row, and hand on no inner states to match; remove it, or "
+                "hidden_states and attentions of the teacher"
+            )
+        super().keep_states(hidden_states=hidden_states, attentions=attentions)
+
+    def _window(self, values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden, mask, _ = self._heard(values, mask)
+        return self._pooled(hidden, mask)
+
+    def _heard(self, values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, States | None]:
+        """Return the frames of clips ``(B, T, H)``, which of them are a clip's own ``(B, T)``, and the inner states."""
         if self.is_whisper:
-            output: Any = {}
-            hidden, mask = self._whisper(inputs[name], mask)
-        else:
-            wanted = self.wanted_states if self.training else {}
-            output = self._others(inputs[name], mask, wanted)
-            hidden = output.last_hidden_state
-            mask = self._shortened(mask, hidden.shape[1])
+            return *self._whisper(values, mask), None
+        output = self._others(values, mask, self.wanted_states if self.training else {})
+        hidden = output.last_hidden_state
+        states = States(output.get("hidden_states"), output.get("attentions"))
+        return hidden, self._shortened(mask, hidden.shape[1]), states
+
+    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a vector of each clip ``(B, H)``, and the logarithm of what its frames weigh together ``(B,)``."""
         weights = mask.unsqueeze(-1).to(hidden.dtype)
+        weight = weights.sum(1).log()
         if self.score is not None:
             scores = self.score(hidden).masked_fill(weights == 0, -torch.inf)
-            weights = scores.softmax(1)
-        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1e-6)
-        states = States(output.get("hidden_states"), output.get("attentions")) if output else None
-        return BackboneOutput(hidden, pooled, mask, states=states)
+            weights, weight = scores.softmax(1), scores.logsumexp(1)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1e-6), weight.squeeze(1)
 
     def _whisper(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode spectra of any length up to the model's 30 seconds, with the positions of their own length.

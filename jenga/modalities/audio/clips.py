@@ -105,19 +105,16 @@ def samples(clip: Clip, rate: int, *, most_seconds: float) -> np.ndarray:
     return np.asarray(_library("soxr").resample(np.ascontiguousarray(sound, np.float32), own_rate, rate), np.float32)
 
 
-def is_longer(clip: Clip, seconds: float) -> bool:
-    """Return whether a clip that `samples` reads has more than so many `seconds`."""
-    if clip.end is not None and clip.end - clip.start <= seconds:
-        return False
+def seconds_of(clip: Clip) -> float:
+    """Return how long a clip is that `samples` reads, within its recording."""
     if clip.media.values is not None:
         count, rate = max(clip.media.values.shape), clip.media.rate
         assert rate is not None
     else:
         with _source(clip.media) as source, _library("soundfile").SoundFile(source, closefd=False) as file:
             count, rate = file.frames, file.samplerate
-    begin, last = round(clip.start * rate), round((clip.start + seconds) * rate)
     end = count if clip.end is None else min(count, round(clip.end * rate))
-    return bool(begin < last < end)
+    return float(max(0, end - round(clip.start * rate)) / rate)
 
 
 def _values(clip: Clip) -> tuple[np.ndarray, int]:

@@ -7,7 +7,9 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -18,9 +20,10 @@ from jenga.ahead import checked
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.modalities.audio.augment import augmented
-from jenga.modalities.audio.clips import Clip, UnusableClipError, is_longer, samples
+from jenga.modalities.audio.clips import Clip, UnusableClipError, samples, seconds_of
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig, AugmentConfig
 from jenga.modalities.audio.tiny import tiny_extractor
+from jenga.modalities.audio.windows import starts
 from jenga.modalities.base import Encoder, Facts
 from jenga.modalities.store import FeatureStore, PassingStore
 from jenga.modalities.text.pretrained import cannot_load, checkpoint_of
@@ -34,7 +37,8 @@ _FORMAT = 2
 SPECTRA = "input_features"
 """What Whisper calls its inputs, log-mel spectra whose time is the last axis."""
 SUPPORTED = "Whisper, Wav2Vec2, HuBERT, WavLM or AST"
-_USUAL_SECONDS = 30.0
+_USUAL_SECONDS, _MOST_SECONDS = 30.0, 600.0
+"""Kept of a clip where nothing is said: heard at once, and in windows."""
 _FRAMES_A_SECOND = 100
 """Of AST's spectra."""
 _LEAST_SECONDS = 0.1
@@ -44,8 +48,9 @@ _LEAST_SECONDS = 0.1
 class EncodedClips(Encoded):
     """The features of M clips, read from a store when a batch is made of them.
 
-    Features are samples ``(T,)``, or a spectrum: ``(F, T)`` of Whisper, ``(T, F)`` of others. `least`: frames that a
-    batch has at least. `augment`: how training changes them; None: it does not.
+    Features are samples ``(T,)``, or a spectrum: ``(F, T)`` of Whisper, ``(T, F)`` of others. `keys`: of each clip, or
+    of each of its windows where it is `windowed`. `least`: frames that a batch has at least. `augment`: how training
+    changes them; None: it does not.
     """
 
     unit: ClassVar[str] = "frames"
@@ -54,15 +59,16 @@ class EncodedClips(Encoded):
         self,
         name: str,
         store: FeatureStore,
-        keys: Sequence[str],
+        keys: Sequence[Sequence[str]],
         *,
+        windowed: bool,
         least: int,
         truncated: np.ndarray,
         augment: AugmentConfig | None = None,
     ) -> None:
-        self.name, self.store, self.keys, self.least, self.augment = name, store, list(keys), least, augment
-        self.truncated = truncated
-        self._lengths = np.array([self._shape(key)[self._axis] for key in self.keys], np.int64)
+        self.name, self.store, self.keys, self.windowed = name, store, list(keys), windowed
+        self.least, self.truncated, self.augment = least, truncated, augment
+        self._lengths = np.array([sum(self._shape(key)[self._axis] for key in each) for each in self.keys], np.int64)
 
     @property
     def _axis(self) -> int:
@@ -74,8 +80,19 @@ class EncodedClips(Encoded):
         return self._lengths
 
     def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Return the features, filled up behind with silence, and ``attention_mask (B, T)`` of what is no filling."""
-        clips = [self._features(row) for row in index]
+        """Return the features, filled up behind with silence, and ``attention_mask (B, T)`` of what is no filling.
+
+        Where clips are windowed, a further axis behind the first one is that of a row's windows.
+        """
+        values, mask = self._filled([self._features(key) for row in index for key in self.keys[row]])
+        if self.windowed:
+            counts = [len(self.keys[row]) for row in index]
+            values, mask = (
+                torch.nn.utils.rnn.pad_sequence(list(each.split(counts)), batch_first=True) for each in (values, mask)
+            )
+        return {self.name: values, "attention_mask": mask}
+
+    def _filled(self, clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(self.least, *(clip.shape[self._axis] for clip in clips))
         mask = torch.zeros(len(clips), width, dtype=torch.int64)
         filled = []
@@ -84,28 +101,30 @@ class EncodedClips(Encoded):
             mask[row, :length] = 1
             behind = [0, 0] * (clip.ndim - 1 - self._axis) + [0, width - length]
             filled.append(torch.nn.functional.pad(clip, behind, value=self._silence(clip)))
-        return {self.name: torch.stack(filled), "attention_mask": mask}
+        return torch.stack(filled), mask
 
     def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Return `inputs` with stretches of each clip blanked, where that is set."""
         if self.augment is None:
             return inputs
         # Whisper's spectra have their time last, those of others are frames of bands.
-        turned = self._axis == 0 and inputs[self.name].ndim == 3
-        sound = inputs[self.name].transpose(1, 2) if turned else inputs[self.name]
-        changed = augmented(sound, inputs["attention_mask"], self.augment, generator)
-        return {**inputs, self.name: changed.transpose(1, 2) if turned else changed}
+        given, mask = inputs[self.name], inputs["attention_mask"]
+        # Each window is blanked by itself.
+        flat, seen = (given.flatten(0, 1), mask.flatten(0, 1)) if self.windowed else (given, mask)
+        turned = self._axis == 0 and flat.ndim == 3
+        changed = augmented(flat.transpose(1, 2) if turned else flat, seen, self.augment, generator)
+        return {**inputs, self.name: (changed.transpose(1, 2) if turned else changed).reshape(given.shape)}
 
     def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Return the frames, or samples, of the longest clip of a batch."""
-        return inputs["attention_mask"].shape[1]
+        return math.prod(inputs["attention_mask"].shape[1:])
 
     def _silence(self, clip: torch.Tensor) -> float:
         # Whisper's features end 8 powers of ten below a clip's loudest place, and four of them are one unit.
         return float(clip.max()) - 2.0 if self.name == SPECTRA else 0.0
 
-    def _features(self, row: int) -> torch.Tensor:
-        features = self.store.get(self.keys[row])
+    def _features(self, key: str) -> torch.Tensor:
+        features = self.store.get(key)
         if features is None:
             raise SetupError(f"{self.store.folder}: cached features are gone while they are in use; start again")
         return features.float()
@@ -117,18 +136,27 @@ class EncodedClips(Encoded):
 
 
 class AudioEncoder(Encoder):
-    """Features by a feature extractor of transformers. `seconds`: kept of a clip."""
+    """Features by a feature extractor of transformers.
+
+    `seconds`: kept of a clip; `window`: what of it is heard at a time, each `stride` seconds.
+    """
 
     decodes = True
 
-    def __init__(self, extractor: Any, *, seconds: float, least_seconds: float, store: FeatureStore) -> None:
-        self.extractor, self.seconds, self.store = extractor, seconds, store
-        self.least_seconds = min(least_seconds, seconds)
+    def __init__(self, extractor: Any, config: AudioConfig, *, store: FeatureStore) -> None:
+        self.extractor, self.store = extractor, store
+        self.windowed = config.window_seconds is not None
+        self.window = _seconds(config, extractor)
+        self.seconds = config.max_seconds or _MOST_SECONDS if self.windowed else self.window
+        self.stride = config.window_stride_seconds or self.window
+        self.least_seconds = min(config.min_seconds, self.window)
+        # As much sound as of rows that are heard at once.
+        self.rows_at_once = max(1, int(self.rows_at_once * self.window / self.seconds))
+        self.augment = config.augment
         self.rate = int(extractor.sampling_rate)
-        self.augment: AugmentConfig | None = None
         self.name: str = extractor.model_input_names[0]
         settings = json.dumps(extractor.to_dict(), sort_keys=True, default=str)
-        self._made_by = hashlib.sha256(f"{_FORMAT} {seconds} {settings}".encode()).digest()
+        self._made_by = hashlib.sha256(f"{_FORMAT} {self.window} {settings}".encode()).digest()
 
     @classmethod
     def of(cls, config: AudioConfig, store: FeatureStore, folder: str | None = None) -> Self:
@@ -141,7 +169,7 @@ class AudioEncoder(Encoder):
 
         name = folder or checkpoint_of(config.base_model)
         if folder is None and config.base_model == TINY_AUDIO:
-            return cls._as(config, tiny_extractor(), store)
+            return cls(tiny_extractor(), config, store=store)
         try:
             with never_asked(config.trust_remote_code):
                 extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=config.trust_remote_code)
@@ -155,13 +183,7 @@ class AudioEncoder(Encoder):
             # Their time is another axis, and some join neighbouring frames.
             kind = type(extractor).__name__
             raise ConfigError(f"model.base_model: the extractor of '{name}' is a {kind}; choose {SUPPORTED}")
-        return cls._as(config, extractor, store)
-
-    @classmethod
-    def _as(cls, config: AudioConfig, extractor: Any, store: FeatureStore) -> Self:
-        made = cls(extractor, seconds=_seconds(config, extractor), least_seconds=config.min_seconds, store=store)
-        made.augment = config.augment
-        return made
+        return cls(extractor, config, store=store)
 
     def save(self, folder: Path) -> None:
         """Write the extractor's settings beside the weights, as transformers does."""
@@ -185,7 +207,8 @@ class AudioEncoder(Encoder):
         def compute(row: int) -> str | bytes:
             """Return the digest of a clip's file; or why it cannot be read."""
             try:
-                self._kept(clips[row])
+                for window in self._windows(clips[row]):
+                    self._kept(window)
                 return clips[row].media.digest()
             except (UnusableClipError, OSError) as error:
                 return f"{clips[row].media.name}: {error}"
@@ -202,9 +225,27 @@ class AudioEncoder(Encoder):
     def encode(self, rows: Rows, spec: SourceSpec) -> EncodedClips:
         """Return the features of clips, all of which `unusable` has passed."""
         clips = _clips(rows)
-        keys = [self._kept(clip) for clip in clips]
-        cut = np.array([is_longer(clip, self.seconds) for clip in clips], bool)
-        return EncodedClips(self.name, self.store, keys, least=self.least_frames, truncated=cut, augment=self.augment)
+        keys = [[self._kept(window) for window in self._windows(clip)] for clip in clips]
+        cut = np.array([seconds_of(clip) > self.seconds + 1 / self.rate for clip in clips], bool)
+        return EncodedClips(
+            self.name, self.store, keys,
+            windowed=self.windowed, least=self.least_frames, truncated=cut, augment=self.augment,
+        )  # fmt: skip
+
+    def _windows(self, clip: Clip) -> Iterator[Clip]:
+        """Yield what of a clip is heard at a time; where that is all of it, the clip.
+
+        The first one comes before the recording is asked how long it is, which only one that can be read knows.
+        """
+        if not self.windowed:
+            yield clip
+            return
+        last = min(clip.start + self.seconds, math.inf if clip.end is None else clip.end)
+        cut = lambda at: replace(clip, start=clip.start + at, end=min(clip.start + at + self.window, last))  # noqa: E731
+        yield cut(0.0)
+        seconds = min(seconds_of(clip), self.seconds)
+        for at in islice(starts(seconds, self.window, self.stride, least=_LEAST_SECONDS), 1, None):
+            yield cut(at)
 
     @property
     def longest(self) -> str:
@@ -221,6 +262,8 @@ class AudioEncoder(Encoder):
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return how much of a recording is read."""
         data = {"rate of sound": f"{self.rate} Hz, one channel", "seconds of a clip": f"{self.seconds:g}"}
+        if self.windowed:
+            data["seconds of a window"] = f"{self.window:g}, one each {self.stride:g}"
         return Facts(data, [f"Of a longer recording, only the first {self.seconds:g} seconds are read."])
 
     def _kept(self, clip: Clip) -> str:
@@ -236,9 +279,9 @@ class AudioEncoder(Encoder):
         return digest.hexdigest()
 
     def _features(self, clip: Clip) -> np.ndarray:
-        sound = samples(clip, self.rate, most_seconds=self.seconds)
+        sound = samples(clip, self.rate, most_seconds=self.window)
         # What the longest clip reads, to the sample: resampling may add one.
-        sound = sound[: round(self.seconds * self.rate)]
+        sound = sound[: round(self.window * self.rate)]
         sound = np.pad(sound, (0, max(0, round(_LEAST_SECONDS * self.rate) - len(sound))))
         made = self.extractor(sound, sampling_rate=self.rate, padding=False, return_tensors="np")
         return np.asarray(made[self.name][0], np.float16)
@@ -251,7 +294,7 @@ def _is_whispers(extractor: Any) -> bool:
 
 
 def _seconds(config: AudioConfig, extractor: Any) -> float:
-    """Return the seconds kept of a clip. Raises ConfigError where the extractor would cut what `config` asks for."""
+    """Return the seconds heard at a time. Raises ConfigError where the extractor would cut what `config` asks for."""
     from transformers import ASTFeatureExtractor
 
     readable = math.inf
@@ -259,12 +302,15 @@ def _seconds(config: AudioConfig, extractor: Any) -> float:
         readable = float(extractor.chunk_length)
     elif isinstance(extractor, ASTFeatureExtractor):
         readable = extractor.max_length / _FRAMES_A_SECOND
-    if config.max_seconds is not None and config.max_seconds > readable:
+    key = "max_seconds" if config.window_seconds is None else "window_seconds"
+    wanted: float | None = getattr(config, key)
+    if wanted is not None and wanted > readable:
+        fix = "lower it, or give window_seconds" if key == "max_seconds" else "lower it"
         raise ConfigError(
-            f"model.max_seconds: {config.max_seconds:g} is more than the {readable:g} seconds that "
-            f"'{config.base_model}' reads of a clip; lower it, or leave it out"
+            f"model.{key}: {wanted:g} is more than the {readable:g} seconds that '{config.base_model}' reads of a clip"
+            f"; {fix}"
         )
-    return config.max_seconds or min(_USUAL_SECONDS, readable)
+    return wanted or min(_USUAL_SECONDS, readable)
 
 
 def _clips(rows: Rows) -> list[Clip]:

@@ -33,7 +33,20 @@ class AudioConfig(Strict):
         "mean", description="How frames become one vector: their mean, or a mean that is weighted by a trained score."
     )
     max_seconds: PositiveFloat | None = Field(
-        None, le=600, description="Seconds kept of a clip; default: 30, or all that the model reads, if that is less."
+        None,
+        le=600,
+        description="Seconds kept of a clip; default: 30, or all that the model reads, if that is less; "
+        "600 with window_seconds.",
+    )
+    window_seconds: float | None = Field(
+        None,
+        ge=0.1,
+        le=600,
+        description="Read recordings in windows of so many seconds, each heard alone, and pooled by row. Absent: only "
+        "the beginning of a longer one is read.",
+    )
+    window_stride_seconds: float | None = Field(
+        None, ge=0.1, le=600, description="From the beginning of a window to that of the next. Default: window_seconds."
     )
     min_seconds: Annotated[float, Field(ge=0, le=30)] = Field(
         2.0,
@@ -47,6 +60,16 @@ class AudioConfig(Strict):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
+        window, stride = self.window_seconds, self.window_stride_seconds
+        if stride is not None and window is None:
+            raise ValueError("window_stride_seconds: there are no windows; give window_seconds, or leave it out")
+        if window is not None and stride is not None and stride > window:
+            raise ValueError(
+                f"window_stride_seconds: {stride:g} is more than window_seconds ({window:g}); what lies between "
+                "two windows would not be heard"
+            )
+        if window is not None and self.max_seconds is not None and window > self.max_seconds:
+            raise ValueError(f"window_seconds: {window:g} is more than max_seconds ({self.max_seconds:g})")
         if self.max_seconds is not None and self.min_seconds > self.max_seconds:
             raise ValueError(f"min_seconds: {self.min_seconds:g} is more than max_seconds ({self.max_seconds:g})")
         return self

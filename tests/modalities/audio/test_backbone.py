@@ -152,3 +152,28 @@ def test_spectra_of_another_layout_than_whispers_are_refused(tmp_path: Path) -> 
     ).save_pretrained(tmp_path)  # fmt: skip
     with pytest.raises(ConfigError, match=r"is a wav2vec2-bert model, whose spectra are not read here; choose Whisper"):
         AudioBackbone(str(tmp_path), AudioConfig(base_model=str(tmp_path)))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_windows_are_heard_alone_and_pooled_over_the_frames_of_all(whisper: str, pooling: str) -> None:
+    config = AudioConfig(base_model=whisper, window_seconds=1, min_seconds=0, pooling=pooling)
+    backbone = AudioBackbone(whisper, config).eval()
+    windows = features(100, 100, 40, 70)
+    frames = [backbone(**{name: each[[at]] for name, each in windows.items()}) for at in range(4)]
+    rows = {
+        name: torch.stack([each[:3], torch.stack([each[3], each[3] * 0, each[3] * 0])])
+        for name, each in windows.items()
+    }
+    output = backbone(**rows)
+    for found, parts in zip(output.pooler_output, (frames[:3], frames[3:]), strict=True):
+        own = torch.cat([each.last_hidden_state[0][each.attention_mask[0] == 1] for each in parts])
+        weights = torch.ones(len(own), 1) if backbone.score is None else backbone.score(own).softmax(0)
+        torch.testing.assert_close(found, (own * weights).sum(0) / weights.sum(), rtol=1e-4, atol=1e-5)
+    assert output.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_windows_are_no_moments_and_hand_on_no_states(wav2vec: str) -> None:
+    backbone = AudioBackbone(wav2vec, AudioConfig(base_model=wav2vec, window_seconds=1))
+    assert backbone.frame_seconds is None
+    with pytest.raises(ConfigError, match=r"model\.window_seconds: windows are pooled"):
+        backbone.keep_states(hidden_states=True, attentions=False)

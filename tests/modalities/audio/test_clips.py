@@ -15,7 +15,7 @@ from tones import RATE, tone
 
 from jenga.errors import SetupError
 from jenga.labels.column import RowError
-from jenga.modalities.audio.clips import AudioColumns, Clip, UnusableClipError, is_longer, samples
+from jenga.modalities.audio.clips import AudioColumns, Clip, UnusableClipError, samples, seconds_of
 from jenga.modalities.media import Media
 from jenga.rows.raw import RawRows
 
@@ -194,14 +194,11 @@ def test_a_wav_that_was_piped_says_no_length_and_is_read_to_its_end(tmp_path: Pa
         )
 
 
-def test_a_clip_is_longer_than_what_is_read_by_its_own_bounds(tmp_path: Path) -> None:
+def test_a_clip_is_as_long_as_its_bounds_and_its_recording_allow(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(440, 2.0), RATE)
-    assert is_longer(of(path), 1.9)
-    assert not is_longer(of(path), 2.0)
-    assert not is_longer(of(path, start=0.5), 1.5)
-    assert is_longer(of(path, start=0.5, end=9.0), 1.4)
-    assert not is_longer(of(path, start=0.5, end=1.5), 1.0)
-    stereo = Media("b", values=np.zeros((2, 2 * RATE), np.float32), rate=RATE)
-    assert is_longer(Clip(stereo), 1.9)
-    assert not is_longer(Clip(stereo), 2.0)
+    assert seconds_of(of(path)) == 2.0
+    assert seconds_of(of(path, start=0.5)) == 1.5
+    assert seconds_of(of(path, start=0.5, end=9.0)) == 1.5
+    assert seconds_of(of(path, start=0.5, end=1.5)) == 1.0
+    assert seconds_of(Clip(Media("b", values=np.zeros((2, 2 * RATE), np.float32), rate=RATE))) == 2.0

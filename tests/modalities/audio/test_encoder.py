@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tones import RATE, tone
 from transformers import SeamlessM4TFeatureExtractor
@@ -201,3 +202,54 @@ def test_rows_that_are_not_read_to_their_end_are_told(
     assert split.encoded.truncated is not None
     assert split.encoded.truncated.tolist() == [False, True]
     assert "1 of 2 rows are longer than 0.5 s; only that much of them is read" in caplog.text
+
+
+def test_a_long_recording_is_read_in_windows_each_of_which_is_a_clip(whisper: str, tmp_path: Path) -> None:
+    sound = np.concatenate([tone(440, 1.0), tone(900, 1.0), tone(300, 0.5)])
+    made = encoder(whisper, tmp_path, window_seconds=1.0, min_seconds=0)
+    both = rows(sound, tone(440, 0.4))
+    assert made.unusable(both, SPEC) == {}
+    encoded = made.encode(both, SPEC)
+    assert encoded.lengths.tolist() == [250, 40]
+    inputs = encoded.inputs([1, 0])
+    assert inputs["input_features"].shape == (2, 3, 20, 100)
+    assert inputs["attention_mask"].sum(2).tolist() == [[40, 0, 0], [100, 100, 50]]
+    alone = encoder(whisper, tmp_path, min_seconds=0)
+    parts = rows(sound[:RATE], sound[RATE : 2 * RATE], sound[2 * RATE :])
+    alone.unusable(parts, SPEC)
+    expected = alone.encode(parts, SPEC).inputs([0, 1, 2])["input_features"]
+    torch.testing.assert_close(inputs["input_features"][1], expected)
+    assert (
+        encoder(whisper, tmp_path, window_seconds=1.0, window_stride_seconds=0.5).encode(both, SPEC).keys[0][::2]
+        == (encoded.keys[0][:2])
+    )
+
+
+def test_windows_end_with_the_clip_and_with_max_seconds(wav2vec: str, tmp_path: Path) -> None:
+    made = encoder(wav2vec, tmp_path, window_seconds=0.5, max_seconds=1.2, min_seconds=0)
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.concatenate([tone(440, 1.0), tone(900, 1.0)]), RATE)
+    bounds = [{}, {"start": 1.5}, {"start": 0.2, "end": 1.0}]
+    clips = [Clip(Media("long", path=path), **each) for each in bounds]
+    given = Rows(["a", "b", "c"], ["f"] * 3, [1, 2, 3], Cells({"audio": clips}))
+    assert made.unusable(given, SPEC) == {}
+    encoded = made.encode(given, SPEC)
+    assert encoded.inputs([0, 1, 2])["attention_mask"].sum(2).tolist() == [
+        [8000, 8000, 3200],
+        [8000, 0, 0],
+        [8000, 4800, 0],
+    ]
+    assert encoded.truncated is not None
+    assert encoded.truncated.tolist() == [True, False, False]
+    assert encoded.extent(encoded.inputs([0])) == 3 * 8000
+    path.write_bytes(path.read_bytes()[:40_000])
+    again = Rows(["a"], ["f"], [1], Cells({"audio": [Clip(Media("long", path=path))]}))
+    assert "it breaks off" in made.unusable(again, SPEC)[0]
+
+
+def test_windows_beyond_what_the_model_reads_are_refused(whisper: str, tmp_path: Path) -> None:
+    made = encoder(whisper, tmp_path, window_seconds=2.0)
+    assert made.seconds == 600
+    assert made.facts([SPEC]).data["seconds of a window"] == "2, one each 2"
+    with pytest.raises(ConfigError, match=r"model\.window_seconds: 40 is more than the 5 seconds that .*; lower it$"):
+        encoder(whisper, tmp_path, window_seconds=40.0)

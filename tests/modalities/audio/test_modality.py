@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from tones import RATE, tone
@@ -94,3 +95,43 @@ def test_settings_of_texts_are_refused_beside_sound(experiment: dict[str, Any]) 
     experiment["tasks"][0] |= {"max_length": 12}
     with pytest.raises(ConfigError, match="is for texts, and this model reads sound"):
         load_config(experiment)
+
+
+def test_what_only_the_end_of_long_recordings_tells_is_learnt_and_answered_in_windows(
+    experiment: dict[str, Any], tmp_path: Path
+) -> None:
+    lines = []
+    for at in range(60):
+        sound = np.concatenate([tone(500, 0.8 + at % 3 / 10), tone(1500 if at % 2 else 200, 0.7)])
+        soundfile.write(tmp_path / f"{at}.wav", sound, RATE)
+        lines.append(json.dumps({"audio": f"{at}.wav", "label": "high" if at % 2 else "low"}))
+    (tmp_path / "long.jsonl").write_text("\n".join(lines))
+    experiment["tasks"][0]["data_path"] = str(tmp_path / "long.jsonl")
+    experiment["model"] |= {"min_seconds": 0, "max_seconds": 0.7}
+    beginning = train(experiment, device="cpu")
+    assert beginning.metrics["test_pitch_label_accuracy"] < 1
+    experiment["model"] |= {"max_seconds": None, "window_seconds": 0.5, "window_stride_seconds": 0.4}
+    result = train(experiment, device="cpu")
+    assert result.metrics["test_pitch_label_accuracy"] == 1
+    predictor = jenga.load(export(result.run, tmp_path / "out"), device="cpu")
+    rows = [{"audio": str(tmp_path / f"{at}.wav")} for at in range(4)]
+    answers = predictor.predict(rows)
+    assert [answer["pitch"]["label"]["label"] for answer in answers] == ["low", "high"] * 2
+    assert not any(answer.get("truncated") for answer in answers)
+    # A row is heard alike whatever stands beside it.
+    for row, answer in zip(rows, answers, strict=True):
+        (alone,) = predictor.predict([row])
+        assert alone["pitch"]["label"]["probability"] == pytest.approx(
+            answer["pitch"]["label"]["probability"], abs=1e-5
+        )
+
+
+@pytest.mark.parametrize("kind", ["transcription", "sound_event_detection"])
+def test_tasks_that_label_moments_are_refused_where_windows_are_pooled(experiment: dict[str, Any], kind: str) -> None:
+    experiment["model"]["window_seconds"] = 1.0
+    rows = Path(experiment["tasks"][0]["data_path"])
+    said = {"text": "a", "events": [{"start": 0, "end": 0.2, "label": "a"}]}
+    rows.write_text("".join(json.dumps({**json.loads(each), **said}) + "\n" for each in rows.read_text().splitlines()))
+    experiment["tasks"][0]["type"] = kind
+    with pytest.raises(ConfigError, match=r"labels moments, and the positions of .*leave window_seconds out"):
+        train(experiment, device="cpu")
