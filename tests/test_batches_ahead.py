@@ -190,7 +190,7 @@ def test_a_process_that_is_killed_as_rows_are_read_ends_the_run_before_it_has_a_
         return real(self, clip)
 
     monkeypatch.setattr(AudioEncoder, "_features", features)
-    monkeypatch.setattr("jenga.modalities.base._ROWS_A_TIME", 4)
+    monkeypatch.setattr("jenga.ahead._ROWS_A_TIME", 4)
     with pytest.raises(SetupError, match=r"was ended by the system.*lower data\.workers"):
         train(with_workers(experiment, 2), device="cpu")
     assert not list(Path(experiment["output_dir"]).glob("*/*"))

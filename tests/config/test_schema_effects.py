@@ -286,6 +286,10 @@ def modules(built: Built) -> Any:
     return parts, [(name, tuple(tensor.shape), tensor.double().sum().item()) for name, tensor in tensors]
 
 
+def input_dropouts(built: Built) -> Any:
+    return [joint.dropout for joint in built.model.joints.values()]
+
+
 def dropouts(built: Built) -> Any:
     return [(name, part.p) for name, part in built.model.named_modules() if isinstance(part, nn.Dropout)]
 
@@ -576,6 +580,7 @@ TOP_K = {**LANGUAGE, "model": {**TEACHER, "teacher_student_config": {"teacher_mo
 BOTH = {name: {"backbone_type": "text", "base_model": base} for name, base in (("one", "{gpt2}"), ("two", "{teacher}"))}
 SEVERAL: dict[str, Any] = {"model": {"backbones": BOTH}, "data": {"max_length": 96}, "readers": ("two", "one")}
 """Two backbones of texts and a task more for each of them."""
+JOINT: dict[str, Any] = {**SEVERAL, "tasks[].backbone": None, "tasks[].inputs": ["one", "two"]}
 
 PROBES: dict[str, Probe] = {
     "project_name": Probe(place, "other"),
@@ -661,6 +666,14 @@ PROBES: dict[str, Probe] = {
     "tasks[*].backbone": Probe(modules, "two", SEVERAL, base="one"),
     "tasks[causal_lm].backbone": Probe(loss, "two", SEVERAL, base="one"),
     "tasks[*].inputs": Probe(accepted, ["one", "two"], {**SEVERAL, "tasks[].backbone": None}),
+    # What labels words, moments or tokens reads one input.
+    "tasks[ner].inputs": Probe(accepted, ["one", "two"], SEVERAL),
+    "tasks[causal_lm].inputs": Probe(accepted, ["one", "two"], SEVERAL),
+    **{
+        f"tasks[{kind}].{key}": Probe(accepted, value, SOUND)
+        for kind in OF_MOMENTS
+        for key, value in (("inputs", ["one", "two"]), ("backbone", "one"))
+    },
     "tasks[*].columns.image": Probe(rows_of, "picture", PICTURES),
     "tasks[*].columns.audio": Probe(rows_of, "sound", SOUND),
     "tasks[*].columns.start": Probe(rows_of, "from", SOUND),
@@ -786,6 +799,7 @@ PROBES: dict[str, Probe] = {
     "peft[adapter].activation": Probe(modules, "relu"),
     "fusion.type": Probe(modules, "attention"),
     "fusion.dropout": Probe(dropouts, 0.4, FUSED),
+    "fusion.input_dropout": Probe(input_dropouts, 0.9, JOINT),
     # training
     "training.epochs": Probe(last_step, 2),
     "training.max_steps": Probe(last_step, 2),
@@ -882,11 +896,10 @@ class Laboratory:
             put(settings, key, value)
         if given.get("tasks[].type"):
             task["data_path"] = f"{given['tasks[].type']}.jsonl"
-        if task["type"] in OF_MOMENTS and settings["model"]["base_model"] == "{bert}":
-            # They read sound alone.
-            settings |= {
-                "model": {**SOUND["model"], **{k: v for k, v in settings["model"].items() if k != "base_model"}}
-            }
+        if task["type"] in OF_MOMENTS and settings["model"].get("base_model") == "{bert}":
+            # They read sound alone, and all of it.
+            own = {k: v for k, v in settings["model"].items() if k != "base_model"}
+            settings |= {"model": {**SOUND["model"], "max_seconds": 3.5, **own}}
             settings["data"].pop("max_length")
         if task["type"] == "causal_lm":
             settings["data"]["max_length"] = 96
