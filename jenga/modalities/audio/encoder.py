@@ -56,16 +56,9 @@ class EncodedClips(Encoded):
     unit: ClassVar[str] = "frames"
 
     def __init__(
-        self,
-        name: str,
-        store: FeatureStore,
-        keys: Sequence[Sequence[str]],
-        *,
-        windowed: bool,
-        least: int,
-        truncated: np.ndarray,
-        augment: AugmentConfig | None = None,
-    ) -> None:
+        self, name: str, store: FeatureStore, keys: Sequence[Sequence[str]], *, windowed: bool, least: int,
+        truncated: np.ndarray, augment: AugmentConfig | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.store, self.keys, self.windowed = name, store, list(keys), windowed
         self.least, self.truncated, self.augment = least, truncated, augment
         self._lengths = np.array([sum(self._shape(key)[self._axis] for key in each) for each in self.keys], np.int64)
@@ -108,12 +101,15 @@ class EncodedClips(Encoded):
         if self.augment is None:
             return inputs
         # Whisper's spectra have their time last, those of others are frames of bands.
-        given, mask = inputs[self.name], inputs["attention_mask"]
-        # Each window is blanked by itself.
-        flat, seen = (given.flatten(0, 1), mask.flatten(0, 1)) if self.windowed else (given, mask)
-        turned = self._axis == 0 and flat.ndim == 3
-        changed = augmented(flat.transpose(1, 2) if turned else flat, seen, self.augment, generator)
-        return {**inputs, self.name: (changed.transpose(1, 2) if turned else changed).reshape(given.shape)}
+        values, mask = inputs[self.name], inputs["attention_mask"]
+        there = mask.any(-1) if self.windowed else slice(None)
+        values, mask = values[there], mask[there]
+        turned = self._axis == 0 and values.ndim == 3
+        sound = values.transpose(1, 2) if turned else values
+        changed = augmented(sound, mask, self.augment, generator)
+        made = inputs[self.name].clone()
+        made[there] = changed.transpose(1, 2) if turned else changed
+        return {**inputs, self.name: made}
 
     def extent(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Return the frames, or samples, of the longest clip of a batch."""
@@ -152,8 +148,8 @@ class AudioEncoder(Encoder):
         self.least_seconds = min(config.min_seconds, self.window)
         # As much sound as of rows that are heard at once.
         self.rows_at_once = max(1, int(self.rows_at_once * self.window / self.seconds))
-        self.augment = config.augment
         self.rate = int(extractor.sampling_rate)
+        self.augment = config.augment
         self.name: str = extractor.model_input_names[0]
         settings = json.dumps(extractor.to_dict(), sort_keys=True, default=str)
         self._made_by = hashlib.sha256(f"{_FORMAT} {self.window} {settings}".encode()).digest()
@@ -228,9 +224,14 @@ class AudioEncoder(Encoder):
         keys = [[self._kept(window) for window in self._windows(clip)] for clip in clips]
         cut = np.array([seconds_of(clip) > self.seconds + 1 / self.rate for clip in clips], bool)
         return EncodedClips(
-            self.name, self.store, keys,
-            windowed=self.windowed, least=self.least_frames, truncated=cut, augment=self.augment,
-        )  # fmt: skip
+            self.name,
+            self.store,
+            keys,
+            windowed=self.windowed,
+            least=self.least_frames,
+            truncated=cut,
+            augment=self.augment,
+        )
 
     def _windows(self, clip: Clip) -> Iterator[Clip]:
         """Yield what of a clip is heard at a time; where that is all of it, the clip.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import soundfile
 import torch
 from tones import RATE, tone
@@ -245,6 +246,24 @@ def test_windows_end_with_the_clip_and_with_max_seconds(wav2vec: str, tmp_path: 
     path.write_bytes(path.read_bytes()[:40_000])
     again = Rows(["a"], ["f"], [1], Cells({"audio": [Clip(Media("long", path=path))]}))
     assert "it breaks off" in made.unusable(again, SPEC)[0]
+
+
+def test_training_blanks_parts_of_each_window(whisper: str, tmp_path: Path) -> None:
+    augment = {"time_masks": 1, "time_share": 0.9, "frequency_masks": 0}
+    made = AudioEncoder.of(
+        AudioConfig.model_validate(
+            {"base_model": whisper, "window_seconds": 1.0, "min_seconds": 0, "augment": augment}
+        ), FeatureStore(tmp_path / "cache"),
+    )  # fmt: skip
+    both = rows(tone(440, 2.0), tone(900, 0.5))
+    made.unusable(both, SPEC)
+    encoded = made.encode(both, SPEC)
+    inputs = encoded.inputs([0, 1])
+    changed = encoded.changed(inputs, seeds.generator(1))
+    differs = (changed["input_features"] != inputs["input_features"]).any(2)
+    assert differs.any(2).tolist() == [[True, True], [True, False]]
+    assert not differs[0, 0].equal(differs[0, 1])
+    assert not differs[1, 0, 50:].any()
 
 
 def test_windows_beyond_what_the_model_reads_are_refused(whisper: str, tmp_path: Path) -> None:
