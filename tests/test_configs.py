@@ -55,6 +55,10 @@ def command_of(path: Path) -> tuple[dict[str, str], list[str]]:
 def overrides(config: ExperimentConfig, output_dir: Path, bert: Path, gpt2: Path, whisper: Path) -> list[str]:
     """Return what makes an experiment small, its model replaced unless it is one of our own presets."""
     found = [*TINY, f"output_dir={output_dir}"]
+    if config.several:
+        stand_ins = {"text": bert, "audio": whisper}
+        own = [f"model.backbones.{name}.base_model={base}" for name, base in stand_ins.items()]
+        return [*found, *own, f"data.cache_dir={output_dir / 'kept'}"]
     if config.model.backbone_type == "sequential":
         return found
     if config.model.backbone_type == "audio" and config.model.base_model.startswith("jenga/"):

@@ -63,6 +63,15 @@ def test_a_backbone_sees_its_own_block_as_the_model_and_the_tasks_that_read_it()
     assert [task and task["name"] for task in flows.document.data["tasks"]] == [None, "odd"]
 
 
+def of_events(*columns: int) -> list[str]:
+    """What is said of inputs of the second task, at these columns of its line, that are events."""
+    return [
+        f"cfg.yml:8:{column}: tasks[1].inputs[{at}]: events are read a file at a time, and no row of theirs beside "
+        "another input; give a task of its own to that backbone, or write its fields into the text"
+        for at, column in enumerate(columns)
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "key", "line"),
     [
@@ -257,12 +266,15 @@ UNREAD = "no task reads it; name it as the backbone of a task, or remove it"
         ),
         pytest.param(
             changed("backbone: flows}", "inputs: [flows, flows]}"),
-            ["cfg.yml:8:67: tasks[1].inputs: a name is given twice; take it out"],
+            ["cfg.yml:8:67: tasks[1].inputs: a name is given twice; take it out", *of_events(68, 75)],
             id="inputs twice",
         ),
         pytest.param(
             changed("backbone: flows}", "backbone: flows, inputs: [flows, words]}"),
-            ["cfg.yml:8:69: tasks[1].backbone: inputs names what the task reads already; remove one of them"],
+            [
+                "cfg.yml:8:69: tasks[1].backbone: inputs names what the task reads already; remove one of them",
+                *of_events(85),
+            ],
             id="backbone and inputs",
         ),
         pytest.param(

@@ -38,7 +38,7 @@ class Noisy(Encoded):
 def feed(*, workers: int, seed: int = 0, size: int = 2) -> Feed:
     rows = Rows([str(at) for at in range(8)], ["f"] * 8, list(range(8)), Cells({}))
     splits = {name: EncodedSplit(name, rows, Noisy(), {}) for name in "ab"}
-    return Feed(splits, size=size, halves=False, seed=seed, workers=workers)
+    return Feed(splits, sizes=dict.fromkeys(splits, size), halves=False, seed=seed, workers=workers)
 
 
 def coming(start: int = 0) -> Iterator[tuple[int, Turn]]:

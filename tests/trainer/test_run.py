@@ -102,11 +102,14 @@ def test_a_released_run_can_be_held_again_in_the_same_process(tmp_path: Path) ->
 def test_a_fork_that_outlives_the_process_does_not_keep_the_run(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "p", {})
     reading, writing = os.pipe()
+    begun, began = os.pipe()
     fork = os.fork()
     if fork == 0:
+        os.write(began, b".")
         os.read(reading, 1)
         os._exit(0)
     try:
+        os.read(begun, 1)
         with pytest.raises(SetupError, match="in use"):
             RunFolder(run.path).hold()
         run.release()
