@@ -175,3 +175,20 @@ def test_every_weight_of_a_joint_input_gets_a_gradient_and_none_is_shared() -> N
     # Tokens beside the query's find: nothing reads them here.
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert not any(name.startswith("parts") for name in model.state_dict())
+
+
+def test_a_part_that_is_left_out_changes_nothing_of_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = joint(), given([0, 1], [0, 1])
+    monkeypatch.setattr(model, "_kept", lambda there: torch.tensor([[True, True], [False, True]]))
+    output = model(**inputs)
+    assert output.attention_mask.tolist() == [[1] * 8, [0] * 3 + [1] * 5]
+    changed = model(**{**inputs, "one/hidden": -inputs["one/hidden"]}).pooler_output
+    assert torch.equal(changed[1], output.pooler_output[1])
+    assert not torch.allclose(changed[0], output.pooler_output[0], atol=1e-3)
+
+
+def test_a_joint_input_runs_in_bf16_near_float32() -> None:
+    model, inputs = joint().eval(), given([0, -1, 1], [0, 1, -1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = model(**inputs).pooler_output
+    assert torch.allclose(low.float(), model(**inputs).pooler_output, atol=0.1)

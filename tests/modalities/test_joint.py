@@ -58,12 +58,15 @@ class Numbers(Encoded):
     def inputs(self, index: Any) -> dict[str, torch.Tensor]:
         return {"x": torch.tensor([[self.cells[row]] for row in index])}
 
+    def changed(self, inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"x": inputs["x"] + 100}
+
 
 class NumberEncoder(Encoder):
     """Refuses threes."""
 
     def save(self, folder: Any) -> None:
-        raise NotImplementedError
+        """Nothing of it is saved."""
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> dict[int, str]:
         return {row: "a three" for row, cell in enumerate(cells(rows)) if cell == 3}
@@ -136,6 +139,16 @@ def test_a_batch_without_a_part_has_no_inputs_of_it() -> None:
     rows, _ = parsed()
     split = JointEncoder({"left": NumberEncoder(), "right": NumberEncoder()}).encoder([]).encode(rows, spec(), {})
     assert set(split.encoded.inputs([1])) == {"left/place", "right/place", "right/x"}
+
+
+def test_training_changes_each_part_in_its_own_way() -> None:
+    rows, _ = parsed()
+    split = JointEncoder({"left": NumberEncoder(), "right": NumberEncoder()}).encoder([]).encode(rows, spec(), {})
+    batch = split.batch([0, 1], changes=torch.Generator())
+    assert batch.inputs["left/x"].tolist() == [[101]]
+    assert batch.inputs["right/x"].tolist() == [[110], [120]]
+    assert batch.inputs["left/place"].tolist() == [0, -1]
+    assert split.batch([0]).inputs["left/x"].tolist() == [[1]]
 
 
 def test_costs_are_shares_of_what_a_part_usually_costs() -> None:
