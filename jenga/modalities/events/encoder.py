@@ -25,8 +25,8 @@ from jenga.modalities.events.events import (
 )
 from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
+from jenga.refinery.paths import parts_of, values_in
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.columns import lookup
 from jenga.rows.given import LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
@@ -101,8 +101,9 @@ class EventEncoder(Encoder):
         return self._events(raw.file, PackedRows(data.numpy(), offsets.numpy()), numbers, raw.bad, specs)
 
     def reads(self, row: Mapping[str, Any], specs: Sequence[SourceSpec]) -> bool:
-        """Return whether a row has one of the fields of the refinery's schema."""
-        return any(lookup(row, field.path) is not None for field in self.refinery.schema_.fields)
+        """Return whether a row has one of the fields of the refinery's schema, at any of its paths."""
+        paths = (path for field in self.refinery.schema_.fields for path in field.all_paths)
+        return any(value is not None for path in paths for value in values_in(row, parts_of(path)))
 
     def wanted(self, specs: Sequence[SourceSpec]) -> str:
         """Return the first of these fields."""

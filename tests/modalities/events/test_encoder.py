@@ -115,3 +115,24 @@ def test_a_saved_refinery_that_is_harmed_is_no_fault_of_the_data(
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(SetupError, match=r"refinery.safetensors: .*restore the model's folder"):
         EventEncoder.load(tmp_path, bundle.config)
+
+
+@pytest.mark.parametrize(
+    ("row", "read"),
+    [
+        ({"net": {"cats": ["x"]}}, True),
+        ({"net": {"cats": []}}, False),
+        ({"ports": [80]}, True),
+        ({"spt": 80}, True),
+        ({"text": "a call", "net": {"other": 1}}, False),
+        ({"spt": None}, False),
+    ],
+)
+def test_a_row_is_an_event_where_a_field_stands_at_any_of_its_paths(row: dict[str, Any], read: bool) -> None:
+    from jenga.refinery import SecurityRefinery
+    from jenga.refinery.schema import RefinerySchema
+
+    fields = [{"path": "net.cats[*]", "kind": "categorical"}, {"paths": ["ports[0]", "spt"], "kind": "numeric"}]
+    refinery = SecurityRefinery(schema=RefinerySchema.model_validate({"fields": fields}))
+    refinery.fit([{"net": {"cats": ["x"]}, "ports": [80]}, {"net": {"cats": ["y"]}, "spt": 81}])
+    assert EventEncoder(refinery).reads(row, []) is read
