@@ -149,7 +149,7 @@ def media_of(number: int) -> dict[str, Any]:
     """Two pictures and two sounds, wider than high and longer than short."""
 
     def sound(step: int) -> dict[str, Any]:
-        return {"array": [((at * (number + step)) % 50) / 50 - 0.5 for at in range(24_000)], "sampling_rate": 8000}
+        return {"array": [((at * (number + step)) % 50) / 50 - 0.5 for at in range(3_000)], "sampling_rate": 1000}
 
     picture = [[(x * 9 + y * 5 + number * 11) % 256 for x in range(12)] for y in range(8)]
     return {
