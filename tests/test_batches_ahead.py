@@ -136,6 +136,8 @@ def test_a_run_is_the_same_whoever_makes_its_batches_resumed_or_not(
     assert_equal_runs(train(with_workers(experiment, 0), device="cpu", resume="auto").run, alone)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["audio"], indirect=True)
 def test_a_run_killed_and_resumed_equals_one_that_was_not(experiment: dict[str, Any], tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     experiment["training"]["max_steps"] = 12
@@ -196,6 +198,7 @@ def test_a_process_that_is_killed_as_rows_are_read_ends_the_run_before_it_has_a_
     assert not list(Path(experiment["output_dir"]).glob("*/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.parametrize("experiment", ["vision"], indirect=True)
 def test_ctrl_c_in_a_terminal_saves_the_run_and_ends_every_process(experiment: dict[str, Any], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ pytestmark = [
     ),
 ]
 
-FEW, MANY = 300, 2300
+FEW, MANY = 300, 1300
 MOST_A_ROW = 4 << 10
 """Bytes: its path, id, label and key. The content is eight times as much, as samples, features or pixels."""
 

@@ -493,6 +493,7 @@ def test_a_run_killed_twice_and_resumed_equals_one_that_was_not(
     assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
 
 
+@pytest.mark.slow
 def test_a_run_on_events_killed_twice_and_resumed_equals_one_that_was_not(
     event_settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -509,6 +510,7 @@ def test_a_run_on_events_killed_twice_and_resumed_equals_one_that_was_not(
     assert states[0].read_bytes() == states[1].read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", [{"top_k": 5}, {"hidden_states": {}}], ids=["cached", "running"])
 def test_a_distillation_killed_twice_and_resumed_equals_one_that_was_not(
     tmp_path: Path, make_gpt2: Callable[..., Path], write_rows: Callable[..., str], teacher: dict[str, Any]
