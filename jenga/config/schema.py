@@ -178,6 +178,9 @@ class EvaluationConfig(Strict):
     baselines: list[str] = Field(
         ["majority"], description="Simple models, fitted on the same rows and printed beside the result."
     )
+    worst_errors: Annotated[int, Field(ge=0)] = Field(
+        10, description="Rows of each head that report.html shows with what stands in them, the worst answers first."
+    )
 
 
 class EarlyStoppingConfig(Strict):

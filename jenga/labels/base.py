@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,16 @@ class Moments:
     counts: NDArray[np.int64]
     seconds: float
     truncated: Mask
+
+
+class Errors(NamedTuple):
+    """How wrong answers are: `sizes` float64 ``(M,)``, 0 where one is right, or the row has no label.
+
+    `name`: what is measured, for the head of a column.
+    """
+
+    name: str
+    sizes: NDArray[np.float64]
 
 
 class Reader(Protocol):
@@ -260,6 +270,14 @@ class LabelKind(ABC):
     @abstractmethod
     def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
         """Return tables of rows of which some have a label, ready for JSON, ``warnings`` (sentences) among them."""
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors | None:
+        """Return how wrong the answer to each row is, by which a report picks what it shows; default: None, of none."""
+        return None
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return each row's label, a target or a prediction, in words; of a kind that has `errors`."""
+        raise TypeError(f"{type(self).__name__} does not write its labels in words")
 
     def agreement(self, predictions: Any, targets: Any) -> float | None:
         """Return chance-corrected agreement, -1 to 1, with people; None where the kind has none, or it is undefined."""

@@ -15,7 +15,18 @@ from pydantic import Field
 from jenga.config.strict import Fraction, PositiveFloat
 from jenga.config.tasks import HeadConfig
 from jenga.errors import DataError, suggest
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import (
+    LABEL_KINDS,
+    Answers,
+    CellReader,
+    Encoding,
+    Errors,
+    Estimators,
+    LabelKind,
+    Mask,
+    Reader,
+    Texts,
+)
 from jenga.labels.cells import MISSING, class_name, folded
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
 from jenga.labels.forms import times, with_missing
@@ -28,6 +39,8 @@ from jenga.types import IGNORE_INDEX, HeadSpace
 
 # Integer classes this sparse are identifiers, and a head for each number up to the largest would be mostly dead.
 _SPARSE_FACTOR, _SPARSE_OFFSET = 10, 100
+_UNSEEN = "(a class of no training row)"
+_LEAST_SHARE = 1e-12
 
 
 class ClassHead(HeadConfig):
@@ -170,6 +183,21 @@ class Classes(LabelKind):
         if len(answered) == 1 < len(seen):
             warnings.append(f"predicts one class only ({space.labels[answered[0]]})")
         return {"confusion": matrix.tolist(), "per_label": table, "warnings": warnings}
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
+        """Return the cross-entropy of wrong answers; of a class that no training row has, how certain the answer is."""
+        gold, predicted = np.asarray(targets, np.int64), np.asarray(predictions, np.int64)
+        shares = torch.stack(list(logits)).double().log_softmax(-1).numpy()
+        rows = np.arange(len(gold))
+        certain = -np.log1p(-np.exp(shares[rows, predicted]).clip(max=1 - _LEAST_SHARE))
+        losses = np.where(is_unseen(gold), certain, -shares[rows, gold.clip(0)])
+        wrong = (gold != IGNORE_INDEX) & (gold != predicted)
+        return Errors("loss", np.where(wrong, losses, 0.0))
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return the name of each class."""
+        codes = np.asarray(labels, np.int64).tolist()
+        return [space.labels[code] if code >= 0 else "" if code == IGNORE_INDEX else _UNSEEN for code in codes]
 
     def agreement(self, predictions: Any, targets: Any) -> float | None:
         """Return Cohen's kappa with quadratic weights, for grades in order; one that no training row has has none."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from jenga.config.strict import PositiveFloat
 from jenga.config.tasks import HeadConfig
-from jenga.labels.base import LABEL_KINDS, Answers, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import LABEL_KINDS, Answers, Errors, Estimators, LabelKind, Mask, Reader, Texts
 from jenga.labels.classes import kappa
 from jenga.labels.column import HeadColumn
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
@@ -176,6 +176,19 @@ class Items(LabelKind):
             shown = ", ".join(unlabelled[:5]) + (", ..." if len(unlabelled) > 5 else "")
             warnings.append(f"no labelled row for {len(unlabelled)} of {space.size} items ({shown})")
         return {"per_label": table, "warnings": warnings}
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
+        """Return the binary cross-entropy of the items that are wrong, all together."""
+        gold = np.asarray(targets, np.float64)
+        signs = np.where(gold > 0.5, -1.0, 1.0)
+        losses = np.logaddexp(0.0, signs * torch.stack(list(logits)).double().numpy())
+        wrong = ~np.isnan(gold) & ((gold > 0.5) != np.asarray(predictions, bool))
+        return Errors("loss", np.where(wrong, losses, 0.0).sum(1))
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return the names of the items that hold; "-" where none does."""
+        holds = np.nan_to_num(np.asarray(labels, np.float64)) > 0.5
+        return [", ".join(name for name, each in zip(space.labels, row, strict=True) if each) or "-" for row in holds]
 
     def agreement(self, predictions: Any, targets: Any) -> float | None:
         """Return Cohen's kappa over all labelled answers."""

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from jenga.config.tasks import HeadConfig
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Errors, Estimators, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING
 from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell, show
 from jenga.labels.forms import readable, with_missing
@@ -112,6 +112,23 @@ class Numbers(LabelKind):
             if np.ptp(gold) > 0 and np.ptp(predicted) == 0:
                 warnings.append(f"predicts one value only for {label} ({predicted[0]:.4g})")
         return {"per_label": table, "warnings": warnings}
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
+        """Return how far the farthest number of each row is off, in deviations of its targets."""
+        gold = columns(space, targets)
+        deviations = np.array([np.nanstd(column) if (~np.isnan(column)).any() else 1.0 for column in gold.T])
+        off = np.abs(np.asarray(predictions, np.float64) - gold) / np.where(deviations > 0, deviations, 1.0)
+        return Errors("deviations off", np.nan_to_num(off).max(axis=1))
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return the numbers, with their names where there are several."""
+        numbers = columns(space, labels)
+        if space.size == 1:
+            return ["" if np.isnan(row[0]) else f"{row[0]:.4g}" for row in numbers]
+        return [
+            ", ".join(f"{name} {each:.4g}" for name, each in zip(space.labels, row, strict=True) if not np.isnan(each))
+            for row in numbers
+        ]
 
     def distilled(
         self, student: torch.Tensor, teacher: torch.Tensor,

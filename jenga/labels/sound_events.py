@@ -19,7 +19,18 @@ from pydantic import Field
 from jenga.config.strict import Fraction, PositiveFloat
 from jenga.config.tasks import HeadConfig
 from jenga.errors import DataError, suggest
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, LabelKind, Mask, Moments, Reader, Texts
+from jenga.labels.base import (
+    LABEL_KINDS,
+    Answers,
+    CellReader,
+    Encoding,
+    Errors,
+    LabelKind,
+    Mask,
+    Moments,
+    Reader,
+    Texts,
+)
 from jenga.labels.cells import MISSING
 from jenga.labels.column import HeadColumn, RowError, near, read_cell, show, some_of
 from jenga.labels.event_scores import COLLAR_S, Counts, f1, onset_counts, segment_counts
@@ -167,6 +178,26 @@ class SoundEvents(LabelKind):
         if any(hits + misses) and not any(hits + alarms):
             warnings.append("predicts no event")
         return {"per_label": table, "warnings": warnings}
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
+        """Return how many segments of each row have a sound missed, or one found that is not there."""
+        sizes = np.zeros(len(targets))
+        for row, (gold, found) in enumerate(zip(targets, predictions, strict=True)):
+            if not np.isnan(gold).any():
+                _, alarms, misses = segment_counts([(gold, found)])
+                sizes[row] = alarms.total() + misses.total()
+        return Errors("wrong segments", sizes)
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return what sounds from when to when, in seconds; "-" where nothing does."""
+        return [
+            "; ".join(
+                f"{space.labels[int(code)] if code >= 0 else '(a sound of no training row)'} {start:.2f} to {end:.2f} s"
+                for start, end, code in row[:, :3].tolist()
+            )
+            or "-"
+            for row in labels
+        ]
 
     def _counts(self, space: HeadSpace, predictions: Any, targets: Any) -> tuple[Counts, Counts]:
         known = self.labelled(space, targets)

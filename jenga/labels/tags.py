@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from jenga.labels.base import LABEL_KINDS, Answers, Encoding, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import LABEL_KINDS, Answers, Encoding, Errors, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING
 from jenga.labels.classes import ClassHead, balanced_weights
 from jenga.labels.column import HeadColumn
@@ -171,6 +171,22 @@ class Tags(LabelKind):
         if wanted and not (hits + false_alarms).any():
             warnings.append("predicts no entity")
         return {"per_label": per_label(kinds, hits, false_alarms, misses), "warnings": warnings}
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
+        """Return how many entities of each row are missed, or found where there are none."""
+        pairs = [_span_counts(space, [found], [gold]) for found, gold in zip(predictions, targets, strict=True)]
+        wrong = [each["false_alarms"].total() + each["misses"].total() for each in pairs]
+        return Errors("wrong entities", np.array(wrong, np.float64))
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return the words of each entity with its type; "-" where there is none."""
+        assert rows.words is not None
+        found = []
+        for tags, text, words in zip(labels, rows.texts, rows.words, strict=True):
+            entities = sorted(spans(tags, space.labels))
+            shown = [f"{text[words[first][0] : words[last - 1][1]]} ({kind})" for first, last, kind in entities]
+            found.append("; ".join(shown) or "-")
+        return found
 
     def distilled(
         self, student: torch.Tensor, teacher: torch.Tensor,

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from jenga.config.tasks import HeadConfig
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Encoding, LabelKind, Mask, Moments, Reader, Texts
+from jenga.labels.base import (
+    LABEL_KINDS,
+    Answers,
+    CellReader,
+    Encoding,
+    Errors,
+    LabelKind,
+    Mask,
+    Moments,
+    Reader,
+    Texts,
+)
 from jenga.labels.column import HeadColumn, RowError, encodable, show, some_of
 from jenga.labels.edits import edits
 from jenga.labels.forms import with_missing
@@ -24,7 +35,6 @@ from jenga.types import IGNORE_INDEX, HeadSpace
 
 SPACE = "␣"
 """How an alphabet writes the blank between words."""
-WORST_SHOWN = 10
 _FIRST_UNSEEN = -1000
 """Code of a character that no training row has: this, less its code point, so that its text is known."""
 
@@ -146,18 +156,21 @@ class Transcripts(LabelKind):
         }
 
     def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
-        """Return the worst rows as ``answers``, by the share of wrong characters, and ``warnings``."""
-        found = [
-            (edits(said, written), row, said, written) for row, said, written in _judged(space, predictions, targets)
-        ]
-        worst = sorted((each for each in found if each[0]), key=lambda each: (-each[0] / len(each[2]), each[1]))
-        answers = [
-            {"row": row, "expected": said, "answer": written, "verdict": f"{wrong} of {len(said)} characters wrong"}
-            for wrong, row, said, written in worst[:WORST_SHOWN]
-        ]
+        """Return ``warnings``."""
+        found = _judged(space, predictions, targets)
         silent = sum(not written for *_, written in found)
-        warnings = [f"hears nothing in {silent} of {len(found)} rows"] if silent else []
-        return {"answers": answers, "warnings": warnings}
+        return {"warnings": [f"hears nothing in {silent} of {len(found)} rows"] if silent else []}
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
+        """Return the wrong characters of each row as a share of those that were said."""
+        sizes = np.zeros(len(targets))
+        for row, said, written in _judged(space, predictions, targets):
+            sizes[row] = edits(said, written) / len(said)
+        return Errors("cer", sizes)
+
+    def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
+        """Return the transcripts."""
+        return [text_of(row, space).strip() for row in labels]
 
     def majority(self, space: HeadSpace, train: Any, test: Any) -> list[Codes]:
         """Return the most frequent transcript for each row; nothing where no two are alike."""

@@ -29,7 +29,7 @@ from jenga.modalities.frames import learnable
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.columns import lookup
-from jenga.rows.content import CellColumns, ContentSpec
+from jenga.rows.content import CellColumns, Content, ContentSpec
 from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
 from jenga.rows.load import LoadedSource, by_place
 from jenga.rows.parse import Rows, SourceSpec
@@ -49,6 +49,13 @@ class Facts(NamedTuple):
 
     data: dict[str, str]
     limits: list[str]
+
+
+class Shown(NamedTuple):
+    """What a person sees of a row. `pictures`: PNG files."""
+
+    text: str = ""
+    pictures: tuple[bytes, ...] = ()
 
 
 class Tell(Protocol):
@@ -229,6 +236,10 @@ class Encoder(ABC):
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return what a person should know of how the rows of `specs`, as they were read in training, are read."""
         return Facts({}, [])
+
+    def shown(self, content: Content, row: int) -> Shown:
+        """Return what a person sees of the row at `row` of `content`; default: its text, where it has one."""
+        return Shown(content.texts[row] if len(content.texts) else "")
 
     def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell | None:
         """Return what explains features of the rows `numbers` of `raw`; None where rows have no fields to name."""

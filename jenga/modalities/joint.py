@@ -14,7 +14,7 @@ from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import TaskConfig
 from jenga.errors import DataError
 from jenga.labels.column import BlankError, HeadColumn
-from jenga.modalities.base import Encoder, Facts, Modality, RowEncoder, Spaces
+from jenga.modalities.base import Encoder, Facts, Modality, RowEncoder, Shown, Spaces
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.content import Content, ContentReader, ContentSpec, Item
 from jenga.rows.load import LoadedSource
@@ -295,6 +295,14 @@ class JointEncoder(Encoder):
         made = super().session(keep)
         made.parts = {name: encoder.session() for name, encoder in self.parts.items()}
         return made
+
+    def shown(self, content: Content, row: int) -> Shown:
+        """Return what a person sees of the parts that a row has."""
+        assert isinstance(content, JointContent)
+        places = {name: int(places[row]) for name, places in content.places.items()}
+        parts = [self.parts[name].shown(content.parts[name], at) for name, at in places.items() if at >= 0]
+        text = "\n".join(part.text for part in parts if part.text)
+        return Shown(text, tuple(picture for part in parts for picture in part.pictures))
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what encodes rows by part; a row of which one part cannot be encoded is bad."""

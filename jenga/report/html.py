@@ -37,6 +37,7 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2rem; border-bottom: 1px solid var(--li
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left; max-width: 28rem }
 td { overflow-wrap: break-word } th { background: var(--soft); white-space: nowrap }
+.held { white-space: pre-line; min-width: 12rem } .held img { min-width: 4rem }
 .number { text-align: right; white-space: nowrap }
 figure { display: inline-block; margin: .5rem .5rem .5rem 0; max-width: 100%; vertical-align: top; overflow-x: auto }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px }
@@ -55,7 +56,7 @@ def write_report(run: Path) -> Path:
     files = read_run(run)
     with collector_at_rest():
         # Pictures import what draws them.
-        body = [*_summary(files), *_results(files), *_curves(files), *_heads(files), *_setup(files)]
+        body = [*_summary(files), *_results(files), *_curves(files), *_heads(files, run), *_setup(files)]
     page = _page(files.project, body)
     path = run / "report.html"
     write_atomic(path, encodable("<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"))
@@ -107,7 +108,7 @@ def _curves(files: RunFiles) -> list[Element]:
     return parts
 
 
-def _heads(files: RunFiles) -> list[Element]:
+def _heads(files: RunFiles, run: Path) -> list[Element]:
     if not files.splits:
         return []
     parts = [_node("h2", f"Heads on {next(iter(files.splits))}")]
@@ -116,7 +117,7 @@ def _heads(files: RunFiles) -> list[Element]:
         title = f"{head['task']} / {head['head']} ({head['kind']}, {head['rows']:,} {labelled}rows)"
         content = [_node("summary", title)]
         content += [_node("p", note, attributes={"class": "warn"}) for note in notes(head)]
-        content += _metric_table(head) + _head_details(head)
+        content += _metric_table(head) + _head_details(head) + _worst(head["details"].get("worst"), run)
         opened = {"open": "open"} if len(files.heads) <= MAX_OPEN_HEADS else {}
         parts.append(_node("details", *content, attributes=opened))
     return parts
@@ -147,6 +148,23 @@ def _head_details(head: Mapping[str, Any]) -> list[Element]:
         rows = [[_cell(row[column]) for column in columns] for row in table]
         parts.append(_table([[column.replace("_", " ") for column in columns], *rows]))
     return parts + _answers(details.get("answers", []))
+
+
+def _worst(worst: Mapping[str, Any] | None, run: Path) -> list[Element]:
+    """Return the rows with the worst answers, with what stands in them; their pictures lie in the folder `run`."""
+    if worst is None or not worst["rows"]:
+        return []
+    right = {"class": "number"}
+    header = [_node("th", name) for name in ("row", "what it holds", "expected", "answer")]
+    lines = []
+    for row in worst["rows"]:
+        held = _node("td", row["text"], attributes={"class": "held"})
+        held.extend(_image(path, row["id"]) for name in row["pictures"] if (path := run / name).is_file())
+        cells = [_node("td", row["id"]), held, _node("td", row["expected"]), _node("td", row["answer"])]
+        lines.append(_node("tr", *cells, _node("td", number(row["error"]), attributes=right)))
+    head = _node("thead", _node("tr", *header, _node("th", worst["error"], attributes=right)))
+    table = _node("div", _node("table", head, _node("tbody", *lines)), attributes={"class": "scroll"})
+    return [_node("details", _node("summary", f"Worst errors ({len(lines)})"), table)]
 
 
 def _answers(answers: Sequence[Mapping[str, Any]]) -> list[Element]:
@@ -237,6 +255,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             found.append((f"{prefix}{name}", as_text(value)))
     return found
+
+
+def _image(path: Path, description: str) -> Element:
+    source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return _node("img", attributes={"src": source, "alt": description})
 
 
 def _picture(figure: Figure, description: str) -> Element:

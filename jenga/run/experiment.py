@@ -49,6 +49,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
 from jenga.trainer.turns import make_sampler
+from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
 
@@ -323,12 +324,16 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     bundle.save(run.best)
     splits = {}
     for split in ("valid", "test"):
-        result = runner.evaluate(experiment.sources, split)
+        result = runner.evaluate(experiment.sources, split, errors=config.evaluation.worst_errors > 0)
         if result.rows:
             splits[split] = describe_split(
                 result, bundle.model, experiment.sources, split, metric=config.evaluation.metric
             )
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
+            add_worst(
+                splits[split], bundle.model, result, bundle.inputs, experiment.sources, split,
+                most=config.evaluation.worst_errors, run=run.path,
+            )  # fmt: skip
             _add_baselines(splits[split], experiment, split)
     evaluation = {
         "project": config.project_name,

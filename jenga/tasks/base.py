@@ -14,7 +14,7 @@ from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.labels import LabelKind, kind_named
-from jenga.labels.base import Answers, Texts
+from jenga.labels.base import Answers, Errors, Texts
 from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
@@ -249,6 +249,15 @@ class BaseTask(nn.Module):
     ) -> dict[str, Any]:
         """Return the tables of one head over a whole split, ready for JSON; what `head_details` gives for its kind."""
         return head_details(space, predictions, targets)
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors | None:
+        """Return how wrong the answer to each row of a split is, see `LabelKind.errors`; logits: as in `answers`."""
+        return kind_named(space.kind).errors(space, predictions, targets, logits)
+
+    def written(self, space: HeadSpace, predictions: Any, targets: Any, rows: Texts) -> list[tuple[str, str]]:
+        """Return what is expected of each row and what was answered, in words, of a head that has `errors`."""
+        kind = kind_named(space.kind)
+        return list(zip(kind.written(space, targets, rows), kind.written(space, predictions, rows), strict=True))
 
     def metrics_of_loss(self, space: HeadSpace, loss: float) -> dict[str, float]:
         """Return the metrics of a head that is judged by its mean loss alone, such as a language model's."""

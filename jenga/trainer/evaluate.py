@@ -13,6 +13,7 @@ import torch
 from jenga.ahead import made_ahead
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.labels import kind_named
+from jenga.labels.base import Errors
 from jenga.labels.judge import labelled_rows
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import EncodedSplit, Source
@@ -28,7 +29,7 @@ class SplitResult:
 
     `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. The rest by (task, head), in the order of the
     rows; `scores` of heads whose task gives any: probabilities ``(M, K)`` of items, raw scores ``(M,)`` of anomalies.
-    `judged_by_loss`: the metrics of language heads, which have nothing else.
+    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors`: where they are asked for.
     """
 
     rows: int = 0
@@ -38,6 +39,7 @@ class SplitResult:
     scores: dict[HeadKey, np.ndarray] = field(default_factory=dict)
     spaces: dict[HeadKey, HeadSpace] = field(default_factory=dict)
     judged_by_loss: dict[HeadKey, dict[str, float]] = field(default_factory=dict)
+    errors: dict[HeadKey, Errors] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,8 +102,11 @@ class Runner:
                 decoded[task_name, head] = task.predict(head, torch.stack(rows), threshold)
         return decoded
 
-    def evaluate(self, sources: Sequence[Source], split: str) -> SplitResult:
-        """Run every source's `split` and judge every head by its task's metrics."""
+    def evaluate(self, sources: Sequence[Source], split: str, *, errors: bool = False) -> SplitResult:
+        """Run every source's `split` and judge every head by its task's metrics.
+
+        errors: tell how wrong the answer to each row is, too.
+        """
         result = SplitResult()
         weighted: list[float] = []
         for source in sources:
@@ -131,6 +136,8 @@ class Runner:
                     result.scores[key] = scores
                 found = task.metrics(space, predictions[key], targets, scores=scores)
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
+                if errors and (sizes := task.errors(space, predictions[key], targets, logits[key])) is not None:
+                    result.errors[key] = sizes
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
@@ -160,7 +167,7 @@ def describe_split(
                 judged = {
                     "rows": labelled_rows(space, targets),
                     "metrics": task.metrics(*known, scores=result.scores.get(key)),
-                    "details": _named(task.details(*known, scores=result.scores.get(key)), part.rows.ids),
+                    "details": task.details(*known, scores=result.scores.get(key)),
                 }
             declared = task.declared_metrics(space)
             chosen = [each for each in declared if metric == f"eval_{space.task}_{space.head}_{each.name}"]
@@ -168,12 +175,6 @@ def describe_split(
             shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
             heads.append({**head, **shown, **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
-
-
-def _named(details: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
-    """Return details whose answers name their rows, which a kind of label knows by their place alone."""
-    answers = [{"id": ids[each["row"]], **each} for each in details.get("answers", ())]
-    return details | {"answers": answers} if answers else details
 
 
 def choose_device(name: str) -> torch.device:

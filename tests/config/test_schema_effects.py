@@ -428,6 +428,10 @@ def baselines(run: Run) -> Any:
     return [list(head["baselines"]) for head in run.evaluation["splits"]["valid"]["heads"]]
 
 
+def worst_rows(run: Run) -> Any:
+    return [list(head["details"].get("worst", ())) for head in run.evaluation["splits"]["valid"]["heads"]]
+
+
 def tracked(run: Run) -> Any:
     return len(run.client.mock_calls) > 0
 
@@ -459,7 +463,8 @@ def judged(run: Run) -> Any:
 
 RUN_VIEWS = {
     place, answers, judged, last_step, train_records, evaluations, best_value, batch_sizes, checkpoints,
-    trained_weights, thresholds, baselines, tracked, tracking_server, tracked_experiment, tracked_tags, logged_models,
+    trained_weights, thresholds, baselines, worst_rows, tracked, tracking_server, tracked_experiment, tracked_tags,
+    logged_models,
 }  # fmt: skip
 
 
@@ -839,6 +844,7 @@ PROBES: dict[str, Probe] = {
     "evaluation.batch_size": Probe(batch_sizes, 1),
     "evaluation.thresholds": Probe(thresholds, 0.3, {"tasks[].type": "multi_label_classification"}),
     "evaluation.baselines": Probe(baselines, ["tfidf"]),
+    "evaluation.worst_errors": Probe(worst_rows, 1, base=0),
     "early_stopping.patience": Probe(last_step, 2, {**FOUR_EPOCHS, "early_stopping.min_delta": 1000.0}, base=1),
     "early_stopping.min_delta": Probe(last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1}, base=0.0),
     "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from jenga.labels import kind_named
 from jenga.labels.classes import ClassReader
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.unseen import is_unseen, unseen_code
-from jenga.types import HeadSpace
+from jenga.types import IGNORE_INDEX, HeadSpace
 
 
 def encoder(labels: tuple[str, ...], *, configured: bool = False) -> ClassReader:
@@ -221,3 +222,24 @@ def test_nan_is_a_missing_label() -> None:
 def test_the_majority_class_ignores_missing_labels() -> None:
     targets = np.array([-100, -100, -100, 2, 2, 0])
     assert kind_named("class").majority(MOOD, targets, np.zeros(4, dtype=np.int64)).tolist() == [2, 2, 2, 2]
+
+
+def test_an_error_is_the_loss_of_a_wrong_answer() -> None:
+    kind, space = kind_named("class"), HeadSpace("t", "c", "class", 3, ("a", "b", "c"))
+    shares = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.25, 0.25], [0.9, 0.05, 0.05]])
+    targets = np.array([1, 1, IGNORE_INDEX, unseen_code("d")])
+    predictions = kind.predict(shares.log(), 0.5)
+    found = kind.errors(space, predictions, targets, list(shares.log()))
+    assert found is not None
+    # Of a class that has no share, the more certain the answer, the worse.
+    assert found.sizes == pytest.approx([-math.log(0.2), 0, 0, -math.log(0.1)], rel=1e-5)
+    assert kind.written(space, targets, None) == ["b", "b", "", "(a class of no training row)"]
+
+
+def test_an_error_of_a_certain_answer_is_finite() -> None:
+    kind, space = kind_named("class"), HeadSpace("t", "c", "class", 2, ("a", "b"))
+    logits = torch.tensor([[1e4, -1e4], [1e4, -1e4]])
+    found = kind.errors(space, np.array([0, 0]), np.array([1, unseen_code("d")]), list(logits))
+    assert found is not None
+    assert np.isfinite(found.sizes).all()
+    assert (found.sizes > 1).all()

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import seeds
+import torch
+from torch.nn import functional as F
 
 from jenga.labels import kind_named
 from jenga.labels.judge import head_details, head_metrics
@@ -76,3 +78,18 @@ def test_kappa_of_items_leaves_out_missing_answers() -> None:
 def test_the_majority_of_items_is_by_item_and_no_where_they_tie() -> None:
     targets = np.array([[1, 1, NAN], [1, 0, NAN], [NAN, NAN, NAN]])
     assert kind_named("items").majority(STEPS, targets, np.zeros((2, 3))).tolist() == [[True, False, False]] * 2
+
+
+def test_an_error_is_the_loss_of_the_items_that_are_wrong() -> None:
+    logits = torch.tensor([[2.0, -1.0, 3.0], [-0.5, 4.0, 0.0], [1.0, 1.0, 1.0]])
+    targets = np.array([[0.0, 1.0, 1.0], [0.0, NAN, NAN], [NAN, NAN, NAN]])
+    kind = kind_named("items")
+    predictions = kind.predict(logits, 0.5)
+    found = kind.errors(STEPS, predictions, targets, list(logits))
+    wrong = F.binary_cross_entropy_with_logits(
+        logits[0, :2].double(), torch.tensor([0.0, 1.0]).double(), reduction="sum"
+    )
+    assert found is not None
+    assert found.sizes == pytest.approx([float(wrong), 0, 0])
+    assert kind.written(STEPS, predictions, None) == ["greeting, consent", "name, consent", "greeting, name, consent"]
+    assert kind.written(STEPS, targets, None) == ["name, consent", "-", "-"]

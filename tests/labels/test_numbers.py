@@ -105,3 +105,15 @@ def test_the_majority_of_numbers_is_the_mean_of_the_labelled() -> None:
     space = HeadSpace("wait", "value", "number", 2, ("minutes", "calls"))
     targets = np.array([[1, NAN], [3, NAN], [NAN, NAN]])
     assert kind_named("number").majority(space, targets, np.zeros((2, 2))).tolist() == [[2, 0], [2, 0]]
+
+
+def test_an_error_is_in_deviations_of_the_targets() -> None:
+    kind = kind_named("number")
+    both = HeadSpace("t", "n", "number", 2, ("minutes", "mood"))
+    targets = np.array([[10.0, 1.0], [20.0, np.nan], [np.nan, np.nan]])
+    predictions = np.array([[15.0, 1.0], [20.0, 7.0], [0.0, 0.0]])
+    found = kind.errors(both, predictions, targets, ())
+    assert found is not None
+    assert found.sizes.tolist() == [1.0, 0.0, 0.0]  # the deviation of minutes is 5
+    assert kind.written(both, targets, None) == ["minutes 10, mood 1", "minutes 20", ""]
+    assert kind.written(HeadSpace("t", "n", "number", 1, ("n",)), np.array([[0.5], [np.nan]]), None) == ["0.5", ""]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from jenga.errors import DataError
+from jenga.labels import kind_named
 from jenga.labels.base import Moments
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.sound_events import NOTHING, SoundEvents, events_of
@@ -116,3 +117,15 @@ def test_answers_and_scores_are_of_the_events() -> None:
     assert judged == {"segment_f1": 2 / 4, "onset_f1": 2 / 3}
     assert KIND.judge(SPACE, [found[1]], [np.empty((0, 3))]) == {}
     assert KIND.majority(SPACE, targets, targets)[0].shape == (0, 4)
+
+
+def test_an_error_counts_segments_with_a_sound_missed_or_heard_for_nothing() -> None:
+    space = HeadSpace("t", "events", "sound_events", 2, ("bell", "dog"))
+    targets = [np.array([[0.0, 2.0, 0.0]]), np.array([[0.5, 0.9, 1.0]]), np.full((1, 3), np.nan)]
+    predictions = [np.array([[0.0, 0.9, 0.0, 0.8]]), np.array([[0.5, 0.9, 1.0, 0.7]]), np.array([[0.0, 1.0, 0.0, 0.9]])]
+    kind = kind_named("sound_events")
+    found = kind.errors(space, predictions, targets, ())
+    assert found is not None
+    assert found.sizes.tolist() == [1, 0, 0]
+    assert kind.written(space, predictions[:1], None) == ["bell 0.00 to 0.90 s"]
+    assert kind.written(space, [np.empty((0, 4))], None) == ["-"]

@@ -128,3 +128,17 @@ def test_the_majority_of_tags_is_o_for_every_word_whatever_the_order_of_labels()
     space = HeadSpace("ner", "entities", "tags", 3, ("B-PER", "I-PER", "O"))
     answers = kind_named("tags").majority(space, [np.array([0, 0])], [np.zeros(3), np.zeros(0), np.zeros(1)])
     assert [row.tolist() for row in answers] == [[2, 2, 2], [], [2]]
+
+
+def test_an_error_counts_entities_that_are_missed_or_are_none() -> None:
+    kind = kind_named("tags")
+    targets = [np.array([1, 2, 0, 3]), np.array([0, 1]), np.array([-100, -100])]
+    predictions = [np.array([1, 2, 0, 0]), np.array([0, 3]), np.array([1, 0])]
+    found = kind.errors(NER, predictions, targets, ())
+    assert found is not None
+    assert found.sizes.tolist() == [1, 2, 0]
+    rows = SimpleNamespace(
+        texts=["Amina Njoki visits Thika", "hi Ann", "to be"],
+        words=[[(0, 5), (6, 11), (12, 18), (19, 24)], [(0, 2), (3, 6)], [(0, 2), (3, 5)]],
+    )
+    assert kind.written(NER, targets, rows) == ["Amina Njoki (PER); Thika (LOC)", "Ann (PER)", "-"]

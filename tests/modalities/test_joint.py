@@ -12,7 +12,7 @@ import torch
 
 from jenga.errors import DataError
 from jenga.labels.column import BlankError
-from jenga.modalities.base import Encoder
+from jenga.modalities.base import Encoder, Shown
 from jenga.modalities.joint import (
     JointContent,
     JointEncoded,
@@ -197,3 +197,21 @@ def test_what_is_said_of_a_part_is_said_of_the_whole() -> None:
     part = NumberEncoder()
     part.facts = lambda specs: facts  # type: ignore[method-assign,assignment,return-value]
     assert JointEncoder({"left": part}).facts([spec()]).limits == ["limit"]
+
+
+def test_a_person_sees_the_parts_that_a_row_has() -> None:
+    class Seen:
+        rows_at_once = 1
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def shown(self, content: Any, row: int) -> Shown:
+            ((value, *_),) = ([cells[row]] for cells in content.columns.values())
+            return Shown(f"{self.name} {value}", (b"png",) if self.name == "right" else ())
+
+    made = JointEncoder({name: cast(Encoder, Seen(name)) for name in ("left", "right")})
+    content = parsed()[0].content
+    assert made.shown(content, 0) == Shown("left 1\nright 10", (b"png",))
+    assert made.shown(content, 1) == Shown("right 20", (b"png",))
+    assert made.shown(content, 2) == Shown("left 3")

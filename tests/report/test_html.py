@@ -255,3 +255,22 @@ def test_answers_of_a_language_model_are_shown_as_they_are(language_run: Path) -
     for text in ("is <b>3</b> even", "no", "never & again\nyes", "r0: as expected", "r1: not as expected", "no room"):
         assert text in page.text
     assert "labelled rows" not in page.text
+
+
+def test_the_worst_errors_are_shown_with_what_their_rows_hold(run: Path) -> None:
+    picture = b"\x89PNG\r\n\x1a\n"
+    (run / "worst").mkdir()
+    (run / "worst" / "a.png").write_bytes(picture)
+    row = {"id": "call-1", "error": 2.5, "expected": "calm", "answer": "<b>angry</b>", "text": "so & so\nno"}
+    path = run / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    # A picture that somebody took away is not shown, and the row is.
+    worst = [{**row, "pictures": ["worst/a.png"]}, {**row, "id": "call-2", "pictures": ["worst/gone.png"]}]
+    evaluation["splits"]["test"]["heads"][0]["details"]["worst"] = {"error": "loss", "rows": worst}
+    path.write_text(json.dumps(evaluation))
+    page = Page(write_report(run).read_text())
+    shown = next(table for table in page.tables if table[0] == ["row", "what it holds", "expected", "answer", "loss"])
+    assert shown[1] == ["call-1", "so & so\nno", "calm", "<b>angry</b>", "2.500"]
+    assert [line[0] for line in shown[1:]] == ["call-1", "call-2"]
+    source = "data:image/png;base64," + base64.b64encode(picture).decode()
+    assert [image["src"] for image in page.attributes("img")].count(source) == 1

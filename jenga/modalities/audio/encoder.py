@@ -22,14 +22,15 @@ from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.clips import Clip, UnusableClipError, samples, seconds_of
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig, AugmentConfig
+from jenga.modalities.audio.spectrogram import spectrogram
 from jenga.modalities.audio.tiny import tiny_extractor
 from jenga.modalities.audio.windows import starts
-from jenga.modalities.base import Encoder, Facts
+from jenga.modalities.base import Encoder, Facts, Shown
 from jenga.modalities.store import FeatureStore, PassingStore
 from jenga.modalities.text.pretrained import cannot_load, checkpoint_of
 from jenga.modalities.text.remote_code import never_asked
 from jenga.rows.batches import Encoded
-from jenga.rows.content import Cells
+from jenga.rows.content import Cells, Content
 from jenga.rows.parse import Rows, SourceSpec
 
 logger = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ class AudioEncoder(Encoder):
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Compute the features of all clips that have none yet, and return which cannot be read, and why."""
-        clips = _clips(rows)
+        clips = _clips(rows.content)
 
         def compute(row: int) -> str | bytes:
             """Return the digest of a clip's file; or why it cannot be read."""
@@ -220,7 +221,7 @@ class AudioEncoder(Encoder):
 
     def encode(self, rows: Rows, spec: SourceSpec) -> EncodedClips:
         """Return the features of clips, all of which `unusable` has passed."""
-        clips = _clips(rows)
+        clips = _clips(rows.content)
         keys = [[self._kept(window) for window in self._windows(clip)] for clip in clips]
         cut = np.array([seconds_of(clip) > self.seconds + 1 / self.rate for clip in clips], bool)
         return EncodedClips(
@@ -259,6 +260,10 @@ class AudioEncoder(Encoder):
         if self.name != SPECTRA:
             return 0
         return round(self.least_seconds * self.rate / int(self.extractor.hop_length))
+
+    def shown(self, content: Content, row: int) -> Shown:
+        """Return the spectrogram of a clip."""
+        return Shown(pictures=(spectrogram(_clips(content)[row], self.rate),))
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return how much of a recording is read."""
@@ -314,6 +319,6 @@ def _seconds(config: AudioConfig, extractor: Any) -> float:
     return wanted or min(_USUAL_SECONDS, readable)
 
 
-def _clips(rows: Rows) -> list[Clip]:
-    (clips,) = cast(Cells, rows.content).columns.values()
+def _clips(content: Content) -> list[Clip]:
+    (clips,) = cast(Cells, content).columns.values()
     return list(clips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -13,16 +14,19 @@ from jenga.ahead import checked
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.modalities.backbone import BaseBackbone
-from jenga.modalities.base import Encoder, Facts
+from jenga.modalities.base import Encoder, Facts, Shown
 from jenga.modalities.media import Media
 from jenga.modalities.vision.augment import augmented
 from jenga.modalities.vision.pictures import UnusablePictureError, picture
 from jenga.modalities.vision.pixels import Pixels
 from jenga.modalities.vision.settings import AugmentConfig
 from jenga.rows.batches import Encoded, Source
-from jenga.rows.content import Cells
+from jenga.rows.content import Cells, Content
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
+
+_THUMBNAIL = 160
+"""Pixels of a longer side, as a report shows it."""
 
 
 class Pictures(Encoded):
@@ -87,7 +91,7 @@ class VisionEncoder(Encoder):
 
     def unusable(self, rows: Rows, spec: SourceSpec) -> Mapping[int, str]:
         """Decode every picture once, and return which are none, and why."""
-        media = _media(rows)
+        media = _media(rows.content)
 
         def reason(row: int) -> str | None:
             try:
@@ -101,7 +105,15 @@ class VisionEncoder(Encoder):
 
     def encode(self, rows: Rows, spec: SourceSpec) -> Pictures:
         """Return the pictures, which are decoded batch by batch."""
-        return Pictures(_media(rows), self.pixels, self.augment)
+        return Pictures(_media(rows.content), self.pixels, self.augment)
+
+    def shown(self, content: Content, row: int) -> Shown:
+        """Return the picture, small."""
+        image = picture(_media(content)[row])
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        kept = io.BytesIO()
+        image.save(kept, format="PNG")
+        return Shown(pictures=(kept.getvalue(),))
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return what becomes of a picture."""
@@ -126,6 +138,6 @@ def _try_size(network: Any, size: int) -> None:
         network.train(was_training)
 
 
-def _media(rows: Rows) -> list[Media]:
-    (media,) = cast(Cells, rows.content).columns.values()
+def _media(content: Content) -> list[Media]:
+    (media,) = cast(Cells, content).columns.values()
     return media

@@ -11,7 +11,7 @@ import torch
 
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.kernels import HeadSpec
-from jenga.labels.base import Answers, Texts
+from jenga.labels.base import Answers, Errors, Texts
 from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
 from jenga.labels.metric import Metric
 from jenga.labels.tables import all_rounded, rounded
@@ -249,6 +249,29 @@ class AnomalyDetectionTask(BaseTask):
     ) -> dict[str, Any]:
         """Return tables and curves; see `detection_details`."""
         return detection_details(self._detection(space, predictions, targets, scores))
+
+    def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors | None:
+        """Return how far the score of a false alarm, or of an anomaly that is missed, is from the threshold.
+
+        Of a head that learns classes, the loss of wrong ones.
+        """
+        if self.supervised:
+            return super().errors(space, predictions, targets, logits)
+        limit = self.calibrator(space.head).threshold
+        if limit is None:
+            return None
+        known, anomalous = self._sides(space, targets)
+        scores = self.scores(space.head, torch.stack(list(logits)))
+        wrong = known & (anomalous != (scores > limit))
+        # A score at the threshold itself is missed by nothing, and wrong all the same.
+        return Errors("off the threshold", np.where(wrong, np.abs(scores - limit).clip(min=_LEAST_ERROR), 0.0))
+
+    def written(self, space: HeadSpace, predictions: Any, targets: Any, rows: Texts) -> list[tuple[str, str]]:
+        """Return the class of each row beside its answer; of a head that learns no class, whether that is an alert."""
+        if self.supervised:
+            return super().written(space, predictions, targets, rows)
+        expected = self._kind(space.head).written(space, targets, rows)
+        return [(name, "alert" if alert else "no alert") for name, alert in zip(expected, predictions, strict=True)]
 
     def declared_metrics(self, space: HeadSpace) -> tuple[Metric, ...]:
         """Return what `metrics` may give, that of the target false alarm rate and the labels' among them."""

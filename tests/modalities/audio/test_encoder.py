@@ -18,6 +18,7 @@ from jenga.modalities.audio.backbone import AudioBackbone
 from jenga.modalities.audio.clips import AudioColumns, Clip
 from jenga.modalities.audio.encoder import AudioEncoder
 from jenga.modalities.audio.settings import AudioConfig
+from jenga.modalities.audio.spectrogram import spectrogram
 from jenga.modalities.media import Media
 from jenga.modalities.store import FeatureStore, PassingStore
 from jenga.rows.content import Cells
@@ -272,3 +273,10 @@ def test_windows_beyond_what_the_model_reads_are_refused(whisper: str, tmp_path:
     assert made.facts([SPEC]).data["seconds of a window"] == "2, one each 2"
     with pytest.raises(ConfigError, match=r"model\.window_seconds: 40 is more than the 5 seconds that .*; lower it$"):
         encoder(whisper, tmp_path, window_seconds=40.0)
+
+
+def test_a_person_sees_a_clip_as_its_spectrogram(wav2vec: str, tmp_path: Path) -> None:
+    content = rows(tone(300, 0.2), tone(900, 0.2)).content
+    made = encoder(wav2vec, tmp_path)
+    (picture,) = made.shown(content, 1).pictures
+    assert picture == spectrogram(content.columns["audio"][1], made.rate) != made.shown(content, 0).pictures[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jenga.errors import ConfigError
 from jenga.modalities.media import Media
@@ -84,3 +86,13 @@ def test_pictures_are_changed_in_training_alone_and_alike_from_one_seed() -> Non
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
     assert not torch.equal(one, inputs["pixel_values"])
+
+
+def test_a_person_sees_a_picture_small_and_whole() -> None:
+    wide = np.zeros((100, 400, 3), np.uint8)
+    wide[:, 200:, 0] = 255
+    (found,) = VisionEncoder(PIXELS).shown(rows(np.zeros((4, 4, 3), np.uint8), wide).content, 1).pictures
+    seen = Image.open(io.BytesIO(found))
+    assert seen.size == (160, 40)
+    assert seen.getpixel((20, 20)) == (0, 0, 0)
+    assert seen.getpixel((140, 20)) == (255, 0, 0)

@@ -408,3 +408,26 @@ def test_an_unsupervised_anomaly_has_no_class() -> None:
 def test_a_head_whose_threshold_was_never_fitted_gives_no_answer() -> None:
     with pytest.raises(SetupError, match=r"head 'task.head': the run ended before the threshold .*--resume"):
         answers(np.array([0]), [torch.zeros(3)], task=anomaly_task(fitted=False))
+
+
+def test_the_worst_errors_are_those_furthest_on_the_wrong_side_of_the_threshold() -> None:
+    task = task_of(**UNSUPERVISED)
+    logits = [torch.tensor([each]).exp() for each in (1.0, 2.5, 1.5, 3.0, 2.9)]
+    targets = np.array([1, 0, 0, -100, 2])
+    before = task.errors(SPACE, np.zeros(5), targets, logits)
+    assert before is None  # nothing says yet where alerts begin
+    task.calibrator("threat").limit.fill_(2.0)
+    found = task.errors(SPACE, np.array([0, 1, 0, 1, 1]), targets, logits)
+    assert found is not None
+    assert found.sizes == pytest.approx([1.0, 0.5, 0, 0, 0], rel=1e-5)
+    words = task.written(SPACE, [0, 1], [1, 0], Texts(["a", "b"]))
+    assert words == [("dos", "no alert"), ("normal", "alert")]
+
+
+def test_the_worst_errors_of_a_supervised_head_are_those_of_its_classes() -> None:
+    task = task_of()
+    logits = [torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])]
+    found = task.errors(SPACE, np.array([0, 1]), np.array([2, 1]), logits)
+    assert found is not None
+    assert found.sizes == pytest.approx([float(F.cross_entropy(logits[0], torch.tensor(2))), 0])
+    assert task.written(SPACE, [0, 1], [2, 1], Texts(["a", "b"])) == [("probe", "normal"), ("dos", "dos")]

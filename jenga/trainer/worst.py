@@ -1,0 +1,87 @@
+"""The rows of a split whose answers are the most wrong, with what stands in them, beside its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jenga.files import atomic_file
+from jenga.labels.base import Errors
+from jenga.modalities import Encoder
+from jenga.modalities.base import Shown
+from jenga.model import MultiTaskModel
+from jenga.rows.batches import EncodedSplit, Source
+from jenga.tasks import BaseTask
+from jenga.trainer.evaluate import HeadKey, SplitResult
+
+FOLDER = "worst"
+"""In the folder of a run: the pictures of what its evaluation.json names."""
+TEXT_LENGTH = 1000
+"""Characters that are shown of a row."""
+
+
+def add_worst(
+    description: dict[str, Any], model: MultiTaskModel, result: SplitResult, inputs: Mapping[str, Encoder],
+    sources: Sequence[Source], split: str, *, most: int, run: Path,
+) -> None:  # fmt: skip
+    """Add to the details of each head that has errors ``worst``: up to `most` rows, the worst first.
+
+    Each is ``{"id", "error", "expected", "answer", "text", "pictures"}``, the pictures by their paths in the folder
+    `run`, which they are written to. inputs: what made inputs of the rows of `sources`, by the name of their encoder.
+    description: what `describe_split` gave for `split`.
+    """
+    described = {(head["task"], head["head"]): head for head in description["heads"]}
+    for source in sources:
+        part = source.splits.get(split)
+        if part is None:
+            continue
+        for key in part.spaces:
+            if key not in result.errors:
+                continue
+            errors = result.errors[key]
+            at = worst_rows(errors, most)
+            found = _written(model.tasks[key[0]], result, key, part, at)
+            for row, each in zip(at, found, strict=True):
+                shown = inputs[source.encoder].shown(part.rows.content, row)
+                each |= {
+                    "text": shown.text[:TEXT_LENGTH],
+                    "pictures": _kept(shown, run, f"{split}-{source.name}-{row}"),
+                }
+            described[key]["details"]["worst"] = {"error": errors.name, "rows": found}
+
+
+def worst_rows(errors: Errors, most: int) -> list[int]:
+    """Return the places of the rows with the greatest errors, the greatest first; of equal ones the first."""
+    order = np.argsort(-errors.sizes, kind="stable")[:most]
+    return [row for row in order.tolist() if errors.sizes[row] > 0]
+
+
+def _written(
+    task: BaseTask, result: SplitResult, key: HeadKey, part: EncodedSplit, at: Sequence[int]
+) -> list[dict[str, Any]]:
+    predictions, targets = ([column[row] for row in at] for column in (result.predictions[key], result.targets[key]))
+    words = task.written(result.spaces[key], predictions, targets, part.rows.content.take(np.asarray(at))) if at else []
+    return [
+        {
+            "id": part.rows.ids[row],
+            "error": float(result.errors[key].sizes[row]),
+            "expected": expected,
+            "answer": answer,
+        }
+        for row, (expected, answer) in zip(at, words, strict=True)
+    ]
+
+
+def _kept(shown: Shown, run: Path, name: str) -> list[str]:
+    """Write the pictures of a row, and return their paths in the folder of the run."""
+    kept = []
+    for number, picture in enumerate(shown.pictures):
+        path = Path(FOLDER, f"{name.replace('/', '-')}-{number}.png")
+        (run / FOLDER).mkdir(exist_ok=True)
+        with atomic_file(run / path) as file:
+            file.write(picture)
+        kept.append(path.as_posix())
+    return kept
