@@ -416,7 +416,9 @@ def test_the_worst_errors_are_those_furthest_on_the_wrong_side_of_the_threshold(
     targets = np.array([1, 0, 0, -100, 2])
     before = task.errors(SPACE, np.zeros(5), targets, logits)
     assert before is None  # nothing says yet where alerts begin
-    task.calibrator("threat").limit.fill_(2.0)
+    normal = np.array([1.0, 2.0])
+    task.calibrator("threat").fit(normal, np.zeros(2, bool), method="none", target_fpr=0.01)
+    assert task.calibrator("threat").threshold == 2.0
     found = task.errors(SPACE, np.array([0, 1, 0, 1, 1]), targets, logits)
     assert found is not None
     assert found.sizes == pytest.approx([1.0, 0.5, 0, 0, 0], rel=1e-5)
