@@ -6,6 +6,7 @@ The pictures are made up, PNG of 32 pixels a side in a Parquet file; both decode
 import io
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,12 @@ import torch
 from paired import SMOKE, PairedRatio, compare, held
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from train_steps import steps_of
 
 from jenga.modalities.vision.augment import augmented
 from jenga.modalities.vision.networks import TinyVision
 from jenga.modalities.vision.settings import AugmentConfig
-from jenga.run.build import build
-from jenga.run.experiment import load_config, make_accelerator
 from jenga.samples.media import SHAPES, generate_shapes
-from jenga.trainer import Trainer
-from jenga.trainer.run import RunFolder
 
 BATCH_SIZE, N_ROWS = (8, 64) if SMOKE else (64, 1024)
 AUGMENT = {"shift": 2, "brightness": 0.1}
@@ -39,39 +37,21 @@ def pictures() -> list[tuple[bytes, str]]:
     return found
 
 
-def ours(folder: Path, pictures: list[tuple[bytes, str]], *, workers: int) -> Iterator[Callable[[], object]]:
-    """Yield what takes the next step of training at each call; its worker processes end with it."""
+def ours(
+    folder: Path, pictures: list[tuple[bytes, str]], *, workers: int
+) -> AbstractContextManager[Callable[[], object]]:
+    """What takes the next step of training at each call; its worker processes end with it."""
     import pandas as pd
 
     rows = [{"image": {"bytes": content}, "label": label} for content, label in pictures]
     pd.DataFrame(rows).to_parquet(folder / "rows.parquet")
-    config = load_config(
-        {
-            "model": {"backbone_type": "vision", "base_model": "jenga/tiny-vision", "augment": AUGMENT},
-            "tasks": [{"name": "shape", "type": "classification", "data_path": str(folder / "rows.parquet")}],
-            "data": {"valid_fraction": 0.2, "test_fraction": 0.0, "workers": workers},
-            "training": {"batch_size": BATCH_SIZE, "epochs": 1000, "learning_rate": RATE},
-            "output_dir": str(folder / "runs"),
-        }
-    )
-    experiment = build(config, folder)
-    run = RunFolder.create(folder / "runs", "bench", {"digest": "bench"})
-    run.release()  # nobody else looks for it
-    trainer = Trainer(
-        experiment.bundle.model,
-        experiment.sources,
-        experiment.bundle.config,
-        run=run,
-        accelerator=make_accelerator("fp32", "cpu"),
-        callbacks=[],
-        write_best=lambda path: None,
-        workers=workers,
-    )
-    turns = [turn for epoch in range(20) for turn in trainer.sampler.epoch(epoch) if len(turn.rows) == BATCH_SIZE]
-    with trainer.feed:
-        trainer.feed.begin((0, turn) for turn in turns)
-        coming = iter(turns)
-        yield lambda: trainer.step(next(coming))
+    settings = {
+        "model": {"backbone_type": "vision", "base_model": "jenga/tiny-vision", "augment": AUGMENT},
+        "tasks": [{"name": "shape", "type": "classification", "data_path": str(folder / "rows.parquet")}],
+        "data": {"valid_fraction": 0.2, "test_fraction": 0.0, "workers": workers},
+        "training": {"batch_size": BATCH_SIZE, "epochs": 1000, "learning_rate": RATE},
+    }
+    return steps_of(settings, folder)
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -127,7 +107,7 @@ def test_a_step_on_pictures_costs_little_over_a_hand_written_loop(
     tmp_path: Path, pictures: list[tuple[bytes, str]], report_ratio: Callable[[str, PairedRatio], None]
 ) -> None:
     """Ours over the plain loop, both decoding in their own process. Bar: 1.00."""
-    for step in ours(tmp_path, pictures, workers=0):
+    with ours(tmp_path, pictures, workers=0) as step:
         ratio = compare(
             step, hand_written(pictures, workers=0), rounds=40, warmup=3, min_round_s=0.0, clock=time.process_time
         )
@@ -141,7 +121,6 @@ def test_a_step_on_pictures_of_other_processes(
     tmp_path: Path, pictures: list[tuple[bytes, str]], report_ratio: Callable[[str, PairedRatio], None], workers: int
 ) -> None:
     """Ours over ours without workers, by the clock on the wall, which only a quiet machine tells."""
-    for alone in ours(tmp_path, pictures, workers=0):
-        for ahead in ours(tmp_path, pictures, workers=workers):
-            ratio = compare(ahead, alone, rounds=40, warmup=3, min_round_s=0.0)
+    with ours(tmp_path, pictures, workers=0) as alone, ours(tmp_path, pictures, workers=workers) as ahead:
+        ratio = compare(ahead, alone, rounds=40, warmup=3, min_round_s=0.0)
     report_ratio(f"vision_step-fp32-32x32: {workers} workers / none", ratio)
