@@ -11,7 +11,7 @@ from jenga.config.peft import PeftConfig
 from jenga.errors import ConfigError
 from jenga.modalities.backbone import BackboneManager, BaseBackbone, Recipe
 from jenga.modalities.transformer import TransformerBackbone, load_adapted, load_whole
-from jenga.modalities.vision.networks import network
+from jenga.modalities.vision.networks import OfTimm, is_of_timm, network
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
 from jenga.peft import base_of
 from jenga.types import BackboneOutput
@@ -85,7 +85,9 @@ class VisionBackbone(TransformerBackbone):
         BaseBackbone.keep_states(self, hidden_states=hidden_states, attentions=attentions)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint of transformers, or adapters alone; of other networks the weights."""
+        """Write a checkpoint of transformers or timm, or adapters alone; of the preset the weights."""
+        if isinstance(self.network, OfTimm):
+            return self.network.save(folder)
         if self.transformer is None:
             return BaseBackbone.save(self, folder)
         super().save(folder)
@@ -95,6 +97,8 @@ class VisionBackbone(TransformerBackbone):
         """Load what `save` wrote; model_name: of the network, or of the base of its adapters. Raises SetupError."""
         if base_of(folder) is not None:
             return load_adapted(folder, model_name, lambda name: cls(name, config))
+        if is_of_timm(folder):
+            return cls(str(folder), config)
         if (folder / "config.json").is_file():
             return load_whole(folder, lambda name: cls(name, config))
         backbone = cls(model_name, config, pretrained=False)

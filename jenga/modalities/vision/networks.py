@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,6 +102,11 @@ class OfTimm(nn.Module):
             pooled = hidden.mean(1)
         return hidden, pooled
 
+    def save(self, folder: Path) -> None:
+        """Write the network as a folder of timm's own."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _timm().models.save_for_hf(self.model, str(folder), model_args={"num_classes": 0}, safe_serialization=True)
+
 
 class OfTransformers(nn.Module):
     """An image model of transformers without its head."""
@@ -139,10 +145,21 @@ def network(name: str, config: VisionConfig, *, pretrained: bool = True) -> Any:
     """Return a network by name. Raises ConfigError where it reads no pictures, SetupError where there is none."""
     if name == TINY_VISION:
         return TinyVision(config.dropout or 0.0)
-    is_folder = (Path(checkpoint_of(name)) / "config.json").is_file()
-    if is_folder or ("/" in name and not name.startswith(("timm/", "hf-hub"))):
+    folder = Path(checkpoint_of(name))
+    if is_of_timm(folder):
+        return OfTimm(f"local-dir:{folder}", pretrained=True, dropout=config.dropout)
+    if folder.is_dir() or ("/" in name and not name.startswith(("timm/", "hf-hub"))):
         return OfTransformers(name, config)
     return OfTimm(name.removeprefix("timm/"), pretrained=pretrained, dropout=config.dropout)
+
+
+def is_of_timm(folder: Path) -> bool:
+    """Return whether timm wrote the checkpoint in `folder`."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "architecture" in config and "model_type" not in config
 
 
 def _timm() -> Any:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.vision.backbone import VisionBackbone
-from jenga.modalities.vision.networks import network
+from jenga.modalities.vision.networks import is_of_timm, network
 from jenga.modalities.vision.pixels import Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
 
@@ -66,25 +68,59 @@ class Maps(nn.Module):
         return hidden.mean((1, 2) if self.last else (2, 3))
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_feature_maps_of_timm_become_tokens_wherever_their_channels_stand(
-    last: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Stand in for timm, whose networks have channels last in a folder alone; the list fills with what it was asked."""
+    found: list[Any] = []
     stub = ModuleType("timm")
 
     def create_model(name: str, **options: Any) -> nn.Module:
-        asked.append((name, options))
-        return Maps(last)
+        found.append((name, options))
+        made = Maps(last=name.endswith("_last"))
+        if name.startswith("local-dir:"):
+            made.load_state_dict(load_file(Path(name.removeprefix("local-dir:")) / "model.safetensors"))
+        return made
+
+    def save_for_hf(model: nn.Module, folder: str, **options: Any) -> None:
+        assert options == {"model_args": {"num_classes": 0}, "safe_serialization": True}
+        save_file(model.state_dict(), Path(folder) / "model.safetensors")
+        (Path(folder) / "config.json").write_text(json.dumps({"architecture": "maps", "num_classes": 0}))
 
     stub.create_model = create_model  # type: ignore[attr-defined]
+    stub.models = SimpleNamespace(save_for_hf=save_for_hf)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "timm", stub)
-    made = network("timm/resnet18", VisionConfig(base_model="x", dropout=0.2))
-    assert asked == [("resnet18", {"pretrained": True, "num_classes": 0, "drop_rate": 0.2})]
+    return found
+
+
+@pytest.mark.parametrize("name", ["timm/maps", "timm/maps_last"])
+def test_feature_maps_of_timm_become_tokens_wherever_their_channels_stand(name: str, asked: list[Any]) -> None:
+    made = network(name, VisionConfig(base_model="x", dropout=0.2))
+    assert asked == [(name.removeprefix("timm/"), {"pretrained": True, "num_classes": 0, "drop_rate": 0.2})]
     assert (made.size, made.mean) == (32, (0.1, 0.2, 0.3))
     hidden, pooled = made(torch.randn(2, 3, 32, 32))
     assert hidden.shape == (2, 16, 6)
     torch.testing.assert_close(pooled, hidden.mean(1))
+
+
+def test_a_network_of_timm_is_saved_as_a_folder_that_is_a_base_model_too(tmp_path: Path, asked: list[Any]) -> None:
+    config = VisionConfig(base_model="maps")
+    backbone = VisionBackbone("maps", config)
+    backbone.save(tmp_path / "backbone")
+    assert is_of_timm(tmp_path / "backbone")
+    pixels = torch.randn(2, 3, 32, 32)
+    for again in (
+        VisionBackbone.load(tmp_path / "backbone", "gone", config),
+        VisionBackbone(str(tmp_path / "backbone"), config),
+    ):
+        assert asked[-1][0] == f"local-dir:{tmp_path / 'backbone'}"
+        torch.testing.assert_close(again(pixels).last_hidden_state, backbone(pixels).last_hidden_state)
+
+
+def test_a_folder_of_transformers_or_of_something_else_is_none_of_timm(vit: str, tmp_path: Path) -> None:
+    assert not is_of_timm(Path(vit))
+    assert not is_of_timm(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    assert not is_of_timm(tmp_path)
 
 
 def test_without_timm_an_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
