@@ -262,8 +262,12 @@ class AudioEncoder(Encoder):
         return round(self.least_seconds * self.rate / int(self.extractor.hop_length))
 
     def shown(self, content: Content, row: int) -> Shown:
-        """Return the spectrogram of a clip."""
-        return Shown(pictures=(spectrogram(_clips(content)[row], self.rate),))
+        """Return the spectrogram of a clip; where its file is gone since its features were made, that it is."""
+        clip = _clips(content)[row]
+        try:
+            return Shown(pictures=(spectrogram(clip, self.rate),))
+        except (UnusableClipError, OSError) as error:
+            return Shown(f"{clip.media.name}: {error}")
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return how much of a recording is read."""

@@ -108,8 +108,12 @@ class VisionEncoder(Encoder):
         return Pictures(_media(rows.content), self.pixels, self.augment)
 
     def shown(self, content: Content, row: int) -> Shown:
-        """Return the picture, small."""
-        image = picture(_media(content)[row])
+        """Return the picture, small; where its file is gone since it was learnt from, that it is."""
+        media = _media(content)[row]
+        try:
+            image = picture(media)
+        except UnusablePictureError as error:
+            return Shown(f"{media.name}: {error}")
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         kept = io.BytesIO()
         image.save(kept, format="PNG")

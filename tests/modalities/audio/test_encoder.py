@@ -280,3 +280,10 @@ def test_a_person_sees_a_clip_as_its_spectrogram(wav2vec: str, tmp_path: Path) -
     made = encoder(wav2vec, tmp_path)
     (picture,) = made.shown(content, 1).pictures
     assert picture == spectrogram(content.columns["audio"][1], made.rate) != made.shown(content, 0).pictures[0]
+
+
+def test_a_person_is_told_of_a_clip_that_is_gone(wav2vec: str, tmp_path: Path) -> None:
+    content = Cells({"audio": [Clip(Media("call.wav", path=tmp_path / "call.wav"))]})
+    told = encoder(wav2vec, tmp_path).shown(content, 0)
+    assert told.text.startswith("call.wav: ")
+    assert told.pictures == ()

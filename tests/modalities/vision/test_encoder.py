@@ -96,3 +96,10 @@ def test_a_person_sees_a_picture_small_and_whole() -> None:
     assert seen.size == (160, 40)
     assert seen.getpixel((20, 20)) == (0, 0, 0)
     assert seen.getpixel((140, 20)) == (255, 0, 0)
+
+
+def test_a_person_is_told_of_a_picture_that_is_gone(tmp_path: Path) -> None:
+    content = Cells({"image": [Media("a.png", path=tmp_path / "a.png")]})
+    told = VisionEncoder(PIXELS).shown(content, 0)
+    assert told.text.startswith("a.png: it cannot be read")
+    assert told.pictures == ()
