@@ -36,12 +36,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Parsed:
-    """Rows as one reading sees them, by their number: where in `rows` each stands, and why one cannot be used."""
+    """Rows as one reading sees them, and why one cannot be used, by its number."""
 
     reading: Reading
     rows: Rows
-    place: dict[int, int]
     bad: dict[int, str]
+
+    def taken(self, numbers: Sequence[int]) -> Rows:
+        """Return the rows `numbers`."""
+        if len(numbers) == len(self.rows):
+            return self.rows
+        place = {number: at for at, number in enumerate(self.rows.numbers)}
+        return self.rows.take([place[number] for number in numbers])
 
 
 def readings(raw: RawRows, specs: Sequence[SourceSpec], *, warn: Warn = _log) -> list[Reading]:
@@ -87,12 +93,7 @@ class Reader:
     def parse(self, piece: RawRows) -> Parsed:
         """Parse `piece`, rows of those that the reader was made for."""
         rows, bad = self._parser.run(piece)
-        return Parsed(
-            reading=self.reading,
-            rows=rows,
-            place={number: at for at, number in enumerate(rows.numbers)},
-            bad={row.number: row.reason for row in bad},
-        )
+        return Parsed(self.reading, rows, {row.number: row.reason for row in bad})
 
 
 def pieces(raw: RawRows, size: int) -> Iterator[RawRows]:
@@ -110,7 +111,7 @@ def names(raw: RawRows, column: str) -> dict[int, str]:
     """Return the name of each row, bad ones too, by its number and in that order: its `column`, else the number."""
     found = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
     for number, row in zip(raw.numbers, raw.rows, strict=True):
-        if (name := lookup(row, column)) is not None and not is_missing(name):
+        if row and (name := lookup(row, column)) is not None and not is_missing(name):
             found[number] = str(name)
     return found
 

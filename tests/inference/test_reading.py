@@ -59,11 +59,11 @@ def test_text_fills_the_columns_of_all_tasks() -> None:
     assert given_rows("x", [each.content for each in specs]).rows == [{"text": "x", "body": "x"}]
 
 
-def test_rows_are_placed_by_number_around_the_unusable() -> None:
+def test_rows_are_taken_by_number_around_the_unusable() -> None:
     rows = raw({"text": "x"}, {"text": ""}, {"text": ["y", "z"]})
     [reading] = readings(rows, [spec("a", "text")])
     parsed = Reader(rows, reading).parse(rows)
-    assert parsed.place == {1: 0, 3: 1}
+    assert [parsed.taken(numbers).numbers for numbers in ([3], [1], [1, 3], [])] == [[3], [1], [1, 3], []]
     assert list(parsed.bad) == [2]
     assert parsed.rows.content.as_words == [False, True]
 

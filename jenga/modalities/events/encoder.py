@@ -186,12 +186,11 @@ class EventEncoder(Encoder):
         events = raw.events
 
         def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
-            from jenga.refinery.explain import explain_rows
+            from jenga.refinery.explain import explain_as_dicts
 
             with unwarned():
                 own = taken(events, at[np.asarray(rows, np.int64)])
-                told = explain_rows(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
-            return [[each.to_dict() for each in drivers] for drivers in told]
+                return explain_as_dicts(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
 
         return tell
 

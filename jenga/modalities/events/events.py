@@ -172,6 +172,9 @@ def events_of(
                 if value is not None:
                     cells[at][column] = value
     found = Events(file, bad=[*bad, *(refused[number] for number in sorted(refused))])
+    if kept.all():
+        found.rows, found.numbers, found.events = cells, list(numbers), events
+        return found
     index = np.flatnonzero(kept)
     found.rows = [cells[at] for at in index.tolist()]
     found.numbers = [numbers[at] for at in index.tolist()]
@@ -257,10 +260,13 @@ def refine_events(
         event = events.events[places[at]]
         raw = event.decode("utf-8", "backslashreplace") if isinstance(event, bytes) else json_text(event)
         bad.append(BadRow(events.file, int(numbers[places[at]]), reason, raw[:RAW_LENGTH]))
-    kept = np.ones(len(places), bool)
-    kept[list(reasons)] = False
-    told = _misfits(refined.states[kept], refinery, events)
-    return RefinedFile(numbers[places[kept]], np.asarray(refined.features)[kept], bad, told)
+    states, features = refined.states, np.asarray(refined.features)
+    if reasons:
+        kept = np.ones(len(places), bool)
+        kept[list(reasons)] = False
+        states, features, places = states[kept], features[kept], places[kept]
+    told = _misfits(states, refinery, events)
+    return RefinedFile(numbers[places], features, bad, told)
 
 
 def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float) -> dict[int, str]:
@@ -268,6 +274,8 @@ def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float)
     known = refinery.statistics_.fields
     usual = np.array([each.states[ABSENT] <= (1 - USUAL) * each.n for each in known])
     absent = states == ABSENT
+    if not absent.any():
+        return {}
     gone = absent[:, usual].sum(1)
     over = absent.all(1) | (gone > max_missing * usual.sum())
     found = {}
@@ -300,7 +308,7 @@ def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> 
     if not n_rows:
         return []
     paths = [field.path for field in refinery.schema_.fields]
-    of_state = [(states == number).sum(0).tolist() for number in range(len(STATES))]
+    of_state = [np.count_nonzero(states == number, axis=0).tolist() for number in range(len(STATES))]
     counts = {path: dict(zip(STATES, each, strict=True)) for path, *each in zip(paths, *of_state, strict=True)}
     gone = [path for path, count in counts.items() if count["absent"] == n_rows]
     found = column_names(events.examples)
@@ -318,20 +326,38 @@ def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> 
 
 def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Features]:
     """Return the rows that the refinery kept, with their features. `files`: by name, as in `Rows.files`."""
-    names = np.asarray(rows.files, dtype=object)
     numbers = np.asarray(rows.numbers, np.int64)
+    if len(files) == 1:
+        (refined,) = files.values()
+        at, kept = _places_of(numbers, refined.numbers)
+        return rows.take(np.flatnonzero(kept)), Features(_rows_at(refined.features, at[kept]))
+    names = np.asarray(rows.files, dtype=object)
     kept = np.zeros(len(rows), bool)
     width = next(iter(files.values())).features.shape[1]
     features = np.zeros((len(rows), width), np.float32)
     for name, refined in files.items():
         here = np.flatnonzero(names == name)
-        at = np.searchsorted(refined.numbers, numbers[here])
-        there = at < len(refined.numbers)
-        there[there] = refined.numbers[at[there]] == numbers[here][there]
+        at, there = _places_of(numbers[here], refined.numbers)
         kept[here[there]] = True
         features[here[there]] = refined.features[at[there]]
     index = np.flatnonzero(kept)
     return rows.take(index), Features(features[index])
+
+
+def _places_of(numbers: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of `numbers` would stand in `known`, which ascends, and whether it does."""
+    at = np.searchsorted(known, numbers)
+    there = at < len(known)
+    there[there] = known[at[there]] == numbers[there]
+    return at, there
+
+
+def _rows_at(features: np.ndarray, at: Any) -> np.ndarray:
+    """Return the rows at `at`, without a copy where they lie side by side."""
+    if len(at) and (np.diff(at) == 1).all():
+        at = slice(at[0], at[-1] + 1)
+    found: np.ndarray = features[at]
+    return found
 
 
 def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[PackedRows, list[int], list[BadRow]]:
@@ -339,7 +365,8 @@ def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[Pac
 
     numbers: list[int] = []
     bad: list[BadRow] = []
-    limit = UnpackLimit(file, len(source) if isinstance(source, bytes) else _size(source))
+    n_bytes = len(source) if isinstance(source, bytes) else _size(source)
+    limit = UnpackLimit(file, n_bytes)
 
     def chunks() -> Iterator[RowChunk]:
         for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES, records=records):
@@ -351,7 +378,7 @@ def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[Pac
                 bad.append(BadRow(file, each.number, each.code.replace("_", " "), raw))
             yield chunk
 
-    return PackedRows.of(chunks()), numbers, bad
+    return PackedRows.of(chunks(), n_bytes=n_bytes), numbers, bad
 
 
 def _size(path: str) -> int:

@@ -253,6 +253,11 @@ def _pack_rows(rng: random.Random) -> list[Any]:
     return [rng.sample(rows, len(rows)), 0]
 
 
+def _json_lines(rng: random.Random) -> list[Any]:
+    rows = [json.loads(_row(rng)) for _ in range(rng.choice((0, 1, 5)))]
+    return [[*rows, {"f0": 1, "f1": [None, True, 2.5, "x\ud800", {"y": (1, 1e300)}]}]]
+
+
 def _locate(rng: random.Random) -> list[Any]:
     return [_row(rng).encode(), json.dumps(_plan(rng)[0]).encode()]
 
@@ -277,6 +282,7 @@ OPS: dict[str, Callable[[random.Random], list[Any]]] = {
 
 FUNCTIONS: dict[str, Callable[[random.Random], list[Any]]] = {
     "pack_rows": _pack_rows,
+    "json_lines": _json_lines,
     "split_rows": _split_rows,
     "locate": _locate,
     "build_info": lambda _: [],
