@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from jenga.errors import ConfigError
 from jenga.refinery import inputs
-from jenga.refinery.calls import Call
+from jenga.refinery.calls import Call, level_of_caller
 from jenga.refinery.plan import CompiledPlan, DuplicatePolicy, NaNPolicy, Validate, compile_plan, extraction_plan
 from jenga.refinery.result import RawColumns, Refined
 from jenga.refinery.schema import RefinerySchema
@@ -223,6 +224,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
                 part = dataclasses.replace(part, features=part.features[:0])
             yield part
         call.end()
+        for words in engine.pace.crowded(self.schema_).values():
+            warnings.warn(words, stacklevel=level_of_caller())
 
     # ------------------------------------------------------------------------------------------------------ raw values
 

@@ -190,6 +190,29 @@ class TimestampField(BaseField):
         "auto", description="Unit of a number since 1970; auto: by its size."
     )
     inter_arrival: bool = Field(True, description="Whether the time since the row before is a column.")
+    by: PathText | None = Field(
+        None,
+        description="Path of the field (entity, categorical, ip or text) whose value tells whose event a row is, such "
+        "as its user or host: the time is then that since the row before of the same one; default: of any.",
+    )
+    max_entities: int = Field(
+        65_536,
+        ge=1,
+        le=1 << 24,
+        description="How many of them are remembered; the one that was heard of longest ago is forgotten first.",
+    )
+
+    @model_validator(mode="after")
+    def _entities_have_a_pace(self) -> TimestampField:
+        if self.by is not None and not self.inter_arrival:
+            raise ValueError("by says whose time since the row before is meant; set inter_arrival, or leave it out")
+        return self
+
+
+class EntityField(BaseField):
+    """Whose event a row is, such as a user or a host, for `by` of a timestamp: no column but that of missing ones."""
+
+    kind: Literal["entity"] = Field("entity", description="What the value is, and so what becomes of it.")
 
 
 class TextField(BaseField):
@@ -204,11 +227,14 @@ class TextField(BaseField):
     norm: Literal["l2", "none"] = Field("l2", description="l2: the n-gram columns of a row have length 1.")
 
 
-AnyField = NumericField | BooleanField | CategoricalField | IPField | PortField | TimestampField | TextField
+AnyField = (
+    NumericField | BooleanField | CategoricalField | EntityField | IPField | PortField | TimestampField | TextField
+)
 KINDS: dict[str, type[BaseField]] = {
     "numeric": NumericField,
     "boolean": BooleanField,
     "categorical": CategoricalField,
+    "entity": EntityField,
     "ip": IPField,
     "port": PortField,
     "timestamp": TimestampField,
@@ -247,6 +273,12 @@ class RefinerySchema(Strict):
             "kind numeric, or categorical by onehot or hash"
             for field in fields
             if field.is_set and (field.kind not in ("numeric", "categorical") or _is_frequency(field))
+        ]
+        problems += [
+            f"by: '{field.by}', of '{field.path}', is the path of no field of kind {', '.join(_ENTITY_KINDS)} without "
+            f"[*]; add {{path: {field.by}, kind: entity}}"
+            for field in fields
+            if isinstance(field, TimestampField) and field.by is not None and not _has_entity(fields, field.by)
         ]
         problems += _clashes(fields)
         if problems:
@@ -345,6 +377,13 @@ def _read(file: str) -> str:
         near = suggest(path.name, [each.name for each in folder.glob("*.y*ml")])
         message = f"no such schema file{near}" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise ConfigError([Problem(file, 0, 0, "", message)]) from None
+
+
+_ENTITY_KINDS = ("entity", "categorical", "ip", "text")
+
+
+def _has_entity(fields: list[AnyField], path: str) -> bool:
+    return any(field.path == path and field.kind in _ENTITY_KINDS and not field.is_set for field in fields)
 
 
 def _is_frequency(field: AnyField) -> bool:

@@ -17,6 +17,7 @@ from jenga.errors import DataError, printable, suggest
 from jenga.labels.cells import json_text
 from jenga.packed import UnpackLimit
 from jenga.refinery.calls import mismatch_words
+from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.result import STATES
 from jenga.refinery.statistics import ABSENT
@@ -29,7 +30,6 @@ from jenga.rows.storage import is_folder, is_pattern, is_remote, suffixes
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
-    from jenga.refinery.engine import Pace
     from jenga.refinery.quarantine import QuarantineRecord
 
 _JSON_FILES = tuple(
@@ -247,8 +247,9 @@ def refine_events(
 
     Raises DataError where the events have none of the fields that the refinery reads.
     """
+    own = Pace() if pace is None else pace
     with unwarned():
-        refined = refinery.refine(events.events, pace=pace)
+        refined = refinery.refine(events.events, pace=own)
     numbers = np.asarray(events.numbers, np.int64)
     bad = bad_rows(refined.quarantine, events.file, events.numbers)
     reasons = _lacking(refined.states, refinery, max_missing)
@@ -265,7 +266,7 @@ def refine_events(
         kept = np.ones(len(places), bool)
         kept[list(reasons)] = False
         states, features, places = states[kept], features[kept], places[kept]
-    told = _misfits(states, refinery, events)
+    told = [*_misfits(states, refinery, events), *own.crowded(refinery.schema_).values()]
     return RefinedFile(numbers[places], features, bad, told)
 
 
