@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from jenga.bundle import Bundle
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.live import LIMITS, Limits, LineBatches
-from jenga.inference.reading import Parsed, Reader, names, pieces, readings, shown
+from jenga.inference.reading import Parsed, Reader, Reasons, names, pieces, readings, shown
 from jenga.inference.routing import Router
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, RowEncoder, Tell
@@ -49,23 +49,6 @@ def load(
     """
     bundle = Bundle.load(saved.find_model(run), base_model=base_model, trust_remote_code=trust_remote_code)
     return Predictor(bundle, device=device)
-
-
-class _Reasons:
-    """Why rows cannot be used, each reason of a row once; by number."""
-
-    def __init__(self, first: Mapping[int, str]) -> None:
-        self._of_row = {number: [reason] for number, reason in first.items()}
-
-    def add(self, found: Iterable[tuple[int, str]]) -> None:
-        for number, reason in found:
-            known = self._of_row.setdefault(number, [])
-            if reason not in known:
-                known.append(reason)
-
-    def told(self) -> dict[int, dict[str, str]]:
-        """Return what answers say of it."""
-        return {number: {"error": "; ".join(reasons)} for number, reasons in self._of_row.items()}
 
 
 class Predictor:
@@ -125,7 +108,7 @@ class Predictor:
         for piece in pieces(raw, _CHUNK_ROWS):
             ids = names(piece, self.bundle.specs[0].id)
             found: list[dict[int, dict[str, Any]]] = []
-            reasons = _Reasons({number: unread[number] for number in ids if number in unread} if unread else {})
+            reasons = Reasons({number: unread[number] for number in ids if number in unread} if unread else {})
             for reader in readers:
                 parsed = reader.parse(piece)
                 reasons.add(parsed.bad.items())
@@ -155,7 +138,7 @@ class Predictor:
         for piece in pieces(raw, _CHUNK_ROWS):
             ids = names(piece, self.bundle.specs[0].id)
             found: list[dict[int, dict[str, Any]]] = []
-            reasons = _Reasons({bad.number: bad.reason for bad in piece.bad})
+            reasons = Reasons({bad.number: bad.reason for bad in piece.bad})
             unread = ((number, router.unread(row)) for number, row in zip(piece.numbers, piece.rows, strict=True))
             reasons.add((number, reason) for number, reason in unread if reason is not None)
             for name, own in router.routed(piece):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,6 +94,24 @@ class Reader:
         """Parse `piece`, rows of those that the reader was made for."""
         rows, bad = self._parser.run(piece)
         return Parsed(self.reading, rows, {row.number: row.reason for row in bad})
+
+
+class Reasons:
+    """Why rows cannot be used, each reason of a row once; by number."""
+
+    def __init__(self, first: Mapping[int, str]) -> None:
+        self._of_row = {number: [reason] for number, reason in first.items()}
+
+    def add(self, found: Iterable[tuple[int, str]]) -> None:
+        """Add reasons, each beside the number of its row."""
+        for number, reason in found:
+            known = self._of_row.setdefault(number, [])
+            if reason not in known:
+                known.append(reason)
+
+    def told(self) -> dict[int, dict[str, str]]:
+        """Return what answers say of it."""
+        return {number: {"error": "; ".join(reasons)} for number, reasons in self._of_row.items()}
 
 
 def pieces(raw: RawRows, size: int) -> Iterator[RawRows]:

@@ -16,7 +16,7 @@ from jenga.refinery.statistics import NUMBER_KINDS, PRESENT, RawBlock, Statistic
 
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
-    from jenga.refinery.schema import AnyField
+    from jenga.refinery.fields import AnyField
 
 _HASHED_FROM = {"categorical": 0, "port": 3, "text": 6}
 """Kinds with hashed columns, and how many other columns stand before those."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from jenga.refinery.calls import level_of_caller
 from jenga.refinery.chunks import Chunk, TableChunk, python_values
-from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
+from jenga.refinery.fields import BooleanField, NumericField
+from jenga.refinery.schema import RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
 from jenga.refinery.statistics import PRESENT, RawBlock
 from jenga.refinery.streams import STDIN

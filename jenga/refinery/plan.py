@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jenga.errors import ConfigError
-from jenga.refinery.schema import (
+from jenga.refinery.fields import (
     AnyField,
     BaseField,
     BooleanField,
@@ -19,10 +19,10 @@ from jenga.refinery.schema import (
     IPField,
     NumericField,
     PortField,
-    RefinerySchema,
     TextField,
     TimestampField,
 )
+from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.sketches import Moments, TokenCounts, ValueCounts
 from jenga.refinery.statistics import NUMBER_KINDS, FieldStatistics, Statistics, compress
 

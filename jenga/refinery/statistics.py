@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from jenga.errors import ConfigError, DataError
 from jenga.refinery.entities import EntityTimes, named
-from jenga.refinery.schema import AnyField, NumericField, RefinerySchema
+from jenga.refinery.fields import AnyField, NumericField, TimestampField
+from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.sketches import Arrays, Moments, TokenBuckets, TokenCounts, ValueCounts, taken
 
 BLOCK_ROWS = 65_536
@@ -182,8 +183,9 @@ class FieldStatistics:
     def restart(self) -> None:
         """Forget the last times: the rows that follow are not the next ones of the rows before."""
         self.last = float("nan")
-        by_entity = self.field.kind == "timestamp" and self.field.by is not None
-        self.entities = EntityTimes(self.field.max_entities) if by_entity else None
+        field = self.field
+        if isinstance(field, TimestampField) and field.by is not None:
+            self.entities = EntityTimes(field.max_entities)
 
     def _gaps(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         if not len(times):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import Reader, names, pieces, readings, shown
+from jenga.inference.reading import Reader, Reasons, names, pieces, readings, shown
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
@@ -114,3 +114,10 @@ def test_pieces_hold_every_row_once_in_order(size: int, bad: list[int], good: li
 def test_a_cell_that_an_answer_carries_over_is_what_json_has(cell: Any, wanted: Any) -> None:
     assert shown(cell) == wanted
     json.dumps(shown(cell), allow_nan=False)
+
+
+def test_each_reason_of_a_row_is_told_once_in_its_order() -> None:
+    reasons = Reasons({2: "broken"})
+    reasons.add([(1, "blank"), (2, "broken"), (2, "too long")])
+    reasons.add(iter([(1, "blank")]))
+    assert reasons.told() == {2: {"error": "broken; too long"}, 1: {"error": "blank"}}

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from jenga.errors import ConfigError
-from jenga.refinery.schema import KINDS, NumericField, RefinerySchema, parse_schema, read_schema
+from jenga.refinery.fields import KINDS, NumericField
+from jenga.refinery.schema import RefinerySchema, parse_schema, read_schema
 
 
 def schema(*fields: dict[str, Any], **rest: Any) -> RefinerySchema:
@@ -25,13 +26,6 @@ def problems(text: str) -> list[str]:
 def test_a_name_defaults_to_the_path() -> None:
     first, second = schema({"path": "a.b", "kind": "ip"}, {"path": "c", "kind": "text", "name": "d"}).fields
     assert (first.name, second.name) == ("a.b", "d")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_needs_no_more_than_a_path(kind: str) -> None:
-    (field,) = schema({"path": "a", "kind": kind}).fields
-    assert (field.kind, field.indicator, field.required) == (kind, None, False)
-    assert KINDS[kind](path="a") == field
 
 
 def test_every_mistake_is_told_at_its_place() -> None:

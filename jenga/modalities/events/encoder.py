@@ -14,15 +14,14 @@ from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Encoder, Facts, RowEncoder, Spaces, Tell
 from jenga.modalities.events.events import (
     Events,
-    RefinedFile,
     events_of,
-    features_of,
     label_columns,
     read_events,
     refine_events,
     taken,
     unwarned,
 )
+from jenga.modalities.events.features import RefinedFile, features_of
 from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.paths import parts_of, values_in
