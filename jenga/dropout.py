@@ -18,9 +18,11 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return `input`, of any shape and floating dtype, with elements set to zero where the module trains."""
+        if not self.training:
+            return input
         dropped = round(self.p * _STEPS)
         plain = self.inplace or input.device.type != "cpu" or torch.compiler.is_compiling()
-        if plain or not self.training or dropped in (0, _STEPS):
+        if plain or dropped in (0, _STEPS):
             return super().forward(input)
         bits = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = bits.view(torch.int16)[: input.numel()].view(input.shape) >= dropped - _STEPS // 2

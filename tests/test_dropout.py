@@ -61,3 +61,8 @@ def test_it_compiles_into_one_graph() -> None:
     torch.manual_seed(0)
     made = torch.compile(Dropout(0.5), fullgraph=True, backend="eager")(torch.ones(1000))
     assert 400 < int((made == 0).sum()) < 600
+
+
+def test_nothing_is_done_outside_of_training() -> None:
+    hidden = torch.ones(3)
+    assert Dropout(0.5).eval()(hidden) is hidden

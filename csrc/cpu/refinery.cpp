@@ -3,7 +3,6 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <cstring>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -58,15 +57,12 @@ struct RowTensors {
   }
 };
 
-// None given: none has one.
+// Copied: what was checked must not change.
 std::vector<double> previous_times(const Tensor& previous, const refinery::Plan& plan) {
   const Tensor given = typed(previous, ScalarType::Double, 1, "previous");
-  const size_t n = plan.inter_arrival_fields.size();
-  std::vector<double> times(n, std::numeric_limits<double>::quiet_NaN());
-  if (given.numel() == 0) return times;
-  check(given.numel() == static_cast<int64_t>(n), "previous: got ", given.numel(), " times for ", n,
-        " fields with inter-arrival");
-  std::memcpy(times.data(), given.const_data_ptr(), n * sizeof(double));
+  std::vector<double> times(static_cast<size_t>(given.numel()));
+  if (!times.empty()) std::memcpy(times.data(), given.const_data_ptr(), times.size() * sizeof(double));
+  refinery::check_previous(plan, times);
   return times;
 }
 
@@ -111,7 +107,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> refine_into(const RowTensors& input,
   jenga::check_range(n_threads, 1, max_threads, "n_threads");
   const std::vector<double> times = previous_times(previous, *plan);
   Tensor states = jenga::empty_like_device<2>(input.data, {input.rows.n_rows, plan->n_fields()}, ScalarType::Byte);
-  const refinery::Summary summary = refinery::refine(plan, input.rows, times.data(), static_cast<int>(n_threads),
+  const refinery::Summary summary = refinery::refine(plan, input.rows, times, static_cast<int>(n_threads),
                                                      static_cast<float*>(features.mutable_data_ptr()),
                                                      static_cast<uint8_t*>(states.mutable_data_ptr()));
   return {first_rows(states, summary.n_rows), counters_of(input.data, summary), quarantine_of(input.data, summary),
@@ -204,7 +200,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> encode(const Tensor& given_numbers, c
   const refinery::Columns columns{static_cast<const double*>(numbers.const_data_ptr()),
                                   static_cast<const char*>(text.const_data_ptr()),
                                   static_cast<const int64_t*>(offsets.const_data_ptr()), n_rows};
-  const refinery::Summary summary = refinery::encode(plan, columns, times.data(), static_cast<int>(n_threads),
+  const refinery::Summary summary = refinery::encode(plan, columns, times, static_cast<int>(n_threads),
                                                      static_cast<float*>(features.mutable_data_ptr()), state_values);
   return {features, states, counters_of(numbers, summary), last_of(numbers, summary)};
 }

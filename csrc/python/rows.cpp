@@ -8,183 +8,15 @@
 
 #include "core/refinery/refinery.h"
 #include "jenga/check.h"
+#include "python/json_writer.h"
 
 namespace py = pybind11;
 namespace refinery = jenga::refinery;
 
 namespace {
 
-// Deeper than the refinery reads, so that it still says "too deep"; a dict that holds itself ends here.
-constexpr int max_written_depth = 80;
-
-class JsonWriter {
- public:
-  explicit JsonWriter(std::string& out) : out_(out) {}
-
-  void write(py::handle value, int depth = 0) {
-    PyObject* const object = value.ptr();
-    if (object == Py_None) {
-      out_ += "null";
-    } else if (PyBool_Check(object)) {
-      out_ += object == Py_True ? "true" : "false";
-    } else if (PyUnicode_Check(object)) {
-      write_string(value);
-    } else if (PyLong_Check(object)) {
-      write_integer(value);
-    } else if (PyFloat_Check(object)) {
-      write_float(PyFloat_AS_DOUBLE(object));
-    } else if (PyDict_Check(object)) {
-      write_dict(value, depth);
-    } else if (PyList_Check(object) || PyTuple_Check(object)) {
-      write_list(value, depth);
-    } else {
-      write_other(value, depth);
-    }
-  }
-
- private:
-  static void check_depth(int depth) {
-    if (depth >= max_written_depth) throw py::value_error("nested deeper than 80 levels, or holds itself");
-  }
-
-  void write_dict(py::handle value, int depth) {
-    check_depth(depth);
-    out_ += '{';
-    bool first = true;
-    const Py_ssize_t n_items = PyDict_Size(value.ptr());
-    PyObject* borrowed_key = nullptr;
-    PyObject* borrowed_item = nullptr;
-    for (Py_ssize_t at = 0; PyDict_Next(value.ptr(), &at, &borrowed_key, &borrowed_item) != 0;) {
-      // Writing may run Python code, which may change the dict: what is written is held, and a change is an error.
-      const auto key = py::reinterpret_borrow<py::object>(borrowed_key);
-      const auto item = py::reinterpret_borrow<py::object>(borrowed_item);
-      if (!first) out_ += ',';
-      first = false;
-      write_string(PyUnicode_Check(key.ptr()) ? key : py::object(py::str(key)));
-      out_ += ':';
-      write(item, depth + 1);
-      if (PyDict_Size(value.ptr()) != n_items) throw py::value_error("changed while it was read");
-    }
-    out_ += '}';
-  }
-
-  void write_list(py::handle value, int depth) {
-    check_depth(depth);
-    out_ += '[';
-    bool first = true;
-    for (const py::object item : py::reinterpret_borrow<py::sequence>(value)) {
-      if (!first) out_ += ',';
-      first = false;
-      write(item, depth + 1);
-    }
-    out_ += ']';
-  }
-
-  void write_integer(py::handle value) {
-    int overflow = 0;
-    const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
-    if (overflow == 0) {
-      out_ += std::to_string(number);
-      return;
-    }
-    out_ += py::cast<std::string>(py::str(value));
-  }
-
-  void write_float(double number) {
-    if (number != number) {
-      out_ += "NaN";
-      return;
-    }
-    char* const text = PyOS_double_to_string(number, 'r', 0, Py_DTSF_ADD_DOT_0, nullptr);
-    if (text == nullptr) throw py::error_already_set();
-    const std::string_view digits(text);
-    out_ += digits == "inf" ? "Infinity" : digits == "-inf" ? "-Infinity" : digits;
-    PyMem_Free(text);
-  }
-
-  void write_decimal(py::handle value) {
-    if (py::cast<bool>(value.attr("is_finite")())) {
-      out_ += py::cast<std::string>(py::str(value));
-    } else if (py::cast<bool>(value.attr("is_nan")())) {
-      out_ += "NaN";
-    } else {
-      out_ += py::cast<bool>(value.attr("is_signed")()) ? "-Infinity" : "Infinity";
-    }
-  }
-
-  void write_string(py::handle value) {
-    out_ += '"';
-    Py_ssize_t size = 0;
-    const char* const text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
-    if (text != nullptr) {
-      for (Py_ssize_t i = 0; i < size; ++i) write_byte(text[i]);
-    } else {
-      // Half a character has no UTF-8: its escape lets the refinery name it.
-      PyErr_Clear();
-      const Py_ssize_t length = PyUnicode_GetLength(value.ptr());
-      for (Py_ssize_t i = 0; i < length; ++i) write_character(PyUnicode_ReadChar(value.ptr(), i));
-    }
-    out_ += '"';
-  }
-
-  void write_byte(char c) {
-    if (c == '"' || c == '\\') {
-      out_ += '\\';
-      out_ += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      write_escape(static_cast<Py_UCS4>(c));
-    } else {
-      out_ += c;
-    }
-  }
-
-  void write_character(Py_UCS4 c) {
-    if (c < 0x80) {
-      write_byte(static_cast<char>(c));
-    } else if (c >= 0xd800 && c < 0xe000) {
-      write_escape(c);
-    } else {
-      const py::str one = py::reinterpret_steal<py::str>(PyUnicode_FromOrdinal(static_cast<int>(c)));
-      out_ += py::cast<std::string>(one);
-    }
-  }
-
-  void write_escape(Py_UCS4 unit) {
-    constexpr char digits[] = "0123456789abcdef";
-    out_ += "\\u";
-    for (int shift = 12; shift >= 0; shift -= 4) out_ += digits[unit >> shift & 0xf];
-  }
-
-  // NumPy scalars have item(), arrays tolist(), dates isoformat(); pandas' missing values are neither number nor date.
-  void write_other(py::handle value, int depth) {
-    const auto type = py::cast<std::string>(py::str(py::type::of(value).attr("__name__")));
-    if (type == "NAType" || type == "NaTType") {
-      out_ += "null";
-    } else if (py::hasattr(value, "isoformat")) {
-      const py::object text = value.attr("isoformat")();
-      if (!PyUnicode_Check(text.ptr())) throw_type(type);
-      write_string(text);
-    } else if (py::hasattr(value, "tolist") && py::hasattr(value, "dtype")) {
-      const py::object item = value.attr("tolist")();
-      if (py::type::of(item).is(py::type::of(value))) throw_type(type);
-      check_depth(depth);
-      write(item, depth + 1);
-    } else if (type == "Decimal" && py::hasattr(value, "is_finite")) {
-      write_decimal(value);
-    } else {
-      throw_type(type);
-    }
-  }
-
-  [[noreturn]] static void throw_type(const std::string& type) {
-    throw py::type_error(
-        "holds a " + type +
-        "; allowed: None, bool, int, float, Decimal, str, date, NumPy scalars and arrays, dict, list and "
-        "tuple of these");
-  }
-
-  std::string& out_;
-};
+// Deeper than the refinery reads, so that it still says "too deep".
+constexpr jenga::python::JsonStyle row_style{.item_separator = ",", .key_separator = ":", .max_depth = 80, .strict = false};
 
 void append_row(py::handle row, std::string& out) {
   char* bytes = nullptr;
@@ -203,7 +35,7 @@ void append_row(py::handle row, std::string& out) {
     const py::bytes encoded = row.attr("encode")("utf-8", "surrogatepass");
     out += static_cast<std::string_view>(encoded);
   } else {
-    JsonWriter(out).write(row);
+    jenga::python::JsonWriter(out, row_style).write(row);
   }
 }
 
@@ -238,6 +70,22 @@ py::tuple pack_rows(const py::iterable& rows, int64_t first) {
     out += '\n';
   }
   return py::make_tuple(py::bytearray(out.data(), out.size()), bytes_of(offsets));
+}
+
+// Deeper than Python's own writer goes without an error of its recursion.
+constexpr jenga::python::JsonStyle line_style{
+    .item_separator = ", ", .key_separator = ": ", .max_depth = 1000, .strict = true};
+
+py::bytes json_lines(const py::list& rows) {
+  std::string out;
+  jenga::python::JsonWriter writer(out, line_style);
+  for (size_t at = 0; at < rows.size(); ++at) {
+    // Held: writing runs no code of the rows', but another thread may change the list.
+    const py::object row = rows[at];
+    writer.write(row);
+    out += '\n';
+  }
+  return out;
 }
 
 py::tuple split_rows(const py::buffer& data, bool array, bool opened, bool final, int64_t max_row_bytes) {
@@ -278,6 +126,7 @@ py::dict error_codes() {
 void bind_rows(py::module_& m) {
   m.def("pack_rows", &pack_rows, py::arg("rows"), py::arg("first"),
         "(bytearray, int64 pairs [begin, end) as bytearray) of an iterable of bytes, str or objects written as JSON.");
+  m.def("json_lines", &json_lines, py::arg("rows"), "bytes: the rows of a list as JSON, each with a line break.");
   m.def("split_rows", &split_rows, py::arg("data"), py::arg("array"), py::arg("opened"), py::arg("final"),
         py::arg("max_row_bytes"), "(row pairs, too long pairs, consumed, n_blank, closed, broken_at) of a buffer.");
   m.def("locate", &locate, py::arg("row"), py::arg("plan"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -184,10 +183,12 @@ def _answers(
 
 
 def _write(rows: Iterator[dict[str, Any]], output: str | None) -> None:
+    from jenga.kernels.json_lines import json_lines
+
     failed = total = 0
     with writer(output) as out:
         for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(json_lines([row]))
             out.flush()
             total += 1
             failed += "error" in row

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import io
-import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
+_ROWS_WRITTEN = 1024
+"""Answers of a file that are written at once."""
+_YOUNG_OBJECTS = 200_000
+"""Objects that may be made before the collector looks for cycles: more than the answers to some thousand rows are."""
 
 
 @click.command(cls=options.Command)
@@ -82,26 +85,37 @@ def predict(
     else:
         rows = _rows(predictor, file, list(texts))
         batches = iter([predictor.stream(rows, batch_size=batch_size, **shown)])
-    # What is there by now stays: the collector need not walk through all of it again and again.
-    gc.freeze()
-    try:
+    with _few_collections():
         _write(batches, output, set(predictor.model.tasks))
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let the collector of cycles look at what is made from here on alone, and seldom: answers are none."""
+    threshold, *others = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(max(threshold, _YOUNG_OBJECTS), *others)
+    try:
+        yield
     finally:
+        gc.set_threshold(threshold, *others)
         gc.unfreeze()
 
 
 def _write(batches: Iterator[Iterable[dict[str, Any]]], output: str | None, tasks: set[str]) -> None:
     """Write answers, each batch as soon as it is there. Raises DataError where no row could be used."""
-    encoded = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    from jenga.kernels.json_lines import json_lines
+
     total = unusable = failed = 0
     with writer(output) as out:
         for batch in batches:
-            for row in batch:
-                out.write(encoded(row) + "\n")
-                total += 1
-                if "error" in row:
-                    unusable += 1
-                    failed += not tasks & row.keys()
+            answers = iter(batch)
+            while some := list(islice(answers, _ROWS_WRITTEN)):
+                out.write(json_lines(some))
+                total += len(some)
+                refused = [row for row in some if "error" in row]
+                unusable += len(refused)
+                failed += sum(not tasks & row.keys() for row in refused)
             out.flush()
     if unusable:
         logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
@@ -120,15 +134,11 @@ def _rows(predictor: Predictor, file: str | None, texts: list[str]) -> RawRows |
 
 
 @contextmanager
-def writer(path: str | None) -> Iterator[IO[str]]:
+def writer(path: str | None) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path` once all is written; without a path, or for -, standard output."""
-    # JSON Lines are UTF-8 whatever the locale; half a character (a lone surrogate) becomes its JSON escape.
     if path is None or path == options.STANDARD:
-        assert isinstance(sys.stdout, io.TextIOWrapper)
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-        yield sys.stdout
+        sys.stdout.flush()
+        yield sys.stdout.buffer
         return
     with atomic_file(Path(path)) as file:
-        out = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="\n")
-        yield out
-        out.detach()
+        yield file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from jenga.bundle import Bundle
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.live import LIMITS, Limits, LineBatches
-from jenga.inference.reading import Parsed, Reader, names, pieces, readings, shown
+from jenga.inference.reading import Parsed, Reader, Reasons, names, pieces, readings, shown
 from jenga.inference.routing import Router
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, RowEncoder, Tell
@@ -107,25 +107,27 @@ class Predictor:
         unread = {bad.number: bad.reason for bad in [*raw.bad, *encoder.bad]}
         for piece in pieces(raw, _CHUNK_ROWS):
             ids = names(piece, self.bundle.specs[0].id)
-            found: dict[int, dict[str, Any]] = {number: {} for number in ids}
-            reasons = {number: [unread[number]] if number in unread else [] for number in ids}
+            found: list[dict[int, dict[str, Any]]] = []
+            reasons = Reasons({number: unread[number] for number in ids if number in unread} if unread else {})
             for reader in readers:
                 parsed = reader.parse(piece)
-                for number, reason in parsed.bad.items():
-                    if reason not in reasons[number]:
-                        reasons[number].append(reason)
+                reasons.add(parsed.bad.items())
                 usable = [number for number in parsed.rows.numbers if number not in unread]
                 known = len(encoder.bad)
-                answers = self._predict(parsed, encoder, piece, usable, batch_size, probabilities, drivers)
-                for number, answer in answers.items():
-                    found[number] |= answer
-                for bad in encoder.bad[known:]:
-                    if bad.reason not in reasons[bad.number]:
-                        reasons[bad.number].append(bad.reason)
-            kept = self._kept(piece)
-            for number, name in ids.items():
-                error = {"error": "; ".join(reasons[number])} if reasons[number] else {}
-                yield {"id": name, **kept.get(number, {}), **found[number], **error}
+                found.append(self._predict(parsed, encoder, piece, usable, batch_size, probabilities, drivers))
+                reasons.add((bad.number, bad.reason) for bad in encoder.bad[known:])
+            yield from self._answers(ids, [self._kept(piece), *found, reasons.told()])
+
+    @staticmethod
+    def _answers(ids: Mapping[int, str], parts: Sequence[Mapping[int, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """Yield the answer of each row: its name, by number, and what each of `parts` has of it."""
+        some = [part for part in parts if part]
+        for number, name in ids.items():
+            answer: dict[str, Any] = {"id": name}
+            for part in some:
+                if number in part:
+                    answer |= part[number]
+            yield answer
 
     def _routed(self, raw: RawRows, **options: Any) -> Iterator[dict[str, Any]]:
         """Yield the answers to rows of which each backbone reads its own; options: of `stream`."""
@@ -135,12 +137,10 @@ class Predictor:
         parts = self._parts if router.told is not None else {name: each.session() for name, each in self._parts.items()}
         for piece in pieces(raw, _CHUNK_ROWS):
             ids = names(piece, self.bundle.specs[0].id)
-            found: dict[int, dict[str, Any]] = {number: {} for number in ids}
-            unread = {bad.number: bad.reason for bad in piece.bad}
-            reasons = {number: [unread[number]] if number in unread else [] for number in ids}
-            for number, row in zip(piece.numbers, piece.rows, strict=True):
-                if reason := router.unread(row):
-                    reasons[number].append(reason)
+            found: list[dict[int, dict[str, Any]]] = []
+            reasons = Reasons({bad.number: bad.reason for bad in piece.bad})
+            unread = ((number, router.unread(row)) for number, row in zip(piece.numbers, piece.rows, strict=True))
+            reasons.add((number, reason) for number, reason in unread if reason is not None)
             for name, own in router.routed(piece):
                 numbers = sorted([*own.numbers, *(bad.number for bad in own.bad)])
                 try:
@@ -148,13 +148,11 @@ class Predictor:
                 except DataError as error:
                     answers = [{"error": str(error)} for _ in numbers]
                 for number, answer in zip(numbers, answers, strict=True):
+                    answer.pop("id", None)
                     if (reason := answer.pop("error", None)) is not None:
-                        reasons[number].append(f"{name}: {reason}")
-                    found[number] |= {key: value for key, value in answer.items() if key != "id"}
-            kept = self._kept(piece)
-            for number, row_id in ids.items():
-                why = {"error": "; ".join(reasons[number])} if reasons[number] else {}
-                yield {"id": row_id, **kept.get(number, {}), **found[number], **why}
+                        reasons.add([(number, f"{name}: {reason}")])
+                found.append(dict(zip(numbers, answers, strict=True)))
+            yield from self._answers(ids, [self._kept(piece), *found, reasons.told()])
 
     def _kept(self, raw: RawRows) -> dict[int, dict[str, Any]]:
         if not self._keep:
@@ -183,7 +181,8 @@ class Predictor:
             split = encoder.encode(parsed.rows, reading.spec, {})
             for bad in encoder.bad:
                 raise DataError(str(bad))
-            found |= self._runner(batch_size).logits(split, reading.tasks)
+            made = self._runner(batch_size).logits(split, reading.tasks)
+            found |= {key: list(rows) for key, rows in made.items()}
         return found
 
     def _routed_logits(self, raw: RawRows, batch_size: int | None) -> dict[HeadKey, list[torch.Tensor]]:
@@ -300,7 +299,7 @@ class Predictor:
         """Return the answers to the rows `numbers` by their number, but for those that cannot be encoded."""
         if not numbers:
             return {}
-        rows = parsed.rows.take([parsed.place[number] for number in numbers])
+        rows = parsed.taken(numbers)
         first = parsed.reading.tasks[0]
         if self.model.tasks[first].generates:
             size = batch_size or self.inputs.rows_at_once
@@ -315,22 +314,19 @@ class Predictor:
         logits = runner.logits(encoded, parsed.reading.tasks)
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)
-        answered: list[dict[str, Any]] = [{} for _ in numbers]
         cut = encoded.encoded.truncated
-        if cut is not None:
-            for row, is_cut in zip(answered, cut, strict=True):
-                row |= {"truncated": True} if is_cut else {}
+        is_cut = [False] * len(numbers) if cut is None else cut.tolist()
+        answered: list[dict[str, Any]] = [{"truncated": True} if each else {} for each in is_cut]
         for name in parsed.reading.tasks:
             task = self.model.tasks[name]
-            answers: list[dict[str, Any]] = [{} for _ in numbers]
-            for head in task.heads.sizes:
-                key = (name, head)
-                decoded = task.answers(
-                    self.bundle.spaces[key], predictions[key], logits[key], rows.content,
+            by_head = {
+                head: task.answers(
+                    self.bundle.spaces[name, head], predictions[name, head], logits[name, head], rows.content,
                     as_words=rows.content.as_words, probabilities=probabilities,
-                )  # fmt: skip
-                for answer, each in zip(answers, decoded, strict=True):
-                    answer[head] = each
+                )
+                for head in task.heads.sizes
+            }  # fmt: skip
+            answers = [dict(zip(by_head, each, strict=True)) for each in zip(*by_head.values(), strict=True)]
             if drivers:
                 self._explain(name, encoded, tell, answers)
             task.complete(answers, {head: predictions[name, head] for head in task.heads.sizes})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,12 +36,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Parsed:
-    """Rows as one reading sees them, by their number: where in `rows` each stands, and why one cannot be used."""
+    """Rows as one reading sees them, and why one cannot be used, by its number."""
 
     reading: Reading
     rows: Rows
-    place: dict[int, int]
     bad: dict[int, str]
+
+    def taken(self, numbers: Sequence[int]) -> Rows:
+        """Return the rows `numbers`."""
+        if len(numbers) == len(self.rows):
+            return self.rows
+        place = {number: at for at, number in enumerate(self.rows.numbers)}
+        return self.rows.take([place[number] for number in numbers])
 
 
 def readings(raw: RawRows, specs: Sequence[SourceSpec], *, warn: Warn = _log) -> list[Reading]:
@@ -87,12 +93,25 @@ class Reader:
     def parse(self, piece: RawRows) -> Parsed:
         """Parse `piece`, rows of those that the reader was made for."""
         rows, bad = self._parser.run(piece)
-        return Parsed(
-            reading=self.reading,
-            rows=rows,
-            place={number: at for at, number in enumerate(rows.numbers)},
-            bad={row.number: row.reason for row in bad},
-        )
+        return Parsed(self.reading, rows, {row.number: row.reason for row in bad})
+
+
+class Reasons:
+    """Why rows cannot be used, each reason of a row once; by number."""
+
+    def __init__(self, first: Mapping[int, str]) -> None:
+        self._of_row = {number: [reason] for number, reason in first.items()}
+
+    def add(self, found: Iterable[tuple[int, str]]) -> None:
+        """Add reasons, each beside the number of its row."""
+        for number, reason in found:
+            known = self._of_row.setdefault(number, [])
+            if reason not in known:
+                known.append(reason)
+
+    def told(self) -> dict[int, dict[str, str]]:
+        """Return what answers say of it."""
+        return {number: {"error": "; ".join(reasons)} for number, reasons in self._of_row.items()}
 
 
 def pieces(raw: RawRows, size: int) -> Iterator[RawRows]:
@@ -110,7 +129,7 @@ def names(raw: RawRows, column: str) -> dict[int, str]:
     """Return the name of each row, bad ones too, by its number and in that order: its `column`, else the number."""
     found = {number: str(number) for number in sorted([*raw.numbers, *(bad.number for bad in raw.bad)])}
     for number, row in zip(raw.numbers, raw.rows, strict=True):
-        if (name := lookup(row, column)) is not None and not is_missing(name):
+        if row and (name := lookup(row, column)) is not None and not is_missing(name):
             found[number] = str(name)
     return found
 

@@ -33,7 +33,7 @@ from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
 from jenga.labels.spaces import sized
-from jenga.labels.tables import all_rounded, per_label
+from jenga.labels.tables import all_rounded, per_label, stacked
 from jenga.labels.unseen import is_unseen, learnable, may_be_unseen, unseen_code
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -138,7 +138,7 @@ class Classes(LabelKind):
         as_words: Sequence[bool], probabilities: bool,
     ) -> Answers:  # fmt: skip
         """Return ``label``, ``probability`` and, where wanted, ``probabilities`` of each row."""
-        shares = torch.stack(list(logits)).double().softmax(-1).numpy()
+        shares = stacked(logits).double().softmax(-1).numpy()
         codes = np.asarray(predictions, np.int64)
         own = all_rounded(shares[np.arange(len(codes)), codes])
         answers: Answers = [

@@ -18,7 +18,7 @@ from jenga.labels.column import HeadColumn
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
 from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
-from jenga.labels.tables import columns, per_label, rounded
+from jenga.labels.tables import columns, per_label, rounded, stacked
 from jenga.labels.thresholds import best_threshold
 from jenga.types import HeadSpace
 
@@ -131,7 +131,7 @@ class Items(LabelKind):
         as_words: Sequence[bool], probabilities: bool,
     ) -> Answers:  # fmt: skip
         """Return ``value`` and ``probability`` of each item of each row."""
-        shares = self.scores(torch.stack(list(logits)))
+        shares = self.scores(stacked(logits))
         return [
             {
                 label: {"value": bool(value), "probability": rounded(share)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from jenga.types import HeadSpace
@@ -25,6 +26,11 @@ def all_rounded(figures: Any) -> list[float]:
     small = np.abs(exact) < 1e9
     shown: list[float] = np.where(small, np.where(small, exact, 0.0).round(_DIGITS), exact).tolist()
     return shown
+
+
+def stacked(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return each row's logits as one tensor ``(M, K)``, which they may be already."""
+    return logits if isinstance(logits, torch.Tensor) else torch.stack(list(logits))
 
 
 def columns(space: HeadSpace, values: Any) -> NDArray[np.float64]:

@@ -127,6 +127,9 @@ def _binned(old: FieldStatistics, new: FieldStatistics) -> tuple[NDArray[np.int6
     if old.numbers is not None and new.numbers is not None:
         is_category = old.field.kind in ("boolean", "port")
         before, after = (_by_value if is_category else _by_decile)(old.numbers, new.numbers)
+    elif old.field.kind == "entity":
+        # Who they are is not kept: all that can drift is whether a row names anybody.
+        before, after = (np.array([each.n - each.n_missing]) for each in (old, new))
     else:
         before, after = _by_token(old.tokens, new.tokens)
     return np.append(before, old.n_missing), np.append(after, new.n_missing)

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jenga.errors import printable
 from jenga.kernels.refinery import encode, extract, refine
 from jenga.refinery.chunks import Chunk, RowChunk, python_values
 from jenga.refinery.plan import CompiledPlan
 from jenga.refinery.quarantine import QuarantineRecord, records_of
 from jenga.refinery.result import Counters
+from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.statistics import ABSENT, RawBlock
 
 _RESULT_BYTES = 64 << 20
@@ -52,10 +54,26 @@ class RawChunk:
 
 
 class Pace:
-    """The last moment of each timestamp field: what the time since the row before is counted from."""
+    """The last moment of each timestamp field, or of its entities: what the time since the row before is counted from.
+
+    `last`: as `jenga.kernels.refinery.RefineResult` has it.
+    """
 
     def __init__(self) -> None:
         self.last: torch.Tensor | None = None
+
+    def crowded(self, schema: RefinerySchema) -> dict[str, str]:
+        """Return by its path a warning for each field that remembers as many entities as it may."""
+        timed = [field for field in schema.fields if field.kind == "timestamp" and field.inter_arrival]
+        if self.last is None:
+            return {}
+        of_field = self.last[len(timed) :: 3].long().bincount(minlength=len(timed)).tolist()
+        return {
+            field.path: f"'{field.path}': as many '{printable(field.by)}' as are remembered (max_entities: "
+            f"{field.max_entities:,}) were heard of; of those that are forgotten, the next row counts as the first one"
+            for field, count in zip(timed, of_field, strict=True)
+            if field.by is not None and count == field.max_entities
+        }
 
 
 class Engine:
@@ -72,7 +90,7 @@ class Engine:
         self._encoded = torch.frombuffer(bytearray(compiled.plan), dtype=torch.uint8)
         self._n_threads = n_threads or len(os.sched_getaffinity(0))
         self._redact = redact
-        self._pace = Pace() if pace is None else pace
+        self.pace = Pace() if pace is None else pace
         row_bytes = 4 * compiled.n_features + compiled.n_fields + 16 * (compiled.n_numbers + compiled.n_texts)
         self.rows_at_once = max(1, _RESULT_BYTES // row_bytes)
         self.paths = tuple(field["path"] for field in self._described["fields"])
@@ -87,9 +105,9 @@ class Engine:
             return self._encode(chunk, out, fill)
         found = refine(
             torch.from_numpy(chunk.data), torch.from_numpy(chunk.row_offsets), self._encoded,
-            previous=self._pace.last, n_threads=self._n_threads, out=out,
+            previous=self.pace.last, n_threads=self._n_threads, out=out,
         )  # fmt: skip
-        self._pace.last = found.last
+        self.pace.last = found.last
         bad = found.quarantine.numpy()
         return RefinedChunk(
             found.features, found.states.numpy(), np.delete(chunk.numbers, bad[:, 0]),
@@ -120,9 +138,9 @@ class Engine:
             raw = _filled(raw, np.array(bad, np.int64))
         numbers, text, text_offsets, states = map(torch.from_numpy, raw.block)
         found = encode(
-            numbers, text, text_offsets, states, self._encoded, previous=self._pace.last, n_threads=self._n_threads
+            numbers, text, text_offsets, states, self._encoded, previous=self.pace.last, n_threads=self._n_threads
         )
-        self._pace.last = found.last
+        self.pace.last = found.last
         counts = found.counters.numpy() + raw.counters.counts * _NOT_A_STATE
         features = found.features if out is None else out[: len(found.features)].copy_(found.features)
         return RefinedChunk(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from jenga.errors import ConfigError
 from jenga.refinery import inputs
-from jenga.refinery.calls import Call
+from jenga.refinery.calls import Call, level_of_caller
 from jenga.refinery.plan import CompiledPlan, DuplicatePolicy, NaNPolicy, Validate, compile_plan, extraction_plan
 from jenga.refinery.result import RawColumns, Refined
 from jenga.refinery.schema import RefinerySchema
@@ -223,6 +224,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
                 part = dataclasses.replace(part, features=part.features[:0])
             yield part
         call.end()
+        for words in engine.pace.crowded(self.schema_).values():
+            warnings.warn(words, stacklevel=level_of_caller())
 
     # ------------------------------------------------------------------------------------------------------ raw values
 
@@ -244,10 +247,12 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         paths: Sequence[str],
         *,
         wanted: NDArray[np.bool_] | None = None,
+        numbers: NDArray[np.int64] | None = None,
     ) -> dict[str, list[Any]]:
         """Return the Python values at `paths`, fields or not, of the rows that `refine` keeps; None where missing.
 
-        `wanted` ``(rows kept, paths)``: which of them are read; None, as for the others, stands for all.
+        `wanted` ``(rows kept, paths)``: which of them are read; None, as for the others, stands for all. `numbers`: of
+        the rows kept, as `raw` has them, so that they need not be found again.
         """
         check_is_fitted(self)
         engine = self._engine(self.compiled_)
@@ -255,10 +260,11 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         found: dict[str, list[Any]] = {path: [] for path in paths}
         first = 0
         for chunk in inputs.chunks_for(self, X):
-            numbers = engine.raw(chunk).numbers
-            part = None if wanted is None else wanted[first : first + len(numbers)]
-            first += len(numbers)
-            for path, column in inputs.python_columns(chunk, numbers, values, part).items():
+            kept = np.isin(chunk.numbers, engine.raw(chunk).numbers if numbers is None else numbers)
+            end = first + int(np.count_nonzero(kept))
+            part = None if wanted is None else wanted[first:end]
+            first = end
+            for path, column in inputs.python_columns(chunk, kept, values, part).items():
                 found[path] += column
         return found
 

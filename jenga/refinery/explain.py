@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ from jenga.refinery.statistics import NUMBER_KINDS, PRESENT, RawBlock, Statistic
 
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
-    from jenga.refinery.schema import AnyField
+    from jenga.refinery.fields import AnyField
 
 _HASHED_FROM = {"categorical": 0, "port": 3, "text": 6}
 """Kinds with hashed columns, and how many other columns stand before those."""
@@ -38,8 +38,7 @@ class Contribution(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contribution as JSON can hold it."""
-        field, contribution, value, quantile, share = self
-        return {"field": field, "contribution": contribution, "value": value, "quantile": quantile, "share": share}
+        return self._asdict()
 
 
 def explain_rows(
@@ -55,9 +54,39 @@ def explain_rows(
     `contributions` ``(M, F)``: what each column adds to the row's score; the columns of a field are added up. `digits`:
     behind the point, that the figures are rounded to. Raises ValueError where the shape is another one.
     """
+    told = _told_of_rows(refinery, X, contributions, top, digits)
+    return [[Contribution(*each) for each in of_row] for of_row in told]
+
+
+def explain_as_dicts(
+    refinery: SecurityRefinery,
+    X: Any,  # noqa: N803 -- scikit-learn's name
+    contributions: ArrayLike,
+    *,
+    top: int = 5,
+    digits: int | None = None,
+) -> list[list[dict[str, Any]]]:
+    """Return what `explain_rows` does, each contribution as its `to_dict` has it, without making one of them first."""
+    return [
+        [
+            {"field": field, "contribution": part, "value": value, "quantile": quantile, "share": share}
+            for field, part, value, quantile, share in of_row
+        ]
+        for of_row in _told_of_rows(refinery, X, contributions, top, digits)
+    ]
+
+
+def _told_of_rows(
+    refinery: SecurityRefinery,
+    rows: Any,
+    contributions: ArrayLike,
+    top: int,
+    digits: int | None,
+) -> Iterator[Sequence[tuple[str, float, Any, float | None, float | None]]]:
+    """Yield of each row the fields of a `Contribution` for each that is told."""
     from jenga.refinery.inputs import replayable
 
-    source = replayable(X)
+    source = replayable(rows)
     raw = refinery.raw(source)
     by_field = fold(refinery, contributions, n_rows=len(raw))
     told = np.argsort(-np.abs(by_field), axis=1, kind="stable")[:, :top]
@@ -67,30 +96,30 @@ def explain_rows(
     if digits is not None:
         by_field, places = by_field.round(digits), places.round(digits)
     fields = [known.field for known in refinery.statistics_.fields]
-    values = _values(refinery, source, fields, wanted)
-    is_number = [field.kind == "numeric" for field in fields]
-    explained = []
+    values = _values(refinery, source, fields, wanted, raw.row_numbers)
+    known = [(field.path, field.kind == "numeric", column) for field, column in zip(fields, values, strict=True)]
     parts, found = (np.take_along_axis(each, told, axis=1).tolist() for each in (by_field, places))
-    for row, (ats, of_row, places_of_row) in enumerate(zip(told.tolist(), parts, found, strict=True)):
-        explained.append([
-            Contribution(
-                fields[at].path, part, values[at][row],
-                place if is_number[at] and place == place else None,
-                None if is_number[at] or place != place else place,
-            )
-            for at, part, place in zip(ats, of_row, places_of_row, strict=True)
-        ])  # fmt: skip
-    return explained
+    for row, of_row in enumerate(zip(told.tolist(), parts, found, strict=True)):
+        line = []
+        for at, part, place in zip(*of_row, strict=True):
+            path, is_number, column = known[at]
+            where = place if place == place else None
+            line.append((path, part, column[row], where, None) if is_number else (path, part, column[row], None, where))
+        yield line
 
 
 def _values(
-    refinery: SecurityRefinery, source: Any, fields: Sequence[AnyField], wanted: NDArray[np.bool_]
+    refinery: SecurityRefinery,
+    source: Any,
+    fields: Sequence[AnyField],
+    wanted: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
 ) -> list[list[Any]]:
     """Return the values of each of `fields`, at the first of its paths that holds one that it takes."""
     paths = [path for field in fields for path in field.all_paths]
     # Only what is told is read: an event may have hundreds of fields, and drives its score by a few.
     widths = [len(field.all_paths) for field in fields]
-    columns = refinery.columns(source, paths, wanted=np.repeat(wanted, widths, axis=1))
+    columns = refinery.columns(source, paths, wanted=np.repeat(wanted, widths, axis=1), numbers=numbers)
     missing = refinery.schema_.missing
     return [
         columns[field.path]

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import DataError
+from jenga.refinery.fields import KINDS, AnyField
 from jenga.refinery.sample import Column, is_moment, read_columns
-from jenga.refinery.schema import KINDS, AnyField, RefinerySchema
+from jenga.refinery.schema import RefinerySchema
 
 ONEHOT_LIMIT = 64
 """Different values up to which a text or code gets a column for each."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from jenga.refinery.calls import level_of_caller
 from jenga.refinery.chunks import Chunk, TableChunk, python_values
-from jenga.refinery.schema import BooleanField, NumericField, RefinerySchema, read_schema
+from jenga.refinery.fields import BooleanField, NumericField
+from jenga.refinery.schema import RefinerySchema, read_schema
 from jenga.refinery.sources import chunks_of
 from jenga.refinery.statistics import PRESENT, RawBlock
 from jenga.refinery.streams import STDIN
@@ -171,13 +172,12 @@ def _behind(head: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:
 
 
 def python_columns(
-    chunk: Chunk, numbers: NDArray[np.int64], engine: Engine, wanted: NDArray[np.bool_] | None = None
+    chunk: Chunk, keep: NDArray[np.bool_], engine: Engine, wanted: NDArray[np.bool_] | None = None
 ) -> dict[str, list[Any]]:
-    """Return the values at the paths of `engine`, which extracts raw JSON, in the rows called `numbers`.
+    """Return the values at the paths of `engine`, which extracts raw JSON, in the rows to `keep`.
 
-    `wanted` ``(rows, paths)``: the values that are read; others are None.
+    `wanted` ``(rows kept, paths)``: the values that are read; others are None.
     """
-    keep = np.isin(chunk.numbers, numbers)
     if isinstance(chunk, TableChunk):
         return {path: _table_values(chunk, path, keep) for path in engine.paths}
     rows = dataclasses.replace(chunk, row_offsets=chunk.row_offsets[keep], numbers=chunk.numbers[keep], refused=[])

@@ -18,13 +18,24 @@ class PackedRows(Sequence[bytes]):
         self.data, self.row_offsets = data, row_offsets
 
     @classmethod
-    def of(cls, chunks: Iterable[RowChunk]) -> Self:
-        """Return copies of the rows of `chunks`, whose memory may be given back afterwards."""
-        held = [(chunk.data.copy(), chunk.row_offsets) for chunk in chunks]
-        starts = np.cumsum([0, *(len(data) for data, _ in held)])
-        offsets = [each + start for (_, each), start in zip(held, starts[:-1].tolist(), strict=True)]
-        data = np.concatenate([np.empty(0, np.uint8), *(each for each, _ in held)])
-        return cls(data, np.concatenate([np.empty((0, 2), np.int64), *offsets]))
+    def of(cls, chunks: Iterable[RowChunk], *, n_bytes: int = 0) -> Self:
+        """Return copies of the rows of `chunks`, whose memory may be given back afterwards.
+
+        n_bytes: how many they are together, as far as that is known: what is not known beforehand is copied once more.
+        """
+        data, used = np.empty(n_bytes, np.uint8), 0
+        offsets = [np.empty((0, 2), np.int64)]
+        for chunk in chunks:
+            if not len(chunk.row_offsets):
+                continue
+            begin, end = int(chunk.row_offsets[0, 0]), int(chunk.row_offsets[-1, 1])
+            offsets.append(chunk.row_offsets + (used - begin))
+            if used + end - begin > len(data):
+                # Memory that is never written to costs nothing.
+                data = np.concatenate([data[:used], np.empty(max(end - begin, used), np.uint8)])
+            data[used : used + end - begin] = chunk.data[begin:end]
+            used += end - begin
+        return cls(data[:used], np.concatenate(offsets))
 
     def __len__(self) -> int:
         return len(self.row_offsets)

@@ -10,18 +10,19 @@ from typing import Any, Literal
 import numpy as np
 
 from jenga.errors import ConfigError
-from jenga.refinery.schema import (
+from jenga.refinery.fields import (
     AnyField,
     BaseField,
     BooleanField,
     CategoricalField,
+    EntityField,
     IPField,
     NumericField,
     PortField,
-    RefinerySchema,
     TextField,
     TimestampField,
 )
+from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.sketches import Moments, TokenCounts, ValueCounts
 from jenga.refinery.statistics import NUMBER_KINDS, FieldStatistics, Statistics, compress
 
@@ -127,7 +128,11 @@ def _settings(field: AnyField) -> dict[str, Any]:
             frequencies: dict[str, Any] = {"frequencies": []} if field.encoding == "frequency" else {}
             return {"encoding": field.encoding, "values": [], **frequencies}
         case TimestampField():
-            return {"unit": field.unit, "inter_arrival": field.inter_arrival, "offset": 0.0, "scale": 1.0}
+            by = {} if field.by is None else {"by": field.by, "max_entities": field.max_entities}
+            return {"unit": field.unit, "inter_arrival": field.inter_arrival, **by, "offset": 0.0, "scale": 1.0}
+        case EntityField():
+            # Read as a category is, and nothing made of it.
+            return {"kind": "categorical"}
         case _:
             return field.model_dump(exclude=set(BaseField.model_fields) | {"kind"})
 
@@ -209,6 +214,8 @@ def _columns(field: AnyField, entry: dict[str, Any]) -> list[str]:
             return [*_parts(name, shares), *_numbered(name, field.n_buckets)]
         case NumericField() | BooleanField():
             return [name]
+        case EntityField():
+            return []
     raise AssertionError(f"no columns for {field!r}")
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.refinery.fields import PATH_LIMIT
 from jenga.refinery.paths import is_set, path_of_key
-from jenga.refinery.schema import MISSING_WORDS, PATH_LIMIT
+from jenga.refinery.schema import MISSING_WORDS
 
 DEPTH_LIMIT = 64
 """Objects inside each other that are entered, as in the refinery's parser."""

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.errors import ConfigError, DataError
-from jenga.refinery.schema import AnyField, NumericField, RefinerySchema
+from jenga.refinery.entities import EntityTimes, named
+from jenga.refinery.fields import AnyField, NumericField, TimestampField
+from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.sketches import Arrays, Moments, TokenBuckets, TokenCounts, ValueCounts, taken
 
 BLOCK_ROWS = 65_536
@@ -33,7 +35,7 @@ class RawBlock(NamedTuple):
     """The raw values of n rows, as the native ``extract`` gives them.
 
     `numbers` float64 ``(n, N)``, NaN where missing, a column for each field of `NUMBER_KINDS`; `text` uint8, the bytes
-    of n x T texts, row by row, a text for each field of `TEXT_KINDS`; `text_offsets` int64 ``(n * T + 1,)``;
+    of n x T texts, row by row, a text for each other field; `text_offsets` int64 ``(n * T + 1,)``;
     `states` uint8 ``(n, fields)``.
     """
 
@@ -103,7 +105,7 @@ class FieldStatistics:
     `states`: int64 ``(6,)``, rows by state. `numbers`: counts of the raw numbers (numeric, boolean, port), of the
     texts' lengths in bytes (text), or of the seconds between rows (timestamp). `moments`: of clipped, compressed
     numbers (numeric) or of log1p of the seconds between rows (timestamp). `tokens`: counts of texts, kept as they
-    are (categories) or by hash alone (hashed categories, ip, text).
+    are (categories) or by hash alone (hashed categories, ip, text). Of an entity nothing but its states is kept.
     """
 
     field: AnyField
@@ -112,6 +114,7 @@ class FieldStatistics:
     moments: Moments | None = None
     tokens: TokenCounts | TokenBuckets | None = None
     last: float = float("nan")
+    entities: EntityTimes | None = None
 
     @classmethod
     def of(cls, field: AnyField) -> FieldStatistics:
@@ -123,6 +126,7 @@ class FieldStatistics:
             made.moments = Moments()
         if field.kind in TEXT_KINDS:
             made.tokens = TokenCounts() if _keeps_tokens(field) else TokenBuckets()
+        made.restart()
         return made
 
     @property
@@ -140,11 +144,18 @@ class FieldStatistics:
         """Share of rows without the value; 0.0 when no row was seen."""
         return self.n_missing / self.n if self.n else 0.0
 
-    def update_numbers(self, states: NDArray[np.uint8], values: NDArray[np.float64]) -> None:
-        """Take in the field's `states` ``(n,)`` and `values` ``(n,)``."""
+    def update_numbers(
+        self, states: NDArray[np.uint8], values: NDArray[np.float64], names: Sequence[bytes | None] = ()
+    ) -> None:
+        """Take in the field's `states` ``(n,)`` and `values` ``(n,)``.
+
+        `names`: of the entities of the rows that have a time, where a timestamp counts by them.
+        """
         self.states += np.bincount(states, minlength=N_STATES)
         values = np.clip(values[states == PRESENT], -LARGEST, LARGEST)
-        if self.field.kind == "timestamp":
+        if self.entities is not None:
+            values = self.entities.gaps(names, values)
+        elif self.field.kind == "timestamp":
             values = self._gaps(values)
         if self.numbers is not None:
             self.numbers.update(values)
@@ -154,6 +165,9 @@ class FieldStatistics:
     def update_texts(self, states: NDArray[np.uint8], texts: Any) -> None:
         """Take in the field's `states` ``(n,)`` and the `texts`, a pyarrow array, of the rows that have one."""
         self.states += np.bincount(states, minlength=N_STATES)
+        if self.field.kind == "entity":
+            # Who is who is no business of a fitted state.
+            return
         counted = texts.value_counts()
         tokens, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
         if self.field.is_set:
@@ -165,6 +179,13 @@ class FieldStatistics:
             raise DataError(f"{self.field.path}: {error}") from None
         if self.numbers is not None:
             self.numbers.update(np.repeat(np.array([len(token) for token in tokens], np.float64), counts))
+
+    def restart(self) -> None:
+        """Forget the last times: the rows that follow are not the next ones of the rows before."""
+        self.last = float("nan")
+        field = self.field
+        if isinstance(field, TimestampField) and field.by is not None:
+            self.entities = EntityTimes(field.max_entities)
 
     def _gaps(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         if not len(times):
@@ -238,7 +259,7 @@ class Statistics:
         for at, known in enumerate(self.fields):
             states = np.ascontiguousarray(block.states[:, at])
             if known.field.kind in NUMBER_KINDS:
-                known.update_numbers(states, block.numbers[:, number_slot])
+                known.update_numbers(states, block.numbers[:, number_slot], self._names(known.field, block, states))
                 number_slot += 1
             else:
                 has_text = (states == PRESENT) | (states == UNKNOWN)
@@ -246,10 +267,20 @@ class Statistics:
                 text_slot += 1
         self.n_rows += block.n_rows
 
+    def _names(self, field: AnyField, block: RawBlock, states: NDArray[np.uint8]) -> list[bytes | None]:
+        """Return whose the rows are that have a time, where `field` counts it by entity; else nothing."""
+        if field.kind != "timestamp" or field.by is None:
+            return []
+        at = next(at for at, known in enumerate(self.fields) if known.field.path == field.by)
+        slot = sum(known.field.kind not in NUMBER_KINDS for known in self.fields[:at])
+        found = named(block.texts(slot, np.ones(block.n_rows, np.bool_)).to_pylist(), self.schema.missing)
+        there = np.isin(block.states[:, at], (PRESENT, UNKNOWN)).tolist()
+        return [found[row] if there[row] else None for row in np.flatnonzero(states == PRESENT).tolist()]
+
     def restart(self) -> None:
         """Forget the last timestamps: the rows that follow are not the next ones of the rows before."""
         for known in self.fields:
-            known.last = float("nan")
+            known.restart()
 
     def merge(self, other: Statistics) -> None:
         """Take in what `other` has seen. Raises ConfigError when the schemas differ."""

@@ -69,9 +69,12 @@ class Rows:
     def take(self, index: Sequence[int] | np.ndarray) -> Rows:
         """Return the rows at `index`, in its order."""
         at = np.asarray(index, dtype=np.int64)
+        if len(at) == len(self) and (at == np.arange(len(at))).all():
+            return self
+        places = at.tolist()
 
         def pick(column: Any) -> Any:
-            return column[at] if isinstance(column, np.ndarray) else [column[row] for row in at]
+            return column[at] if isinstance(column, np.ndarray) else [column[row] for row in places]
 
         return Rows(
             ids=pick(self.ids),

@@ -15,6 +15,7 @@ from jenga.errors import ConfigError, SetupError, suggest
 from jenga.labels import kind_named
 from jenga.labels.base import Errors
 from jenga.labels.judge import labelled_rows
+from jenga.labels.tables import stacked
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.tasks import BaseTask
@@ -63,12 +64,13 @@ class Runner:
 
     def logits(
         self, split: EncodedSplit, tasks: Sequence[str], losses: dict[str, _LossSum] | None = None
-    ) -> dict[HeadKey, list[torch.Tensor]]:
+    ) -> dict[HeadKey, Sequence[torch.Tensor]]:
         """Return each row's float32 logits by head: ``(K,)``, ``(W, K)`` where it reads tokens, ``(T, K)`` frames.
 
-        A word without a token of its own (cut off, or merged into the one before) gets NaN.
+        Those of all rows are one tensor ``(M, K)`` where they are equally large, else a list. A word without a token of
+        its own (cut off, or merged into the one before) gets NaN.
         """
-        found: dict[HeadKey, list[torch.Tensor]] = {}
+        found: dict[HeadKey, Any] = {}
         tokens = split.encoded.tokens
         order = np.argsort(split.lengths, kind="stable")[::-1]
         self.model.eval()
@@ -84,13 +86,19 @@ class Runner:
                     if losses is not None:
                         losses[task].add(output.loss_sum, output.count, output.loss, len(index))
                     for head, logits in output.logits.items():
+                        exact = logits.float().cpu()
+                        if not self.model.tasks[task].by_position:
+                            if (task, head) not in found:
+                                found[task, head] = exact.new_empty((len(split), *exact.shape[1:]))
+                            found[task, head][index] = exact
+                            continue
                         rows = found.setdefault((task, head), [torch.empty(0)] * len(split))
                         by_word = tokens is not None and self.model.tasks[task].reads == "tokens"
-                        for row, each in zip(index, logits.float().cpu().unbind(), strict=True):
+                        for row, each in zip(index, exact.unbind(), strict=True):
                             rows[row] = _by_word(each, tokens.words(row)) if by_word and tokens is not None else each
         return found
 
-    def predictions(self, logits: Mapping[HeadKey, list[torch.Tensor]]) -> dict[HeadKey, Any]:
+    def predictions(self, logits: Mapping[HeadKey, Sequence[torch.Tensor]]) -> dict[HeadKey, Any]:
         """Decode `logits`: arrays over rows; for tags a list of int64 arrays over words, O where there is no token."""
         decoded: dict[HeadKey, Any] = {}
         for (task_name, head), rows in logits.items():
@@ -99,7 +107,7 @@ class Runner:
                 decoded[task_name, head] = [task.predict(head, row) for row in rows]
             else:
                 threshold = self.thresholds.get((task_name, head), 0.5)
-                decoded[task_name, head] = task.predict(head, torch.stack(rows), threshold)
+                decoded[task_name, head] = task.predict(head, stacked(rows), threshold)
         return decoded
 
     def evaluate(self, sources: Sequence[Source], split: str, *, errors: bool = False) -> SplitResult:
@@ -131,7 +139,7 @@ class Runner:
                     continue
                 targets = part.rows.labels[key]
                 result.predictions[key], result.targets[key], result.spaces[key] = predictions[key], targets, space
-                scores = None if task.by_position else task.scores(space.head, torch.stack(logits[key]))
+                scores = None if task.by_position else task.scores(space.head, stacked(logits[key]))
                 if scores is not None:
                     result.scores[key] = scores
                 found = task.metrics(space, predictions[key], targets, scores=scores)

@@ -21,7 +21,9 @@ class RefineResult(NamedTuple):
     `features` float32 (M, F); `states` uint8 (M, fields): 0 present, 1 absent, 2 null, 3 mismatch, 4 overflow, 5
     unknown category; `counters` int64 (fields, 8): rows by state, values coerced, keys given again; `quarantine` int64
     (Q, 3): row given, error code, byte in `data`; `last` float64: the last time of each inter-arrival field, NaN where
-    there is none.
+    there is none or the field counts by entity. Behind these are three numbers for each entity, by field the one that
+    was heard of longest ago first: the place of its field among them, its key (53 bits of its name's hash), its last
+    time.
     """
 
     features: Tensor
@@ -90,8 +92,7 @@ def refine(
         data: uint8 (bytes,), contiguous and on the CPU.
         row_offsets: int64 (M, 2), [begin, end) of each row in `data`, ascending and not overlapping.
         plan: uint8 (bytes,), the plan of a fitted refinery.
-        previous: float64, the time before the first row by inter-arrival field, NaN where there is none; None: none
-            has one.
+        previous: float64, `last` of the rows before the first; None: there are none.
         n_threads: threads that work on the rows.
         out: float32 (at least M, F), contiguous: where the features go; the result's `features` are its first rows.
 

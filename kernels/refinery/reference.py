@@ -29,6 +29,7 @@ from .reference_encode import (
     width,
 )
 from .reference_hash import hash64, murmur3_32
+from .reference_pace import Paces
 from .reference_parse import WHITESPACE, Code, Members, RowError, Value, escaped, parse_row
 from .reference_split import SplitResult, bytes_of, split_rows
 
@@ -153,22 +154,18 @@ def encode(
     """Numbers and texts to features. A value that its field can't take is missing, whatever its state said."""
     described = _plan_of(plan)
     fields: list[dict[str, Any]] = described["fields"]
-    timed = [place for place, field in enumerate(fields) if field["kind"] == "timestamp" and field["inter_arrival"]]
-    last = dict.fromkeys(timed, math.nan)
-    if previous is not None:
-        last = dict(zip(timed, np.asarray(previous, dtype=np.float64).tolist(), strict=True))
+    paces = Paces(described, previous)
     final = np.array(states, dtype=np.uint8)
     features = np.zeros((len(final), described["n_features"]))
     for row, readings in enumerate(_readings_of(numbers, bytes_of(text), text_offsets, final, fields)):
-        for place, (field, given) in enumerate(zip(fields, readings, strict=True)):
-            reading = _checked(field, given)
-            final[row, place] = _encode_field(field, reading, last.get(place, math.nan), features[row])
-            if place in last and reading.state == State.PRESENT:
-                last[place] = reading.number
+        checked = [_checked(field, given) for field, given in zip(fields, readings, strict=True)]
+        before = paces.before(checked)
+        for place, (field, reading) in enumerate(zip(fields, checked, strict=True)):
+            final[row, place] = _encode_field(field, reading, before.get(place, math.nan), features[row])
     counters = np.zeros((len(fields), N_COUNTERS), dtype=np.int64)
     _count_states(final, counters)
     saturated = np.clip(features, -_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32)
-    return EncodeResult(saturated, final, counters, np.array(list(last.values()), dtype=np.float64))
+    return EncodeResult(saturated, final, counters, paces.last())
 
 
 def _encode_field(field: dict[str, Any], reading: Reading, previous: float, features: NDArray[np.float64]) -> State:

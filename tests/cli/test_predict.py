@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import subprocess
@@ -265,3 +266,23 @@ def test_columns_are_kept_and_drivers_left_out_as_asked(
         assert [(each["uid"], each["no.such"]) for each in found] == [(each["id"], None) for each in found]
         answers(invoke("predict", event_run, path, stdin=stdin))
     assert asked == [False, True, False, True]
+
+
+def test_the_collector_is_as_it_was_behind_the_answers(invoke: Invoke, run: Path) -> None:
+    before = gc.get_threshold(), gc.get_freeze_count(), gc.isenabled()
+    answers(invoke("predict", run, "--text", "we are good"))
+    assert (gc.get_threshold(), gc.get_freeze_count(), gc.isenabled()) == before
+
+
+def test_more_answers_than_are_written_at_once_are_written_in_their_order(
+    invoke: Invoke, event_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "flows.jsonl"
+    flows = generate_flows(25)
+    file.write_text("".join(f"{json.dumps(flow)}\n" for flow in [*flows[:11], {}, *flows[11:]]))
+    whole = invoke("predict", event_run, file)
+    monkeypatch.setattr("jenga.cli.predict._ROWS_WRITTEN", 7)
+    parts = invoke("predict", event_run, file)
+    names = [str(flow["id"]) for flow in flows]
+    assert [answer["id"] for answer in answers(whole)] == [*names[:11], "12", *names[11:]]
+    assert (parts.stdout, "1 of 26 rows" in parts.stderr) == (whole.stdout, True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import Reader, names, pieces, readings, shown
+from jenga.inference.reading import Reader, Reasons, names, pieces, readings, shown
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
@@ -59,11 +59,11 @@ def test_text_fills_the_columns_of_all_tasks() -> None:
     assert given_rows("x", [each.content for each in specs]).rows == [{"text": "x", "body": "x"}]
 
 
-def test_rows_are_placed_by_number_around_the_unusable() -> None:
+def test_rows_are_taken_by_number_around_the_unusable() -> None:
     rows = raw({"text": "x"}, {"text": ""}, {"text": ["y", "z"]})
     [reading] = readings(rows, [spec("a", "text")])
     parsed = Reader(rows, reading).parse(rows)
-    assert parsed.place == {1: 0, 3: 1}
+    assert [parsed.taken(numbers).numbers for numbers in ([3], [1], [1, 3], [])] == [[3], [1], [1, 3], []]
     assert list(parsed.bad) == [2]
     assert parsed.rows.content.as_words == [False, True]
 
@@ -114,3 +114,10 @@ def test_pieces_hold_every_row_once_in_order(size: int, bad: list[int], good: li
 def test_a_cell_that_an_answer_carries_over_is_what_json_has(cell: Any, wanted: Any) -> None:
     assert shown(cell) == wanted
     json.dumps(shown(cell), allow_nan=False)
+
+
+def test_each_reason_of_a_row_is_told_once_in_its_order() -> None:
+    reasons = Reasons({2: "broken"})
+    reasons.add([(1, "blank"), (2, "broken"), (2, "too long")])
+    reasons.add(iter([(1, "blank")]))
+    assert reasons.told() == {2: {"error": "broken; too long"}, 1: {"error": "blank"}}

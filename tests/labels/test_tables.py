@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from jenga.labels.tables import all_rounded, columns, per_label, rounded
+from jenga.labels.tables import all_rounded, columns, per_label, rounded, stacked
 from jenga.types import HeadSpace
 
 
@@ -30,3 +31,9 @@ def test_all_figures_are_rounded_as_one_is_and_the_largest_stay() -> None:
     figures = [0.1234567, 1.0, 0.0000004, -2.5, 123456.7654321]
     assert all_rounded(figures) == [rounded(each) for each in figures]
     assert all_rounded([1e303, float("inf")]) == [1e303, float("inf")]
+
+
+def test_logits_of_rows_are_stacked_unless_they_are_one_tensor() -> None:
+    logits = torch.arange(6.0).view(3, 2)
+    assert stacked(logits) is logits
+    assert torch.equal(stacked(list(logits)), logits)

@@ -63,7 +63,7 @@ constexpr const char* event_plan = R"({"version":2,"validate":"strict","nan":"mi
 {"path":"t2","kind":"timestamp","required":false,"column":110,"indicator":-1,"unit":"ms","inter_arrival":false,
 "offset":0,"scale":1},
 {"path":"x.y.z","kind":"timestamp","required":false,"column":114,"indicator":-1,"unit":"s","inter_arrival":true,
-"offset":0,"scale":1},
+"offset":0,"scale":1,"by":"proto","max_entities":2},
 {"path":"x.y","kind":"numeric","required":false,"column":119,"indicator":120,"clip":[null,null],"log1p":true,
 "offset":0,"scale":1,"limit":null,"knots":[],"references":[]},
 {"path":"x","kind":"raw","required":false,"column":-1,"indicator":121},
@@ -149,7 +149,7 @@ Refined run_refine(const PlanPointer& plan, std::string_view data, const std::ve
   const refinery::Rows rows{data.data(), static_cast<int64_t>(data.size()), offsets.data(),
                             static_cast<int64_t>(n_rows)};
   result.summary =
-      refinery::refine(plan, rows, previous.data(), n_threads, result.features.data(), result.states.data());
+      refinery::refine(plan, rows, previous, n_threads, result.features.data(), result.states.data());
   const auto n_good = static_cast<size_t>(result.summary.n_rows);
   require(n_good + result.summary.bad.size() == n_rows, "rows in = rows out + quarantined");
   result.features.resize(n_good * static_cast<size_t>(plan->n_features));
@@ -237,7 +237,7 @@ void check_halves(const PlanPointer& plan, std::string_view data, const std::vec
   const Exact texts(raw.text);
   const refinery::Columns columns{raw.numbers.data(), texts.view().data(), raw.text_offsets.data(), raw.summary.n_rows};
   const std::vector<double> previous = nothing_before(*plan);
-  const auto encoded = refinery::encode(plan, columns, previous.data(), 1, features.data(), raw.states.data());
+  const auto encoded = refinery::encode(plan, columns, previous, 1, features.data(), raw.states.data());
   require(same_bytes(features, whole.features), "encode of extract = features of refine");
   require(same_bytes(raw.states, whole.states), "encode of extract = states of refine");
   require(same_bytes(encoded.last, whole.summary.last), "encode of extract = last times of refine");

@@ -120,3 +120,13 @@ def test_states_are_compared_like_rows_and_must_have_the_same_fields(before: Sec
     table = drift_table(drift(before, state))
     assert len({len(row) for row in table}) == 1
     assert (is_state("a.safetensors"), is_state("a.jsonl")) == (True, False)
+
+
+def test_entities_drift_where_fewer_rows_name_one_and_not_where_others_do() -> None:
+    schema = {"fields": [{"path": "t", "kind": "timestamp", "by": "u"}, {"path": "u", "kind": "entity"}]}
+    before = SecurityRefinery(schema=schema).fit(make(4000, 0, u=lambda at, rng: f"user-{at % 7}"))
+    others = make(4000, 1, u=lambda at, rng: f"other-{at % 7}")
+    nobody = make(4000, 1, u=lambda at, rng: f"user-{at % 7}" if at % 2 else None)
+    for rows, wanted in ((others, "none"), (nobody, "major")):
+        found = next(each for each in drift(before, rows) if each.field == "u")
+        assert (found.kind, found.verdict) == ("entity", wanted)

@@ -3,7 +3,9 @@
 import io
 import json
 import pickle
+import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,65 @@ def test_chunks_of_one_call_carry_the_time_on_and_calls_begin_anew(fitted: Secur
     np.testing.assert_array_equal(streamed, fitted.transform(rows))
     assert streamed[0, at] == 0.0
     assert fitted.transform(rows[5:])[0, at] == 0.0
+
+
+BY_USER: dict[str, Any] = {
+    "fields": [
+        {"path": "ts", "kind": "timestamp", "by": "user.name"},
+        {"paths": ["user.name", "user"], "kind": "entity"},
+        {"path": "n", "kind": "numeric"},
+    ]
+}
+
+
+def of_users(count: int, *, users: int = 5) -> Rows:
+    draw = random.Random(seeds.derived(5))
+    names = [*(f"user-{number}" for number in range(users)), "-", None]
+    rows: Rows = [{"ts": 1.7e9 + 3 * at, "n": at, "user": {"name": draw.choice(names)}} for at in range(count)]
+    rows[7]["user"] = "user-0"
+    return rows
+
+
+def test_the_pace_of_each_entity_is_fitted_and_transformed_alike_whatever_the_form_and_the_chunks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys.modules["jenga.refinery.statistics"].reblock, "__kwdefaults__", {"n_rows": 64})
+    rows = of_users(300)
+    last: dict[str, float] = {}
+    gaps: list[float | None] = []
+    for row in rows:
+        user = row["user"] if isinstance(row["user"], str) else row["user"]["name"]
+        before = last.get(user)
+        gaps.append(None if before is None or user in ("-", None) else row["ts"] - before)
+        last[user] = row["ts"]
+    logs = np.log1p([gap for gap in gaps if gap is not None])
+    assert 200 < len(logs) < 300 - 5
+    wanted = [0.0 if gap is None else (np.log1p(gap) - logs.mean()) / logs.std() for gap in gaps]
+    path = write(tmp_path / "rows.jsonl", rows)
+    for source in (rows, path, pandas.DataFrame([pandas.json_normalize(row).iloc[0] for row in rows])):
+        fitted = SecurityRefinery(schema=BY_USER, chunk_bytes=500, n_threads=3).fit(source)
+        at = fitted.feature_names_.index("ts:inter_arrival")
+        assert "user.name:missing" in fitted.feature_names_
+        np.testing.assert_allclose(fitted.transform(source)[:, at], wanted, atol=1e-5)
+        streamed = np.concatenate([part.features for part in fitted.stream(source)])
+        np.testing.assert_array_equal(streamed, fitted.transform(source))
+        np.testing.assert_array_equal(load_again(fitted, tmp_path).transform(source), streamed)
+    assert "user-1" not in (tmp_path / "again").read_bytes().decode("latin-1"), "a state keeps no names of users"
+
+
+def load_again(fitted: SecurityRefinery, folder: Path) -> SecurityRefinery:
+    fitted.save(folder / "again")
+    return SecurityRefinery.load(folder / "again")
+
+
+def test_more_entities_than_are_remembered_are_told_of() -> None:
+    fields = [{**BY_USER["fields"][0], "max_entities": 5}, *BY_USER["fields"][1:]]
+    fitted = SecurityRefinery(schema={"fields": fields}).fit(of_users(60))
+    with pytest.warns(UserWarning, match=r"'ts': as many 'user.name' as are remembered \(max_entities: 5\) were"):
+        fitted.transform(of_users(60))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.transform(of_users(60, users=4))
 
 
 def test_output_is_numpy_or_torch_or_memory_that_was_given(fitted: SecurityRefinery, rows: Rows) -> None:

@@ -10,8 +10,9 @@ import pytest
 import seeds
 
 from jenga.kernels.refinery.reference import hash64
+from jenga.refinery.engine import Engine
 from jenga.refinery.estimator import SecurityRefinery
-from jenga.refinery.explain import collisions, explain_rows, fold
+from jenga.refinery.explain import collisions, explain_as_dicts, explain_rows, fold
 
 Rows = list[dict[str, Any]]
 
@@ -35,6 +36,25 @@ def test_contributions_of_columns_add_up_to_their_field(fitted: SecurityRefinery
     own = [at for at, source in enumerate(fitted.feature_sources_) if source == "id.orig_h"]
     assert len(own) > 5
     np.testing.assert_allclose(found[:, paths.index("id.orig_h")], given[:, own].sum(axis=1))
+
+
+def test_contributions_as_dicts_are_those_of_the_rows(fitted: SecurityRefinery, rows: Rows) -> None:
+    given = np.random.default_rng(seeds.derived(1)).normal(size=(len(rows), fitted.n_features_out_))
+    for top, digits in ((3, None), (5, 2)):
+        told = explain_rows(fitted, rows, given, top=top, digits=digits)
+        assert explain_as_dicts(fitted, rows, given, top=top, digits=digits) == [
+            [each.to_dict() for each in of_row] for of_row in told
+        ]
+
+
+def test_rows_are_read_once_for_their_places_and_once_for_their_values(
+    fitted: SecurityRefinery, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    plain = Engine.raw
+    monkeypatch.setattr(Engine, "raw", lambda *given: calls.append(1) or plain(*given))
+    explain_rows(fitted, rows, np.ones((len(rows), fitted.n_features_out_)))
+    assert len(calls) == 2
 
 
 def test_largest_fields_come_with_the_value_and_its_place_in_training(fitted: SecurityRefinery, rows: Rows) -> None:

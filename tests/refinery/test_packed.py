@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from jenga.refinery import SecurityRefinery
 from jenga.refinery.chunks import RowChunk
@@ -24,6 +25,16 @@ def test_rows_of_several_chunks_are_a_sequence_of_bytes() -> None:
     assert (len(rows), rows[-1], list(rows[1:3])) == (5, LINES[-1], LINES[1:3])
     assert list(rows.take(np.array([0, 4]))) == [LINES[0], LINES[4]]
     assert list(PackedRows.of([])) == []
+
+
+@pytest.mark.parametrize("n_bytes", [0, 9, 10_000])
+def test_rows_are_held_whatever_was_thought_of_their_size(n_bytes: int) -> None:
+    source = b"  [" + b",\n ".join(LINES[:3]) + b" ]"
+    chunks = [each for each in chunks_of(source, chunk_bytes=12) if isinstance(each, RowChunk)]
+    assert len(chunks) > 2
+    rows = PackedRows.of(chunks, n_bytes=n_bytes)
+    assert list(rows) == LINES[:3]
+    assert len(rows.data) <= len(source)
 
 
 def test_packed_rows_are_refined_as_the_same_rows_in_a_list_are() -> None:

@@ -13,8 +13,9 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransform
 
 from jenga.errors import ConfigError
 from jenga.kernels.refinery.reference_encode import width
+from jenga.refinery.fields import KINDS, CategoricalField
 from jenga.refinery.plan import CompiledPlan, compile_plan, extraction_plan
-from jenga.refinery.schema import KINDS, CategoricalField, RefinerySchema, read_schema
+from jenga.refinery.schema import RefinerySchema, read_schema
 from jenga.refinery.sketches import TokenCounts
 from jenga.refinery.statistics import RawBlock, Statistics
 

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from jenga.errors import ConfigError
-from jenga.refinery.schema import KINDS, NumericField, RefinerySchema, parse_schema, read_schema
+from jenga.refinery.fields import KINDS, NumericField
+from jenga.refinery.schema import RefinerySchema, parse_schema, read_schema
 
 
 def schema(*fields: dict[str, Any], **rest: Any) -> RefinerySchema:
@@ -27,13 +28,6 @@ def test_a_name_defaults_to_the_path() -> None:
     assert (first.name, second.name) == ("a.b", "d")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_needs_no_more_than_a_path(kind: str) -> None:
-    (field,) = schema({"path": "a", "kind": kind}).fields
-    assert (field.kind, field.indicator, field.required) == (kind, None, False)
-    assert KINDS[kind](path="a") == field
-
-
 def test_every_mistake_is_told_at_its_place() -> None:
     text = """\
 fields:
@@ -47,7 +41,7 @@ extra: 1
     assert [line.split(": ")[0] for line in found] == [
         "s.yml:2:21", "s.yml:3:5", "s.yml:4:34", "s.yml:5:27", "s.yml:6:1",
     ]  # fmt: skip
-    assert "did you mean 'numeric'? Known: boolean, categorical, ip, numeric, port, text, timestamp" in found[0]
+    assert "did you mean 'numeric'? Known: boolean, categorical, entity, ip, numeric, port, text, timestamp" in found[0]
     assert "required key is missing" in found[1]
     assert "must be at least 1, got 0" in found[2]
     assert "did you mean 'n_buckets'?" in found[3]
@@ -92,6 +86,15 @@ def test_a_numeric_field_refuses(field: str, message: str) -> None:
         ('[{path: "a[*]", kind: categorical, encoding: frequency}]', "which fields of kind categorical do not take"),
         ('[{path: "a[*]", kind: numeric}]', "reduce (count, sum, mean, min, max) makes them one"),
         ("[{path: a, kind: numeric, reduce: sum}]", "reduce goes with a path that has [*]"),
+        ("[{path: t, kind: timestamp, by: u}]", "by: 'u', of 't', is the path of no field of kind entity, categorical"),
+        ("[{path: t, kind: timestamp, by: u}, {path: u, kind: port}]", "add {path: u, kind: entity}"),
+        ("[{path: t, kind: timestamp, by: t}]", "by: 't', of 't', is the path of no field"),
+        (
+            '[{path: t, kind: timestamp, by: "u[*]"}, {path: "u[*]", kind: categorical, encoding: hash}]',
+            "by: 'u[*]', of 't', is the path of no field",
+        ),
+        ("[{path: t, kind: timestamp, by: u, inter_arrival: false}, {path: u, kind: entity}]", "set inter_arrival"),
+        ("[{path: t, kind: timestamp, by: u, max_entities: 0}, {path: u, kind: entity}]", "max_entities"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields: str, message: str) -> None:
@@ -135,6 +138,8 @@ def test_yaml_reads_back_as_the_same_schema() -> None:
         {"path": "yes", "kind": "numeric", "clip": (None, 1e-9), "log1p": True, "limit": 10},
         {"path": "@ts é\u2028😀\u0085", "kind": "timestamp", "name": "12"},
         {"path": "a b/c, {d}: #e", "kind": "categorical", "encoding": "hash", "indicator": False},
+        {"path": "t", "kind": "timestamp", "by": "user: name", "max_entities": 10},
+        {"path": "user: name", "kind": "entity"},
         name="x: y",
         left_out={"no": "because: '\"quotes\"'", "null": "- # not a comment"},
     )

@@ -10,7 +10,7 @@ import pytest
 from jenga.modalities import MODALITIES
 from jenga.modalities.baseline import Baseline
 from jenga.modalities.events.baseline import Boosting
-from jenga.modalities.events.events import Features
+from jenga.modalities.events.features import Features
 from jenga.modalities.events.modality import EventModality
 from jenga.modalities.text.baseline import Tfidf
 from jenga.report.baselines import Majority, baselines

@@ -163,6 +163,13 @@ struct DayCircle {
   }
 };
 
+// Whether a text names somebody: a word for nothing, or blanks alone, do not.
+bool is_entity(const Plan& plan, State state, std::string_view name) {
+  if (state != State::present && state != State::unknown) return false;
+  const std::string_view word = stripped(name);
+  return !word.empty() && !plan.is_missing_word(word);
+}
+
 const DayCircle& day_circle() {
   static const DayCircle circle;
   return circle;
@@ -183,6 +190,7 @@ void Encoder::encode(const double* numbers, const std::string_view* texts, uint8
   span.first_row.assign(n_times, -1);
   span.first.assign(n_times, std::numeric_limits<double>::quiet_NaN());
   span.last = span.first;
+  span.sightings.clear();
   recent_.assign(static_cast<size_t>(plan.n_texts), {});
   for (int64_t r = 0; r < n_rows; ++r) {
     float* const row = features + r * plan.n_features;
@@ -201,12 +209,13 @@ void Encoder::encode(const double* numbers, const std::string_view* texts, uint8
       const Field& field = plan.fields[static_cast<size_t>(i)];
       if (const double value = numbers[field.slot]; value == value) port(field, value, row);
     }
-    if (!plan.time_fields.empty()) times(numbers, r, row, span);
     for (const int32_t i : plan.text_fields) {
       const Field& field = plan.fields[static_cast<size_t>(i)];
       if (static_cast<State>(states[i]) != State::present) continue;
       text_field(field, texts[field.slot], states[i], row);
     }
+    // Behind the texts: an address that is none is nobody's.
+    if (!plan.time_fields.empty()) times(numbers, texts, states, r, row, span);
     for (const int32_t i : plan.indicator_fields) {
       const auto state = static_cast<State>(states[i]);
       row[plan.fields[static_cast<size_t>(i)].indicator] =
@@ -298,7 +307,8 @@ void Encoder::members(const Field& field, std::string_view values, uint8_t& stat
   }
 }
 
-void Encoder::times(const double* numbers, int64_t row_number, float* row, TimeSpan& span) const {
+void Encoder::times(const double* numbers, const std::string_view* texts, const uint8_t* states, int64_t row_number,
+                    float* row, TimeSpan& span) const {
   size_t i = 0;
   for (const int32_t index : plan_->time_fields) {
     const Field& field = plan_->fields[static_cast<size_t>(index)];
@@ -308,6 +318,12 @@ void Encoder::times(const double* numbers, int64_t row_number, float* row, TimeS
     if (!(seconds == seconds)) continue;
     day_circle().write(seconds, row + field.column);
     if (!field.inter_arrival) continue;
+    if (field.by >= 0) {
+      const std::string_view name = texts[plan_->fields[static_cast<size_t>(field.by)].slot];
+      if (!is_entity(*plan_, static_cast<State>(states[field.by]), name)) continue;
+      span.sightings.push_back({row_number, static_cast<int32_t>(at), {entity_key(name), seconds}});
+      continue;
+    }
     if (span.first_row[at] < 0) {
       span.first_row[at] = row_number;
       span.first[at] = seconds;

@@ -6,15 +6,24 @@
 #include <string_view>
 #include <vector>
 
+#include "core/refinery/entities.h"
 #include "core/refinery/plan.h"
 
 namespace jenga::refinery {
 
-// The first and the last time of some rows by inter-arrival field, NaN where no row has one; `first_row` counts from
-// their first row.
+// A row's time in a field that counts by entity: `at` is the field's place among those with inter-arrival.
+struct Sighting {
+  int64_t row;
+  int32_t at;
+  EntityTime time;
+};
+
+// The first and the last time of some rows by inter-arrival field, NaN where no row has one, or the field counts by
+// entity: then each time is in `sightings`. `first_row`, and the row of a sighting, count from their first row.
 struct TimeSpan {
   std::vector<int64_t> first_row;
   std::vector<double> first, last;
+  std::vector<Sighting> sightings;
 };
 
 // Encodes rows with one fitted plan. Not shared between threads.
@@ -24,7 +33,8 @@ class Encoder {
 
   // Raw columns of `n_rows` rows to `features (n_rows, n_features)`. States of addresses that are none become
   // mismatches, those of categories that were not seen in training become unknown. The inter-arrival of the first row
-  // that has a time is left at 0 for `set_inter_arrival`, once it is known what came before.
+  // that has a time, and all that count by entity, are left at 0 for `set_inter_arrival`, once it is known what came
+  // before.
   void encode(const double* numbers, const std::string_view* texts, uint8_t* states, int64_t n_rows, float* features,
               TimeSpan& span);
 
@@ -35,7 +45,8 @@ class Encoder {
   static void members(const Field& field, std::string_view values, uint8_t& state, float* row);
   void text(const Field& field, std::string_view value, float* row);
   void ngrams(const Field& field, std::string_view value, float* row);
-  void times(const double* numbers, int64_t row_number, float* row, TimeSpan& span) const;
+  void times(const double* numbers, const std::string_view* texts, const uint8_t* states, int64_t row_number, float* row,
+             TimeSpan& span) const;
 
   // The value of a text slot that was encoded last: events repeat themselves.
   struct Recent {

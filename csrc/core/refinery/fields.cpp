@@ -19,13 +19,6 @@ State overflow_of(const Field& field) {
   return field.kind == Kind::port || field.kind == Kind::boolean ? State::mismatch : State::overflow;
 }
 
-std::string_view stripped(std::string_view text) {
-  const auto is_blank = [](char c) { return is_space(c) || c == '\v' || c == '\f'; };
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 // 1 or 0 for the words of a boolean, else -1.
 int truth(std::string_view text) {
   if (text.size() > 5) return -1;
@@ -37,6 +30,13 @@ int truth(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view stripped(std::string_view text) {
+  const auto is_blank = [](char c) { return is_space(c) || c == '\v' || c == '\f'; };
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
+}
 
 // Notes what a field holds; a second value of a row takes the place of the first.
 bool BlockParser::put(int32_t index, State state) {

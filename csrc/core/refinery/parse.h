@@ -24,6 +24,9 @@ inline constexpr int n_counters = 8;
 inline constexpr int coerced_counter = 6;
 inline constexpr int duplicate_counter = 7;
 
+// A text without the blanks around it.
+std::string_view stripped(std::string_view text);
+
 // What a number means for a field: present, or why it is none.
 State number_state(const Field& field, double number);
 

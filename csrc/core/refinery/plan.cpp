@@ -21,6 +21,7 @@ using simdjson::dom::object;
 
 constexpr int64_t max_columns = 1 << 24;
 constexpr int64_t max_buckets = 1 << 20;
+constexpr int64_t max_kept_entities = 1 << 24;
 
 // One object of the plan with its name in messages. Every key is asked for by type; none is optional but by name.
 struct Reader {
@@ -259,6 +260,23 @@ void add_stand_ins(const std::vector<Reader>& entries, PathTree& paths, Plan& pl
   }
 }
 
+// Which field tells the entities of a timestamp apart.
+void link_entities(const std::vector<Reader>& entries, Plan& plan) {
+  for (int32_t i = 0; i < plan.n_given; ++i) {
+    const Reader& in = entries[static_cast<size_t>(i)];
+    Field& field = plan.fields[static_cast<size_t>(i)];
+    if (field.kind != Kind::timestamp || in.json["by"].error() != simdjson::SUCCESS) continue;
+    const std::string_view path = in.word("by");
+    const auto end = plan.fields.begin() + plan.n_given;
+    const auto owner = std::find_if(plan.fields.begin(), end, [&](const Field& each) { return each.path == path; });
+    check(owner != end && owner->is_text() && owner->kind != Kind::raw && owner->n_levels == 0, in.where, ".by: '",
+          path, "' must be the path of a categorical, ip or text field without [*]");
+    check(field.inter_arrival, in.where, ".by: goes with inter_arrival");
+    field.by = static_cast<int32_t>(owner - plan.fields.begin());
+    field.max_entities = in.integer("max_entities", 1, max_kept_entities);
+  }
+}
+
 void add_lane(Lanes& lanes, const Field& field) {
   lanes.low.push_back(field.clip_low);
   lanes.high.push_back(field.clip_high);
@@ -376,6 +394,7 @@ std::shared_ptr<const Plan> parse_plan(std::string_view json) {
     add_field(entry, read_field(entry), paths, *plan);
   }
   add_stand_ins(entries, paths, *plan);
+  link_entities(entries, *plan);
   for (Node& node : plan->nodes) {
     std::vector<std::string> keys;
     for (const Edge& edge : node.edges) keys.push_back(edge.key);

@@ -77,6 +77,9 @@ struct Field {
   int32_t prefix_bits = 0;
   TimeUnit unit = TimeUnit::automatic;
   bool inter_arrival = false;
+  // The field whose text tells whose moment it is, -1: the whole stream's; and how many entities are kept.
+  int32_t by = -1;
+  int64_t max_entities = 0;
   int32_t ngram = 0;
   bool lower = false;
   bool l2 = false;

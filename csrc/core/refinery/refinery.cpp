@@ -13,6 +13,8 @@
 #include <thread>
 
 #include "core/refinery/encode.h"
+#include "core/refinery/entities.h"
+#include "jenga/check.h"
 
 namespace jenga::refinery {
 
@@ -140,23 +142,56 @@ void close_gaps(const std::vector<Unit>& units, T* values, int64_t width) {
   }
 }
 
-// Joins the units' inter-arrival: the first row of each that has a time follows the last such row before it.
-void join_spans(const Plan& plan, const std::vector<Unit>& units, const double* previous, float* features,
+// The entities of each inter-arrival field that counts by them, as `previous` has them.
+std::vector<EntityTimes> entities_of(const Plan& plan, std::span<const double> previous) {
+  std::vector<EntityTimes> entities;
+  entities.reserve(plan.inter_arrival_fields.size());
+  for (const int32_t i : plan.inter_arrival_fields) {
+    entities.emplace_back(plan.fields[static_cast<size_t>(i)].max_entities);
+  }
+  for (size_t i = entities.size(); i < previous.size(); i += 3) {
+    entities[static_cast<size_t>(previous[i])].exchange(static_cast<uint64_t>(previous[i + 1]), previous[i + 2]);
+  }
+  return entities;
+}
+
+// Joins the units' inter-arrival: the first row of each that has a time follows the last such row before it, and each
+// row of an entity the one before of the same.
+void join_spans(const Plan& plan, const std::vector<Unit>& units, std::span<const double> previous, float* features,
                 std::vector<double>& last) {
   const size_t n = plan.inter_arrival_fields.size();
-  last.assign(previous, previous + n);
+  const auto field_of = [&](size_t i) -> const Field& {
+    return plan.fields[static_cast<size_t>(plan.inter_arrival_fields[i])];
+  };
+  last.assign(n, std::numeric_limits<double>::quiet_NaN());
+  std::copy_n(previous.begin(), std::min(n, previous.size()), last.begin());
+  std::vector<EntityTimes> entities = entities_of(plan, previous);
   int64_t first_row = 0;
   for (const Unit& unit : units) {
     for (size_t i = 0; i < n; ++i) {
       const int64_t row = unit.span.first_row[i];
       if (row < 0) continue;
-      const Field& field = plan.fields[static_cast<size_t>(plan.inter_arrival_fields[i])];
       if (last[i] == last[i]) {
-        set_inter_arrival(field, unit.span.first[i], last[i], features + (first_row + row) * plan.n_features);
+        set_inter_arrival(field_of(i), unit.span.first[i], last[i], features + (first_row + row) * plan.n_features);
       }
       last[i] = unit.span.last[i];
     }
+    for (const Sighting& sighting : unit.span.sightings) {
+      const auto at = static_cast<size_t>(sighting.at);
+      const double before = entities[at].exchange(sighting.time.key, sighting.time.seconds);
+      if (before == before) {
+        set_inter_arrival(field_of(at), sighting.time.seconds, before,
+                          features + (first_row + sighting.row) * plan.n_features);
+      }
+    }
     first_row += unit.n_good;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (field_of(i).by < 0) continue;
+    last[i] = std::numeric_limits<double>::quiet_NaN();
+    for (const EntityTime& time : entities[i].times()) {
+      last.insert(last.end(), {static_cast<double>(i), static_cast<double>(time.key), time.seconds});
+    }
   }
 }
 
@@ -185,8 +220,26 @@ int64_t count_good(const std::vector<Unit>& units) {
 
 }  // namespace
 
-Summary refine(const std::shared_ptr<const Plan>& plan, const Rows& rows, const double* previous, int n_threads,
-               float* features, uint8_t* states) {
+void check_previous(const Plan& plan, std::span<const double> previous) {
+  const size_t n = plan.inter_arrival_fields.size();
+  if (previous.empty()) return;
+  check(previous.size() >= n && (previous.size() - n) % 3 == 0, "previous: got ", previous.size(), " numbers; allowed: ",
+        n, ", one for each field with inter-arrival, and three for each entity");
+  for (size_t i = n; i < previous.size(); i += 3) {
+    const double at = previous[i];
+    const double key = previous[i + 1];
+    const double seconds = previous[i + 2];
+    const bool is_field = at >= 0 && at < static_cast<double>(n) && at == std::floor(at);
+    const bool by = is_field && plan.fields[static_cast<size_t>(
+                                    plan.inter_arrival_fields[static_cast<size_t>(at)])].by >= 0;
+    check(by && key >= 0 && key < n_entity_keys && key == std::floor(key) && seconds == seconds, "previous[", i,
+          "]: got ", at, ", ", key, ", ", seconds,
+          "; allowed: the place of a field that counts by entity, a key below 2^53, and a time");
+  }
+}
+
+Summary refine(const std::shared_ptr<const Plan>& plan, const Rows& rows, std::span<const double> previous,
+               int n_threads, float* features, uint8_t* states) {
   std::vector<Unit> units = units_of(rows);
   Tally tally(*plan);
   for_each_unit(units, n_threads, [&] {
@@ -246,8 +299,8 @@ Summary extract(const std::shared_ptr<const Plan>& plan, const Rows& rows, int n
   return summary;
 }
 
-Summary encode(const std::shared_ptr<const Plan>& plan, const Columns& columns, const double* previous, int n_threads,
-               float* features, uint8_t* states) {
+Summary encode(const std::shared_ptr<const Plan>& plan, const Columns& columns, std::span<const double> previous,
+               int n_threads, float* features, uint8_t* states) {
   std::vector<Unit> units;
   for (int64_t first = 0; first < columns.n_rows; first += unit_columns_rows) {
     const int64_t last = std::min(first + unit_columns_rows, columns.n_rows);

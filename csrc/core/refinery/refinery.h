@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +30,9 @@ struct Columns {
 };
 
 // What is known beside the features of `n_rows` rows. `counters (n_fields, n_counters)`; `last`: the last time of each
-// inter-arrival field, NaN if there was none.
+// inter-arrival field, NaN if there was none or the field counts by entity. Behind these are three numbers for each
+// entity, by field the one that was heard of longest ago first: the field's place among these, the entity's key, its
+// last time.
 struct Summary {
   int64_t n_rows = 0;
   std::vector<int64_t> counters;
@@ -38,18 +41,21 @@ struct Summary {
 };
 
 // Features of the good rows, in order, to the first rows of `features (n_rows, n_features)` and `states (n_rows,
-// n_fields)`. `previous`: the time before the first row by inter-arrival field, NaN if there is none. The result does
-// not depend on `n_threads`.
-Summary refine(const std::shared_ptr<const Plan>& plan, const Rows& rows, const double* previous, int n_threads,
-               float* features, uint8_t* states);
+// n_fields)`. `previous`: what is known from before the first row, as `last` has it; empty where nothing is. The result
+// does not depend on `n_threads`.
+Summary refine(const std::shared_ptr<const Plan>& plan, const Rows& rows, std::span<const double> previous,
+               int n_threads, float* features, uint8_t* states);
 
 // The raw columns of the good rows; `numbers (n_rows, n_numbers)` and `states` as above.
 Summary extract(const std::shared_ptr<const Plan>& plan, const Rows& rows, int n_threads, double* numbers,
                 uint8_t* states, std::string& text, std::vector<int64_t>& text_offsets);
 
 // Features of raw columns; `states` are those of the columns and are brought up to date.
-Summary encode(const std::shared_ptr<const Plan>& plan, const Columns& columns, const double* previous, int n_threads,
-               float* features, uint8_t* states);
+Summary encode(const std::shared_ptr<const Plan>& plan, const Columns& columns, std::span<const double> previous,
+               int n_threads, float* features, uint8_t* states);
+
+// Throws std::invalid_argument where `previous` is not laid out as `Summary::last` is.
+void check_previous(const Plan& plan, std::span<const double> previous);
 
 // Where the rows of a piece of a stream lie.
 struct Split {

@@ -14,15 +14,14 @@ from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Encoder, Facts, RowEncoder, Spaces, Tell
 from jenga.modalities.events.events import (
     Events,
-    RefinedFile,
     events_of,
-    features_of,
     label_columns,
     read_events,
     refine_events,
     taken,
     unwarned,
 )
+from jenga.modalities.events.features import RefinedFile, features_of
 from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.paths import parts_of, values_in
@@ -186,12 +185,11 @@ class EventEncoder(Encoder):
         events = raw.events
 
         def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
-            from jenga.refinery.explain import explain_rows
+            from jenga.refinery.explain import explain_as_dicts
 
             with unwarned():
                 own = taken(events, at[np.asarray(rows, np.int64)])
-                told = explain_rows(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
-            return [[each.to_dict() for each in drivers] for drivers in told]
+                return explain_as_dicts(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
 
         return tell
 

@@ -5,31 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 from jenga.errors import DataError, printable, suggest
 from jenga.labels.cells import json_text
+from jenga.modalities.events.features import RefinedFile
 from jenga.packed import UnpackLimit
 from jenga.refinery.calls import mismatch_words
+from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.result import STATES
 from jenga.refinery.statistics import ABSENT
-from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.columns import column_names, no_column
-from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RAW_LENGTH, STANDARD_INPUT, BadRow, RawRows
 from jenga.rows.readers import FileForm, read_rows
 from jenga.rows.storage import is_folder, is_pattern, is_remote, suffixes
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
-    from jenga.refinery.engine import Pace
     from jenga.refinery.quarantine import QuarantineRecord
 
 _JSON_FILES = tuple(
@@ -40,27 +39,6 @@ USUAL = 0.99
 """Share of the training rows that have a field without which an event is suspect."""
 _LISTED = 5
 _CHUNK_BYTES = 8 << 20
-
-
-@dataclass
-class Features(Encoded):
-    """The features of M rows, float32 ``(M, F)``; every row takes one step of the encoder, so all are equally long."""
-
-    unit: ClassVar[str] = "features"
-
-    features: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each row: one, int64 (M,)."""
-        return np.ones(len(self), np.int64)
-
-    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Return ``features (B, F)`` of the rows at `index`."""
-        return {FEATURES: torch.from_numpy(self.features[np.asarray(index, np.int64)])}
 
 
 @dataclass
@@ -172,6 +150,9 @@ def events_of(
                 if value is not None:
                     cells[at][column] = value
     found = Events(file, bad=[*bad, *(refused[number] for number in sorted(refused))])
+    if kept.all():
+        found.rows, found.numbers, found.events = cells, list(numbers), events
+        return found
     index = np.flatnonzero(kept)
     found.rows = [cells[at] for at in index.tolist()]
     found.numbers = [numbers[at] for at in index.tolist()]
@@ -220,20 +201,6 @@ def bad_rows(records: Iterable[QuarantineRecord], file: str, numbers: Sequence[i
     return found
 
 
-@dataclass
-class RefinedFile:
-    """The features of one file's events, and which of them the refinery kept.
-
-    `numbers` int64 ``(N,)``: the line or row of each kept event; `features` float32 ``(N, F)``. `warnings`: fields that
-    these events lack or hold otherwise than the training rows.
-    """
-
-    numbers: np.ndarray
-    features: np.ndarray
-    bad: list[BadRow]
-    warnings: list[str]
-
-
 def refine_events(
     events: Events, refinery: SecurityRefinery, *, pace: Pace | None = None, max_missing: float = 1.0
 ) -> RefinedFile:
@@ -244,8 +211,9 @@ def refine_events(
 
     Raises DataError where the events have none of the fields that the refinery reads.
     """
+    own = Pace() if pace is None else pace
     with unwarned():
-        refined = refinery.refine(events.events, pace=pace)
+        refined = refinery.refine(events.events, pace=own)
     numbers = np.asarray(events.numbers, np.int64)
     bad = bad_rows(refined.quarantine, events.file, events.numbers)
     reasons = _lacking(refined.states, refinery, max_missing)
@@ -257,10 +225,13 @@ def refine_events(
         event = events.events[places[at]]
         raw = event.decode("utf-8", "backslashreplace") if isinstance(event, bytes) else json_text(event)
         bad.append(BadRow(events.file, int(numbers[places[at]]), reason, raw[:RAW_LENGTH]))
-    kept = np.ones(len(places), bool)
-    kept[list(reasons)] = False
-    told = _misfits(refined.states[kept], refinery, events)
-    return RefinedFile(numbers[places[kept]], np.asarray(refined.features)[kept], bad, told)
+    states, features = refined.states, np.asarray(refined.features)
+    if reasons:
+        kept = np.ones(len(places), bool)
+        kept[list(reasons)] = False
+        states, features, places = states[kept], features[kept], places[kept]
+    told = [*_misfits(states, refinery, events), *own.crowded(refinery.schema_).values()]
+    return RefinedFile(numbers[places], features, bad, told)
 
 
 def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float) -> dict[int, str]:
@@ -268,6 +239,8 @@ def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float)
     known = refinery.statistics_.fields
     usual = np.array([each.states[ABSENT] <= (1 - USUAL) * each.n for each in known])
     absent = states == ABSENT
+    if not absent.any():
+        return {}
     gone = absent[:, usual].sum(1)
     over = absent.all(1) | (gone > max_missing * usual.sum())
     found = {}
@@ -300,7 +273,7 @@ def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> 
     if not n_rows:
         return []
     paths = [field.path for field in refinery.schema_.fields]
-    of_state = [(states == number).sum(0).tolist() for number in range(len(STATES))]
+    of_state = [np.count_nonzero(states == number, axis=0).tolist() for number in range(len(STATES))]
     counts = {path: dict(zip(STATES, each, strict=True)) for path, *each in zip(paths, *of_state, strict=True)}
     gone = [path for path, count in counts.items() if count["absent"] == n_rows]
     found = column_names(events.examples)
@@ -316,30 +289,13 @@ def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> 
     return told
 
 
-def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Features]:
-    """Return the rows that the refinery kept, with their features. `files`: by name, as in `Rows.files`."""
-    names = np.asarray(rows.files, dtype=object)
-    numbers = np.asarray(rows.numbers, np.int64)
-    kept = np.zeros(len(rows), bool)
-    width = next(iter(files.values())).features.shape[1]
-    features = np.zeros((len(rows), width), np.float32)
-    for name, refined in files.items():
-        here = np.flatnonzero(names == name)
-        at = np.searchsorted(refined.numbers, numbers[here])
-        there = at < len(refined.numbers)
-        there[there] = refined.numbers[at[there]] == numbers[here][there]
-        kept[here[there]] = True
-        features[here[there]] = refined.features[at[there]]
-    index = np.flatnonzero(kept)
-    return rows.take(index), Features(features[index])
-
-
 def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[PackedRows, list[int], list[BadRow]]:
     from jenga.refinery.sources import RowChunk, chunks_of
 
     numbers: list[int] = []
     bad: list[BadRow] = []
-    limit = UnpackLimit(file, len(source) if isinstance(source, bytes) else _size(source))
+    n_bytes = len(source) if isinstance(source, bytes) else _size(source)
+    limit = UnpackLimit(file, n_bytes)
 
     def chunks() -> Iterator[RowChunk]:
         for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES, records=records):
@@ -351,7 +307,7 @@ def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[Pac
                 bad.append(BadRow(file, each.number, each.code.replace("_", " "), raw))
             yield chunk
 
-    return PackedRows.of(chunks()), numbers, bad
+    return PackedRows.of(chunks(), n_bytes=n_bytes), numbers, bad
 
 
 def _size(path: str) -> int:

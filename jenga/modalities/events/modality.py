@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from jenga.refinery.schema import RefinerySchema
 
 _SAMPLE_ROWS = 10_000
-_EXAMPLES = {"categorical": "example", "text": "example.com", "ip": "10.0.0.1", "timestamp": "2026-01-01T00:00:00Z"}
+_EXAMPLES = {
+    "categorical": "example",
+    "entity": "example",
+    "text": "example.com",
+    "ip": "10.0.0.1",
+    "timestamp": "2026-01-01T00:00:00Z",
+}
 """A value for the fields of an example event, by kind; 0 for the others."""
 
 

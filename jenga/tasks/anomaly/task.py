@@ -14,7 +14,7 @@ from jenga.kernels import HeadSpec
 from jenga.labels.base import Answers, Errors, Texts
 from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
 from jenga.labels.metric import Metric
-from jenga.labels.tables import all_rounded, rounded
+from jenga.labels.tables import all_rounded, rounded, stacked
 from jenga.modalities import BaseBackbone
 from jenga.tasks.anomaly.calibration import Calibrator
 from jenga.tasks.anomaly.config import AnomalyConfig
@@ -165,7 +165,7 @@ class AnomalyDetectionTask(BaseTask):
                 f"head '{space.task}.{space.head}': the run ended before the threshold of its alerts was fitted; go on "
                 "with it (--resume PATH), or train again"
             )
-        raw = self.scores(space.head, torch.stack(list(logits)))
+        raw = self.scores(space.head, stacked(logits))
         threshold = rounded(calibrator.calibrated(np.array([limit]))[0])
         answers: Answers = [
             {"score": score, "alert": alert, "threshold": threshold}
@@ -353,6 +353,8 @@ def normal_class(task: str, head: Any) -> int:
 
 def anomaly_log_odds(logits: torch.Tensor, normal: int) -> torch.Tensor:
     """Return ``log((1 - p) / p)`` ``(M,)`` with p the softmax of ``logits (M, K)`` at class `normal`."""
+    if logits.shape[1] == 2:
+        return logits[:, 1 - normal] - logits[:, normal]
     others = torch.cat([logits[:, :normal], logits[:, normal + 1 :]], dim=1)
     return others.logsumexp(1) - logits[:, normal]
 

@@ -182,8 +182,8 @@ _VALUES = (
 _BAD_ROWS = ("{", "[]", "", '{"f0":}', '{"f0":1,"f0":2}', '{"f0":1e999}')
 
 
-def _plan(rng: random.Random) -> tuple[dict[str, Any], int]:
-    """A fitted plan, and how many of its fields have times between rows."""
+def _plan(rng: random.Random) -> tuple[dict[str, Any], int, int]:
+    """A fitted plan, how many of its fields have times between rows, and how many of these count by entity."""
     at, fields = 0, []
     for index, (width, field) in enumerate(rng.sample(_FIELDS, rng.randint(1, len(_FIELDS)))):
         place = {"path": rng.choice((f"f{index}", f"f{index}.g")), "required": False, "column": at if width else -1}
@@ -196,7 +196,11 @@ def _plan(rng: random.Random) -> tuple[dict[str, Any], int]:
         "version": 2, "validate": rng.choice(("strict", "fast")), "nan": rng.choice(("missing", "quarantine")),
         "duplicates": rng.choice(("last", "quarantine")), "n_features": at, "fields": fields,
     }  # fmt: skip
-    return plan, sum(bool(field.get("inter_arrival")) for field in fields)
+    timed = [field for field in fields if field.get("inter_arrival")]
+    owners = [field["path"] for field in fields if field["kind"] in ("categorical", "ip", "text")]
+    if timed and owners and rng.random() < 0.7:
+        timed[0] |= {"by": rng.choice(owners), "max_entities": rng.choice((1, 2, 100))}
+    return plan, len(timed), sum("by" in field for field in timed)
 
 
 def _as_bytes(text: str) -> Tensor:
@@ -218,8 +222,11 @@ def _rows(rng: random.Random) -> tuple[Tensor, Tensor]:
 
 
 def _refine(rng: random.Random) -> list[Any]:
-    plan, n_times = _plan(rng)
+    plan, n_times, n_by_entity = _plan(rng)
     previous = torch.rand(n_times if rng.random() < 0.5 else 0, dtype=torch.float64)
+    if n_by_entity and len(previous):
+        entities = [[0.0, float(rng.randrange(2**53)), rng.random()] for _ in range(rng.choice((0, 1, 4)))]
+        previous = torch.cat([previous, torch.tensor(entities, dtype=torch.float64).flatten()])
     return [*_rows(rng), _as_bytes(json.dumps(plan)), previous, rng.choice((1, 2, 3))]
 
 
@@ -253,6 +260,11 @@ def _pack_rows(rng: random.Random) -> list[Any]:
     return [rng.sample(rows, len(rows)), 0]
 
 
+def _json_lines(rng: random.Random) -> list[Any]:
+    rows = [json.loads(_row(rng)) for _ in range(rng.choice((0, 1, 5)))]
+    return [[*rows, {"f0": 1, "f1": [None, True, 2.5, "x\ud800", {"y": (1, 1e300)}]}]]
+
+
 def _locate(rng: random.Random) -> list[Any]:
     return [_row(rng).encode(), json.dumps(_plan(rng)[0]).encode()]
 
@@ -277,6 +289,7 @@ OPS: dict[str, Callable[[random.Random], list[Any]]] = {
 
 FUNCTIONS: dict[str, Callable[[random.Random], list[Any]]] = {
     "pack_rows": _pack_rows,
+    "json_lines": _json_lines,
     "split_rows": _split_rows,
     "locate": _locate,
     "build_info": lambda _: [],

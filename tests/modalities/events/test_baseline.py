@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jenga.modalities.events.baseline import Boosting
-from jenga.modalities.events.events import Features
+from jenga.modalities.events.features import Features
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
 from jenga.types import HeadSpace

@@ -13,6 +13,9 @@ import torch
 
 from jenga.errors import DataError, SetupError
 from jenga.modalities.events.encoder import EventEncoder
+from jenga.modalities.events.modality import EventFields
+from jenga.refinery import SecurityRefinery
+from jenga.rows.parse import SourceSpec, parse_rows
 from jenga.run.build import Experiment
 
 SCHEMA = {"fields": [{"path": "bytes_out", "kind": "numeric"}, {"path": "service", "kind": "categorical"}]}
@@ -136,3 +139,30 @@ def test_a_row_is_an_event_where_a_field_stands_at_any_of_its_paths(row: dict[st
     refinery = SecurityRefinery(schema=RefinerySchema.model_validate({"fields": fields}))
     refinery.fit([{"net": {"cats": ["x"]}, "ports": [80]}, {"net": {"cats": ["y"]}, "spt": 81}])
     assert EventEncoder(refinery).reads(row, []) is read
+
+
+def test_a_session_goes_on_with_each_entity_and_says_once_that_it_knows_too_many(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fields = [{"path": "t", "kind": "timestamp", "by": "u", "max_entities": 3}, {"path": "u", "kind": "entity"}]
+    rows = [{"t": 1.7e9 + at**2, "u": f"user-{at % 3}"} for at in range(12)]
+    refinery = SecurityRefinery(schema={"fields": fields}).fit(rows)
+    encoder = EventEncoder(refinery)
+    spec = SourceSpec("x", (), (), (), "id", (), EventFields())
+
+    def encoded(session: EventEncoder, some: list[dict[str, Any]]) -> np.ndarray:
+        raw = session.given(some, [spec])
+        read, _ = parse_rows(raw, spec, spaces=None, with_labels=False)
+        found = session.encoder([raw]).encode(read, spec, {}).encoded.features
+        assert found is not None
+        return found
+
+    whole = encoded(encoder.session(), rows)
+    session = encoder.session()
+    caplog.clear()
+    parts = [encoded(session, rows[at : at + 2]) for at in range(0, 12, 2)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    # The first rows of the three, and after them one gap that is larger than the one before.
+    assert whole[:3, 4].tolist() == [0.0, 0.0, 0.0]
+    assert (np.diff(whole[3:, 4]) > 0).all()
+    assert caplog.text.count("as many 'u' as are remembered (max_entities: 3)") == 1

@@ -7,17 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn
 from jenga.modalities.events.events import (
     Events,
-    Features,
-    RefinedFile,
     events_of,
-    features_of,
     label_columns,
     read_events,
     refine_events,
@@ -25,7 +21,7 @@ from jenga.modalities.events.events import (
 from jenga.modalities.events.modality import EventFields
 from jenga.refinery import SecurityRefinery
 from jenga.refinery.engine import Pace
-from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import FileForm
 
 COLUMNS = ("labels.find", "label", "labels", "find", "id")
@@ -176,24 +172,6 @@ def test_columns_of_labels_and_ids_are_those_of_all_heads() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ features
-
-
-def test_features_are_looked_up_by_file_and_number() -> None:
-    files = {
-        "a": RefinedFile(np.array([1, 3, 4]), np.array([[1.0], [3], [4]], np.float32), [], []),
-        "b": RefinedFile(np.array([3]), np.array([[30.0]], np.float32), [], []),
-    }
-    rows = Rows(ids=list("wxyz"), files=["b", "a", "a", "a"], numbers=[3, 4, 2, 1], labels={("t", "h"): np.arange(4)})
-    kept, found = features_of(rows, files)
-    assert kept.ids == ["w", "x", "z"]  # the refinery set line 2 of a aside
-    assert kept.labels["t", "h"].tolist() == [0, 1, 3]
-    assert found.features.tolist() == [[30.0], [4.0], [1.0]]
-
-
-def test_batches_take_rows_in_the_order_asked_for() -> None:
-    features = Features(np.arange(6, dtype=np.float32).reshape(3, 2))
-    assert features.inputs([2, 0])["features"].tolist() == [[4.0, 5.0], [0.0, 1.0]]
-    assert features.lengths.tolist() == [1, 1, 1]
 
 
 def test_rows_that_lack_a_required_field_are_bad() -> None:

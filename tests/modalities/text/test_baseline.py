@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jenga.modalities.baseline import Baseline
-from jenga.modalities.events.events import Features
+from jenga.modalities.events.features import Features
 from jenga.modalities.text.baseline import Tfidf
 from jenga.modalities.text.columns import Texts
 from jenga.report.baselines import Majority

@@ -169,7 +169,10 @@ def test_a_record_of_cloudtrail_is_read_but_for_who_it_was() -> None:
         "resources": [{"type": "AWS::EC2::SecurityGroup", "ARN": "x"}],
     }  # fmt: skip
     refinery = SecurityRefinery(preset="cloudtrail").fit(json.dumps({"Records": [record, record]}).encode())
-    assert sum(count["present"] == 2 for count in refinery.counters_.to_dict().values()) == 16
+    assert sum(count["present"] == 2 for count in refinery.counters_.to_dict().values()) == 17
+    # Who it was decides nothing but the time since their event before.
+    assert refinery.feature_sources_.count("userIdentity.arn") == 0
+    assert "eventTime:inter_arrival" in refinery.feature_names_
     assert not any(count["mismatch"] for count in refinery.counters_.to_dict().values())
 
 

@@ -109,6 +109,19 @@ def test_only_rows_whose_few_points_miss_their_score_get_more_of_them() -> None:
     np.testing.assert_allclose(found, np.where(off[:, None], many, few), rtol=1e-4, atol=1e-6)
 
 
+def test_no_more_points_are_taken_where_no_row_misses_its_score() -> None:
+    model = model_of(activation=nn.Identity(), heads=[{"name": "threat", "num_labels": 2, "labels": ["normal", "dos"]}])
+    passes: list[int] = []
+
+    def backbone(*, features: torch.Tensor) -> BackboneOutput:
+        passes.append(len(features))
+        return model.encoders["shared"](features=features)
+
+    contributions(model.tasks["t"], backbone, rows(5))
+    # The points of the path, and one pass that compares.
+    assert passes == [5] * FEW_STEPS + [6]
+
+
 def test_an_autoencoders_parts_are_its_error() -> None:
     model = model_of(mode="unsupervised")
     features = rows(20)

@@ -189,6 +189,10 @@ def test_the_score_ranks_as_one_minus_the_probability_of_normal() -> None:
     logits = torch.randn(50, 3, generator=seeds.generator(0)).double() * 4
     p = logits.softmax(1)[:, 0]
     torch.testing.assert_close(anomaly_log_odds(logits, 0), ((1 - p) / p).log())
+    # Of two classes there is nothing to sum up, and a third one that is out of the question changes no bit.
+    certain = torch.cat([logits[:, :2], torch.full((len(logits), 1), -torch.inf)], dim=1)
+    for normal in (0, 1):
+        assert torch.equal(anomaly_log_odds(logits[:, :2], normal), anomaly_log_odds(certain, normal))
     torch.testing.assert_close(anomaly_log_odds(logits, 2).sigmoid(), 1 - logits.softmax(1)[:, 2])
     task = task_of()
     certain = torch.tensor([[-50.0, 0.0, 0.0], [-60.0, 0.0, 0.0], [80.0, 0.0, 0.0], [90.0, 0.0, 0.0]])
