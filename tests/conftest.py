@@ -43,6 +43,12 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process end without report.html: drawing it takes longer than what these tests look at."""
+    monkeypatch.setattr("jenga.run.experiment.write_report", lambda run: None)
+
+
+@pytest.fixture
 def registries_as_before() -> Iterator[None]:
     """Take back what a test registers."""
     from jenga.callbacks import CALLBACK_REGISTRY
