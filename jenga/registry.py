@@ -58,6 +58,11 @@ class Registry(MutableMapping[str, type[T]]):
             if point.name not in self._parts:
                 self._parts[point.name] = part
 
+    def registered(self) -> tuple[tuple[str, type[T], Any, tuple[str, ...]], ...]:
+        """Return all that is registered: of each part its name, class, parameters' model and aliases."""
+        self.load_entry_points()
+        return tuple((name, part, self.config_of(name), self.aliases_of(name)) for name, part in self._parts.items())
+
     def config_of(self, name: str) -> Any:
         """Return the pydantic model registered with `name`; without one, that of all parts which bring none."""
         return self._configs.get(self.canonical(name)) or self.default_config

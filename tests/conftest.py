@@ -34,6 +34,20 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.delenv("JENGA_DATA_ROOT", raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Keep what is written from being forced to the disk, over a hundred times a run: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process end without report.html: drawing it takes longer than what these tests look at."""
+    monkeypatch.setattr("jenga.run.experiment.write_report", lambda run: None)
+
+
 @pytest.fixture
 def registries_as_before() -> Iterator[None]:
     """Take back what a test registers."""

@@ -27,6 +27,8 @@ from jenga.modalities.vision.encoder import Pictures
 from jenga.run.experiment import train
 from jenga.trainer.run import RunFolder
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 JENGA = [sys.executable, "-c", "from jenga.cli.main import main; main()"]
 DRIVER = Path(__file__).with_name("crash_driver.py")
 ROWS = 60

@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 
 from jenga.cli.main import jenga
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 BASE = """\
 project_name: broken
 model:

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from jenga import bundle as module
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, SetupError
 from jenga.files import atomic_folder
 from jenga.modalities.events.encoder import EventEncoder
 from jenga.run.build import Experiment, build
 from jenga.run.experiment import load_config
+from jenga.tasks import TASK_REGISTRY
 from jenga.tasks.regression import RegressionTask
 from jenga.trainer.evaluate import Runner
 
@@ -420,3 +423,18 @@ def test_a_refinery_of_another_width_than_the_model_is_refused(
         shutil.copytree(tmp_path / "best", staging, dirs_exist_ok=True)
     with pytest.raises(SetupError, match=r"reads \d+ features, but the refinery beside it makes \d+; restore"):
         Bundle.load(tmp_path / "mixed")
+
+
+def test_the_schema_is_made_once_for_what_is_registered(registries_as_before: None) -> None:
+    first = module.schema()
+    assert module.schema() is first
+    TASK_REGISTRY.register("another")(TASK_REGISTRY["classification"])
+    second = module.schema()
+    assert second is not first
+    assert module.schema() is second
+    tasks = [{"name": "a", "type": "another", "data_path": "rows.jsonl", "heads": [{"name": "b"}]}]
+    block: Any = {"project_name": "c", "model": {"base_model": "d"}, "tasks": tasks}
+    assert second.model_validate(block).tasks[0].type == "another"
+    del TASK_REGISTRY["another"]
+    with pytest.raises(ValidationError):
+        module.schema().model_validate(block)

@@ -30,7 +30,7 @@ from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.base import ClassificationConfig
 from jenga.types import BackboneOutput
 
-pytestmark = pytest.mark.usefixtures("registries_as_before")
+pytestmark = pytest.mark.usefixtures("registries_as_before", "without_report")
 
 # Verbatim, but for the package name.
 SNIPPETS = {

@@ -28,6 +28,8 @@ from jenga.cli.main import jenga as command
 from jenga.errors import SetupError
 from jenga.inference.pyfunc import _load_pyfunc
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 Control = Callable[[], object]
 REFUSED = r"needs code of its own \(.+\), which was not run.*--trust-remote-code.*trust_remote_code=True"
 CODE = """

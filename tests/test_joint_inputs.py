@@ -12,6 +12,8 @@ import jenga
 from jenga.errors import ConfigError
 from jenga.run.experiment import train
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
 
 

@@ -112,3 +112,18 @@ def test_a_part_without_settings_of_its_own_has_those_of_the_registry() -> None:
     registry.register("own", config=list)(object)
     assert registry.config_of("plain") is dict
     assert registry.config_of("own") is list
+
+
+def test_registered_changes_with_every_part_class_model_and_alias(parts: Registry[Any]) -> None:
+    seen = {parts.registered()}
+    parts["classification"] = Other
+    seen.add(parts.registered())
+    parts.register("other", config=int)(Other)
+    seen.add(parts.registered())
+    del parts["other"]
+    parts.register("other", config=str)(Other)
+    seen.add(parts.registered())
+    del parts["other"]
+    parts.register("other", config=str, aliases=("more",))(Other)
+    seen.add(parts.registered())
+    assert len(seen) == 5

@@ -16,6 +16,8 @@ from jenga.cli import main
 from jenga.run import experiment
 from jenga.samples.network import generate_flows
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 NLP = """\
 project_name: "JengaAI_NLP"
 model:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jenga.report.plots import COLOURS, new_figure, plain
+from jenga.report.plots import COLOURS, head_line, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def roc(found: Found) -> Figure | None:
     if "roc" not in found:
         return None
     fpr, recall = np.array(found["roc"]).T
-    figure = new_figure(width=8.0, height=3.6)
+    figure = new_figure(width=8.0, height=3.6, columns=2)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, scale in zip(panels, ("linear", "log"), strict=True):
         axes.plot(np.maximum(fpr, LEAST_FPR) if scale == "log" else fpr, recall, color=COLOURS[0], label="ROC")
@@ -133,4 +133,4 @@ def _finish(figure: Figure, *panels: Axes, title: str) -> None:
     for axes in panels:
         axes.grid(alpha=0.3)
     panels[-1].legend(fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    head_line(figure, title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ MAX_CURVE_POINTS = 400
 MAX_CONFUSION_CLASSES = 30
 MAX_CONFUSED_PAIRS = 20
 MAX_BARS = 40
+MARGINS = (0.95, 0.25, 0.6, 0.4)
+"""Inches left, right, below and above of axes: a text in an SVG is set in the reader's font, which may run wide."""
 
 Record = Mapping[str, Any]
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -32,7 +35,7 @@ def loss_curves(records: Sequence[Record]) -> Figure:
     train, evals = _of(records, "train"), _of(records, "eval")
     tasks = sorted({task for record in train for task in record["task_loss"]})
     panels = 2 if len(tasks) > 1 else 1
-    figure = new_figure(width=5.5 * panels, height=3.8)
+    figure = new_figure(width=5.5 * panels, height=3.8, columns=panels)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     steps, losses = _series((record["step"], record["loss"]) for record in train)
     axes[0].plot(*_thinned(steps, losses), color=COLOURS[0], alpha=0.25, linewidth=0.8)
@@ -72,7 +75,7 @@ def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, str
     tasks = list(dict.fromkeys(task for task, _, _ in heads))
     columns = min(len(tasks), 2)
     rows = -(-len(tasks) // columns)
-    figure = new_figure(width=5.5 * columns, height=3.4 * rows)
+    figure = new_figure(width=5.5 * columns, height=3.4 * rows, rows=rows, columns=columns)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(tasks) :]:
         axes.remove()
@@ -107,7 +110,8 @@ def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
     """
     shown = sorted(table, key=lambda row: -row["support"])[:MAX_BARS]
     shown = [row for row in table if row in shown]
-    figure = new_figure(width=5.5, height=1.2 + 0.24 * len(shown))
+    names = [plain(row["label"]) for row in shown]
+    figure = new_figure(width=3.5 + _inches(names), height=1.2 + 0.24 * len(shown), left=0.25 + _inches(names))
     axes = figure.subplots()
     places = np.arange(len(shown))
     scores = [row["f1"] or 0.0 for row in shown]
@@ -125,12 +129,12 @@ def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
             fontsize=7,
             color="white" if inside else "black",
         )
-    axes.set_yticks(places, [plain(row["label"]) for row in shown], fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel("F1 (n: rows with that label)")
     some = "" if len(shown) == len(table) else f", the {len(shown)} most frequent of {len(table)}"
-    figure.suptitle(f"F1 of each label{some}", fontsize=10)
+    head_line(figure, f"F1 of each label{some}")
     return figure
 
 
@@ -155,8 +159,9 @@ def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     size = len(labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [plain(label) for label in labels]
-    side = 0.8 + 0.36 * size + 0.075 * max(map(len, names))
-    figure = new_figure(width=max(side, 4.0), height=side + 0.3)
+    beside, side = 0.5 + _inches(names), 0.36 * size
+    width = max(beside + side + 0.25, 4.0)
+    figure = new_figure(width=width, height=beside + side + 0.4, left=beside, bottom=beside)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -168,7 +173,7 @@ def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     axes.set_yticks(range(size), names, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("labelled")
-    figure.suptitle("Confusion matrix: rows (colour: share of the label)", fontsize=10)
+    head_line(figure, "Confusion matrix: rows (colour: share of the label)")
     return figure
 
 
@@ -178,7 +183,8 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSED_PAIRS]
     pairs = [divmod(int(place), len(labels)) for place in order if wrong.flat[place]]
-    figure = new_figure(width=7.0, height=1.4 + 0.26 * len(pairs))
+    names = [f"{plain(labels[gold])} → {plain(labels[predicted])}" for gold, predicted in pairs]
+    figure = new_figure(width=3.5 + _inches(names), height=1.4 + 0.26 * len(pairs), left=0.25 + _inches(names))
     axes = figure.subplots()
     totals = counts.sum(axis=1)
     values = [int(wrong[gold, predicted]) for gold, predicted in pairs]
@@ -186,26 +192,52 @@ def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     for place, ((gold, _), value) in enumerate(zip(pairs, values, strict=True)):
         text = f"{value} of {totals[gold]}"
         axes.annotate(text, (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
-    names = [f"{plain(labels[gold])} → {plain(labels[predicted])}" for gold, predicted in pairs]
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.set_xlim(0, 1.4 * max(values, default=1))
     axes.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
     axes.set_xlabel("rows (of all with that label)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(f"Most frequent confusions of {len(labels)} classes (label → predicted)", fontsize=10)
+    head_line(figure, f"Most frequent confusions of {len(labels)} classes (label → predicted)")
     return figure
 
 
 # -------------------------------------------------------------------------------------------------------------- shared
 
 
-def new_figure(*, width: float, height: float) -> Figure:
-    """Return an empty figure, sizes in inches."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+def new_figure(
+    *,
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    left: float = MARGINS[0],
+    bottom: float = MARGINS[2],
+) -> Figure:
+    """Return an empty figure for panels in `rows` and `columns`; sizes, and the room beside a panel, in inches.
 
-    # Wide margins: text in an SVG is set in the reader's font, which may run wider than the one measured here.
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.08))
+    The room is given, not found: matplotlib's layouts draw a figure three times, to measure each of its words.
+    """
+    from matplotlib.figure import Figure
+
+    _, right, _, top = MARGINS
+    figure = Figure(figsize=(width, height))
+    panel_width, panel_height = width / columns - left - right, height / rows - bottom - top
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height,
+        wspace=(left + right) / panel_width, hspace=(bottom + top) / panel_height,
+    )  # fmt: skip
+    return figure
+
+
+def head_line(figure: Figure, text: str) -> None:
+    """Write `text` over all panels of a figure."""
+    figure.suptitle(text, fontsize=10, y=1 - 0.1 / figure.get_figheight())
+
+
+def _inches(names: Iterable[str]) -> float:
+    """Return how wide the longest of `names` may run at 8 points; ideographs are twice as wide as letters."""
+    wide = (sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in name) for name in names)
+    return 0.075 * max(wide, default=0)
 
 
 def _of(records: Sequence[Record], event: str) -> list[Record]:

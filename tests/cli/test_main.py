@@ -98,6 +98,43 @@ def test_jenga_train_is_the_train_command() -> None:
     assert "error: no-such.yml: no such file" in done.stderr
 
 
+ENDING = """
+import atexit, sys, threading, time
+import click
+from jenga.cli.main import jenga, main
+
+class Loaded:
+    def __del__(self):
+        print("taken apart")
+
+def command():
+    global kept
+    kept = Loaded()
+    atexit.register(print, "at exit")
+    threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
+    sys.stdout.write("buffered, ")
+    click.get_current_context().exit(5)
+
+jenga.add_command(click.Command("init", callback=command))
+sys.argv = ["jenga", "init"]
+main()
+"""
+
+
+def test_a_program_ends_in_order_and_with_its_code_but_takes_nothing_apart() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, "buffered, thread\nat exit\n", "")
+
+
+def test_a_program_that_cannot_write_its_output_fails() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", ENDING], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode not in (0, 5)
+    assert "No space left" in done.stderr
+
+
 def test_shell_completion_offers_commands() -> None:
     environment = {**os.environ, "_JENGA_COMPLETE": "bash_complete", "COMP_WORDS": "jenga tr", "COMP_CWORD": "1"}
     done = subprocess.run(

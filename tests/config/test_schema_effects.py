@@ -21,6 +21,7 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from pydantic import BaseModel
 from torch import nn
@@ -145,11 +146,14 @@ def row_of(kind: str, number: int) -> dict[str, Any]:
     }
 
 
-def media_of(number: int) -> dict[str, Any]:
-    """Two pictures and two sounds, wider than high and longer than short."""
+def media_of(number: int, folder: Path) -> dict[str, Any]:
+    """Two pictures, wider than high, and the files of two sounds, longer than short: as JSON they take long to read."""
 
-    def sound(step: int) -> dict[str, Any]:
-        return {"array": [((at * (number + step)) % 50) / 50 - 0.5 for at in range(3_000)], "sampling_rate": 1000}
+    def sound(step: int) -> str:
+        path = folder / f"{number}-{step}.wav"
+        if not path.exists():
+            soundfile.write(path, np.arange(3_000) * (number + step) % 50 / 50 - 0.5, 1000)
+        return str(path)
 
     picture = [[(x * 9 + y * 5 + number * 11) % 256 for x in range(12)] for y in range(8)]
     return {
@@ -166,11 +170,11 @@ def write_files(folder: Path) -> None:
     for kind in TYPES:
         rows = [row_of(kind, number) for number in range(N_ROWS)]
         if kind in OF_MOMENTS:
-            rows = [{**row, **media_of(at)} for at, row in enumerate(rows)]
+            rows = [{**row, **media_of(at, folder)} for at, row in enumerate(rows)]
         write(f"{kind}.jsonl", rows)
         write(f"elsewhere/{kind}.jsonl", rows[: N_ROWS // 2])
         write(f"{kind}_bad.jsonl", [*rows, {**rows[0], "tokens": [], "text": ""}])
-        write(f"{kind}_media.jsonl", [{**row, **media_of(at)} for at, row in enumerate(rows)])
+        write(f"{kind}_media.jsonl", [{**row, **media_of(at, folder)} for at, row in enumerate(rows)])
     words = [" ".join(words_of(number, 0)) for number in range(N_ROWS)]
     tags = [label_of("ner", number) for number in range(N_ROWS)]
     write(
@@ -179,7 +183,7 @@ def write_files(folder: Path) -> None:
     )
     write(
         "any_sound.jsonl",
-        [{"labels": [name], "events": label_of("sound_event_detection", i), **media_of(i)}
+        [{"labels": [name], "events": label_of("sound_event_detection", i), **media_of(i, folder)}
          for i, name in enumerate(CLASSES * 8)],
     )  # fmt: skip
     good = [{"id": f"r{i}", "text": t, "n": i, "duration": i, "label": i % 2} for i, t in enumerate(words)]

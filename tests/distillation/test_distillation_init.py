@@ -13,6 +13,8 @@ from jenga.distillation.running import RunningTeacher
 from jenga.errors import ConfigError, SetupError
 from jenga.run import experiment
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 Make = Callable[..., Any]
 
 

@@ -17,6 +17,8 @@ from jenga.run import build, experiment
 from jenga.tasks.distillation import HeadTeacher
 from jenga.types import IGNORE_INDEX
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 Settings = Callable[..., dict[str, Any]]
 TASKS = ("mood", "flags", "names", "price")
 

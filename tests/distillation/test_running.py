@@ -15,6 +15,8 @@ from jenga.run import build, experiment
 from jenga.tasks.distillation import TokenTeacher
 from jenga.types import IGNORE_INDEX
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 Make = Callable[..., Any]
 
 

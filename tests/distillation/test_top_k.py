@@ -17,6 +17,8 @@ from jenga.errors import ConfigError, SetupError
 from jenga.modalities.text.pieces import EncodedLanguage
 from jenga.run import build, experiment
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 Make = Callable[..., Any]
 
 

@@ -18,6 +18,8 @@ from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.predictor import Predictor
 from jenga.modalities.text.pieces import EncodedLanguage
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 LANGUAGE = [{"id": f"r{n}", "prompt": f"is {n} good", "completion": "yes it is"} for n in range(30)]
 
 

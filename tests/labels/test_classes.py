@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seeds
 import torch
 
 from jenga.labels import kind_named
@@ -139,6 +140,25 @@ def test_macro_f1_is_over_the_classes_of_the_targets() -> None:
     metrics = head_metrics(MOOD, np.array([0, 0, 0, 2]), np.array([0, 0, 0, 0]))
     # sad: precision 1, recall 3/4. glad, which never occurs, would halve the mean.
     assert metrics["macro_f1"] == pytest.approx(6 / 7)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 400])
+def test_class_metrics_agree_with_sklearn_in_classes_that_training_has_and_has_not(rows: int) -> None:
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+    rng = np.random.default_rng(seeds.derived(rows))
+    space = HeadSpace("task", "head", "class", 6, tuple("abcdef"))
+    codes = np.array([0, 1, 2, 4, 5, unseen_code("g"), unseen_code("h")])
+    targets, predictions = rng.choice(codes, rows), rng.integers(0, 5, rows)
+    metrics, seen = head_metrics(space, predictions, targets), np.unique(targets)
+    assert metrics["accuracy"] == accuracy_score(targets, predictions)
+    for kind in ("macro", "weighted"):
+        expected = f1_score(targets, predictions, labels=seen, average=kind, zero_division=0)
+        assert metrics[f"{kind}_f1"] == pytest.approx(expected, rel=1e-12)
+    # sklearn refuses labels of which no target is one.
+    if (targets >= 0).any():
+        expected = confusion_matrix(targets, predictions, labels=np.arange(6))
+        assert head_details(space, predictions, targets)["confusion"] == expected.tolist()
 
 
 def test_weighted_f1_weighs_classes_by_their_rows() -> None:

@@ -62,7 +62,7 @@ def labels_of(axes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("supervised", [True, False])
-def test_every_figure_names_its_axes_and_draws(supervised: bool) -> None:
+def test_every_figure_names_its_axes_and_draws_all_within_its_edges(supervised: bool) -> None:
     figures = {name: draw(detection(supervised=supervised)) for name, draw in detection_plots.FIGURES.items()}
     assert len(figures) == 4
     for figure in figures.values():
@@ -71,6 +71,9 @@ def test_every_figure_names_its_axes_and_draws(supervised: bool) -> None:
         assert figure.get_suptitle()
         assert all(axes.get_xlabel() for axes in figure.axes)
         assert figure.axes[0].get_ylabel()
+        inches = figure.get_tightbbox()
+        assert inches.min.min() >= 0, inches
+        assert (inches.max <= figure.get_size_inches()).all(), inches
 
 
 def test_the_roc_has_a_logarithmic_panel_with_the_target_and_the_alerts() -> None:

@@ -46,15 +46,27 @@ def table(*rows: tuple[str, float | None, int]) -> list[dict[str, Any]]:
 # --------------------------------------------------------------------------------------------------------------- curves
 
 
-def test_every_figure_names_its_axes_and_draws(records: Records) -> None:
+LONG = "a name of more than twenty-eight letters"
+
+
+def test_every_figure_names_its_axes_and_draws_all_within_its_edges(records: Records) -> None:
+    rates = [
+        {**each, "learning_rate": {"heads": 1.25e-7 * each["step"]}} for each in records if "learning_rate" in each
+    ]
     figures = [
         plots.loss_curves(records),
+        plots.loss_curves([{**each, "loss": 1e5 * each["loss"]} for each in records if "loss" in each]),
         plots.learning_rates(records),
+        plots.learning_rates(rates),
         plots.metric_curves(records, HEADS),
         plots.confusion([[3, 1], [0, 4]], ["yes", "no"]),
+        plots.confusion([[3, 1], [0, 4]], [LONG, "no"]),
         plots.confusion((np.eye(31, dtype=int) + 1).tolist(), [f"l{i}" for i in range(31)]),
+        plots.confusion((np.eye(31, dtype=int) + 1).tolist(), [f"{i} {LONG}" for i in range(31)]),
         plots.per_label_bars(table(("yes", 0.5, 4), ("no", None, 0))),
+        plots.per_label_bars(table((LONG, 0.5, 4))),
         plots.number_scatter([[1, 2], [3, 3]], "minutes"),
+        plots.number_scatter([[-1e5, 2e6], [3e6, 3]], LONG),
     ]
     for figure in figures:
         assert drawn(figure)
@@ -63,6 +75,9 @@ def test_every_figure_names_its_axes_and_draws(records: Records) -> None:
             assert title or axes.get_title()
             assert axes.get_xlabel()
             assert axes.get_ylabel() or len(axes.get_yticklabels()) > 0
+        inches = figure.get_tightbbox()
+        assert inches.min.min() >= 0, (title, inches)
+        assert (inches.max <= figure.get_size_inches()).all(), (title, inches)
 
 
 def test_losses_show_train_and_evaluation_and_each_task(records: Records) -> None:

@@ -19,6 +19,8 @@ from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce, content_digest
 from jenga.rows.readers import read_rows
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 ROWS = [{"text": f"row {number}", "score": number / 3} for number in range(5)]
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from jenga.rows.split import cut, duplicate_warning, leak_warning, part_sizes
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 @settings(max_examples=100, deadline=None)
 @given(

@@ -113,12 +113,14 @@ def test_the_card_of_a_run_on_texts_tells_their_length(settings: Callable[..., d
     assert "free to have" not in card
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_same_configuration_gives_the_same_run(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     content = settings("mood", "flags", model={"base_model": "jenga/tiny-text"}, training={**TRAINING, "epochs": 1})
     runs = [train({**content, "output_dir": str(tmp_path / name)}, device="cpu").run for name in ("one", "other")]
     assert_equal_runs(*runs)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_tuned_thresholds_are_saved_and_applied(settings: Callable[..., dict[str, Any]]) -> None:
     content = settings(
         "flags",
@@ -159,6 +161,7 @@ def test_bad_rows_are_listed(settings: Callable[..., dict[str, Any]], make_rows:
         assert "column 'text' is empty" in told.replace("&#x27;", "'")
 
 
+@pytest.mark.usefixtures("without_report")
 def test_overrides_reach_the_run_and_a_resolved_configuration_takes_none(
     settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -239,6 +242,7 @@ class Echo(BaseCallback):
         self.heard.extend([epoch] * self.times)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_backbone_task_and_callback_of_the_user_run_from_the_configuration(
     settings: Callable[..., dict[str, Any]], checkpoint: Callable[[str], str]
 ) -> None:
@@ -263,6 +267,7 @@ def test_backbone_task_and_callback_of_the_user_run_from_the_configuration(
 # ------------------------------------------------------------------------------------------------------------- resuming
 
 
+@pytest.mark.usefixtures("without_report")
 def test_ctrl_c_and_resume_auto_end_in_the_same_run(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     content = settings(*ALL, fusion={"type": "attention"})
     straight = train({**content, "output_dir": str(tmp_path / "straight")}, device="cpu")
@@ -276,6 +281,7 @@ def test_ctrl_c_and_resume_auto_end_in_the_same_run(settings: Callable[..., dict
     assert_equal_runs(straight.run, resumed.run)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_run_can_be_resumed_by_its_folder_with_tracking_changed(
     settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +316,7 @@ def test_what_cannot_be_resumed_is_refused_with_the_reason(
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+@pytest.mark.usefixtures("without_report")
 def test_resume_auto_goes_on_where_more_training_alone_is_asked_for(
     settings: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -326,6 +333,7 @@ def test_resume_auto_goes_on_where_more_training_alone_is_asked_for(
     assert RunFolder(run).is_of(config_digest(load_config(longer)))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_resume_auto_says_which_run_it_passes_over_and_why(
     settings: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -339,6 +347,7 @@ def test_resume_auto_says_which_run_it_passes_over_and_why(
     assert "training.max_steps 3 -> 1, training.batch_size 8 -> 4" in caplog.text
 
 
+@pytest.mark.usefixtures("without_report")
 def test_resume_auto_starts_anew_where_nothing_is_unfinished(settings: Callable[..., dict[str, Any]]) -> None:
     content = settings("mood", training={**TRAINING, "max_steps": 2})
     first = train(content, device="cpu", resume="auto").run
@@ -360,6 +369,7 @@ def test_a_run_in_use_is_refused_and_left_alone(settings: Callable[..., dict[str
     assert train(content, device="cpu", resume="auto").run == other.path
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_failed_run_says_why_and_can_be_resumed(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     content = settings("mood")
     straight = train({**content, "output_dir": str(tmp_path / "straight")}, device="cpu")
@@ -378,6 +388,7 @@ def test_a_failed_run_says_why_and_can_be_resumed(settings: Callable[..., dict[s
     assert_equal_runs(train(content, device="cpu", resume="auto").run, straight.run)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_rows_that_changed_are_refused_by_name_and_taken_on_request(
     settings: Callable[..., dict[str, Any]], make_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -397,6 +408,7 @@ def test_rows_that_changed_are_refused_by_name_and_taken_on_request(
     assert run.info()["status"] == "finished"
 
 
+@pytest.mark.usefixtures("without_report")
 def test_rows_with_another_label_are_of_another_model(
     settings: Callable[..., dict[str, Any]], make_rows: Callable[..., Any]
 ) -> None:

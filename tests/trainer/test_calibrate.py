@@ -40,7 +40,7 @@ def events(count: int, *, anomalies: float = 0.2, seed: int = 0) -> list[dict[st
 
 
 @pytest.fixture
-def of_events(tmp_path: Path, write_rows: Callable[..., str]) -> Callable[..., dict[str, Any]]:
+def of_events(tmp_path: Path, write_rows: Callable[..., str], without_report: None) -> Callable[..., dict[str, Any]]:
     """Return a function that makes an experiment on events; keywords go to its task, dicts of blocks under `blocks`."""
 
     def make(

@@ -19,6 +19,8 @@ from jenga.errors import ConfigError, DataError, InterruptedRun
 from jenga.inference.export import export
 from jenga.run.experiment import load_config, train
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 @pytest.fixture
 def experiment(whisper: str, write_clips: Callable[..., Path], tmp_path: Path) -> dict[str, Any]:

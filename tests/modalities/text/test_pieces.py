@@ -20,6 +20,8 @@ from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
 from jenga.types import IGNORE_INDEX, HeadSpace
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 SPEC = LanguageSpec(("text",), ("prompt",), ("completion",), ("messages",))
 KEY = ("lm", "text")
 SPACES = {KEY: HeadSpace(*KEY, "text", 0, ())}

@@ -14,6 +14,8 @@ from jenga.errors import ConfigError, InterruptedRun
 from jenga.inference.export import export
 from jenga.run.experiment import load_config, train
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 class StopAt(BaseCallback):
     def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
