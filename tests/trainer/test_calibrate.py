@@ -163,7 +163,9 @@ def test_schedule_free_models_are_judged_by_statistics_of_the_judged_weights(
         "training": {"optimizer": "schedulefreeadamw", "learning_rate": 0.1, "max_steps": 6},
         "evaluation": {"every_steps": 5},
     }
-    jenga.train(of_events(blocks=blocks), callbacks=[Note()], device="cpu")
+    result = jenga.train(of_events(blocks=blocks), callbacks=[Note()], device="cpu")
+    losses = [each["metrics"]["eval_loss"] for each in records(result.run) if each["event"] == "eval"]
+    assert result.metrics["eval_loss"] == pytest.approx(min(losses)), "they are saved with the model"
     before, judged, exact, after = seen[4:8]
     torch.testing.assert_close(judged, exact, atol=0.05, rtol=0.05)
     assert (before - exact).abs().max() > 0.2, "what training kept would have been wrong"
