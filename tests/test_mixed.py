@@ -23,8 +23,11 @@ from jenga.distillation import RunningTeacher
 from jenga.errors import ConfigError, DataError, InterruptedRun
 from jenga.inference.export import export
 from jenga.inference.predictor import Predictor
-from jenga.run.experiment import train
+from jenga.run.build import build
+from jenga.run.experiment import load_config, train
 from jenga.samples.network import generate_flows
+from jenga.trainer.optim import parameter_groups
+from jenga.trainer.recipe import trainings_of
 
 WORDS: dict[str, Any] = {
     "backbone_type": "text", "peft": {"type": "lora", "rank": 2},
@@ -428,3 +431,49 @@ def test_two_teachers_that_run_at_each_step_are_refused(taught: dict[str, Any]) 
     settings = {**taught, "model": {"backbones": {"words": words, "more": words}}, "tasks": [taught["tasks"][0], other]}
     with pytest.raises(ConfigError, match="words and more both have a teacher that runs at each step, and one can"):
         train(settings, device="cpu")
+
+
+# ----------------------------------------------------------------------------------------------- rates of each backbone
+
+
+def groups_of(mixed: Mixed, folder: Path, training: dict[str, Any], **words: Any) -> dict[tuple[str, float], int]:
+    """Return how many parameters each group of a name and a rate has. words: training of that backbone's own."""
+    own = {"backbone_type": "text", "base_model": mixed.base, "training": words}
+    given = mixed.settings(training=training, model={"backbones": {"words": own, "flows": FLOWS}})
+    config = (experiment := build(load_config(given), folder)).bundle.config
+    found: dict[tuple[str, float], int] = {}
+    for group in parameter_groups(experiment.bundle.model, trainings_of(config)):
+        key = group["name"], round(group["lr"], 9)
+        found[key] = found.get(key, 0) + len(group["params"])
+    return found
+
+
+def test_muons_rates_and_those_of_layers_are_each_backbones_own(mixed: Mixed, tmp_path: Path) -> None:
+    """The one layer of `flows` reads its features, and so is no hidden one."""
+    rates = {"backbone": 0.02, "rest": 0.001, "heads": 0.1}
+    found = groups_of(mixed, tmp_path, {"optimizer": "muon"}, learning_rate=rates, layer_decay=0.5)
+    matrices, of_layer, embeddings = found["words.backbone", 0.02], found["words.rest", 0.001], 5
+    assert found == {
+        ("words.backbone", 0.02): matrices, ("words.rest", 0.001): of_layer, ("words.rest", 0.0005): embeddings,
+        ("words.heads", 0.1): 2, ("flows.rest", 0.1): 2, ("flows.heads", 0.1): 2,
+    }  # fmt: skip
+    assert (matrices, of_layer) == (7, 11), "six of the layer, and the pooler; biases, and two norms"
+
+
+def test_a_common_layer_decay_is_for_the_backbones_that_have_layers(mixed: Mixed, tmp_path: Path) -> None:
+    found = groups_of(mixed, tmp_path, {"layer_decay": 0.5}, learning_rate=0.1)
+    assert found["words.backbone", 0.05] == 5
+    assert found["flows.backbone", 0.1] == 2
+    assert (
+        groups_of(mixed, tmp_path, {"layer_decay": 0.5}, learning_rate=0.1, layer_decay=1)["words.backbone", 0.1] == 23
+    )
+
+
+def test_a_layer_decay_of_a_backbones_own_without_layers_is_refused(mixed: Mixed, tmp_path: Path) -> None:
+    own = {**FLOWS, "training": {"layer_decay": 0.5}}
+    given = mixed.settings(model={"backbones": {"words": {**WORDS, "base_model": mixed.base}, "flows": own}})
+    with pytest.raises(ConfigError, match=r"model.backbones.flows.training.layer_decay: SequentialBackbone"):
+        build(load_config(given), tmp_path)
+    common = mixed.settings(training={"layer_decay": 0.5})
+    with pytest.raises(ConfigError, match=r"training\.layer_decay: peft freezes the layers of the encoder"):
+        build(load_config(common), tmp_path)

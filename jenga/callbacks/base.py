@@ -128,7 +128,11 @@ class BaseCallback(Generic[Memory]):
         """
 
     def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> Action | None:
-        """After an evaluation on the validation rows."""
+        """After an evaluation on the validation rows, with the weights in the model that were judged.
+
+        Where these are not the trained ones (`training.ema`, schedule-free optimizers), the trained ones come back
+        after it, whatever is changed here.
+        """
 
     def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> Action | None:
         """After a checkpoint was written to `path`."""

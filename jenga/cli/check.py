@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _MIB = 1 << 20
-_FROZEN_BYTES, _TRAINED_BYTES = 4, 16
-"""Memory of a parameter in float32: its value; when trained also its gradient and Adam's two moments."""
+_FROZEN_BYTES, _TRAINED_BYTES, _AVERAGE_BYTES = 4, 16, 4
+"""Memory of a parameter in float32: its value; when trained also its gradient and Adam's two moments, and its average.
+"""
 
 
 @click.command(cls=options.Command)
@@ -78,7 +79,9 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
+    from jenga.trainer.optim import parameter_groups
     from jenga.trainer.recipe import told, trainings_of
+    from jenga.trainer.rehearse import rehearse
     from jenga.trainer.turns import make_sampler
 
     accelerator = make_accelerator(config.training.precision, device)
@@ -101,6 +104,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
         sizes = trainings_of(config)
         total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
+        rehearse(parameter_groups(model, sizes), training, accelerator.device, total_steps=total_steps)
         return {
             "heads": _heads(experiment),
             "steps": [
@@ -108,7 +112,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
                 for source in experiment.sources
                 for task in source.tasks
             ],
-            "parts": _parts(model, experiment.teacher),
+            "parts": _parts(model, experiment.teacher, averaged=training.ema is not None),
             "training": "\n".join(told(given, config, total_steps)),
             "total_steps": total_steps,
             "rows_per_step": max(each.batch_size for each in sizes.values()) * training.gradient_accumulation_steps,
@@ -193,7 +197,7 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
 
-def _parts(model: Any, teacher: Any) -> list[dict[str, Any]]:
+def _parts(model: Any, teacher: Any, *, averaged: bool) -> list[dict[str, Any]]:
     encoders = model.encoders
     modules = {"backbone" if len(encoders) == 1 else f"backbone {name}": encoders[name] for name in encoders}
     modules |= {f"inputs {name}": model.joints[name] for name in model.joints}
@@ -205,7 +209,7 @@ def _parts(model: Any, teacher: Any) -> list[dict[str, Any]]:
         parameters = list(module.parameters()) if module is not None else []
         trained = sum(each.numel() for each in parameters if each.requires_grad)
         total = sum(each.numel() for each in parameters)
-        needed = trained * _TRAINED_BYTES + (total - trained) * _FROZEN_BYTES
+        needed = trained * (_TRAINED_BYTES + averaged * _AVERAGE_BYTES) + (total - trained) * _FROZEN_BYTES
         if total:
             rows.append({"part": name, "parameters": total, "trained": trained, "training_bytes": needed})
     return rows

@@ -72,8 +72,9 @@ def _view(document: Document, name: str, block: dict[str, Any], names: Sequence[
     moved += [(("training", key), (*place, "training", key)) for key in (own if isinstance(own, dict) else ())]
     moved.append((("model",), place))
     common = document.data.get("training")
-    # A common rate is for whichever backbone has such parameters.
-    training = {key: each for key, each in common.items() if key != "learning_rate"} if isinstance(common, dict) else {}
+    # A common rate is for whichever backbone has such parameters, and so is its decay over layers.
+    shared = ("learning_rate", "layer_decay")
+    training = {key: each for key, each in common.items() if key not in shared} if isinstance(common, dict) else {}
     data = {
         **document.data,
         "model": {key: each for key, each in block.items() if key not in ("peft", "training")},

@@ -160,6 +160,8 @@ def _rates(document: Document) -> Iterator[Finding]:
             "backbone",
             "is of an encoder that peft freezes; its adapters learn at learning_rate.adapters",
         )
+        if document.value_at(("training", "layer_decay")) is not None:
+            yield finding(document, ("training", "layer_decay"), "is of the layers of an encoder that peft freezes")
     else:
         key, why = "adapters", "is of parts that only the block peft makes; add it, or remove the rate"
     path = ("training", "learning_rate", key)

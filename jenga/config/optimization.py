@@ -38,11 +38,18 @@ class SchedulerConfig(NamedPart):
     name: str = Field(min_length=1, description="Of transformers' get_scheduler, or registered.")
 
 
+USUAL_OPTIMIZER = "adamw"
+"""The optimizer where none is named."""
+
+
 class PartChoices(Protocol):
     """What a configuration asks of the parts that it can name."""
 
     def settings(self, name: str) -> type[Strict]:
         """Return the block of the parameters of `name`. Raises ConfigError where there is no such part."""
+
+    def rates(self, name: str) -> frozenset[str]:
+        """Return which rates there are for its sake alone, of `LearningRates`. Raises ConfigError as `settings`."""
 
 
 def part_of(given: str | NamedPart) -> tuple[str, dict[str, JsonValue]]:
@@ -51,8 +58,12 @@ def part_of(given: str | NamedPart) -> tuple[str, dict[str, JsonValue]]:
 
 
 def unknown_parts(document: Document, choices: Mapping[str, PartChoices]) -> list[Finding]:
-    """Return which parts in ``training`` there are not, and which miss parameters. choices: by the part's key."""
-    return [finding for key, of_key in choices.items() for finding in _unknown(document, key, of_key)]
+    """Return which parts in ``training`` there are not, which miss parameters, and rates that none has a use for.
+
+    choices: by the part's key.
+    """
+    found = [finding for key, of_key in choices.items() for finding in _unknown(document, key, of_key)]
+    return found + ([] if found or "optimizer" not in choices else list(_idle_rates(document, choices["optimizer"])))
 
 
 def _unknown(document: Document, key: str, choices: PartChoices) -> Iterator[Finding]:
@@ -70,6 +81,17 @@ def _unknown(document: Document, key: str, choices: PartChoices) -> Iterator[Fin
         written = ", ".join([f"name: {name}", *(f"{each}: ..." for each in needed)])
         message = f"'{name}' needs {', '.join(needed)}; write {key}: {{{written}}}"
     yield Finding("part", path, document.value_place(path).problem(dotted(path), message))
+
+
+def _idle_rates(document: Document, choices: PartChoices) -> Iterator[Finding]:
+    _, name = _name_in(document, "optimizer")
+    name = name or USUAL_OPTIMIZER
+    several = document.value_at(("model", "backbones"))
+    blocks = [("training",), *(("model", "backbones", each, "training") for each in several or ())]
+    for path in [(*block, "learning_rate", "rest") for block in blocks]:
+        if document.value_at(path) is not None and "rest" not in choices.rates(name):
+            message = f"'{name}' trains all of a backbone at learning_rate.backbone; remove it, or choose muon"
+            yield Finding("contradiction", path, document.value_place(path).problem(dotted(path), message))
 
 
 def with_parameters(schema: type[BaseModel], document: Document, choices: Mapping[str, PartChoices]) -> type[BaseModel]:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from jenga.config.optimization import OptimizerConfig, PartChoices, SchedulerConfig
+from jenga.config.optimization import USUAL_OPTIMIZER, OptimizerConfig, PartChoices, SchedulerConfig
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import BACKBONE_NAME, PROJECT, PROJECT_LENGTH, Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.types import SHARED
 
+LayerDecay = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 BackboneName = Annotated[str, Field(min_length=1, pattern=BACKBONE_NAME)]
 _JOINT = "+"
@@ -76,10 +77,12 @@ class FusionConfig(Strict):
 class LearningRates(Strict):
     """Learning rate of each parameter group; `adapters` takes the place of `backbone` where `peft` is set.
 
+    `rest`: of what is no hidden matrix of the backbone, where the optimizer is for these (muon); default: as backbone.
     A rate that is not given follows from the encoder's width.
     """
 
     backbone: PositiveFloat | None = None
+    rest: PositiveFloat | None = None
     adapters: PositiveFloat | None = None
     fusion: PositiveFloat | None = None
     heads: PositiveFloat | None = None
@@ -105,9 +108,18 @@ class TrainingConfig(Strict):
         default_factory=LearningRates,
         description="One rate, or one for each of backbone, adapters, fusion, heads. Default: by the encoder.",
     )
-    optimizer: str | OptimizerConfig = Field("adamw", description="Its name, or a mapping of name and parameters.")
-    scheduler: str | SchedulerConfig = Field(
-        "linear", description="Shape of the rate after warmup: its name, or a mapping of name and parameters."
+    layer_decay: LayerDecay | None = Field(
+        None,
+        description="What the rate of an encoder's layer is of that of the next one, such as 0.8; the last layer has "
+        "learning_rate.backbone, embeddings the least.",
+    )
+    optimizer: str | OptimizerConfig = Field(
+        USUAL_OPTIMIZER, description="Its name, or a mapping of name and parameters."
+    )
+    scheduler: str | SchedulerConfig | None = Field(
+        None,
+        description="Shape of the rate after warmup: its name, or a mapping of name and parameters. Default: linear; "
+        "constant for an optimizer that averages weights instead (schedule-free).",
     )
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
     warmup_ratio: Fraction = Field(0.1, description="Share of all steps spent on warmup.")
@@ -116,6 +128,11 @@ class TrainingConfig(Strict):
     )
     max_grad_norm: PositiveFloat | None = Field(
         1.0, description="Gradient norm above which it is scaled down; null: off."
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Decay of a moving average of the trained weights, such as 0.999: it is judged and saved in their "
+        "place. Early on it forgets sooner.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Type of the forward pass.")
     sampler: Literal["round_robin", "proportional", "temperature"] = Field(
@@ -146,6 +163,7 @@ class OwnTraining(Strict):
         default_factory=LearningRates,
         description="One rate, or one for each of backbone, adapters, fusion, heads.",
     )
+    layer_decay: LayerDecay | None = Field(None, description="As training.layer_decay; 1: all layers alike.")
 
 
 class ResolvedTraining(TrainingConfig):
@@ -154,6 +172,7 @@ class ResolvedTraining(TrainingConfig):
     epochs: PositiveInt
     batch_size: PositiveInt
     learning_rate: LearningRates
+    scheduler: str | SchedulerConfig = "linear"
 
 
 class EvaluationConfig(Strict):
@@ -348,7 +367,7 @@ def _with_private(made: Any, block: Any) -> Any:
 def _own(training: TrainingConfig, own: OwnTraining) -> TrainingConfig:
     """Return `training` with what one backbone has of its own."""
     update: dict[str, Any] = {
-        name: value for name in ("epochs", "batch_size") if (value := getattr(own, name)) is not None
+        name: value for name in ("epochs", "batch_size", "layer_decay") if (value := getattr(own, name)) is not None
     }
     update["learning_rate"] = _rates(training.learning_rate, own.learning_rate)
     return training.model_copy(update=update)

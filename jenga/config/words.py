@@ -46,7 +46,7 @@ _SHOWN = 60
 
 
 def needs(accepts: Sequence[Branch]) -> str:
-    """Return the words for all alternatives: ``a number or a mapping of backbone, adapters, fusion, heads``."""
+    """Return the words for all alternatives: ``a number or a mapping of name and momentum``."""
     words = []
     for each in accepts:
         if (values := literals(each)) is not None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from jenga.config.peft import PeftConfig
 from jenga.errors import ConfigError
+from jenga.modalities.parameters import depths_of, hidden_matrices
 from jenga.registry import Registry
 from jenga.types import BackboneOutput
 
@@ -116,6 +117,20 @@ class BaseBackbone(nn.Module):
         """Width F of the features that the encoder reads, as its settings say; None where it reads something else."""
         width: int | None = getattr(self.config, "n_features", None)
         return width
+
+    def depths(self) -> Mapping[str, int]:
+        """Return by parameter in which layer it stands, from 1 on: 0 before the first, the last's number after it.
+
+        Of equal numbers, none are layers that `training.layer_decay` could tell apart. Default: `depths_of` the whole.
+        """
+        return depths_of(self)
+
+    def hidden_matrices(self) -> set[str]:
+        """Return the names of the weights ``(.., ..)`` of hidden layers, which optimizers such as Muon are for.
+
+        Default: `jenga.modalities.parameters.hidden_matrices` of the whole.
+        """
+        return hidden_matrices(self)
 
     def forward(self, **inputs: torch.Tensor) -> BackboneOutput | Mapping[str, Any]:
         """Encode a batch's inputs."""

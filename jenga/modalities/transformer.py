@@ -13,6 +13,7 @@ from safetensors import safe_open
 from jenga.config.peft import PeftConfig
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.backbone import BaseBackbone
+from jenga.modalities.parameters import depths_of
 from jenga.peft import Adapters, inject, load_adapters
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ class TransformerBackbone(BaseBackbone):
     def _whole(self) -> PreTrainedModel:
         assert self.transformer is not None
         return self.transformer
+
+    def depths(self) -> Mapping[str, int]:
+        """Return by parameter in which of the encoder's layers it stands; what is beside the encoder comes after it."""
+        inside = dict(self.encoder.named_parameters())
+        by_parameter = {id(inside[name]): depth for name, depth in depths_of(self.encoder).items()}
+        last = max(by_parameter.values(), default=0)
+        return {name: by_parameter.get(id(p), last) for name, p in self.named_parameters()}
 
     def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
         """Hand on what every layer makes, in training, for a teacher's sake."""

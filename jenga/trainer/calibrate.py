@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from jenga.rows.batches import Source
 from jenga.tasks.base import Stage
 from jenga.trainer.evaluate import Runner
+from jenga.trainer.judged import Judged, batch_norms
+
+_NORM_BATCHES = 32
 
 
 def observe(runner: Runner, sources: Sequence[Source], stage: Stage) -> None:
@@ -37,6 +41,43 @@ def observe(runner: Runner, sources: Sequence[Source], stage: Stage) -> None:
             for observer in watching.values():
                 observer.finish()
     model.train(was_training)
+
+
+@contextmanager
+def judged(weights: Judged, runner: Runner, sources: Iterable[Source]) -> Iterator[None]:
+    """Let the weights that are judged and saved stand in the model of `runner`, with statistics that are theirs."""
+    with weights.shown() as changed:
+        # A moving average has one of the statistics too.
+        if changed and weights.swapping is not None:
+            settle_norms(runner, sources)
+        yield
+
+
+def settle_norms(runner: Runner, sources: Iterable[Source]) -> None:
+    """Give batch normalisation the statistics of the weights that stand in the model now, over training rows.
+
+    It kept those of the trained weights, which are wrong for others (Izmailov et al. 2018, section 3.2). Of each source
+    up to 32 batches, spread over its rows, are looked at; nothing but these layers is in training mode.
+    """
+    norms = batch_norms(runner.model).values()
+    if not norms:
+        return
+    runner.model.eval()
+    momenta = [each.momentum for each in norms]
+    for each in norms:
+        each.reset_running_stats()
+        each.momentum = None  # a plain mean over all batches
+        each.train()
+    with torch.no_grad(), runner.autocast():
+        for source in sources:
+            part, size = source.splits["train"], runner.size_for(source.tasks[0])
+            count = min(_NORM_BATCHES, -(-len(part) // size))
+            for at in range(count):
+                batch = part.batch(range(at, len(part), count)[:size]).to(runner.device)
+                runner.model(batch.inputs, source.tasks)
+    for each, momentum in zip(norms, momenta, strict=True):
+        each.momentum = momentum
+    runner.model.eval()
 
 
 def calibrate(runner: Runner, sources: Sequence[Source]) -> list[str]:

@@ -15,8 +15,9 @@ from jenga.config.schema import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
 from jenga.trainer import checkpoint
+from jenga.trainer.judged import Judged, judged_tensors
 from jenga.trainer.memory import pack, unpack
-from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups, warn_of_idle_decay
+from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups, warn_of_settings
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.window import Window
 from jenga.types import Batch
@@ -50,10 +51,11 @@ class Learner:
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
         rehearse(parameter_groups(self.model, trainings), training, accelerator.device, total_steps=total_steps)
-        warn_of_idle_decay(training)
+        warn_of_settings(training, total_steps)
         self.optimizer = make_optimizer(parameter_groups(self.model, trainings), training)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, total_steps)
+        self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self.window = Window(accelerator.device)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
@@ -81,6 +83,8 @@ class Learner:
         self.prepared.step()
         self.scheduler.step()
         self.prepared.zero_grad()
+        if self.judged.average is not None:
+            self.judged.average.add()
 
     def skip(self) -> None:
         """Move the schedule on as a step would, and nothing else."""
@@ -106,7 +110,10 @@ class Learner:
                 )
 
     def state(self) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-        """Return groups of tensors and a JSON state for a checkpoint, the global random states among them."""
+        """Return groups of tensors and a JSON state for a checkpoint, the global random states among them.
+
+        The trained weights have to stand in the model, as within `Judged.hidden`.
+        """
         random_tensors, random_state = checkpoint.random_state()
         window_tensors, window_state = self.window.state()
         tensors: dict[str, dict[str, torch.Tensor]] = {
@@ -116,6 +123,9 @@ class Learner:
             "random": random_tensors,
             "window": window_tensors,
         }
+        average = self.judged.average
+        if average is not None:
+            tensors["average"] = average.values
         scaler = self.accelerator.scaler
         state = {
             "bases": self.model.bases,
@@ -124,6 +134,7 @@ class Learner:
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": random_state,
             "window": window_state,
+            "averages": 0 if average is None else average.updates,
         }
         return tensors, state
 
@@ -134,5 +145,7 @@ class Learner:
         self.scheduler.load_state_dict(checkpoint.mapping(unpack(state["scheduler"], tensors["scheduler"])))
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.judged.average is not None:
+            self.judged.average.restore(tensors["average"], state["averages"])
         self.window.restore(tensors["window"], state["window"])
         checkpoint.set_random_state(tensors["random"], state["random"])

@@ -23,7 +23,7 @@ from jenga.rows.batches import Source
 from jenga.rows.sampling import Turn
 from jenga.saved import fitting
 from jenga.trainer import checkpoint
-from jenga.trainer.calibrate import observe
+from jenga.trainer.calibrate import judged, observe
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, label_counts
 from jenga.trainer.feed import Feed
@@ -290,8 +290,11 @@ class Trainer:
             self.save()
 
     def _evaluate(self) -> None:
-        if self.state.evaluated_step == self.state.step:
-            return
+        if self.state.evaluated_step != self.state.step:
+            with judged(self.learner.judged, self._runner(), self.sources.values()):
+                self._judge()
+
+    def _judge(self) -> None:
         config, runner, sources = self.config.evaluation, self._runner(), list(self.sources.values())
         observe(runner, sources, "evaluation")
         result = runner.evaluate(sources, "valid")
@@ -333,22 +336,24 @@ class Trainer:
     def _keep_last(self) -> None:
         """Where no validation rows tell which model is the best, the run's result is the last one."""
         self.learner.check_finite(self.state.step)
-        self.write_best(self.run.best)
+        with judged(self.learner.judged, self._runner(), self.sources.values()):
+            self.write_best(self.run.best)
         self.state.best_step = self.state.step
 
     def save(self) -> Path:
         """Write a checkpoint now and return its folder. Raises DivergedError where the weights are no longer finite."""
         self.learner.check_finite(self.state.step)
         self.state.seconds = time.monotonic() - self._started
-        tensors, state = self.learner.state()
-        tensors["callbacks"] = {}
-        state |= {
-            "state": asdict(self.state),
-            "metrics_bytes": self.log.sync(),
-            "callbacks": self._packed_memories(tensors["callbacks"]),
-        }
         folder = checkpoint.checkpoint_folder(self.run.checkpoints, self.state.step)
-        checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
+        with self.learner.judged.hidden():
+            tensors, state = self.learner.state()
+            tensors["callbacks"] = {}
+            state |= {
+                "state": asdict(self.state),
+                "metrics_bytes": self.log.sync(),
+                "callbacks": self._packed_memories(tensors["callbacks"]),
+            }
+            checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
         self.run.settle_best()
         checkpoint.retain(folder, self.config.checkpoint.keep)
         self._saved_step = self.state.step

@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 
 from jenga.config.explain import validate
 from jenga.config.optimization import NamedPart, part_of
 from jenga.config.schema import ResolvedTraining, TrainingConfig
+from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
-from jenga.optimizers.registries import Choices, Part
+from jenga.optimizers.registries import Choices, Part, usual
 from jenga.optimizers.signature import parameters_of
+from jenga.optimizers.traits import parts_matrices, swaps_weights
 
 logger = logging.getLogger(__name__)
 
@@ -23,21 +25,24 @@ logger = logging.getLogger(__name__)
 class Group(TypedDict):
     """Parameters with one rate and one decay; `name`: the part of the model that they are of.
 
-    Of several backbones, the backbone's name stands before it: ``audio.adapters``.
+    Of several backbones, the backbone's name stands before it: ``audio.adapters``. Layers with rates of their own share
+    a name. `use_muon`: whether they are hidden matrices, where the optimizer has a way of its own with these.
     """
 
     params: Sequence[torch.nn.Parameter]
     lr: float
     weight_decay: float
     name: str
+    use_muon: NotRequired[bool]
 
 
-def trained_groups(model: MultiTaskModel) -> dict[str, list[str]]:
+def trained_groups(model: MultiTaskModel, training: TrainingConfig) -> dict[str, list[str]]:
     """Return by encoder the names of the parameter groups of `model`, each with a rate of its own.
 
     Heads are always there: a teacher may add what is trained with them.
     """
-    return {encoder: list(dict.fromkeys((*parts, "heads"))) for encoder, parts in _parts(model).items()}
+    found = _parts(model, matrices=_parts_matrices(training))
+    return {encoder: list(dict.fromkeys((*parts, "heads"))) for encoder, parts in found.items()}
 
 
 def parameter_groups(model: MultiTaskModel, trainings: Mapping[str, ResolvedTraining]) -> list[Group]:
@@ -45,23 +50,50 @@ def parameter_groups(model: MultiTaskModel, trainings: Mapping[str, ResolvedTrai
 
     What projects a student's states to its teacher's width is trained with the heads.
 
-    Each is split into decayed weights and the rest.
+    Where the optimizer has a way of its own with hidden matrices, the backbone's group is they alone, and `rest` what
+    it has beside them.
+
+    Each is split into decayed weights and the rest, and a backbone with ``training.layer_decay`` by its layers.
 
     Biases and normalisation weights are not decayed (Loshchilov & Hutter 2019).
 
     trainings: by encoder, as `trainings_of` returns them.
     """
     groups: list[Group] = []
-    for encoder, parts in _parts(model).items():
+    matrices = any(_parts_matrices(each) for each in trainings.values())
+    for encoder, parts in _parts(model, matrices=matrices).items():
         training = trainings[encoder]
         for name, named in parts.items():
             full = name if len(trainings) == 1 else f"{encoder}.{name}"
+            factors = _layer_factors(model, encoder, training) if name in ("backbone", "rest") else {}
             for decay, decayed in ((training.weight_decay, True), (0.0, False)):
-                chosen = [p for key, p in named if _is_decayed(key, p) == decayed]
-                if chosen:
-                    rate = getattr(training.learning_rate, name)
-                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": full})
+                by_factor: dict[float, list[torch.nn.Parameter]] = {}
+                for key, p in named:
+                    if _is_decayed(key, p) == decayed:
+                        by_factor.setdefault(factors.get(key, 1.0), []).append(p)
+                for factor, chosen in by_factor.items():
+                    rate = getattr(training.learning_rate, name) * factor
+                    group: Group = {"params": chosen, "lr": rate, "weight_decay": decay, "name": full}
+                    groups.append(group | {"use_muon": name == "backbone"} if matrices else group)
     return groups
+
+
+def _layer_factors(model: MultiTaskModel, encoder: str, training: TrainingConfig) -> dict[str, float]:
+    """Return by parameter of a backbone what its rate is multiplied by: 1 in the last layer, ever less before it."""
+    if training.layer_decay is None or has_no_layers(model.encoders[encoder]):
+        return {}
+    depths = model.encoders[encoder].depths()
+    last = max(depths.values())
+    return {key: training.layer_decay ** (last - depth) for key, depth in depths.items()}
+
+
+def has_no_layers(backbone: BaseBackbone) -> str | None:
+    """Return why ``training.layer_decay`` changes nothing of `backbone`; None where it has layers that are trained."""
+    if backbone.adapted:
+        return "peft freezes the layers of the encoder; remove one of the two"
+    if len(set(backbone.depths().values())) < 2:
+        return f"{type(backbone).__name__} ('{backbone.model_name}') tells of no layers by its depths(); remove the key"
+    return None
 
 
 def make_optimizer(groups: Sequence[Group], training: TrainingConfig) -> torch.optim.Optimizer:
@@ -70,10 +102,7 @@ def make_optimizer(groups: Sequence[Group], training: TrainingConfig) -> torch.o
     What it raises itself, of parameters that it cannot train, comes through; `rehearse` tells of it in our words.
     """
     name, given = part_of(training.optimizer)
-    parameters = _parameters(OPTIMIZERS, training.optimizer)
-    # One kernel for all parameters of a group; it excludes the others.
-    if name == "adamw" and not {"fused", "foreach", "differentiable"} & given.keys():
-        parameters["fused"] = True
+    parameters = {**usual(name, given), **_parameters(OPTIMIZERS, training.optimizer)}
     handed: dict[str, object] = {"params": list(groups)}
     # Each group has its own; a signature without defaults asks for them once more.
     asked = parameters_of(OPTIMIZERS.named(name))
@@ -84,24 +113,43 @@ def make_optimizer(groups: Sequence[Group], training: TrainingConfig) -> torch.o
 
 
 def make_scheduler(
-    optimizer: torch.optim.Optimizer, training: TrainingConfig, total_steps: int
+    optimizer: torch.optim.Optimizer, training: ResolvedTraining, total_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Return the schedule over `total_steps` optimizer steps: linear warmup, then the chosen shape."""
-    warmup = training.warmup_steps
-    if warmup is None:
-        warmup = round(training.warmup_ratio * total_steps)
+    warmup = _warmup(training, total_steps)
     handed = {"optimizer": optimizer, "num_warmup_steps": warmup, "num_training_steps": total_steps}
     return SCHEDULERS.make(part_of(training.scheduler)[0], _parameters(SCHEDULERS, training.scheduler), handed)
 
 
-def warn_of_idle_decay(training: TrainingConfig) -> None:
-    """Warn where the optimizer has no weight decay and the configuration asks for some."""
-    name, _ = part_of(training.optimizer)
-    if training.weight_decay and "weight_decay" not in parameters_of(OPTIMIZERS.named(name)):
+def usual_schedule(training: TrainingConfig) -> str:
+    """Return the schedule where none is given: the rate falls, unless the optimizer averages weights instead."""
+    return "constant" if swaps_weights(OPTIMIZERS.named(part_of(training.optimizer)[0])) else "linear"
+
+
+def warn_of_settings(training: ResolvedTraining, total_steps: int) -> None:
+    """Warn of settings that the optimizer has no use for: decay, a falling rate, and a second warmup."""
+    (name, given), (shape, _) = part_of(training.optimizer), part_of(training.scheduler)
+    part = OPTIMIZERS.named(name)
+    if training.weight_decay and "weight_decay" not in parameters_of(part):
         logger.warning(
             "optimizer '%s' has no weight decay, so training.weight_decay (%g) changes nothing; set it to 0 to say so",
             name, training.weight_decay,
         )  # fmt: skip
+    if swaps_weights(part) and shape != "constant":
+        logger.warning(
+            "optimizer '%s' averages weights so that the rate need not fall, and training.scheduler '%s' lets it fall "
+            "as well; set it to constant, or remove it", name, shape,
+        )  # fmt: skip
+    if given.get("warmup_steps") and _warmup(training, total_steps):
+        logger.warning(
+            "optimizer '%s' warms up by its warmup_steps, and the schedule by training.%s: the rate is their product; "
+            "set one of them to 0", name, "warmup_ratio" if training.warmup_steps is None else "warmup_steps",
+        )  # fmt: skip
+
+
+def _warmup(training: TrainingConfig, total_steps: int) -> int:
+    """Return the steps of linear warmup."""
+    return round(training.warmup_ratio * total_steps) if training.warmup_steps is None else training.warmup_steps
 
 
 def _parameters(choices: Choices[Part], given: str | NamedPart) -> dict[str, object]:
@@ -111,8 +159,15 @@ def _parameters(choices: Choices[Part], given: str | NamedPart) -> dict[str, obj
     return {} if block is None else {key: getattr(block, key) for key in block.model_fields_set}
 
 
-def _parts(model: MultiTaskModel) -> dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]]:
-    """Return the trained parameters with their names, by encoder and group."""
+def _parts_matrices(training: TrainingConfig) -> bool:
+    return parts_matrices(OPTIMIZERS.named(part_of(training.optimizer)[0]))
+
+
+def _parts(model: MultiTaskModel, *, matrices: bool) -> dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]]:
+    """Return the trained parameters with their names, by encoder and group.
+
+    matrices: whether ``backbone`` is to be hidden matrices alone, beside its ``rest``.
+    """
     found: dict[str, dict[str, list[tuple[str, torch.nn.Parameter]]]] = {}
     for encoder in (*model.encoders, *model.joints):
         backbone = None if encoder in model.joints else model.encoders[encoder]
@@ -128,6 +183,11 @@ def _parts(model: MultiTaskModel) -> dict[str, dict[str, list[tuple[str, torch.n
             ]
             for name, parts in modules.items()
         }
+        if matrices and backbone is not None and "backbone" in named:
+            hidden = backbone.hidden_matrices()
+            whole = named.pop("backbone")
+            rest = [(key, p) for key, p in whole if key not in hidden]
+            named = {"backbone": [(key, p) for key, p in whole if key in hidden], "rest": rest, **named}
         found[encoder] = {name: parameters for name, parameters in named.items() if parameters}
     return found
 
@@ -138,5 +198,8 @@ def _is_decayed(name: str, parameter: torch.nn.Parameter) -> bool:
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return the present rate of each named group."""
-    return {group["name"]: group["lr"] for group in optimizer.param_groups}
+    """Return the present rate of each named group; of layers with rates of their own, the greatest, the last one's."""
+    found: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        found[group["name"]] = max(group["lr"], found.get(group["name"], 0.0))
+    return found

@@ -13,11 +13,12 @@ from jenga.config.schema import (
     TrainingConfig,
     resolved,
 )
+from jenga.errors import ConfigError
 from jenga.modalities import Recipe
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
 from jenga.rows.split import TRAIN
-from jenga.trainer.optim import trained_groups
+from jenga.trainer.optim import has_no_layers, trained_groups, usual_schedule
 from jenga.types import SHARED
 
 _OWN = tuple(OwnTraining.model_fields)
@@ -35,23 +36,32 @@ def resolve(training: TrainingConfig, recipe: Recipe, n_rows: Sequence[int], gro
     """
     mean_rows = max(1, round(sum(n_rows) / max(1, len(n_rows))))
     given = training.learning_rate
-    rates = {name: given if isinstance(given, float) else getattr(given, name) or recipe.rates[name] for name in groups}
+    rates = {name: given if isinstance(given, float) else _rate(given, name, recipe) for name in groups}
     numbers = {
         "epochs": training.epochs or epochs(recipe, mean_rows),
         "batch_size": training.batch_size or batch_size(recipe, mean_rows),
         "learning_rate": LearningRates(**rates),
+        "scheduler": training.scheduler or usual_schedule(training),
     }
     return ResolvedTraining(**{**dict(training), **numbers})
+
+
+def _rate(given: LearningRates, name: str, recipe: Recipe) -> float:
+    if name == "rest":
+        return given.rest or _rate(given, "backbone", recipe)
+    rate: float | None = getattr(given, name)
+    return rate or recipe.rates[name]
 
 
 def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Sequence[Source]) -> ExperimentConfig:
     """Return `config` with every number of its training, of each backbone by the rows that its tasks learn from.
 
     Of several backbones each has its own; a pass of all is then one of the backbone with the fewest, and the rows of
-    the others come more often in it.
+    the others come more often in it. Raises ConfigError for a layer_decay that changes nothing.
     """
+    _check_layer_decay(config, model)
     found = {}
-    groups = trained_groups(model)
+    groups = trained_groups(model, config.training)
     for encoder, (first, *others) in config.encoders.items():
         if others:
             groups[first] = list(dict.fromkeys([*groups[first], *groups[encoder]]))
@@ -69,9 +79,23 @@ def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Se
         "epochs": min(each.epochs for each in found.values()),
         "batch_size": max(each.batch_size for each in found.values()),
         "learning_rate": LearningRates(),
+        "scheduler": config.training.scheduler or usual_schedule(config.training),
     }
     training = ResolvedTraining(**{**dict(config.training), **numbers})
     return config.with_blocks(blocks).model_copy(update={"training": training})
+
+
+def _check_layer_decay(config: ExperimentConfig, model: MultiTaskModel) -> None:
+    """A common one is for whichever backbone has layers that are trained."""
+    why = {name: has_no_layers(model.encoders[name]) for name in config.backbones}
+    own = {name: block.training.layer_decay for name, block in config.backbones.items()} if config.several else {}
+    for name, given in own.items():
+        if given is not None and why[name] is not None:
+            raise ConfigError(f"model.backbones.{name}.training.layer_decay: {why[name]}")
+    if config.training.layer_decay is not None and (useless := [each for each in why.values() if each]) == [
+        *why.values()
+    ]:
+        raise ConfigError(f"training.layer_decay: {useless[0]}")
 
 
 def trainings_of(config: ExperimentConfig) -> dict[str, ResolvedTraining]:
@@ -127,6 +151,8 @@ def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) 
         f"{resolved.batch_size * resolved.gradient_accumulation_steps} rows; rates "
         + ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
     )
+    if resolved.layer_decay is not None and "backbone" in rates:
+        line += f"; x {resolved.layer_decay:g} of backbone for each layer before the last"
     return f"{line}; by the rows and the encoder: {', '.join(chosen)}" if chosen else line
 
 

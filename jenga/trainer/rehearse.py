@@ -12,6 +12,7 @@ from jenga.config.optimization import part_of
 from jenga.config.schema import ResolvedTraining
 from jenga.errors import ConfigError
 from jenga.trainer.checkpoint import load_optimizer, mapping
+from jenga.trainer.judged import Judged
 from jenga.trainer.memory import pack, unpack
 from jenga.trainer.optim import Group, make_optimizer, make_scheduler
 
@@ -33,6 +34,7 @@ def rehearse(groups: Sequence[Group], training: ResolvedTraining, device: torch.
     shapes, name = _shapes(groups), part_of(training.optimizer)[0]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         straight = _Stage(shapes, training, device, total_steps)
+        straight.show()
         straight.step(seed=0)
         if not all(bool(weight.isfinite().all()) for weight in straight.weights()):
             raise ConfigError(
@@ -40,6 +42,7 @@ def rehearse(groups: Sequence[Group], training: ResolvedTraining, device: torch.
                 "parameters, set training.warmup_ratio to 0 where it divides by the rate, or choose another"
             )
         weights, saved = straight.weights(), straight.saved()
+        straight.show()
         straight.step(seed=1)
         resumed = _Stage(shapes, training, device, total_steps)
         resumed.restore(saved, weights)
@@ -77,6 +80,21 @@ class _Stage:
             raise ConfigError(
                 f"training.scheduler: '{shape}' cannot be made for {total_steps} steps: {error}"
             ) from error
+
+        self.judged = Judged({str(at): p for at, p in enumerate(self.parameters)}, self.optimizer, decay=None)
+        if training.ema is not None and self.judged.swapping is not None:
+            raise ConfigError(
+                f"training.ema: optimizer '{self.name}' has an average of its own, by which the model is judged and "
+                "saved; remove the key, or choose another optimizer"
+            )
+
+    def show(self) -> None:
+        """Let the weights for evaluations stand there for a moment, which must leave no trace."""
+        try:
+            with self.judged.shown():
+                pass
+        except Exception as error:  # as above
+            raise self._refused("cannot show its weights for evaluations", error) from error
 
     def _refused(self, what: str, error: Exception) -> ConfigError:
         if isinstance(error, ConfigError):

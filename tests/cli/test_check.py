@@ -68,6 +68,20 @@ def test_unknown_metric_is_found(invoke: Invoke, config: Path) -> None:
     assert "did you mean 'eval_mood_feeling_macro_f1'?" in result.stderr
 
 
+def test_an_optimizer_that_cannot_train_is_found(invoke: Invoke, config: Path) -> None:
+    result = invoke("check", config, "--set", "training.optimizer={name: sgd, nesterov: true}")
+    assert result.exit_code == 2
+    assert "training.optimizer: 'sgd' cannot train this model: Nesterov momentum requires" in result.stderr
+
+
+def test_the_rates_of_layers_and_the_memory_of_an_average_are_told(invoke: Invoke, config: Path) -> None:
+    arguments = ("--set", "training.layer_decay=0.5", "--set", "training.ema=0.9", "--json", "--device", "cpu")
+    found = json.loads(invoke("check", config, *arguments).stdout)
+    assert "x 0.5 of backbone for each layer before the last" in found["training"]
+    whole = found["parts"][-1]
+    assert whole["training_bytes"] == 20 * whole["trained"]
+
+
 def test_bad_rows_end_with_code_three_and_a_few_are_a_warning(invoke: Invoke, config: Path) -> None:
     rows = config.parent / "rows.jsonl"
     rows.write_text(rows.read_text() + '{"text": "", "label": "good", "stars": 1}\n')

@@ -140,7 +140,7 @@ def test_a_rate_of_ones_own_leaves_the_others_as_they_are_for_all(schema: Schema
     text = changed("learning_rate: 0.01", "learning_rate: {heads: 0.2}").replace("seed: 7", "learning_rate: 0.5")
     made = config(schema, text)
     assert made.seen_by("words").training.learning_rate == LearningRates(
-        backbone=0.5, adapters=0.5, fusion=0.5, heads=0.2
+        backbone=0.5, rest=0.5, adapters=0.5, fusion=0.5, heads=0.2
     )
     assert made.seen_by("flows").training.learning_rate == 0.5
 
@@ -252,10 +252,18 @@ UNREAD = "no task reads it; name it as the backbone of a task, or remove it"
             id="a rate of what is frozen",
         ),
         pytest.param(
+            changed("learning_rate: 0.01", "layer_decay: 0.5"),
+            [
+                "cfg.yml:4:110: model.backbones.words.training.layer_decay: is of the layers of an encoder that peft "
+                "freezes"
+            ],
+            id="layers that are frozen",
+        ),
+        pytest.param(
             changed("{batch_size: 3}", "{max_steps: 3}"),
             [
                 "cfg.yml:5:87: model.backbones.flows.training.max_steps: unknown key; it belongs under training. "
-                "Known: epochs, batch_size, learning_rate"
+                "Known: epochs, batch_size, learning_rate, layer_decay"
             ],
             id="a setting of all",
         ),

@@ -64,6 +64,14 @@ def test_a_rate_of_what_is_not_trained_is_refused(schema: Schema, peft: str, key
     load_text(text + f"training: {{learning_rate: {{{other}: 3e-4}}}}\n", file="cfg.yml", schema=schema)
 
 
+def test_layer_decay_of_frozen_layers_is_refused(schema: Schema) -> None:
+    text = EVENTS.replace("base_model: security_mlp_v1, backbone_type: sequential", "base_model: some/encoder")
+    decay = "training: {layer_decay: 0.8}\n"
+    (found,) = problems(schema, f"{text}peft: {{type: lora}}\n{decay}")
+    assert "training.layer_decay: is of the layers of an encoder that peft freezes" in found
+    load_text(text + decay, file="cfg.yml", schema=schema)
+
+
 def test_a_task_on_words_is_refused_for_events(schema: Schema) -> None:
     found = problems(schema, EVENTS.replace("classification", "ner"))
     message = "'ner' labels words of a text, and events have none; choose another type"

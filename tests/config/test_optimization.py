@@ -30,6 +30,8 @@ def read(training: str) -> ExperimentConfig:
         ("optimizer: adamw", ("adamw", {})),
         ("optimizer: {name: sgd, momentum: 0.9}", ("sgd", {"momentum": 0.9})),
         ("optimizer: {name: adam, betas: [0.8, 0.9]}", ("adam", {"betas": [0.8, 0.9]})),
+        ("optimizer: {name: muon, momentum: 0.9}", ("muon", {"momentum": 0.9})),
+        ("optimizer: {name: muon, adamw: {eps: 0.1}}", ("muon", {"adamw": {"eps": 0.1}})),
         ("scheduler: cosine", ("cosine", {})),
         ("scheduler: {name: cosine_with_restarts, num_cycles: 2}", ("cosine_with_restarts", {"num_cycles": 2})),
     ],
@@ -44,9 +46,9 @@ def test_a_part_is_a_name_or_a_mapping_and_comes_back_from_a_runs_yaml(
     assert again.training == config.training
 
 
-def test_nothing_said_is_adamw_and_a_linear_schedule() -> None:
+def test_nothing_said_is_adamw_and_the_schedule_that_fits_it() -> None:
     config = read("seed: 1")
-    assert (config.training.optimizer, config.training.scheduler) == ("adamw", "linear")
+    assert (config.training.optimizer, config.training.scheduler) == ("adamw", None)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,16 @@ def test_nothing_said_is_adamw_and_a_linear_schedule() -> None:
             "optimizer: {name: sgd, weight_decay: 1}",
             "training.optimizer.weight_decay: unknown key; it belongs under training.",
         ),
+        (
+            "optimizer: {name: muon, adamw: {beta: 1}}",
+            "training.optimizer.adamw.beta: unknown key; did you mean 'betas'? Known: betas, eps",
+        ),
+        (
+            "learning_rate: {rest: 0.1}",
+            "x.yml:2:25: training.learning_rate.rest: 'adamw' trains all of a backbone at learning_rate.backbone; "
+            "remove it, or choose muon",
+        ),
+        ("{optimizer: lion, learning_rate: {rest: 0.1}}", "training.learning_rate.rest: 'lion' trains all of"),
         ("optimizer: {momentum: 1}", "training.optimizer.name: required key is missing: Of torch.optim"),
         ("optimizer: 3", "training.optimizer: needs text or a mapping of name, got 3"),
         ("scheduler: cosin", "training.scheduler: unknown scheduler 'cosin'; did you mean 'cosine'?"),
@@ -117,3 +129,16 @@ def test_a_document_without_such_parts_needs_no_other_schema() -> None:
     for odd in ("training: {optimizer: [sgd]}", "training: 3", "training: {optimizer: {name: 3}}"):
         document = read_document(f"{odd}\n{TASKS}", file="x.yml")
         assert unknown_parts(document, PARTS) == []
+
+
+def test_a_rate_that_the_optimizer_has_no_use_for_is_told_in_a_backbones_own_block_too() -> None:
+    own = "training: {learning_rate: {rest: 0.1}}"
+    text = (
+        f"model: {{backbones: {{words: {{backbone_type: text, base_model: jenga/tiny-text, {own}}}}}}}\n"
+        "tasks: [{name: t, type: classification, data_path: x.jsonl, backbone: words}]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, file="x.yml", schema=schema())
+    assert "x.yml:1:112: model.backbones.words.training.learning_rate.rest: 'adamw' trains all of" in str(caught.value)
+    muon = f"{text}training: {{optimizer: muon}}\n"
+    assert load_text(muon, file="x.yml", schema=schema()).seen_by("words").training.learning_rate.rest == 0.1  # type: ignore[union-attr]

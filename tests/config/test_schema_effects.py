@@ -669,6 +669,10 @@ PROBES: dict[str, Probe] = {
     ),
     "model[several backbones].backbones{}.training.learning_rate.fusion": Probe(groups, 0.5, {**SEVERAL, **FUSED}),
     "model[several backbones].backbones{}.training.learning_rate.heads": Probe(groups, 0.5, SEVERAL),
+    "model[several backbones].backbones{}.training.learning_rate.rest": Probe(
+        groups, 0.5, {**SEVERAL, "training.optimizer": "muon"}
+    ),
+    "model[several backbones].backbones{}.training.layer_decay": Probe(groups, 0.5, SEVERAL),
     "model[several backbones].backbones{}.peft[lora].target": Probe(modules, ["c_attn"], SEVERAL),
     "model[several backbones].backbones{}.peft[dora].target": Probe(modules, ["c_attn"], SEVERAL),
     # tasks
@@ -816,6 +820,8 @@ PROBES: dict[str, Probe] = {
     "training.gradient_accumulation_steps": Probe(turns, 2),
     "training.learning_rate": Probe(groups, 0.5),
     "training.learning_rate.backbone": Probe(groups, 0.5, FUSED),
+    "training.learning_rate.rest": Probe(groups, 0.5, {**FUSED, "training.optimizer": "muon"}),
+    "training.layer_decay": Probe(groups, 0.5),
     "training.learning_rate.adapters": Probe(groups, 0.5, {"peft.type": "lora"}),
     "training.learning_rate.fusion": Probe(groups, 0.5, FUSED),
     "training.learning_rate.heads": Probe(groups, 0.5, FUSED),
@@ -827,6 +833,7 @@ PROBES: dict[str, Probe] = {
     "training.warmup_ratio": Probe(groups, 0.5),
     "training.weight_decay": Probe(groups, 0.5),
     "training.max_grad_norm": Probe(trained_weights, 1e-8),
+    "training.ema": Probe(trained_weights, 0.5),
     "training.precision": Probe(loss, "bf16"),
     "training.sampler": Probe(turns, "proportional", ONE_SOURCE_MORE),
     "training.temperature": Probe(

@@ -17,7 +17,7 @@ from jenga.config.yaml12 import Document, read_document
     [
         ([str], "text"),
         ([str, list[str]], "text or a list"),
-        ([float, LearningRates], "a number or a mapping of backbone, adapters, fusion, heads"),
+        ([float, LearningRates], "a number or a mapping of backbone, rest, adapters, fusion, heads"),
         ([float, Literal["tuned"]], "a number or 'tuned'"),
         ([int, float, bool], "a number or true or false"),
         ([dict[str, str]], "a mapping (key: value)"),

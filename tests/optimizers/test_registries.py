@@ -23,21 +23,13 @@ class NoRate(torch.optim.Optimizer):
         super().__init__(params, {})
 
 
-class Swapping(torch.optim.SGD):
-    def train(self) -> None: ...
-
-    def eval(self) -> None: ...
-
-
 @pytest.fixture
 def registered() -> Iterator[None]:
     OPTIMIZER_REGISTRY["no_rate"] = NoRate
-    OPTIMIZER_REGISTRY["swapping"] = Swapping
     SCHEDULER_REGISTRY["exponential"] = ExponentialLR
     SCHEDULER_REGISTRY["plateau"] = torch.optim.lr_scheduler.ReduceLROnPlateau
     yield
-    for name in ("no_rate", "swapping"):
-        del OPTIMIZER_REGISTRY[name]
+    del OPTIMIZER_REGISTRY["no_rate"]
     for name in ("exponential", "plateau"):
         del SCHEDULER_REGISTRY[name]
 
@@ -63,7 +55,6 @@ def test_every_optimizer_of_torch_that_a_step_can_drive_has_its_name() -> None:
         ("lbfgs", "optimizer 'lbfgs' needs a closure in each step, to compute the loss again; .*; choose another"),
         ("sparseadam", "takes sparse gradients only"),
         ("no_rate", "takes no lr, which every optimizer here is handed"),
-        ("swapping", r"has other weights for evaluations than for training \(schedule-free\)"),
     ],
 )
 def test_an_optimizer_that_cannot_be_used_is_refused_with_the_reason(name: str, words: str) -> None:
@@ -97,6 +88,39 @@ def test_the_library_is_asked_for_names_that_are_not_ours(monkeypatch: pytest.Mo
         OPTIMIZERS.named("lionn")
     monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"imports {name}"))
     OPTIMIZERS.named("adamw")
+
+
+class OfMatrices(torch.optim.SGD):
+    matrices_only = True
+
+    def train(self) -> None: ...
+
+    def eval(self) -> None: ...
+
+
+def test_beside_an_optimizer_of_matrices_adamw_has_a_block_and_a_rate() -> None:
+    settings = OPTIMIZERS.settings("muon")
+    assert {"momentum", "adjust_lr_fn", "adamw"} <= settings.model_fields.keys()
+    made = settings.model_validate({"adamw": {"betas": (0.5, 0.6)}})
+    assert made.adamw.model_fields_set == {"betas"}  # type: ignore[attr-defined]
+    assert OPTIMIZERS.rates("muon") == {"rest"}
+    assert OPTIMIZERS.rates("adamw") == frozenset()
+    assert "adamw" not in OPTIMIZERS.settings("adam").model_fields
+    with pytest.raises(ConfigError, match="unknown optimizer 'muom'; did you mean 'muon'"):
+        OPTIMIZERS.rates("muom")
+
+
+@pytest.mark.usefixtures("registries_as_before")
+def test_an_optimizer_of_matrices_with_weights_for_evaluations_is_refused() -> None:
+    OPTIMIZER_REGISTRY["of_matrices"] = OfMatrices
+    with pytest.raises(ConfigError, match="takes hidden matrices only and has other weights for evaluations"):
+        OPTIMIZERS.named("of_matrices")
+
+
+@needs_library
+def test_rates_and_decays_of_groups_are_no_settings() -> None:
+    assert not {"adamw_lr", "adamw_wd", "lr", "weight_decay"} & OPTIMIZERS.settings("adamuon").model_fields.keys()
+    assert {"adamw_betas", "ns_steps"} <= OPTIMIZERS.settings("adamuon").model_fields.keys()
 
 
 @pytest.mark.usefixtures("registered")

@@ -20,7 +20,7 @@ from jenga.errors import ConfigError, InterruptedRun
 from jenga.modalities.events.encoder import EventEncoder
 from jenga.run import experiment
 from jenga.tasks.anomaly.explain import contributions
-from jenga.trainer.calibrate import calibrate, observe
+from jenga.trainer.calibrate import calibrate, observe, settle_norms
 from jenga.trainer.evaluate import Runner
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data" / "nsl-kdd"
@@ -114,6 +114,62 @@ def test_tasks_that_watch_nothing_cost_no_pass(make_trainer: Callable[..., Any])
         observe(runner, trainer.experiment.sources, stage)  # type: ignore[arg-type]
     assert calibrate(runner, trainer.experiment.sources) == []
     assert calls == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- norms
+
+
+def test_statistics_are_those_of_the_present_weights_over_training_rows(
+    of_events: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Of 360 rows of 64 a batch all are seen once; dropout is off, and no random number is drawn."""
+    norm_model = {"model": {"normalization": "batch", "dropout": 0.5}}
+    made, runner = built(of_events(blocks=norm_model), tmp_path)
+    model, rows = made.bundle.model.train(), made.sources[0].splits["train"]
+    norm, momentum = model.encoders["shared"].layers[0].norm, model.encoders["shared"].layers[0].norm.momentum
+    seen: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    before = torch.get_rng_state()
+    settle_norms(runner, made.sources)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (norm.momentum, norm.training) == (momentum, False)
+    assert sum(map(len, seen)) == len(rows)
+    torch.testing.assert_close(norm.running_mean, torch.stack([each.mean(0) for each in seen]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([each.var(0) for each in seen]).mean(0))
+    whole = model.encoders["shared"].layers[0].linear(rows.batch(range(len(rows))).inputs["features"])
+    # A mean over batches, of which one is smaller.
+    torch.testing.assert_close(norm.running_mean, whole.mean(0), atol=0.05, rtol=0.05)
+
+
+def test_schedule_free_models_are_judged_by_statistics_of_the_judged_weights(
+    of_events: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Those of training come back for it."""
+    pytest.importorskip("pytorch_optimizer", reason="jenga[optimizers] is not there")
+    seen: list[torch.Tensor] = []
+
+    class Note(BaseCallback):
+        def on_evaluate(self, trainer: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+            norm = trainer.model.encoders["shared"].layers[0].norm
+            rows = trainer.sources["Threat"].splits["train"]
+            inside = trainer.model.encoders["shared"].layers[0].linear(rows.batch(range(len(rows))).inputs["features"])
+            seen.extend([norm.running_mean.clone(), inside.detach().mean(0)])
+
+        def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+            seen.append(trainer.model.encoders["shared"].layers[0].norm.running_mean.clone())
+
+    blocks = {
+        "model": {"normalization": "batch"},
+        "training": {"optimizer": "schedulefreeadamw", "learning_rate": 0.1, "max_steps": 6},
+        "evaluation": {"every_steps": 5},
+    }
+    result = jenga.train(of_events(blocks=blocks), callbacks=[Note()], device="cpu")
+    losses = [each["metrics"]["eval_loss"] for each in records(result.run) if each["event"] == "eval"]
+    assert result.metrics["eval_loss"] == pytest.approx(min(losses)), "they are saved with the model"
+    before, judged, exact, after = seen[4:8]
+    torch.testing.assert_close(judged, exact, atol=0.05, rtol=0.05)
+    assert (before - exact).abs().max() > 0.2, "what training kept would have been wrong"
+    assert (after - before).abs().max() < (judged - before).abs().max(), "it goes on from its own"
 
 
 # ------------------------------------------------------------------------------------------------------------ calibrate

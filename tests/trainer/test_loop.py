@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -29,6 +30,9 @@ from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
 from jenga.types import BackboneOutput
 
 NO_DROPOUT = {"dropout": 0.0}
+needs_library = pytest.mark.skipif(
+    importlib.util.find_spec("pytorch_optimizer") is None, reason="jenga[optimizers] is not there"
+)
 
 
 class OwnLoss(BaseTask):
@@ -698,11 +702,11 @@ def rich(
     tasks = settings("mood", "flags", "price", rows=make_rows(40))["tasks"]
     tasks[2]["data_path"] = write_rows(tmp_path / "other.jsonl", make_rows(30, seed=1))
 
-    def make(**options: Any) -> Any:
+    def make(training: Mapping[str, Any] | None = None, **options: Any) -> Any:
         training = {
             "epochs": 3, "batch_size": 4, "gradient_accumulation_steps": 2, "sampler": "temperature",
             "temperature": 3.0,
-            "log_every_steps": 3, "learning_rate": 1e-2, "scheduler": "cosine",
+            "log_every_steps": 3, "learning_rate": 1e-2, "scheduler": "cosine", **(training or {}),
         }  # fmt: skip
         given = {"fusion": {"type": "attention"}, "evaluation": {"every_steps": 2}, "checkpoint": {"every_steps": 5}}
         return make_trainer(tasks=tasks, training=training, **{**given, **options})
@@ -951,7 +955,13 @@ def test_a_memory_that_no_checkpoint_can_hold_is_told_before_the_first_step(make
     assert trainer.state.step == 0
 
 
-@pytest.mark.parametrize("optimizer", [{"name": "sgd", "momentum": 0.9}, "adafactor", "rprop"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "adamw", "muon", {"name": "sgd", "momentum": 0.9}, "adafactor", "rprop",
+        *(pytest.param(name, marks=needs_library) for name in ("lion", "soap", "schedulefreeadamw")),
+    ],
+)  # fmt: skip
 def test_any_optimizer_goes_on_bit_by_bit(make_trainer: Callable[..., Any], optimizer: str | dict[str, Any]) -> None:
     training = {"optimizer": optimizer, "scheduler": {"name": "cosine_with_restarts", "num_cycles": 2}, "epochs": 2}
     straight = make_trainer("mood", training=training)
@@ -976,6 +986,127 @@ def test_a_decay_that_the_optimizer_does_not_have_is_told(
     make_trainer("mood", training={"optimizer": "rprop", "weight_decay": 0.0})
     make_trainer("mood", training={"optimizer": "sgd"})
     assert caplog.text == ""
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({}, ""),
+        ({"scheduler": "constant", "warmup_ratio": 0.5}, ""),
+        ({"optimizer": {"name": "schedulefreeadamw", "warmup_steps": 3}, "warmup_ratio": 0.0}, ""),
+        ({"scheduler": "cosine"}, "need not fall, and training.scheduler 'cosine' lets it fall as well; set it to"),
+        (
+            {"optimizer": {"name": "schedulefreeadamw", "warmup_steps": 3}},
+            "warms up by its warmup_steps, and the schedule by training.warmup_ratio: the rate is their product; set",
+        ),
+    ],
+)
+def test_a_schedule_that_schedule_free_optimizers_have_no_use_for_is_told(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, training: dict[str, Any], words: str
+) -> None:
+    trainer = make_trainer("mood", training={"optimizer": "schedulefreeadamw", **training})
+    assert words in caplog.text if words else caplog.text == ""
+    assert trainer.config.training.scheduler == training.get("scheduler", "constant")
+
+
+# ------------------------------------------------------------------------------- weights of its own for being judged
+
+FREE = {"optimizer": "schedulefreeadamw", "scheduler": "constant"}
+two_sets = pytest.mark.parametrize("own", [{"ema": 0.9}, pytest.param(FREE, marks=needs_library)])
+
+
+def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def judged_weights(trainer: Any) -> dict[str, torch.Tensor]:
+    """What stands for the trained weights in an evaluation, worked out from what a step leaves."""
+    if trainer.learner.judged.average is not None:
+        return {name: value.clone() for name, value in trainer.learner.judged.average.values.items()}
+    mean = {}
+    for name, p in trainer.model.named_parameters():
+        z = trainer.optimizer.state[p].get("z")  # y = (1 - beta1) z + beta1 x; none where there was no gradient yet
+        mean[name] = p.detach().clone() if z is None else (p.detach() - 0.1 * z) / 0.9
+    return mean
+
+
+@two_sets
+def test_what_is_judged_is_what_is_saved_and_training_goes_on_from_its_own_weights(
+    rich: Callable[..., Any], own: dict[str, Any]
+) -> None:
+    """Judged every step or never, the trained weights are the same; each callback sees those that were judged."""
+    expected: list[dict[str, torch.Tensor]] = []
+    seen: list[tuple[dict[str, torch.Tensor], float]] = []
+
+    def note(trainer: Any, metrics: dict[str, float]) -> None:
+        seen.append((parameters(trainer.model), metrics["eval_loss"]))
+
+    often = rich(
+        training=own, evaluation={"every_steps": 1},
+        callbacks=[Do("on_step_end", lambda trainer, **_: expected.append(judged_weights(trainer))),
+                   Do("on_evaluate", note)],
+    )  # fmt: skip
+    often.train()
+    seldom = rich(training=own, evaluation={"every_steps": 1000})
+    seldom.train()
+    assert same(parameters(often.model), parameters(seldom.model))
+    assert len(seen) == len(expected) == often.total_steps > 9
+    for (shown, _), wanted in zip(seen, expected, strict=True):
+        for name, value in wanted.items():
+            # (y - 0.1 z) / 0.9 rounds otherwise than the library's lerp; an average is a copy.
+            torch.testing.assert_close(shown[name], value, rtol=1e-5, atol=1e-6)
+    assert not same(seen[-1][0], parameters(often.model))
+    best = min(range(len(seen)), key=lambda at: seen[at][1])
+    saved = Bundle.load(often.run.best).model
+    assert same(parameters(saved), seen[best][0])
+    runner = often._runner()
+    runner.model = saved
+    assert runner.evaluate(list(often.sources.values()), "valid").metrics["loss"] == seen[best][1]
+
+
+@two_sets
+@pytest.mark.parametrize("where", ["step", "evaluation", "saving in on_evaluate"])
+def test_a_run_with_two_sets_of_weights_goes_on_bit_by_bit(
+    rich: Callable[..., Any], own: dict[str, Any], where: str
+) -> None:
+    def make(**options: Any) -> Any:
+        return rich(training=own, **options)
+
+    straight = make()
+    straight.train()
+
+    def save(trainer: Any) -> None:
+        trainer.save()
+        raise PowerCutError
+
+    first = make(callbacks=[Do("on_step_end", at_step(5, interrupt))] if where == "step" else [])
+    if where == "evaluation":
+        first.model.encoders["shared"].register_forward_hook(
+            lambda module, *_: None if module.training or first.state.step != 4 else interrupt(first)
+        )
+    if where == "saving in on_evaluate":
+        first.chain.callbacks.append(Do("on_evaluate", at_step(4, save)))
+        with pytest.raises(PowerCutError):
+            first.train()
+        resumed = make(run=first.folder)
+        resumed.train()
+    else:
+        resumed = go_on(first, make)
+    assert result(resumed) == result(straight)
+
+
+@two_sets
+def test_without_validation_rows_the_last_model_is_saved_with_the_weights_to_judge_by(
+    make_trainer: Callable[..., Any], own: dict[str, Any]
+) -> None:
+    options = {"epochs": 2, "learning_rate": 1e-2, "warmup_ratio": 0.0, **own}
+    trainer = make_trainer("mood", data={"valid_fraction": 0.0}, training=options)
+    trainer.train()
+    with trainer.learner.judged.shown():
+        shown = weights(trainer)
+    assert same(Bundle.load(trainer.run.best).model.state_dict(), shown)
+    assert not same(weights(trainer), shown)
 
 
 @pytest.mark.parametrize("step", [0, 2])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jenga.config.render import config_digest
 from jenga.config.schema import ExperimentConfig, LearningRates, TrainingConfig
+from jenga.errors import ConfigError
 from jenga.modalities import Recipe
 from jenga.modalities.text.settings import ModelConfig
 from jenga.run import experiment
+from jenga.run.build import build
 from jenga.trainer.recipe import batch_size, epochs, resolve, told
 from jenga.trainer.run import RunFolder
 
@@ -58,6 +61,37 @@ def test_one_rate_is_for_all_groups() -> None:
 
 def test_two_sources_are_seen_as_often_as_one() -> None:
     assert resolve(TrainingConfig(), BASE, [3_000, 3_000], ["heads"]).epochs == epochs(BASE, 3_000)
+
+
+def test_the_rest_beside_hidden_matrices_has_the_backbones_rate_where_none_is_given() -> None:
+    groups = ["backbone", "rest", "heads"]
+    for given, rest in (({}, 5e-5), ({"backbone": 0.02}, 0.02), ({"backbone": 0.02, "rest": 1e-3}, 1e-3)):
+        found = resolve(TrainingConfig(learning_rate=LearningRates(**given)), BASE, [100], groups)
+        assert found.learning_rate.rest == rest
+
+
+def test_the_schedule_is_linear_where_none_is_given_and_constant_for_optimizers_that_average() -> None:
+    assert resolve(TrainingConfig(), BASE, [100], ["heads"]).scheduler == "linear"
+    assert resolve(TrainingConfig(scheduler="cosine"), BASE, [100], ["heads"]).scheduler == "cosine"
+    pytest.importorskip("pytorch_optimizer", reason="jenga[optimizers] is not there")
+    assert resolve(TrainingConfig(optimizer="schedulefreeadamw"), BASE, [100], ["heads"]).scheduler == "constant"
+
+
+def test_layer_decay_is_told(settings: Callable[..., Any]) -> None:
+    given = TrainingConfig(max_steps=9, batch_size=4, learning_rate=0.1, layer_decay=0.8)
+    found = resolve(given, BASE, [9], ["backbone", "heads"])
+    assert lines(given, found, 9).endswith("heads 0.1; x 0.8 of backbone for each layer before the last")
+
+
+def test_layer_decay_of_a_backbone_without_layers_is_refused(
+    event_settings: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = {"base_model": "mlp", "hidden_sizes": [8]}
+    given = event_settings(model=model, training={"layer_decay": 0.8})
+    with pytest.raises(
+        ConfigError, match=r"training.layer_decay: SequentialBackbone \('mlp'\) tells of no layers by its"
+    ):
+        build(experiment.load_config(given), tmp_path / "work")
 
 
 def lines(given: TrainingConfig, found: TrainingConfig, steps: int) -> str:

@@ -68,9 +68,37 @@ class Counting(LambdaLR):
         super().__init__(optimizer, lambda step: 1.0)
 
 
+class Swapping(torch.optim.SGD):
+    """Has other weights for evaluations, and forgets that it has been asked for them."""
+
+    trace = 0.0
+
+    def train(self) -> None: ...
+
+    def eval(self) -> None:
+        self.param_groups[0]["lr"] += self.trace
+
+
+class Tracing(Swapping):
+    trace = 0.1
+
+
+class NotYet(Swapping):
+    def eval(self) -> None:
+        raise KeyError(self.param_groups[0]["step"])
+
+
 @pytest.fixture
 def registered() -> Iterator[None]:
-    parts = {"forgetful": Forgetful, "queueing": Queueing, "halved": Halved, "fussy": Fussy}
+    parts = {
+        "swapping": Swapping,
+        "tracing": Tracing,
+        "not_yet": NotYet,
+        "forgetful": Forgetful,
+        "queueing": Queueing,
+        "halved": Halved,
+        "fussy": Fussy,
+    }
     for name, part in parts.items():
         OPTIMIZER_REGISTRY[name] = part
     SCHEDULER_REGISTRY["counting"] = Counting
@@ -91,14 +119,15 @@ def attempt(model: torch.nn.Module, rate: float = 1e-2, **training: Any) -> None
     resolved = ResolvedTraining(epochs=1, batch_size=8, learning_rate=rates, **training)
     groups: list[Group] = [
         {"params": [p for p in model.parameters() if (p.dim() > 1) == wide], "lr": rate, "weight_decay": decay,
-         "name": "heads"}
+         "name": "heads", "use_muon": wide}
         for wide, decay in ((True, 0.01), (False, 0.0))
     ]  # fmt: skip
     rehearse(groups, resolved, CPU, total_steps=20)
 
 
 @pytest.mark.parametrize(
-    "name", ["adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "adafactor", "asgd"]
+    "name",
+    ["muon", "adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "adafactor", "asgd"],
 )
 def test_what_torch_has_can_be_resumed(model: Any, name: str) -> None:
     attempt(model, optimizer=name)
@@ -110,17 +139,29 @@ def test_state_of_another_dtype_and_beside_tensors_can_be_resumed(model: Any) ->
 
 
 @pytest.mark.usefixtures("registered")
+def test_weights_for_evaluations_may_be_swapped_and_any_others_averaged(model: Any) -> None:
+    attempt(model, optimizer="swapping")
+    attempt(model, optimizer="adam", ema=0.9)
+
+
+@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
     ("training", "words"),
     [
         (
-            {"optimizer": "muon"},
-            r"training.optimizer: 'muon' cannot train this model: .*2D parameters.*\[4\]\); choose",
+            {"optimizer": {"name": "muon", "adamw": {"eps": -1.0}}},
+            r"training.optimizer: 'muon' cannot train this model: Invalid epsilon value: -1.0; choose",
         ),
         ({"optimizer": "forgetful"}, "'forgetful' would go on differently after a resume .*keep that in self.state"),
         ({"optimizer": "queueing"}, r"cannot be put into a checkpoint: .*queue is a collections\.deque"),
         ({"optimizer": "fussy"}, "'fussy' cannot take a step on this model: only on Sundays; choose another"),
         ({"optimizer": {"name": "sgd", "nesterov": True}}, "'sgd' cannot train this model: Nesterov momentum requires"),
+        ({"optimizer": "tracing"}, "'tracing' would go on differently after a resume"),
+        ({"optimizer": "not_yet"}, "'not_yet' cannot show its weights for evaluations: 'step'; choose another"),
+        (
+            {"optimizer": "swapping", "ema": 0.9},
+            "training.ema: optimizer 'swapping' has an average of its own, .*; remove the key",
+        ),
         ({"scheduler": "counting"}, r"cannot be put into a checkpoint: .*scheduler\.queue is a collections\.deque"),
         (
             {"scheduler": {"name": "cosine_with_min_lr"}},
@@ -148,10 +189,17 @@ def test_random_states_and_the_model_stay_as_they_were(model: Any) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("pytorch_optimizer") is None, reason="jenga[optimizers] is not there")
 def test_of_the_library_some_can_be_resumed_and_some_are_refused(model: Any) -> None:
-    """lion as most; soap has tensors whose order in memory counts; adashift keeps a queue; ftrl divides by the rate."""
+    """As lion most; of soap the order of tensors in memory counts; schedule-free ones swap weights for evaluations.
+
+    adashift keeps a queue, ftrl divides by the rate, and splus has nothing to show before its first step.
+    """
     assert len(OPTIMIZERS.library()) > 100
-    for name in ("lion", "prodigy", "soap"):
+    for name in ("lion", "prodigy", "soap", "schedulefreeadamw", "schedulefreesgd", "schedulefreeradam", "adamuon"):
         attempt(model, optimizer=name)
-    for name, words in (("adashift", "grad_queue is a collections.deque"), ("ftrl", "weights that are not finite")):
+    for name, words in (
+        ("adashift", "grad_queue is a collections.deque"),
+        ("ftrl", "weights that are not finite"),
+        ("splus", "'splus' cannot show its weights for evaluations: "),
+    ):
         with pytest.raises(ConfigError, match=words):
             attempt(model, optimizer=name)

@@ -160,6 +160,10 @@ class SequentialBackbone(BaseBackbone):
         rates = dict.fromkeys(("backbone", "fusion", "heads"), 1e-3)
         return Recipe(rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128)
 
+    def hidden_matrices(self) -> set[str]:
+        """Return the names of the weights of hidden layers; the first layer reads the features, and is none."""
+        return {name for name in super().hidden_matrices() if not name.startswith("layers.0.")}
+
     def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
         """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)``, pooled ``(B, H)``, and hand `features` on."""
         # A single absurd number must end in an answer, not in infinities; what is scaled never comes near this.

@@ -130,6 +130,10 @@ class TextBackbone(TransformerBackbone):
         states = States(output.get("hidden_states"), output.get("attentions")) if wanted else None
         return BackboneOutput(hidden, pooled, mask, states=states)
 
+    def hidden_matrices(self) -> set[str]:
+        """Return the names of the weights of hidden layers; what turns hidden states into tokens is none."""
+        return {name for name in super().hidden_matrices() if not name.startswith("lm_head.")}
+
     @property
     def transformer(self) -> PreTrainedModel:
         """What is saved, and what adapters are part of: the encoder, with its output layer where it has one."""

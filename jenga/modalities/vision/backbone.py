@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,12 @@ class VisionBackbone(TransformerBackbone):
                 f"peft: '{self.model_name}' is no model of transformers, and takes no adapters; remove the block"
             )
         super().adapt(config)
+
+    def depths(self) -> Mapping[str, int]:
+        """Return by parameter in which layer it stands, as timm groups them where the network is one of timm."""
+        if self.transformer is not None:
+            return super().depths()
+        return {f"network.{name}": depth for name, depth in self.network.depths().items()}
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass. Raises ConfigError where the encoder cannot."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from jenga.errors import ConfigError, SetupError
+from jenga.modalities.parameters import depths_of
 from jenga.modalities.text.pretrained import check_complete, checkpoint_of, read_checkpoint
 from jenga.modalities.vision.pixels import MEAN, STD, Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
@@ -53,6 +54,10 @@ class TinyVision(nn.Module):
         tokens = self.dropout(hidden.flatten(2).transpose(1, 2))
         return tokens, tokens.mean(1)
 
+    def depths(self) -> dict[str, int]:
+        """Return by parameter its stage, from 1 on; the stem has 0."""
+        return depths_of(self)
+
 
 class _Convolution(nn.Sequential):
     def __init__(self, before: int, after: int, stride: int = 1) -> None:
@@ -89,6 +94,16 @@ class OfTimm(nn.Module):
         self.width = int(self.model.num_features)
         self.size = int((settings.get("input_size") or (3, 224, 224))[-1])
         self.mean, self.std = tuple(settings.get("mean") or MEAN), tuple(settings.get("std") or STD)
+
+    def depths(self) -> dict[str, int]:
+        """Return by parameter the number of the layer that timm's matcher of the network puts it into; none: {}."""
+        if not hasattr(self.model, "group_matcher"):
+            return {}
+        models = importlib.import_module("timm.models")
+        found: dict[str, int] = models.group_parameters(
+            self.model, self.model.group_matcher(coarse=False), reverse=True
+        )
+        return {f"model.{name}": depth for name, depth in found.items()}
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the places of its last feature map, or its tokens, and what its classifier would read."""

@@ -40,6 +40,16 @@ def test_the_preset_is_two_layers_of_128_and_64() -> None:
     assert (backbone.hidden_size, backbone.n_features) == (64, N_FEATURES)
 
 
+def test_the_first_layer_reads_the_features_and_is_no_hidden_one() -> None:
+    backbone = made("mlp", hidden_sizes=[4, 6, 8], residual=True)
+    assert backbone.hidden_matrices() == {
+        "layers.1.linear.weight", "layers.1.shortcut.weight", "layers.2.linear.weight", "layers.2.shortcut.weight"
+    }  # fmt: skip
+    assert {name: depth for name, depth in backbone.depths().items() if "linear.bias" in name} == {
+        "layers.0.linear.bias": 1, "layers.1.linear.bias": 2, "layers.2.linear.bias": 3
+    }  # fmt: skip
+
+
 def test_the_presets_settings_can_be_overridden() -> None:
     backbone = made(hidden_sizes=[7], activation="tanh", dropout=0.5, normalization="layer")
     assert linears(backbone) == [(N_FEATURES, 7)]

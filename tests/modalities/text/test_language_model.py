@@ -111,6 +111,15 @@ def test_a_tied_output_layer_is_one_parameter_and_another_its_own(kind: str, sav
     assert sum(value.shape == (64, 32) for value in state.values()) == (2 if kind == "llama" else 1)
 
 
+def test_an_output_layer_is_no_hidden_matrix_and_as_deep_as_the_last_layer(saved: Callable[[Any], str]) -> None:
+    backbone = backbone_of(saved(made("llama")))
+    matrices, depths = backbone.hidden_matrices(), backbone.depths()
+    assert matrices == {name for name in depths if ".layers." in name and name.endswith("proj.weight")}
+    assert depths.keys() == dict(backbone.named_parameters()).keys()
+    assert depths["lm_head.weight"] == depths["encoder.norm.weight"] == max(depths.values())
+    assert depths["encoder.embed_tokens.weight"] == 0
+
+
 @pytest.mark.parametrize("adapted", [False, True])
 def test_what_is_saved_is_a_causal_model_with_equal_logits(
     adapted: bool, saved: Callable[[Any], str], tmp_path: Path

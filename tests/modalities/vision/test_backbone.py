@@ -46,6 +46,14 @@ def test_adapters_are_for_models_of_transformers(vit: str, tmp_path: Path) -> No
     torch.testing.assert_close(again(PICTURES).pooler_output, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_it_tells_of_every_parameter_in_which_layer_it_stands(config: VisionConfig) -> None:
+    backbone = VisionBackbone(config.base_model, config)
+    depths, last = backbone.depths(), 3 if config.base_model == TINY_VISION else 2
+    assert depths.keys() == dict(backbone.named_parameters()).keys()
+    assert set(depths.values()) == set(range(last + 1))
+    assert all(name.startswith("network.") for name in depths)
+
+
 def test_recurring_work_is_refused_where_the_network_cannot(vit: str) -> None:
     tiny = VisionBackbone(TINY_VISION, VisionConfig(base_model=TINY_VISION))
     with pytest.raises(ConfigError, match="gradient_checkpointing"):

@@ -18,6 +18,7 @@ from jenga.modalities.vision.backbone import VisionBackbone
 from jenga.modalities.vision.networks import is_of_timm, network
 from jenga.modalities.vision.pixels import Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionConfig
+from jenga.trainer.optim import has_no_layers
 
 
 def test_the_preset_makes_tokens_of_places() -> None:
@@ -121,6 +122,37 @@ def test_a_folder_of_transformers_or_of_something_else_is_none_of_timm(vit: str,
     assert not is_of_timm(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     assert not is_of_timm(tmp_path)
+
+
+class Grouped(Maps):
+    """As networks of timm with layers, it says which parameters make one."""
+
+    def group_matcher(self, coarse: bool) -> dict[str, Any]:
+        assert not coarse
+        return {"stem": "patch", "blocks": r"blocks\.(\d+)"}
+
+
+@pytest.mark.parametrize("kind", [Grouped, Maps])
+def test_layers_of_timm_are_those_of_its_own_matcher(kind: type[Maps], monkeypatch: pytest.MonkeyPatch) -> None:
+    stub, models = ModuleType("timm"), ModuleType("timm.models")
+
+    def group_parameters(model: nn.Module, matcher: Any, *, reverse: bool) -> dict[str, int]:
+        assert matcher == {"stem": "patch", "blocks": r"blocks\.(\d+)"}
+        assert reverse
+        return {"patch.weight": 0, "patch.bias": 1}
+
+    stub.create_model = lambda name, **options: kind(last=False)  # type: ignore[attr-defined]
+    models.group_parameters = group_parameters  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", stub)
+    monkeypatch.setitem(sys.modules, "timm.models", models)
+    backbone = VisionBackbone("timm/x", VisionConfig(base_model="timm/x"))
+    if kind is Maps:
+        assert backbone.depths() == {}
+        assert has_no_layers(backbone) == "VisionBackbone ('timm/x') tells of no layers by its depths(); remove the key"
+    else:
+        assert backbone.depths() == {"network.model.patch.weight": 0, "network.model.patch.bias": 1}
+        assert backbone.depths().keys() == dict(backbone.named_parameters()).keys()
+        assert has_no_layers(backbone) is None
 
 
 def test_without_timm_an_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
