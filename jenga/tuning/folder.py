@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from jenga.errors import ConfigError, SetupError
 from jenga.files import json_object, write_atomic
 from jenga.trainer.run import HeldFolder
 from jenga.tuning.trials import Trial, Trials
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _PREFIX = "study_"
@@ -98,7 +101,11 @@ def _newest(search: Search) -> StudyFolder | None:
     parent = Path(search.config.output_dir) / str(search.config.project_name)
     for path in sorted(parent.glob(f"{_PREFIX}*/study.json"), reverse=True):
         study = StudyFolder(path.parent)
-        info = study.info()
+        try:
+            info = study.info()
+        except SetupError as error:
+            logger.warning("%s is passed over: %s", study.path, error)
+            continue
         if not _changed(search, info) and not _is_over(search, info):
             return study
     return None
@@ -134,7 +141,9 @@ def _changed(search: Search, info: dict[str, Any]) -> list[str]:
     wanted, found = now["search"], info.get("search", {})
     words = [f"tune.{key}" for key in wanted if wanted[key] != found.get(key)]
     if info.get("digest") != now["digest"]:
-        words += [f"{key} {was} -> {is_}" for key, (was, is_) in differences(search.config, info["given"]).items()]
+        words += [
+            f"{key} {was} -> {is_}" for key, (was, is_) in differences(search.config, info.get("given", {})).items()
+        ]
     return words
 
 
@@ -149,6 +158,7 @@ def write_results(study: StudyFolder, search: Search, trials: Trials) -> dict[st
     """Write what the trials have given so far: study.json, trials.csv and best.yml. Returns study.json."""
     best, all_ = trials.best(), trials.all()
     study.update(
+        study=str(study.path),
         trials=[_described(study, each) for each in all_],
         best=None if best is None else {**_described(study, best), "config": str(study.path / "best.yml")},
         importances=trials.importances(),

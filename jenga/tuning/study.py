@@ -157,8 +157,12 @@ class _Studying:
             score = self._score(trial)
         except InterruptedRun as error:
             raise InterruptedRun(f"trial {trial.number}: {error}, which goes on with this trial") from None
+        except KeyboardInterrupt:
+            raise InterruptedRun(f"interrupted in trial {trial.number}. Go on with --resume auto") from None
         except _ENDS_A_STUDY as error:
             raise type(error)(f"trial {trial.number} ({drawn}): {error}") from error
+        except OSError:  # of this machine, as a full disk or a hub that does not answer
+            raise
         except Exception as error:
             # What one draw does to a run, such as too large a rate or batch, says nothing of the next.
             reason = str(error) if isinstance(error, JengaError) else f"{type(error).__name__}: {error}"
@@ -227,7 +231,7 @@ class _Studying:
             torch.cuda.empty_cache()
 
     def _tell(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _score_of(folder: Path, metric: str) -> float:

@@ -11,7 +11,8 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     import optuna
+    from optuna import Study
 
 State = Literal["running", "finished", "pruned", "failed"]
 
@@ -74,14 +76,12 @@ class Trials:
         # Five finished trials say what is usual, and the first evaluation is of a model that has hardly begun.
         median = optuna.pruners.MedianPruner(n_startup_trials=FIRST_TRIALS, n_warmup_steps=1)
         pruner = median if config.pruner == "median" else optuna.pruners.NopPruner()
-        try:
-            with writing(path):
-                self._study: optuna.Study = optuna.create_study(
-                    storage=f"sqlite:///{path.resolve()}", study_name=_NAME, direction=self._direction,
-                    load_if_exists=True, pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=config.seed),
-                )  # fmt: skip
-        except optuna.exceptions.OptunaError as error:
-            raise SetupError(f"{path}: cannot be opened ({error}); restore it from a copy, or start anew") from error
+        self._path = path
+        with self._database():
+            self._study: Study = optuna.create_study(
+                storage=f"sqlite:///{path.resolve()}", study_name=_NAME, direction=self._direction,
+                load_if_exists=True, pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=config.seed),
+            )  # fmt: skip
 
     def all(self) -> list[Trial]:
         """Return the trials by number."""
@@ -97,37 +97,42 @@ class Trials:
         parameters = self._drawn(len(before), before)
         if parameters is None:
             return None
-        # In one transaction: a process that is killed leaves no trial that has drawn a half of its values.
-        self._study.add_trial(
-            self._optuna.trial.create_trial(
-                state=self._optuna.trial.TrialState.RUNNING, params=parameters, distributions=self._distributions
-            )
-        )
+        running = self._optuna.trial.TrialState.RUNNING
+        drawn = self._optuna.trial.create_trial(state=running, params=parameters, distributions=self._distributions)
+        with self._database():
+            # In one transaction: a process that is killed leaves no trial that has drawn a half of its values.
+            self._study.add_trial(drawn)
         return self.all()[len(before)]
 
     def report(self, number: int, evaluation: int, score: float, last: bool) -> bool:
         """Note the score of an evaluation; return whether the trial is to end here. last: there is nothing to end."""
+        before = self._frozen(number)
+        known = before.intermediate_values  # a process that was killed has evaluations to repeat
         trial = self._trial(number)
-        if _PRUNED in trial.user_attrs:
-            return True
-        if evaluation not in self._frozen(number).intermediate_values:  # an evaluation is repeated after a kill
-            trial.report(score, evaluation)
-        if last or not trial.should_prune():
-            return False
-        trial.set_user_attr(_PRUNED, evaluation)
+        with self._database():
+            if evaluation not in known:
+                trial.report(score, evaluation)
+            if _PRUNED in before.user_attrs:
+                return bool(evaluation >= before.user_attrs[_PRUNED])
+            if last or evaluation < max(known, default=0) or not trial.should_prune():
+                return False
+            trial.set_user_attr(_PRUNED, evaluation)
         return True
 
     def end(self, number: int, score: float) -> None:
         """Note that a trial is over: finished with `score`, or pruned, where `report` said so."""
-        if _PRUNED in self._frozen(number).user_attrs:
-            self._study.tell(number, state=self._optuna.trial.TrialState.PRUNED)
-        else:
-            self._study.tell(number, score)
+        pruned = _PRUNED in self._frozen(number).user_attrs
+        with self._database():
+            if pruned:
+                self._study.tell(number, state=self._optuna.trial.TrialState.PRUNED)
+            else:
+                self._study.tell(number, score)
 
     def fail(self, number: int, reason: str) -> None:
         """Note that a trial failed."""
-        self._trial(number).set_user_attr(_REASON, reason)
-        self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
+        with self._database():
+            self._trial(number).set_user_attr(_REASON, reason)
+            self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
 
     def best(self) -> Trial | None:
         """Return the finished trial of the best score, the first one where several have it."""
@@ -188,6 +193,18 @@ class Trials:
         )
 
     # ------------------------------------------------------------------------------------------------------- reading
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """Raise SetupError where the database cannot be read or written."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with writing(self._path):
+                yield
+        except (self._optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            cause = error.__cause__ or error
+            raise SetupError(f"{self._path}: cannot be used ({cause}); free some space, or restore it") from error
 
     def _frozen(self, number: int) -> optuna.trial.FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
