@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
-import re
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -157,17 +153,7 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
                 )
 
     def _answers(self) -> bool:
-        """Return whether a server is there at all; a database that is a file always is."""
-        if self.uri.startswith(("http:", "https:")):
-            bare = re.sub(r"//[^/@]*@", "//", self.uri).rstrip("/")
-            try:
-                with urllib.request.urlopen(f"{bare}/health", timeout=_PROBE_S):
-                    return True
-            except urllib.error.HTTPError:
-                return True
-            except (OSError, ValueError, http.client.HTTPException):
-                return False
-        return self.uri.startswith(("sqlite:", "file:")) or self.run_id is not None
+        return self.server.answers(_PROBE_S) or (not self.server.probed and self.run_id is not None)
 
     # ------------------------------------------------------------------------------------------------------ buffering
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import os
+import re
 import sqlite3
+import urllib.error
+import urllib.request
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +40,24 @@ class Server:
         served = self.uri.startswith(("http:", "https:", "databricks", "file:"))
         self.artifact_root = None if served else (root / "mlartifacts").as_uri()
         self.experiment = tracking.experiment or project
+
+    @property
+    def probed(self) -> bool:
+        """Whether it can be asked if it is there."""
+        return self.uri.startswith(("http:", "https:"))
+
+    def answers(self, patience_s: float) -> bool:
+        """Return whether it is there: a server that answers within `patience_s`, or a file, which always is."""
+        if not self.probed:
+            return self.uri.startswith(("sqlite:", "file:"))
+        bare = re.sub(r"//[^/@]*@", "//", self.uri).rstrip("/")
+        try:
+            with urllib.request.urlopen(f"{bare}/health", timeout=patience_s):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except (OSError, ValueError, http.client.HTTPException):
+            return False
 
     def client(self) -> Any:
         """Return MLflow's client. Raises OSError for a database that cannot be opened."""

@@ -19,8 +19,9 @@ from jenga.tuning.trials import Trial
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 10.0
-"""How long a study waits for MLflow to get anything done before it goes on without."""
+PATIENCE_S = 5.0
+"""How long a study waits for MLflow to get anything done before it asks whether it is there at all."""
+_PROBE_S = 2.0
 _PARENT = "mlflow.parentRunId"
 _STATUS: dict[Outcome, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
@@ -72,8 +73,9 @@ class ParentRun:
             self._worker.submit(self._guarded, job, *arguments)
 
     def _wait(self) -> None:
-        if not self.off and not self._worker.wait(PATIENCE_S):
-            self._leave(TimeoutError(f"no answer for {PATIENCE_S:g} s"))
+        while not self.off and not self._worker.wait(PATIENCE_S):
+            if not self.server.answers(_PROBE_S):
+                self._leave(TimeoutError(f"no answer for {PATIENCE_S + _PROBE_S:g} s"))
 
     def _guarded(self, job: Callable[..., None], *arguments: Any) -> None:
         if self.off:

@@ -38,3 +38,9 @@ def test_a_database_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) ->
     server = Server(TrackingConfig(uri=f"sqlite:///{tmp_path}/folder"), project="calls", output_dir=tmp_path)
     with pytest.raises(OSError, match="folder"):
         server.client()
+
+
+def test_a_file_is_always_there_and_a_server_only_where_it_answers(tmp_path: Path) -> None:
+    uris = {None: True, "file:///tmp/runs": True, "http://127.0.0.1:9": False, "postgresql://host/runs": False}
+    for uri, there in uris.items():
+        assert Server(TrackingConfig(uri=uri), project="calls", output_dir=tmp_path).answers(0.5) is there

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from jenga import bundle
 from jenga.config.load import SIZE_LIMIT, from_mapping, load, load_search, load_text
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
@@ -428,7 +429,7 @@ def test_a_device_is_read_no_further_than_a_configuration_can_reach(schema: Sche
         load("/dev/zero", schema=schema)
 
 
-SEARCHED = "tune: {space: {training.epochs: [2, 3], tasks[a].weight: {low: 1, high: 2}}}\nevaluation: {metric: f}\n"
+SEARCHED = 'tune: {space: {training.epochs: [2, 3], "tasks[a].weight": {low: 1, high: 2}}}\nevaluation: {metric: f}\n'
 
 
 def test_a_search_makes_experiments_as_set_would_make_them(schema: Schema, tmp_path: Path) -> None:
@@ -441,9 +442,9 @@ def test_a_search_makes_experiments_as_set_would_make_them(schema: Schema, tmp_p
     assert search.experiment({"training.epochs": 2}).tasks[0].weight == 1.0
 
 
-def test_a_search_of_a_short_form_makes_whole_experiments(schema: Schema) -> None:
+def test_a_search_of_a_short_form_makes_whole_experiments() -> None:
     short = {"model": {"name": "m"}, "data": {"path": "a.jsonl"}, "tune": {"space": {"training.epochs": [2, 3]}}}
-    assert load_search(short, schema=schema).experiment({"training.epochs": 3}).training.epochs == 3
+    assert load_search(short, schema=bundle.schema()).experiment({"training.epochs": 3}).training.epochs == 3
 
 
 def test_a_search_needs_its_block(schema: Schema) -> None:

@@ -86,11 +86,18 @@ def test_a_grid_needs_an_end(schema: type[ExperimentConfig]) -> None:
     assert load_text(text, file="cfg.yml", schema=schema).tune is not None
 
 
-@pytest.mark.parametrize("other", ["tasks[intent].weight", "tasks[0]"])
-def test_one_setting_is_searched_once(other: str, schema: type[ExperimentConfig]) -> None:
-    value = "[2]" if other.endswith("weight") else "[{name: intent, type: classification, data_path: a}]"
-    found = problems(schema, "tasks[0].weight", f"[1]\n    {other}: {value}")
-    assert f"cfg.yml:10:5: tune.space.{other}: is the same setting as tasks[0].weight, or a part of it" in found
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tasks[0].weight: [1]", "tasks[intent].weight: [2]"),
+        ("fusion.type: [none]", "fusion: [{type: attention}]"),
+        ("fusion: [{type: attention}]", "fusion.dropout: [0.2]"),
+    ],
+)
+def test_one_setting_is_searched_once(one: str, other: str, schema: type[ExperimentConfig]) -> None:
+    key, _, entry = one.partition(": ")
+    message = f"cfg.yml:10:5: tune.space.{other.split(':')[0]}: is the same setting as {key}, or a part of it; take one"
+    assert message in problems(schema, key, f"{entry}\n    {other}")
 
 
 def test_values_of_two_keys_that_contradict_one_another_are_told_before_a_search(

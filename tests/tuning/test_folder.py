@@ -129,7 +129,7 @@ def test_results_are_written_as_json_csv_and_a_plain_configuration(
         float(rows[1]["training.learning_rate.backbone"]) == info["best"]["values"]["training.learning_rate.backbone"]
     )
     text = (study.path / "best.yml").read_text()
-    assert text.startswith("# The best of a search by jenga tune, trial 1 of 4: eval_loss 1.0 on the validation rows\n")
+    assert text.startswith("# The best of a search by jenga tune, trial 1 of 4: eval_loss 1.0 on the validation rows")
     assert yaml.safe_load(text)["fusion"]["type"] == info["best"]["values"]["fusion.type"]
 
 
