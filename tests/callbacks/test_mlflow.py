@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import shutil
 import socket
 import threading
@@ -432,14 +431,6 @@ def test_nothing_is_written_to_standard_output_which_belongs_to_results(
     callback.on_close("finished")
     assert not callback.failed
     assert capsys.readouterr().out == ""
-
-
-def test_what_the_user_set_for_mlflow_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
-    module._import_mlflow()
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "9"
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
 
 
 # a whole run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -44,3 +45,11 @@ def test_a_file_is_always_there_and_a_server_only_where_it_answers(tmp_path: Pat
     uris = {None: True, "file:///tmp/runs": True, "http://127.0.0.1:9": False, "postgresql://host/runs": False}
     for uri, there in uris.items():
         assert Server(TrackingConfig(uri=uri), project="calls", output_dir=tmp_path).answers(0.5) is there
+
+
+def test_what_the_user_set_for_mlflow_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    import_mlflow()
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "9"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
