@@ -178,20 +178,22 @@ def deaths(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
     return died
 
 
+@pytest.mark.parametrize("count", [3, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_study_that_dies_again_and_again_ends_as_one_that_does_not(
-    searched: Searched, outcome: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    count: int, searched: Searched, outcome: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    config = searched(trials=2)
+    config = searched(trials=1 if count == 3 else 2)
     straight = study.tune({**config, "output_dir": str(tmp_path / "straight")}, device="cpu")
-    died = deaths(monkeypatch, 12)
-    for _ in range(13):
+    died = deaths(monkeypatch, count)
+    for _ in range(count + 1):
         try:
             struck = study.tune(config, device="cpu", resume="auto")
             break
         except Death:
             continue
-    assert len(died) == 12
-    assert {"before begin", "after begin", "before report", "after report", "before end", "after end"} == set(died)
+    assert len(died) == count
+    assert died[:3] == ["before begin", "after begin", "before report"]
+    assert count == 3 or {"after report", "before end", "after end"} <= set(died)
     assert len(studies(config)) == 1
     assert outcome(struck) == outcome(straight)
 
