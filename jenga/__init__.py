@@ -13,6 +13,7 @@ _LIBRARIES = ("_C", "_C_off")
 
 _PUBLIC = {
     "train": "jenga.run.experiment",
+    "tune": "jenga.tuning.study",
     "load": "jenga.inference.predictor",
     "Predictor": "jenga.inference.predictor",
     "accelerate": "jenga.peft.accelerate",

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import logging
-import os
-import re
-import sqlite3
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from jenga.callbacks.base import BaseCallback, Outcome, TrainerView, TrainRecord
 from jenga.callbacks.beside import Beside
-from jenga.callbacks.mlflow_database import quickly_made
 from jenga.callbacks.mlflow_form import (
     TAG_LENGTH,
     metric_name,
@@ -33,6 +24,7 @@ from jenga.callbacks.mlflow_form import (
     write_plots,
 )
 from jenga.callbacks.mlflow_model import log_model
+from jenga.callbacks.mlflow_server import Server, import_mlflow
 from jenga.config.schema import TrackingConfig
 from jenga.files import json_object, write_atomic
 from jenga.imports import collector_at_rest
@@ -48,14 +40,6 @@ _PROBE_S = 2.0
 _ARTIFACTS = ("report.html", "README.md", "evaluation.json", "metrics.jsonl")
 # MLflow's own limits.
 _PARAMS_A_CALL, _METRICS_A_CALL = 100, 1000
-# MLflow's defaults try a dead server for four minutes; what the user sets wins.
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _STATUS: Mapping[Outcome, Status] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
@@ -75,13 +59,8 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
 
     def __init__(self, tracking: TrackingConfig, *, project: str, output_dir: Path) -> None:
         self.tracking = tracking
-        self.project = project
-        root = output_dir.resolve()
-        self.database = None if tracking.uri else root / "mlflow.db"
-        self.uri = tracking.uri or f"sqlite:///{self.database}"
-        # A server knows where its artifacts are; a local database would put them into the working directory.
-        served = self.uri.startswith(("http:", "https:", "databricks", "file:"))
-        self.artifact_root = None if served else (root / "mlartifacts").as_uri()
+        self.server = Server(tracking, project=project, output_dir=output_dir)
+        self.uri = self.server.uri
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.failed = False
@@ -100,8 +79,7 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
         """Open the MLflow run, or the one of the run that is resumed."""
         self.folder = trainer.folder
         known = self.run_id or _run_info(trainer.folder).get("mlflow_run_id")
-        # Imported here, not in the thread: two threads that import the same packages can meet them half made.
-        self._guarded(_import_mlflow)
+        self._guarded(import_mlflow)
         self._submit(self._open, known, trainer.folder.name, parameters_of(trainer.config))
         if known:
             for record in _records(trainer.folder / "metrics.jsonl"):
@@ -175,17 +153,7 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
                 )
 
     def _answers(self) -> bool:
-        """Return whether a server is there at all; a database that is a file always is."""
-        if self.uri.startswith(("http:", "https:")):
-            bare = re.sub(r"//[^/@]*@", "//", self.uri).rstrip("/")
-            try:
-                with urllib.request.urlopen(f"{bare}/health", timeout=_PROBE_S):
-                    return True
-            except urllib.error.HTTPError:
-                return True
-            except (OSError, ValueError, http.client.HTTPException):
-                return False
-        return self.uri.startswith(("sqlite:", "file:")) or self.run_id is not None
+        return self.server.answers(_PROBE_S) or (not self.server.probed and self.run_id is not None)
 
     # ------------------------------------------------------------------------------------------------------ buffering
 
@@ -238,15 +206,11 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
 
     def _open(self, known: str | None, name: str, parameters: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
-        from mlflow.tracking import MlflowClient
 
-        _check_database(self.uri)
-        # The code of the store is imported only as it is opened.
-        with collector_at_rest(), quickly_made(self.database, _template()) if self.database else nullcontext():
-            self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        self._client = self.server.client()
         run = self._known_run(known) if known else None
         if run is None:
-            self.experiment_id = self._experiment()
+            self.experiment_id = self.server.experiment_id(self._client)
             run = self._client.create_run(self.experiment_id, run_name=name)
         else:
             self.experiment_id = run.info.experiment_id
@@ -272,21 +236,6 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
                 raise
             logger.warning("MLflow at %s does not know run %s; a new one is made", redacted(self.uri), run_id)
             return None
-
-    def _experiment(self) -> str:
-        from mlflow.exceptions import MlflowException
-
-        name = self.tracking.experiment or self.project
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return str(self._client.create_experiment(name, artifact_location=self.artifact_root))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                # Another run made it in between.
-                found = self._client.get_experiment_by_name(name)
-        return str(found.experiment_id)
 
     def _send(self, pending: list[tuple[str, int, int, dict[str, float]]]) -> None:
         """Log records; a resumed run leaves out the steps that MLflow had got before it stopped."""
@@ -338,38 +287,9 @@ class MlflowCallback(BaseCallback[TrackingMemory]):
             self._switch_off(error)
 
 
-def _check_database(uri: str) -> None:
-    """Raise OSError where a database that is a file cannot be opened, which MLflow would try for minutes."""
-    path = uri.split("?")[0].removeprefix("sqlite:///")
-    if uri.startswith("sqlite:///") and path not in ("", ":memory:"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(path)) as database:
-                database.execute("PRAGMA user_version").fetchone()
-        except sqlite3.Error as error:
-            raise OSError(f"{path}: {error}") from error
-
-
 def _run_info(folder: Path) -> dict[str, Any]:
     return json_object(folder / "run.json")
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _template() -> Path:
-    """Return where the user's cache keeps an empty database of this version of MLflow."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return cache / "jenga" / f"mlflow-{version('mlflow')}.db"
-
-
-def _import_mlflow() -> None:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with collector_at_rest():
-        import mlflow.tracking  # noqa: F401
-
-    # Each new database would be announced in two lines.
-    for name in ("mlflow.store", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)

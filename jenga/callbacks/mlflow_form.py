@@ -41,10 +41,10 @@ def metric_name(name: str) -> str:
 def parameters_of(config: ExperimentConfig) -> dict[str, str]:
     """Return the settings of a run by dotted name, list items under their `name`; what is unset is left out.
 
-    `tracking` may hold a password, and where a run is kept does not describe it.
+    `tracking` may hold a password, and where a run is kept does not describe it, nor what might be searched.
     """
     found: dict[str, str] = {}
-    _flatten(config.model_dump(mode="json", exclude={"tracking", "output_dir"}), "", found)
+    _flatten(config.model_dump(mode="json", exclude={"tracking", "output_dir", "tune"}), "", found)
     return {metric_name(name): value for name, value in found.items()}
 
 

@@ -19,6 +19,7 @@ from jenga.cli.predict import predict
 from jenga.cli.refine import refine
 from jenga.cli.schema import schema
 from jenga.cli.train import train
+from jenga.cli.tune import tune
 
 _EPILOG = """\b
 Start with:  jenga init && jenga check experiment.yml && jenga train experiment.yml
@@ -39,7 +40,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, evaluate, predict, generate, export, refine, schema, doctor):
+for _command in (init, check, train, tune, evaluate, predict, generate, export, refine, schema, doctor):
     jenga.add_command(_command)
 
 

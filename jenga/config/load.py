@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from jenga.config.explain import Finding, findings, hidden_findings, validate
 from jenga.config.modality import misplaced
 from jenga.config.optimization import unknown_parts, with_parameters
 from jenga.config.overrides import apply_overrides
+from jenga.config.parts import ShortForm
 from jenga.config.paths import absolute, resolved_paths
 from jenga.config.schema import ExperimentConfig
+from jenga.config.space import Dimension, contradictions_of, searched, with_values
 from jenga.config.strict import PROJECT_LENGTH, UNSEEN
+from jenga.config.tune import TuneConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted, read_document
 from jenga.errors import ConfigError, Problem, suggest
 
@@ -56,13 +61,7 @@ def load_text(
     experiment.
     A missing `project_name` is the file's stem.
     """
-    return _finish(
-        read_document(text, file=file),
-        folder=Path(os.path.abspath(file)).parent,
-        project_name=re.sub(rf"[\\\s{UNSEEN}]+", "-", Path(file).stem)[:PROJECT_LENGTH].strip("-.") or "experiment",
-        schema=schema,
-        overrides=overrides,
-    )
+    return _written(text, file, schema, overrides).experiment()
 
 
 def from_mapping(
@@ -76,15 +75,128 @@ def from_mapping(
 
     Values may be what YAML can hold, tuples and path objects. A missing `project_name` is 'experiment'.
     """
+    return _given(mapping, folder, schema, overrides).experiment()
+
+
+def load_search(
+    config: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    schema: type[ExperimentConfig],
+    overrides: Sequence[str] = (),
+) -> Search:
+    """Return what the block `tune` of a file or a mapping asks for, with every value of its space found good.
+
+    Raises ConfigError as `load` does, also for values of two keys that contradict one another, and without the block.
+    """
+    if isinstance(config, Mapping):
+        written = _given(config, ".", schema, overrides)
+    else:
+        written = _written(_read(os.fspath(config)), os.fspath(config), schema, overrides)
+    return written.search()
+
+
+@dataclass(frozen=True)
+class Search:
+    """What `jenga tune` is to do: `config` with its block `tune`, the dimensions by key, and what makes trials."""
+
+    config: ExperimentConfig
+    tune: TuneConfig
+    dimensions: Mapping[str, Dimension]
+    _written: _Written
+
+    def experiment(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        """Return the experiment with `values` by key, without the block. Raises ConfigError where they do not agree."""
+        return replace(self._written, document=with_values(self._written.document, values)).experiment()
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A document that is to be an experiment: what is relative to `folder`, and called `project_name` by default."""
+
+    document: Document
+    folder: Path
+    project_name: str
+    schema: type[ExperimentConfig]
+
+    def experiment(self) -> ExperimentConfig:
+        document = copy.deepcopy(self.document)
+        problems = self._problems(document)
+        if _has_space(self.document.data):
+            problems += searched(self.document, self._problems).problems
+        if problems:
+            raise ConfigError(list(dict.fromkeys(problems)))
+        short = self._short(document)
+        if short is not None:
+            document.data = short.whole(document.data)
+            _complete(document.data, self.schema)
+        data = {**document.data, "data_root": _data_root(document.data.get("data_root"), self.folder)}
+        if data.get("project_name") is None:
+            data["project_name"] = self.project_name
+        try:
+            experiment = validate(self.schema, data)
+        except ValidationError as error:
+            raise AssertionError("a valid short form became an invalid experiment") from error
+        return resolved_paths(experiment, folder=self.folder, data_root=Path(data["data_root"]))
+
+    def search(self) -> Search:
+        config = self.experiment()
+        if config.tune is None:
+            message = "required block is missing: what to search, as in tune: {space: {training.batch_size: [16, 32]}}"
+            raise ConfigError([self.document.key_place(()).problem("tune", message)])
+        space = searched(self.document, self._problems)
+        if problems := contradictions_of(self.document, space, self._problems):
+            raise ConfigError(problems)
+        return Search(config, config.tune, space.dimensions, self)
+
+    def _short(self, document: Document) -> ShortForm | None:
+        return next((each for each in self.schema.forms if each.used_in(document.data)), None)
+
+    def _problems(self, document: Document) -> list[Problem]:
+        """Return what is wrong with `document`, which is completed."""
+        schema, short = self.schema, self._short(document)
+        form: type[BaseModel] = schema
+        if short is not None:
+            form = short.schema(schema)
+            document.data.setdefault("data", {})  # so that what is missing is `data.path`
+        else:
+            _complete(document.data, schema)
+        form = with_parameters(form, document, schema.parts)
+        found = findings(form, document)
+        found += hidden_findings(found, form, document)
+        known = {each.path for each in found}
+        paths = () if short is None else short.data_paths
+        judged = (
+            *contradictions(document, data_paths=paths),
+            *misplaced(document, schema),
+            *unknown_parts(document, schema.parts),
+        )
+        clashes = [each for each in judged if each.path not in known]
+        unread = {problem.key for problem in document.problems}
+        found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
+        return document.problems + [each.problem for each in found + clashes]
+
+
+def _written(text: str, file: str, schema: type[ExperimentConfig], overrides: Sequence[str]) -> _Written:
+    document = read_document(text, file=file)
+    apply_overrides(document, overrides)
+    name = re.sub(rf"[\\\s{UNSEEN}]+", "-", Path(file).stem)[:PROJECT_LENGTH].strip("-.") or "experiment"
+    return _Written(document, Path(os.path.abspath(file)).parent, name, schema)
+
+
+def _given(
+    mapping: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    schema: type[ExperimentConfig],
+    overrides: Sequence[str],
+) -> _Written:
     document = Document("")
     document.data = _plain(mapping, (), document.problems)
-    return _finish(
-        document,
-        folder=Path(os.path.abspath(folder)),
-        project_name="experiment",
-        schema=schema,
-        overrides=overrides,
-    )
+    apply_overrides(document, overrides)
+    return _Written(document, Path(os.path.abspath(folder)), "experiment", schema)
+
+
+def _has_space(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("tune"), dict)
 
 
 def _read(file: str) -> str:
@@ -130,51 +242,6 @@ def _plain(value: Any, path: KeyPath, problems: list[Problem]) -> Any:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     problems.append(Problem("", 0, 0, dotted(path), f"needs what YAML can hold, not a {kind}"))
     return None
-
-
-def _finish(
-    document: Document,
-    *,
-    folder: Path,
-    project_name: str,
-    schema: type[ExperimentConfig],
-    overrides: Sequence[str],
-) -> ExperimentConfig:
-    apply_overrides(document, overrides)
-    short = next((each for each in schema.forms if each.used_in(document.data)), None)
-    form: type[BaseModel] = schema
-    if short is not None:
-        form = short.schema(schema)
-        document.data.setdefault("data", {})  # so that what is missing is `data.path`
-    else:
-        _complete(document.data, schema)
-    form = with_parameters(form, document, schema.parts)
-    found = findings(form, document)
-    found += hidden_findings(found, form, document)
-    known = {each.path for each in found}
-    paths = () if short is None else short.data_paths
-    judged = (
-        *contradictions(document, data_paths=paths),
-        *misplaced(document, schema),
-        *unknown_parts(document, schema.parts),
-    )
-    clashes = [each for each in judged if each.path not in known]
-    unread = {problem.key for problem in document.problems}
-    found = [each for each in found if each.problem.key not in unread and not _said_by(clashes, each)]
-    problems = document.problems + [each.problem for each in found + clashes]
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-    if short is not None:
-        document.data = short.whole(document.data)
-        _complete(document.data, schema)
-    data = {**document.data, "data_root": _data_root(document.data.get("data_root"), folder)}
-    if data.get("project_name") is None:
-        data["project_name"] = project_name
-    try:
-        experiment = validate(schema, data)
-    except ValidationError as error:
-        raise AssertionError("a valid short form became an invalid experiment") from error
-    return resolved_paths(experiment, folder=folder, data_root=Path(data["data_root"]))
 
 
 def _complete(data: Any, schema: type[ExperimentConfig]) -> None:

@@ -12,7 +12,8 @@ from jenga.config.yaml12 import Document, KeyPath, dotted, read_value
 from jenga.errors import ConfigError, Problem, suggest
 
 _PART = r"[^.\[\]=]+(?:\[[^\[\]]+\])*"
-_OVERRIDE = re.compile(rf"({_PART}(?:\.{_PART})*)=(.*)", re.DOTALL)
+_KEY = rf"{_PART}(?:\.{_PART})*"
+_OVERRIDE = re.compile(rf"({_KEY})=(.*)", re.DOTALL)
 _STEP = re.compile(r"\[([^\[\]]+)\]|([^.\[\]]+)")
 
 
@@ -34,6 +35,18 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
             _put(document, path, found[2], place)
         except ConfigError as error:
             document.problems += error.problems
+
+
+def put_value(document: Document, key: str, value: Any, place: Place) -> KeyPath:
+    """Set what `key`, written as for `apply_overrides`, names in `document` and return its path. place: of `value`.
+
+    Raises ConfigError where there is no such way, or `key` is not written so.
+    """
+    if not re.fullmatch(_KEY, key):
+        raise ConfigError([place.problem(key, "no key; write it as training.batch_size or tasks[intent].weight")])
+    path = _make_way(document, key, place)
+    _set(document, path, value, place)
+    return path
 
 
 def _make_way(document: Document, key: str, place: Place) -> KeyPath:

@@ -10,11 +10,20 @@ from pydantic import Field, field_validator
 from jenga.config.optimization import USUAL_OPTIMIZER, OptimizerConfig, PartChoices, SchedulerConfig
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
-from jenga.config.strict import BACKBONE_NAME, PROJECT, PROJECT_LENGTH, Fraction, PositiveFloat, PositiveInt, Strict
+from jenga.config.strict import (
+    BACKBONE_NAME,
+    PROJECT,
+    PROJECT_LENGTH,
+    Fraction,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Strict,
+)
+from jenga.config.tune import TuneConfig
 from jenga.types import SHARED
 
 LayerDecay = Annotated[float, Field(gt=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 BackboneName = Annotated[str, Field(min_length=1, pattern=BACKBONE_NAME)]
 _JOINT = "+"
 """Between the names of backbones that a task reads together."""
@@ -271,6 +280,7 @@ class ExperimentConfig(Strict):
     callbacks: Any = Field(default_factory=dict)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     output_dir: str = Field("runs", description="Folder of run folders.")
+    tune: TuneConfig | None = Field(None, description="What jenga tune searches; jenga train leaves it aside.")
 
     @field_validator("tasks", check_fields=False)
     @classmethod

@@ -84,13 +84,15 @@ def train(
     device: str = "auto",
     resume: str | None = None,
     changed_rows: bool = False,
+    folder: str | os.PathLike[str] | None = None,
     console: Console | None = None,
 ) -> Result:
     """Run an experiment to its end and return where its results are.
 
     resume: ``auto`` goes on with the newest unfinished run of the same configuration (and starts one if there is none);
     a run's folder goes on with that run. changed_rows: go on though its rows are no longer those that it began with,
-    which DataError tells otherwise. console: where progress is shown; default: nowhere.
+    which DataError tells otherwise. folder: of a new run, in place of one named by the time. console: where progress is
+    shown; default: nowhere.
     Raises a `JengaError` for whatever a user can mend.
     """
     console = console or Console(quiet=True)
@@ -99,7 +101,7 @@ def train(
     try:
         accelerator = make_accelerator(config.training.precision, device)
         resumed = run
-        experiment, run = _open(config, run, accelerator.device, console)
+        experiment, run = _open(config, run, folder, accelerator.device, console)
         if resumed is not None:
             _check_rows(run, experiment.fingerprint, accepted=changed_rows)
         return _carry_out(config, experiment, run, accelerator, callbacks, console)
@@ -109,7 +111,11 @@ def train(
 
 
 def _open(
-    config: ExperimentConfig, run: RunFolder | None, device: torch.device, console: Console
+    config: ExperimentConfig,
+    run: RunFolder | None,
+    folder: str | os.PathLike[str] | None,
+    device: torch.device,
+    console: Console,
 ) -> tuple[Experiment, RunFolder]:
     """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
 
@@ -126,7 +132,7 @@ def _open(
         training = resolved(experiment.bundle.config.training)
         groups = parameter_groups(experiment.bundle.model, trainings_of(experiment.bundle.config))
         rehearse(groups, training, torch.device("cpu"), total_steps=_steps(experiment))
-        run = RunFolder.create(Path(config.output_dir), str(config.project_name), record(config))
+        run = _new_run(config, folder)
         try:
             run.update(resolved_digest=config_digest(_resolved(config, experiment)))
             for made in Path(scratch).rglob("preset"):
@@ -135,6 +141,15 @@ def _open(
             run.discard()
             raise
     return experiment, run
+
+
+def _new_run(config: ExperimentConfig, folder: str | os.PathLike[str] | None) -> RunFolder:
+    if folder is None:
+        return RunFolder.create(Path(config.output_dir), str(config.project_name), record(config))
+    try:
+        return RunFolder.make(Path(folder), record(config))
+    except FileExistsError:
+        raise ConfigError(f"folder: {folder} is there already; name another one, or resume it") from None
 
 
 def _carry_out(
@@ -221,6 +236,8 @@ def _describe(
         write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
     for warning in warnings:
         logger.warning("%s", warning)
+    if config.tune is not None:
+        console.print("tune: left aside, for jenga tune; this run has the settings of the file itself", highlight=False)
     for line in told(config, experiment.bundle.config, _steps(experiment)):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(

@@ -19,24 +19,49 @@ from jenga.files import json_object, recover_folder, write_atomic, writing
 
 logger = logging.getLogger(__name__)
 _FORMAT = 1
-_held: weakref.WeakSet[RunFolder] = weakref.WeakSet()
+_held: weakref.WeakSet[HeldFolder] = weakref.WeakSet()
 
 
 def _release_in_fork() -> None:
     # A lock lasts as long as any process has its file open: a fork that outlives this one would keep it.
-    for run in list(_held):
-        run.release()
+    for folder in list(_held):
+        folder.release()
 
 
 os.register_at_fork(after_in_child=_release_in_fork)
 
 
-class RunFolder:
-    """``<output_dir>/<project>/<timestamp>/``. One process at a time may hold it."""
+class HeldFolder:
+    """A folder that one process at a time may hold."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
+
+    def hold(self) -> None:
+        """Lock the folder until `release`, or the end of this process; forks have no part in it.
+
+        Raises SetupError when another process holds it."""
+        with writing(self.path / ".lock"):
+            lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise SetupError(f"{self.path} is in use by another process; wait for it, or start anew") from error
+        self._lock = lock
+        _held.add(self)
+
+    def release(self) -> None:
+        """Unlock the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+            _held.discard(self)
+
+
+class RunFolder(HeldFolder):
+    """``<output_dir>/<project>/<timestamp>/``. One process at a time may hold it."""
 
     @classmethod
     def create(cls, output_dir: Path, project: str, record: Mapping[str, Any]) -> RunFolder:
@@ -44,22 +69,27 @@ class RunFolder:
         parent = output_dir / project
         stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
         for number in range(1, 1000):
-            path = parent / (stamp if number == 1 else f"{stamp}_{number}")
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise SetupError(f"output_dir: cannot make {path}: {error.strerror}") from error
-            run = cls(path)
-            try:
-                run.hold()
-                run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), **record)
-            except BaseException:
-                run.discard()
-                raise
-            return run
+            with contextlib.suppress(FileExistsError):
+                return cls.make(parent / (stamp if number == 1 else f"{stamp}_{number}"), record)
         raise SetupError(f"output_dir: no free name for a run in {parent}")
+
+    @classmethod
+    def make(cls, path: Path, record: Mapping[str, Any]) -> RunFolder:
+        """Make the folder `path` and hold it. Raises FileExistsError where there is something."""
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise SetupError(f"output_dir: cannot make {path}: {error.strerror}") from error
+        run = cls(path)
+        try:
+            run.hold()
+            run.update(format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), **record)
+        except BaseException:
+            run.discard()
+            raise
+        return run
 
     @classmethod
     def unfinished(cls, output_dir: Path, project: str) -> list[RunFolder]:
@@ -82,18 +112,8 @@ class RunFolder:
         return digest in (info.get("digest"), info.get("resolved_digest"))
 
     def hold(self) -> None:
-        """Lock the folder until `release`, or the end of this process; forks have no part in it.
-
-        Raises SetupError when another process holds it."""
-        with writing(self.path / ".lock"):
-            lock = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise SetupError(f"{self.path} is in use by another process; wait for it, or start a new run") from error
-        self._lock = lock
-        _held.add(self)
+        """Lock the folder, as `HeldFolder` does, and mend the best model that a crash left half written."""
+        super().hold()
         recover_folder(self.best)
 
     def discard(self) -> None:
@@ -102,13 +122,6 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()
-
-    def release(self) -> None:
-        """Unlock the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-            _held.discard(self)
 
     def info(self) -> dict[str, Any]:
         """Return run.json. Raises SetupError where it is harmed, or not there."""

@@ -38,7 +38,7 @@ def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_trainer:
     assert isinstance(stopping, EarlyStopping)
     assert (stopping.metric, stopping.patience, stopping.min_delta) == ("eval_loss", 2, 0.5)
     assert isinstance(tracking, MlflowCallback)
-    assert tracking.project == "calls"
+    assert tracking.server.experiment == "calls"
     tracking.on_close("failed")
 
 

@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import shutil
 import socket
 import threading
@@ -15,7 +14,6 @@ import pytest
 import jenga
 from jenga.callbacks import mlflow as module
 from jenga.callbacks.mlflow import MlflowCallback
-from jenga.config.schema import TrackingConfig
 from jenga.errors import InterruptedRun
 from jenga.samples.helpline import generate
 
@@ -211,15 +209,6 @@ def test_run_that_the_server_does_not_know_is_replaced(
     callback.on_close("finished")
     assert only_run(database).info.run_id == callback.run_id != "0" * 32
     assert "does not know run 000" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("uri", "is_ours"), [(None, True), ("sqlite:///{}/own.db", True), ("http://127.0.0.1:9", False)]
-)
-def test_only_a_server_chooses_where_artifacts_go(tmp_path: Path, uri: str | None, is_ours: bool) -> None:
-    tracking = TrackingConfig(uri=uri and uri.format(tmp_path))
-    callback = MlflowCallback(tracking, project="calls", output_dir=tmp_path)
-    assert callback.artifact_root == ((tmp_path / "mlartifacts").as_uri() if is_ours else None)
 
 
 # failures
@@ -442,14 +431,6 @@ def test_nothing_is_written_to_standard_output_which_belongs_to_results(
     callback.on_close("finished")
     assert not callback.failed
     assert capsys.readouterr().out == ""
-
-
-def test_what_the_user_set_for_mlflow_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
-    module._import_mlflow()
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "9"
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
 
 
 # a whole run

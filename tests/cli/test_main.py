@@ -22,10 +22,12 @@ except SystemExit as exit:
     assert not exit.code, exit.code
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
-COMMANDS = ["init", "check", "train", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor"]
+COMMANDS = ["init", "check", "train", "tune", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["init", "-o", "-"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["tune", "--help"], ["predict", "--help"], ["init", "-o", "-"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HELP.format(heavy=HEAVY), *arguments], capture_output=True, text=True, check=True

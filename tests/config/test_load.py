@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from jenga.config.load import SIZE_LIMIT, from_mapping, load, load_text
+from jenga import bundle
+from jenga.config.load import SIZE_LIMIT, from_mapping, load, load_search, load_text
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 
@@ -424,3 +427,32 @@ def test_a_configuration_cut_short_loads_or_is_a_config_error(schema: Schema) ->
 def test_a_device_is_read_no_further_than_a_configuration_can_reach(schema: Schema) -> None:
     with pytest.raises(ConfigError, match="/dev/zero: larger than 1 MiB; is this a data file"):
         load("/dev/zero", schema=schema)
+
+
+SEARCHED = 'tune: {space: {training.epochs: [2, 3], "tasks[a].weight": {low: 1, high: 2}}}\nevaluation: {metric: f}\n'
+
+
+def test_a_search_makes_experiments_as_set_would_make_them(schema: Schema, tmp_path: Path) -> None:
+    (tmp_path / "calls.yml").write_text(GOOD + SEARCHED)
+    search = load_search(tmp_path / "calls.yml", schema=schema, overrides=["training.batch_size=4"])
+    made = search.experiment({"training.epochs": 3, "tasks[a].weight": 1.5})
+    settings = ["training.batch_size=4", "training.epochs=3", "tasks[a].weight=1.5", "tune=null"]
+    assert made == load(tmp_path / "calls.yml", schema=schema, overrides=settings)
+    assert made.tasks[0].data_path == str(tmp_path / "a.jsonl")
+    assert search.experiment({"training.epochs": 2}).tasks[0].weight == 1.0
+
+
+def test_a_search_of_a_short_form_makes_whole_experiments() -> None:
+    short = {"model": {"name": "m"}, "data": {"path": "a.jsonl"}, "tune": {"space": {"training.epochs": [2, 3]}}}
+    assert load_search(short, schema=bundle.schema()).experiment({"training.epochs": 3}).training.epochs == 3
+
+
+def test_a_search_needs_its_block(schema: Schema) -> None:
+    with pytest.raises(ConfigError, match=r"tune: required block is missing: what to search, as in tune: \{space"):
+        load_search(from_text(GOOD), schema=schema)
+
+
+def from_text(text: str) -> dict[str, Any]:
+    found = yaml.safe_load(text)
+    assert isinstance(found, dict)
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jenga.config.load import load_text
-from jenga.config.overrides import apply_overrides
+from jenga.config.overrides import apply_overrides, put_value
 from jenga.config.schema import ExperimentConfig
 from jenga.config.syntax import Place
 from jenga.config.yaml12 import Document, KeyPath, read_document
@@ -119,3 +119,17 @@ def test_an_option_repairs_the_file(schema: type[ExperimentConfig]) -> None:
     text = TEXT.replace("data:\n", "").replace("epochs: 3", "epochs: three")
     config = load_text(text, file="cfg.yml", schema=schema, overrides=["training.epochs=4"])
     assert config.training.epochs == 4
+
+
+def test_a_value_is_put_where_a_key_leads_with_the_place_of_its_own() -> None:
+    document = read()
+    path = put_value(document, "tasks[QA].weight", [2], Place("other.yml", 3, 4))
+    assert path == ("tasks", 1, "weight")
+    assert document.value_at(path) == [2]
+    assert document.value_place(path) == Place("other.yml", 3, 4)
+
+
+@pytest.mark.parametrize("key", ["training.epochs=5", "training..epochs", "tasks[", ""])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"no key; write it as training\.batch_size"):
+        put_value(read(), key, 1, Place("cfg.yml", 1, 1))

@@ -26,6 +26,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
+from jenga.config.load import load_search
 from jenga.config.schema import ExperimentConfig, resolved
 from jenga.config.shape import entry_branches, field_branches, item_branches
 from jenga.errors import ConfigError, JengaError
@@ -51,6 +52,8 @@ from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups
 from jenga.trainer.recipe import trainings_of
 from jenga.trainer.turns import make_sampler
 from jenga.trainer.window import Window
+from jenga.tuning import study
+from jenga.tuning.trials import FIRST_TRIALS, Trials
 from jenga.types import HeadSpace
 
 OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_TASK = "other_text", "other_sequential", "other_task"
@@ -524,6 +527,47 @@ def kept_logits(config: ExperimentConfig, folder: Path) -> Any:
     return len(list((folder / "top-k").rglob("*.safetensors")))
 
 
+def drawn(settings: dict[str, Any], folder: Path) -> Any:
+    """What the first trials of a search draw, where greater values of the searched key score better."""
+    trials = trials_of(settings, folder)
+    for _ in range(FIRST_TRIALS + 2):
+        trial = trials.begin()
+        if trial is not None:
+            trials.end(trial.number, float(trial.values[SEARCHED]))
+    return [trial.values for trial in trials.all()]
+
+
+def pruned(settings: dict[str, Any], folder: Path) -> Any:
+    """How trials ended of which the last has the worst scores."""
+    trials = trials_of(settings, folder)
+    for score in (*range(1, FIRST_TRIALS + 1), 0):
+        trial = trials.begin()
+        assert trial is not None
+        for at in range(3):
+            trials.report(trial.number, at, float(score), False)
+        trials.end(trial.number, float(score))
+    return [trial.state for trial in trials.all()]
+
+
+def trials_of(settings: dict[str, Any], folder: Path) -> Trials:
+    search = load_search(settings, schema=build.schema())
+    database = Path(tempfile.mkdtemp(dir=folder)) / "study.db"
+    return Trials(database, search.tune, search.dimensions, greater_is_better=True)
+
+
+def trial_count(settings: dict[str, Any], folder: Path) -> Any:
+    return len(study.tune(settings, device="cpu")["trials"])
+
+
+def judged_by(settings: dict[str, Any], folder: Path) -> Any:
+    return study.tune(settings, device="cpu")["metric"]
+
+
+def kept_weights(settings: dict[str, Any], folder: Path) -> Any:
+    return [(Path(trial["run"]) / "best").exists() for trial in study.tune(settings, device="cpu")["trials"]]
+
+
+SEARCH_VIEWS = {drawn, pruned, trial_count, judged_by, kept_weights}
 WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits}
 
 
@@ -566,6 +610,9 @@ FOUR_EPOCHS = {"training.epochs": 4}
 MORE_VALID_ROWS = {"data.valid_fraction": 0.4}
 OF_EVENTS = {"model": {"base_model": "mlp", "backbone_type": "sequential", "hidden_sizes": [8]}, "data": {}}
 
+SEARCHED = "training.weight_decay"
+INTERVAL = {"tune.space": {SEARCHED: {"low": 0.1, "high": 0.9}}}
+SHORT_SEARCH = {**INTERVAL, "tune.trials": 1, "training.max_steps": 1}
 EVENTS = {"model": {"base_model": "security_mlp_v1", "backbone_type": "sequential"}, "data": {"max_bad_fraction": 0.5}}
 ODD_EVENTS = {
     **EVENTS, "tasks[].data_path": "odd.jsonl",
@@ -866,6 +913,19 @@ PROBES: dict[str, Probe] = {
     "tracking.experiment": Probe(tracked_experiment, "other", TRACKED),
     "tracking.tags": Probe(tracked_tags, {"team": "helpline"}, TRACKED),
     "tracking.log_model": Probe(logged_models, False, TRACKED),
+    # the search
+    "tune.space": Probe(drawn, {SEARCHED: [0.1, 0.3]}, base={SEARCHED: [0.1, 0.2]}),
+    "tune.space{}.low": Probe(drawn, 0.2, INTERVAL),
+    "tune.space{}.high": Probe(drawn, 0.8, INTERVAL),
+    "tune.space{}.log": Probe(drawn, True, INTERVAL),
+    "tune.space{}.step": Probe(drawn, 0.2, INTERVAL),
+    "tune.sampler": Probe(drawn, "random", INTERVAL),
+    "tune.seed": Probe(drawn, 1, INTERVAL),
+    "tune.pruner": Probe(pruned, "none", INTERVAL),
+    "tune.trials": Probe(trial_count, 2, SHORT_SEARCH),
+    "tune.timeout_s": Probe(trial_count, 1e-9, SHORT_SEARCH),
+    "tune.metric": Probe(judged_by, "eval_task_loss", SHORT_SEARCH),
+    "tune.keep": Probe(kept_weights, "all", {**SHORT_SEARCH, "tune.trials": 2}),
 }
 
 
@@ -930,6 +990,8 @@ class Laboratory:
             text = text.replace(name, path)
         if view is accepted:
             return accepted(json.loads(text))
+        if view in SEARCH_VIEWS:
+            return view(json.loads(text), self.folder)
         config = experiment.load_config(json.loads(text))
         torch.use_deterministic_algorithms(False)
         try:
@@ -979,11 +1041,11 @@ class Laboratory:
 
 def put(settings: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key, as of a leaf or shorter; what is in brackets picks the first item, or nothing."""
-    key = key.replace(IN_SEVERAL, "model.backbones.one.")
+    key = key.replace(IN_SEVERAL, "model.backbones.one.").replace("tune.space{}.", "tune.space.{searched}.")
     *holders, last = re.sub(r"(^model|\bpeft)\[[\w ]+\]", r"\1", key).split(".")
     at: Any = settings
     for holder in holders:
-        name, bracket, _ = holder.partition("[")
+        name, bracket, _ = holder.replace("{searched}", SEARCHED).partition("[")
         if name == "data_path" and isinstance(at.get(name), str):
             at[name] = {"train": at[name]}
         at = at.setdefault(name, {})

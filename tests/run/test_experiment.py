@@ -97,6 +97,17 @@ def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str,
     assert {name: result.metrics[name] for name in best} == pytest.approx(best)
 
 
+def test_a_run_is_written_where_it_is_asked_for_and_over_nothing(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    content = settings(training={"epochs": None, "max_steps": 1})
+    folder = tmp_path / "mine" / "run"
+    assert train(content, device="cpu", folder=folder).run == folder
+    assert not Path(content["output_dir"]).exists()
+    with pytest.raises(ConfigError, match="is there already; name another one, or resume it"):
+        train(content, device="cpu", folder=folder)
+
+
 def test_the_card_of_an_event_run_speaks_of_events_alone(event_settings: Callable[..., dict[str, Any]]) -> None:
     content = event_settings(evaluation={"baselines": ["majority", "boosting"]}, training={"max_steps": 1})
     card = (train(content, device="cpu").run / "README.md").read_text()

@@ -46,6 +46,14 @@ def test_runs_of_the_same_second_have_names_of_their_own(tmp_path: Path) -> None
     assert len({create(tmp_path).path for _ in range(3)}) == 3
 
 
+def test_a_run_is_made_where_it_is_asked_for_but_in_no_folder_that_is_there(tmp_path: Path) -> None:
+    run = RunFolder.make(tmp_path / "study" / "trial-000", {"digest": "d"})
+    assert run.info()["digest"] == "d"
+    run.release()
+    with pytest.raises(FileExistsError):
+        RunFolder.make(run.path, {})
+
+
 def test_a_place_that_cannot_be_written_is_a_setup_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="output_dir: cannot make"):

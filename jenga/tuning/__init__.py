@@ -1,0 +1,1 @@
+"""`jenga tune`: a search over settings, of which every trial is an ordinary run."""
