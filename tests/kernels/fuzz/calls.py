@@ -261,7 +261,8 @@ def _pack_rows(rng: random.Random) -> list[Any]:
 
 
 def _json_lines(rng: random.Random) -> list[Any]:
-    rows = [json.loads(_row(rng)) for _ in range(rng.choice((0, 1, 5)))]
+    cells: tuple[Any, ...] = (1, -3.5e2, 2**70, True, None, "a", "\u00e9\n", [1, [2.5]], {"x": {}}, ())
+    rows = [{f"f{at}": rng.choice(cells) for at in range(rng.randint(0, 8))} for _ in range(rng.choice((0, 1, 5)))]
     return [[*rows, {"f0": 1, "f1": [None, True, 2.5, "x\ud800", {"y": (1, 1e300)}]}]]
 
 
