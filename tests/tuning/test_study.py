@@ -247,7 +247,7 @@ def test_a_study_that_is_killed_again_and_again_loses_and_repeats_no_trial(
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"config": searched(trials=4), "folder": str(tmp_path), "share": [0.3, 0.5, 0.7]}))
     driver = Path(__file__).with_name("kill_driver.py")
-    done = subprocess.run([sys.executable, str(driver), str(plan)], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, str(driver), str(plan)], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["codes"].count(-9) >= 2
