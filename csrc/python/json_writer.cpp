@@ -50,7 +50,8 @@ void append_special(char c, std::string& out) {
 void append_finite(double number, std::string& out) {
   char text[32];
   const std::string_view written(
-      text, static_cast<size_t>(std::to_chars(text, text + sizeof(text), number, std::chars_format::scientific).ptr - text));
+      text,
+      static_cast<size_t>(std::to_chars(text, text + sizeof(text), number, std::chars_format::scientific).ptr - text));
   const size_t mark = written.find('e');
   int exponent = 0;
   std::from_chars(written.data() + mark + 2, written.data() + written.size(), exponent);
@@ -87,9 +88,10 @@ void append_finite(double number, std::string& out) {
 }
 
 [[noreturn]] void throw_type(const std::string& type, bool strict) {
-  const char* const others = strict ? "int, float, str, dict, list and tuple of these"
-                                    : "int, float, Decimal, str, date, NumPy scalars and arrays, dict, list and tuple of "
-                                      "these";
+  const char* const others = strict
+                                 ? "int, float, str, dict, list and tuple of these"
+                                 : "int, float, Decimal, str, date, NumPy scalars and arrays, dict, list and tuple of "
+                                   "these";
   throw py::type_error("holds a " + type + "; allowed: None, bool, " + others);
 }
 

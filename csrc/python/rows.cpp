@@ -16,7 +16,8 @@ namespace refinery = jenga::refinery;
 namespace {
 
 // Deeper than the refinery reads, so that it still says "too deep".
-constexpr jenga::python::JsonStyle row_style{.item_separator = ",", .key_separator = ":", .max_depth = 80, .strict = false};
+constexpr jenga::python::JsonStyle row_style{
+    .item_separator = ",", .key_separator = ":", .max_depth = 80, .strict = false};
 
 void append_row(py::handle row, std::string& out) {
   char* bytes = nullptr;

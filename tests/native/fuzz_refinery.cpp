@@ -148,8 +148,7 @@ Refined run_refine(const PlanPointer& plan, std::string_view data, const std::ve
   result.states.assign(n_rows * static_cast<size_t>(plan->n_fields()), static_cast<uint8_t>(100 + n_threads));
   const refinery::Rows rows{data.data(), static_cast<int64_t>(data.size()), offsets.data(),
                             static_cast<int64_t>(n_rows)};
-  result.summary =
-      refinery::refine(plan, rows, previous, n_threads, result.features.data(), result.states.data());
+  result.summary = refinery::refine(plan, rows, previous, n_threads, result.features.data(), result.states.data());
   const auto n_good = static_cast<size_t>(result.summary.n_rows);
   require(n_good + result.summary.bad.size() == n_rows, "rows in = rows out + quarantined");
   result.features.resize(n_good * static_cast<size_t>(plan->n_features));

@@ -45,8 +45,8 @@ class Encoder {
   static void members(const Field& field, std::string_view values, uint8_t& state, float* row);
   void text(const Field& field, std::string_view value, float* row);
   void ngrams(const Field& field, std::string_view value, float* row);
-  void times(const double* numbers, const std::string_view* texts, const uint8_t* states, int64_t row_number, float* row,
-             TimeSpan& span) const;
+  void times(const double* numbers, const std::string_view* texts, const uint8_t* states, int64_t row_number,
+             float* row, TimeSpan& span) const;
 
   // The value of a text slot that was encoded last: events repeat themselves.
   struct Recent {

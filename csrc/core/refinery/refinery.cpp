@@ -223,15 +223,15 @@ int64_t count_good(const std::vector<Unit>& units) {
 void check_previous(const Plan& plan, std::span<const double> previous) {
   const size_t n = plan.inter_arrival_fields.size();
   if (previous.empty()) return;
-  check(previous.size() >= n && (previous.size() - n) % 3 == 0, "previous: got ", previous.size(), " numbers; allowed: ",
-        n, ", one for each field with inter-arrival, and three for each entity");
+  check(previous.size() >= n && (previous.size() - n) % 3 == 0, "previous: got ", previous.size(),
+        " numbers; allowed: ", n, ", one for each field with inter-arrival, and three for each entity");
   for (size_t i = n; i < previous.size(); i += 3) {
     const double at = previous[i];
     const double key = previous[i + 1];
     const double seconds = previous[i + 2];
     const bool is_field = at >= 0 && at < static_cast<double>(n) && at == std::floor(at);
-    const bool by = is_field && plan.fields[static_cast<size_t>(
-                                    plan.inter_arrival_fields[static_cast<size_t>(at)])].by >= 0;
+    const bool by =
+        is_field && plan.fields[static_cast<size_t>(plan.inter_arrival_fields[static_cast<size_t>(at)])].by >= 0;
     check(by && key >= 0 && key < n_entity_keys && key == std::floor(key) && seconds == seconds, "previous[", i,
           "]: got ", at, ", ", key, ", ", seconds,
           "; allowed: the place of a field that counts by entity, a key below 2^53, and a time");
