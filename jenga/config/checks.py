@@ -9,6 +9,7 @@ from typing import Any
 from jenga.config.explain import Finding
 from jenga.config.schema import DataConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted
+from jenga.errors import suggest
 
 _PER_LABEL = ("class_weight", "pos_weight", "item_weights")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
@@ -21,6 +22,7 @@ def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) ->
     """
     return [
         *_warmup(document),
+        *_together(document),
         *_fractions(document),
         *_stopping(document, data_paths),
         *_names(document),
@@ -41,6 +43,29 @@ def _warmup(document: Document) -> Iterator[Finding]:
     if warmup is not None and steps is not None and warmup >= steps:
         message = f"{warmup} steps of warmup leave none of training.max_steps ({steps}); lower it"
         yield finding(document, ("training", "warmup_steps"), message)
+
+
+def _together(document: Document) -> Iterator[Finding]:
+    """Rows of a step by task are for steps of all tasks, which make passes of single backbones meaningless."""
+    together = document.value_at(("training", "sampler")) == "together"
+    tasks = [item["name"] for _, item in _items(document, ("tasks",)) if isinstance(item.get("name"), str)]
+    given = document.value_at(("training", "rows_per_step"))
+    for name in given if isinstance(given, dict) else ():
+        path = ("training", "rows_per_step", name)
+        if not together:
+            yield finding(
+                document, path, "only steps of sampler: together have rows by task; set it, or remove the key"
+            )
+        elif name not in tasks:
+            yield finding(
+                document, path, f"there is no task '{name}'{suggest(name, tasks) or '.'} Tasks: {', '.join(tasks)}"
+            )
+    backbones = document.value_at(("model", "backbones"))
+    for name in backbones if together and isinstance(backbones, dict) else ():
+        path = ("model", "backbones", name, "training", "epochs")
+        if document.value_at(path) not in (None, document.value_at(("training", "epochs"))):
+            message = "with sampler: together every step has rows of all backbones; remove it, and set training.epochs"
+            yield finding(document, path, message)
 
 
 def _fractions(document: Document) -> Iterator[Finding]:

@@ -144,8 +144,14 @@ class TrainingConfig(Strict):
         "place. Early on it forgets sooner.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Type of the forward pass.")
-    sampler: Literal["round_robin", "proportional", "temperature"] = Field(
-        "round_robin", description="Whose turn it is when tasks have different rows."
+    sampler: Literal["round_robin", "proportional", "temperature", "together"] = Field(
+        "round_robin",
+        description="Whose turn it is when tasks have different rows; together: each step has rows of all of them.",
+    )
+    rows_per_step: dict[str, PositiveInt] = Field(
+        default_factory=dict,
+        description="Rows of a step by task, for sampler: together; of tasks that read the same rows once. Default: "
+        "batch_size x gradient_accumulation_steps.",
     )
     temperature: Annotated[float, Field(ge=1)] = Field(
         2.0, description="Of the temperature sampler: 1 is proportional, larger is more even."

@@ -14,10 +14,29 @@ BUCKET_TURNS = 8
 
 
 class Turn(NamedTuple):
-    """The rows of one optimizer step, all of one source; of a sampler in halves the shorter ones come first."""
+    """The rows of one optimizer step, of one source; of a sampler in halves the shorter ones come first.
+
+    `beside`: those of the other sources, where a step holds some of each.
+    """
 
     source: str
     rows: list[int]
+    beside: tuple[Turn, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Turn, ...]:
+        """The rows of each source."""
+        return (self._replace(beside=()), *self.beside) if self.beside else (self,)
+
+    @property
+    def name(self) -> str:
+        """The names of the sources, for messages and records."""
+        return ", ".join(part.source for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """How many rows it has of all sources."""
+        return sum(len(part.rows) for part in self.parts)
 
 
 class Sampler:
@@ -25,8 +44,9 @@ class Sampler:
 
     round_robin: sources take turns, those of the larger ones more often, so that all of them end together;
     proportional: the same turns in random order; temperature: each source gets turns in proportion to (its turns) **
-    (1 / temperature), and goes on next epoch where it stopped, so that no row is left out for good. Epochs can be asked
-    for in any order.
+    (1 / temperature), and goes on next epoch where it stopped, so that no row is left out for good; together: each turn
+    has rows of every source, an epoch passes once over the source with the most turns, and the others begin again as
+    often as that takes. Epochs can be asked for in any order.
 
     Rows of similar length share a turn. With `halves` any rows do, sorted, so that the turn's shorter half and its
     longer one can be run as two batches: these pad less than one would, and a step still sees rows of every length.
@@ -36,7 +56,7 @@ class Sampler:
         self,
         lengths: Mapping[str, np.ndarray],
         *,
-        kind: Literal["round_robin", "proportional", "temperature"],
+        kind: Literal["round_robin", "proportional", "temperature", "together"],
         rows_per_turn: int | Mapping[str, int],
         temperature: float,
         seed: int,
@@ -56,11 +76,13 @@ class Sampler:
         }
         if kind == "temperature":
             self.turns = _apportion(self.turns, temperature)
+        if kind == "together":
+            self.turns = dict.fromkeys(self.turns, max(self.full_turns.values()))
         self._passes: dict[tuple[str, int], list[list[int]]] = {}
 
     def __len__(self) -> int:
         """Turns of an epoch."""
-        return sum(self.turns.values())
+        return max(self.turns.values()) if self.kind == "together" else sum(self.turns.values())
 
     def deal(self, *, halves: bool) -> None:
         """Deal as a run that goes on began to: of another deal, its next turns hold rows that it has seen already.
@@ -74,6 +96,9 @@ class Sampler:
         queues = {
             name: [self._turn(name, epoch * turns + i) for i in range(turns)] for name, turns in self.turns.items()
         }
+        if self.kind == "together":
+            steps = zip(*queues.values(), strict=True)
+            return [first._replace(beside=tuple(others)) for first, *others in steps]
         if self.kind == "round_robin":
             spread = [
                 ((2 * i + 1) / (2 * len(queue)), place, turn)

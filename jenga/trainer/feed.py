@@ -61,7 +61,10 @@ class Feed:
             self._made = self._stack.enter_context(made)
 
     def batches(self, epoch: int, turn: Turn) -> list[Batch]:
-        """Return the micro-batches of `turn`, which is the next of those that `begin` was given, if it was called."""
+        """Return the micro-batches of `turn`, or of a part of one.
+
+        It is the next of those that `begin` was given, if it was called.
+        """
         parts = self._parts(epoch, turn)
         if self._made is None:
             return [self._make(part) for part in parts]
@@ -79,9 +82,12 @@ class Feed:
                 yield part
 
     def _parts(self, epoch: int, turn: Turn) -> list[_Part]:
-        lengths = self.splits[turn.source].lengths
-        cut = micro_batches(turn.rows, lengths, self.sizes[turn.source], halves=self.halves)
-        return [_Part(turn.source, epoch, tuple(rows)) for rows in cut]
+        parts = []
+        for each in turn.parts:
+            lengths = self.splits[each.source].lengths
+            cut = micro_batches(each.rows, lengths, self.sizes[each.source], halves=self.halves)
+            parts += [_Part(each.source, epoch, tuple(rows)) for rows in cut]
+        return parts
 
     def _make(self, part: _Part) -> Batch:
         entropy = [self.seed, zlib.crc32(part.source.encode()), part.epoch, *part.rows]

@@ -180,7 +180,8 @@ class Trainer:
         Returns what a callback asks for before or after it. A step before which it is asked for is not taken.
         """
         losses = self.learner.window.snapshot()
-        self._add_gradients(turn)
+        for part in turn.parts:
+            self._add_gradients(part)
         norm = self.learner.clip_gradients()
         asked = self.chain.call("on_before_optimizer_step", self, grad_norm=norm)
         if asked is None:
@@ -193,7 +194,7 @@ class Trainer:
             self.learner.skip()
         self.state.step += 1
         self.state.turn += 1
-        self.state.rows += len(turn.rows)
+        self.state.rows += turn.size
         self.state.pending = True
         if asked is not None:
             self._log_skip(turn, norm, asked.by)
@@ -221,17 +222,17 @@ class Trainer:
                 "trainer.save() in on_train_begin, or set checkpoint.every_steps"
             )
         back_to = int(folder.name.removeprefix("step-"))
-        self.left_out.add(place, source=turn.source, by=by, step=before + 1, back_to=back_to)
+        self.left_out.add(place, source=turn.name, by=by, step=before + 1, back_to=back_to)
         logger.warning(
             "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
-            before + 1, by, back_to, place.number, place.epoch, turn.source,
+            before + 1, by, back_to, place.number, place.epoch, turn.name,
         )  # fmt: skip
         self.load(folder)
         self._begin()
 
     def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
         grad_norm = float(norm)
-        self._tell("skip", source=turn.source, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
+        self._tell("skip", source=turn.name, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
 
     def _tell(self, event: str, **more: Any) -> None:
         """Write a record of `event`, which happened at this step."""

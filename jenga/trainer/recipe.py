@@ -71,6 +71,9 @@ def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Se
         found[name] = resolve(config.of_backbone(name).training, model.encoders[name].recipe, n_rows, groups[name])
     if not config.several:
         return config.model_copy(update={"training": found[SHARED]})
+    if config.training.sampler == "together":
+        common = config.training.epochs or _epochs_together(config, found, sources)
+        found = {name: each.model_copy(update={"epochs": common}) for name, each in found.items()}
     blocks = {
         name: block.model_copy(update={"training": OwnTraining(**{key: getattr(found[name], key) for key in _OWN})})
         for name, block in config.backbones.items()
@@ -83,6 +86,16 @@ def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Se
     }
     training = ResolvedTraining(**{**dict(config.training), **numbers})
     return config.with_blocks(blocks).model_copy(update={"training": training})
+
+
+def _epochs_together(config: ExperimentConfig, found: Mapping[str, ResolvedTraining], sources: Sequence[Source]) -> int:
+    """Return the epochs after which every backbone has had its steps, where each step has rows of all of them."""
+    turns, wanted = [], []
+    for source in sources:
+        each = found[config.encoders[source.encoder][0]]
+        turns.append(math.ceil(len(source.splits[TRAIN]) / each.batch_size))
+        wanted.append(turns[-1] * each.epochs)
+    return math.ceil(max(wanted) / max(turns))
 
 
 def _check_layer_decay(config: ExperimentConfig, model: MultiTaskModel) -> None:

@@ -16,6 +16,12 @@ def keys(text: str) -> list[str]:
     ("text", "key"),
     [
         ("training: {warmup_steps: 10, max_steps: 10}", "training.warmup_steps"),
+        ("{training: {rows_per_step: {a: 4}}, tasks: [{name: a}]}", "training.rows_per_step.a"),
+        ("{training: {sampler: together, rows_per_step: {b: 4}}, tasks: [{name: a}]}", "training.rows_per_step.b"),
+        (
+            "{training: {sampler: together}, model: {backbones: {x: {training: {epochs: 3}}}}}",
+            "model.backbones.x.training.epochs",
+        ),
         ("data: {valid_fraction: 0.5, test_fraction: 0.5}", "data.test_fraction"),
         ("data: {valid_fraction: 0.95}", "data.valid_fraction"),
         ("{early_stopping: {}, data: {valid_fraction: 0}, tasks: [{data_path: a}]}", "early_stopping"),
@@ -49,6 +55,9 @@ def test_names_whose_metrics_would_be_one_are_told_with_both_places() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "{training: {sampler: together, rows_per_step: {a: 4}}, tasks: [{name: a}, {name: b}]}",
+        "{training: {sampler: together, epochs: 3}, model: {backbones: {x: {training: {epochs: 3}}}}}",
+        "{training: {epochs: 2}, model: {backbones: {x: {training: {epochs: 3}}}}}",
         "training: {warmup_steps: 9, max_steps: 10}",
         "training: {warmup_steps: 10}",
         "training: {warmup_steps: true, max_steps: 1}",

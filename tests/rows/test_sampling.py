@@ -56,6 +56,27 @@ def test_sources_may_have_turns_of_other_sizes_and_more_passes_than_one() -> Non
     assert counts == dict.fromkeys(range(20), 5), "a pass goes on in the next epoch"
 
 
+def test_together_each_turn_has_rows_of_every_source_and_the_smaller_ones_begin_again() -> None:
+    sampler = sampler_of({"a": 32, "b": 20, "c": 3}, "together", rows_per_turn={"a": 8, "b": 10, "c": 2})
+    assert len(sampler) == 4
+    turns = [turn for epoch in range(4) for turn in sampler.epoch(epoch)]
+    assert len(turns) == 16
+    assert all([part.source for part in turn.parts] == ["a", "b", "c"] for turn in turns)
+    assert {tuple(len(part.rows) for part in turn.parts) for turn in turns} == {(8, 10, 2), (8, 10, 1)}
+    assert turns[0].size == sum(len(part.rows) for part in turns[0].parts)
+    assert turns[0].name == "a, b, c"
+    counts = seen([part for turn in turns for part in turn.parts])
+    assert counts == {
+        "a": dict.fromkeys(range(32), 4),
+        "b": dict.fromkeys(range(20), 8),
+        "c": dict.fromkeys(range(3), 8),
+    }
+    # Epochs can be asked for in any order.
+    assert sampler_of({"a": 32, "b": 20, "c": 3}, "together", rows_per_turn={"a": 8, "b": 10, "c": 2}).epoch(2) == (
+        sampler.epoch(2)
+    )
+
+
 def test_a_source_of_less_than_half_a_pass_has_a_turn_still() -> None:
     assert len(sampler_of({"a": 8, "b": 80}, passes={"a": 0.1}).epoch(0)) == 11
 

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from jenga.bundle import schema
 from jenga.config.schema import ExperimentConfig
+from jenga.errors import ConfigError
 from jenga.trainer.turns import make_sampler
 
 
@@ -19,7 +21,7 @@ def config(**training: Any) -> ExperimentConfig:
         "many": {"base_model": "x", "training": {"epochs": 6, "batch_size": 8}},
     }
     tasks = [{"name": name, "type": "classification", "data_path": "x", "backbone": name} for name in ("few", "many")]
-    given = {"epochs": 2, "batch_size": 8, **training}
+    given = {"epochs": 2, "batch_size": 8, "scheduler": "linear", **training}
     return schema().model_validate(
         {
             "model": {"backbones": {name: {"backbone_type": "text", **block} for name, block in blocks.items()}},
@@ -31,7 +33,9 @@ def config(**training: Any) -> ExperimentConfig:
 
 def sources(**rows: int) -> list[Any]:
     return [
-        SimpleNamespace(name=name, encoder=name, splits={"train": SimpleNamespace(lengths=np.ones(count))})
+        SimpleNamespace(
+            name=name, tasks=(name,), encoder=name, splits={"train": SimpleNamespace(lengths=np.ones(count))}
+        )
         for name, count in rows.items()
     ]
 
@@ -49,3 +53,19 @@ def test_each_backbone_has_steps_of_its_own_size_and_its_own_passes_in_the_epoch
 def test_a_turn_holds_all_parts_of_an_accumulated_step() -> None:
     sampler = make_sampler(sources(few=16, many=16), config(gradient_accumulation_steps=2))
     assert {(turn.source, len(turn.rows)) for turn in sampler.epoch(0)} == {("few", 8), ("many", 16)}
+
+
+def test_together_a_step_has_rows_of_every_backbone_as_many_as_are_asked_for() -> None:
+    together = config(sampler="together", rows_per_step={"many": 12}, gradient_accumulation_steps=2)
+    sampler = make_sampler(sources(few=16, many=24), together)
+    assert [[(part.source, len(part.rows)) for part in turn.parts] for turn in sampler.epoch(0)] == [
+        [("few", 8), ("many", 12)]
+    ] * 2
+
+
+def test_tasks_of_the_same_rows_have_one_number_of_them_in_a_step() -> None:
+    (source,) = sources(few=16)
+    source.tasks = ("few", "many")
+    assert make_sampler([source], config(sampler="together", rows_per_step={"many": 5})).rows_per_turn == {"few": 5}
+    with pytest.raises(ConfigError, match="few 4, many 5: these tasks read the same rows"):
+        make_sampler([source], config(sampler="together", rows_per_step={"few": 4, "many": 5}))
