@@ -19,7 +19,7 @@ def config(**training: Any) -> ExperimentConfig:
         "many": {"base_model": "x", "training": {"epochs": 6, "batch_size": 8}},
     }
     tasks = [{"name": name, "type": "classification", "data_path": "x", "backbone": name} for name in ("few", "many")]
-    given = {"epochs": 2, "batch_size": 8, **training}
+    given = {"epochs": 2, "batch_size": 8, "scheduler": "linear", **training}
     return schema().model_validate(
         {
             "model": {"backbones": {name: {"backbone_type": "text", **block} for name, block in blocks.items()}},
