@@ -169,7 +169,7 @@ def test_each_backbone_is_saved_in_a_folder_of_its_own(run: Path) -> None:
 def test_what_the_run_says_has_the_numbers_of_each_backbone(run: Path) -> None:
     made = yaml.safe_load((run / "config.yml").read_text())["model"]["backbones"]
     assert made["words"]["training"]["learning_rate"] == {
-        "backbone": None, "adapters": 0.01, "fusion": None, "heads": 0.02,
+        "backbone": None, "rest": None, "adapters": 0.01, "fusion": None, "heads": 0.02,
     }  # fmt: skip
     assert (made["flows"]["training"]["epochs"], made["flows"]["training"]["batch_size"]) == (2, 16)
     assert json.loads((run / "run.json").read_text())["pretrained"] == ["words"]

@@ -29,6 +29,7 @@ from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.trainer.recipe import evaluation_batch_sizes
+from jenga.trainer.worst import add_worst
 from jenga.types import BackboneOutput
 
 logger = logging.getLogger(__name__)
@@ -276,9 +277,11 @@ class Predictor:
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
         runner = Runner(self.model, self.device, self._autocast, evaluation_batch_sizes(config), bundle.thresholds)
-        result = runner.evaluate(sources, split)
+        most = config.evaluation.worst_errors
+        result = runner.evaluate(sources, split, errors=most > 0)
         found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
         add_answers(found, runner, bundle.inputs, sources, split)
+        add_worst(found, self.model, result, bundle.inputs, sources, split, most=most, run=None)
         return found
 
     # --------------------------------------------------------------------------------------------------------- model

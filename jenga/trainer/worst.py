@@ -25,13 +25,13 @@ TEXT_LENGTH = 1000
 
 def add_worst(
     description: dict[str, Any], model: MultiTaskModel, result: SplitResult, inputs: Mapping[str, Encoder],
-    sources: Sequence[Source], split: str, *, most: int, run: Path,
+    sources: Sequence[Source], split: str, *, most: int, run: Path | None,
 ) -> None:  # fmt: skip
     """Add to the details of each head that has errors ``worst``: up to `most` rows, the worst first.
 
     Each is ``{"id", "error", "expected", "answer", "text", "pictures"}``, the pictures by their paths in the folder
-    `run`, which they are written to. inputs: what made inputs of the rows of `sources`, by the name of their encoder.
-    description: what `describe_split` gave for `split`.
+    `run`, which they are written to; None: without pictures. inputs: what made inputs of the rows of `sources`, by the
+    name of their encoder. description: what `describe_split` gave for `split`.
     """
     described = {(head["task"], head["head"]): head for head in description["heads"]}
     for source in sources:
@@ -75,9 +75,11 @@ def _written(
     ]
 
 
-def _kept(shown: Shown, run: Path, name: str) -> list[str]:
+def _kept(shown: Shown, run: Path | None, name: str) -> list[str]:
     """Write the pictures of a row, and return their paths in the folder of the run."""
-    kept = []
+    kept: list[str] = []
+    if run is None:
+        return kept
     for number, picture in enumerate(shown.pictures):
         path = Path(FOLDER, f"{name.replace('/', '-')}-{number}.png")
         (run / FOLDER).mkdir(exist_ok=True)

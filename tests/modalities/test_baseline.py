@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jenga.modalities.baseline import Baseline
-from jenga.modalities.events.events import Features
+from jenga.modalities.events.features import Features
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.parse import Rows
 from jenga.types import HeadSpace

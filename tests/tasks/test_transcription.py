@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,10 +113,15 @@ def test_a_run_resumes_is_judged_by_errors_predicts_exports_and_shows_its_worst_
     (head,) = whole.evaluation["splits"]["test"]["heads"]
     assert (head["primary_metric"], head["greater_is_better"]) == ("cer", False)
     assert head["baselines"]["majority"]["wer"] > 0
-    worst = head["details"]["answers"][0]
+    assert head["details"]["worst"]["error"] == "cer"
+    worst = head["details"]["worst"]["rows"][0]
     assert worst["id"].startswith("spelt-")
+    assert worst["error"] > 0
+    assert worst["expected"] != worst["answer"]
     report = (whole.run / "report.html").read_text(encoding="utf-8")
-    assert f"{worst['id']}: {worst['verdict']}" in report
+    assert f"<td>{worst['id']}</td>" in report
+    (picture,) = worst["pictures"]
+    assert base64.b64encode((whole.run / picture).read_bytes()).decode() in report
     with pytest.raises(InterruptedRun):
         train(experiment, device="cpu", callbacks=[StopAt()])
     assert train(experiment, device="cpu", resume="auto").evaluation == whole.evaluation

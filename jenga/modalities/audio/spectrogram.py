@@ -26,7 +26,10 @@ def spectrogram(clip: Clip, rate: int) -> bytes:
 
     sound = torch.from_numpy(samples(clip, rate, most_seconds=_MOST_SECONDS))
     width = 1 << max(4, round(rate * 0.032) - 1).bit_length()
-    power = torch.stft(sound, width, width // 4, window=torch.hann_window(width), return_complex=True).abs().square()
+    window = torch.hann_window(width)
+    # Silence around, which a clip shorter than a window needs.
+    waves = torch.stft(sound, width, width // 4, window=window, pad_mode="constant", return_complex=True)
+    power = waves.abs().square()
     decibels = 10 * np.log10(power.numpy().clip(min=1e-10))
     figure = Figure(figsize=_INCHES, dpi=_DOTS, layout="constrained")
     axes = figure.subplots()
