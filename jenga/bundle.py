@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from jenga import saved
+from jenga.balance import BALANCES
 from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.optimization import PartChoices
 from jenga.config.registered import experiment_model
@@ -126,7 +127,7 @@ def schema() -> type[ExperimentConfig]:
 @lru_cache(maxsize=1)
 def _schema(registered: Hashable) -> type[ExperimentConfig]:
     """Return the schema, whose dozens of models take a tenth of a second, of what is `registered`."""
-    parts: Mapping[str, PartChoices] = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
+    parts: Mapping[str, PartChoices] = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS, "loss_balance": BALANCES}
     return experiment_model(
         TASK_REGISTRY,
         BackboneManager._REGISTRY,

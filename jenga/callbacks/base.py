@@ -44,6 +44,7 @@ class TrainRecord(TypedDict):
     task_loss: dict[str, float]
     head_loss: dict[str, dict[str, float]]
     teacher_loss: NotRequired[dict[str, float]]
+    task_weight: NotRequired[dict[str, float]]
     grad_norm: float
     learning_rate: dict[str, float]
     rows: int

@@ -51,21 +51,19 @@ def _together(document: Document) -> Iterator[Finding]:
     tasks = [item["name"] for _, item in _items(document, ("tasks",)) if isinstance(item.get("name"), str)]
     given = document.value_at(("training", "rows_per_step"))
     for name in given if isinstance(given, dict) else ():
-        path = ("training", "rows_per_step", name)
+        place: KeyPath = ("training", "rows_per_step", name)
         if not together:
-            yield finding(
-                document, path, "only steps of sampler: together have rows by task; set it, or remove the key"
-            )
+            message = "only steps of sampler: together have rows by task; set it, or remove the key"
+            yield finding(document, place, message)
         elif name not in tasks:
-            yield finding(
-                document, path, f"there is no task '{name}'{suggest(name, tasks) or '.'} Tasks: {', '.join(tasks)}"
-            )
+            known = f"{suggest(name, tasks) or '.'} Tasks: {', '.join(tasks)}"
+            yield finding(document, place, f"there is no task '{name}'{known}")
     backbones = document.value_at(("model", "backbones"))
     for name in backbones if together and isinstance(backbones, dict) else ():
-        path = ("model", "backbones", name, "training", "epochs")
-        if document.value_at(path) not in (None, document.value_at(("training", "epochs"))):
+        place = ("model", "backbones", name, "training", "epochs")
+        if document.value_at(place) not in (None, document.value_at(("training", "epochs"))):
             message = "with sampler: together every step has rows of all backbones; remove it, and set training.epochs"
-            yield finding(document, path, message)
+            yield finding(document, place, message)
 
 
 def _fractions(document: Document) -> Iterator[Finding]:

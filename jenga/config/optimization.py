@@ -38,6 +38,12 @@ class SchedulerConfig(NamedPart):
     name: str = Field(min_length=1, description="Of transformers' get_scheduler, or registered.")
 
 
+class LossBalanceConfig(NamedPart):
+    """What weighs the losses of tasks, and its parameters."""
+
+    name: str = Field(min_length=1, description="fixed, uncertainty, dwa, or registered.")
+
+
 USUAL_OPTIMIZER = "adamw"
 """The optimizer where none is named."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from jenga.config.optimization import USUAL_OPTIMIZER, OptimizerConfig, PartChoices, SchedulerConfig
+from jenga.config.optimization import USUAL_OPTIMIZER, LossBalanceConfig, OptimizerConfig, PartChoices, SchedulerConfig
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import (
@@ -144,6 +144,11 @@ class TrainingConfig(Strict):
         "place. Early on it forgets sooner.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Type of the forward pass.")
+    loss_balance: str | LossBalanceConfig = Field(
+        "fixed",
+        description="What weighs the losses of tasks beside their `weight`: fixed: nothing; uncertainty: a learned "
+        "variance each; dwa: more for losses that fall slowly.",
+    )
     sampler: Literal["round_robin", "proportional", "temperature", "together"] = Field(
         "round_robin",
         description="Whose turn it is when tasks have different rows; together: each step has rows of all of them.",

@@ -22,7 +22,7 @@ from jenga.optimizers.signature import parameters_of, settings_of
 from jenga.optimizers.traits import FLAG, parts_matrices, swaps_weights, takes_matrices_only
 from jenga.registry import Registry
 
-Part = TypeVar("Part", Optimizer, LRScheduler)
+Part = TypeVar("Part")
 
 OPTIMIZER_REGISTRY: Registry[Optimizer] = Registry("optimizer", entry_point_group="jenga.optimizers")
 SCHEDULER_REGISTRY: Registry[LRScheduler] = Registry("scheduler", entry_point_group="jenga.schedulers")

@@ -11,15 +11,16 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
+from jenga.balance import make_balance
 from jenga.config.schema import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
 from jenga.trainer import checkpoint
 from jenga.trainer.judged import Judged, judged_tensors
 from jenga.trainer.memory import pack, unpack
-from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups, warn_of_settings
+from jenga.trainer.optim import balance_groups, make_optimizer, make_scheduler, parameter_groups, warn_of_settings
 from jenga.trainer.rehearse import rehearse
-from jenga.trainer.window import Window
+from jenga.trainer.window import Figures, Window
 from jenga.types import Batch
 
 
@@ -50,24 +51,34 @@ class Learner:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
-        rehearse(parameter_groups(self.model, trainings), training, accelerator.device, total_steps=total_steps)
+        self.balance = make_balance(training.loss_balance, list(self.model.tasks)).to(accelerator.device)
+        groups = [*parameter_groups(self.model, trainings), *balance_groups(self.balance, trainings)]
+        rehearse(groups, training, accelerator.device, total_steps=total_steps)
         warn_of_settings(training, total_steps)
-        self.optimizer = make_optimizer(parameter_groups(self.model, trainings), training)
+        self.optimizer = make_optimizer(groups, training)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, total_steps)
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self.window = Window(accelerator.device)
+        self._losses: dict[str, torch.Tensor] = {}
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def add_gradients(
         self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float
     ) -> torch.Tensor:
-        """Add the gradients of a batch up and return its share of the step's loss; arguments as of `Window.add`."""
+        """Add the gradients of a batch up and return its share of what the step minimises.
+
+        Arguments as of `Window.add`.
+        """
         with self.accelerator.autocast():
             if self.teacher is not None:
                 self.teacher.teach(batch)
             outputs = self.model(batch.inputs, tasks, batch.labels, batch.teacher, batch.states)
-        loss = self.window.add(outputs, self.model.tasks, counts, share)
+        parts = self.window.add(outputs, self.model.tasks, counts, share)
+        for name, part in parts.items():
+            before = self._losses.get(name)
+            self._losses[name] = part.loss.detach() if before is None else before + part.loss.detach()
+        loss = self.balance.total(parts)
         self.accelerator.backward(loss)
         return loss.detach()
 
@@ -83,6 +94,8 @@ class Learner:
         self.prepared.step()
         self.scheduler.step()
         self.prepared.zero_grad()
+        self.balance.end_step(self._losses)
+        self._losses = {}
         if self.judged.average is not None:
             self.judged.average.add()
 
@@ -94,11 +107,17 @@ class Learner:
             self.scheduler.step()
 
     def drop_gradients(self) -> None:
-        """Forget the gradients."""
+        """Forget the gradients, and the losses that they are of."""
         self.prepared.zero_grad()
+        self._losses = {}
         if self.accelerator.scaler is not None:
             # It has unscaled them and waits for their step.
             self.accelerator.scaler.update()
+
+    def figures(self) -> Figures:
+        """Return what a record tells of the steps since the one before, with the weights of tasks where they move."""
+        found = self.window.take()
+        return {**found, "task_weight": self.balance.weights()} if self.balance.moves else found
 
     def check_finite(self, step: int) -> None:
         """Raise DivergedError where a loss or a gradient norm of the window is not finite."""
@@ -123,6 +142,7 @@ class Learner:
             "random": random_tensors,
             "window": window_tensors,
         }
+        tensors["balance"] = self.balance.state_dict()
         average = self.judged.average
         if average is not None:
             tensors["average"] = average.values
@@ -147,5 +167,7 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.judged.average is not None:
             self.judged.average.restore(tensors["average"], state["averages"])
+        self.balance.load_state_dict(tensors.get("balance", {}))
+        self._losses = {}
         self.window.restore(tensors["window"], state["window"])
         checkpoint.set_random_state(tensors["random"], state["random"])

@@ -265,7 +265,7 @@ class Trainer:
             "event": "train",
             "step": self.state.step,
             "epoch": self._epochs(),
-            **self.learner.window.take(),
+            **self.learner.figures(),
             "learning_rate": learning_rates(self.optimizer),
             "rows": self.state.rows,
             "time_s": self._seconds(),
@@ -282,6 +282,7 @@ class Trainer:
         ):
             self._evaluate()
         if epoch_ends:
+            self.learner.balance.end_epoch()
             self.chain.call("on_epoch_end", self, epoch=self.state.epoch, metrics=self.state.metrics)
             self.state.epoch += 1
             self.state.turn = 0

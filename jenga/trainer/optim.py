@@ -78,6 +78,13 @@ def parameter_groups(model: MultiTaskModel, trainings: Mapping[str, ResolvedTrai
     return groups
 
 
+def balance_groups(balance: torch.nn.Module, trainings: Mapping[str, ResolvedTraining]) -> list[Group]:
+    """Return the group of what a balance of losses learns, at the greatest rate of heads; none where it learns none."""
+    params = list(balance.parameters())
+    rates = [each.learning_rate.heads for each in trainings.values() if each.learning_rate.heads is not None]
+    return [{"params": params, "lr": max(rates), "weight_decay": 0.0, "name": "balance"}] if params else []
+
+
 def _layer_factors(model: MultiTaskModel, encoder: str, training: TrainingConfig) -> dict[str, float]:
     """Return by parameter of a backbone what its rate is multiplied by: 1 in the last layer, ever less before it."""
     if training.layer_decay is None or has_no_layers(model.encoders[encoder]):

@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 
 import torch
 
+from jenga.balance import Part
 from jenga.types import TaskOutput
 
 
@@ -17,6 +18,7 @@ class Figures(TypedDict):
     task_loss: dict[str, float]
     head_loss: dict[str, dict[str, float]]
     teacher_loss: NotRequired[dict[str, float]]
+    task_weight: NotRequired[dict[str, float]]
     grad_norm: float
 
 
@@ -45,23 +47,25 @@ class Window:
 
     def add(
         self, outputs: Mapping[str, TaskOutput], tasks: Any, counts: Mapping[str, torch.Tensor] | None, share: float
-    ) -> torch.Tensor:
-        """Return the share of a batch in its step's loss: over tasks and heads, weights x loss sum / number of labels.
+    ) -> dict[str, Part]:
+        """Return a batch's part in its step's loss by task: over heads, weights x loss sum / number of labels.
 
         counts: labels of the whole step by task, ``(N,)``, where the step has several batches; share: this batch's part
         of the step's rows, which weighs the loss of a task that computes its own.
         """
-        total: torch.Tensor | float = 0.0
+        found: dict[str, Part] = {}
         for name, output in outputs.items():
             task = tasks[name]
             if output.loss_sum is not None and output.count is not None:
                 count = output.count if counts is None else counts[name].to(output.count.device)
                 loss = (output.loss_sum * (task.head_weight * output.label_share / count.clamp_min(1))).sum()
                 self._sum(name, task, output.loss_sum.detach(), output.count)
+                labelled = output.count.sum() / count.sum().clamp_min(1)
             elif output.loss is not None:
                 loss = output.loss * share
                 self.own[name] = self.own.get(name, torch.zeros((), device=self.device)) + loss.detach()
                 self.batches[name] = self.batches.get(name, 0.0) + share
+                labelled = torch.tensor(share, device=self.device)
             else:
                 raise TypeError(f"task '{name}' returned no loss in training")
             if output.teacher_loss is not None:
@@ -69,10 +73,9 @@ class Window:
                 self.taught[name] = self.taught.get(name, torch.zeros((), device=self.device)) + taught.detach()
                 self.lessons[name] = self.lessons.get(name, 0.0) + share
                 loss = loss + taught
-            total = total + loss * task.config.weight
-        assert isinstance(total, torch.Tensor)
-        self.loss = self.loss + total.detach()
-        return total
+            found[name] = Part(loss * task.config.weight, labelled)
+            self.loss = self.loss + found[name].loss.detach()
+        return found
 
     def add_norm(self, norm: torch.Tensor, *, scaled: bool) -> None:
         """Close a step with its gradient norm. Of scaled (fp16) gradients one that overflows is skipped, not fatal."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 
+from jenga.balance import Part
 from jenga.labels.classes import ClassHead
 from jenga.tasks import BaseTask
 from jenga.tasks.base import ClassificationConfig
@@ -44,9 +46,15 @@ def close(window: Window, norm: float = 1.0) -> None:
     window.add_norm(torch.tensor(norm), scaled=False)
 
 
+def total_of(parts: Mapping[str, Part]) -> torch.Tensor:
+    return torch.stack([part.loss for part in parts.values()]).sum()
+
+
 def test_the_total_is_over_tasks_and_heads_weight_times_mean() -> None:
     window = Window(CPU)
-    total = window.add({"t": built_in((6.0, 3.0), (8.0, 2.0)), "u": own(5.0)}, tasks(t=2.0, u=3.0), None, 1.0)
+    parts = window.add({"t": built_in((6.0, 3.0), (8.0, 2.0)), "u": own(5.0)}, tasks(t=2.0, u=3.0), None, 1.0)
+    total = total_of(parts)
+    assert {name: float(part.share) for name, part in parts.items()} == {"t": 1.0, "u": 1.0}
     assert float(total.detach()) == 2.0 * (2.0 + 0.5 * 4.0) + 3.0 * 5.0
     close(window, 7.0)
     assert window.take() == {
@@ -63,8 +71,10 @@ def test_micro_batches_are_divided_by_the_labels_of_the_whole_step() -> None:
     first = window.add({"t": built_in((6.0, 3.0), (0.0, 0.0))}, parts, counts, 0.5)
     second = window.add({"t": built_in((2.0, 1.0), (3.0, 1.0))}, parts, counts, 0.5)
     close(window)
-    assert float(first.detach()) == 6.0 / 4
-    assert float(second.detach()) == 2.0 / 4 + 0.5 * 3.0
+    assert float(first["t"].loss.detach()) == 6.0 / 4
+    assert float(second["t"].loss.detach()) == 2.0 / 4 + 0.5 * 3.0
+    # By labels, not by rows.
+    assert [float(each["t"].share) for each in (first, second)] == pytest.approx([3 / 5, 2 / 5])
     found = window.take()
     assert found["loss"] == 8.0 / 4 + 1.5
     assert found["head_loss"] == {"t": {"a": 2.0, "b": 3.0}}
@@ -72,7 +82,9 @@ def test_micro_batches_are_divided_by_the_labels_of_the_whole_step() -> None:
 
 def test_a_loss_of_the_tasks_own_is_weighed_by_rows() -> None:
     window, parts = Window(CPU), tasks(t=1.0)
-    total = window.add({"t": own(4.0)}, parts, {}, 0.75) + window.add({"t": own(8.0)}, parts, {}, 0.25)
+    added = [window.add({"t": own(4.0)}, parts, {}, 0.75), window.add({"t": own(8.0)}, parts, {}, 0.25)]
+    total = sum(map(total_of, added), torch.zeros(()))
+    assert [float(each["t"].share) for each in added] == [0.75, 0.25]
     close(window)
     assert float(total.detach()) == 5.0
     assert window.take()["task_loss"] == {"t": 5.0}
@@ -81,8 +93,9 @@ def test_a_loss_of_the_tasks_own_is_weighed_by_rows() -> None:
 def test_a_head_or_task_without_a_label_is_left_out_never_zero() -> None:
     window = Window(CPU)
     outputs = {"t": built_in((6.0, 3.0), (0.0, 0.0)), "u": built_in((0.0, 0.0), (0.0, 0.0))}
-    total = window.add(outputs, tasks(t=1.0, u=1.0), None, 1.0)
-    assert float(total.detach()) == 2.0
+    added = window.add(outputs, tasks(t=1.0, u=1.0), None, 1.0)
+    assert float(total_of(added).detach()) == 2.0
+    assert {name: float(part.share) for name, part in added.items()} == {"t": 1.0, "u": 0.0}
     close(window)
     found = window.take()
     assert found["head_loss"] == {"t": {"a": 2.0}}
@@ -126,7 +139,7 @@ def test_a_task_that_returns_no_loss_is_named() -> None:
 
 def test_gradients_flow_through_the_total() -> None:
     output = built_in((6.0, 3.0), (8.0, 2.0))
-    Window(CPU).add({"t": output}, tasks(t=2.0), None, 1.0).backward()
+    total_of(Window(CPU).add({"t": output}, tasks(t=2.0), None, 1.0)).backward()
     assert output.loss_sum is not None
     assert output.loss_sum.grad is not None
     assert output.loss_sum.grad.tolist() == pytest.approx([2.0 / 3, 2.0 * 0.5 / 2])

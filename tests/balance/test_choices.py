@@ -1,0 +1,25 @@
+"""Balances of losses by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from jenga.balance import LossBalance, make_balance
+from jenga.balance.weights import DynamicWeightAverage, Uncertainty
+from jenga.config.optimization import LossBalanceConfig
+from jenga.errors import ConfigError
+
+
+def test_a_balance_is_made_by_its_name_with_its_parameters() -> None:
+    assert type(make_balance("fixed", ["a"])) is LossBalance
+    assert isinstance(make_balance("uncertainty", ["a"]), Uncertainty)
+    made = make_balance(LossBalanceConfig.model_validate({"name": "dwa", "temperature": 1.5}), ["a", "b"])
+    assert isinstance(made, DynamicWeightAverage)
+    assert (made.tasks, made.temperature) == (("a", "b"), 1.5)
+
+
+def test_another_name_or_parameter_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown loss balance 'uncertain'; did you mean 'uncertainty'"):
+        make_balance("uncertain", ["a"])
+    with pytest.raises(ConfigError, match="heat"):
+        make_balance(LossBalanceConfig.model_validate({"name": "dwa", "heat": 1.5}), ["a"])
