@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -36,10 +35,10 @@ class LossBalance(nn.Module):
         super().__init__()
         self.tasks = tuple(tasks)
 
-    def total(self, parts: Mapping[str, Part]) -> torch.Tensor:
-        """Return what is minimised of a batch, which adds up over the batches of a step; parts: by task."""
+    def weighed(self, parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
+        """Return by task what is minimised of a batch, ``()``, which adds up over the batches of a step."""
         weights = self.weights()
-        return reduce(torch.add, [weights[name] * part.loss for name, part in parts.items()])
+        return {name: weights[name] * part.loss for name, part in parts.items()}
 
     def weights(self) -> dict[str, float]:
         """Return the present weight of each task, as records tell it."""

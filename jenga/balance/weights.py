@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 
 import torch
 from torch import nn
@@ -24,11 +23,10 @@ class Uncertainty(LossBalance):
         super().__init__(tasks)
         self.log_variance = nn.Parameter(torch.zeros(len(tasks)))
 
-    def total(self, parts: Mapping[str, Part]) -> torch.Tensor:
-        """Return the sum of ``exp(-v) * loss + v / 2`` over the tasks of the batch, v being ``log s**2``."""
+    def weighed(self, parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
+        """Return ``exp(-v) * loss + v / 2`` of each task of the batch, v being ``log s**2``."""
         known = dict(zip(self.tasks, self.log_variance.unbind(), strict=True))
-        terms = [(-known[name]).exp() * part.loss + part.share * known[name] / 2 for name, part in parts.items()]
-        return reduce(torch.add, terms)
+        return {name: (-known[name]).exp() * part.loss + part.share * known[name] / 2 for name, part in parts.items()}
 
     def weights(self) -> dict[str, float]:
         """Return ``1 / s**2`` of each task."""

@@ -45,6 +45,7 @@ class TrainRecord(TypedDict):
     head_loss: dict[str, dict[str, float]]
     teacher_loss: NotRequired[dict[str, float]]
     task_weight: NotRequired[dict[str, float]]
+    task_cosine: NotRequired[dict[str, float]]
     grad_norm: float
     learning_rate: dict[str, float]
     rows: int

@@ -149,6 +149,12 @@ class TrainingConfig(Strict):
         description="What weighs the losses of tasks beside their `weight`: fixed: nothing; uncertainty: a learned "
         "variance each; dwa: more for losses that fall slowly.",
     )
+    gradient_conflict: Literal["sum", "upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl", "aligned_mtl"] | None = Field(
+        None,
+        description="What is made of the gradients of tasks for the encoder that they share, one after the other: sum: "
+        "only their cosines are recorded; the others: what no task gets worse by, as torchjd has it. Default: the "
+        "gradient of the sum, in one pass.",
+    )
     sampler: Literal["round_robin", "proportional", "temperature", "together"] = Field(
         "round_robin",
         description="Whose turn it is when tasks have different rows; together: each step has rows of all of them.",

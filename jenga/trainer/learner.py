@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,13 +13,21 @@ import torch
 from accelerate import Accelerator
 
 from jenga.balance import make_balance
+from jenga.balance.conflicts import Conflicts
 from jenga.config.schema import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
 from jenga.trainer import checkpoint
 from jenga.trainer.judged import Judged, judged_tensors
 from jenga.trainer.memory import pack, unpack
-from jenga.trainer.optim import balance_groups, make_optimizer, make_scheduler, parameter_groups, warn_of_settings
+from jenga.trainer.optim import (
+    balance_groups,
+    make_optimizer,
+    make_scheduler,
+    parameter_groups,
+    shared_parameters,
+    warn_of_settings,
+)
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.window import Figures, Window
 from jenga.types import Batch
@@ -61,6 +70,13 @@ class Learner:
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self.window = Window(accelerator.device)
         self._losses: dict[str, torch.Tensor] = {}
+        self.conflicts: Conflicts | None = None
+        if training.gradient_conflict is not None:
+            shared = shared_parameters(self.model)
+            known = {id(p) for parameters in shared.values() for p in parameters}
+            self.conflicts = Conflicts(training.gradient_conflict, shared)
+            trained = [*self.model.parameters(), *self.balance.parameters()]
+            self._others = [p for p in trained if p.requires_grad and id(p) not in known]
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def add_gradients(
@@ -78,12 +94,19 @@ class Learner:
         for name, part in parts.items():
             before = self._losses.get(name)
             self._losses[name] = part.loss.detach() if before is None else before + part.loss.detach()
-        loss = self.balance.total(parts)
-        self.accelerator.backward(loss)
+        weighed = self.balance.weighed(parts)
+        loss = reduce(torch.add, weighed.values())
+        if self.conflicts is None:
+            self.accelerator.backward(loss)
+        else:
+            scale = (lambda each: each) if self.accelerator.scaler is None else self.accelerator.scaler.scale
+            self.conflicts.add({name: scale(each) for name, each in weighed.items()}, self._others)
         return loss.detach()
 
     def clip_gradients(self) -> torch.Tensor:
         """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
+        if self.conflicts is not None:
+            self.window.add_cosines(self.conflicts.settle())
         self.accelerator.unscale_gradients()
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
         return torch.nn.utils.clip_grad_norm_(self._parameters, limit)

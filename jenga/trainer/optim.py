@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
@@ -83,6 +84,14 @@ def balance_groups(balance: torch.nn.Module, trainings: Mapping[str, ResolvedTra
     params = list(balance.parameters())
     rates = [each.learning_rate.heads for each in trainings.values() if each.learning_rate.heads is not None]
     return [{"params": params, "lr": max(rates), "weight_decay": 0.0, "name": "balance"}] if params else []
+
+
+def shared_parameters(model: MultiTaskModel) -> dict[str, list[torch.nn.Parameter]]:
+    """Return by encoder the trained parameters of those that several tasks read."""
+    read = {name: tuple(model.joints[name].parts) if name in model.joints else (name,) for name in model.reads.values()}
+    readers = Counter(part for task in model.tasks for part in read[model.reads[task]])
+    found = {name: [p for p in model.encoders[name].parameters() if p.requires_grad] for name in model.encoders}
+    return {name: parameters for name, parameters in found.items() if parameters and readers[name] > 1}
 
 
 def _layer_factors(model: MultiTaskModel, encoder: str, training: TrainingConfig) -> dict[str, float]:

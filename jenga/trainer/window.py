@@ -10,6 +10,9 @@ import torch
 from jenga.balance import Part
 from jenga.types import TaskOutput
 
+_PLAIN = ("steps", "batches", "lessons", "cosines", "pairs", "heads", "weights")
+"""What of a window is no tensor."""
+
 
 class Figures(TypedDict):
     """Means over the steps of a record: the loss, that of each task and head, and the gradient norm."""
@@ -19,6 +22,7 @@ class Figures(TypedDict):
     head_loss: dict[str, dict[str, float]]
     teacher_loss: NotRequired[dict[str, float]]
     task_weight: NotRequired[dict[str, float]]
+    task_cosine: NotRequired[dict[str, float]]
     grad_norm: float
 
 
@@ -42,6 +46,8 @@ class Window:
         self.taught: dict[str, torch.Tensor] = {}
         self.batches: dict[str, float] = {}
         self.lessons: dict[str, float] = {}
+        self.cosines: dict[str, float] = {}
+        self.pairs: dict[str, int] = {}
         self.heads: dict[str, list[str]] = {}
         self.weights: dict[str, list[float]] = {}
 
@@ -82,6 +88,12 @@ class Window:
         self.norm = self.norm + (norm.nan_to_num(nan=0.0, posinf=0.0) if scaled else norm)
         self.steps += 1
 
+    def add_cosines(self, cosines: Mapping[str, float]) -> None:
+        """Keep the cosines of a step's gradients, by pair of tasks."""
+        for pair, cosine in cosines.items():
+            self.cosines[pair] = self.cosines.get(pair, 0.0) + cosine
+            self.pairs[pair] = self.pairs.get(pair, 0) + 1
+
     def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:
         if name in self.sums:
             self.sums[name], self.counts[name] = self.sums[name] + sums, self.counts[name] + counts
@@ -114,6 +126,8 @@ class Window:
             "teacher_loss": {name: float(self.taught[name]) / lessons for name, lessons in self.lessons.items()},
             "grad_norm": float(self.norm) / steps,
         }
+        if self.cosines:
+            found["task_cosine"] = {pair: each / self.pairs[pair] for pair, each in self.cosines.items()}
         if not found["teacher_loss"]:
             del found["teacher_loss"]
         self._clear()
@@ -132,7 +146,7 @@ class Window:
         tensors = {"loss": self.loss, "norm": self.norm}
         for kind in ("sums", "counts", "own", "taught"):
             tensors |= {f"{kind}.{name}": value for name, value in getattr(self, kind).items()}
-        return tensors, {name: getattr(self, name) for name in ("steps", "batches", "lessons", "heads", "weights")}
+        return tensors, {name: getattr(self, name) for name in _PLAIN}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""

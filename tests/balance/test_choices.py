@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from jenga.balance import LossBalance, make_balance
 from jenga.balance.weights import DynamicWeightAverage, Uncertainty
@@ -21,5 +22,5 @@ def test_a_balance_is_made_by_its_name_with_its_parameters() -> None:
 def test_another_name_or_parameter_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown loss balance 'uncertain'; did you mean 'uncertainty'"):
         make_balance("uncertain", ["a"])
-    with pytest.raises(ConfigError, match="heat"):
+    with pytest.raises(ValidationError, match="heat"):
         make_balance(LossBalanceConfig.model_validate({"name": "dwa", "heat": 1.5}), ["a"])

@@ -1,0 +1,108 @@
+"""Gradients of several tasks reconciled."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from jenga.balance.conflicts import METHODS, Conflicts
+from jenga.errors import ConfigError
+
+
+class Two:
+    """Two tasks over one shared vector, with a number of their own each: loss = g . shared + own ** 2."""
+
+    def __init__(self, first: list[float], second: list[float]) -> None:
+        self.shared = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1))]
+        self.own = [torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.full((1,), 3.0))]
+        self.slopes = {"a": torch.tensor(first), "b": torch.tensor(second)}
+
+    def losses(self, share: float = 1.0) -> dict[str, torch.Tensor]:
+        flat = torch.cat(self.shared)
+        return {
+            name: share * ((slope * flat).sum() + own.square().sum())
+            for (name, slope), own in zip(self.slopes.items(), self.own, strict=True)
+        }
+
+    def gradient(self) -> list[float]:
+        return torch.cat([p.grad for p in self.shared if p.grad is not None]).tolist()
+
+
+def settled(method: str, first: list[float], second: list[float]) -> tuple[Two, dict[str, float]]:
+    two = Two(first, second)
+    conflicts = Conflicts(method, {"text": two.shared})
+    conflicts.add(two.losses(), two.own)
+    return two, conflicts.settle()
+
+
+@pytest.mark.parametrize("method", ["sum", "upgrad", "pcgrad"])
+def test_gradients_that_agree_are_summed(method: str) -> None:
+    two, cosines = settled(method, [1.0, 0.0, 2.0], [0.0, 3.0, 1.0])
+    assert two.gradient() == pytest.approx([1.0, 3.0, 3.0], rel=1e-5)
+    assert cosines == {"a|b": pytest.approx(2 / (5**0.5 * 10**0.5))}
+    assert [p.grad.item() for p in two.own if p.grad is not None] == [2.0, 6.0]
+
+
+def test_a_conflict_is_projected_away_as_pcgrad_has_it() -> None:
+    a, b = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([-1.0, 1.0, 0.0])
+    two, cosines = settled("pcgrad", a.tolist(), b.tolist())
+    # Yu et al. 2020, algorithm 1: each is projected onto the normal plane of the other.
+    expected = (a - (a @ b) / (b @ b) * b) + (b - (b @ a) / (a @ a) * a)
+    assert two.gradient() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert cosines["a|b"] == pytest.approx(-(0.5**0.5))
+
+
+@pytest.mark.parametrize("method", ["upgrad", "mgda", "pcgrad"])
+def test_no_task_gets_worse_by_what_is_made_of_a_conflict(method: str) -> None:
+    two, _ = settled(method, [1.0, 0.2, 0.0], [-0.9, 1.0, 0.5])
+    made = torch.tensor(two.gradient())
+    assert all(float(slope @ made) >= -1e-5 for slope in two.slopes.values())
+    plain = sum(two.slopes.values(), torch.zeros(3))
+    assert not torch.allclose(made, plain)
+
+
+def test_mgda_takes_the_shortest_convex_combination() -> None:
+    # Désidéri 2012: of orthogonal gradients with lengths 1 and 2 it is (4/5, 1/5).
+    two, _ = settled("mgda", [1.0, 0.0, 0.0], [0.0, 2.0, 0.0])
+    assert two.gradient() == pytest.approx([4 / 5, 2 / 5, 0.0], abs=1e-2)
+
+
+@pytest.mark.parametrize("method", ["upgrad", "pcgrad"])
+def test_a_step_in_batches_is_the_step_at_once(method: str) -> None:
+    whole, _ = settled(method, [1.0, 0.0, 1.0], [-2.0, 1.0, 0.5])
+    two = Two([1.0, 0.0, 1.0], [-2.0, 1.0, 0.5])
+    conflicts = Conflicts(method, {"text": two.shared})
+    for share in (0.25, 0.75):
+        conflicts.add(two.losses(share), two.own)
+    conflicts.settle()
+    assert two.gradient() == pytest.approx(whole.gradient())
+    assert [p.grad.item() for p in two.own if p.grad is not None] == pytest.approx([2.0, 6.0])
+
+
+def test_a_task_alone_keeps_its_gradient_and_a_step_that_is_dropped_leaves_none() -> None:
+    two = Two([1.0, 0.0, 1.0], [-2.0, 1.0, 0.5])
+    conflicts = Conflicts("upgrad", {"text": two.shared})
+    conflicts.add({"a": two.losses()["a"]}, two.own)
+    conflicts.forget()
+    conflicts.add({"b": two.losses()["b"]}, two.own)
+    assert conflicts.settle() == {}
+    assert two.gradient() == [-2.0, 1.0, 0.5]
+
+
+def test_each_encoder_is_settled_among_the_tasks_that_read_it() -> None:
+    first, second = Two([1.0, 0.0, 1.0], [-2.0, 1.0, 0.5]), Two([1.0, 1.0, 1.0], [0.0, 2.0, 0.0])
+    alone = torch.nn.Parameter(torch.ones(1))
+    conflicts = Conflicts("mgda", {"text": first.shared, "audio": second.shared})
+    losses = {**first.losses(), **{f"{name}2": loss for name, loss in second.losses().items()}, "c": 4 * alone.sum()}
+    conflicts.add(losses, [*first.own, *second.own, alone])
+    assert set(conflicts.settle()) == {"text: a|b", "audio: a2|b2"}
+    for two, slopes in ((first, ([1.0, 0.0, 1.0], [-2.0, 1.0, 0.5])), (second, ([1.0, 1.0, 1.0], [0.0, 2.0, 0.0]))):
+        assert two.gradient() == pytest.approx(settled("mgda", *slopes)[0].gradient())
+    assert alone.grad is not None
+    assert alone.grad.item() == 4.0
+
+
+def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="unknown 'pcgrat'; did you mean 'pcgrad'"):
+        Conflicts("pcgrat", {})
+    assert {"upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl", "aligned_mtl"} <= METHODS.keys()
