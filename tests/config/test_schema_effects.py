@@ -371,7 +371,7 @@ def groups(built: Built) -> Any:
 
 def turns(built: Built) -> Any:
     sampler = make_sampler(built.experiment.sources, built.config)
-    return [(turn.source, turn.rows) for epoch in range(3) for turn in sampler.epoch(epoch)]
+    return [[(part.source, part.rows) for part in turn.parts] for epoch in range(3) for turn in sampler.epoch(epoch)]
 
 
 def is_deterministic(_: Built) -> Any:
@@ -404,6 +404,14 @@ def last_step(run: Run) -> Any:
 
 def train_records(run: Run) -> Any:
     return [record["step"] for record in run.records if record["event"] == "train"]
+
+
+def task_weights(run: Run) -> Any:
+    return [record.get("task_weight") for record in run.records if record["event"] == "train"]
+
+
+def task_cosines(run: Run) -> Any:
+    return [record.get("task_cosine") for record in run.records if record["event"] == "train"]
 
 
 def evaluations(run: Run) -> Any:
@@ -469,7 +477,8 @@ def judged(run: Run) -> Any:
 
 
 RUN_VIEWS = {
-    place, answers, judged, last_step, train_records, evaluations, best_value, batch_sizes, checkpoints,
+    place, answers, judged, last_step, train_records, task_weights, task_cosines, evaluations, best_value,
+    batch_sizes, checkpoints,
     trained_weights, thresholds, baselines, worst_rows, tracked, tracking_server, tracked_experiment, tracked_tags,
     logged_models,
 }  # fmt: skip
@@ -883,6 +892,12 @@ PROBES: dict[str, Probe] = {
     "training.ema": Probe(trained_weights, 0.5),
     "training.precision": Probe(loss, "bf16"),
     "training.sampler": Probe(turns, "proportional", ONE_SOURCE_MORE),
+    "training.rows_per_step": Probe(turns, {"task": 3}, {**ONE_SOURCE_MORE, "training.sampler": "together"}),
+    "training.loss_balance": Probe(task_weights, "uncertainty", {"training.log_every_steps": 1}),
+    "training.loss_balance.name": Probe(task_weights, "uncertainty", {"training.log_every_steps": 1}),
+    "training.gradient_conflict": Probe(
+        task_cosines, "sum", {**ONE_SOURCE_MORE, "training.sampler": "together", "training.log_every_steps": 1}
+    ),
     "training.temperature": Probe(
         turns, 9.0, {**ONE_SOURCE_MORE, "training.sampler": "temperature", "training.batch_size": 2}
     ),
