@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, islice
 
@@ -70,7 +71,7 @@ class Conflicts:
             if not rows:
                 continue
             matrix = torch.stack(list(rows.values()))
-            made = matrix[0] if len(rows) == 1 else self._aggregator(len(rows))(matrix)
+            made = matrix[0] if len(rows) == 1 else self._made_of(matrix)
             for parameter, part in zip(parameters, made.split([p.numel() for p in parameters]), strict=True):
                 parameter.grad = part.view_as(parameter).clone()
             unit = torch.nn.functional.normalize(matrix.double(), dim=1)
@@ -83,6 +84,15 @@ class Conflicts:
     def forget(self) -> None:
         """Forget the gradients of a step that is not taken."""
         self._rows = {name: {} for name in self.shared}
+
+    def _made_of(self, matrix: torch.Tensor) -> torch.Tensor:
+        aggregator = self._aggregator(len(matrix))
+        # Some begin where the step before ended, which no checkpoint knows.
+        getattr(aggregator, "reset", lambda: None)()
+        with warnings.catch_warnings():
+            # Nash-MTL's solver tells of its own parametrisation.
+            warnings.filterwarnings("ignore", message="You are solving a parameterized problem")
+            return aggregator(matrix)
 
     def _aggregator(self, n_tasks: int) -> Callable[[torch.Tensor], torch.Tensor]:
         if n_tasks not in self._made:

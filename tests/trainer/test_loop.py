@@ -971,6 +971,29 @@ def test_any_optimizer_goes_on_bit_by_bit(make_trainer: Callable[..., Any], opti
     assert result(resumed) == result(straight)
 
 
+@pytest.mark.parametrize(
+    "balance",
+    [
+        {"loss_balance": "uncertainty"},
+        {"loss_balance": "dwa", "gradient_accumulation_steps": 2},
+        {"gradient_conflict": "upgrad", "loss_balance": "uncertainty"},
+        {"gradient_conflict": "nash_mtl"},
+    ],
+    ids=str,
+)
+def test_balanced_tasks_go_on_bit_by_bit(make_trainer: Callable[..., Any], balance: dict[str, Any]) -> None:
+    training = {"epochs": 4, "log_every_steps": 2, **balance}
+    tasks = ("mood", "price", "flags")
+    straight = make_trainer(*tasks, training=training)
+    straight.train()
+    first = make_trainer(*tasks, training=training, callbacks=[Do("on_step_end", at_step(5, interrupt))])
+    resumed = go_on(first, lambda **options: make_trainer(*tasks, training=training, **options))
+    assert result(resumed) == result(straight)
+    plain = make_trainer(*tasks, training={"epochs": 4, "log_every_steps": 2})
+    plain.train()
+    assert result(straight) != result(plain)
+
+
 def test_the_default_optimizer_is_fused_adamw(make_trainer: Callable[..., Any]) -> None:
     optimizer = make_trainer("mood").optimizer
     assert (type(optimizer), optimizer.defaults["fused"]) == (torch.optim.AdamW, True)
