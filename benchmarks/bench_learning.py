@@ -26,14 +26,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from train_steps import experiment_of, trainer_of
 
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
-from jenga.run.build import Experiment, build
-from jenga.run.experiment import load_config, make_accelerator
-from jenga.trainer import Trainer
+from jenga.run.build import Experiment
 from jenga.trainer.evaluate import Runner
-from jenga.trainer.run import RunFolder
 
 SEEDS = int(os.environ.get("JENGA_BENCH_SEEDS", "5"))
 BATCH_SIZE, EPOCHS, WARMUP_RATIO, WEIGHT_DECAY, DROPOUT = 32, 2, 0.06, 0.01, 0.1
@@ -118,22 +116,19 @@ def make_problem(name: str, seed: int, data_root: Path, base_model: Path, workdi
         paths[split] = workdir / f"{name}_{split}.jsonl"
         paths[split].write_text("\n".join(lines[:n_rows]) + "\n")
     files = {"train": str(paths["train"]), "test": str(paths["test"])}
-    config = load_config(
-        {
-            "model": {"base_model": str(base_model), "pooling": "mean"},
-            "tasks": [
-                {"name": task, "type": kind, "data_path": files, "columns": columns, "heads": [{"name": task}]}
-                for task, kind, columns in chosen.tasks
-            ],
-            "data": {"max_length": 128, "valid_fraction": 0.0, "cache_dir": str(workdir), "max_bad_fraction": 0.1},
-            "training": {
-                "batch_size": BATCH_SIZE, "epochs": EPOCHS, "learning_rate": RATES, "warmup_ratio": WARMUP_RATIO,
-                "weight_decay": WEIGHT_DECAY, "seed": seed,
-            },
-            "output_dir": str(workdir / "runs"),
-        }
-    )  # fmt: skip
-    return Problem(build(config, workdir), chosen, seed)
+    settings = {
+        "model": {"base_model": str(base_model), "pooling": "mean"},
+        "tasks": [
+            {"name": task, "type": kind, "data_path": files, "columns": columns, "heads": [{"name": task}]}
+            for task, kind, columns in chosen.tasks
+        ],
+        "data": {"max_length": 128, "valid_fraction": 0.0, "cache_dir": str(workdir), "max_bad_fraction": 0.1},
+        "training": {
+            "batch_size": BATCH_SIZE, "epochs": EPOCHS, "learning_rate": RATES, "warmup_ratio": WARMUP_RATIO,
+            "weight_decay": WEIGHT_DECAY, "seed": seed,
+        },
+    }  # fmt: skip
+    return Problem(experiment_of(settings, workdir), chosen, seed)
 
 
 def _watched(steps: Iterator[None], n_steps: int, score: Callable[[], float]) -> Curve:
@@ -152,13 +147,7 @@ def _watched(steps: Iterator[None], n_steps: int, score: Callable[[], float]) ->
 
 def learn_with_jenga(problem: Problem, workdir: Path) -> Curve:
     """Train as `jenga train` does, without callbacks."""
-    experiment = problem.experiment
-    run = RunFolder.create(workdir / "runs", "bench", {"digest": "bench"})
-    run.release()
-    trainer = Trainer(
-        experiment.bundle.model, experiment.sources, experiment.bundle.config, run=run,
-        accelerator=make_accelerator("fp32", "cpu"), callbacks=[], write_best=lambda path: None,
-    )  # fmt: skip
+    trainer = trainer_of(problem.experiment, workdir)
 
     def steps() -> Iterator[None]:
         for epoch in range(EPOCHS):

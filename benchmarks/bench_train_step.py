@@ -15,11 +15,10 @@ import pytest
 import torch
 from paired import SMOKE, PairedRatio, compare, held
 from peak_memory import peak_bytes
+from train_steps import experiment_of, trainer_of
 
-from jenga.run.build import Experiment, build
-from jenga.run.experiment import load_config, make_accelerator
+from jenga.run.build import Experiment
 from jenga.trainer import Trainer
-from jenga.trainer.run import RunFolder
 
 BATCH_SIZE, MAX_LENGTH, N_ROWS = 32, 64, 64 if SMOKE else 1024
 Report = Callable[[str, PairedRatio], None]
@@ -76,30 +75,16 @@ SLOTS = task("slots", "ner", {"ner_tags": "slots"})
 
 
 def make_trainer(folder: Path, tasks: list[dict[str, object]]) -> tuple[Trainer, Experiment]:
-    """The trainer of `tasks` as the command line makes it, without callbacks."""
-    config = load_config(
-        {
-            "model": {"base_model": str(folder / "model")},
-            "tasks": tasks,
-            "data_root": str(folder),
-            "data": {"max_length": MAX_LENGTH, "valid_fraction": 0.2, "test_fraction": 0.0, "cache_dir": str(folder)},
-            "training": {"batch_size": BATCH_SIZE, "epochs": 1000, "learning_rate": 5e-5},
-            "output_dir": str(folder / "runs"),
-        }
-    )
-    experiment = build(config, folder)
-    run = RunFolder.create(folder / "runs", "bench", {"digest": "bench"})
-    run.release()  # nobody else looks for it
-    trainer = Trainer(
-        experiment.bundle.model,
-        experiment.sources,
-        experiment.bundle.config,
-        run=run,
-        accelerator=make_accelerator("fp32", "cpu"),
-        callbacks=[],
-        write_best=lambda path: None,
-    )
-    return trainer, experiment
+    """The trainer of `tasks`, and its experiment."""
+    settings = {
+        "model": {"base_model": str(folder / "model")},
+        "tasks": tasks,
+        "data_root": str(folder),
+        "data": {"max_length": MAX_LENGTH, "valid_fraction": 0.2, "test_fraction": 0.0, "cache_dir": str(folder)},
+        "training": {"batch_size": BATCH_SIZE, "epochs": 1000, "learning_rate": 5e-5},
+    }
+    experiment = experiment_of(settings, folder)
+    return trainer_of(experiment, folder), experiment
 
 
 def steps(trainer: Trainer) -> Callable[[], None]:

@@ -155,30 +155,18 @@ def make_folder(folder: Path, n_layers: int, n_rows: int) -> Path:
 
 
 def make_trainer(folder: Path) -> tuple[Any, Any]:
-    """The trainer as the command line makes it, without callbacks, and the experiment."""
-    from jenga.run.build import build
-    from jenga.run.experiment import load_config, make_accelerator
-    from jenga.trainer import Trainer
-    from jenga.trainer.run import RunFolder
+    """The trainer, and its experiment."""
+    from train_steps import experiment_of, trainer_of
 
-    config = load_config(
-        {
-            "model": {"name": str(folder / "model")},
-            "data": {"path": str(folder / "rows.jsonl"), "prompt": "question", "completion": "answer",
-                     "max_length": MAX_LENGTH, "valid_fraction": 0.1, "test_fraction": 0.0},
-            "training": {"batch_size": BATCH_SIZE, "epochs": 1000},
-            "generation": {"rows": 0},
-            "output_dir": str(folder / "runs"),
-        }
-    )  # fmt: skip
-    experiment = build(config, folder)
-    run = RunFolder.create(folder / "runs", "bench", {"digest": "bench"})
-    run.release()  # nobody else looks for it
-    trainer = Trainer(
-        experiment.bundle.model, experiment.sources, experiment.bundle.config, run=run,
-        accelerator=make_accelerator("fp32", "cpu"), callbacks=[], write_best=lambda path: None,
-    )  # fmt: skip
-    return trainer, experiment
+    settings = {
+        "model": {"name": str(folder / "model")},
+        "data": {"path": str(folder / "rows.jsonl"), "prompt": "question", "completion": "answer",
+                 "max_length": MAX_LENGTH, "valid_fraction": 0.1, "test_fraction": 0.0},
+        "training": {"batch_size": BATCH_SIZE, "epochs": 1000},
+        "generation": {"rows": 0},
+    }  # fmt: skip
+    experiment = experiment_of(settings, folder)
+    return trainer_of(experiment, folder), experiment
 
 
 def jenga_steps(trainer: Any) -> Callable[[], None]:

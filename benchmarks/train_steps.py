@@ -1,27 +1,26 @@
-"""Steps of Jenga's own training of a configuration, for benchmarks of whole steps."""
+"""Jenga's own training of a configuration, for benchmarks of whole steps."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jenga.run.build import build
+from jenga.run.build import Experiment, build
 from jenga.run.experiment import load_config, make_accelerator
 from jenga.trainer import Trainer
 from jenga.trainer.run import RunFolder
 
 
-@contextmanager
-def steps_of(settings: Mapping[str, Any], folder: Path) -> Iterator[Callable[[], object]]:
-    """Yield what takes the next step of training at each call; its worker processes end with it.
+def experiment_of(settings: Mapping[str, Any], folder: Path) -> Experiment:
+    """The experiment of a configuration, whose files are made in `folder`."""
+    return build(load_config({"output_dir": str(folder / "runs"), **settings}), folder)
 
-    Only steps of full batches are taken. The run's folder is made in `folder`.
-    """
-    config = load_config({"output_dir": str(folder / "runs"), **settings})
-    experiment = build(config, folder)
+
+def trainer_of(experiment: Experiment, folder: Path) -> Trainer:
+    """The trainer as the command line makes it, without callbacks; the run's folder is made in `folder`."""
     run = RunFolder.create(folder / "runs", "bench", {"digest": "bench"})
     run.release()  # nobody else looks for it
-    trainer = Trainer(
+    return Trainer(
         experiment.bundle.model,
         experiment.sources,
         experiment.bundle.config,
@@ -31,6 +30,15 @@ def steps_of(settings: Mapping[str, Any], folder: Path) -> Iterator[Callable[[],
         write_best=lambda path: None,
         workers=experiment.workers,
     )
+
+
+@contextmanager
+def steps_of(settings: Mapping[str, Any], folder: Path) -> Iterator[Callable[[], object]]:
+    """Yield what takes the next step of training at each call; its worker processes end with it.
+
+    Only steps of full batches are taken. Files are made in `folder`.
+    """
+    trainer = trainer_of(experiment_of(settings, folder), folder)
     turns = [turn for epoch in range(20) for turn in trainer.sampler.epoch(epoch)]
     most = max(len(turn.rows) for turn in turns)
     turns = [turn for turn in turns if len(turn.rows) == most]

@@ -60,28 +60,43 @@ class HeldFolder:
             _held.discard(self)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder of output. Raises FileExistsError where there is something, SetupError where it cannot be made."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise SetupError(f"output_dir: cannot make {path}: {error.strerror}") from error
+
+
+def new_folder(parent: Path, prefix: str = "") -> Path:
+    """Make a folder in `parent`, named by the time behind `prefix`, and return it."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 1000):
+        path = parent / (f"{prefix}{stamp}" if number == 1 else f"{prefix}{stamp}_{number}")
+        with contextlib.suppress(FileExistsError):
+            make_folder(path)
+            return path
+    raise SetupError(f"output_dir: no free name in {parent}")
+
+
 class RunFolder(HeldFolder):
     """``<output_dir>/<project>/<timestamp>/``. One process at a time may hold it."""
 
     @classmethod
     def create(cls, output_dir: Path, project: str, record: Mapping[str, Any]) -> RunFolder:
         """Make a new folder, named by the time, and hold it; record: fields of run.json that say what it is of."""
-        parent = output_dir / project
-        stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-        for number in range(1, 1000):
-            with contextlib.suppress(FileExistsError):
-                return cls.make(parent / (stamp if number == 1 else f"{stamp}_{number}"), record)
-        raise SetupError(f"output_dir: no free name for a run in {parent}")
+        return cls._begun(new_folder(output_dir / project), record)
 
     @classmethod
     def make(cls, path: Path, record: Mapping[str, Any]) -> RunFolder:
         """Make the folder `path` and hold it. Raises FileExistsError where there is something."""
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise SetupError(f"output_dir: cannot make {path}: {error.strerror}") from error
+        make_folder(path)
+        return cls._begun(path, record)
+
+    @classmethod
+    def _begun(cls, path: Path, record: Mapping[str, Any]) -> RunFolder:
         run = cls(path)
         try:
             run.hold()

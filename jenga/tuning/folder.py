@@ -15,7 +15,7 @@ from jenga.config.load import Search
 from jenga.config.render import computed, config_digest, differences, to_yaml
 from jenga.errors import ConfigError, SetupError
 from jenga.files import json_object, write_atomic
-from jenga.trainer.run import HeldFolder
+from jenga.trainer.run import HeldFolder, new_folder
 from jenga.tuning.trials import Trial, Trials
 
 logger = logging.getLogger(__name__)
@@ -58,28 +58,18 @@ class StudyFolder(HeldFolder):
 
 def new_study(search: Search, *, metric: str, greater_is_better: bool) -> StudyFolder:
     """Return a new folder for a study of `search`, held by this process."""
-    parent = Path(search.config.output_dir) / str(search.config.project_name)
-    stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-    for number in range(1, 1000):
-        study = StudyFolder(parent / (f"{_PREFIX}{stamp}" if number == 1 else f"{_PREFIX}{stamp}_{number}"))
-        try:
-            study.path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise SetupError(f"output_dir: cannot make {study.path}: {error.strerror}") from error
-        try:
-            study.hold()
-            write_atomic(study.path / "config.yml", to_yaml(search.config))
-            study.update(
-                format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), **_record(search),
-                metric=metric, greater_is_better=greater_is_better,
-            )  # fmt: skip
-        except BaseException:
-            study.discard()
-            raise
-        return study
-    raise SetupError(f"output_dir: no free name for a study in {parent}")
+    study = StudyFolder(new_folder(Path(search.config.output_dir) / str(search.config.project_name), _PREFIX))
+    try:
+        study.hold()
+        write_atomic(study.path / "config.yml", to_yaml(search.config))
+        study.update(
+            format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), **_record(search),
+            metric=metric, greater_is_better=greater_is_better,
+        )  # fmt: skip
+    except BaseException:
+        study.discard()
+        raise
+    return study
 
 
 def find_study(search: Search, resume: str | None) -> StudyFolder | None:

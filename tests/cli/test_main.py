@@ -101,7 +101,8 @@ def test_jenga_train_is_the_train_command() -> None:
 
 
 ENDING = """
-import atexit, sys, threading, time
+import atexit, logging, sys, threading, time
+from logging.handlers import MemoryHandler
 import click
 from jenga.cli.main import jenga, main
 
@@ -113,6 +114,8 @@ def command():
     global kept
     kept = Loaded()
     atexit.register(print, "at exit")
+    logging.getLogger("kept").addHandler(MemoryHandler(99, target=logging.StreamHandler(sys.stdout)))
+    logging.getLogger("kept").warning("logged")
     threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
     sys.stdout.write("buffered, ")
     click.get_current_context().exit(5)
@@ -125,7 +128,7 @@ main()
 
 def test_a_program_ends_in_order_and_with_its_code_but_takes_nothing_apart() -> None:
     done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (5, "buffered, thread\nat exit\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (5, "buffered, thread\nat exit\nlogged\n", "")
 
 
 def test_a_program_that_cannot_write_its_output_fails() -> None:

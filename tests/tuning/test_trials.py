@@ -138,6 +138,18 @@ def test_an_evaluation_that_is_repeated_after_a_kill_counts_once_and_is_answered
     assert trials.all()[-1].evaluations == 2
 
 
+def test_a_kill_between_an_evaluation_and_its_judgement_prunes_no_earlier_one(opened: Callable[..., Trials]) -> None:
+    trials = opened()
+    for _ in range(FIRST_TRIALS):
+        judged(trials, [1.0, 1.0, 5.0, 5.0])
+    trial = trials.begin()
+    assert trial is not None
+    assert [trials.report(trial.number, at, 1.0, False) for at in (0, 1)] == [False, False]
+    # The process died here: the third score is noted, and what follows from it is not.
+    trials._trial(trial.number).report(1.0, 2)
+    assert [opened().report(trial.number, at, 1.0, False) for at in (0, 1, 2)] == [False, False, True]
+
+
 def test_the_best_is_the_first_finished_one_of_the_best_score(opened: Callable[..., Trials]) -> None:
     for greater, wanted in ((True, 2), (False, 1)):
         trials = opened(f"best{greater}", greater=greater)

@@ -113,15 +113,18 @@ def test_a_network_of_timm_is_saved_as_a_folder_that_is_a_base_model_too(tmp_pat
         VisionBackbone.load(tmp_path / "backbone", "gone", config),
         VisionBackbone(str(tmp_path / "backbone"), config),
     ):
-        assert asked[-1][0] == f"local-dir:{tmp_path / 'backbone'}"
+        # Its weights are in the folder, and nowhere else.
+        assert asked[-1] == (f"local-dir:{tmp_path / 'backbone'}", {"pretrained": True, "num_classes": 0})
         torch.testing.assert_close(again(pixels).last_hidden_state, backbone(pixels).last_hidden_state)
 
 
 def test_a_folder_of_transformers_or_of_something_else_is_none_of_timm(vit: str, tmp_path: Path) -> None:
     assert not is_of_timm(Path(vit))
     assert not is_of_timm(tmp_path)
-    (tmp_path / "config.json").write_text("[]")
-    assert not is_of_timm(tmp_path)
+    # As transformers writes a network of timm that it has wrapped.
+    for other in ([], {"model_type": "timm_wrapper", "architecture": "resnet18"}):
+        (tmp_path / "config.json").write_text(json.dumps(other))
+        assert not is_of_timm(tmp_path)
 
 
 class Grouped(Maps):
