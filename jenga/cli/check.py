@@ -75,7 +75,7 @@ def _cell(value: Any) -> str:
 
 
 def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
-    from jenga.config.schema import resolved
+    from jenga.config.training import resolved
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions

@@ -11,8 +11,9 @@ from pydantic import Discriminator, Field, Tag, create_model
 
 from jenga.config.optimization import PartChoices
 from jenga.config.parts import ModalityChoices, ShortForm
-from jenga.config.schema import BackboneName, EvaluationConfig, ExperimentConfig, OwnTraining, SeveralBackbones
+from jenga.config.schema import BackboneName, EvaluationConfig, ExperimentConfig, SeveralBackbones
 from jenga.config.strict import Strict
+from jenga.config.training import OwnTraining
 from jenga.registry import Registry
 
 _SEVERAL = "several backbones"

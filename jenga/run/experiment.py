@@ -25,7 +25,8 @@ from jenga.callbacks.chain import Chain
 from jenga.callbacks.configured import configured_callbacks
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
-from jenga.config.schema import ExperimentConfig, resolved
+from jenga.config.schema import ExperimentConfig
+from jenga.config.training import resolved
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named

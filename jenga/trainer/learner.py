@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from jenga.balance import make_balance
 from jenga.balance.conflicts import Conflicts
-from jenga.config.schema import ResolvedTraining
+from jenga.config.training import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
 from jenga.trainer import checkpoint

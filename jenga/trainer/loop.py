@@ -16,7 +16,8 @@ from accelerate import Accelerator
 from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
-from jenga.config.schema import ExperimentConfig, resolved
+from jenga.config.schema import ExperimentConfig
+from jenga.config.training import resolved
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source

@@ -12,7 +12,7 @@ import torch
 
 from jenga.config.explain import validate
 from jenga.config.optimization import NamedPart, part_of
-from jenga.config.schema import ResolvedTraining, TrainingConfig
+from jenga.config.training import ResolvedTraining, TrainingConfig
 from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS

@@ -5,14 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jenga.config.schema import (
-    ExperimentConfig,
-    LearningRates,
-    OwnTraining,
-    ResolvedTraining,
-    TrainingConfig,
-    resolved,
-)
+from jenga.config.schema import ExperimentConfig
+from jenga.config.training import LearningRates, OwnTraining, ResolvedTraining, TrainingConfig, resolved
 from jenga.errors import ConfigError
 from jenga.modalities import Recipe
 from jenga.model import MultiTaskModel

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 
 from jenga.config.optimization import part_of
-from jenga.config.schema import ResolvedTraining
+from jenga.config.training import ResolvedTraining
 from jenga.errors import ConfigError
 from jenga.trainer.checkpoint import load_optimizer, mapping
 from jenga.trainer.judged import Judged

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jenga.config.schema import ExperimentConfig, resolved
+from jenga.config.schema import ExperimentConfig
+from jenga.config.training import resolved
 from jenga.errors import ConfigError
 from jenga.rows.batches import Source
 from jenga.rows.sampling import Sampler

@@ -10,7 +10,8 @@ from jenga.config.backbones import blocks_of, of_task, unread, views
 from jenga.config.checks import finding
 from jenga.config.load import load_text
 from jenga.config.render import to_yaml
-from jenga.config.schema import ExperimentConfig, LearningRates
+from jenga.config.schema import ExperimentConfig
+from jenga.config.training import LearningRates
 from jenga.config.yaml12 import Document, read_document
 from jenga.errors import ConfigError
 

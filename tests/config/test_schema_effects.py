@@ -27,8 +27,9 @@ from pydantic import BaseModel
 from torch import nn
 
 from jenga.config.load import load_search
-from jenga.config.schema import ExperimentConfig, resolved
+from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import entry_branches, field_branches, item_branches
+from jenga.config.training import resolved
 from jenga.errors import ConfigError, JengaError
 from jenga.labels.metric import Metric
 from jenga.modalities import BackboneManager
@@ -325,7 +326,8 @@ def loss(built: Built) -> Any:
     accelerator = experiment.make_accelerator(built.config.training.precision, "cpu")
     with accelerator.autocast():
         outputs = built.model(built.batch.inputs, built.source.tasks, built.batch.labels)
-    return Window(accelerator.device).add(outputs, built.model.tasks, None, 1.0).item()
+    parts = Window(accelerator.device).add(outputs, built.model.tasks, None, 1.0)
+    return sum(part.loss for part in parts.values()).item()
 
 
 def taught_loss(built: Built) -> Any:
@@ -335,7 +337,8 @@ def taught_loss(built: Built) -> Any:
         built.experiment.teacher.teach(batch)
     built.model.train()
     outputs = built.model(batch.inputs, built.source.tasks, batch.labels, batch.teacher, batch.states)
-    return Window(torch.device("cpu")).add(outputs, built.model.tasks, None, 1.0).item()
+    parts = Window(torch.device("cpu")).add(outputs, built.model.tasks, None, 1.0)
+    return sum(part.loss for part in parts.values()).item()
 
 
 def workers(built: Built) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from jenga.config.schema import ExperimentConfig, LearningRates, TrainingConfig
+from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import (
     Branch,
     branches,
@@ -23,6 +23,7 @@ from jenga.config.shape import (
     tag_key,
 )
 from jenga.config.tasks import SplitPaths, TaskConfig
+from jenga.config.training import LearningRates, TrainingConfig
 
 
 class Colour(Enum):

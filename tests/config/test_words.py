@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from jenga.config.schema import LearningRates
 from jenga.config.shape import Branch, Kind
+from jenga.config.training import LearningRates
 from jenga.config.words import got, known_tags, needs, wrong_value
 from jenga.config.yaml12 import Document, read_document
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from jenga.config.schema import LearningRates, ResolvedTraining
+from jenga.config.training import LearningRates, ResolvedTraining
 from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZER_REGISTRY

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from jenga.config.render import config_digest
-from jenga.config.schema import ExperimentConfig, LearningRates, TrainingConfig
+from jenga.config.schema import ExperimentConfig
+from jenga.config.training import LearningRates, TrainingConfig
 from jenga.errors import ConfigError
 from jenga.modalities import Recipe
 from jenga.modalities.text.settings import ModelConfig

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from jenga.config.schema import LearningRates, ResolvedTraining
+from jenga.config.training import LearningRates, ResolvedTraining
 from jenga.errors import ConfigError
 from jenga.optimizers import OPTIMIZER_REGISTRY, OPTIMIZERS, SCHEDULER_REGISTRY
 from jenga.trainer.optim import Group

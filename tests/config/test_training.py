@@ -1,0 +1,41 @@
+"""The numbers that a training has, its own and those of one backbone."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from jenga.config.training import LearningRates, OwnTraining, ResolvedTraining, TrainingConfig, own_training, resolved
+
+
+def test_a_training_without_all_numbers_is_not_taken_for_one_that_has_them() -> None:
+    with pytest.raises(ValidationError, match="epochs"):
+        resolved(TrainingConfig())
+
+
+def test_a_training_with_all_numbers_keeps_them() -> None:
+    whole = ResolvedTraining(epochs=3, batch_size=8, learning_rate=LearningRates(heads=0.1), scheduler="cosine")
+
+    assert resolved(TrainingConfig(**dict(whole))) == whole
+    assert resolved(whole) is whole
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "wanted"),
+    [
+        (0.1, LearningRates(), 0.1),
+        (0.1, 0.2, 0.2),
+        (LearningRates(heads=0.1), LearningRates(backbone=0.2), LearningRates(heads=0.1, backbone=0.2)),
+        (
+            0.1,
+            LearningRates(heads=0.2),
+            LearningRates(backbone=0.1, rest=0.1, adapters=0.1, fusion=0.1, heads=0.2),
+        ),
+    ],
+)
+def test_what_a_backbone_has_of_its_own_wins_over_what_all_have(
+    common: float | LearningRates, own: float | LearningRates, wanted: float | LearningRates
+) -> None:
+    made = own_training(TrainingConfig(epochs=3, learning_rate=common), OwnTraining(learning_rate=own))
+
+    assert (made.epochs, made.learning_rate) == (3, wanted)
