@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from jenga.config import schema as models
 from jenga.config.schema import ExperimentConfig
+from jenga.config.training import OwnTraining, TrainingConfig
 from jenga.modalities.text.settings import ModelConfig
 from jenga.tasks.base import ClassificationConfig
 
@@ -66,8 +67,8 @@ def test_values_are_fixed_once_read(schema: type[ExperimentConfig]) -> None:
 
 def test_every_field_that_users_see_is_described() -> None:
     blocks = (
-        ModelConfig, models.DataConfig, models.TrainingConfig, models.EvaluationConfig, models.CheckpointConfig,
-        models.TrackingConfig, models.OwnTraining, models.SeveralBackbones,
+        ModelConfig, models.DataConfig, TrainingConfig, models.EvaluationConfig, models.CheckpointConfig,
+        models.TrackingConfig, OwnTraining, models.SeveralBackbones,
     )  # fmt: skip
     bare = [
         f"{block.__name__}.{name}"

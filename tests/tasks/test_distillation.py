@@ -112,7 +112,7 @@ def test_a_taught_head_weighs_labels_and_teacher_and_another_its_labels_alone() 
     assert found.label_share.tolist() == [1.0, 0.75]
     torch.testing.assert_close(found.teacher_loss, 2 * 0.25 * head_loss(STUDENT, teacher))
     window = Window(torch.device("cpu"))
-    total = window.add({"t": found}, {"t": task}, None, 1.0)
+    total = window.add({"t": found}, {"t": task}, None, 1.0)["t"].loss
     assert found.teacher_loss is not None
     torch.testing.assert_close(total, 1 * 2.0 + 2 * 0.75 * 2.0 + found.teacher_loss)
     window.steps = 1
@@ -130,10 +130,10 @@ def test_micro_batches_of_unequal_size_add_up_to_one_batch() -> None:
         made = TaskOutput(None, {"a": student[part]}, torch.tensor([float(rows)]), torch.tensor([float(rows)]))
         return taught(task, made, {"a": said("class", teacher[part])})
 
-    whole = Window(torch.device("cpu")).add({"t": output(slice(0, 5))}, {"t": task}, None, 1.0)
+    whole = Window(torch.device("cpu")).add({"t": output(slice(0, 5))}, {"t": task}, None, 1.0)["t"].loss
     counts = {"t": torch.tensor([5.0])}
     parts = [
-        Window(torch.device("cpu")).add({"t": output(part)}, {"t": task}, counts, share)
+        Window(torch.device("cpu")).add({"t": output(part)}, {"t": task}, counts, share)["t"].loss
         for part, share in ((slice(0, 2), 0.4), (slice(2, 5), 0.6))
     ]
     torch.testing.assert_close(whole, sum(parts[1:], parts[0]))
