@@ -24,16 +24,26 @@ class Part(NamedTuple):
 class LossBalance(nn.Module):
     """Weighs `tasks`: one weight each, beside those of the configuration. Its own settings are keyword parameters.
 
-    What it keeps from step to step are parameters, which are trained at the rate of the heads without decay, and
-    buffers; both stand in checkpoints. A step may come in several batches, and hold some of the tasks only.
+    What it keeps from step to step are parameters, which are trained without decay at `learning_rate` (None: the rate
+    of the heads), and buffers; both stand in checkpoints. A step may come in several batches, and hold some of the
+    tasks only.
     """
 
     moves: ClassVar[bool] = False
     """Whether weights change."""
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    reads_norms: ClassVar[bool] = False
+    """Whether `settle` is told of gradient norms, for which each task needs a backward pass through the last layer."""
+
+    reads_losses_after: ClassVar[bool] = False
+    """Whether `look_again` is told of losses after the step, for which its batches need a forward pass more.
+
+    Then all rows of a source in a step are one batch.
+    """
+
+    def __init__(self, tasks: Sequence[str], *, learning_rate: float | None = None) -> None:
         super().__init__()
-        self.tasks = tuple(tasks)
+        self.tasks, self.learning_rate = tuple(tasks), learning_rate
 
     def weighed(self, parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
         """Return by task what is minimised of a batch, ``()``, which adds up over the batches of a step."""
@@ -44,6 +54,17 @@ class LossBalance(nn.Module):
         """Return the present weight of each task, as records tell it."""
         return dict.fromkeys(self.tasks, 1.0)
 
+    def settle(self, losses: Mapping[str, torch.Tensor], norms: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Return what all gradients of a step are multiplied by before they are clipped, ``()``; default: None.
+
+        losses: of the tasks of the step, ``()`` each; norms: of the gradients that these have for the last layer which
+        tasks share, ``()`` each. What it sets as gradients of its own parameters is left as it is.
+        """
+        return None
+
+    def look_again(self, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> None:
+        """Take in the losses of a step's rows, by task, before and after the step; default: nothing."""
+
     def end_step(self, losses: Mapping[str, torch.Tensor]) -> None:
         """Take in the losses of a step that was taken, ``()`` each, without gradients; default: nothing."""
 
@@ -53,4 +74,10 @@ class LossBalance(nn.Module):
 
 LOSS_BALANCES: Registry[LossBalance] = Registry("loss balance", entry_point_group="jenga.loss_balances")
 
-LOSS_BALANCES.register("fixed")(LossBalance)
+
+@LOSS_BALANCES.register("fixed")
+class Fixed(LossBalance):
+    """Leaves the weights to the configuration."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations, islice
+from itertools import combinations
 
 import torch
 
+from jenga.balance.gradients import TaskGradients
 from jenga.errors import ConfigError, SetupError, suggest
 
 LIBRARY = "torchjd.aggregation"
@@ -26,11 +27,10 @@ METHODS: Mapping[str, tuple[str, Callable[[int], dict[str, object]]]] = {
 """By name, the class of torchjd and what it is made with for n tasks: where tasks agree, their gradients are summed."""
 
 
-class Conflicts:
-    """The gradients of tasks for the parameters of `shared` encoders, by name, each task's added up by itself.
+class Conflicts(TaskGradients):
+    """The gradients of tasks for the parameters of `shared` encoders, by name, and what is made of them.
 
-    They are held as a vector a task and encoder, and no graph is kept for any of them. Only tasks that read an encoder
-    have a say in it.
+    Only tasks that read an encoder have a say in it.
     """
 
     def __init__(self, method: str, shared: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
@@ -38,26 +38,10 @@ class Conflicts:
         if method not in METHODS:
             known = f"{suggest(method, METHODS) or '.'} Known: {', '.join(METHODS)}"
             raise ConfigError(f"training.gradient_conflict: unknown '{method}'{known}")
-        self.method, self.shared = method, {name: list(parameters) for name, parameters in shared.items()}
-        self._rows: dict[str, dict[str, torch.Tensor]] = {name: {} for name in shared}
+        super().__init__(shared)
+        self.method = method
         self._made: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
         self._aggregator(2)
-
-    def add(self, losses: Mapping[str, torch.Tensor], others: Sequence[torch.nn.Parameter]) -> None:
-        """Add the gradients of `losses`, ``()`` by task: for the shared parameters here, for `others` to theirs."""
-        wanted = [*(p for parameters in self.shared.values() for p in parameters), *others]
-        for place, (task, loss) in enumerate(losses.items(), start=1):
-            found = iter(torch.autograd.grad(loss, wanted, retain_graph=place < len(losses), allow_unused=True))
-            for encoder, parameters in self.shared.items():
-                own = list(islice(found, len(parameters)))
-                if any(each is not None for each in own):
-                    pairs = zip(parameters, own, strict=True)
-                    row = torch.cat([(torch.zeros_like(p) if each is None else each).flatten() for p, each in pairs])
-                    before = self._rows[encoder].get(task)
-                    self._rows[encoder][task] = row if before is None else before + row
-            for parameter, each in zip(others, found, strict=True):
-                if each is not None:
-                    parameter.grad = each if parameter.grad is None else parameter.grad + each
 
     def settle(self) -> dict[str, float]:
         """Give the shared parameters the gradient that the method makes of those of the tasks, and forget these.
@@ -66,8 +50,9 @@ class Conflicts:
         stands before.
         """
         cosines: dict[str, float] = {}
-        for encoder, parameters in self.shared.items():
-            rows, self._rows[encoder] = self._rows[encoder], {}
+        taken = self.take()
+        for encoder, parameters in self.parameters.items():
+            rows = taken[encoder]
             if not rows:
                 continue
             matrix = torch.stack(list(rows.values()))
@@ -75,15 +60,11 @@ class Conflicts:
             for parameter, part in zip(parameters, made.split([p.numel() for p in parameters]), strict=True):
                 parameter.grad = part.view_as(parameter).clone()
             unit = torch.nn.functional.normalize(matrix.double(), dim=1)
-            prefix = f"{encoder}: " if len(self.shared) > 1 else ""
+            prefix = f"{encoder}: " if len(self.parameters) > 1 else ""
             for first, second in combinations(range(len(rows)), 2):
                 names = list(rows)
                 cosines[f"{prefix}{names[first]}|{names[second]}"] = float(unit[first] @ unit[second])
         return cosines
-
-    def forget(self) -> None:
-        """Forget the gradients of a step that is not taken."""
-        self._rows = {name: {} for name in self.shared}
 
     def _made_of(self, matrix: torch.Tensor) -> torch.Tensor:
         aggregator = self._aggregator(len(matrix))
@@ -92,7 +73,7 @@ class Conflicts:
         with warnings.catch_warnings():
             # Nash-MTL's solver tells of its own parametrisation.
             warnings.filterwarnings("ignore", message="You are solving a parameterized problem")
-            return aggregator(matrix)
+            return aggregator(matrix.float()).to(matrix.dtype)
 
     def _aggregator(self, n_tasks: int) -> Callable[[torch.Tensor], torch.Tensor]:
         if n_tasks not in self._made:

@@ -19,8 +19,8 @@ class Uncertainty(LossBalance):
 
     moves = True
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, learning_rate: float | None = None) -> None:
+        super().__init__(tasks, learning_rate=learning_rate)
         self.log_variance = nn.Parameter(torch.zeros(len(tasks)))
 
     def weighed(self, parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:

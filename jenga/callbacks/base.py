@@ -46,6 +46,7 @@ class TrainRecord(TypedDict):
     teacher_loss: NotRequired[dict[str, float]]
     task_weight: NotRequired[dict[str, float]]
     task_cosine: NotRequired[dict[str, float]]
+    task_grad_norm: NotRequired[dict[str, float]]
     grad_norm: float
     learning_rate: dict[str, float]
     rows: int

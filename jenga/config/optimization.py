@@ -41,7 +41,7 @@ class SchedulerConfig(NamedPart):
 class LossBalanceConfig(NamedPart):
     """What weighs the losses of tasks, and its parameters."""
 
-    name: str = Field(min_length=1, description="fixed, uncertainty, dwa, or registered.")
+    name: str = Field(min_length=1, description="fixed, uncertainty, dwa, gradnorm, famo, or registered.")
 
 
 USUAL_OPTIMIZER = "adamw"

@@ -76,7 +76,8 @@ class TrainingConfig(Strict):
     loss_balance: str | LossBalanceConfig = Field(
         "fixed",
         description="What weighs the losses of tasks beside their `weight`: fixed: nothing; uncertainty: a learned "
-        "variance each; dwa: more for losses that fall slowly.",
+        "variance each; dwa: more for losses that fall slowly; gradnorm: gradients of like norms; famo: losses that "
+        "fall at like rates.",
     )
     gradient_conflict: Literal["sum", "upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl", "aligned_mtl"] | None = Field(
         None,

@@ -100,6 +100,9 @@ def _curves(files: RunFiles) -> list[Element]:
     if any(record["event"] == "train" for record in files.records):
         parts.append(_picture(plots.loss_curves(files.records), "loss over optimizer steps"))
         parts.append(_picture(plots.learning_rates(files.records), "learning rate over optimizer steps"))
+        gradients = plots.task_gradients(files.records)
+        if gradients is not None:
+            parts.append(_picture(gradients, "gradients and weights of tasks over optimizer steps"))
     else:
         parts.append(_node("p", "No training step was recorded."))
     heads = [(head["task"], head["head"], head["primary_metric"]) for head in files.heads]

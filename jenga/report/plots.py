@@ -66,6 +66,33 @@ def learning_rates(records: Sequence[Record]) -> Figure:
     return figure
 
 
+def task_gradients(records: Sequence[Record]) -> Figure | None:
+    """Return how the tasks pull at what they share, over steps; None where the records tell nothing of it.
+
+    The norm of each one's gradient for the last shared layer; each one's weight, where weights move; and the cosine of
+    each pair's gradients, where these are taken apart: below 0 they pull apart.
+    """
+    train = _of(records, "train")
+    named = (
+        ("task_grad_norm", "Gradient of each task (last shared layer)", "norm"),
+        ("task_weight", "Weight of each task", "weight"),
+        ("task_cosine", "Agreement of the tasks' gradients", "cosine"),
+    )
+    shown = [each for each in named if len({name for record in train for name in record.get(each[0], ())}) > 1]
+    shown += [each for each in named[2:] if each not in shown and any(record.get(each[0]) for record in train)]
+    if not shown:
+        return None
+    figure = new_figure(width=5.5, height=3.2 * len(shown), rows=len(shown))
+    for (key, title, y), axes in zip(shown, figure.subplots(len(shown), 1, squeeze=False)[:, 0], strict=True):
+        for i, name in enumerate(sorted({name for record in train for name in record.get(key, ())})):
+            steps, values = _series((record["step"], record.get(key, {}).get(name)) for record in train)
+            axes.plot(*_thinned(steps, _smoothed(values)), label=plain(name.replace("|", " and ")), **_style(i))
+        if key == "task_cosine":
+            axes.axhline(0.0, color="black", linewidth=0.8)
+        _decorate(axes, title=title, y=y)
+    return figure
+
+
 def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, str]]) -> Figure:
     """Return each head's primary metric on the validation rows over steps, one panel a task.
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 
-from jenga.balance import make_balance
-from jenga.balance.conflicts import Conflicts
 from jenga.config.training import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
 from jenga.trainer import checkpoint
+from jenga.trainer.balancing import Balancing
 from jenga.trainer.judged import Judged, judged_tensors
 from jenga.trainer.memory import pack, unpack
 from jenga.trainer.optim import (
@@ -25,12 +23,11 @@ from jenga.trainer.optim import (
     make_optimizer,
     make_scheduler,
     parameter_groups,
-    shared_parameters,
     warn_of_settings,
 )
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.window import Figures, Window
-from jenga.types import Batch
+from jenga.types import Batch, TaskOutput
 
 
 class Teacher(Protocol):
@@ -60,7 +57,9 @@ class Learner:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
-        self.balance = make_balance(training.loss_balance, list(self.model.tasks)).to(accelerator.device)
+        self.window = Window(accelerator.device)
+        self.balancing = Balancing(self.model, training, accelerator, self.window, total_steps=total_steps)
+        self.balance = self.balancing.balance
         groups = [*parameter_groups(self.model, trainings), *balance_groups(self.balance, trainings)]
         rehearse(groups, training, accelerator.device, total_steps=total_steps)
         warn_of_settings(training, total_steps)
@@ -68,15 +67,6 @@ class Learner:
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, total_steps)
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
-        self.window = Window(accelerator.device)
-        self._losses: dict[str, torch.Tensor] = {}
-        self.conflicts: Conflicts | None = None
-        if training.gradient_conflict is not None:
-            shared = shared_parameters(self.model)
-            known = {id(p) for parameters in shared.values() for p in parameters}
-            self.conflicts = Conflicts(training.gradient_conflict, shared)
-            trained = [*self.model.parameters(), *self.balance.parameters()]
-            self._others = [p for p in trained if p.requires_grad and id(p) not in known]
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def add_gradients(
@@ -86,28 +76,23 @@ class Learner:
 
         Arguments as of `Window.add`.
         """
+        with self.balancing.noted(batch, tasks, counts, share):
+            outputs = self._said_of(batch, tasks)
+        parts = self.window.add(outputs, self.model.tasks, counts, share)
+        return self.balancing.add_gradients(parts, self.scheduler.last_epoch)
+
+    def _said_of(self, batch: Batch, tasks: Sequence[str]) -> Mapping[str, TaskOutput]:
         with self.accelerator.autocast():
             if self.teacher is not None:
                 self.teacher.teach(batch)
-            outputs = self.model(batch.inputs, tasks, batch.labels, batch.teacher, batch.states)
-        parts = self.window.add(outputs, self.model.tasks, counts, share)
-        for name, part in parts.items():
-            before = self._losses.get(name)
-            self._losses[name] = part.loss.detach() if before is None else before + part.loss.detach()
-        weighed = self.balance.weighed(parts)
-        loss = reduce(torch.add, weighed.values())
-        if self.conflicts is None:
-            self.accelerator.backward(loss)
-        else:
-            scale = (lambda each: each) if self.accelerator.scaler is None else self.accelerator.scaler.scale
-            self.conflicts.add({name: scale(each) for name, each in weighed.items()}, self._others)
-        return loss.detach()
+            outputs: Mapping[str, TaskOutput] = self.model(
+                batch.inputs, tasks, batch.labels, batch.teacher, batch.states
+            )
+        return outputs
 
     def clip_gradients(self) -> torch.Tensor:
         """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
-        if self.conflicts is not None:
-            self.window.add_cosines(self.conflicts.settle())
-        self.accelerator.unscale_gradients()
+        self.balancing.settle(self.scheduler.last_epoch, self._parameters)
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
         return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
 
@@ -117,8 +102,7 @@ class Learner:
         self.prepared.step()
         self.scheduler.step()
         self.prepared.zero_grad()
-        self.balance.end_step(self._losses)
-        self._losses = {}
+        self.balancing.end_step(self._said_of)
         if self.judged.average is not None:
             self.judged.average.add()
 
@@ -132,7 +116,7 @@ class Learner:
     def drop_gradients(self) -> None:
         """Forget the gradients, and the losses that they are of."""
         self.prepared.zero_grad()
-        self._losses = {}
+        self.balancing.forget()
         if self.accelerator.scaler is not None:
             # It has unscaled them and waits for their step.
             self.accelerator.scaler.update()
@@ -191,6 +175,6 @@ class Learner:
         if self.judged.average is not None:
             self.judged.average.restore(tensors["average"], state["averages"])
         self.balance.load_state_dict(tensors.get("balance", {}))
-        self._losses = {}
+        self.balancing.forget()
         self.window.restore(tensors["window"], state["window"])
         checkpoint.set_random_state(tensors["random"], state["random"])

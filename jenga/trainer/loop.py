@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from jenga.balance import reads_losses_after
 from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
@@ -66,7 +67,8 @@ class Trainer:
         self.chain = Chain(callbacks)
         self.write_best = write_best
         # On a GPU two small passes cost twice what one does.
-        self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens
+        whole = reads_losses_after(config.training)
+        self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens and not whole
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.splits["train"] for source in sources}

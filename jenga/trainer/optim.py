@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict
 
 import torch
 
+from jenga.balance import LossBalance
 from jenga.config.explain import validate
 from jenga.config.optimization import NamedPart, part_of
 from jenga.config.training import ResolvedTraining, TrainingConfig
@@ -79,11 +80,12 @@ def parameter_groups(model: MultiTaskModel, trainings: Mapping[str, ResolvedTrai
     return groups
 
 
-def balance_groups(balance: torch.nn.Module, trainings: Mapping[str, ResolvedTraining]) -> list[Group]:
-    """Return the group of what a balance of losses learns, at the greatest rate of heads; none where it learns none."""
+def balance_groups(balance: LossBalance, trainings: Mapping[str, ResolvedTraining]) -> list[Group]:
+    """Return the group of what a balance of losses learns, at its rate or else the greatest of heads."""
     params = list(balance.parameters())
     rates = [each.learning_rate.heads for each in trainings.values() if each.learning_rate.heads is not None]
-    return [{"params": params, "lr": max(rates), "weight_decay": 0.0, "name": "balance"}] if params else []
+    rate = max(rates) if balance.learning_rate is None else balance.learning_rate
+    return [{"params": params, "lr": rate, "weight_decay": 0.0, "name": "balance"}] if params else []
 
 
 def shared_parameters(model: MultiTaskModel) -> dict[str, list[torch.nn.Parameter]]:
@@ -92,6 +94,18 @@ def shared_parameters(model: MultiTaskModel) -> dict[str, list[torch.nn.Paramete
     readers = Counter(part for task in model.tasks for part in read[model.reads[task]])
     found = {name: [p for p in model.encoders[name].parameters() if p.requires_grad] for name in model.encoders}
     return {name: parameters for name, parameters in found.items() if parameters and readers[name] > 1}
+
+
+def last_shared_layer(model: MultiTaskModel) -> dict[str, list[torch.nn.Parameter]]:
+    """Return by encoder what is trained in the last layer of those that several tasks read, as `depths` tells it."""
+    found: dict[str, list[torch.nn.Parameter]] = {}
+    for name, parameters in shared_parameters(model).items():
+        backbone, known = model.encoders[name], {id(p) for p in parameters}
+        depths = backbone.depths()
+        trained = {key: p for key, p in backbone.named_parameters() if id(p) in known}
+        last = max(depths.get(key, 0) for key in trained)
+        found[name] = [p for key, p in trained.items() if depths.get(key, 0) == last]
+    return found
 
 
 def _layer_factors(model: MultiTaskModel, encoder: str, training: TrainingConfig) -> dict[str, float]:

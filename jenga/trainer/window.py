@@ -10,7 +10,7 @@ import torch
 from jenga.balance import Part
 from jenga.types import TaskOutput
 
-_PLAIN = ("steps", "batches", "lessons", "cosines", "pairs", "heads", "weights")
+_PLAIN = ("steps", "batches", "lessons", "means", "heads", "weights")
 """What of a window is no tensor."""
 
 
@@ -23,6 +23,7 @@ class Figures(TypedDict):
     teacher_loss: NotRequired[dict[str, float]]
     task_weight: NotRequired[dict[str, float]]
     task_cosine: NotRequired[dict[str, float]]
+    task_grad_norm: NotRequired[dict[str, float]]
     grad_norm: float
 
 
@@ -46,8 +47,7 @@ class Window:
         self.taught: dict[str, torch.Tensor] = {}
         self.batches: dict[str, float] = {}
         self.lessons: dict[str, float] = {}
-        self.cosines: dict[str, float] = {}
-        self.pairs: dict[str, int] = {}
+        self.means: dict[str, dict[str, list[float]]] = {}
         self.heads: dict[str, list[str]] = {}
         self.weights: dict[str, list[float]] = {}
 
@@ -88,11 +88,12 @@ class Window:
         self.norm = self.norm + (norm.nan_to_num(nan=0.0, posinf=0.0) if scaled else norm)
         self.steps += 1
 
-    def add_cosines(self, cosines: Mapping[str, float]) -> None:
-        """Keep the cosines of a step's gradients, by pair of tasks."""
-        for pair, cosine in cosines.items():
-            self.cosines[pair] = self.cosines.get(pair, 0.0) + cosine
-            self.pairs[pair] = self.pairs.get(pair, 0) + 1
+    def add_means(self, figure: str, values: Mapping[str, float]) -> None:
+        """Keep what a step tells of tasks or pairs of them, whose means a record has under `figure`."""
+        kept = dict(self.means.get(figure, {}))
+        for name, value in values.items():
+            kept[name] = [*kept.get(name, []), value]
+        self.means = {**self.means, **({figure: kept} if kept else {})}
 
     def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:
         if name in self.sums:
@@ -126,8 +127,8 @@ class Window:
             "teacher_loss": {name: float(self.taught[name]) / lessons for name, lessons in self.lessons.items()},
             "grad_norm": float(self.norm) / steps,
         }
-        if self.cosines:
-            found["task_cosine"] = {pair: each / self.pairs[pair] for pair, each in self.cosines.items()}
+        for figure, values in self.means.items():
+            found[figure] = {name: sum(each) / len(each) for name, each in values.items()}  # type: ignore[literal-required]
         if not found["teacher_loss"]:
             del found["teacher_loss"]
         self._clear()

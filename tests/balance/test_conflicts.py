@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -106,3 +108,72 @@ def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match="unknown 'pcgrat'; did you mean 'pcgrad'"):
         Conflicts("pcgrat", {})
     assert {"upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl", "aligned_mtl"} <= METHODS.keys()
+
+
+class Parabolas:
+    """Two tasks over a point in the plane: its squared distance to (-1, 0), and that to (1, 0) times `steepness`.
+
+    The Pareto front is the line between the two places.
+    """
+
+    def __init__(self, steepness: float, start: tuple[float, float]) -> None:
+        self.point = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+        self.steepness = steepness
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        places = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+        first, second = (self.point - places).square().sum(dim=1)
+        return {"a": first, "b": self.steepness * second}
+
+    def descend(self, method: str, *, steps: int = 100, rate: float = 0.2) -> list[list[float]]:
+        """Return the losses on the way."""
+        conflicts = Conflicts(method, {"plane": [self.point]})
+        way = []
+        for _ in range(steps):
+            losses = self.losses()
+            way.append([each.item() for each in losses.values()])
+            conflicts.add(losses)
+            conflicts.settle()
+            assert self.point.grad is not None
+            with torch.no_grad():
+                self.point -= rate / self.steepness * self.point.grad
+        return way
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_each_method_lands_on_the_pareto_front(method: str) -> None:
+    plane = Parabolas(3.0, (-0.6, 1.5))
+    plane.descend(method, steps=50)
+    x, y = plane.point.tolist()
+    assert abs(y) < 0.05  # Nash-MTL slows down there
+    assert -1 <= x <= 1
+
+
+@pytest.mark.parametrize("method", ["sum", "cagrad", "aligned_mtl"])
+def test_what_ends_where_the_sum_is_least_does(method: str) -> None:
+    # CAGrad with c < 1 (Liu et al. 2021, theorem 3.2) and Aligned-MTL with equal weights (Senushkin et al. 2023)
+    # reach what the sum has: x + 1 + 3 (x - 1) = 0.
+    plane = Parabolas(3.0, (-0.6, 1.5))
+    plane.descend(method)
+    assert plane.point.tolist() == pytest.approx([0.5, 0.0], abs=0.02)
+
+
+@pytest.mark.parametrize("method", ["upgrad", "mgda"])
+def test_neither_loss_rises_on_the_way(method: str) -> None:
+    way = Parabolas(3.0, (-0.6, 1.5)).descend(method)
+    # The sum makes the first task worse from here on; a step that is not infinitely small, a little.
+    plain = Parabolas(3.0, (-0.6, 1.5)).descend("sum")
+    assert max(after[0] - before[0] for before, after in pairwise(plain)) > 0.2
+    for before, after in pairwise(way):
+        assert all(b <= a + 1e-3 for a, b in zip(before, after, strict=True))
+
+
+def test_the_bargain_of_nash_does_not_ask_how_large_a_loss_is() -> None:
+    # Navon et al. 2022: the weights solve G G' w = 1 / w, so scaled losses are weighed the less.
+    made = []
+    for scale in (1.0, 10.0):
+        two, _ = settled("nash_mtl", [1.0, 0.0, 0.0], [-0.5 * scale, 1.0 * scale, 0.0])
+        made.append(torch.nn.functional.normalize(torch.tensor(two.gradient()), dim=0))
+    torch.testing.assert_close(made[0], made[1], rtol=0, atol=2e-2)
+    of_sum = torch.nn.functional.normalize(torch.tensor([-4.0, 10.0, 0.0]), dim=0)
+    assert not torch.allclose(made[1], of_sum, atol=0.1)

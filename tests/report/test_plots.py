@@ -58,6 +58,7 @@ def test_every_figure_names_its_axes_and_draws_all_within_its_edges(records: Rec
         plots.loss_curves([{**each, "loss": 1e5 * each["loss"]} for each in records if "loss" in each]),
         plots.learning_rates(records),
         plots.learning_rates(rates),
+        *filter(None, [plots.task_gradients(pulling(records))]),
         plots.metric_curves(records, HEADS),
         plots.confusion([[3, 1], [0, 4]], ["yes", "no"]),
         plots.confusion([[3, 1], [0, 4]], [LONG, "no"]),
@@ -124,6 +125,32 @@ def test_a_long_run_is_thinned_and_keeps_its_ends() -> None:
     assert len(chosen) <= plots.MAX_CURVE_POINTS + 1
     assert (chosen[0], chosen[-1]) == (1, 100_000)
     assert values.tolist() == (-chosen).tolist()
+
+
+def pulling(records: Records) -> Records:
+    """Return the records as of tasks whose gradients are told, the norms now and then."""
+    told = [each for each in records if each["event"] == "train"]
+    return [
+        {
+            **each,
+            **({"task_grad_norm": {"QA": 2.0 + i, "Mood": 1.0}} if i % 3 == 0 else {}),
+            "task_weight": {"QA": 1.5, "Mood": 0.5},
+            "task_cosine": {"QA|Mood": 0.5 - 0.1 * i},
+        }
+        for i, each in enumerate(told)
+    ]
+
+
+def test_what_tasks_pull_at_has_a_panel_for_each_figure(records: Records) -> None:
+    assert plots.task_gradients(records) is None
+    figure = plots.task_gradients(pulling(records))
+    assert figure is not None
+    norms, weights, cosines = panels_of(figure)
+    assert legend(norms) == legend(weights) == ["Mood", "QA"]
+    assert legend(cosines) == ["QA and Mood"]
+    assert len(norms.lines[0].get_xdata()) < len(weights.lines[0].get_xdata())
+    alone = [{**each, "task_cosine": {}, "task_grad_norm": {"QA": 1.0}} for each in records if each["event"] == "train"]
+    assert plots.task_gradients(alone) is None
 
 
 def test_learning_rates_have_a_line_for_each_group(records: Records) -> None:

@@ -96,9 +96,23 @@ def partly_labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("own_loss")
-@pytest.mark.parametrize("fusion", ["none", "attention"])
+@pytest.mark.parametrize(
+    ("fusion", "balance"),
+    [
+        ("none", {}),
+        ("attention", {}),
+        ("none", {"loss_balance": "uncertainty"}),
+        ("none", {"loss_balance": "dwa"}),
+        ("none", {"loss_balance": "gradnorm"}),
+        ("none", {"gradient_conflict": "sum"}),
+    ],
+)
 def test_micro_batches_give_the_gradients_of_the_one_big_batch(
-    make_trainer: Callable[..., Any], settings: Callable[..., Any], make_rows: Callable[..., Any], fusion: str
+    make_trainer: Callable[..., Any],
+    settings: Callable[..., Any],
+    make_rows: Callable[..., Any],
+    fusion: str,
+    balance: dict[str, Any],
 ) -> None:
     names = ("mood", "flags", "names", "price")
     rows = partly_labelled(make_rows(10))
@@ -116,7 +130,7 @@ def test_micro_batches_give_the_gradients_of_the_one_big_batch(
             model={"base_model": settings()["model"]["base_model"], **NO_DROPOUT},
             training={
                 "batch_size": size, "gradient_accumulation_steps": accumulation, "epochs": 1, "max_grad_norm": None,
-                "warmup_ratio": 0.0, "learning_rate": 1e-2,
+                "warmup_ratio": 0.0, "learning_rate": 1e-2, **balance,
             },
         )  # fmt: skip
         settings(rows=rows)
@@ -124,7 +138,8 @@ def test_micro_batches_give_the_gradients_of_the_one_big_batch(
         step = trainer.learner.prepared.step
 
         def keep(trainer: Any = trainer, gradients: dict[str, torch.Tensor] = gradients, step: Any = step) -> None:
-            gradients.update({n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None})
+            named = (*trainer.model.named_parameters(), *trainer.learner.balance.named_parameters())
+            gradients.update({n: p.grad.clone() for n, p in named if p.grad is not None})
             step()
 
         trainer.learner.prepared.step = keep
@@ -132,7 +147,8 @@ def test_micro_batches_give_the_gradients_of_the_one_big_batch(
         assert len(turn.rows) == 10
         trainer._started = 0.0
         trainer.step(turn)
-        found.append((gradients, dict(trainer.model.named_parameters()), records(trainer)))
+        named = {**dict(trainer.model.named_parameters()), **dict(trainer.learner.balance.named_parameters())}
+        found.append((gradients, named, records(trainer)))
     (big, big_weights, big_log), (micro, micro_weights, micro_log) = found
     assert big.keys() == micro.keys()
     moved = 0
@@ -978,6 +994,8 @@ def test_any_optimizer_goes_on_bit_by_bit(make_trainer: Callable[..., Any], opti
         {"loss_balance": "dwa", "gradient_accumulation_steps": 2},
         {"gradient_conflict": "upgrad", "loss_balance": "uncertainty"},
         {"gradient_conflict": "nash_mtl"},
+        {"loss_balance": "gradnorm", "gradient_accumulation_steps": 2},
+        {"loss_balance": "famo"},
     ],
     ids=str,
 )

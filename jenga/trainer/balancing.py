@@ -1,0 +1,152 @@
+"""How the tasks of a step come together: their losses weighed, their gradients reconciled, both of them told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+
+from jenga.balance import Part, make_balance
+from jenga.balance.conflicts import Conflicts
+from jenga.balance.dominance import Dominance
+from jenga.balance.gradients import TaskGradients
+from jenga.config.training import ResolvedTraining
+from jenga.model import MultiTaskModel
+from jenga.trainer.optim import last_shared_layer, shared_parameters
+from jenga.trainer.window import Window
+from jenga.types import Batch, TaskOutput
+
+MEASURES = 20
+"""How often in a run the gradients of tasks that share an encoder are measured, where nothing else asks for it."""
+
+
+class _Seen(NamedTuple):
+    """A batch of the step, and what its forward pass began with."""
+
+    batch: Batch
+    tasks: Sequence[str]
+    counts: Mapping[str, torch.Tensor] | None
+    share: float
+    random: Sequence[torch.Tensor]
+
+
+class Balancing:
+    """The gradients of the tasks of a step, and what is kept to make them. `window`: told of weights and gradients."""
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        training: ResolvedTraining,
+        accelerator: Accelerator,
+        window: Window,
+        *,
+        total_steps: int,
+    ) -> None:
+        """Raises ConfigError as `make_balance` does, and what `Conflicts` raises."""
+        self.model, self.accelerator, self.window = model, accelerator, window
+        self.balance = make_balance(training.loss_balance, list(model.tasks)).to(accelerator.device)
+        self.conflicts: Conflicts | None = None
+        if training.gradient_conflict is not None:
+            shared = shared_parameters(model)
+            known = {id(p) for parameters in shared.values() for p in parameters}
+            self.conflicts = Conflicts(training.gradient_conflict, shared)
+            trained = [*model.parameters(), *self.balance.parameters()]
+            self._others = [p for p in trained if p.requires_grad and id(p) not in known]
+        layers = last_shared_layer(model)
+        self.measured = TaskGradients(layers) if layers else None
+        self.dominance = Dominance()
+        self._every = max(1, total_steps // MEASURES)
+        self._losses: dict[str, torch.Tensor] = {}
+        self._seen: list[_Seen] = []
+
+    @contextmanager
+    def noted(
+        self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float
+    ) -> Iterator[None]:
+        """Remember a batch of the step where it is to be looked at again; its forward pass comes within."""
+        if self.balance.reads_losses_after:
+            self._seen.append(_Seen(batch, tasks, counts, share, self._random()))
+        yield
+
+    def add_gradients(self, parts: Mapping[str, Part], step: int) -> torch.Tensor:
+        """Add the gradients of a batch of step `step` (from 0) up; return its part of what is minimised, ``()``."""
+        for name, part in parts.items():
+            before = self._losses.get(name)
+            self._losses[name] = part.loss.detach() if before is None else before + part.loss.detach()
+        if self._measures(step):
+            assert self.measured is not None
+            losses = {name: self._scaled(part.loss) for name, part in parts.items() if part.loss.requires_grad}
+            self.measured.add(losses, keep_graph=True)
+        weighed = self.balance.weighed(parts)
+        loss = reduce(torch.add, weighed.values())
+        if self.conflicts is None:
+            self.accelerator.backward(loss)
+        else:
+            self.conflicts.add({name: self._scaled(each) for name, each in weighed.items()}, self._others)
+        return loss.detach()
+
+    def settle(self, step: int, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Make one gradient of those of the tasks of step `step`, unscaled, in `parameters`."""
+        if self.conflicts is not None:
+            self.window.add_means("task_cosine", self.conflicts.settle())
+        norms = self._norms(step)
+        self.accelerator.unscale_gradients()
+        factor = self.balance.settle(self._losses, norms)
+        if factor is not None:
+            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+
+    def end_step(self, run: Callable[[Batch, Sequence[str]], Mapping[str, TaskOutput]]) -> None:
+        """Let the balance take in a step that was taken; run: returns what the model says of a batch."""
+        if self.balance.reads_losses_after:
+            self.balance.look_again(self._losses, self._losses_after(run))
+        self.balance.end_step(self._losses)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the losses and the batches of the step."""
+        self._losses, self._seen = {}, []
+
+    def _measures(self, step: int) -> bool:
+        return self.measured is not None and (self.balance.reads_norms or step % self._every == 0)
+
+    def _norms(self, step: int) -> dict[str, torch.Tensor]:
+        if self.measured is None or not self._measures(step):
+            return {}
+        scaler = self.accelerator.scaler
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        norms = {name: norm / scale for name, norm in self.measured.take_norms().items()}
+        if step % self._every == 0:
+            weights = self.balance.weights()
+            told = {name: float(norm) * weights[name] for name, norm in norms.items()}
+            self.window.add_means("task_grad_norm", told)
+            self.dominance.look(told, step + 1)
+        return norms
+
+    def _scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        scaler = self.accelerator.scaler
+        return loss if scaler is None else scaler.scale(loss)
+
+    @torch.no_grad()
+    def _losses_after(self, run: Callable[[Batch, Sequence[str]], Mapping[str, TaskOutput]]) -> dict[str, torch.Tensor]:
+        """Return the losses of the step's batches by task as the model is now, with the dropout that they had."""
+        found: dict[str, torch.Tensor] = {}
+        device = self.accelerator.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for seen in self._seen:
+                torch.set_rng_state(seen.random[0])
+                if device.type == "cuda":
+                    torch.cuda.set_rng_state(seen.random[1], device)
+                outputs = run(seen.batch, seen.tasks)
+                parts = Window(device).add(outputs, self.model.tasks, seen.counts, seen.share)
+                for name, part in parts.items():
+                    found[name] = found[name] + part.loss if name in found else part.loss
+        return found
+
+    def _random(self) -> list[torch.Tensor]:
+        device = self.accelerator.device
+        here = [torch.get_rng_state()]
+        return [*here, torch.cuda.get_rng_state(device)] if device.type == "cuda" else here
