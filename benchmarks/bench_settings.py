@@ -1,0 +1,170 @@
+"""What a setting does to scores: variants of one experiment, by seeds, each a whole ``jenga train`` of its own.
+
+``pytest benchmarks/bench_settings.py --base-model MINILM --settings-json settings.json`` trains every variant of
+each of `STUDIES` on real rows and prints mean and spread of its test scores, processor seconds and peak memory of
+its process. What is in the file already is not run again. JENGA_BENCH_SEEDS and JENGA_BENCH_STUDIES narrow it. Without rows or
+encoder a study of made-up rows runs instead, whose scores say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+import yaml
+from paired import SMOKE
+
+SEEDS = int(os.environ.get("JENGA_BENCH_SEEDS", "3"))
+CHOSEN = os.environ.get("JENGA_BENCH_STUDIES")
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment, settings by the name of each variant, and which test metrics are told."""
+
+    experiment: Settings
+    variants: Mapping[str, Settings]
+    metrics: Sequence[str]
+
+
+def _files(folder: str, *splits: str) -> dict[str, str]:
+    return {split: f"{folder}/{split}.jsonl" for split in splits}
+
+
+_TOKENS = {"tokens": "tokens"}
+_SNIPS: list[Settings] = [
+    {"name": "intent", "type": "classification", "data_path": _files("snips", "train", "valid", "test"),
+     "columns": {**_TOKENS, "label": "intent"}},
+    {"name": "slots", "type": "ner", "data_path": _files("snips", "train", "valid", "test"),
+     "columns": {**_TOKENS, "ner_tags": "slots"}},
+]  # fmt: skip
+_OTHERS: list[Settings] = [
+    {"name": "request", "type": "classification", "data_path": _files("clinc150", "train", "valid", "test"),
+     "columns": {"label": "intent"}},
+    {"name": "sentiment", "type": "classification", "data_path": _files("afrisenti_swa", "train", "valid", "test")},
+]  # fmt: skip
+_RATES = {"adamw": 1e-4, "muon": 1e-4, "schedulefreeadamw": 1e-4, "adafactor": 1e-4, "lion": 2e-5, "soap": 1e-4}
+
+STUDIES = {
+    "balance": Study(
+        {
+            "tasks": [*_SNIPS, *_OTHERS],
+            "data": {"max_rows": 3000},
+            "training": {"sampler": "together", "batch_size": 16, "max_steps": 400},
+        },
+        {
+            "none": {},
+            "uncertainty": {"loss_balance": "uncertainty"},
+            "famo": {"loss_balance": "famo"},
+            "upgrad": {"gradient_conflict": "upgrad"},
+            "pcgrad": {"gradient_conflict": "pcgrad"},
+            "in turn": {"sampler": "round_robin"},
+        },
+        (
+            "intent_label_accuracy", "slots_entities_f1", "request_label_accuracy", "sentiment_label_weighted_f1",
+        ),
+    ),
+    "optimizers": Study(
+        {"tasks": _SNIPS, "data": {"max_rows": 1500}, "training": {"batch_size": 32, "epochs": 2}},
+        {
+            f"{name} {factor * rate:.0e}": {"optimizer": name, "learning_rate": {"backbone": factor * rate}}
+            for name, rate in _RATES.items()
+            for factor in (1, 3, 10)
+        },
+        ("intent_label_accuracy", "slots_entities_f1"),
+    ),
+}  # fmt: skip
+SMALL = Study(
+    {
+        "tasks": [
+            {"name": "sentiment", "type": "classification", "data_path": "jenga/helpline",
+             "columns": {"label": "sentiment"}},
+            {"name": "names", "type": "ner", "data_path": "jenga/helpline"},
+        ],
+        "training": {"max_steps": 2},
+    },
+    {"none": {}, "uncertainty": {"loss_balance": "uncertainty"}},
+    ("sentiment_label_accuracy",),
+)  # fmt: skip
+
+
+def run(study: Study, variant: str, seed: int, base_model: str, data_root: Path, workdir: Path) -> dict[str, Any]:
+    """Train one variant in a process of its own, and return its scores, processor seconds and peak memory in MiB."""
+    training = {**study.experiment["training"], **study.variants[variant], "seed": seed}
+    config = {
+        "project_name": "variant",
+        "model": {"base_model": base_model},
+        **{key: value for key, value in study.experiment.items() if key != "training"},
+        "training": training,
+        "tracking": {"enabled": False},
+        "data_root": str(data_root),
+        "output_dir": str(workdir / "runs"),
+    }
+    path = workdir / "variant.yml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    watch = (
+        "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+    )
+    # ru_maxrss is the greatest of all children so far, so each has a parent of its own.
+    done = subprocess.run(
+        [sys.executable, "-c", watch, str(Path(sys.executable).with_name("jenga-train")), str(path)],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    (folder,) = (workdir / "runs" / "variant").iterdir()
+    metrics = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["splits"]["test"]["metrics"]
+    return {
+        "scores": {name: metrics[name] for name in study.metrics},
+        "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "peak_mib": round(int(done.stdout.split()[-1]) / 1024),
+    }
+
+
+def table(study: Study, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return mean and standard deviation of each variant's scores, over its seeds, as lines of text."""
+    lines = [" | ".join(["variant", "seeds", *study.metrics, "mean", "CPU s", "MiB"])]
+    for variant, runs in found.items():
+        columns = [[each["scores"][name] for each in runs] for name in study.metrics]
+        columns.append([mean(each["scores"].values()) for each in runs])
+        shown = [f"{mean(each):.3f}" + (f" ± {stdev(each):.3f}" if len(each) > 1 else "") for each in columns]
+        cost = [f"{mean(each[key] for each in runs):.0f}" for key in ("cpu_s", "peak_mib")]
+        lines.append(" | ".join([variant, str(len(runs)), *shown, *cost]))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", CHOSEN.split(",") if CHOSEN else list(STUDIES))
+def test_settings(name: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Run what is missing of a study, seed by seed, and print its table."""
+    data_root, base_model = request.config.getoption("--data-root"), request.config.getoption("--base-model")
+    small = SMOKE or base_model is None or not data_root.exists()
+    if small and name != next(iter(STUDIES)):
+        pytest.skip("one small study is enough; needs --base-model and --data-root")
+    study, seeds = (SMALL, 1) if small else (STUDIES[name], SEEDS)
+    path = None if small else request.config.getoption("--settings-json")
+    kept: dict[str, Any] = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    found: dict[str, list[Any]] = kept.setdefault(name, {})
+    for seed in range(seeds):
+        for variant in study.variants:
+            if len(found.setdefault(variant, [])) > seed:
+                continue
+            workdir = tmp_path / f"{variant.replace(' ', '_')}-{seed}"
+            workdir.mkdir()
+            model = "jenga/tiny-text" if small else str(base_model)
+            found[variant].append(run(study, variant, seed, model, data_root, workdir))
+            if path is not None:
+                path.write_text(json.dumps(kept, indent=1) + "\n")
+    with capsys.disabled():
+        print(f"\n{name}\n{table(study, {variant: runs for variant, runs in found.items() if runs})}")
+    assert all(len(runs) >= seeds for runs in found.values())
