@@ -2,8 +2,8 @@
 
 ``pytest benchmarks/bench_settings.py --base-model MINILM --settings-json settings.json`` trains every variant of
 each of `STUDIES` on real rows and prints mean and spread of its test scores, processor seconds and peak memory of
-its process. What is in the file already is not run again. JENGA_BENCH_SEEDS and JENGA_BENCH_STUDIES narrow it. Without rows or
-encoder a study of made-up rows runs instead, whose scores say nothing.
+its process. What is in the file already is not run again. JENGA_BENCH_SEEDS and JENGA_BENCH_STUDIES narrow it. Without
+rows or encoder a study of made-up rows runs instead, whose scores say nothing.
 """
 
 from __future__ import annotations
