@@ -12,6 +12,7 @@ import numpy as np
 from jenga.labels.column import RowError, show
 from jenga.rows.content import CellColumns
 from jenga.rows.raw import RawRows
+from jenga.rows.spooled import Spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Media:
 
     name: str
     path: Path | None = None
-    content: bytes | None = field(default=None, repr=False)
+    content: bytes | Spooled | None = field(default=None, repr=False)
     values: np.ndarray | None = field(default=None, repr=False)
     rate: int | None = None
     _digest: bytes | None = field(init=False, default=None, repr=False, compare=False)
@@ -28,7 +29,7 @@ class Media:
     def read(self) -> bytes:
         """Return the bytes of the file. Raises OSError where it cannot be read."""
         if self.content is not None:
-            return self.content
+            return self.content.read() if isinstance(self.content, Spooled) else self.content
         assert self.path is not None, "values have no bytes"
         return self.path.read_bytes()
 
@@ -68,10 +69,10 @@ class MediaColumns(CellColumns):
         where = f"column '{name}'"
         if isinstance(value, str):
             return self._at(value, where, raw)
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | Spooled):
             return Media(f"{where}: bytes", content=value)
         if isinstance(value, dict):
-            if isinstance(value.get("bytes"), bytes):
+            if isinstance(value.get("bytes"), bytes | Spooled):
                 return Media(str(value.get("path") or f"{where}: bytes"), content=value["bytes"])
             if isinstance(value.get("bytes"), str | list):
                 fix = "give a path, or write the rows as Parquet"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from jenga.errors import DataError, SetupError
+from jenga.rows.spooled import spooled
 
 HUB = "hf://"
+_AT_ONCE = 1000
 _SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev"), "test": ("test",)}
 
 
@@ -70,7 +72,9 @@ def with_class_names(dataset: Any) -> list[Any]:
     """Return the rows of a data set, class ids as their names."""
     from datasets import ClassLabel
 
-    rows: list[Any] = dataset.to_list()
+    rows: list[Any] = []
+    for part in dataset.with_format("arrow").iter(batch_size=_AT_ONCE):
+        rows += spooled(part.to_pylist())
     for column, feature in dataset.features.items():
         inner = getattr(feature, "feature", feature)
         if isinstance(inner, ClassLabel):

@@ -5,7 +5,6 @@ A row that cannot be read is set aside with its reason; a file that cannot be re
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from jenga.rows.conll import looks_like_conll, read_conll
 from jenga.rows.folders import checked, has_splits, is_saved, joined, parts_of, saved_rows
 from jenga.rows.hub import HUB, hub_rows, is_hub
 from jenga.rows.raw import RawRows
+from jenga.rows.spooled import spooled
 from jenga.rows.storage import (
     content,
     decoded,
@@ -27,12 +27,14 @@ from jenga.rows.storage import (
     is_remote,
     matching,
     missing,
+    seekable,
 )
 from jenga.rows.storage import suffixes as suffixes_of
 from jenga.rows.tables import read_table
 from jenga.rows.text_files import is_zeek, read_json, read_lines, read_log, read_text
 
 _PARQUET_ROWS = 4096
+_BATCH_BYTES = 2 << 20
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
 TONES, SHAPES = "jenga/tones", "jenga/shapes"
 SPELT, SCENES = "jenga/spelt", "jenga/scenes"
@@ -126,9 +128,9 @@ def _read_file(path: str, form: FileForm) -> RawRows:
     if written is None:
         raise DataError(f"{path}: unknown file type '{''.join(suffixes_of(path))}'. {ALLOWED}")
     raw = RawRows(path)
-    found = content(path)
     if written == "parquet":
-        return raw.add_all(_parquet_rows(path, found))
+        return raw.add_all(_parquet_rows(path))
+    found = content(path)
     text = decoded(path, found)
     if written == "txt" and form.format is None and looks_like_conll(text):
         raw.told.append(
@@ -154,17 +156,27 @@ _TEXT_READERS: dict[str, Callable[[RawRows, str], None]] = {
 }  # fmt: skip
 
 
-def _parquet_rows(path: str, found: bytes) -> list[Any]:
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows of a Parquet file make a batch of some megabytes."""
+    size = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    return max(1, min(_PARQUET_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, size)))
+
+
+def _parquet_rows(path: str) -> list[Any]:
     import pyarrow
     from pyarrow import parquet
 
-    limit = UnpackLimit(path, len(found))
+    found, size = seekable(path)
+    limit = UnpackLimit(path, size)
     rows: list[Any] = []
     try:
+        file = parquet.ParquetFile(found, memory_map=isinstance(found, str))
         # Few at a time: a column of equal values takes no room in the file, and a batch is unpacked at once.
-        for batch in parquet.ParquetFile(io.BytesIO(found)).iter_batches(batch_size=_PARQUET_ROWS):
+        for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
             limit.add(batch.nbytes)
-            rows += batch.to_pylist()
+            rows += spooled(batch.to_pylist())
+            # What arrow has freed it would keep for itself.
+            pyarrow.default_memory_pool().release_unused()
         return rows
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: the Parquet data is damaged or cut short ({error}); write the file again") from None

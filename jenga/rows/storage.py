@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from jenga.errors import DataError, SetupError, suggest
 from jenga.files import what_is
@@ -83,10 +86,24 @@ def suffixes(path: str) -> tuple[str, str]:
 
 def content(path: str) -> bytes:
     """Return the bytes of a file, unpacked. Raises DataError where it is missing, empty, damaged or unreadable."""
-    found = unpacked(path, _asked(path, "cat_file") if is_remote(path) else _local(path), suffixes(path)[1])
+    found = unpacked(path, _bytes(path), suffixes(path)[1])
     if not found.strip():
         raise DataError(f"{path}: the file is empty")
     return found
+
+
+def seekable(path: str) -> tuple[str | io.BytesIO, int]:
+    """Return what reads a file here and there, and its size in bytes: its name where it lies here, not packed.
+
+    Raises DataError as `content` does.
+    """
+    if is_remote(path) or suffixes(path)[1]:
+        found = content(path)
+        return io.BytesIO(found), len(found)
+    with _readable(path) as file:
+        if not file.read(1):
+            raise DataError(f"{path}: the file is empty")
+    return path, Path(path).stat().st_size
 
 
 def decoded(path: str, found: bytes) -> str:
@@ -134,11 +151,21 @@ def listing(folder: Path, kinds: tuple[str, ...]) -> str:
     return f"; data files there: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}" if names else ""
 
 
-def _local(path: str) -> bytes:
+def _bytes(path: str) -> bytes:
+    if is_remote(path):
+        found: bytes = _asked(path, "cat_file")
+        return found
+    with _readable(path) as file:
+        return file.read()
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[BinaryIO]:
     try:
         if (kind := what_is(Path(path))) is not None:
             raise DataError(f"{path}: this is {kind}, not a file; {_NO_FILE.get(kind, _NO_FILE_ELSE)}")
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            yield file
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 

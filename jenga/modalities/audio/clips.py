@@ -172,7 +172,7 @@ def _decoded(clip: Clip, most_seconds: float) -> tuple[np.ndarray, int]:
 def _source(media: Media) -> Iterator[int | io.BytesIO]:
     """Yield what soundfile reads of, without a name: by some, such as .raw, it takes any content for samples."""
     if media.content is not None:
-        yield io.BytesIO(media.content)
+        yield io.BytesIO(media.read())
         return
     assert media.path is not None
     with media.path.open("rb") as file:
@@ -182,7 +182,8 @@ def _source(media: Media) -> Iterator[int | io.BytesIO]:
 def _check_whole(media: Media) -> None:
     """Raise UnusableClipError where a WAV or AIFF file ends before its header says: libsndfile reads what there is."""
     if media.content is not None:
-        head, size = media.content[:12], len(media.content)
+        content = media.read()
+        head, size = content[:12], len(content)
     else:
         assert media.path is not None
         with media.path.open("rb") as file:

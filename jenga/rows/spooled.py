@@ -1,0 +1,103 @@
+"""Bytes that stand in rows, such as pictures in Parquet: in a file of their own instead of in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from jenga.errors import DataError
+
+_ROOMY = "/var/tmp"
+"""Where temporary files may be large; ``/tmp`` is in memory on some machines."""
+
+
+class Spool:
+    """A temporary file without a name, gone with the last process that has it open; forks read it too."""
+
+    def __init__(self) -> None:
+        self.folder = os.environ.get("TMPDIR") or (_ROOMY if os.access(_ROOMY, os.W_OK) else tempfile.gettempdir())
+        self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115 -- open to the end
+        self._size = 0
+
+    def keep(self, content: bytes) -> Spooled:
+        """Write `content` behind what is there. Raises DataError where there is no room for it."""
+        at, left = self._size, memoryview(content)
+        try:
+            while left:
+                left = left[os.pwrite(self._file.fileno(), left, self._size) :]
+                self._size = at + len(content) - len(left)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: no room for the bytes that stand in the rows ({error.strerror}); free some, or set "
+                "TMPDIR to a folder on a larger disk"
+            ) from error
+        return Spooled(self, at, len(content), hashlib.sha256(content).hexdigest())
+
+    def read(self, at: int, length: int) -> bytes:
+        """Return `length` bytes from `at` on."""
+        parts = []
+        while length:
+            part = os.pread(self._file.fileno(), length, at)
+            assert part, "what was kept is there"
+            parts.append(part)
+            at, length = at + len(part), length - len(part)
+        return b"".join(parts)
+
+
+class Spooled:
+    """Bytes in a spool; as text, what they themselves would be."""
+
+    __slots__ = ("_at", "_spool", "digest", "length")
+
+    def __init__(self, spool: Spool, at: int, length: int, digest: str) -> None:
+        self._spool, self._at, self.length, self.digest = spool, at, length, digest
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self._spool.read(self._at, self.length)
+
+    def __repr__(self) -> str:
+        return f"<{self.length:,} bytes, SHA-256 {self.digest}>"
+
+    def __str__(self) -> str:
+        return str(self.read())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spooled) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.read(),)
+
+
+def spooled(rows: Iterable[Any]) -> Iterator[Any]:
+    """Yield `rows` with their bytes spooled, those of cells and those that data sets have as ``{"bytes": ...}``."""
+    for row in rows:
+        yield {name: _cell(value) for name, value in row.items()} if isinstance(row, dict) else row
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return _spool().keep(value)
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        return {**value, "bytes": _spool().keep(value["bytes"])}
+    return value
+
+
+def _again(content: bytes) -> Spooled:
+    return _spool().keep(content)
+
+
+@cache
+def _spool() -> Spool:
+    return Spool()
+
+
+# What a fork keeps must not come where this process writes too.
+os.register_at_fork(after_in_child=_spool.cache_clear)
