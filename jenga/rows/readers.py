@@ -158,8 +158,9 @@ _TEXT_READERS: dict[str, Callable[[RawRows, str], None]] = {
 
 def _rows_at_once(metadata: Any) -> int:
     """Return how many rows of a Parquet file make a batch of some megabytes."""
-    size = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
-    return max(1, min(_PARQUET_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, size)))
+    size: int = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(_PARQUET_ROWS, _BATCH_BYTES * rows // max(1, size)))
 
 
 def _parquet_rows(path: str) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -20,7 +21,9 @@ class Spool:
 
     def __init__(self) -> None:
         self.folder = os.environ.get("TMPDIR") or (_ROOMY if os.access(_ROOMY, os.W_OK) else tempfile.gettempdir())
-        self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115 -- open to the end
+        with tempfile.TemporaryFile(dir=self.folder, buffering=0) as file:
+            self._number = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._number)
         self._size = 0
 
     def keep(self, content: bytes) -> Spooled:
@@ -28,7 +31,7 @@ class Spool:
         at, left = self._size, memoryview(content)
         try:
             while left:
-                left = left[os.pwrite(self._file.fileno(), left, self._size) :]
+                left = left[os.pwrite(self._number, left, self._size) :]
                 self._size = at + len(content) - len(left)
         except OSError as error:
             raise DataError(
@@ -41,7 +44,7 @@ class Spool:
         """Return `length` bytes from `at` on."""
         parts = []
         while length:
-            part = os.pread(self._file.fileno(), length, at)
+            part = os.pread(self._number, length, at)
             assert part, "what was kept is there"
             parts.append(part)
             at, length = at + len(part), length - len(part)
