@@ -102,8 +102,8 @@ class _Stage:
         self.judged = Judged({str(at): p for at, p in enumerate(self.parameters)}, self.optimizer, decay=None)
         if training.ema is not None and self.judged.swapping is not None:
             raise ConfigError(
-                f"training.ema: optimizer {type(self.optimizer).__name__} has an average of its own, by which the model "
-                "is judged and saved; remove the key, or choose another optimizer"
+                f"training.ema: optimizer '{type(self.optimizer).__name__}' has an average of its own, by which the "
+                "model is judged and saved; remove the key, or choose another optimizer"
             )
 
     def show(self) -> None:
