@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Generic, Literal, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
 
+from jenga.config.optimization import NamedPart
 from jenga.config.schema import ExperimentConfig
 from jenga.model import MultiTaskModel
+from jenga.optimizers.groups import Group
 from jenga.registry import Registry
 from jenga.types import Batch
 
@@ -91,6 +93,16 @@ class TrainerView(Protocol):
         """Write a checkpoint now and return its folder."""
 
 
+class MakeOptimizer(Protocol):
+    """Makes an optimizer of the run's kind, or of another."""
+
+    def __call__(self, groups: Sequence[Group], named: str | NamedPart | None = None) -> torch.optim.Optimizer:
+        """Return the optimizer `named` over `groups`, or else what ``training.optimizer`` names.
+
+        Raises ConfigError where there is none of this name.
+        """
+
+
 class BaseCallback(Generic[Memory]):
     """Override any of the events. `**kwargs` leaves room for what later versions hand over.
 
@@ -99,6 +111,18 @@ class BaseCallback(Generic[Memory]):
     A callback with a memory returns it from `state_dict` (JSON's types and tensors, in lists and dicts) and takes it
     back in `load_state_dict`, so that a run that is resumed or rolled back goes on as if nothing had happened.
     """
+
+    def make_optimizer(
+        self, groups: Sequence[Group], names: Mapping[torch.nn.Parameter, str], make: MakeOptimizer
+    ) -> torch.optim.Optimizer | None:
+        """Return the optimizer that the run is to have in place of ``make(groups)``; None: this callback gives none.
+
+        groups: the trained parameters by their rates and decays, as `training` says. names: of these parameters, as
+        ``model.named_parameters()`` has them, and ``balance.*`` of what a balance of losses learns. What is returned
+        keeps every parameter in its ``param_groups``, each group with a `name` and an `lr`, which the schedule moves
+        and records tell. It is called before anything else, and more than once: first with stand-ins of the parameters,
+        4 long at most, on which the optimizer is tried and taken to a checkpoint and back.
+        """
 
     def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> Action | None:
         """Before the first step, or the first one after resuming."""

@@ -8,7 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jenga.callbacks.base import Action, BaseCallback, Outcome, TrainerView
+import torch
+
+from jenga.callbacks.base import Action, BaseCallback, MakeOptimizer, Outcome, TrainerView
+from jenga.errors import ConfigError
+from jenga.optimizers.groups import Group
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,25 @@ class Chain:
         if strongest is not None and strongest.action is Action.STOP:
             trainer.should_stop = True
         return strongest
+
+    def make_optimizer(
+        self, groups: Sequence[Group], names: Mapping[torch.nn.Parameter, str], make: MakeOptimizer
+    ) -> torch.optim.Optimizer:
+        """Return the optimizer that a callback gives, or else ``make(groups)``. Raises ConfigError where several do."""
+        made = [(type(each).__name__, each.make_optimizer(groups, names, make)) for each in self.callbacks]
+        given = [(by, optimizer) for by, optimizer in made if optimizer is not None]
+        if len(given) > 1:
+            raise ConfigError(
+                f"callbacks: {' and '.join(by for by, _ in given)} each give the run's optimizer, and it has one; "
+                "remove all of them but one"
+            )
+        return given[0][1] if given else make(groups)
+
+    @property
+    def gives_optimizer(self) -> str | None:
+        """The class of the first callback that may give the run's optimizer; None: there is none such."""
+        of_base = BaseCallback.make_optimizer
+        return next((type(each).__name__ for each in self.callbacks if type(each).make_optimizer is not of_base), None)
 
     def result(self, run: Path, evaluation: Mapping[str, Any]) -> None:
         """Tell every callback of the results of a finished run."""

@@ -13,13 +13,15 @@ from jenga.callbacks.progress import ProgressCallback
 from jenga.config.schema import ExperimentConfig
 
 
+def named_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
+    """Return those in the block ``callbacks`` of `config`."""
+    blocks = {name: getattr(config.callbacks, name) for name in type(config.callbacks).model_fields}
+    return [CALLBACK_REGISTRY[name](**block.model_dump()) for name, block in blocks.items() if block is not None]
+
+
 def configured_callbacks(config: ExperimentConfig, console: Console) -> list[BaseCallback]:
     """Return the callbacks that `config` asks for; progress is shown on `console`."""
-    found: list[BaseCallback] = []
-    for name in type(config.callbacks).model_fields:
-        settings = getattr(config.callbacks, name)
-        if settings is not None:
-            found.append(CALLBACK_REGISTRY[name](**settings.model_dump()))
+    found = named_callbacks(config)
     if (stopping := config.early_stopping) is not None:
         found.append(EarlyStopping(config.evaluation.metric, patience=stopping.patience, min_delta=stopping.min_delta))
     if config.tracking.enabled:

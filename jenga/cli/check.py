@@ -75,11 +75,13 @@ def _cell(value: Any) -> str:
 
 
 def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
+    from jenga.callbacks.chain import Chain
+    from jenga.callbacks.configured import named_callbacks
     from jenga.config.training import resolved
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
-    from jenga.trainer.optim import parameter_groups
+    from jenga.trainer.optim import Maker, parameter_groups, parameter_names
     from jenga.trainer.recipe import told, trainings_of
     from jenga.trainer.rehearse import rehearse
     from jenga.trainer.turns import make_sampler
@@ -104,7 +106,9 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
         sizes = trainings_of(config)
         total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
-        rehearse(parameter_groups(model, sizes), training, accelerator.device, total_steps=total_steps)
+        groups, names = parameter_groups(model, sizes), parameter_names(model=model)
+        make = Maker(training, Chain(named_callbacks(config)))
+        rehearse(groups, names, training, accelerator.device, make=make, total_steps=total_steps)
         return {
             "heads": _heads(experiment),
             "steps": [

@@ -45,7 +45,7 @@ from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
-from jenga.trainer.optim import parameter_groups
+from jenga.trainer.optim import Maker, parameter_groups, parameter_names
 from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
@@ -102,10 +102,11 @@ def train(
     try:
         accelerator = make_accelerator(config.training.precision, device)
         resumed = run
-        experiment, run = _open(config, run, folder, accelerator.device, console)
+        chain = Chain([*configured_callbacks(config, console), *callbacks])
+        experiment, run = _open(config, run, folder, accelerator.device, console, chain)
         if resumed is not None:
             _check_rows(run, experiment.fingerprint, accepted=changed_rows)
-        return _carry_out(config, experiment, run, accelerator, callbacks, console)
+        return _carry_out(config, experiment, run, accelerator, chain, console)
     finally:
         if run is not None:
             run.release()
@@ -117,6 +118,7 @@ def _open(
     folder: str | os.PathLike[str] | None,
     device: torch.device,
     console: Console,
+    chain: Chain,
 ) -> tuple[Experiment, RunFolder]:
     """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
 
@@ -131,8 +133,9 @@ def _open(
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
-        groups = parameter_groups(experiment.bundle.model, trainings_of(experiment.bundle.config))
-        rehearse(groups, training, torch.device("cpu"), total_steps=_steps(experiment))
+        model, make = experiment.bundle.model, Maker(training, chain)
+        groups, names = parameter_groups(model, trainings_of(experiment.bundle.config)), parameter_names(model=model)
+        rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=_steps(experiment))
         run = _new_run(config, folder)
         try:
             run.update(resolved_digest=config_digest(_resolved(config, experiment)))
@@ -158,10 +161,9 @@ def _carry_out(
     experiment: Experiment,
     run: RunFolder,
     accelerator: Accelerator,
-    callbacks: Sequence[BaseCallback],
+    chain: Chain,
     console: Console,
 ) -> Result:
-    chain = Chain([*configured_callbacks(config, console), *callbacks])
     outcome: Outcome = "failed"
     try:
         _describe(run, config, experiment, accelerator, console)

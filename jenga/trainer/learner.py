@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
+from jenga.callbacks.chain import Chain
 from jenga.config.training import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
@@ -19,10 +20,11 @@ from jenga.trainer.balancing import Balancing
 from jenga.trainer.judged import Judged, judged_tensors
 from jenga.trainer.memory import pack, unpack
 from jenga.trainer.optim import (
+    Maker,
     balance_groups,
-    make_optimizer,
     make_scheduler,
     parameter_groups,
+    parameter_names,
     warn_of_settings,
 )
 from jenga.trainer.rehearse import rehearse
@@ -41,7 +43,7 @@ class Learner:
     """Adds gradients up and takes steps, or leaves them out; `window` keeps the losses.
 
     trainings: by encoder. total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it
-    says of its rows. Raises ConfigError as `rehearse` does.
+    says of its rows. `chain`: one of the callbacks may give the optimizer. Raises ConfigError as `rehearse` does.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Learner:
         *,
         total_steps: int,
         teacher: Teacher | None,
+        chain: Chain,
     ) -> None:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
         # A checkpoint's encoder comes in evaluation mode, without dropout.
@@ -61,9 +64,10 @@ class Learner:
         self.balancing = Balancing(self.model, training, accelerator, self.window, total_steps=total_steps)
         self.balance = self.balancing.balance
         groups = [*parameter_groups(self.model, trainings), *balance_groups(self.balance, trainings)]
-        rehearse(groups, training, accelerator.device, total_steps=total_steps)
+        names, make = parameter_names(model=self.model, balance=self.balance), Maker(training, chain)
+        rehearse(groups, names, training, accelerator.device, make=make, total_steps=total_steps)
         warn_of_settings(training, total_steps)
-        self.optimizer = make_optimizer(groups, training)
+        self.optimizer = make(groups, names)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, total_steps)
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)

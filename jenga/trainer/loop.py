@@ -77,8 +77,9 @@ class Trainer:
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.learner = Learner(
-            model, self.training, self.trainings, accelerator, total_steps=self._planned_steps, teacher=teacher
-        )
+            model, self.training, self.trainings, accelerator, total_steps=self._planned_steps, teacher=teacher,
+            chain=self.chain,
+        )  # fmt: skip
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
         self.log = MetricsLog(run.path / "metrics.jsonl")

@@ -6,36 +6,24 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from dataclasses import dataclass
 
 import torch
 
 from jenga.balance import LossBalance
+from jenga.callbacks.chain import Chain
 from jenga.config.explain import validate
 from jenga.config.optimization import NamedPart, part_of
 from jenga.config.training import ResolvedTraining, TrainingConfig
 from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.optimizers import OPTIMIZERS, SCHEDULERS
+from jenga.optimizers.groups import Group
 from jenga.optimizers.registries import Choices, Part, usual
 from jenga.optimizers.signature import parameters_of
 from jenga.optimizers.traits import parts_matrices, swaps_weights
 
 logger = logging.getLogger(__name__)
-
-
-class Group(TypedDict):
-    """Parameters with one rate and one decay; `name`: the part of the model that they are of.
-
-    Of several backbones, the backbone's name stands before it: ``audio.adapters``. Layers with rates of their own share
-    a name. `use_muon`: whether they are hidden matrices, where the optimizer has a way of its own with these.
-    """
-
-    params: Sequence[torch.nn.Parameter]
-    lr: float
-    weight_decay: float
-    name: str
-    use_muon: NotRequired[bool]
 
 
 def trained_groups(model: MultiTaskModel, training: TrainingConfig) -> dict[str, list[str]]:
@@ -126,13 +114,17 @@ def has_no_layers(backbone: BaseBackbone) -> str | None:
     return None
 
 
-def make_optimizer(groups: Sequence[Group], training: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimizer that `training` names, over `groups`. Raises ConfigError where there is none of this name.
+def make_optimizer(
+    groups: Sequence[Group], training: TrainingConfig, named: str | NamedPart | None = None
+) -> torch.optim.Optimizer:
+    """Return the optimizer `named`, or else the one of `training`, over `groups`.
 
-    What it raises itself, of parameters that it cannot train, comes through; `rehearse` tells of it in our words.
+    Raises ConfigError where there is none of this name. What it raises itself, of parameters that it cannot train,
+    comes through; `rehearse` tells of it in our words.
     """
-    name, given = part_of(training.optimizer)
-    parameters = {**usual(name, given), **_parameters(OPTIMIZERS, training.optimizer)}
+    chosen = training.optimizer if named is None else named
+    name, given = part_of(chosen)
+    parameters = {**usual(name, given), **_parameters(OPTIMIZERS, chosen)}
     handed: dict[str, object] = {"params": list(groups)}
     # Each group has its own; a signature without defaults asks for them once more.
     asked = parameters_of(OPTIMIZERS.named(name))
@@ -140,6 +132,38 @@ def make_optimizer(groups: Sequence[Group], training: TrainingConfig) -> torch.o
         if key in asked and asked[key].default is inspect.Parameter.empty:
             handed[key] = value
     return OPTIMIZERS.make(name, parameters, handed)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the run's optimizer: the one that a callback gives, or the one that `training` names."""
+
+    training: TrainingConfig
+    chain: Chain
+
+    def __call__(self, groups: Sequence[Group], names: Mapping[torch.nn.Parameter, str]) -> torch.optim.Optimizer:
+        """Return it over `groups`, whose parameters have `names`. Raises as `make_optimizer` and `Chain` do."""
+
+        def make(chosen: Sequence[Group], named: str | NamedPart | None = None) -> torch.optim.Optimizer:
+            return make_optimizer(chosen, self.training, named)
+
+        return self.chain.make_optimizer(groups, names, make)
+
+    @property
+    def what(self) -> str:
+        """Which one that is, as an error begins."""
+        if (by := self.chain.gives_optimizer) is not None:
+            return f"callbacks: the optimizer that {by} gives"
+        return f"training.optimizer: '{part_of(self.training.optimizer)[0]}'"
+
+
+def parameter_names(**modules: torch.nn.Module) -> dict[torch.nn.Parameter, str]:
+    """Return the names of the parameters of `modules`: as ``model`` has them, of others with their keyword before."""
+    return {
+        p: name if key == "model" else f"{key}.{name}"
+        for key, module in modules.items()
+        for name, p in module.named_parameters()
+    }
 
 
 def make_scheduler(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from safetensors.torch import load, save
@@ -11,68 +11,86 @@ from safetensors.torch import load, save
 from jenga.config.optimization import part_of
 from jenga.config.training import ResolvedTraining
 from jenga.errors import ConfigError
+from jenga.optimizers.groups import PERIODS, Group
 from jenga.trainer.checkpoint import load_optimizer, mapping
 from jenga.trainer.judged import Judged
 from jenga.trainer.memory import pack, unpack
-from jenga.trainer.optim import Group, make_optimizer, make_scheduler
+from jenga.trainer.optim import Maker, make_scheduler
 
-SIDE, STEPS, RATE = 4, 3, 1e-3
+SIDE, STEPS, PERIOD, RATE = 4, 3, 2, 1e-3
 """Length of each dimension of a stand-in, the steps before and after its checkpoint, and its rate.
 
-A rate that is too high is not the optimizer's fault: the run itself tells of it when it diverges.
+What happens once in a number of steps (`PERIODS`) does so every PERIOD, and is in the middle at the checkpoint. A rate
+that is too high is not the optimizer's fault: the run itself tells of it when it diverges.
 """
 
 
-def rehearse(groups: Sequence[Group], training: ResolvedTraining, device: torch.device, *, total_steps: int) -> None:
+def rehearse(
+    groups: Sequence[Group],
+    names: Mapping[torch.nn.Parameter, str],
+    training: ResolvedTraining,
+    device: torch.device,
+    *,
+    make: Maker,
+    total_steps: int,
+) -> None:
     """Train stand-ins of the parameters in `groups` for a few steps, and once more from a checkpoint of the middle.
 
-    The stand-ins have the dimensions of the parameters, at a length of 4. Global random states stay as they were.
-    total_steps: those that the schedule is planned for.
+    The stand-ins have the names and the dimensions of the parameters, at a length of 4. Global random states stay as
+    they were. make: makes the optimizer. total_steps: those that the schedule is planned for.
     Raises ConfigError where the optimizer takes no such parameters, its state holds what no checkpoint can, or it goes
     on differently: then it remembers something that is not in its state.
     """
-    shapes, name = _shapes(groups), part_of(training.optimizer)[0]
+    shapes = _stand_ins(groups, names, each=make.chain.gives_optimizer is not None)  # by their names, it may be
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        straight = _Stage(shapes, training, device, total_steps)
+        straight = _Stage(shapes, make, training, device, total_steps)
         straight.show()
         straight.step(seed=0)
         if not all(bool(weight.isfinite().all()) for weight in straight.weights()):
             raise ConfigError(
-                f"training.optimizer: '{name}' makes weights that are not finite (tried on small tensors); look at its "
+                f"{make.what} makes weights that are not finite (tried on small tensors); look at its "
                 "parameters, set training.warmup_ratio to 0 where it divides by the rate, or choose another"
             )
         weights, saved = straight.weights(), straight.saved()
         straight.show()
         straight.step(seed=1)
-        resumed = _Stage(shapes, training, device, total_steps)
+        resumed = _Stage(shapes, make, training, device, total_steps)
         resumed.restore(saved, weights)
         resumed.step(seed=1)
     same = all(map(torch.equal, straight.weights(), resumed.weights()))
     if not same or straight.saved() != resumed.saved():
         raise ConfigError(
-            f"training.optimizer: '{name}' would go on differently after a resume (tried on small tensors): it "
+            f"{make.what} would go on differently after a resume (tried on small tensors): it "
             "remembers something that its state_dict does not hold; keep that in self.state or in param_groups, or "
             "choose another"
         )
 
 
 class _Stage:
-    """Stand-ins, one of each number of dimensions a group, with their optimizer and schedule."""
+    """Stand-ins with their optimizer and schedule."""
 
     def __init__(
-        self, shapes: Sequence[Group], training: ResolvedTraining, device: torch.device, total_steps: int
+        self,
+        shapes: Sequence[tuple[Group, Sequence[tuple[str, Sequence[int]]]]],
+        make: Maker,
+        training: ResolvedTraining,
+        device: torch.device,
+        total_steps: int,
     ) -> None:
         torch.manual_seed(0)
-        groups: list[Group] = [
-            {**group, "params": [torch.nn.Parameter(torch.rand(p.shape, device=device)) for p in group["params"]]}
-            for group in shapes
-        ]
-        self.parameters = [p for group in groups for p in group["params"]]
-        self.name, _ = part_of(training.optimizer)
+        names: dict[torch.nn.Parameter, str] = {}
+        groups: list[Group] = []
+        for group, stand_ins in shapes:
+            params = [torch.nn.Parameter(torch.rand(list(shape), device=device)) for _, shape in stand_ins]
+            names |= {p: name for p, (name, _) in zip(params, stand_ins, strict=True)}
+            groups.append({**group, "lr": RATE, "params": params})
+        self.parameters, self.what = list(names), make.what
         try:
-            self.optimizer = make_optimizer(groups, training)
+            self.optimizer = make(groups, names)
         except Exception as error:  # whatever a class of others comes up with
             raise self._refused("cannot train this model", error) from error
+        for settings in self.optimizer.param_groups:
+            settings.update({key: min(settings[key], PERIOD) for key in PERIODS if isinstance(settings.get(key), int)})
         try:
             self.scheduler = make_scheduler(self.optimizer, training, total_steps)
         except Exception as error:  # as above
@@ -84,8 +102,8 @@ class _Stage:
         self.judged = Judged({str(at): p for at, p in enumerate(self.parameters)}, self.optimizer, decay=None)
         if training.ema is not None and self.judged.swapping is not None:
             raise ConfigError(
-                f"training.ema: optimizer '{self.name}' has an average of its own, by which the model is judged and "
-                "saved; remove the key, or choose another optimizer"
+                f"training.ema: optimizer '{type(self.optimizer).__name__}' has an average of its own, by which the "
+                "model is judged and saved; remove the key, or choose another optimizer"
             )
 
     def show(self) -> None:
@@ -99,7 +117,7 @@ class _Stage:
     def _refused(self, what: str, error: Exception) -> ConfigError:
         if isinstance(error, ConfigError):
             return error
-        return ConfigError(f"training.optimizer: '{self.name}' {what}: {error}; choose another")
+        return ConfigError(f"{self.what} {what}: {error}; choose another")
 
     def step(self, *, seed: int) -> None:
         torch.manual_seed(seed)
@@ -137,16 +155,15 @@ class _Stage:
                 p.copy_(weight)
 
 
-def _shapes(groups: Sequence[Group]) -> list[Group]:
-    """Return `groups` with one parameter for each number of dimensions, SIDE long at most."""
-    return [
-        {
-            **group,
-            "lr": RATE,
-            "params": [
-                torch.nn.Parameter(torch.empty([min(SIDE, length) for length in shape], device="meta"))
-                for shape in {p.ndim: p.shape for p in group["params"]}.values()
-            ],
-        }
-        for group in groups
-    ]
+def _stand_ins(
+    groups: Sequence[Group], names: Mapping[torch.nn.Parameter, str], *, each: bool
+) -> list[tuple[Group, list[tuple[str, list[int]]]]]:
+    """Return each of `groups` with names and shapes of stand-ins, SIDE long at most.
+
+    each: for every parameter, in place of one for those with as many dimensions in a group.
+    """
+    found = []
+    for group in groups:
+        chosen = group["params"] if each else {p.ndim: p for p in group["params"]}.values()
+        found.append((group, [(names.get(p, ""), [min(SIDE, length) for length in p.shape]) for p in chosen]))
+    return found
