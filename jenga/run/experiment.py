@@ -27,6 +27,7 @@ from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
+from jenga.continual import check_stages, continual_callbacks
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
@@ -49,7 +50,7 @@ from jenga.trainer.optim import parameter_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
-from jenga.trainer.turns import make_sampler
+from jenga.trainer.turns import make_sampler, planned_steps
 from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def _open(
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
+        check_stages(experiment.bundle.config, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
         groups = parameter_groups(experiment.bundle.model, trainings_of(experiment.bundle.config))
         rehearse(groups, training, torch.device("cpu"), total_steps=_steps(experiment))
@@ -161,7 +163,9 @@ def _carry_out(
     callbacks: Sequence[BaseCallback],
     console: Console,
 ) -> Result:
-    chain = Chain([*configured_callbacks(config, console), *callbacks])
+    bundle = experiment.bundle
+    own = continual_callbacks(bundle.config, bundle.model, experiment.sources, accelerator)
+    chain = Chain([*own, *configured_callbacks(config, console), *callbacks])
     outcome: Outcome = "failed"
     try:
         _describe(run, config, experiment, accelerator, console)
@@ -281,8 +285,8 @@ def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentCon
 
 
 def _steps(experiment: Experiment) -> int:
-    training = resolved(experiment.bundle.config.training)
-    return training.max_steps or training.epochs * len(make_sampler(experiment.sources, experiment.bundle.config))
+    config = experiment.bundle.config
+    return sum(planned_steps(make_sampler(experiment.sources, config), config))
 
 
 def _share(trained: int, parameters: int) -> str:

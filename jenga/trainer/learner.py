@@ -29,6 +29,7 @@ from jenga.trainer.optim import (
     warn_of_settings,
 )
 from jenga.trainer.rehearse import rehearse
+from jenga.trainer.schedule import StagedSchedule
 from jenga.trainer.window import Figures, Window
 from jenga.types import Batch
 
@@ -43,8 +44,8 @@ class Teacher(Protocol):
 class Learner:
     """Adds gradients up and takes steps, or leaves them out; `window` keeps the losses.
 
-    trainings: by encoder. total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it
-    says of its rows. Raises ConfigError as `rehearse` does.
+    trainings: by encoder. steps: those that the schedule is planned for; of several stages those of each, which has the
+    schedule anew. `teacher`: adds to each batch what it says of its rows. Raises ConfigError as `rehearse` does.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Learner:
         trainings: Mapping[str, ResolvedTraining],
         accelerator: Accelerator,
         *,
-        total_steps: int,
+        steps: Sequence[int],
         teacher: Teacher | None,
     ) -> None:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
@@ -62,11 +63,12 @@ class Learner:
         self.model: MultiTaskModel = model.to(accelerator.device).train()
         self.balance = make_balance(training.loss_balance, list(self.model.tasks)).to(accelerator.device)
         groups = [*parameter_groups(self.model, trainings), *balance_groups(self.balance, trainings)]
-        rehearse(groups, training, accelerator.device, total_steps=total_steps)
-        warn_of_settings(training, total_steps)
+        rehearse(groups, training, accelerator.device, total_steps=sum(steps))
+        warn_of_settings(training, sum(steps))
         self.optimizer = make_optimizer(groups, training)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
-        self.scheduler = make_scheduler(self.optimizer, training, total_steps)
+        self.staged = StagedSchedule(self.optimizer, training, steps) if len(steps) > 1 else None
+        self.scheduler = self.staged or make_scheduler(self.optimizer, training, steps[0])
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self.window = Window(accelerator.device)
         self._losses: dict[str, torch.Tensor] = {}
@@ -103,11 +105,19 @@ class Learner:
             self.conflicts.add({name: scale(each) for name, each in weighed.items()}, self._others)
         return loss.detach()
 
-    def clip_gradients(self) -> torch.Tensor:
-        """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
+    def begin_stage(self, stage: int) -> None:
+        """Begin the schedule of a stage, from 0, where each has it anew; of the one that is running nothing begins."""
+        if self.staged is not None:
+            self.staged.begin(stage)
+
+    def settle_gradients(self) -> None:
+        """Make the gradients of a step, unscaled, of what its batches have added up."""
         if self.conflicts is not None:
             self.window.add_cosines(self.conflicts.settle())
         self.accelerator.unscale_gradients()
+
+    def clip_gradients(self) -> torch.Tensor:
+        """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
         return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
 
