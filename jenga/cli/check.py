@@ -76,7 +76,7 @@ def _cell(value: Any) -> str:
 
 def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.config.training import resolved
-    from jenga.continual import check_stages
+    from jenga.continual.methods import check_stages
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions

@@ -78,8 +78,8 @@ def _check_directions(heads: Sequence[Judged]) -> None:
         words = {True: "greater is better", False: "less is better", None: "not known which way it is better"}
         told = "; ".join(f"{head.name}: {head.metric.name}, {words[each]}" for each, head in by_direction.items())
         raise ConfigError(
-            f"stages: heads have no score in common ({told}); train those of one direction in one run, and declare that "
-            "of a metric of your own in its task"
+            f"stages: heads have no score in common ({told}); train those of one direction in one run, and declare "
+            "that of a metric of your own in its task"
         )
 
 

@@ -11,12 +11,11 @@ from jenga.callbacks import BaseCallback
 from jenga.continual.judging import Judged, Scores, judged_heads, model_scores, one_score
 from jenga.continual.place import Place
 from jenga.continual.prototypes import prototype_scores
-from jenga.continual.summary import summary
+from jenga.continual.summary import FILE, summary
 from jenga.files import write_atomic
 from jenga.model import MultiTaskModel
 from jenga.trainer import Trainer
 
-FILE = "continual.json"
 _FORMAT = 1
 
 

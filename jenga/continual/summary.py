@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+FILE = "continual.json"
+"""What a run in stages keeps of its scores, in its folder."""
+
 Matrix = Sequence[Sequence[float | None]]
 """``R[i][j]``: the score of stage j's rows after stage i was learnt, both from 0; None where it is undefined."""
 

@@ -54,7 +54,7 @@ def _balanced(streams: Sequence[Sequence[Kept]], size: int) -> list[Kept]:
 
 
 def drawn(memory: Sequence[Kept], count: int, *, seed: int, step: Sequence[int]) -> list[Kept]:
-    """Return `count` rows of a memory, or all where it has fewer, that are those of `step`, any numbers that name it."""
+    """Return `count` rows of a memory, or all where it has fewer; step: any numbers that name the step they are for."""
     rng = np.random.default_rng([seed, zlib.crc32(b"drawn"), *step])
     return [memory[at] for at in rng.permutation(len(memory))[:count]]
 

@@ -27,7 +27,7 @@ from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
-from jenga.continual import check_stages, continual_callbacks
+from jenga.continual.methods import check_stages, continual_callbacks
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named

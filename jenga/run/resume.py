@@ -16,7 +16,7 @@ from jenga.trainer.run import RunFolder
 logger = logging.getLogger(__name__)
 
 _LENGTHS = ("epochs", "max_steps")
-"""Keys of `training` that say how long a run is; of a run in stages they say where one stage ends and the next begins."""
+"""Keys of `training` that say how long a run is; in stages they say where each of them ends too."""
 _SHOWN = 5
 _UNSAID = "its run.json does not say which configuration it was begun with (`given`)"
 Changes = dict[str, tuple[Any, Any]]

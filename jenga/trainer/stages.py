@@ -44,8 +44,8 @@ def _stage(given: StageConfig, sources: Sequence[Source], epochs: int) -> Stage:
         found = np.empty(0, np.int64) if split is None else _found(given, source, split)
         if not len(found):
             raise DataError(
-                f"stages[{given.name}]: {source.name} has no {split or 'test or validation'} rows of it to judge it by; "
-                "give some, or let data.test_fraction cut them from the training rows"
+                f"stages[{given.name}]: {source.name} has no {split or 'test or validation'} rows of it to judge it "
+                "by; give some, or let data.test_fraction cut them from the training rows"
             )
         judged[source.name] = (str(split), found)
     return Stage(given.name, epochs, {source.name: tasks[source.name] for source in own}, rows, judged)
