@@ -1,11 +1,11 @@
 """Five permuted-digits tasks one after the other: what each method keeps of the earlier ones, and what it costs.
 
-``python benchmarks/bench_continual.py --json benchmarks/continual.json`` trains every method with five seeds, each run in
-a process of its own, and prints the table of docs/continual.md. What is in the file already is not run again; `--seeds`
-and `--methods` narrow it. ``pytest benchmarks/bench_continual.py`` runs a small one.
+``python benchmarks/bench_continual.py --json benchmarks/continual.json`` trains every method with five seeds, each run
+in a process of its own, and prints the table of docs/continual.md. What is in the file already is not run again;
+`--seeds` and `--methods` narrow it. ``pytest benchmarks/bench_continual.py`` runs a small one.
 
-The rows are sklearn's handwritten digits, 8 x 8 pixels, shuffled by one permutation of the pixels a stage (Goodfellow et
-al. 2014): one head of ten classes, other inputs. 1,000 images train and 500 others test, the same in all stages.
+The rows are sklearn's handwritten digits, 8 x 8 pixels, shuffled by one permutation of the pixels a stage (Goodfellow
+et al. 2014): one head of ten classes, other inputs. 1,000 images train and 500 others test, the same in all stages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.run import experiment
 
 STAGES, TRAIN_ROWS, TEST_ROWS, PIXELS = 5, 1000, 500, 64
-EPOCHS, BATCH_SIZE, RATE, MEMORY, PERIOD = 10, 32, 3e-3, 200, 4
+EPOCHS, BATCH_SIZE, RATE, HIDDEN, MEMORY, PERIOD = 10, 64, 1e-2, [64, 64], 200, 4
 NESTED = "nested_learning"
 FIGURES = ("final", "forgetting", "backward_transfer", "seconds", "peak_mib")
 
@@ -46,7 +46,9 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "ewc": {"continual": {"ewc": {"strength": 1000.0, "rows": 500}}},
     "agem": {"continual": {"agem": {"memory": MEMORY, "rows_per_step": 64}}},
     "replay": {"continual": {"replay": {"memory": MEMORY}}},
-    "nested": {"callbacks": {NESTED: {"levels": [{"match": "*layers.0*", "period": PERIOD}, {"match": "*", "period": 1}]}}},
+    "nested": {
+        "callbacks": {NESTED: {"levels": [{"match": "*layers.0*", "period": PERIOD}, {"match": "*", "period": 1}]}}
+    },
 }  # fmt: skip
 """What each method adds to the configuration; `prototypes` are judged beside the first."""
 
@@ -76,7 +78,7 @@ def configuration(folder: Path, method: str, seed: int, *, epochs: int, stages: 
     return {
         "project_name": method,
         "model": {
-            "backbone_type": "sequential", "base_model": "mlp", "hidden_sizes": [128, 128],
+            "backbone_type": "sequential", "base_model": "mlp", "hidden_sizes": HIDDEN,
             "refinery": {"schema": {"name": "digits", "fields": fields}},
         },
         "tasks": [

@@ -93,7 +93,7 @@ def _stages(document: Document) -> Iterator[Finding]:
     given = document.value_at(("continual",))
     if not stages:
         for key in given if isinstance(given, dict) else ():
-            if given[key]:
+            if given[key] is not None and given[key] is not False:
                 yield finding(document, ("continual", key), "is for a training in stages; add stages, or remove it")
         return
     whole: list[tuple[KeyPath, str]] = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jenga.continual.summary import FILE
-from jenga.errors import DataError, suggest
+from jenga.errors import DataError
 from jenga.files import json_object
 from jenga.report.card import as_text, number
 
@@ -93,7 +93,7 @@ def read_record(run: Path) -> dict[str, Any]:
     """Return the content of continual.json. Raises DataError where there is none, or it is harmed."""
     path = run / FILE
     if not path.is_file():
-        there = sorted(each.name for each in run.glob("*.json")) if run.is_dir() else []
+        there = (run / "run.json").is_file()
         why = (
             "it is no run in stages, or ended in its first"
             if there

@@ -97,8 +97,10 @@ class StagedSampler:
         parts = []
         for part in turn.parts:
             own = [*part.rows, *rows.pop((part.source, part.tasks), [])]
-            if self.halves:
-                own = [own[at] for at in np.argsort(self.lengths[part.source][own], kind="stable")]
-            parts.append(part._replace(rows=own))
-        parts += [Turn(source, each, (), tasks) for (source, tasks), each in rows.items()]
+            parts.append(Turn(part.source, self._sorted(part.source, own), (), part.tasks))
+        parts += [Turn(source, self._sorted(source, each), (), tasks) for (source, tasks), each in rows.items()]
         return parts[0]._replace(beside=tuple(parts[1:]))
+
+    def _sorted(self, source: str, rows: list[int]) -> list[int]:
+        """Return rows by length where turns are taken in halves, as `Sampler` deals them."""
+        return [rows[at] for at in np.argsort(self.lengths[source][rows], kind="stable")] if self.halves else rows
