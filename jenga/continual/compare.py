@@ -93,12 +93,8 @@ def read_record(run: Path) -> dict[str, Any]:
     """Return the content of continual.json. Raises DataError where there is none, or it is harmed."""
     path = run / FILE
     if not path.is_file():
-        there = (run / "run.json").is_file()
-        why = (
-            "it is no run in stages, or ended in its first"
-            if there
-            else f"there is no such run{suggest(run.name, there)}"
-        )
+        is_run = (run / "run.json").is_file()
+        why = "it is no run in stages, or ended in its first" if is_run else "there is no such run"
         raise DataError(f"{path} is not there: {why}; give the folder of a run whose configuration has `stages`")
     try:
         found = json_object(path)

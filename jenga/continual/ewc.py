@@ -15,8 +15,9 @@ from jenga.continual.place import Place
 
 
 class Held(TypedDict):
-    """By parameter: the Fisher information of all stages that are done, and the weights that it holds."""
+    """How many stages are held; by parameter their Fisher information, and the weights that it holds."""
 
+    stages: int
     fisher: dict[str, torch.Tensor]
     weights: dict[str, torch.Tensor]
 
@@ -32,7 +33,7 @@ class Ewc(BaseCallback[Held]):
 
     def __init__(self, place: Place, *, strength: float, rows: int) -> None:
         self.place, self.strength, self.rows = place, strength, rows
-        self.held: Held = {"fisher": {}, "weights": {}}
+        self.held: Held = {"stages": 0, "fisher": {}, "weights": {}}
 
     def on_gradients(self, trainer: Any, **kwargs: Any) -> None:
         """Add the gradient of the penalty."""
@@ -44,10 +45,11 @@ class Ewc(BaseCallback[Held]):
                 p.grad.addcmul_(fisher[name], p.detach() - weights[name], value=self.strength)
 
     def on_epoch_end(self, trainer: Any, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
-        """Where a stage ends, hold its weights."""
+        """Where a stage ends, hold its weights; once, also where a run was stopped behind this and ends it again."""
         stage = self.place.ending(epoch)
-        if stage is not None:
+        if stage is not None and stage >= self.held["stages"]:
             self._hold(trainer.model, self._fisher(trainer.model, stage))
+            self.held["stages"] = stage + 1
 
     def _fisher(self, model: Any, stage: int) -> dict[str, torch.Tensor]:
         place, seed = self.place, [self.place.seed, zlib.crc32(b"fisher"), stage]
@@ -92,6 +94,7 @@ class Ewc(BaseCallback[Held]):
         """Hold what `state_dict` returned."""
         device = self.place.device
         self.held = {
+            "stages": state["stages"],
             "fisher": {name: each.to(device) for name, each in state["fisher"].items()},
             "weights": {name: each.to(device) for name, each in state["weights"].items()},
         }

@@ -46,7 +46,9 @@ class Prototypes:
         means = self.sums[seen] / self.counts[seen, None]
         n = self.counts.sum()
         scatter = self.products - (means.T * self.counts[seen]) @ means
-        precision = np.linalg.pinv(shrunk(scatter / n, int(n)), hermitian=True)
+        covariance = shrunk(scatter / n, int(n))
+        # Where no class has two different rows, nothing is known of the spread: all directions count the same.
+        precision = np.linalg.pinv(covariance, hermitian=True) if covariance.any() else np.eye(len(covariance))
         # The squared distance, without the part that is the same for all classes.
         weights = means @ precision
         logits = features.astype(np.float64) @ weights.T - 0.5 * (weights * means).sum(1)

@@ -16,7 +16,7 @@ LENGTHS = {"a": np.random.default_rng(0).integers(2, 90, 60), "b": np.random.def
 
 def stage(name: str, epochs: int, rows: dict[str, Any], tasks: dict[str, tuple[str, ...]] | None = None) -> Stage:
     found = {source: np.array(each) for source, each in rows.items()}
-    return Stage(name, epochs, tasks or {source: ("t",) for source in rows}, found, {})
+    return Stage(name, epochs, tasks or dict.fromkeys(rows, ("t",)), found, {})
 
 
 STAGES = [
@@ -38,9 +38,7 @@ def sampler(stages: list[Stage] = STAGES, *, halves: bool = False, replay: Repla
 
 
 def replay(size: int, rows_per_step: int | None = None) -> Replay:
-    return Replay(
-        kept_rows([each.kept for each in STAGES], size, keep="reservoir", seed=0), rows_per_step, 0
-    )
+    return Replay(kept_rows([each.kept for each in STAGES], size, keep="reservoir", seed=0), rows_per_step, 0)
 
 
 def rows_of(turns: list[Turn]) -> dict[str, list[int]]:

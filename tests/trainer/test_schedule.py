@@ -20,7 +20,9 @@ def made(**training: Any) -> tuple[ResolvedTraining, Any]:
         **{"epochs": 1, "batch_size": 1, "learning_rate": LearningRates(), "warmup_ratio": 0.5, **training}
     )
     weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
-    return given, torch.optim.AdamW([{"params": [each], "lr": rate} for each, rate in zip(weights, (0.1, 0.4), strict=True)])
+    return given, torch.optim.AdamW(
+        [{"params": [each], "lr": rate} for each, rate in zip(weights, (0.1, 0.4), strict=True)]
+    )
 
 
 def rates(schedule: Any, optimizer: Any, steps: int) -> list[list[float]]:

@@ -40,7 +40,11 @@ CALLS = source("calls", ("call",), train=Split(part=["a", "a"]), valid=Split(par
 
 
 def found(*stages: dict[str, Any], sources: Any = (TEXTS, CALLS)) -> Any:
-    given = {"model": {"base_model": "x"}, "tasks": TASKS, "training": {"epochs": 7, "batch_size": 2, "scheduler": "linear"}}
+    given = {
+        "model": {"base_model": "x"},
+        "tasks": TASKS,
+        "training": {"epochs": 7, "batch_size": 2, "scheduler": "linear"},
+    }
     named = [{"name": f"s{at}", **stage} for at, stage in enumerate(stages)]
     if {task for stage in stages for task in stage.get("tasks", [])} != {"mood", "topic", "call"}:
         named.append({"name": "rest"})
