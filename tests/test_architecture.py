@@ -26,7 +26,7 @@ RANKS = {
     "model": 8, "saved": 8,
     "report": 9, "callbacks": 9,
     "trainer": 10, "bundle": 10,
-    "distillation": 11,
+    "distillation": 11, "continual": 11,
     "run": 12,
     "inference": 13, "tuning": 13,
     "cli": 14,

@@ -142,6 +142,9 @@ class BaseCallback(Generic[Memory]):
     def on_batch_end(self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, **kwargs: Any) -> Action | None:
         """After a backward pass; `loss` is this batch's share of the step's loss, detached."""
 
+    def on_gradients(self, trainer: TrainerView, **kwargs: Any) -> Action | None:
+        """With the gradients of the step there, unscaled, before they are clipped: the place to change them."""
+
     def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Action | None:
         """With the gradients of the step there, unscaled and clipped. May ask for SKIP, ROLLBACK and STOP.
 

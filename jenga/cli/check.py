@@ -78,13 +78,14 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.callbacks.chain import Chain
     from jenga.callbacks.configured import named_callbacks
     from jenga.config.training import resolved
+    from jenga.continual.methods import check_stages
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
     from jenga.trainer.optim import Maker, parameter_groups, parameter_names
     from jenga.trainer.recipe import told, trainings_of
     from jenga.trainer.rehearse import rehearse
-    from jenga.trainer.turns import make_sampler
+    from jenga.trainer.turns import make_sampler, planned_steps
 
     accelerator = make_accelerator(config.training.precision, device)
     teacher = getattr(config.model, "teacher_student_config", None)
@@ -101,11 +102,12 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         if experiment.teacher is not None:
             experiment.teacher.to(accelerator.device)
         metric_directions(config.evaluation, model, experiment.sources)
+        check_stages(config, model, experiment.sources)
         notes = [note for name in model.tasks for note in model.tasks[name].notes()]
         bad = experiment.bad
         unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
         sizes = trainings_of(config)
-        total_steps = training.max_steps or training.epochs * len(make_sampler(experiment.sources, config))
+        total_steps = sum(planned_steps(make_sampler(experiment.sources, config), config))
         groups, names = parameter_groups(model, sizes), parameter_names(model=model)
         make = Maker(training, Chain(named_callbacks(config)))
         rehearse(groups, names, training, accelerator.device, make=make, total_steps=total_steps)

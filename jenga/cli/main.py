@@ -17,6 +17,7 @@ from jenga.cli.generate import generate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
 from jenga.cli.refine import refine
+from jenga.cli.report import report
 from jenga.cli.schema import schema
 from jenga.cli.train import train
 from jenga.cli.tune import tune
@@ -40,7 +41,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, tune, evaluate, predict, generate, export, refine, schema, doctor):
+for _command in (init, check, train, tune, evaluate, predict, generate, export, report, refine, schema, doctor):
     jenga.add_command(_command)
 
 

@@ -71,9 +71,15 @@ def _show(result: Result, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(result.run), "metrics": result.metrics, "evaluation": result.evaluation})
         return
+    from jenga.continual.summary import FILE as RECORD
     from jenga.report.card import closing_table
 
     for split in result.evaluation["splits"]:
         click.echo(f"{split} rows:")
         print_table(closing_table(result.evaluation, split))
+    if (result.run / RECORD).exists():
+        from jenga.continual.compare import compare
+
+        click.echo("stages:")
+        print_table(compare([result.run]).table())
     click.echo(f"run: {result.run}")

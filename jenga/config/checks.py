@@ -25,6 +25,7 @@ def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) ->
         *_together(document),
         *_fractions(document),
         *_stopping(document, data_paths),
+        *_stages(document),
         *_names(document),
         *_joined_names(document),
         *_lengths(document),
@@ -86,8 +87,39 @@ def _stopping(document: Document, data_paths: Sequence[KeyPath]) -> Iterator[Fin
         yield finding(document, ("early_stopping",), message)
 
 
+def _stages(document: Document) -> Iterator[Finding]:
+    """Stages have names and lengths of their own, each task learns in one, and nothing but they is continual."""
+    stages = _items(document, ("stages",))
+    given = document.value_at(("continual",))
+    if not stages:
+        for key in given if isinstance(given, dict) else ():
+            if given[key] is not None and given[key] is not False:
+                yield finding(document, ("continual", key), "is for a training in stages; add stages, or remove it")
+        return
+    whole: list[tuple[KeyPath, str]] = [
+        (("early_stopping",), "would end the training in one of its stages; remove it, and set epochs of the stages"),
+        (("training", "max_steps"), "the length of a stage is its epochs; remove it, and set training.epochs"),
+    ]
+    for path, message in whole:
+        if document.value_at(path) is not None:
+            yield finding(document, path, message)
+    tasks = [item["name"] for _, item in _items(document, ("tasks",)) if isinstance(item.get("name"), str)]
+    learning: set[str] = set()
+    for path, stage in stages:
+        own = stage.get("tasks")
+        learning |= set(tasks) if not isinstance(own, list) else {name for name in own if isinstance(name, str)}
+        for at, name in enumerate(own if isinstance(own, list) else ()):
+            if isinstance(name, str) and name not in tasks:
+                known = f"{suggest(name, tasks) or '.'} Tasks: {', '.join(tasks)}"
+                yield finding(document, (*path, "tasks", at), f"there is no task '{name}'{known}")
+    for path, item in _items(document, ("tasks",)):
+        if isinstance(name := item.get("name"), str) and name not in learning:
+            message = f"'{name}' learns in none of the stages; name it in one, or remove it"
+            yield finding(document, (*path, "name"), message)
+
+
 def _names(document: Document) -> Iterator[Finding]:
-    lists: list[KeyPath] = [("tasks",), *((*path, "heads") for path, _ in _items(document, ("tasks",)))]
+    lists: list[KeyPath] = [("tasks",), ("stages",), *((*path, "heads") for path, _ in _items(document, ("tasks",)))]
     for holder in lists:
         first: dict[str, KeyPath] = {}
         for path, item in _items(document, holder):

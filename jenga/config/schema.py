@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from jenga.config.optimization import PartChoices
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.peft import PeftBlock
+from jenga.config.stages import ContinualConfig, StageConfig
 from jenga.config.strict import (
     BACKBONE_NAME,
     PROJECT,
@@ -172,6 +173,12 @@ class ExperimentConfig(Strict):
     )
     fusion: FusionConfig = Field(default_factory=FusionConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    stages: list[StageConfig] = Field(
+        default_factory=list, description="Parts of the training, one after the other. Default: all at once."
+    )
+    continual: ContinualConfig = Field(
+        default_factory=ContinualConfig, description="What is done against forgetting, in a training in stages."
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     early_stopping: EarlyStoppingConfig | None = Field(None, description="Absent: train to the end.")
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)

@@ -42,6 +42,14 @@ class RunFiles:
         return str(self.evaluation.get("project") or self.config.get("project_name") or "run")
 
     @property
+    def step(self) -> tuple[str, str]:
+        """The step whose model is the run's result, and why it is, where there is an evaluation."""
+        step = self.evaluation["best_step"]
+        if self.config.get("stages"):
+            return "last step", f"{step} (of a training in stages)"
+        return "best step", f"{step} (by {self.evaluation['metric']})"
+
+    @property
     def splits(self) -> dict[str, Any]:
         """The evaluated splits, test first."""
         return dict(sorted(self.evaluation.get("splits", {}).items(), key=lambda split: split[0] != "test"))
@@ -279,7 +287,7 @@ def _training_table(files: RunFiles) -> list[list[str]]:
     if "seconds" in files.run:
         table.append(["time", f"{files.run['seconds']:,.0f} s"])
     if files.evaluation:
-        table.append(["best step", f"{files.evaluation['best_step']} (by {files.evaluation['metric']})"])
+        table.append([*files.step])
     return table
 
 

@@ -75,7 +75,7 @@ def _summary(files: RunFiles) -> list[Element]:
     if "seconds" in run:
         facts.append(("time", f"{run['seconds']:,.0f} s"))
     if files.evaluation:
-        facts.append(("best step", f"{files.evaluation['best_step']} (by {files.evaluation['metric']})"))
+        facts.append(files.step)
     line = " · ".join(f"{name}: {value}" for name, value in facts)
     problems = [_node("li", str(warning)) for warning in run.get("warnings", [])]
     return [

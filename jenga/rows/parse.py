@@ -47,6 +47,7 @@ class SourceSpec:
     form: FileForm = field(default_factory=FileForm)
     skip_blank: bool = False
     encoder: str = SHARED
+    marks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Rows:
     """Parsed rows of one split.
 
     `content`: what is encoded of them. `labels` by (task, head): a column of M labels, as the head's kind lays them out
-    (`jenga.labels`); none of a head whose labels are the content itself.
+    (`jenga.labels`); none of a head whose labels are the content itself. `marks` by column: the M cells, as they stand.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Rows:
     numbers: list[int] = field(default_factory=list)
     content: Content = field(default_factory=Cells)
     labels: dict[Key, Any] = field(default_factory=dict)
+    marks: dict[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,6 +84,7 @@ class Rows:
             numbers=pick(self.numbers),
             content=self.content.take(at),
             labels={key: pick(column) for key, column in self.labels.items()},
+            marks={name: pick(column) for name, column in self.marks.items()},
         )
 
     @classmethod
@@ -100,6 +103,7 @@ class Rows:
             numbers=join([part.numbers for part in parts]),
             content=type(first.content).joined([part.content for part in parts]),
             labels={key: join([part.labels[key] for part in parts]) for key in first.labels},
+            marks={name: join([part.marks[name] for part in parts]) for name in first.marks},
         )
 
 
@@ -149,7 +153,7 @@ class Parser:
     def run(self, piece: RawRows | None = None) -> tuple[Rows, list[BadRow]]:
         """Return the rows and all bad rows of the file, or of a piece of it, in its order."""
         raw = piece or self.raw
-        rows = Rows()
+        rows = Rows(marks={name: [] for name in self.spec.marks} if self.labelled else {})
         items: list[Item] = []
         codes: dict[Key, list[Any]] = {key: [] for key in self.places}
         bad = list(raw.bad)
@@ -169,6 +173,8 @@ class Parser:
             rows.files.append(raw.file)
             rows.numbers.append(number)
             items.append(item)
+            for column, marks in rows.marks.items():
+                marks.append(lookup(row, column))
             for key, code in labels.items():
                 codes[key].append(code)
         rows.content = self.content.collect(items)

@@ -16,12 +16,14 @@ BUCKET_TURNS = 8
 class Turn(NamedTuple):
     """The rows of one optimizer step, of one source; of a sampler in halves the shorter ones come first.
 
-    `beside`: those of the other sources, where a step holds some of each.
+    `beside`: those of the other sources, where a step holds some of each. `tasks`: which of those that read the source
+    learn from them; none named: all.
     """
 
     source: str
     rows: list[int]
     beside: tuple[Turn, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Turn, ...]:
@@ -83,6 +85,14 @@ class Sampler:
     def __len__(self) -> int:
         """Turns of an epoch."""
         return max(self.turns.values()) if self.kind == "together" else sum(self.turns.values())
+
+    def turns_in(self, epoch: int) -> int:
+        """Return the turns of `epoch`, of which all have as many here."""
+        return len(self)
+
+    def stage_of(self, epoch: int) -> int:
+        """Return the stage that `epoch` is of: there is one."""
+        return 0
 
     def deal(self, *, halves: bool) -> None:
         """Deal as a run that goes on began to: of another deal, its next turns hold rows that it has seen already.

@@ -27,6 +27,7 @@ from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
+from jenga.continual.methods import check_stages, continual_callbacks
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
@@ -49,7 +50,7 @@ from jenga.trainer.optim import Maker, parameter_groups, parameter_names
 from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
-from jenga.trainer.turns import make_sampler
+from jenga.trainer.turns import make_sampler, planned_steps
 from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ def _open(
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
+        check_stages(experiment.bundle.config, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
         model, make = experiment.bundle.model, Maker(training, chain)
         groups, names = parameter_groups(model, trainings_of(experiment.bundle.config)), parameter_names(model=model)
@@ -164,6 +166,9 @@ def _carry_out(
     chain: Chain,
     console: Console,
 ) -> Result:
+    bundle = experiment.bundle
+    own = continual_callbacks(bundle.config, bundle.model, experiment.sources, accelerator)
+    chain = Chain([*own, *chain.callbacks])
     outcome: Outcome = "failed"
     try:
         _describe(run, config, experiment, accelerator, console)
@@ -283,8 +288,8 @@ def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentCon
 
 
 def _steps(experiment: Experiment) -> int:
-    training = resolved(experiment.bundle.config.training)
-    return training.max_steps or training.epochs * len(make_sampler(experiment.sources, experiment.bundle.config))
+    config = experiment.bundle.config
+    return sum(planned_steps(make_sampler(experiment.sources, config), config))
 
 
 def _share(trained: int, parameters: int) -> str:

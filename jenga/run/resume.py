@@ -16,7 +16,7 @@ from jenga.trainer.run import RunFolder
 logger = logging.getLogger(__name__)
 
 _LENGTHS = ("epochs", "max_steps")
-"""Keys of `training` that say how long a run is."""
+"""Keys of `training` that say how long a run is; in stages they say where each of them ends too."""
 _SHOWN = 5
 _UNSAID = "its run.json does not say which configuration it was begun with (`given`)"
 Changes = dict[str, tuple[Any, Any]]
@@ -53,7 +53,7 @@ def find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
 def _newest(config: ExperimentConfig) -> RunFolder | None:
     passed: list[str] = []
     for run in RunFolder.unfinished(Path(config.output_dir), str(config.project_name)):
-        if _fits(changed := _changed(run, config)):
+        if _fits(changed := _changed(run, config), config):
             return run
         why = f"it was begun with other settings ({_shown(changed)})" if changed else _UNSAID
         passed.append(f"{run.path} did not finish and is passed over: {why}")
@@ -69,7 +69,7 @@ def _named(config: ExperimentConfig, resume: str) -> RunFolder:
     changed = _changed(run, config)
     if changed is None:
         raise ConfigError(f"--resume: {resume}: {_UNSAID}; start anew (without --resume)")
-    if not _fits(changed):
+    if not _fits(changed, config):
         raise ConfigError(
             f"--resume: {resume} was made with another configuration ({_shown(changed)}); compare "
             f"{run.path / 'config.yml'}, or start anew"
@@ -94,14 +94,14 @@ def _changed(run: RunFolder, config: ExperimentConfig) -> Changes | None:
         name = f"training.{key}"
         if name in changed:
             changed[name] = (settled["training"][key], changed[name][1])
-    if not _fits(changed) and _fits(of_settled := differences(config, settled)):
+    if not _fits(changed, config) and _fits(of_settled := differences(config, settled), config):
         return of_settled
     return changed
 
 
-def _fits(changed: Changes | None) -> bool:
-    """Whether a run can go on: only its length is another, and is not less."""
-    if changed is None:
+def _fits(changed: Changes | None, config: ExperimentConfig) -> bool:
+    """Whether a run can go on: only its length is another, and is not less; in stages it is the same."""
+    if changed is None or (changed and config.stages):
         return False
     lengths = {f"training.{key}" for key in _LENGTHS}
     return all(

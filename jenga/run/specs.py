@@ -40,9 +40,16 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 form=FileForm(config.data.format, config.data.delimiter, config.data.records),
                 skip_blank=config.data.blank_rows == "skip",
                 encoder=encoder,
+                marks=_marks(config, [task.name for task in tasks]),
             )
         )
     return specs
+
+
+def _marks(config: ExperimentConfig, tasks: list[str]) -> tuple[str, ...]:
+    """Return the columns that tell the rows of stages apart, of those stages in which one of `tasks` learns."""
+    own = [stage for stage in config.stages if stage.tasks is None or set(stage.tasks) & set(tasks)]
+    return tuple(dict.fromkeys(column for stage in own for column in stage.where))
 
 
 def _paths(data_path: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from jenga.ahead import made_ahead
-from jenga.errors import ConfigError, SetupError, suggest
+from jenga.errors import ConfigError, DataError, DivergedError, SetupError, suggest
 from jenga.labels import kind_named
 from jenga.labels.base import Errors
 from jenga.labels.judge import labelled_rows
@@ -149,6 +150,21 @@ class Runner:
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
+
+
+def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, float]:
+    """Return the metrics of the validation rows, as evaluations in training name them.
+
+    metric: that by which models are told apart. Raises DivergedError where one is not finite, DataError where `metric`
+    is undefined.
+    """
+    metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise DivergedError(f"step {step}: not finite: {', '.join(broken)}. The last checkpoint is unharmed")
+    if metric not in metrics:
+        raise DataError(f"evaluation.metric: '{metric}' is undefined on the validation rows (no labelled row)")
+    return metrics
 
 
 def describe_split(

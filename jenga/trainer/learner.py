@@ -28,6 +28,7 @@ from jenga.trainer.optim import (
     warn_of_settings,
 )
 from jenga.trainer.rehearse import rehearse
+from jenga.trainer.schedule import StagedSchedule
 from jenga.trainer.window import Figures, Window
 from jenga.types import Batch, TaskOutput
 
@@ -42,8 +43,9 @@ class Teacher(Protocol):
 class Learner:
     """Adds gradients up and takes steps, or leaves them out; `window` keeps the losses.
 
-    trainings: by encoder. total_steps: those that the schedule is planned for. `teacher`: adds to each batch what it
-    says of its rows. `chain`: one of the callbacks may give the optimizer. Raises ConfigError as `rehearse` does.
+    trainings: by encoder. steps: those that the schedule is planned for; of several stages those of each, which has the
+    schedule anew. `teacher`: adds to each batch what it says of its rows. `chain`: one of the callbacks may give the
+    optimizer. Raises ConfigError as `rehearse` does.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Learner:
         trainings: Mapping[str, ResolvedTraining],
         accelerator: Accelerator,
         *,
-        total_steps: int,
+        steps: Sequence[int],
         teacher: Teacher | None,
         chain: Chain,
     ) -> None:
@@ -61,15 +63,16 @@ class Learner:
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
         self.window = Window(accelerator.device)
-        self.balancing = Balancing(self.model, training, accelerator, self.window, total_steps=total_steps)
+        self.balancing = Balancing(self.model, training, accelerator, self.window, total_steps=sum(steps))
         self.balance = self.balancing.balance
         groups = [*parameter_groups(self.model, trainings), *balance_groups(self.balance, trainings)]
         names, make = parameter_names(model=self.model, balance=self.balance), Maker(training, chain)
-        rehearse(groups, names, training, accelerator.device, make=make, total_steps=total_steps)
-        warn_of_settings(training, total_steps)
+        rehearse(groups, names, training, accelerator.device, make=make, total_steps=sum(steps))
+        warn_of_settings(training, sum(steps))
         self.optimizer = make(groups, names)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
-        self.scheduler = make_scheduler(self.optimizer, training, total_steps)
+        self.staged = StagedSchedule(self.optimizer, training, steps) if len(steps) > 1 else None
+        self.scheduler = self.staged or make_scheduler(self.optimizer, training, steps[0])
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
@@ -94,9 +97,17 @@ class Learner:
             )
         return outputs
 
+    def begin_stage(self, stage: int) -> None:
+        """Begin the schedule of a stage, from 0, where each has it anew; of the one that is running nothing begins."""
+        if self.staged is not None:
+            self.staged.begin(stage)
+
+    def settle_gradients(self) -> None:
+        """Make the gradients of a step, unscaled, of what its batches have added up."""
+        self.balancing.settle(self.scheduler.last_epoch, self._parameters)
+
     def clip_gradients(self) -> torch.Tensor:
         """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
-        self.balancing.settle(self.scheduler.last_epoch, self._parameters)
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
         return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
 

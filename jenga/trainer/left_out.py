@@ -7,6 +7,7 @@ from typing import NamedTuple, TypedDict
 
 from jenga.errors import DivergedError
 from jenga.rows.sampling import Sampler, Turn
+from jenga.rows.stages import StagedSampler
 from jenga.trainer.run import RunFolder
 
 MOST_ROLLBACKS = 3
@@ -40,13 +41,13 @@ class LeftOut:
         self.run = run
         self.turns: list[LeftOutTurn] = run.info().get(_KEY, [])
 
-    def of(self, sampler: Sampler, epoch: int) -> list[tuple[Place, Turn]]:
+    def of(self, sampler: Sampler | StagedSampler, epoch: int) -> list[tuple[Place, Turn]]:
         """Return the turns that are taken in `epoch`, with their places."""
         gone = {each["turn"] for each in self.turns if each["epoch"] == epoch}
         turns = enumerate(sampler.epoch(epoch))
         return [(Place(epoch, number), turn) for number, turn in turns if number not in gone]
 
-    def coming(self, sampler: Sampler, epoch: int, at: int, steps: int) -> Iterator[tuple[int, Turn]]:
+    def coming(self, sampler: Sampler | StagedSampler, epoch: int, at: int, steps: int) -> Iterator[tuple[int, Turn]]:
         """Yield the next `steps` turns that are taken, from the one at place `at` of `epoch` on, with their epochs."""
         while steps > 0:
             turns = self.of(sampler, epoch)[at : at + steps]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
-from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, suggest
+from jenga.errors import ConfigError, DivergedError, InterruptedRun, suggest
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
 from jenga.rows.sampling import Turn
@@ -27,7 +28,7 @@ from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import judged, observe
 from jenga.trainer.directions import metric_directions
-from jenga.trainer.evaluate import Runner, label_counts
+from jenga.trainer.evaluate import Runner, label_counts, valid_metrics
 from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
@@ -37,7 +38,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.turns import make_sampler
+from jenga.trainer.turns import epochs_of, make_sampler, planned_steps
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,9 @@ class Trainer:
         self.feed = Feed(splits, sizes=sizes, halves=self.halves, seed=self.training.seed, workers=workers)
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
+        self.planned_steps = planned_steps(self.sampler, config)
         self.learner = Learner(
-            model, self.training, self.trainings, accelerator, total_steps=self._planned_steps, teacher=teacher,
+            model, self.training, self.trainings, accelerator, steps=self.planned_steps, teacher=teacher,
             chain=self.chain,
         )  # fmt: skip
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
@@ -90,14 +92,10 @@ class Trainer:
         self.directions = metric_directions(config.evaluation, self.model, sources)
 
     @property
-    def _planned_steps(self) -> int:
-        return self.training.max_steps or self.training.epochs * len(self.sampler)
-
-    @property
     def total_steps(self) -> int:
         """Optimizer steps of the run: those planned, without the turns that its epochs have left out."""
-        training = self.training
-        return self._planned_steps - (0 if training.max_steps else self.left_out.count(training.epochs))
+        left_out = 0 if self.training.max_steps else self.left_out.count(epochs_of(self.config))
+        return sum(self.planned_steps) - left_out
 
     @property
     def should_stop(self) -> bool:
@@ -132,6 +130,8 @@ class Trainer:
             while not self._done():
                 self._epoch()
             self._evaluate()  # where a callback stopped the run once its last step was judged
+            if self.config.stages:
+                self._keep_last()
             if self.state.step != self._saved_step:
                 self.save()
             self.chain.call("on_train_end", self)
@@ -164,6 +164,7 @@ class Trainer:
         if not turns:
             self.state.epoch += 1
             return
+        self.learner.begin_stage(self.sampler.stage_of(self.state.epoch))
         if self.state.turn == 0:
             self.chain.call("on_epoch_begin", self, epoch=self.state.epoch)
         for place, turn in turns[self.state.turn :]:
@@ -186,6 +187,8 @@ class Trainer:
         losses = self.learner.window.snapshot()
         for part in turn.parts:
             self._add_gradients(part)
+        self.learner.settle_gradients()
+        self.chain.call("on_gradients", self)
         norm = self.learner.clip_gradients()
         asked = self.chain.call("on_before_optimizer_step", self, grad_norm=norm)
         if asked is None:
@@ -205,7 +208,7 @@ class Trainer:
         return self._log()
 
     def _add_gradients(self, turn: Turn) -> None:
-        source = self.sources[turn.source]
+        tasks = turn.tasks or self.sources[turn.source].tasks
         batches = self.feed.batches(self.state.epoch, turn)
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
@@ -213,7 +216,7 @@ class Trainer:
         for batch in batches:
             batch = batch.to(self.accelerator.device)
             self.chain.call("on_batch_begin", self, batch=batch)
-            loss = self.learner.add_gradients(batch, source.tasks, counts, len(batch.rows) / len(turn.rows))
+            loss = self.learner.add_gradients(batch, tasks, counts, len(batch.rows) / len(turn.rows))
             self.chain.call("on_batch_end", self, batch=batch, loss=loss)
 
     def _roll_back(self, place: Place, turn: Turn, by: str, before: int) -> None:
@@ -254,11 +257,11 @@ class Trainer:
     @property
     def _turns(self) -> int:
         """Turns of this epoch."""
-        return len(self.sampler) - self.left_out.count_in(self.state.epoch)
+        return self.sampler.turns_in(self.state.epoch) - self.left_out.count_in(self.state.epoch)
 
     def _epochs(self) -> float:
         """Return the epochs done, by the turns that are dealt: what is left out later changes no earlier record."""
-        return round(self.state.epoch + self.state.turn / len(self.sampler), 4)
+        return round(self.state.epoch + self.state.turn / self.sampler.turns_in(self.state.epoch), 4)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 3)
@@ -295,13 +298,20 @@ class Trainer:
         if self.state.step % every == 0 if every else epoch_ends:
             self.save()
 
+    @contextmanager
+    def judging(self) -> Iterator[Runner]:
+        """Let the weights that are judged and saved stand in the model, for what judges it."""
+        runner = self._runner()
+        with judged(self.learner.judged, runner, self.sources.values()):
+            yield runner
+
     def _evaluate(self) -> None:
         if self.state.evaluated_step != self.state.step:
-            with judged(self.learner.judged, self._runner(), self.sources.values()):
-                self._judge()
+            with self.judging() as runner:
+                self._judge(runner)
 
-    def _judge(self) -> None:
-        config, runner, sources = self.config.evaluation, self._runner(), list(self.sources.values())
+    def _judge(self, runner: Runner) -> None:
+        config, sources = self.config.evaluation, list(self.sources.values())
         observe(runner, sources, "evaluation")
         result = runner.evaluate(sources, "valid")
         if not result.rows:
@@ -309,19 +319,11 @@ class Trainer:
                 self._keep_last()
                 self.state.evaluated_step = self.state.step
             return
-        metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
-        if not all(math.isfinite(value) for value in metrics.values()):
-            broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-            raise DivergedError(
-                f"step {self.state.step}: not finite: {', '.join(broken)}. The last checkpoint is unharmed"
-            )
-        if config.metric not in metrics:
-            raise DataError(
-                f"evaluation.metric: '{config.metric}' is undefined on the validation rows (no labelled row)"
-            )
+        metrics = valid_metrics(result, config.metric, step=self.state.step)
         self._tell("eval", metrics=metrics)
         self.state.metrics = metrics
-        self._keep_best(metrics[config.metric])
+        if not self.config.stages:
+            self._keep_best(metrics[config.metric])
         self.state.evaluated_step = self.state.step
         self.chain.call("on_evaluate", self, metrics=metrics)
 
@@ -340,9 +342,9 @@ class Trainer:
             self.state.best_value, self.state.best_step = value, self.state.step
 
     def _keep_last(self) -> None:
-        """Where no validation rows tell which model is the best, the run's result is the last one."""
+        """Where no validation rows tell which model is the best, or those of one stage would, it is the last one."""
         self.learner.check_finite(self.state.step)
-        with judged(self.learner.judged, self._runner(), self.sources.values()):
+        with self.judging():
             self.write_best(self.run.best)
         self.state.best_step = self.state.step
 

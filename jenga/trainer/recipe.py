@@ -136,15 +136,23 @@ def told(given: ExperimentConfig, found: ExperimentConfig, steps: int) -> list[s
 
     given, found: the experiment as it was configured, and as it was built. steps: of the optimizer, in all.
     """
+    stages = _told_stages(found)
     if not found.several:
-        return [_told(given.training, resolved(found.training), steps)]
+        return [_told(given.training, resolved(found.training), steps), *stages]
     training = resolved(found.training)
     length = f"{steps} steps" if training.max_steps else f"{training.epochs} epochs ({steps} steps)"
     own = [
         f"  {name}: {_told(given.of_backbone(name).training, resolved(found.of_backbone(name).training), None)}"
         for name in found.backbones
     ]
-    return [f"training: {length}", *own]
+    return [f"training: {length}", *own, *stages]
+
+
+def _told_stages(found: ExperimentConfig) -> list[str]:
+    epochs = resolved(found.training).epochs
+    return [f"  stages, epochs: {', '.join(f'{each.name} {each.epochs or epochs}' for each in found.stages)}"] * bool(
+        found.stages
+    )
 
 
 def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) -> str:

@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
 from jenga.errors import ConfigError
 from jenga.rows.batches import Source
+from jenga.rows.memory import kept_rows
 from jenga.rows.sampling import Sampler
+from jenga.rows.split import TRAIN
+from jenga.rows.stages import Replay, Stage, StagedSampler
 from jenga.trainer.recipe import trainings_of
+from jenga.trainer.stages import stages_of
 
 
-def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves: bool = False) -> Sampler:
+def make_sampler(
+    sources: Sequence[Source], config: ExperimentConfig, *, halves: bool = False
+) -> Sampler | StagedSampler:
     """Return the sampler over the training rows of `sources`; halves: as `Sampler` has it.
 
-    Raises ConfigError for rows_per_step that gives tasks of the same rows different numbers.
+    Raises ConfigError for rows_per_step that gives tasks of the same rows different numbers, and as `stages_of`.
     """
+    lengths = {source.name: source.splits[TRAIN].lengths for source in sources}
+    if not config.stages:
+        return _sampler(sources, lengths, config, halves)
+    stages = stages_of(sources, config)
+    samplers = []
+    for stage in stages:
+        own = [source for source in sources if source.name in stage.rows]
+        samplers.append(_sampler(own, {name: lengths[name][rows] for name, rows in stage.rows.items()}, config, halves))
+    return StagedSampler(stages, samplers, lengths, replay=_replay(stages, config))
+
+
+def epochs_of(config: ExperimentConfig) -> int:
+    """Return the epochs of a built experiment, over all of its stages."""
+    epochs = resolved(config.training).epochs
+    return sum(stage.epochs or epochs for stage in config.stages) if config.stages else epochs
+
+
+def planned_steps(sampler: Sampler | StagedSampler, config: ExperimentConfig) -> list[int]:
+    """Return the optimizer steps of each stage of a built experiment; where it has none, of the whole."""
+    training = resolved(config.training)
+    if isinstance(sampler, Sampler):
+        return [training.max_steps or training.epochs * len(sampler)]
+    return [stage.epochs * len(each) for stage, each in zip(sampler.stages, sampler.samplers, strict=True)]
+
+
+def _replay(stages: Sequence[Stage], config: ExperimentConfig) -> Replay | None:
+    given, seed = config.continual.replay, config.training.seed
+    if given is None:
+        return None
+    memory = kept_rows([stage.kept for stage in stages], given.memory, keep=given.keep, seed=seed)
+    return Replay(memory, given.rows_per_step, seed)
+
+
+def _sampler(
+    sources: Sequence[Source], lengths: Mapping[str, np.ndarray], config: ExperimentConfig, halves: bool
+) -> Sampler:
     training, own = resolved(config.training), trainings_of(config)
     rows = {source.name: own[source.encoder].batch_size * training.gradient_accumulation_steps for source in sources}
     for source in sources:
@@ -27,7 +71,7 @@ def make_sampler(sources: Sequence[Source], config: ExperimentConfig, *, halves:
         if given:
             rows[source.name] = next(iter(given.values()))
     return Sampler(
-        {source.name: source.splits["train"].lengths for source in sources},
+        lengths,
         kind=training.sampler,
         rows_per_turn=rows,
         temperature=training.temperature,

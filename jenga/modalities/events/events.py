@@ -77,11 +77,12 @@ def objects(events: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def label_columns(specs: Iterable[SourceSpec]) -> tuple[str, ...]:
-    """Return every column where `specs` look for labels and ids, none of which may become a feature."""
+    """Return every column where `specs` look for labels, ids and stages, none of which may become a feature."""
     found: dict[str, None] = {}
     for spec in specs:
         found.update(dict.fromkeys(column for head in spec.heads for column in head.candidates))
         found[spec.id] = None
+        found.update(dict.fromkeys(spec.marks))
     return tuple(found)
 
 

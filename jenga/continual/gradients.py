@@ -1,0 +1,52 @@
+"""The gradient of a loss on rows of one's own choosing, beside the step that is being taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+from jenga.model import MultiTaskModel
+from jenga.rows.batches import EncodedSplit
+from jenga.trainer.evaluate import label_counts
+from jenga.trainer.window import Window
+
+
+def loss_gradients(
+    model: MultiTaskModel,
+    parameters: Sequence[torch.Tensor],
+    split: EncodedSplit,
+    rows: Sequence[int],
+    tasks: Sequence[str],
+    *,
+    device: torch.device,
+    autocast: AbstractContextManager[object],
+    size: int,
+    scale: float = 1.0,
+) -> list[torch.Tensor | None]:
+    """Return the gradient of the loss of `tasks` on `rows` of `split`, by parameter; None where it does not reach one.
+
+    The loss is that of a training step on these rows, in passes of `size` rows. The gradients that stand in the
+    parameters, and the losses that a record tells, stay as they are. scale: what the loss is multiplied by on its way
+    back, so that half precision holds its gradients.
+    """
+    cut = [list(rows[at : at + size]) for at in range(0, len(rows), size)]
+    batches = [split.batch(each).to(device) for each in cut]
+    counts = label_counts(batches, model.tasks) if len(batches) > 1 else None
+    found: list[torch.Tensor | None] = [None] * len(parameters)
+    for batch in batches:
+        with autocast:
+            outputs = model(batch.inputs, tasks, batch.labels)
+        parts = Window(device).add(outputs, model.tasks, counts, len(batch.rows) / len(rows))
+        loss = torch.stack([part.loss for part in parts.values()]).sum() * scale
+        if loss.requires_grad:
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+            found = [_sum(one, other) for one, other in zip(found, grads, strict=True)]
+    return [None if each is None else each / scale for each in found]
+
+
+def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other

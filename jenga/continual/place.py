@@ -1,0 +1,74 @@
+"""Where a training in stages is, and what its parts work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from jenga.config.schema import ExperimentConfig
+from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.split import TRAIN
+from jenga.rows.stages import Stage
+from jenga.trainer.recipe import trainings_of
+from jenga.trainer.stages import stages_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """The stages, the sources by name, and the machine that trains. `sizes`: rows of a forward pass by source."""
+
+    stages: Sequence[Stage]
+    sources: Mapping[str, Source]
+    seed: int
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    scale: Callable[[], float]
+    sizes: Mapping[str, int]
+
+    def of(self, epoch: int) -> int:
+        """Return the stage of `epoch`, both from 0; behind the last one it is the last."""
+        for number, stage in enumerate(self.stages):
+            epoch -= stage.epochs
+            if epoch < 0:
+                return number
+        return len(self.stages) - 1
+
+    def ending(self, epoch: int) -> int | None:
+        """Return the stage whose last epoch `epoch` is; None where it goes on."""
+        end = 0
+        for number, stage in enumerate(self.stages):
+            end += stage.epochs
+            if epoch == end - 1:
+                return number
+        return None
+
+    def split(self, source: str) -> EncodedSplit:
+        """Return the training rows of a source."""
+        return self.sources[source].splits[TRAIN]
+
+    def size(self, source: str) -> int:
+        """Return the rows of a forward pass."""
+        return self.sizes[source]
+
+
+def place_of(config: ExperimentConfig, sources: Sequence[Source], accelerator: Accelerator) -> Place:
+    """Return the place of a built experiment. Raises as `stages_of`."""
+    trainings = trainings_of(config)
+
+    def scale() -> float:
+        return 1.0 if accelerator.scaler is None else float(accelerator.scaler.get_scale())
+
+    return Place(
+        stages_of(sources, config),
+        {source.name: source for source in sources},
+        config.training.seed,
+        accelerator.device,
+        accelerator.autocast,
+        scale,
+        {source.name: trainings[source.encoder].batch_size for source in sources},
+    )

@@ -1,0 +1,106 @@
+"""Training in stages: whose turn it is, and which rows, one stage after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from jenga.rows.memory import Kept, by_reader, drawn
+from jenga.rows.sampling import Sampler, Turn
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training. `rows`: by source, the numbers of its training rows, int64, ascending.
+
+    `tasks`: by source, those that learn from them. `judged`: by source, the split that it is judged on, and the numbers
+    of its rows there.
+    """
+
+    name: str
+    epochs: int
+    tasks: Mapping[str, tuple[str, ...]]
+    rows: Mapping[str, np.ndarray]
+    judged: Mapping[str, tuple[str, np.ndarray]]
+
+    @property
+    def kept(self) -> list[Kept]:
+        """Its training rows, as a memory holds them."""
+        return [Kept(source, self.tasks[source], int(row)) for source, rows in self.rows.items() for row in rows]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Rows of earlier stages that join each turn: `memory` by stage, and how many; None: as many as the turn has."""
+
+    memory: Sequence[Sequence[Kept]]
+    rows_per_step: int | None
+    seed: int
+
+
+class StagedSampler:
+    """Deals the rows of `stages` into turns, each by a sampler over its own rows, in `samplers`; see `Sampler`.
+
+    Behind the last stage it begins again, so that any epoch can be asked for. `lengths`: of all rows by source.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        samplers: Sequence[Sampler],
+        lengths: Mapping[str, np.ndarray],
+        *,
+        replay: Replay | None = None,
+    ) -> None:
+        self.stages, self.samplers, self.lengths, self.replay = stages, samplers, dict(lengths), replay
+        self.ends = list(accumulate(stage.epochs for stage in stages))
+
+    @property
+    def halves(self) -> bool:
+        """As `Sampler` has it."""
+        return self.samplers[0].halves
+
+    def stage_of(self, epoch: int) -> int:
+        """Return the number of the stage that `epoch` is of, both from 0."""
+        return int(np.searchsorted(self.ends, epoch % self.ends[-1], side="right"))
+
+    def turns_in(self, epoch: int) -> int:
+        """Return the turns of `epoch`."""
+        return len(self.samplers[self.stage_of(epoch)])
+
+    def deal(self, *, halves: bool) -> None:
+        """Deal as a run that goes on began to; see `Sampler.deal`."""
+        for sampler in self.samplers:
+            sampler.deal(halves=halves)
+
+    def epoch(self, epoch: int) -> list[Turn]:
+        """Return the turns of `epoch` (from 0)."""
+        at = self.stage_of(epoch)
+        within = epoch % self.ends[-1] - (self.ends[at - 1] if at else 0)
+        turns = [self._of_stage(turn, self.stages[at]) for turn in self.samplers[at].epoch(within)]
+        return turns if self.replay is None else [self._joined(turn, at, epoch, i) for i, turn in enumerate(turns)]
+
+    def _of_stage(self, turn: Turn, stage: Stage) -> Turn:
+        """Return a turn of the rows of `stage` as one of all rows."""
+        rows = stage.rows[turn.source][turn.rows].tolist()
+        beside = tuple(self._of_stage(each, stage) for each in turn.beside)
+        return Turn(turn.source, rows, beside, stage.tasks[turn.source])
+
+    def _joined(self, turn: Turn, stage: int, epoch: int, number: int) -> Turn:
+        """Return `turn` with rows of the memory: in one with those that the same tasks read, beside the others."""
+        assert self.replay is not None
+        count = self.replay.rows_per_step or turn.size
+        rows = by_reader(drawn(self.replay.memory[stage], count, seed=self.replay.seed, step=(epoch, number)))
+        parts = []
+        for part in turn.parts:
+            own = [*part.rows, *rows.pop((part.source, part.tasks), [])]
+            parts.append(Turn(part.source, self._sorted(part.source, own), (), part.tasks))
+        parts += [Turn(source, self._sorted(source, each), (), tasks) for (source, tasks), each in rows.items()]
+        return parts[0]._replace(beside=tuple(parts[1:]))
+
+    def _sorted(self, source: str, rows: list[int]) -> list[int]:
+        """Return rows by length where turns are taken in halves, as `Sampler` deals them."""
+        return [rows[at] for at in np.argsort(self.lengths[source][rows], kind="stable")] if self.halves else rows
