@@ -30,7 +30,7 @@ from jenga.trainer.optim import (
 )
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.window import Figures, Window
-from jenga.types import Batch
+from jenga.types import Batch, TaskOutput
 
 
 class Teacher(Protocol):
@@ -78,11 +78,17 @@ class Learner:
             trained = [*self.model.parameters(), *self.balance.parameters()]
             self._others = [p for p in trained if p.requires_grad and id(p) not in known]
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._lasting = [
+            (module, name)
+            for module in self.model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+            if buffer is not None and name not in module._non_persistent_buffers_set
+        ]
 
     def add_gradients(
         self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float
-    ) -> torch.Tensor:
-        """Add the gradients of a batch up and return its share of what the step minimises.
+    ) -> tuple[torch.Tensor, dict[str, TaskOutput]]:
+        """Add the gradients of a batch up; return its share of what the step minimises and what each task said.
 
         Arguments as of `Window.add`.
         """
@@ -101,7 +107,7 @@ class Learner:
         else:
             scale = (lambda each: each) if self.accelerator.scaler is None else self.accelerator.scaler.scale
             self.conflicts.add({name: scale(each) for name, each in weighed.items()}, self._others)
-        return loss.detach()
+        return loss.detach(), {name: output.detached() for name, output in outputs.items()}
 
     def clip_gradients(self) -> torch.Tensor:
         """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
@@ -150,6 +156,10 @@ class Learner:
                     f"step {step}: the {what} is {value}; lower training.learning_rate, raise "
                     "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
                 )
+
+    def lasting_buffers(self) -> list[torch.Tensor]:
+        """Return the model's buffers that stand in checkpoints, such as the statistics of batch normalisation."""
+        return [getattr(module, name) for module, name in self._lasting]
 
     def state(self) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
         """Return groups of tensors and a JSON state for a checkpoint, the global random states among them.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 
 from jenga.errors import DivergedError
 from jenga.rows.sampling import Sampler, Turn
 from jenga.trainer.run import RunFolder
+
+logger = logging.getLogger(__name__)
 
 MOST_ROLLBACKS = 3
 """Times that a run goes back to one checkpoint. Turns that lead nowhere one after another are not what is wrong."""
@@ -76,3 +79,7 @@ class LeftOut:
             {"epoch": place.epoch, "turn": place.number, "source": source, "by": by, "step": step, "back_to": back_to},
         ]
         self.run.update(**{_KEY: self.turns})
+        logger.warning(
+            "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
+            step, by, back_to, place.number, place.epoch, source,
+        )  # fmt: skip
