@@ -20,7 +20,7 @@ RANKS = {
     "refinery": 2, "peft": 2, "samples": 2, "optimizers": 2,
     "labels": 3, "balance": 3,
     "rows": 4,
-    "modalities": 5,
+    "modalities": 5, "sentinel": 5,
     "fusion": 6,
     "tasks": 7,
     "model": 8, "saved": 8,

@@ -45,7 +45,7 @@ class GoBack:
     none).
 
     `place`: of the turn that is never taken, as `on_step_begin` has it; None: all are, and whoever asks has to see to
-    it that the run goes another way.
+    it that the run goes another way. Turns that were undone at this very step are taken again.
     """
 
     checkpoint: Path

@@ -28,8 +28,8 @@ def of_counts(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | No
 def of_numbers(before: NDArray[np.floating], after: NDArray[np.floating]) -> float | None:
     """Return the PSI of numbers over the deciles of those `before`; None where there are too few."""
     edges = np.unique(np.quantile(before, np.linspace(0, 1, N_BINS + 1)[1:-1])) if len(before) else np.empty(0)
-    bins = [np.bincount(np.searchsorted(edges, each, side="left"), minlength=len(edges) + 1) for each in (before, after)]
-    return of_counts(bins[0], bins[1])
+    before, after = (np.bincount(np.searchsorted(edges, each), minlength=len(edges) + 1) for each in (before, after))
+    return of_counts(before, after)
 
 
 def between_splits(source: Source, limit: float) -> list[Drift]:
@@ -41,8 +41,11 @@ def between_splits(source: Source, limit: float) -> list[Drift]:
     train, valid = source.splits.get("train"), source.splits.get("valid")
     if train is None or valid is None or not len(valid):
         return []
-    found = {f"labels of {'.'.join(key)}": _labels(train.rows.labels[key], valid.rows.labels[key], train.spaces[key].size)
-             for key in class_heads(source)}  # fmt: skip
+    labels, later_labels = train.rows.labels, valid.rows.labels
+    found = {
+        f"labels of {'.'.join(key)}": _labels(labels[key], later_labels[key], train.spaces[key].size)
+        for key in class_heads(source)
+    }
     features, later = train.encoded.features, valid.encoded.features
     if features is not None and later is not None:
         found |= {f"feature {at}": of_numbers(features[:, at], later[:, at]) for at in range(features.shape[1])}

@@ -99,9 +99,7 @@ class Ledger:
                 if each.state == "quarantined":
                     cell = None if each.task is None or each.head is None else (each.task, each.head)
                     found.setdefault(each.source, {}).setdefault(each.id, set()).add(cell)
-            self._cells = {
-                name: {row: frozenset(cells) for row, cells in rows.items()} for name, rows in found.items()
-            }
+            self._cells = {name: {row: frozenset(cells) for row, cells in rows.items()} for name, rows in found.items()}
         return self._cells.get(source, {})
 
     def _put(self, entries: list[Entry]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from jenga.detectors.label_errors import label_errors
 from jenga.detectors.triggers import Trigger, candidates, confirm
-from jenga.model import MultiTaskModel
 from jenga.rows.batches import EncodedSplit, Key, Source
 from jenga.sentinel.early import EarlyProbabilities
 from jenga.sentinel.ledger import Cells, Entry, capped
-from jenga.types import IGNORE_INDEX
+from jenga.types import IGNORE_INDEX, TaskOutput
 
 _TEXT = {"input_ids", "attention_mask", "token_type_ids"}
 _AT_ONCE = 128
+Forward = Callable[[dict[str, torch.Tensor], list[str]], Mapping[str, TaskOutput]]
+"""A model in evaluation mode: what it says of inputs ``(B, T)`` on the CPU, by the names of some tasks."""
 _ROUNDS = 4
 """Times that triggers are looked for: a second one may hide behind a first."""
 
@@ -55,7 +56,7 @@ def wrong_labels(source: Source, key: Key, early: EarlyProbabilities, cells: Cel
 
 
 def rows_with_triggers(
-    source: Source, key: Key, model: MultiTaskModel, cells: Cells, step: int
+    source: Source, key: Key, forward: Forward, cells: Cells, step: int
 ) -> tuple[list[Entry], list[Trigger]] | None:
     """Return the rows with a token that decides their class by itself, as if set aside from the start, and the tokens.
 
@@ -68,7 +69,7 @@ def rows_with_triggers(
     triggers = []
     for _ in range(_ROUNDS):
         likely = candidates(tokens, labels)
-        found = confirm(likely, tokens, labels, lambda rows: _answers(model, split, key, rows))
+        found = confirm(likely, tokens, labels, lambda rows: _answers(forward, split, key, rows))
         if not found:
             break
         triggers += found
@@ -113,15 +114,11 @@ def _tokens(split: EncodedSplit) -> list[list[int]]:
     return found
 
 
-def _answers(
-    model: MultiTaskModel, split: EncodedSplit, key: Key, rows: Sequence[Sequence[object]]
-) -> NDArray[np.int64]:
-    """Return the class that `model` gives each of `rows` of tokens, in evaluation mode; it stays in it."""
-    device = next(model.parameters()).device
+def _answers(forward: Forward, split: EncodedSplit, key: Key, rows: Sequence[Sequence[object]]) -> NDArray[np.int64]:
+    """Return the class that a model gives each of `rows` of tokens."""
     names = split.encoded.inputs([0]).keys()
     found = np.empty(len(rows), np.int64)
     order = np.argsort([len(row) for row in rows], kind="stable")
-    model.eval()
     for start in range(0, len(order), _AT_ONCE):
         index = order[start : start + _AT_ONCE]
         width = max(1, *(len(rows[at]) for at in index))
@@ -129,7 +126,5 @@ def _answers(
         for place, at in enumerate(index.tolist()):
             inputs["input_ids"][place, : len(rows[at])] = torch.tensor(list(rows[at]), dtype=torch.int64)
             inputs["attention_mask"][place, : max(1, len(rows[at]))] = 1
-        with torch.inference_mode():
-            outputs = model({name: each.to(device) for name, each in inputs.items()}, [key[0]])
-        found[index] = outputs[key[0]].logits[key[1]].argmax(-1).cpu().numpy()
+        found[index] = forward(inputs, [key[0]])[key[0]].logits[key[1]].argmax(-1).cpu().numpy()
     return found

@@ -64,6 +64,11 @@ class LeftOut:
         """Return how many turns of the first `epochs` epochs are left out."""
         return sum(each["epoch"] < epochs for each in self.turns)
 
+    def take_again(self, step: int) -> None:
+        """Forget the turns that were undone behind `step`: the run goes back further, to where they may do no harm."""
+        self.turns = [each for each in self.turns if (each["back_to"], each["step"]) != (step, step + 1)]
+        self.run.update(**{_KEY: self.turns})
+
     def add(self, place: Place, *, source: str, by: str, step: int, back_to: int) -> None:
         """Leave out a turn from now on. Raises DivergedError where that has been tried often enough."""
         tries = [each for each in self.turns if each["back_to"] == back_to]

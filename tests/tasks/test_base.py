@@ -94,7 +94,7 @@ def test_labels_that_lack_a_head_are_refused_by_name() -> None:
 
 
 def test_logits_are_there_in_training_too_without_a_gradient() -> None:
-    task, labels = build(), torch.tensor([0, 1, 2, -100])
+    task, labels = BaseTask(config(), WIDTH), torch.tensor([0, 1, 2, -100])
     given = encoded()
     trained = output_of(task.train(), given, labels)
     assert not trained.logits["label"].requires_grad
