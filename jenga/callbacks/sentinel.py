@@ -7,23 +7,22 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 
 from jenga.callbacks.base import CALLBACK_REGISTRY, Action, Answer, BaseCallback, GoBack, TrainerView
+from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
 from jenga.errors import SetupError
 from jenga.files import writing
-from jenga.rows.batches import Key
-from jenga.sentinel.drift import between_splits, class_heads, of_counts
-from jenga.sentinel.early import MOST_CELLS, EarlyProbabilities
-from jenga.sentinel.ledger import FILE, Entry, Ledger, read_entries
-from jenga.sentinel.masks import mask
+from jenga.sentinel.drift import between_splits
+from jenga.sentinel.ledger import FILE, Ledger, read_entries
+from jenga.sentinel.masks import has_labels, mask
 from jenga.sentinel.ring import Ring
 from jenga.sentinel.settings import Mode, SentinelConfig
-from jenga.sentinel.suspects import Caps, rows_with_triggers, within_caps, wrong_labels
+from jenga.sentinel.suspects import Caps
 from jenga.sentinel.watch import Alarm, Watch
 from jenga.types import Batch, TaskOutput
 
@@ -41,15 +40,13 @@ _SHOWN = 8
 
 
 class SentinelMemory(TypedDict):
-    """What a resumed run needs: the step, the windows, the last alarm, suspects for a rollback, and early answers."""
+    """What a resumed run needs: the windows, the last alarm, the norms of steps by turn, and what is said of rows."""
 
     step: int
     watch: dict[str, Any]
     last_alarm: int
     norms: list[list[float]]
-    early: dict[str, Any]
-    searched: bool
-    answers: dict[str, list[torch.Tensor]]
+    rows: RowsMemory
 
 
 @CALLBACK_REGISTRY.register("sentinel", config=SentinelConfig)
@@ -62,16 +59,16 @@ class Sentinel(BaseCallback[SentinelMemory]):
         max_class_fraction: float, drift_psi: float, quarantine: str | None,
     ) -> None:  # fmt: skip
         self.mode, self.undo_z, self.keep, self.verify_steps = mode, undo_z, keep, verify_steps
-        self.label_errors, self.early_epochs, self.triggers = label_errors, early_epochs, triggers
-        self.caps, self.drift_psi, self.given = Caps(max_fraction, max_class_fraction), drift_psi, quarantine
+        self.label_errors, self.drift_psi, self.given = label_errors, drift_psi, quarantine
         self.undoes = mode == "act"
         self.watch = Watch(window, spike_z)
+        self.rows = WatchedRows(
+            mode=mode, label_errors=label_errors is not False, early_epochs=early_epochs, triggers=triggers,
+            caps=Caps(max_fraction, max_class_fraction), drift_psi=drift_psi, tell=self._tell,
+        )  # fmt: skip
         self.last_alarm, self.step = -1, 0
         self.norms: list[list[float]] = []
-        self.early: dict[str, EarlyProbabilities] = {}
-        self.searched = False
-        self.answers: dict[str, list[torch.Tensor]] = {}
-        self._early_states: dict[str, Any] | None = None
+        self._memory: RowsMemory | None = None
         # What a rollback does not take back.
         self._undone: dict[int, int] = {}
         self._rollbacks = self._starts = 0
@@ -85,16 +82,15 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Open what is kept, and look at the rows as they are. Raises SetupError and DataError for what is missing."""
         self.folder = trainer.folder / FOLDER
         self.ring, self.ledger = Ring(self.folder / "verified", self.keep), Ledger(self.folder / FILE)
-        if self.label_errors is None:
-            self.label_errors = importlib.util.find_spec("cleanlab") is not None
-            if not self.label_errors:
-                logger.warning("sentinel: wrong labels are not looked for; they need more: pip install 'jenga[audit]'")
-        elif self.label_errors and importlib.util.find_spec("cleanlab") is None:
-            raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
-        self._begin_early(trainer)
+        if self.label_errors is not False and importlib.util.find_spec("cleanlab") is None:
+            if self.label_errors:
+                raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
+            logger.warning("sentinel: wrong labels are not looked for; they need more: pip install 'jenga[audit]'")
+            self.rows.label_errors = False
+        self.rows.begin(trainer)
         if trainer.state.step == 0:
             if self.given is not None:
-                self.ledger.add([_from_the_start(each) for each in read_entries(Path(self.given))])
+                self.ledger.add([replace(each, since=0) for each in read_entries(Path(self.given))])
             for source in trainer.sources.values():
                 for found in between_splits(source, self.drift_psi):
                     self._tell(trainer, "drift", what=found.what, psi=round(found.psi, 4), action="observed")
@@ -103,7 +99,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def on_epoch_begin(self, trainer: TrainerView, epoch: int, **kwargs: Any) -> None:
         """Count answers anew."""
-        self.answers = {}
+        self.rows.begin_epoch()
 
     def on_step_begin(
         self, trainer: TrainerView, batches: Sequence[Batch], place: tuple[int, int], **kwargs: Any
@@ -112,11 +108,11 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if self._moved:
             self._settle(trainer)
         self.place, self._losses, self._seen = place, {}, []
-        self._rows = [(batch.source, batch.sample_ids) for batch in batches]
+        self._ids = [row for batch in batches for row in batch.sample_ids]
         self._empty = False
         if self.ledger.entries:
             masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
-            self._empty = any(masked) and not any(_has_labels(batch) for batch in batches)
+            self._empty = any(masked) and not any(has_labels(batch) for batch in batches)
 
     def on_batch_end(
         self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, outputs: Mapping[str, TaskOutput], **kwargs: Any
@@ -152,7 +148,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if not self._empty and all(map(math.isfinite, (*self._means.values(), self._norm))):
             self.watch.add(self._means, self._norm)
         for batch, outputs in self._seen:
-            self._note(trainer, batch, outputs)
+            self.rows.note(trainer, batch, outputs)
         self._verify(self.step - self.verify_steps)
         return None
 
@@ -161,22 +157,11 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self._verify(trainer.state.step - 1)
 
     def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
-        """Compare answers with labels, and look for wrong labels and triggers once the early epochs are over."""
-        epochs = max(1, round(trainer.total_steps * (epoch + 1) / max(trainer.state.step, 1)))
-        if epoch:
-            for name, (said, given) in self.answers.items():
-                psi = of_counts(given.numpy(), said.numpy())
-                if psi is not None and psi > self.drift_psi:
-                    self._tell(trainer, "drift", what=f"answers of {'.'.join(json.loads(name)[1:])}, from its labels", psi=round(psi, 4),
-                               action="observed")  # fmt: skip
-        over = [name for name, each in self.early.items()
-                if each.end_epoch(most_epochs=epochs, given=self.early_epochs)]  # fmt: skip
-        for name in over:
-            self._look_for_wrong_labels(trainer, name)
-            del self.early[name]
-        if self.triggers and (over or epoch == max(epochs - 2, 0)) and not self.searched:
-            self._look_for_triggers(trainer)
-            self.searched = epoch >= epochs - 2
+        """Look at what was said of the rows. One with a trigger was learnt from all along: `act` begins again."""
+        found = self.rows.end_epoch(trainer, self.ledger, epoch)
+        if found and self.mode == "act" and self._starts < _MOST_STARTS and self.ring.start() is not None:
+            self._starts += 1
+            self._go_to_start = True
 
     def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> None:
         """Keep the checkpoint, in case that it proves good."""
@@ -187,16 +172,14 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Return what a resumed run needs."""
         return {
             "step": self.step, "watch": self.watch.state(), "last_alarm": self.last_alarm, "norms": self.norms,
-            "early": {name: each.state() for name, each in self.early.items()}, "searched": self.searched,
-            "answers": self.answers,
+            "rows": self.rows.state(),
         }  # fmt: skip
 
     def load_state_dict(self, state: SentinelMemory) -> None:
         """Go on from a checkpoint."""
         self.step, self.last_alarm, self.norms = state["step"], state["last_alarm"], state["norms"]
         self.watch.restore(state["watch"])
-        self.searched, self.answers = state["searched"], state["answers"]
-        self._early_states, self._moved = state["early"], True
+        self._memory, self._moved = state["rows"], True
 
     # ------------------------------------------------------------------------------------------------------- decisions
 
@@ -241,111 +224,17 @@ class Sentinel(BaseCallback[SentinelMemory]):
         return GoBack(kept.checkpoint, kept.best, (epoch, number))
 
     def _to_the_start(self, trainer: TrainerView) -> Answer:
+        """Return a rollback to the start, without a step from it: its rows are masked from there on."""
         self._go_to_start = False
         kept = self.ring.start()
-        if kept is None:
-            return None
+        assert kept is not None, "there was one when this was decided"
+        self._tell(trainer, "trigger", later=True, action="rollback")
         return GoBack(kept.checkpoint, kept.best, None)
 
     def _verify(self, before: int) -> None:
         # One from before an alarm waits again, from the alarm on.
         if self.mode == "act" and before > self.last_alarm:
             self.ring.verify(self.step, before=before)
-
-    # ------------------------------------------------------------------------------------------------- labels and rows
-
-    def _begin_early(self, trainer: TrainerView) -> None:
-        """Make room for what is said of each row, where it can be held."""
-        self.early = {}
-        if not self.label_errors:
-            return
-        for source in trainer.sources.values():
-            split = source.splits["train"]
-            for key in class_heads(source):
-                cells = len(split.rows) * split.spaces[key].size
-                if split.encoded.packed or trainer.model.tasks[key[0]].by_position:
-                    continue
-                if cells > MOST_CELLS:
-                    logger.warning(
-                        "sentinel: wrong labels of %s.%s are not looked for: %s rows of %s classes are more than %s "
-                        "numbers; jenga audit does so before training",
-                        *key, f"{len(split.rows):,}", split.spaces[key].size, f"{MOST_CELLS:,}",
-                    )  # fmt: skip
-                    continue
-                self.early[_name(source.name, key)] = EarlyProbabilities(len(split.rows), split.spaces[key].size)
-
-    def _note(self, trainer: TrainerView, batch: Batch, outputs: Mapping[str, TaskOutput]) -> None:
-        """Count the answers to a batch, and keep them where the early epochs last."""
-        for key in class_heads(trainer.sources[batch.source]):
-            logits = outputs[key[0]].logits.get(key[1]) if key[0] in outputs else None
-            if logits is None or logits.ndim != 2 or not logits.isfinite().all():
-                continue
-            name, labels = _name(batch.source, key), batch.labels[key[0]][key[1]]
-            if (early := self.early.get(name)) is not None:
-                early.add(batch.rows, logits, labels)
-            known = labels >= 0
-            size = logits.shape[1]
-            counts = [torch.bincount(each[known], minlength=size).cpu() for each in (logits.argmax(-1), labels)]
-            before = self.answers.get(name)
-            self.answers[name] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
-
-    def _look_for_wrong_labels(self, trainer: TrainerView, name: str) -> None:
-        source_name, task, head = json.loads(name)
-        source, key = trainer.sources[source_name], (task, head)
-        found = wrong_labels(source, key, self.early[name], self.ledger.cells(source_name), trainer.state.step)
-        self._set_aside(trainer, source_name, key, found, "label_error")
-
-    def _look_for_triggers(self, trainer: TrainerView) -> None:
-        device = next(trainer.model.parameters()).device
-
-        def forward(inputs: dict[str, torch.Tensor], tasks: list[str]) -> Mapping[str, TaskOutput]:
-            trainer.model.eval()
-            with torch.inference_mode():
-                found: Mapping[str, TaskOutput] = trainer.model(
-                    {name: each.to(device) for name, each in inputs.items()}, tasks
-                )
-            return found
-
-        for source in trainer.sources.values():
-            for key in class_heads(source):
-                cells = self.ledger.cells(source.name)
-                found = rows_with_triggers(source, key, forward, cells, trainer.state.step)
-                if found is None or not found[0]:
-                    continue
-                entries = found[0]
-                new = self._set_aside(trainer, source.name, key, entries, "trigger")
-                if new and self.mode == "act" and self.ring.start() is not None and self._starts < _MOST_STARTS:
-                    self._starts += 1
-                    self._go_to_start = True
-
-    def _set_aside(
-        self, trainer: TrainerView, source: str, key: Key, entries: list[Entry], detector: str
-    ) -> list[Entry]:
-        """Note `entries` as the mode and the caps allow, and return those that are set aside now."""
-        taken = [
-            each for each in self.ledger.entries
-            if each.source == source and each.state == "quarantined" and (each.task, each.head) in (key, (None, None))
-        ]  # fmt: skip
-        entries = within_caps(entries, trainer.sources[source], key, taken, self.caps)
-        beyond = sum(each.state == "observed" for each in entries)
-        if self.mode == "observe":
-            entries = [Entry(**{**asdict(each), "state": "observed"}) for each in entries]
-        new = self.ledger.add(entries)
-        if not new:
-            return []
-        aside = [each for each in new if each.state == "quarantined"]
-        going = self.mode == "act" and detector == "trigger" and bool(aside)
-        self._tell(
-            trainer, detector, later=going, source=source, task=key[0], head=key[1], rows=len(new),
-            quarantined=len(aside), action="rollback" if going else "quarantined" if aside else "observed",
-        )  # fmt: skip
-        if beyond and self.mode != "observe":
-            logger.warning(
-                "sentinel: %d rows of %s.%s that a detector speaks against (%s) are left as they are: more than "
-                "callbacks.sentinel.max_fraction or max_class_fraction; look at them in %s",
-                beyond, *key, detector, self.ledger.path,
-            )  # fmt: skip
-        return aside
 
     def _broken_rows(self) -> list[str]:
         """Return the ids of rows whose logits are not finite, or else those of the turn, the first ones."""
@@ -356,7 +245,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
                     if len(logits) == len(batch.sample_ids):
                         bad = ~logits.isfinite().flatten(1).all(1)
                         found += [batch.sample_ids[at] for at in bad.nonzero().flatten().tolist()]
-        return list(dict.fromkeys(found or [row for _, ids in self._rows for row in ids]))[:_SHOWN]
+        return list(dict.fromkeys(found or self._ids))[:_SHOWN]
 
     # --------------------------------------------------------------------------------------------------------- keeping
 
@@ -366,12 +255,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
         step = trainer.state.step
         self.ledger.cut(step)
         self.ring.forget_after(step)
-        if self._early_states is not None:
-            self._begin_early(trainer)
-            self.early = {name: each for name, each in self.early.items() if name in self._early_states}
-            for name, each in self.early.items():
-                each.restore(self._early_states[name])
-            self._early_states = None
+        if self._memory is not None:
+            self.rows.restore(trainer, self._memory)
+            self._memory = None
         for record in self._later:
             trainer.tell("sentinel", **record)
         self._later = []
@@ -393,24 +279,11 @@ class Sentinel(BaseCallback[SentinelMemory]):
         logger.warning("sentinel: step %d: %s", trainer.state.step, ", ".join(f"{k} {v}" for k, v in record.items()))
 
 
-def _name(source: str, key: Key) -> str:
-    return json.dumps([source, *key], ensure_ascii=False)
-
-
 def _mean(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
     """Return the mean loss of a task over the step's labels, heads alike."""
     sums = sum(each.sum() for each, _ in parts)
     counts = sum(count.sum() for _, count in parts)
     return float(sums / torch.as_tensor(counts).clamp_min(1))
-
-
-def _has_labels(batch: Batch) -> bool:
-    tensors = (each for heads in batch.labels.values() for each in heads.values())
-    return any(bool((~each.isnan() if each.is_floating_point() else each >= 0).any()) for each in tensors)
-
-
-def _from_the_start(entry: Entry) -> Entry:
-    return Entry(**{**asdict(entry), "since": 0})
 
 
 def _finite(value: float) -> float | None:

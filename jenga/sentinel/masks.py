@@ -23,6 +23,12 @@ def mask(batch: Batch, cells: Cells) -> bool:
     return found
 
 
+def has_labels(batch: Batch) -> bool:
+    """Return whether any label of `batch` is left."""
+    tensors = (each for heads in batch.labels.values() for each in heads.values())
+    return any(bool((~each.isnan() if each.is_floating_point() else each != IGNORE_INDEX).any()) for each in tensors)
+
+
 def without(labels: torch.Tensor, place: int) -> torch.Tensor:
     """Return `labels` with those of the entry at `place` missing, as its kind has it: -100, NaN of numbers."""
     changed = labels.clone()

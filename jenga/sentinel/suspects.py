@@ -55,18 +55,16 @@ def wrong_labels(source: Source, key: Key, early: EarlyProbabilities, cells: Cel
     ]  # fmt: skip
 
 
-def rows_with_triggers(
-    source: Source, key: Key, forward: Forward, cells: Cells, step: int
-) -> tuple[list[Entry], list[Trigger]] | None:
-    """Return the rows with a token that decides their class by itself, as if set aside from the start, and the tokens.
+def rows_with_triggers(source: Source, key: Key, forward: Forward, cells: Cells, step: int) -> list[Entry]:
+    """Return the rows with a token that decides their class by itself, as if set aside from the start.
 
-    None where the rows of `source` are no sequences of tokens, so that nothing can be looked for.
+    None of rows that are no sequences of tokens, of which nothing can be looked for.
     """
     split = source.splits["train"]
     if split.encoded.packed or not len(split) or not _TEXT.issuperset(split.encoded.inputs([0])):
-        return None
+        return []
     tokens, labels = _tokens(split), _left(split, key, cells)
-    triggers = []
+    triggers: list[Trigger] = []
     for _ in range(_ROUNDS):
         likely = candidates(tokens, labels)
         found = confirm(likely, tokens, labels, lambda rows: _answers(forward, split, key, rows))
@@ -85,7 +83,7 @@ def rows_with_triggers(
         )
         for trigger in triggers for row in trigger.rows.tolist()
     ]  # fmt: skip
-    return list({each.id: each for each in entries}.values()), triggers
+    return list({each.id: each for each in entries}.values())
 
 
 def within_caps(entries: Sequence[Entry], source: Source, key: Key, taken: Sequence[Entry], caps: Caps) -> list[Entry]:

@@ -42,7 +42,7 @@ def test_random_numbers_statistics_and_memories_are_taken_back(make_trainer: Cal
     for _ in range(2):
         norm(torch.rand(5, 3))
         tally.on_batch_begin(None, None)
-        found.append((torch.rand(1), np.random.rand(), random.random(), norm.running_mean.clone(), tally.seen))
+        found.append((float(torch.rand(1)), np.random.rand(), random.random(), norm.running_mean.tolist(), tally.seen))
         kept.take_back()
     assert found[0] == found[1]
     assert (float(norm.num_batches_tracked), float(norm.running_mean.sum()), tally.seen) == (0, 0, 0)
