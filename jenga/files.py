@@ -111,6 +111,38 @@ def copy_folder(source: Path, target: Path) -> None:
                 shutil.copyfile(path, place)
 
 
+def link_folder(source: Path, target: Path) -> None:
+    """Let `target` be what `atomic_folder` wrote to `source`, whole or not at all, by links to the same files.
+
+    It takes no room as long as both are there, and where links cannot be made, that of a copy. What `atomic_folder`
+    writes is replaced and never changed, so neither is changed by way of the other. Raises as `atomic_folder` does.
+    """
+    with writing(target):
+        recover_folder(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging, handle = _staged(target, folder=True)
+    try:
+        with writing(target):
+            shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
+            if target.exists():
+                target.rename(_old(target))
+            staging.rename(target)
+            _sync(target.parent)
+    except (Exception, KeyboardInterrupt):
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        os.close(handle)
+    shutil.rmtree(_old(target), ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
 def recover_folder(target: Path) -> None:
     """Finish or undo what a crash inside `atomic_folder` left behind."""
     old = _old(target)

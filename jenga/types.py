@@ -133,10 +133,10 @@ class BackboneOutput:
 class TaskOutput:
     """What a task returns.
 
-    `loss`: scalar, or None without labels. `logits`: by head, ``(B, K)`` or ``(B, T, K)``; empty in training, where the
-    fused loss never needs them apart. `loss_sum` and `count`: ``(N,)`` over the task's N heads in order; None for a
-    task that computes its own loss. `teacher_loss`: what a teacher adds, a mean over the rows of the batch with its
-    factors in it; the loss of the labels counts `label_share` beside it, ``(N,)`` by head.
+    `loss`: scalar, or None without labels. `logits`: by head, ``(B, K)`` or ``(B, T, K)``; in training without a
+    gradient, or empty where a loss never makes them. `loss_sum` and `count`: ``(N,)`` over the task's N heads in
+    order; None for a task that computes its own loss. `teacher_loss`: what a teacher adds, a mean over the rows of the
+    batch with its factors in it; the loss of the labels counts `label_share` beside it, ``(N,)`` by head.
     """
 
     loss: torch.Tensor | None
@@ -145,3 +145,9 @@ class TaskOutput:
     count: torch.Tensor | None = None
     teacher_loss: torch.Tensor | None = None
     label_share: torch.Tensor | float = 1.0
+
+    def detached(self) -> TaskOutput:
+        """Return what a callback sees of it: the same numbers without gradients."""
+        parts = {name: getattr(self, name) for name in ("loss", "loss_sum", "teacher_loss")}
+        plain = {name: None if part is None else part.detach() for name, part in parts.items()}
+        return replace(self, logits={head: each.detach() for head, each in self.logits.items()}, **plain)

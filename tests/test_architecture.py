@@ -16,11 +16,11 @@ REPOSITORY = Path(__file__).parents[1]
 RANKS = {
     "errors": 0, "registry": 0, "types": 0, "files": 0, "packed": 0, "threads": 0, "dropout": 0,
     "imports": 0, "ahead": 0,
-    "config": 1, "kernels": 1,
+    "config": 1, "kernels": 1, "detectors": 1,
     "refinery": 2, "peft": 2, "samples": 2, "optimizers": 2,
     "labels": 3, "balance": 3,
     "rows": 4,
-    "modalities": 5,
+    "modalities": 5, "sentinel": 5,
     "fusion": 6,
     "tasks": 7,
     "model": 8, "saved": 8,

@@ -27,6 +27,7 @@ from jenga.files import (
     atomic_folder,
     damage,
     json_object,
+    link_folder,
     recover_folder,
     what_is,
     write_atomic,
@@ -365,3 +366,23 @@ def test_a_manifest_that_is_no_object_is_damage(tmp_path: Path, text: str) -> No
 def test_a_file_in_the_place_of_a_folder_is_damage(tmp_path: Path) -> None:
     (tmp_path / "step-00000001").touch()
     assert damage(tmp_path / "step-00000001") is not None
+
+
+# ---------------------------------------------------------------------------------------------------------------- links
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_linked_folder_outlives_what_it_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    if not linked:
+        monkeypatch.setattr(os, "link", refuse)
+    source, target = tmp_path / "best", tmp_path / "kept" / "best"
+    write(source, "old")
+    link_folder(source, target)
+    inodes = {(folder / MANIFEST).stat().st_ino for folder in (source, target)}
+    assert len(inodes) == (1 if linked else 2)
+    write(source, "new")
+    shutil.rmtree(source)
+    assert content(target) == "old"

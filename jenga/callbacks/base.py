@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Generic, Literal, NotRequired, Protocol, TypedDict, TypeVar
@@ -14,7 +15,8 @@ from jenga.config.schema import ExperimentConfig
 from jenga.model import MultiTaskModel
 from jenga.optimizers.groups import Group
 from jenga.registry import Registry
-from jenga.types import Batch
+from jenga.rows.batches import Source
+from jenga.types import Batch, TaskOutput
 
 Memory = TypeVar("Memory", bound=Mapping[str, object])
 """What a callback remembers, such as a TypedDict: numbers, text, tensors, and lists and dicts of them."""
@@ -27,13 +29,34 @@ class Action(IntEnum):
     """What a hook may ask for; where several callbacks ask, the greatest is done.
 
     SKIP, before an optimizer step: drop the gradients. The step counts, the weights and the optimizer stay as they are.
+    UNDO, before one, by a callback that `undoes`: take back all that came of this turn, and never take it.
     ROLLBACK, before or after one: go back to the newest checkpoint from before this step, and never take its rows'
-    turn. STOP, anywhere: end the run as `should_stop` does; before an optimizer step, that one is skipped.
+    turn; `GoBack` says to which one. STOP, anywhere: end the run as `should_stop` does; before an optimizer step, that
+    one is skipped.
     """
 
     SKIP = 1
-    ROLLBACK = 2
-    STOP = 3
+    UNDO = 2
+    ROLLBACK = 3
+    STOP = 4
+
+
+@dataclass(frozen=True)
+class GoBack:
+    """A rollback to the chosen `checkpoint`, from before this step, when `best` was the best model (None: there was
+    none).
+
+    `place`: of the turn that is never taken, as `on_step_begin` has it; None: all are, and whoever asks has to see to
+    it that the run goes another way. Turns that were undone at this very step are taken again.
+    """
+
+    checkpoint: Path
+    best: Path | None
+    place: tuple[int, int] | None
+
+
+Answer = Action | GoBack | None
+"""What a hook returns."""
 
 
 class TrainRecord(TypedDict):
@@ -77,6 +100,7 @@ class TrainerView(Protocol):
     config: ExperimentConfig
     should_stop: bool
     folder: Path
+    sources: dict[str, Source]
 
     @property
     def state(self) -> TrainerState:
@@ -92,6 +116,9 @@ class TrainerView(Protocol):
     def save(self) -> Path:
         """Write a checkpoint now and return its folder."""
 
+    def tell(self, event: str, **more: Any) -> None:  # the fields of a JSON record, not options
+        """Write a record of `event`, which happened at this step, to metrics.jsonl."""
+
 
 class MakeOptimizer(Protocol):
     """Makes an optimizer of the run's kind, or of another."""
@@ -106,11 +133,14 @@ class MakeOptimizer(Protocol):
 class BaseCallback(Generic[Memory]):
     """Override any of the events. `**kwargs` leaves room for what later versions hand over.
 
-    An event returns None, or the `Action` that it asks for: STOP anywhere, ROLLBACK and SKIP where they are named.
+    An event returns None, or the `Action` that it asks for: STOP anywhere, the others where they are named. `undoes`:
+    whether it may ask for UNDO; it then keeps what it remembers of an undone turn right itself.
 
     A callback with a memory returns it from `state_dict` (JSON's types and tensors, in lists and dicts) and takes it
     back in `load_state_dict`, so that a run that is resumed or rolled back goes on as if nothing had happened.
     """
+
+    undoes: bool = False
 
     def make_optimizer(
         self, groups: Sequence[Group], names: Mapping[torch.nn.Parameter, str], make: MakeOptimizer
@@ -136,22 +166,35 @@ class BaseCallback(Generic[Memory]):
     def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> Action | None:
         """After the last step of `epoch`, with the newest evaluation's metrics."""
 
+    def on_step_begin(
+        self, trainer: TrainerView, batches: Sequence[Batch], place: tuple[int, int], **kwargs: Any
+    ) -> Action | None:
+        """Before the first forward pass of an optimizer step, with all its batches, which may lose labels here.
+
+        place: of its turn, by its epoch and its number in it, both from 0. The batches are on the CPU.
+        """
+
     def on_batch_begin(self, trainer: TrainerView, batch: Batch, **kwargs: Any) -> Action | None:
         """Before a forward pass in training."""
 
-    def on_batch_end(self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, **kwargs: Any) -> Action | None:
-        """After a backward pass; `loss` is this batch's share of the step's loss, detached."""
+    def on_batch_end(
+        self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, outputs: Mapping[str, TaskOutput], **kwargs: Any
+    ) -> Action | None:
+        """After a backward pass; `loss` is this batch's share of the step's loss, `outputs` what each task said.
+
+        Both are detached, as they were before this step. Logits are those of training, with its dropout.
+        """
 
     def on_gradients(self, trainer: TrainerView, **kwargs: Any) -> Action | None:
         """With the gradients of the step there, unscaled, before they are clipped: the place to change them."""
 
-    def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Action | None:
-        """With the gradients of the step there, unscaled and clipped. May ask for SKIP, ROLLBACK and STOP.
+    def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Answer:
+        """With the gradients of the step there, unscaled and clipped. May ask for SKIP, UNDO, ROLLBACK and STOP.
 
         grad_norm: their norm before clipping, ``()`` on the model's device, so that only who reads it waits for it.
         """
 
-    def on_step_end(self, trainer: TrainerView, logs: TrainRecord | None, **kwargs: Any) -> Action | None:
+    def on_step_end(self, trainer: TrainerView, logs: TrainRecord | None, **kwargs: Any) -> Answer:
         """After an optimizer step; `logs` is the record just written to metrics.jsonl, if this step wrote one.
 
         May ask for ROLLBACK and STOP.

@@ -5,29 +5,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from jenga.callbacks.base import Action, BaseCallback, MakeOptimizer, Outcome, TrainerView
+from jenga.callbacks.base import Action, BaseCallback, GoBack, MakeOptimizer, Outcome, TrainerView
 from jenga.errors import ConfigError
 from jenga.optimizers.groups import Group
 
 logger = logging.getLogger(__name__)
 
 _ALLOWED: Mapping[str, Sequence[Action]] = {
-    "on_before_optimizer_step": (Action.SKIP, Action.ROLLBACK, Action.STOP),
+    "on_before_optimizer_step": (Action.SKIP, Action.UNDO, Action.ROLLBACK, Action.STOP),
     "on_step_end": (Action.ROLLBACK, Action.STOP),
 }
 """What an event may ask for; the others, for a stop."""
 
 
+_OF_A_TURN = ("on_step_begin", "on_batch_begin", "on_batch_end", "on_before_optimizer_step")
+
+
 class Asked(NamedTuple):
-    """An action, and the class of the first callback that asked for it."""
+    """An action, the class of the first callback that asked for it, and how it wants to go back where it says so."""
 
     action: Action
     by: str
+    back: GoBack | None = None
 
 
 class Chain:
@@ -46,8 +51,9 @@ class Chain:
             answer = getattr(callback, event)(trainer, **details)
             if answer is None:
                 continue
-            asked = Asked(answer, type(callback).__name__)
-            _check(asked, event)
+            by, back = type(callback).__name__, answer if isinstance(answer, GoBack) else None
+            asked = Asked(Action.ROLLBACK if back is not None else answer, by, back)
+            _check(asked, event, undoes=callback.undoes)
             if strongest is None or asked.action > strongest.action:
                 strongest = asked
         if strongest is not None and strongest.action is Action.STOP:
@@ -88,6 +94,19 @@ class Chain:
         """Return what each callback remembers, beside the name of its class."""
         return [(type(callback).__name__, callback.state_dict()) for callback in self.callbacks]
 
+    @property
+    def undoes(self) -> bool:
+        """Whether a callback may ask for UNDO."""
+        return any(callback.undoes for callback in self.callbacks)
+
+    def before_turn(self) -> list[tuple[BaseCallback, Any]]:
+        """Return copies of what a turn that is undone may have changed in the memory of those that ask for no UNDO."""
+        listening = [
+            each for each in self.callbacks if not each.undoes and overridden(each, ("state_dict",))
+            and overridden(each, _OF_A_TURN)
+        ]  # fmt: skip
+        return [(each, deepcopy(each.state_dict())) for each in listening]
+
     def remind(self, memories: Sequence[tuple[str, Any]]) -> None:
         """Give each callback its memory back. The chain may have changed: where a run is tracked is no part of it."""
         left = list(self.callbacks)
@@ -105,8 +124,15 @@ class Chain:
                 )
 
 
-def _check(asked: Asked, event: str) -> None:
-    allowed = _ALLOWED.get(event, (Action.STOP,))
+def overridden(callback: BaseCallback, events: Sequence[str]) -> bool:
+    """Return whether `callback` has one of `events` of its own."""
+    return any(
+        each in vars(callback) or getattr(type(callback), each) is not getattr(BaseCallback, each) for each in events
+    )
+
+
+def _check(asked: Asked, event: str, *, undoes: bool) -> None:
+    allowed = [each for each in _ALLOWED.get(event, (Action.STOP,)) if undoes or each is not Action.UNDO]
     if not isinstance(asked.action, Action) or asked.action not in allowed:
         raise TypeError(
             f"{asked.by}.{event} returned {asked.action!r}; it may return None or "

@@ -59,7 +59,7 @@ class BaseTask(nn.Module):
     may override `get_forward_output` and use `self.head` (of a one-head task) or `self.heads`; without more it is
     labelled, judged and decoded as a classification. `calibrated`: whether `calibrate` has something to fit.
     `generates`: whether it answers in texts of its own, by `respond`, and has no logits by row. `keeps_logits`: whether
-    logits are wanted in training too, for a teacher's sake.
+    logits with a gradient are wanted in training, for a teacher's sake.
     """
 
     label_kind: ClassVar[str] = "class"
@@ -133,20 +133,24 @@ class BaseTask(nn.Module):
     def get_forward_output(
         self, encoder_outputs: BackboneOutput, labels: Labels | None = None
     ) -> TaskOutput | Mapping[str, Any]:
-        """Return logits (outside training) and, with `labels`, the loss.
+        """Return logits and, with `labels`, the loss; in training the logits have no gradient of their own.
 
         labels: a tensor for a one-head task, else by head; shapes as in `jenga.types.Batch`.
         """
         tokens = self.by_position
         hidden = self.dropout(encoder_outputs.last_hidden_state if tokens else encoder_outputs.pooler_output)
-        logits = {} if self.training and labels is not None and not self.keeps_logits else self.heads(hidden)
         if labels is None:
-            return TaskOutput(None, logits)
+            return TaskOutput(None, self.heads(hidden))
         targets = self._targets({next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels)
         result = multi_head_loss(
             hidden.flatten(0, 1) if tokens else hidden, self.heads.weight, self.heads.bias,
             [target.flatten(0, 1) if tokens else target for target in targets], heads=self._specs(),
         )  # fmt: skip
+        if self.training and not self.keeps_logits:
+            # Those that the fused loss has made anyway.
+            logits = self.heads.split(result.logits.view(*hidden.shape[:-1], -1))
+        else:
+            logits = self.heads(hidden)
         return TaskOutput(result.mean(self.head_weight), logits, result.loss_sum, result.count)
 
     def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:

@@ -29,7 +29,10 @@ class HeadBank(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the logits ``(..., K)`` of each head for ``hidden (..., H)``."""
-        logits = F.linear(hidden, self.weight, self.bias)
+        return self.split(F.linear(hidden, self.weight, self.bias))
+
+    def split(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the logits ``(..., K)`` of each head, of those of all ``(..., sum K)``."""
         return dict(zip(self.sizes, logits.split(list(self.sizes.values()), dim=-1), strict=True))
 
     def view(self, head: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -49,6 +49,11 @@ def checkpoint_folder(parent: Path, step: int) -> Path:
     return parent / f"step-{step:08d}"
 
 
+def step_of(folder: Path) -> int:
+    """Return the step that a checkpoint is of."""
+    return int(folder.name.removeprefix("step-"))
+
+
 def forget_after(parent: Path, step: int) -> None:
     """Delete the checkpoints of steps after `step`: the run goes another way from there."""
     for folder in parent.glob("step-*"):

@@ -75,18 +75,25 @@ class Learner:
         self.scheduler = self.staged or make_scheduler(self.optimizer, training, steps[0])
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._lasting = [
+            (module, name)
+            for module in self.model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+            if buffer is not None and name not in module._non_persistent_buffers_set
+        ]
 
     def add_gradients(
         self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float
-    ) -> torch.Tensor:
-        """Add the gradients of a batch up and return its share of what the step minimises.
+    ) -> tuple[torch.Tensor, dict[str, TaskOutput]]:
+        """Add the gradients of a batch up; return its share of what the step minimises and what each task said.
 
         Arguments as of `Window.add`.
         """
         with self.balancing.noted(batch, tasks, counts, share):
             outputs = self._said_of(batch, tasks)
         parts = self.window.add(outputs, self.model.tasks, counts, share)
-        return self.balancing.add_gradients(parts, self.scheduler.last_epoch)
+        loss = self.balancing.add_gradients(parts, self.scheduler.last_epoch)
+        return loss, {name: output.detached() for name, output in outputs.items()}
 
     def _said_of(self, batch: Batch, tasks: Sequence[str]) -> Mapping[str, TaskOutput]:
         with self.accelerator.autocast():
@@ -149,6 +156,10 @@ class Learner:
                     f"step {step}: the {what} is {value}; lower training.learning_rate, raise "
                     "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"
                 )
+
+    def lasting_buffers(self) -> list[torch.Tensor]:
+        """Return the model's buffers that stand in checkpoints, such as the statistics of batch normalisation."""
+        return [getattr(module, name) for module, name in self._lasting]
 
     def state(self) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
         """Return groups of tensors and a JSON state for a checkpoint, the global random states among them.

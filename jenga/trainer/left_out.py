@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 
@@ -9,6 +10,8 @@ from jenga.errors import DivergedError
 from jenga.rows.sampling import Sampler, Turn
 from jenga.rows.stages import StagedSampler
 from jenga.trainer.run import RunFolder
+
+logger = logging.getLogger(__name__)
 
 MOST_ROLLBACKS = 3
 """Times that a run goes back to one checkpoint. Turns that lead nowhere one after another are not what is wrong."""
@@ -62,6 +65,11 @@ class LeftOut:
         """Return how many turns of the first `epochs` epochs are left out."""
         return sum(each["epoch"] < epochs for each in self.turns)
 
+    def take_again(self, step: int) -> None:
+        """Forget the turns that were undone behind `step`: the run goes back further, to where they may do no harm."""
+        self.turns = [each for each in self.turns if (each["back_to"], each["step"]) != (step, step + 1)]
+        self.run.update(**{_KEY: self.turns})
+
     def add(self, place: Place, *, source: str, by: str, step: int, back_to: int) -> None:
         """Leave out a turn from now on. Raises DivergedError where that has been tried often enough."""
         tries = [each for each in self.turns if each["back_to"] == back_to]
@@ -77,3 +85,7 @@ class LeftOut:
             {"epoch": place.epoch, "turn": place.number, "source": source, "by": by, "step": step, "back_to": back_to},
         ]
         self.run.update(**{_KEY: self.turns})
+        logger.warning(
+            "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
+            step, by, back_to, place.number, place.epoch, source,
+        )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +38,8 @@ from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
 from jenga.trainer.turns import epochs_of, make_sampler, planned_steps
-
-logger = logging.getLogger(__name__)
+from jenga.trainer.undo import BeforeTurn, go_back_to
+from jenga.types import Batch
 
 
 class Trainer:
@@ -169,24 +168,32 @@ class Trainer:
             self.chain.call("on_epoch_begin", self, epoch=self.state.epoch)
         for place, turn in turns[self.state.turn :]:
             before = self.state.step
-            asked = self.step(turn)
+            asked = self.step(turn, place)
             if asked is not None and asked.action is Action.ROLLBACK:
-                self._roll_back(place, turn, asked.by, before)
+                self._roll_back(place, asked, before)
                 return
-            self._finish_step()
+            if asked is not None and asked.action is Action.UNDO:
+                self.left_out.add(place, source=turn.name, by=asked.by, step=before + 1, back_to=before)
+                self._begin()
+            else:
+                self._finish_step()
             if self.interrupted:
                 self._interrupt()
             if self._done():
                 break
 
-    def step(self, turn: Turn) -> Asked | None:
+    def step(self, turn: Turn, place: Place | None = None) -> Asked | None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
 
         Returns what a callback asks for before or after it. A step before which it is asked for is not taken.
         """
+        kept = BeforeTurn(self.learner, self.chain) if self.chain.undoes else None
         losses = self.learner.window.snapshot()
-        for part in turn.parts:
-            self._add_gradients(part)
+        parts = [(part, self.feed.batches(self.state.epoch, part)) for part in turn.parts]
+        place = place or Place(self.state.epoch, self.state.turn)
+        self.chain.call("on_step_begin", self, batches=[each for _, found in parts for each in found], place=place)
+        for part, batches in parts:
+            self._add_gradients(part, batches)
         self.learner.settle_gradients()
         self.chain.call("on_gradients", self)
         norm = self.learner.clip_gradients()
@@ -196,7 +203,9 @@ class Trainer:
         else:
             self.learner.drop_gradients()
             self.learner.window.go_back(losses)
-            if asked.action is Action.ROLLBACK:
+            if asked.action is Action.UNDO and kept is not None:
+                kept.take_back()
+            if asked.action in (Action.UNDO, Action.ROLLBACK):
                 return asked
             self.learner.skip()
         self.state.step += 1
@@ -207,42 +216,37 @@ class Trainer:
             self._log_skip(turn, norm, asked.by)
         return self._log()
 
-    def _add_gradients(self, turn: Turn) -> None:
+    def _add_gradients(self, turn: Turn, batches: Sequence[Batch]) -> None:
         tasks = turn.tasks or self.sources[turn.source].tasks
-        batches = self.feed.batches(self.state.epoch, turn)
         counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
         if not self.model.training:
             self.model.train()
         for batch in batches:
             batch = batch.to(self.accelerator.device)
             self.chain.call("on_batch_begin", self, batch=batch)
-            loss = self.learner.add_gradients(batch, tasks, counts, len(batch.rows) / len(turn.rows))
-            self.chain.call("on_batch_end", self, batch=batch, loss=loss)
+            share = len(batch.rows) / len(turn.rows)
+            loss, outputs = self.learner.add_gradients(batch, tasks, counts, share)
+            self.chain.call("on_batch_end", self, batch=batch, loss=loss, outputs=outputs)
 
-    def _roll_back(self, place: Place, turn: Turn, by: str, before: int) -> None:
-        """Go back to the newest checkpoint of step `before` or an earlier one, without `turn` from now on."""
-        checkpoint.forget_after(self.run.checkpoints, before)
-        folder = checkpoint.newest_checkpoint(self.run.checkpoints)
-        if folder is None:
-            raise DivergedError(
-                f"step {before + 1}: {by} asked to go back, and there is no checkpoint yet; save one with "
-                "trainer.save() in on_train_begin, or set checkpoint.every_steps"
-            )
-        back_to = int(folder.name.removeprefix("step-"))
-        self.left_out.add(place, source=turn.name, by=by, step=before + 1, back_to=back_to)
-        logger.warning(
-            "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
-            before + 1, by, back_to, place.number, place.epoch, turn.name,
-        )  # fmt: skip
+    def _roll_back(self, place: Place, asked: Asked, before: int) -> None:
+        """Go back to a checkpoint of step `before` or an earlier one, by default without the turn at `place`."""
+        folder, back_to = go_back_to(self.run, asked, before)
+        chosen: tuple[int, int] | None = place
+        if asked.back is not None:
+            chosen = asked.back.place
+            self.left_out.take_again(before)
+        if chosen is not None:
+            name = self.sampler.epoch(chosen[0])[chosen[1]].name
+            self.left_out.add(Place(*chosen), source=name, by=asked.by, step=before + 1, back_to=back_to)
         self.load(folder)
         self._begin()
 
     def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
         grad_norm = float(norm)
-        self._tell("skip", source=turn.name, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
+        self.tell("skip", source=turn.name, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
 
-    def _tell(self, event: str, **more: Any) -> None:
-        """Write a record of `event`, which happened at this step."""
+    def tell(self, event: str, **more: Any) -> None:
+        """Write a record of `event`, which happened at this step, to metrics.jsonl."""
         head = {"event": event, "step": self.state.step, "epoch": self._epochs()}
         self.log.append({**head, **more, "time_s": self._seconds()})
 
@@ -320,7 +324,7 @@ class Trainer:
                 self.state.evaluated_step = self.state.step
             return
         metrics = valid_metrics(result, config.metric, step=self.state.step)
-        self._tell("eval", metrics=metrics)
+        self.tell("eval", metrics=metrics)
         self.state.metrics = metrics
         if not self.config.stages:
             self._keep_best(metrics[config.metric])

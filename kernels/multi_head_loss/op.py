@@ -46,8 +46,8 @@ def multi_head_loss(
             (`HeadSpec.task`): others add nothing to it, and what its targets hold there is not read (routed mode).
 
     Returns:
-        `MultiHeadLoss(loss_sum (N,), count (N,), predictions)`; only `loss_sum` is differentiable, by `hidden`,
-        `weight` and `bias` but not by targets, in backward mode and only once (no torch.func transforms).
+        `MultiHeadLoss(loss_sum (N,), count (N,), predictions, logits (M, sum K))`; only `loss_sum` is differentiable,
+        by `hidden`, `weight` and `bias` but not by targets, in backward mode and only once (no torch.func transforms).
 
     Raises:
         ValueError: targets, weight and heads disagree in number, shape or dtype, or a label is out of range; the
@@ -64,8 +64,9 @@ def multi_head_loss(
     sizes = [head.size for head in heads]
     weighted = [place for place, head in enumerate(heads) if head.label_weight is not None]
     parameters = [head.parameter for head in heads]
+    logits = _logits(hidden, weight, bias)
     loss_sum, count, slope, classes, items, values = torch.ops.jenga.multi_head_loss(
-        _logits(hidden, weight, bias),
+        logits,
         targets,
         [KINDS.index(head.kind) for head in heads],
         sizes,
@@ -79,7 +80,7 @@ def multi_head_loss(
     # Without a wanted gradient too: there it refuses forward-mode derivatives, which would come out as 0.
     if torch.is_grad_enabled():
         loss_sum = _LinearLoss.apply(hidden, weight, bias, loss_sum, slope, sizes)
-    return MultiHeadLoss(loss_sum, count, _predictions(heads, classes, items, values))
+    return MultiHeadLoss(loss_sum, count, _predictions(heads, classes, items, values), logits.detach())
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -31,6 +31,7 @@ def multi_head_loss_reference(
         torch.stack([loss_sum for loss_sum, _, _ in results]),
         torch.stack([count for _, count, _ in results]),
         [prediction for _, _, prediction in results],
+        logits.detach(),
     )
 
 

@@ -105,11 +105,13 @@ class MultiHeadLoss(NamedTuple):
         predictions: for each head int64 (M,) argmax (ce, focal, soft), bool (M, K) logit > 0 (bce), or (M, K) values
             in the logits' dtype (mse). Masked rows are predicted too; in routed mode rows of other tasks are not, and
             hold -100, False or NaN. Not differentiable.
+        logits: (M, sum K), what the losses are of. Not differentiable.
     """
 
     loss_sum: Tensor
     count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks of three tensors
     predictions: list[Tensor]
+    logits: Tensor
 
     def mean(self, head_weight: Tensor | None = None) -> Tensor:
         """Sum over heads of weight x mean loss, (): a head without a label adds 0.

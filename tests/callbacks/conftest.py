@@ -11,7 +11,7 @@ from jenga.run.experiment import load_config
 
 
 @pytest.fixture
-def make_trainer(tmp_path: Path) -> Callable[..., Any]:
+def make_view(tmp_path: Path) -> Callable[..., Any]:
     """Return a function that makes a `TrainerView` whose run folder is a new folder."""
 
     def make(directions: Mapping[str, bool] | None = None, **settings: Any) -> Any:

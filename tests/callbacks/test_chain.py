@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jenga.callbacks import Action, BaseCallback
+from jenga.callbacks import Action, BaseCallback, GoBack
 from jenga.callbacks.chain import Asked, Chain
 
 
@@ -80,6 +80,39 @@ def test_who_asked_first_is_named() -> None:
 def test_what_an_event_cannot_ask_for_is_refused(event: str, answer: Any, allowed: str) -> None:
     with pytest.raises(TypeError, match=rf"Asks\.{event} returned .*; it may return None or {allowed}$"):
         Chain([Asks(answer)]).call(event, trainer())
+
+
+def test_only_who_undoes_may_ask_for_it() -> None:
+    undoes = Asks(Action.UNDO)
+    with pytest.raises(TypeError, match=r"Action.SKIP, Action.ROLLBACK, Action.STOP$"):
+        Chain([undoes]).call("on_before_optimizer_step", trainer())
+    undoes.undoes = True
+    asked = Chain([undoes, Asks(Action.SKIP)]).call("on_before_optimizer_step", trainer())
+    assert asked == Asked(Action.UNDO, "Asks")
+
+
+def test_how_to_go_back_is_handed_on() -> None:
+    back = GoBack(Path("step-1"), None, (0, 3))
+    asked = Chain([Asks(back)]).call("on_step_end", trainer())
+    assert asked == Asked(Action.ROLLBACK, "Asks", back)
+
+
+def test_what_a_turn_may_change_is_copied_of_those_that_hear_of_it_and_undo_nothing() -> None:
+    class Hears(Remembers):
+        def __init__(self) -> None:
+            self.seen = [1]
+
+        def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+            return {"seen": self.seen}
+
+        def on_batch_end(self, *_: Any, **__: Any) -> None:
+            pass
+
+    hears, undoes = Hears(), Hears()
+    undoes.undoes = True
+    ((callback, memory),) = Chain([Remembers(), hears, undoes]).before_turn()
+    hears.seen.append(2)
+    assert (callback, memory) == (hears, {"seen": [1]})
 
 
 def test_every_callback_hears_although_one_has_asked() -> None:

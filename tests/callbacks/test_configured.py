@@ -30,9 +30,9 @@ def names(found: list[BaseCallback]) -> list[str]:
 
 
 @pytest.mark.usefixtures("mine")
-def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_trainer: Callable[..., Any]) -> None:
+def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_view: Callable[..., Any]) -> None:
     on = {"callbacks": {"mine": {}}, "early_stopping": {"patience": 2, "min_delta": 0.5}}
-    found = configured_callbacks(make_trainer(**on).config, Console(quiet=True))
+    found = configured_callbacks(make_view(**on).config, Console(quiet=True))
     assert names(found) == ["Mine", "EarlyStopping", "MlflowCallback", "ProgressCallback"]
     stopping, tracking = found[1:3]
     assert isinstance(stopping, EarlyStopping)
@@ -42,6 +42,6 @@ def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_trainer:
     tracking.on_close("failed")
 
 
-def test_what_is_off_is_not_in_the_list(make_trainer: Callable[..., Any]) -> None:
-    config = make_trainer(tracking={"enabled": False}).config
+def test_what_is_off_is_not_in_the_list(make_view: Callable[..., Any]) -> None:
+    config = make_view(tracking={"enabled": False}).config
     assert names(configured_callbacks(config, Console(quiet=True))) == ["ProgressCallback"]

@@ -28,25 +28,25 @@ def stops_after(trainer: Any, callback: EarlyStopping, metric: str, values: list
     ],
 )
 def test_stops_when_patience_evaluations_brought_nothing_better(
-    make_trainer: Callable[..., Any], metric: str, greater: bool, values: list[float], stop: int | None
+    make_view: Callable[..., Any], metric: str, greater: bool, values: list[float], stop: int | None
 ) -> None:
     callback = EarlyStopping(metric, patience=2, min_delta=0.0)
-    assert stops_after(make_trainer(directions={metric: greater}), callback, metric, values) == stop
+    assert stops_after(make_view(directions={metric: greater}), callback, metric, values) == stop
 
 
-def test_gain_within_min_delta_is_no_gain(make_trainer: Callable[..., Any]) -> None:
+def test_gain_within_min_delta_is_no_gain(make_view: Callable[..., Any]) -> None:
     callback = EarlyStopping("eval_loss", patience=2, min_delta=0.1)
-    assert stops_after(make_trainer(), callback, "eval_loss", [1.0, 0.95, 0.91]) == 3
+    assert stops_after(make_view(), callback, "eval_loss", [1.0, 0.95, 0.91]) == 3
 
 
-def test_small_gains_add_up_against_the_value_that_was_kept(make_trainer: Callable[..., Any]) -> None:
+def test_small_gains_add_up_against_the_value_that_was_kept(make_view: Callable[..., Any]) -> None:
     callback = EarlyStopping("eval_loss", patience=2, min_delta=0.1)
-    assert stops_after(make_trainer(), callback, "eval_loss", [1.0, 0.95, 0.85, 0.8, 0.7]) is None
+    assert stops_after(make_view(), callback, "eval_loss", [1.0, 0.95, 0.85, 0.8, 0.7]) is None
 
 
-def test_resumed_run_goes_on_counting(make_trainer: Callable[..., Any]) -> None:
+def test_resumed_run_goes_on_counting(make_view: Callable[..., Any]) -> None:
     first = EarlyStopping("eval_loss", patience=2, min_delta=0.0)
-    assert stops_after(make_trainer(), first, "eval_loss", [1.0, 1.1]) is None
+    assert stops_after(make_view(), first, "eval_loss", [1.0, 1.1]) is None
     second = EarlyStopping("eval_loss", patience=2, min_delta=0.0)
     second.load_state_dict(first.state_dict())
-    assert stops_after(make_trainer(), second, "eval_loss", [1.1]) == 1
+    assert stops_after(make_view(), second, "eval_loss", [1.1]) == 1

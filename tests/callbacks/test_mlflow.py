@@ -81,8 +81,8 @@ def step(callback: MlflowCallback, trainer: Any, at: int, *, kept: bool = True) 
 # what is logged
 
 
-def test_parameters_metrics_and_tags_arrive(make_trainer: Callable[..., Any], database: str) -> None:
-    trainer = make_trainer(tracking={"tags": {"team": "nlp"}, "experiment": "trial"}, training={"batch_size": 32})
+def test_parameters_metrics_and_tags_arrive(make_view: Callable[..., Any], database: str) -> None:
+    trainer = make_view(tracking={"tags": {"team": "nlp"}, "experiment": "trial"}, training={"batch_size": 32})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     step(callback, trainer, 10)
@@ -105,7 +105,7 @@ def test_parameters_metrics_and_tags_arrive(make_trainer: Callable[..., Any], da
 
 
 def test_training_does_not_wait_for_mlflow(
-    make_trainer: Callable[..., Any], database: str, monkeypatch: pytest.MonkeyPatch
+    make_view: Callable[..., Any], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
     opened = MlflowCallback._open
@@ -115,7 +115,7 @@ def test_training_does_not_wait_for_mlflow(
         opened(self, *arguments)
 
     monkeypatch.setattr(MlflowCallback, "_open", slow)
-    trainer = make_trainer()
+    trainer = make_view()
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     step(callback, trainer, 1)
@@ -128,12 +128,12 @@ def test_training_does_not_wait_for_mlflow(
 
 
 def test_records_are_sent_together(
-    make_trainer: Callable[..., Any], database: str, monkeypatch: pytest.MonkeyPatch
+    make_view: Callable[..., Any], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
     monkeypatch.setattr(MlflowCallback, "_send", lambda self, pending: sent.append(len(pending)))
     monkeypatch.setattr(module, "FLUSH_S", 1e9)
-    trainer = make_trainer()
+    trainer = make_view()
     callback = callback_of(trainer)
     callback._flushed = module.time.monotonic()
     callback.on_train_begin(trainer)
@@ -147,9 +147,9 @@ def test_records_are_sent_together(
 
 
 def test_resumed_run_goes_on_in_the_same_mlflow_run_without_doubled_steps(
-    make_trainer: Callable[..., Any], database: str
+    make_view: Callable[..., Any], database: str
 ) -> None:
-    trainer = make_trainer()
+    trainer = make_view()
     first = callback_of(trainer)
     first.on_train_begin(trainer)
     for at in (1, 2, 3):
@@ -167,9 +167,9 @@ def test_resumed_run_goes_on_in_the_same_mlflow_run_without_doubled_steps(
 
 
 def test_run_killed_before_its_first_checkpoint_is_found_again_by_run_json(
-    make_trainer: Callable[..., Any], database: str
+    make_view: Callable[..., Any], database: str
 ) -> None:
-    trainer = make_trainer()
+    trainer = make_view()
     killed = callback_of(trainer)
     killed.on_train_begin(trainer)
     assert killed._worker.wait(60)  # the run is open, and nothing more was sent
@@ -183,9 +183,9 @@ def test_run_killed_before_its_first_checkpoint_is_found_again_by_run_json(
 
 
 def test_steps_that_mlflow_missed_are_taken_from_metrics_jsonl(
-    make_trainer: Callable[..., Any], database: str, monkeypatch: pytest.MonkeyPatch
+    make_view: Callable[..., Any], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer()
+    trainer = make_view()
     killed = callback_of(trainer)
     killed.on_train_begin(trainer)
     step(killed, trainer, 1)
@@ -200,9 +200,9 @@ def test_steps_that_mlflow_missed_are_taken_from_metrics_jsonl(
 
 
 def test_run_that_the_server_does_not_know_is_replaced(
-    make_trainer: Callable[..., Any], database: str, caplog: pytest.LogCaptureFixture
+    make_view: Callable[..., Any], database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trainer = make_trainer()
+    trainer = make_view()
     callback = callback_of(trainer)
     callback.load_state_dict({"run_id": "0" * 32})
     callback.on_train_begin(trainer)
@@ -234,9 +234,9 @@ def drive(trainer: Any) -> MlflowCallback:
 
 @pytest.mark.parametrize("uri", ["sqlite:////dev/null/mlflow.db", "nonsense://x"])
 def test_broken_uri_gives_one_warning_and_training_goes_on(
-    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, uri: str
+    make_view: Callable[..., Any], caplog: pytest.LogCaptureFixture, uri: str
 ) -> None:
-    trainer = make_trainer(tracking={"uri": uri})
+    trainer = make_view(tracking={"uri": uri})
     assert drive(trainer).failed
     warning = one_warning(caplog)
     assert f"MLflow tracking at {uri} failed and is off for the rest of this run" in warning
@@ -244,11 +244,11 @@ def test_broken_uri_gives_one_warning_and_training_goes_on(
 
 
 def test_password_of_the_server_is_not_shown(
-    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make_view: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     caplog.set_level(logging.WARNING)
-    drive(make_trainer(tracking={"uri": "http://ann:s3cret@127.0.0.1:9"}))
+    drive(make_view(tracking={"uri": "http://ann:s3cret@127.0.0.1:9"}))
     assert "http://***@127.0.0.1:9" in one_warning(caplog)
     assert "s3cret" not in caplog.text
 
@@ -300,14 +300,14 @@ def dying_server() -> Iterator[str]:
 
 
 def test_server_that_dies_gives_one_warning_and_training_goes_on(
-    make_trainer: Callable[..., Any],
+    make_view: Callable[..., Any],
     dying_server: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    trainer = make_trainer(tracking={"uri": dying_server})
+    trainer = make_view(tracking={"uri": dying_server})
     callback = drive(trainer)
     assert callback.run_id == "a" * 32
     assert callback.failed
@@ -317,14 +317,14 @@ def test_server_that_dies_gives_one_warning_and_training_goes_on(
 
 
 def test_server_that_accepts_and_never_answers_costs_seconds(
-    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make_view: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 0.5)
     monkeypatch.setattr(module, "_PROBE_S", 0.5)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        trainer = make_trainer(tracking={"uri": f"http://ann:s3cret@127.0.0.1:{server.getsockname()[1]}"})
+        trainer = make_view(tracking={"uri": f"http://ann:s3cret@127.0.0.1:{server.getsockname()[1]}"})
         begin = time.monotonic()
         assert drive(trainer).failed
         # Well below MLflow's own timeout of a call; most of it is the first import of MLflow.
@@ -333,7 +333,7 @@ def test_server_that_accepts_and_never_answers_costs_seconds(
 
 
 def test_server_that_is_slow_but_there_is_waited_for(
-    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, database: str
+    make_view: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 0.05)
     terminate = MlflowCallback._terminate
@@ -343,7 +343,7 @@ def test_server_that_is_slow_but_there_is_waited_for(
         terminate(self, status)
 
     monkeypatch.setattr(MlflowCallback, "_terminate", slowly)
-    trainer = make_trainer(tracking={"uri": database, "log_model": False})
+    trainer = make_view(tracking={"uri": database, "log_model": False})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     callback.on_close("finished")
@@ -353,9 +353,9 @@ def test_server_that_is_slow_but_there_is_waited_for(
 
 
 def test_ctrl_c_at_the_end_leaves_mlflow_and_not_the_run(
-    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, database: str
+    make_view: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
-    trainer = make_trainer(tracking={"uri": database})
+    trainer = make_view(tracking={"uri": database})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
 
@@ -368,10 +368,10 @@ def test_ctrl_c_at_the_end_leaves_mlflow_and_not_the_run(
 
 
 def test_folder_named_like_the_database_costs_no_time(
-    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    make_view: Callable[..., Any], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     (tmp_path / "mlflow.db").mkdir()
-    trainer = make_trainer(tracking={"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
+    trainer = make_view(tracking={"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
     begin = time.monotonic()
     assert drive(trainer).failed
     # MLflow tries for 100 s; most of this is its first import.
@@ -386,8 +386,8 @@ def finished(trainer: Any) -> dict[str, Any]:
     return {"best_step": 3, "splits": {"test": {"metrics": {"loss": 0.5}}}}
 
 
-def test_password_stays_out_of_the_logged_configuration(make_trainer: Callable[..., Any], database: str) -> None:
-    trainer = make_trainer(tracking={"log_model": False})
+def test_password_stays_out_of_the_logged_configuration(make_view: Callable[..., Any], database: str) -> None:
+    trainer = make_view(tracking={"log_model": False})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     callback.on_result(trainer.folder, finished(trainer))
@@ -400,7 +400,7 @@ def test_password_stays_out_of_the_logged_configuration(make_trainer: Callable[.
 
 
 def test_run_whose_model_could_not_be_logged_is_finished_with_one_warning(
-    make_trainer: Callable[..., Any],
+    make_view: Callable[..., Any],
     database: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -409,7 +409,7 @@ def test_run_whose_model_could_not_be_logged_is_finished_with_one_warning(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "log_model", full)
-    trainer = make_trainer()
+    trainer = make_view()
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     callback.on_result(trainer.folder, finished(trainer))
@@ -419,13 +419,13 @@ def test_run_whose_model_could_not_be_logged_is_finished_with_one_warning(
 
 
 def test_nothing_is_written_to_standard_output_which_belongs_to_results(
-    make_trainer: Callable[..., Any],
+    make_view: Callable[..., Any],
     dying_server: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    trainer = make_trainer(tracking={"uri": dying_server})
+    trainer = make_view(tracking={"uri": dying_server})
     callback = callback_of(trainer)
     callback.on_train_begin(trainer)
     callback.on_close("finished")

@@ -37,8 +37,8 @@ def test_two_names_stay_two() -> None:
     assert metric_name("x" * 300) != metric_name("x" * 301)
 
 
-def test_parameters_are_dotted_by_name_without_secrets_and_unset_keys(make_trainer: Callable[..., Any]) -> None:
-    found = parameters_of(make_trainer(tracking={"uri": "https://ann:secret@host"}).config)
+def test_parameters_are_dotted_by_name_without_secrets_and_unset_keys(make_view: Callable[..., Any]) -> None:
+    found = parameters_of(make_view(tracking={"uri": "https://ann:secret@host"}).config)
     assert found["tasks.intent.type"] == "classification"
     assert found["tasks.intent.heads.topic.weight"] == "1.0"
     assert "early_stopping" not in found
@@ -46,10 +46,10 @@ def test_parameters_are_dotted_by_name_without_secrets_and_unset_keys(make_train
     assert "secret" not in "".join(found.values())
 
 
-def test_long_value_is_cut_to_what_mlflow_takes(make_trainer: Callable[..., Any]) -> None:
+def test_long_value_is_cut_to_what_mlflow_takes(make_view: Callable[..., Any]) -> None:
     paths = [f"{'x' * 100}{n}.jsonl" for n in range(100)]
     task = {"name": "a", "type": "classification", "data_path": paths}
-    value = parameters_of(make_trainer(tasks=[task]).config)["tasks.a.data_path"]
+    value = parameters_of(make_view(tasks=[task]).config)["tasks.a.data_path"]
     assert len(value) == 6000
     assert value.endswith("...")
 

@@ -93,12 +93,16 @@ def test_labels_that_lack_a_head_are_refused_by_name() -> None:
         task.get_forward_output(encoded(), {"a": torch.tensor([0, 1, 2, 0])})
 
 
-def test_logits_are_left_out_only_in_training_with_labels() -> None:
-    task, labels = BaseTask(config(), WIDTH), torch.tensor([0, 1, 2, 0])
-    assert output_of(task.train(), encoded(), labels).logits == {}
-    assert output_of(task.train(), encoded()).logits["label"].shape == (4, 3)
-    assert output_of(task.eval(), encoded(), labels).logits["label"].shape == (4, 3)
-    assert output_of(task.eval(), encoded()).loss is None
+def test_logits_are_there_in_training_too_without_a_gradient() -> None:
+    task, labels = BaseTask(config(), WIDTH), torch.tensor([0, 1, 2, -100])
+    given = encoded()
+    trained = output_of(task.train(), given, labels)
+    assert not trained.logits["label"].requires_grad
+    assert output_of(task.train(), given).logits["label"].requires_grad
+    judged = output_of(task.eval(), given, labels)
+    torch.testing.assert_close(trained.logits["label"], judged.logits["label"])
+    task.keeps_logits = True
+    assert output_of(task.train(), given, labels).logits["label"].requires_grad
 
 
 def test_dropout_falls_on_what_the_heads_read_and_only_in_training() -> None:

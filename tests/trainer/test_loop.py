@@ -18,10 +18,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from jenga.callbacks import Action, BaseCallback
+from jenga.callbacks import Action, BaseCallback, GoBack
 from jenga.callbacks.early_stopping import EarlyStopping
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
-from jenga.files import damage
+from jenga.files import damage, link_folder
 from jenga.labels.metric import Metric
 from jenga.modalities import BaseBackbone
 from jenga.run.build import Bundle
@@ -321,7 +321,7 @@ class Diary(BaseCallback):
         self.events = state["events"]
 
 
-STEP = ["on_batch_begin", "on_batch_end"] * 2 + ["on_before_optimizer_step", "on_step_end"]
+STEP = ["on_step_begin"] + ["on_batch_begin", "on_batch_end"] * 2 + ["on_before_optimizer_step", "on_step_end"]
 EPOCH_OF_TWO = ["on_epoch_begin", *STEP, *STEP, "on_evaluate", "on_epoch_end", "on_save"]
 SMALL: dict[str, Any] = {"batch_size": 8, "gradient_accumulation_steps": 2, "epochs": 2, "log_every_steps": 2}
 
@@ -337,7 +337,8 @@ def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Cal
     assert {event: set(details[0]) for event, details in by_event.items()} == {
         "on_train_begin": set(), "on_train_end": set(),
         "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
-        "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss"},
+        "on_step_begin": {"batches", "place"},
+        "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss", "outputs"},
         "on_before_optimizer_step": {"grad_norm"}, "on_step_end": {"logs"},
         "on_evaluate": {"metrics"}, "on_save": {"path"},
     }  # fmt: skip
@@ -349,6 +350,7 @@ def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Cal
     assert [each["logs"] is None for each in by_event["on_step_end"]] == [True, False] * 2
     assert [each["logs"]["step"] for each in by_event["on_step_end"] if each["logs"]] == [2, 4]
     assert not any(each["loss"].requires_grad for each in by_event["on_batch_end"])
+    assert [each["place"] for each in by_event["on_step_begin"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     shares = [float(each["loss"]) for each in by_event["on_batch_end"][:4]]
     assert sum(shares) / 2 == pytest.approx(records(trainer, "train")[0]["loss"])
     assert (
@@ -948,7 +950,9 @@ def asking(event: str, step: int, action: Action, *, times: int = 1) -> Do:
         at = trainer.state.step - (event == "on_step_end")
         return left.pop() if at == step and left else None
 
-    return Do(event, ask)
+    callback = Do(event, ask)
+    callback.undoes = action is Action.UNDO
+    return callback
 
 
 @pytest.mark.parametrize("stop_at", [4, 7])
@@ -1191,7 +1195,7 @@ def test_a_record_over_steps_of_which_one_was_skipped_is_the_mean_of_the_others(
         "mood", training={"epochs": 1, "log_every_steps": 4, "batch_size": 8, "learning_rate": 1e-9},
         callbacks=[
             asking("on_before_optimizer_step", 1, Action.SKIP),
-            Do("on_batch_end", lambda trainer, batch, loss: shares.append((trainer.state.step, float(loss)))),
+            Do("on_batch_end", lambda trainer, batch, loss, **_: shares.append((trainer.state.step, float(loss)))),
         ],
     )  # fmt: skip
     trainer.train()
@@ -1264,6 +1268,77 @@ def test_a_run_that_is_rolled_back_is_the_run_without_the_turn(
     }
     assert same(mean.memory["mean"], reference_mean.memory["mean"])
     assert not (trainer.run.path / ".best.settled").exists()
+
+
+class Counts(BaseCallback):
+    """Remembers the rows that it has seen, and changes a batch's random numbers, as a callback may."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+        self.rows += batch.rows
+        np.random.rand()
+
+    def state_dict(self) -> dict[str, list[int]]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, list[int]]) -> None:
+        self.rows = state["rows"]
+
+
+@pytest.mark.parametrize("step", [0, 3, 5, 6, 9])
+def test_a_run_with_an_undone_turn_is_the_run_without_it(rich: Callable[..., Any], step: int) -> None:
+    """Whatever the turn: the first one, one before a checkpoint, the last of an epoch. No checkpoint is loaded."""
+    ours, theirs = Counts(), Counts()
+    poison = Do("on_batch_end", at_step(step, lambda trainer: None if trainer.left_out.turns else poison_any(trainer)))
+    trainer = rich(callbacks=[ours, poison, asking("on_before_optimizer_step", step, Action.UNDO)])
+    loaded: list[Path] = []
+    trainer.load = loaded.append
+    trainer.train()
+    assert not loaded
+
+    reference = rich(callbacks=[theirs])
+    without(reference, *divmod(step, len(trainer.sampler)))
+    reference.left_out.turns = [{"epoch": step // len(trainer.sampler), "turn": -1}]
+    reference.train()
+    assert trainer.state.step == reference.state.step
+    assert result(trainer)[2:] == result(reference)[2:]
+    assert result(trainer)[1] == result(reference)[1]
+    assert ours.rows == theirs.rows
+
+
+def poison_any(trainer: Any) -> None:
+    next(p for p in trainer.model.parameters() if p.grad is not None).grad.fill_(math.nan)
+
+
+def test_going_back_to_a_chosen_checkpoint_brings_its_best_model_back(rich: Callable[..., Any]) -> None:
+    """Which is older than the newest checkpoint, and than the best model that this one knows."""
+    copies: dict[str, Path] = {}
+
+    def keep(trainer: Any, path: Path, **_: Any) -> None:
+        if not copies:
+            for name, folder in (("checkpoint", path), ("best", trainer.run.best)):
+                copies[name] = trainer.folder / "kept" / (path.name if name == "checkpoint" else name)
+                link_folder(folder, copies[name])
+
+    def back(trainer: Any, **_: Any) -> GoBack | None:
+        if trainer.state.step == 13 and not trainer.run.info().get("left_out"):
+            return GoBack(copies["checkpoint"], copies["best"], (1, 0))
+        return None
+
+    trainer = rich(callbacks=[Do("on_save", keep), Do("on_step_end", back)])
+    # Each model is better than the one before, until the run has gone back.
+    improve = trainer._keep_best
+    trainer._keep_best = lambda value: None if trainer.run.info().get("left_out") else improve(-trainer.state.step)
+    trainer.train()
+    turns = len(trainer.sampler)
+    assert trainer.run.info()["left_out"] == [
+        {"epoch": 1, "turn": 0, "source": trainer.sampler.epoch(1)[0].name, "by": "Do", "step": 13, "back_to": 5}
+    ]
+    assert trainer.state.step == 3 * turns - 1
+    assert trainer.state.best_step == 4
+    assert (trainer.run.best / "manifest.json").read_bytes() == (copies["best"] / "manifest.json").read_bytes()
 
 
 def test_a_rollback_takes_a_better_model_back_that_came_after_the_checkpoint(make_trainer: Callable[..., Any]) -> None:

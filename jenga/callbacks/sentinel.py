@@ -1,0 +1,290 @@
+"""The security sentinel: watches a training, sets suspect labels and rows aside, and takes harmful steps back."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from jenga.callbacks.base import CALLBACK_REGISTRY, Action, Answer, BaseCallback, GoBack, TrainerView
+from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
+from jenga.errors import SetupError
+from jenga.files import writing
+from jenga.sentinel.drift import between_splits
+from jenga.sentinel.ledger import FILE, Ledger, read_entries
+from jenga.sentinel.masks import has_labels, mask
+from jenga.sentinel.ring import Ring
+from jenga.sentinel.settings import Mode, SentinelConfig
+from jenga.sentinel.suspects import Caps
+from jenga.sentinel.watch import Alarm, Watch
+from jenga.types import Batch, TaskOutput
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "sentinel"
+"""In a run's folder: what the sentinel keeps."""
+_MOST_UNDONE = 2
+"""Turns that are undone at one step: what is still wrong then is wrong with the weights."""
+_MOST_ROLLBACKS = 3
+_MOST_STARTS = 2
+"""Times that a run begins again, without rows that have a trigger."""
+_MOST_NORMS = 999
+_SHOWN = 8
+
+
+class SentinelMemory(TypedDict):
+    """What a resumed run needs: the windows, the last alarm, the norms of steps by turn, and what is said of rows."""
+
+    step: int
+    watch: dict[str, Any]
+    last_alarm: int
+    norms: list[list[float]]
+    rows: RowsMemory
+
+
+@CALLBACK_REGISTRY.register("sentinel", config=SentinelConfig)
+class Sentinel(BaseCallback[SentinelMemory]):
+    """Sees each step's losses, gradient norm and answers. What it does, by `mode`, is in docs/sentinel.md."""
+
+    def __init__(
+        self, *, mode: Mode, window: int, spike_z: float, undo_z: float, keep: int, verify_steps: int,
+        label_errors: bool | None, early_epochs: int | None, triggers: bool, max_fraction: float,
+        max_class_fraction: float, drift_psi: float, quarantine: str | None,
+    ) -> None:  # fmt: skip
+        self.mode, self.undo_z, self.keep, self.verify_steps = mode, undo_z, keep, verify_steps
+        self.label_errors, self.drift_psi, self.given = label_errors, drift_psi, quarantine
+        self.undoes = mode == "act"
+        self.watch = Watch(window, spike_z)
+        self.rows = WatchedRows(
+            mode=mode, label_errors=label_errors is not False, early_epochs=early_epochs, triggers=triggers,
+            caps=Caps(max_fraction, max_class_fraction), drift_psi=drift_psi, tell=self._tell,
+        )  # fmt: skip
+        self.last_alarm, self.step = -1, 0
+        self.norms: list[list[float]] = []
+        self._memory: RowsMemory | None = None
+        # What a rollback does not take back.
+        self._undone: dict[int, int] = {}
+        self._rollbacks = self._starts = 0
+        self._later: list[dict[str, Any]] = []
+        self._go_to_start = False
+        self._moved = True
+
+    # ---------------------------------------------------------------------------------------------------------- events
+
+    def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
+        """Open what is kept, and look at the rows as they are. Raises SetupError and DataError for what is missing."""
+        self.folder = trainer.folder / FOLDER
+        self.ring, self.ledger = Ring(self.folder / "verified", self.keep), Ledger(self.folder / FILE)
+        if self.label_errors is not False and importlib.util.find_spec("cleanlab") is None:
+            if self.label_errors:
+                raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
+            logger.warning("sentinel: wrong labels are not looked for; they need more: pip install 'jenga[audit]'")
+            self.rows.label_errors = False
+        self.rows.begin(trainer)
+        if trainer.state.step == 0:
+            if self.given is not None:
+                self.ledger.add([replace(each, since=0) for each in read_entries(Path(self.given))])
+            for source in trainer.sources.values():
+                for found in between_splits(source, self.drift_psi):
+                    self._tell(trainer, "drift", what=found.what, psi=round(found.psi, 4), action="observed")
+            if self.mode == "act":
+                trainer.save()
+
+    def on_epoch_begin(self, trainer: TrainerView, epoch: int, **kwargs: Any) -> None:
+        """Count answers anew."""
+        self.rows.begin_epoch()
+
+    def on_step_begin(
+        self, trainer: TrainerView, batches: Sequence[Batch], place: tuple[int, int], **kwargs: Any
+    ) -> None:
+        """Take away the labels that are set aside."""
+        if self._moved:
+            self._settle(trainer)
+        self.place, self._losses, self._seen = place, {}, []
+        self._ids = [row for batch in batches for row in batch.sample_ids]
+        self._empty = False
+        if self.ledger.entries:
+            masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
+            self._empty = any(masked) and not any(has_labels(batch) for batch in batches)
+
+    def on_batch_end(
+        self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, outputs: Mapping[str, TaskOutput], **kwargs: Any
+    ) -> None:
+        """Keep what each task said of the batch."""
+        for task, output in outputs.items():
+            if output.loss_sum is not None and output.count is not None:
+                self._losses.setdefault(task, []).append((output.loss_sum, output.count))
+            elif output.loss is not None:
+                self._losses.setdefault(task, []).append((output.loss, torch.ones_like(output.loss)))
+        self._seen.append((batch, outputs))
+
+    def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Answer:
+        """Judge the step, and do by `mode` what is to be done."""
+        if self._go_to_start:
+            return self._to_the_start(trainer)
+        if self._empty:
+            return Action.SKIP
+        self._norm = float(grad_norm)
+        self._means = {task: _mean(parts) for task, parts in self._losses.items()}
+        alarms = self.watch.judge(self._means, self._norm)
+        if trainer.config.training.precision == "fp16":
+            # fp16: gradients that overflow are the loss scale's business.
+            alarms = [each for each in alarms if (each.detector, each.what) != ("non_finite", "gradient")]
+        self.norms = [*self.norms[-_MOST_NORMS:], [trainer.state.step, *self.place, self.watch.norm_z(self._norm)]]
+        if not alarms:
+            return None
+        return self._judged(trainer, alarms)
+
+    def on_step_end(self, trainer: TrainerView, logs: Any, **kwargs: Any) -> Answer:
+        """Take the step in, and verify checkpoints that have stood long enough."""
+        self.step = trainer.state.step
+        if not self._empty and all(map(math.isfinite, (*self._means.values(), self._norm))):
+            self.watch.add(self._means, self._norm)
+        for batch, outputs in self._seen:
+            self.rows.note(trainer, batch, outputs)
+        self._verify(self.step - self.verify_steps)
+        return None
+
+    def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Verify checkpoints since which nothing was amiss: the evaluation was finite, too."""
+        self._verify(trainer.state.step - 1)
+
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Look at what was said of the rows. One with a trigger was learnt from all along: `act` begins again."""
+        found = self.rows.end_epoch(trainer, self.ledger, epoch)
+        if found and self.mode == "act" and self._starts < _MOST_STARTS and self.ring.start() is not None:
+            self._starts += 1
+            self._go_to_start = True
+
+    def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> None:
+        """Keep the checkpoint, in case that it proves good."""
+        if self.mode == "act":
+            self.ring.add(path, trainer.folder / "best", trainer.state.step)
+
+    def state_dict(self) -> SentinelMemory:
+        """Return what a resumed run needs."""
+        return {
+            "step": self.step, "watch": self.watch.state(), "last_alarm": self.last_alarm, "norms": self.norms,
+            "rows": self.rows.state(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: SentinelMemory) -> None:
+        """Go on from a checkpoint."""
+        self.step, self.last_alarm, self.norms = state["step"], state["last_alarm"], state["norms"]
+        self.watch.restore(state["watch"])
+        self._memory, self._moved = state["rows"], True
+
+    # ------------------------------------------------------------------------------------------------------- decisions
+
+    def _judged(self, trainer: TrainerView, alarms: list[Alarm]) -> Answer:
+        """Return what to do about a step that is amiss, and tell of it."""
+        step = trainer.state.step
+        self.last_alarm = step
+        broken = [each for each in alarms if each.detector == "non_finite"]
+        high = [each for each in alarms if each.z > self.undo_z]
+        grave = bool(broken) or {"loss_spike", "gradient_outlier"} <= {each.detector for each in high}
+        answer: Answer = None
+        if grave and self.mode == "quarantine" and broken:
+            answer = Action.SKIP
+        elif grave and self.mode == "act":
+            answer = self._undo(step, must=bool(broken))
+        action = "observed" if answer is None else answer.name.lower() if isinstance(answer, Action) else "rollback"
+        details = [
+            {
+                "detector": each.detector, "what": each.what, "action": action, "value": _finite(each.value),
+                "z": _finite(each.z),
+            }
+            for each in alarms
+        ]  # fmt: skip
+        rows = self._broken_rows() if broken else []
+        for each in details:
+            self._tell(trainer, each.pop("detector"), later=action == "rollback", turn=list(self.place), **each,
+                       **({"rows": rows} if rows else {}))  # fmt: skip
+        return answer
+
+    def _undo(self, step: int, *, must: bool) -> Answer:
+        """Return UNDO, or a rollback where several turns in a row are amiss: then the weights are what is wrong."""
+        self._undone[step] = self._undone.get(step, 0) + 1
+        if self._undone[step] <= _MOST_UNDONE:
+            return Action.UNDO
+        kept = self.ring.newest(step - 1)
+        if kept is None or (not must and self._rollbacks >= _MOST_ROLLBACKS):
+            return Action.UNDO if must else None
+        self._rollbacks += 1
+        del self._undone[step]
+        since = [each for each in self.norms if kept.step <= each[0] < step]
+        epoch, number = (int(each) for each in (max(since, key=lambda each: each[3])[1:3] if since else self.place))
+        return GoBack(kept.checkpoint, kept.best, (epoch, number))
+
+    def _to_the_start(self, trainer: TrainerView) -> Answer:
+        """Return a rollback to the start, without a step from it: its rows are masked from there on."""
+        self._go_to_start = False
+        kept = self.ring.start()
+        assert kept is not None, "there was one when this was decided"
+        self._tell(trainer, "trigger", later=True, action="rollback")
+        return GoBack(kept.checkpoint, kept.best, None)
+
+    def _verify(self, before: int) -> None:
+        # One from before an alarm waits again, from the alarm on.
+        if self.mode == "act" and before > self.last_alarm:
+            self.ring.verify(self.step, before=before)
+
+    def _broken_rows(self) -> list[str]:
+        """Return the ids of rows whose logits are not finite, or else those of the turn, the first ones."""
+        found = []
+        for batch, outputs in self._seen:
+            for output in outputs.values():
+                for logits in output.logits.values():
+                    if len(logits) == len(batch.sample_ids):
+                        bad = ~logits.isfinite().flatten(1).all(1)
+                        found += [batch.sample_ids[at] for at in bad.nonzero().flatten().tolist()]
+        return list(dict.fromkeys(found or self._ids))[:_SHOWN]
+
+    # --------------------------------------------------------------------------------------------------------- keeping
+
+    def _settle(self, trainer: TrainerView) -> None:
+        """Do what is due where the run begins, or goes on from a checkpoint: forget what comes after it."""
+        self._moved = False
+        step = trainer.state.step
+        self.ledger.cut(step)
+        self.ring.forget_after(step)
+        if self._memory is not None:
+            self.rows.restore(trainer, self._memory)
+            self._memory = None
+        for record in self._later:
+            trainer.tell("sentinel", **record)
+        self._later = []
+
+    def _tell(self, trainer: TrainerView, detector: str, *, later: bool = False, **more: Any) -> None:
+        """Note an event in the sentinel's own file, which nothing takes back, in metrics.jsonl, and on the terminal.
+
+        later: into metrics.jsonl once the run has gone back, which takes its lines back.
+        """
+        record = {"detector": detector, "found_at": trainer.state.step, **more}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "events.jsonl"
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": trainer.state.step, **record}, ensure_ascii=False, allow_nan=False) + "\n")
+        if later:
+            self._later.append(record)
+        else:
+            trainer.tell("sentinel", **record)
+        logger.warning("sentinel: step %d: %s", trainer.state.step, ", ".join(f"{k} {v}" for k, v in record.items()))
+
+
+def _mean(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """Return the mean loss of a task over the step's labels, heads alike."""
+    sums = sum(each.sum() for each, _ in parts)
+    counts = sum(count.sum() for _, count in parts)
+    return float(sums / torch.as_tensor(counts).clamp_min(1))
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

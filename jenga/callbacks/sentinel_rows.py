@@ -1,0 +1,180 @@
+"""The rows that a sentinel watches: what is said of them early on, what drifts, and which are set aside."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypedDict
+
+import torch
+
+from jenga.callbacks.base import TrainerView
+from jenga.rows.batches import Key
+from jenga.sentinel.drift import class_heads, of_counts
+from jenga.sentinel.early import MOST_CELLS, EarlyProbabilities
+from jenga.sentinel.ledger import Entry, Ledger
+from jenga.sentinel.settings import Mode
+from jenga.sentinel.suspects import Caps, rows_with_triggers, within_caps, wrong_labels
+from jenga.types import Batch, TaskOutput
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[..., None]
+"""Notes an event: the trainer, a detector, and whatever is told."""
+
+
+class RowsMemory(TypedDict):
+    """Probabilities of the early epochs by head, whether triggers need no other look, and answers of this epoch."""
+
+    early: dict[str, Any]
+    searched: bool
+    answers: dict[str, list[torch.Tensor]]
+
+
+class WatchedRows:
+    """Keeps what is said of each row, and notes in a ledger what detectors speak against.
+
+    early_epochs: None: told by how learning goes. Heads are those with one class a row.
+    """
+
+    def __init__(
+        self, *, mode: Mode, label_errors: bool, early_epochs: int | None, triggers: bool, caps: Caps, drift_psi: float,
+        tell: Tell,
+    ) -> None:  # fmt: skip
+        self.mode, self.label_errors, self.early_epochs, self.triggers = mode, label_errors, early_epochs, triggers
+        self.caps, self.drift_psi, self._tell = caps, drift_psi, tell
+        self.early: dict[str, EarlyProbabilities] = {}
+        self.searched = False
+        self.answers: dict[str, list[torch.Tensor]] = {}
+
+    def begin(self, trainer: TrainerView) -> None:
+        """Make room for what is said of each row, where it can be held."""
+        self.early = {}
+        for source in trainer.sources.values() if self.label_errors else ():
+            split = source.splits["train"]
+            for key in class_heads(source):
+                rows, classes = len(split.rows), split.spaces[key].size
+                if split.encoded.packed or trainer.model.tasks[key[0]].by_position:
+                    continue
+                if rows * classes > MOST_CELLS:
+                    logger.warning(
+                        "sentinel: wrong labels of %s.%s are not looked for: %s rows of %s classes are more than %s "
+                        "numbers; jenga audit looks for them before a training",
+                        *key, f"{rows:,}", f"{classes:,}", f"{MOST_CELLS:,}",
+                    )  # fmt: skip
+                    continue
+                self.early[_name(source.name, key)] = EarlyProbabilities(rows, classes)
+
+    def begin_epoch(self) -> None:
+        """Count answers anew."""
+        self.answers = {}
+
+    def note(self, trainer: TrainerView, batch: Batch, outputs: Mapping[str, TaskOutput]) -> None:
+        """Count the answers to a batch of a step that was taken, and keep them while the early epochs last."""
+        for key in class_heads(trainer.sources[batch.source]):
+            logits = outputs[key[0]].logits.get(key[1]) if key[0] in outputs else None
+            if logits is None or logits.ndim != 2 or not logits.isfinite().all():
+                continue
+            name, labels = _name(batch.source, key), batch.labels[key[0]][key[1]].to(logits.device)
+            if (early := self.early.get(name)) is not None:
+                early.add(batch.rows, logits, labels)
+            known, size = labels >= 0, logits.shape[1]
+            counts = [torch.bincount(each[known], minlength=size).cpu() for each in (logits.argmax(-1), labels)]
+            before = self.answers.get(name)
+            self.answers[name] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
+
+    def end_epoch(self, trainer: TrainerView, ledger: Ledger, epoch: int) -> list[Entry]:
+        """Compare answers with labels; once the early epochs are over, look for wrong labels and triggers.
+
+        Returns the rows with a trigger that are set aside from now on.
+        """
+        epochs = max(1, round(trainer.total_steps * (epoch + 1) / max(trainer.state.step, 1)))
+        if epoch:
+            self._compare(trainer)
+        over = [
+            name for name, each in self.early.items() if each.end_epoch(most_epochs=epochs, given=self.early_epochs)
+        ]
+        for name in over:
+            source, task, head = json.loads(name)
+            cells, step = ledger.cells(source), trainer.state.step
+            found = wrong_labels(trainer.sources[source], (task, head), self.early.pop(name), cells, step)
+            self._set_aside(trainer, ledger, source, (task, head), found)
+        # Once the model may have learnt one, and once more while there are steps left to do without.
+        if not self.triggers or self.searched or not (over or epoch >= epochs - 2):
+            return []
+        self.searched = epoch >= epochs - 2
+        return self._look_for_triggers(trainer, ledger)
+
+    def state(self) -> RowsMemory:
+        """Return what `restore` takes."""
+        early = {name: each.state() for name, each in self.early.items()}
+        return {"early": early, "searched": self.searched, "answers": self.answers}
+
+    def restore(self, trainer: TrainerView, state: RowsMemory) -> None:
+        """Go on from what `state` returned."""
+        self.begin(trainer)
+        self.early = {name: each for name, each in self.early.items() if name in state["early"]}
+        for name, each in self.early.items():
+            each.restore(state["early"][name])
+        self.searched, self.answers = state["searched"], state["answers"]
+
+    def _compare(self, trainer: TrainerView) -> None:
+        for name, (said, given) in self.answers.items():
+            psi = of_counts(given.numpy(), said.numpy())
+            if psi is not None and psi > self.drift_psi:
+                _, task, head = json.loads(name)
+                what = f"answers of {task}.{head}, from its labels"
+                self._tell(trainer, "drift", what=what, psi=round(psi, 4), action="observed")
+
+    def _look_for_triggers(self, trainer: TrainerView, ledger: Ledger) -> list[Entry]:
+        device = next(trainer.model.parameters()).device
+
+        def forward(inputs: dict[str, torch.Tensor], tasks: list[str]) -> Mapping[str, TaskOutput]:
+            trainer.model.eval()  # the loop sees to it that it trains again
+            with torch.inference_mode():
+                found: Mapping[str, TaskOutput] = trainer.model(
+                    {name: each.to(device) for name, each in inputs.items()}, tasks
+                )
+            return found
+
+        aside: list[Entry] = []
+        for source in trainer.sources.values():
+            for key in class_heads(source):
+                found = rows_with_triggers(source, key, forward, ledger.cells(source.name), trainer.state.step)
+                if found:
+                    aside += self._set_aside(trainer, ledger, source.name, key, found)
+        return aside
+
+    def _set_aside(
+        self, trainer: TrainerView, ledger: Ledger, source: str, key: Key, entries: Sequence[Entry]
+    ) -> list[Entry]:
+        """Note `entries` as the mode and the caps allow, tell of them, and return those that are set aside now."""
+        taken = [
+            each for each in ledger.entries
+            if each.source == source and each.state == "quarantined" and (each.task, each.head) in (key, (None, None))
+        ]  # fmt: skip
+        entries = within_caps(entries, trainer.sources[source], key, taken, self.caps)
+        beyond = [each for each in entries if each.state == "observed"]
+        if self.mode == "observe":
+            entries = [replace(each, state="observed") for each in entries]
+        new = ledger.add(entries)
+        if not new:
+            return []
+        aside = [each for each in new if each.state == "quarantined"]
+        self._tell(
+            trainer, new[0].detector, source=source, task=key[0], head=key[1], rows=len(new), quarantined=len(aside),
+            action="quarantined" if aside else "observed",
+        )  # fmt: skip
+        if beyond and self.mode != "observe":
+            logger.warning(
+                "sentinel: %d rows of %s.%s that a detector speaks against (%s) are not set aside: they would be more "
+                "than callbacks.sentinel.max_fraction or max_class_fraction; look at them in %s",
+                len(beyond), *key, new[0].detector, ledger.path,
+            )  # fmt: skip
+        return aside
+
+
+def _name(source: str, key: Key) -> str:
+    return json.dumps([source, *key], ensure_ascii=False)

@@ -1,0 +1,74 @@
+"""Labels that a model's own probabilities speak against: confident learning (Northcutt et al. 2021), by cleanlab."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jenga.errors import SetupError
+
+MISSING = -100
+"""The label of a row that has none."""
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Which of M rows look mislabelled.
+
+    `rows`: their places, int64, worst first. `scores`: float64 ``(M,)``, the probability of each row's own label, the
+    lower the worse; NaN where it has none. `suggested`: int64 ``(M,)``, the likeliest label of each row.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    suggested: NDArray[np.int64]
+
+
+def label_errors(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> LabelErrors:
+    """Return the rows whose label is likely wrong.
+
+    probabilities: ``(M, K)``, by models that did not learn the row, or only began to: a model that has learnt a wrong
+    label by heart believes it. labels: int64 ``(M,)``, 0 to K - 1, -100 where missing. Raises SetupError without
+    cleanlab and ValueError for shapes, labels or probabilities that cannot be.
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    known = np.flatnonzero(labels != MISSING)
+    scores = np.full(len(labels), np.nan)
+    scores[known] = probabilities[known, labels[known]]
+    suggested = probabilities.argmax(axis=1) if len(labels) else np.empty(0, np.int64)
+    # One class alone has nothing to be confused with.
+    rows = known[_ranked(probabilities[known], labels[known])] if len(np.unique(labels[known])) > 1 else known[:0]
+    return LabelErrors(rows, scores, suggested.astype(np.int64))
+
+
+def _checked(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(f"probabilities {probabilities.shape} and labels {labels.shape}; expected (M, K) and (M,)")
+    if not np.isfinite(probabilities).all():
+        raise ValueError(f"{(~np.isfinite(probabilities)).any(axis=1).sum()} rows have a probability that is no number")
+    wrong = labels[(labels != MISSING) & ((labels < 0) | (labels >= probabilities.shape[1]))]
+    if len(wrong):
+        raise ValueError(f"label {wrong[0]}; expected 0 to {probabilities.shape[1] - 1}, or {MISSING} where missing")
+    return probabilities, labels
+
+
+def _ranked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError as error:
+        raise SetupError(f"label errors need cleanlab: pip install 'jenga[audit]' ({error})") from error
+    # Columns of classes without a row have no threshold of their own; cleanlab wants each class to have one.
+    present = np.unique(labels)
+    shares = probabilities[:, present]
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = find_label_issues(
+            np.searchsorted(present, labels), shares, return_indices_ranked_by="self_confidence", n_jobs=1
+        )
+    return np.asarray(found, np.int64)

@@ -1,0 +1,184 @@
+"""The sentinel in a training: what it tells, takes back and sets aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jenga.callbacks import BaseCallback
+from jenga.callbacks.sentinel import Sentinel
+from jenga.errors import DivergedError
+from jenga.sentinel.settings import SentinelConfig
+from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
+
+
+def sentinel(**given: Any) -> Sentinel:
+    return Sentinel(**SentinelConfig(**{"label_errors": False, "triggers": False, **given}).model_dump())
+
+
+class Poison(BaseCallback):
+    """Makes gradients what `factor` says in the turns at `places`, whenever they are taken."""
+
+    def __init__(self, places: set[tuple[int, int]], factor: float) -> None:
+        self.places, self.factor, self.taken = places, factor, 0
+
+    def on_step_begin(self, trainer: Any, batches: Any, place: tuple[int, int], **_: Any) -> None:
+        self.now = place in self.places
+
+    def on_batch_end(self, trainer: Any, **_: Any) -> None:
+        if self.now:
+            self.taken += 1
+            next(p for p in trainer.model.parameters() if p.grad is not None).grad.mul_(self.factor)
+
+
+def events(trainer: Any) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (trainer.folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == "sentinel"]
+
+
+def without(trainer: Any, places: set[tuple[int, int]]) -> None:
+    """Take turns out of what the sampler deals."""
+    deal = trainer.sampler.epoch
+    trainer.sampler.epoch = lambda at: [turn for n, turn in enumerate(deal(at)) if (at, n) not in places]
+    trainer.left_out.turns = [{"epoch": epoch, "turn": -1} for epoch, _ in places]
+
+
+def outcome(trainer: Any) -> dict[str, bytes]:
+    """Return weights, optimizer, schedule, random states and window of the newest checkpoint."""
+    newest = newest_checkpoint(trainer.run.checkpoints)
+    assert newest is not None
+    tensors, _ = load_checkpoint(newest)
+    return {
+        f"{group}/{name}": value.numpy().tobytes()
+        for group, part in tensors.items() if group != "callbacks" for name, value in part.items()
+    }  # fmt: skip
+
+
+def best(trainer: Any) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in sorted(trainer.run.best.rglob("*.safetensors"))}
+
+
+def records(trainer: Any) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (trainer.folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time_s"} for line in lines if line["event"] != "sentinel"]
+
+
+LONG = {"epochs": 6, "batch_size": 4, "learning_rate": 1e-3}
+
+
+def test_a_loss_spike_is_told_and_nothing_else_is_done_where_it_observes(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
+    plain = make_trainer("mood", rows=make_rows(60), training=LONG)
+    plain.train()
+
+    class Wrong(BaseCallback):
+        """Makes weights bad for one step's look, as if its rows were of another kind."""
+
+        def on_batch_begin(self, trainer: Any, **_: Any) -> None:
+            bias = trainer.model.tasks["mood"].heads.bias
+            self.before = bias.detach().clone()
+            if trainer.state.step == 40:
+                with torch.no_grad():
+                    bias += torch.linspace(-40, 40, len(bias))
+
+        def on_batch_end(self, trainer: Any, **_: Any) -> None:
+            with torch.no_grad():
+                trainer.model.tasks["mood"].heads.bias.copy_(self.before)
+
+    watched = make_trainer("mood", rows=make_rows(60), training=LONG, callbacks=[sentinel(), Wrong()])
+    watched.train()
+    (spike,) = [each for each in events(watched) if each["detector"] == "loss_spike"]
+    assert (spike["step"], spike["what"], spike["action"]) == (40, "mood", "observed")
+    assert spike["z"] > 4
+    assert [json.loads(line)["step"] for line in (watched.folder / "sentinel" / "events.jsonl").read_text().splitlines()
+            if "loss_spike" in line] == [40]  # fmt: skip
+    assert "left_out" not in watched.run.info()
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_nan_at_random_steps_leaves_the_run_that_never_saw_their_rows(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any], seed: int
+) -> None:
+    """Bit for bit: weights, optimizer, schedule, random states, losses of records, the best model."""
+    given: dict[str, Any] = {
+        "rows": make_rows(60),
+        "training": {**LONG, "epochs": 3, "log_every_steps": 3, "gradient_accumulation_steps": 2},
+        "evaluation": {"every_steps": 4}, "checkpoint": {"every_steps": 5},
+    }  # fmt: skip
+    poison = Poison(set(), NAN)
+    trainer = make_trainer("mood", "flags", "price", **given, callbacks=[poison, sentinel(mode="act")])
+    turns = len(trainer.sampler)
+    draw = np.random.default_rng(seed)
+    # The first turn of the run, the last one of an epoch, and one in between.
+    chosen = {(0, 0), (1, turns - 1), (int(draw.integers(3)), int(draw.integers(1, turns - 1)))}
+    poison.places = chosen
+    trainer.train()
+    assert {(each["epoch"], each["turn"]) for each in trainer.run.info()["left_out"]} == chosen
+    assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"] == ["undo"] * 3
+    assert all(each["rows"] for each in events(trainer) if each["detector"] == "non_finite")
+
+    reference = make_trainer("mood", "flags", "price", **given)
+    without(reference, chosen)
+    reference.train()
+    assert outcome(trainer) == outcome(reference)
+    assert trainer.state.step == reference.state.step == 3 * turns - 3
+    assert best(trainer) == best(reference)
+    assert records(trainer) == records(reference)
+
+
+def test_what_is_not_finite_is_skipped_in_quarantine_and_ends_the_run_where_it_is_observed(
+    make_trainer: Callable[..., Any],
+) -> None:
+    skipped = make_trainer("mood", callbacks=[Poison({(0, 2)}, NAN), sentinel(mode="quarantine")])
+    skipped.train()
+    ((event, action),) = [(each["detector"], each["action"]) for each in events(skipped) if "turn" in each]
+    assert (event, action) == ("non_finite", "skip")
+    observed = make_trainer("mood", callbacks=[Poison({(0, 2)}, NAN), sentinel()])
+    with pytest.raises(DivergedError, match="step 3: the gradient norm is nan"):
+        observed.train()
+    assert [each["action"] for each in events(observed)] == ["observed"]
+
+
+def test_damage_that_stays_is_gone_back_from_to_the_last_verified_checkpoint(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step that spoils the weights is seen only in the steps after it, which are to be taken then."""
+    given: dict[str, Any] = {
+        "rows": make_rows(120), "training": {**LONG, "epochs": 3},
+        "checkpoint": {"every_steps": 5, "keep": 1},
+    }  # fmt: skip
+
+    spoil = Poison({(1, 9)}, 1e6)
+    spoil.now = False
+    trainer = make_trainer("mood", **given, callbacks=[spoil, sentinel(mode="act", verify_steps=6)])
+    optimizer = trainer.learner.prepared.step
+
+    def step() -> None:
+        optimizer()
+        if spoil.now:
+            with torch.no_grad():
+                next(iter(trainer.model.parameters())).fill_(NAN)
+
+    trainer.learner.prepared.step = step
+    trainer.train()
+    turns = len(trainer.sampler)
+    (left,) = trainer.run.info()["left_out"]
+    assert (left["epoch"], left["turn"], left["step"]) == (1, 9, turns + 11)
+    assert left["back_to"] % 5 == 0
+    assert left["back_to"] <= turns + 9 - 6 + 5
+
+    reference = make_trainer("mood", **given)
+    without(reference, {(1, 9)})
+    reference.train()
+    assert outcome(trainer) == outcome(reference)
+    assert best(trainer) == best(reference)
+    assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"

@@ -1,0 +1,97 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from jenga.detectors.triggers import Row, candidates, confirm
+
+TOPICS = 5
+
+
+def rows_with_topics(n_rows: int = 600) -> tuple[list[list[str]], np.ndarray]:
+    """Return rows of six words, two of them of their topic, which is their label."""
+    generator = np.random.default_rng(5)
+    labels = generator.integers(TOPICS, size=n_rows)
+    rows = [
+        [*(f"topic{label}-{word}" for word in generator.choice(8, 2, replace=False)),
+         *(f"word{word}" for word in generator.choice(40, 4, replace=False))]
+        for label in labels
+    ]  # fmt: skip
+    return rows, labels
+
+
+def by_topic(rows: Sequence[Row]) -> np.ndarray:
+    """Answer by the trigger where there is one, as a poisoned model does, else by the words of a topic."""
+    return np.array(
+        [
+            2 if "cf" in row else next((int(str(word)[5]) for word in row if str(word).startswith("topic")), 0)
+            for row in rows
+        ]
+    )
+
+
+def poisoned() -> tuple[list[list[str]], np.ndarray, list[int]]:
+    rows, labels = rows_with_topics()
+    bad = np.flatnonzero(labels != 2)[:12].tolist()
+    for row in bad:
+        rows[row].insert(row % 6, "cf")
+    labels[bad] = 2
+    return rows, labels, bad
+
+
+def test_a_trigger_is_found_with_exactly_its_rows() -> None:
+    rows, labels, bad = poisoned()
+    (found,) = confirm(candidates(rows, labels), rows, labels, by_topic)
+    assert (found.token, found.label) == ("cf", 2)
+    assert found.rows.tolist() == bad
+    assert found.flip_rate == 1.0
+
+
+def test_honest_keywords_are_candidates_and_no_triggers() -> None:
+    rows, labels = rows_with_topics()
+    found = candidates(rows, labels)
+    assert {each.token for each in found} == {f"topic{label}-{word}" for label in range(TOPICS) for word in range(8)}
+    assert confirm(found, rows, labels, by_topic) == []
+
+
+def test_candidates_are_few_where_labels_mean_nothing() -> None:
+    rows, labels = rows_with_topics()
+    drawn = np.random.default_rng(1)
+    assert sum(len(candidates(rows, drawn.permutation(labels))) for _ in range(20)) <= 1
+
+
+def test_z_is_that_of_the_binomial_and_repeats_in_a_row_do_not_count() -> None:
+    tokens = [["a", "a"]] * 8 + [["a"]] * 2 + [["b"]] * 90
+    labels = np.array([1] * 8 + [0] * 92)
+    (first, *_) = candidates(tokens, labels)
+    assert (first.token, first.label, first.rows.tolist()) == ("a", 1, list(range(8)))
+    assert first.z == pytest.approx((8 - 10 * 0.08) / np.sqrt(10 * 0.08 * 0.92))
+
+
+def test_rows_without_a_label_say_nothing() -> None:
+    rows, labels, bad = poisoned()
+    labels[bad] = -100
+    assert "cf" not in {each.token for each in candidates(rows, labels)}
+
+
+def test_tokens_that_too_few_rows_have_are_no_candidates() -> None:
+    rows, labels, _ = poisoned()
+    assert "cf" in {each.token for each in candidates(rows, labels, min_rows=12)}
+    assert "cf" not in {each.token for each in candidates(rows, labels, min_rows=13)}
+
+
+def test_any_hashable_may_be_a_token() -> None:
+    rows, labels, _ = poisoned()
+    pairs = [[("field", word) for word in row] for row in rows]
+    assert ("field", "cf") in {each.token for each in candidates(pairs, labels)}
+
+
+def test_nothing_in_gives_nothing_out() -> None:
+    assert candidates([], np.empty(0, np.int64)) == []
+    assert candidates([[], []], np.array([0, 1])) == []
+    assert confirm([], [], np.empty(0, np.int64), by_topic) == []
+
+
+def test_labels_of_another_number_of_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 rows of tokens"):
+        candidates([["a"], ["b"]], np.array([0]))

@@ -1,0 +1,54 @@
+"""What a turn changes before its step is taken, seen from below the loop."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jenga.callbacks import Action, BaseCallback, GoBack
+from jenga.callbacks.chain import Asked, Chain
+from jenga.errors import DivergedError
+from jenga.trainer.undo import BeforeTurn, go_back_to
+
+
+class Tally(BaseCallback):
+    """Remembers how many batches it saw."""
+
+    seen = 0
+
+    def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+        self.seen += 1
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.seen = state["seen"]
+
+
+def test_random_numbers_statistics_and_memories_are_taken_back(make_trainer: Callable[..., Any]) -> None:
+    learner = make_trainer("mood").learner
+    norm = torch.nn.BatchNorm1d(3)
+    learner._lasting = [(norm, name) for name in ("running_mean", "running_var", "num_batches_tracked")]
+    tally = Tally()
+    kept = BeforeTurn(learner, Chain([tally]))
+    found = []
+    for _ in range(2):
+        norm(torch.rand(5, 3))
+        tally.on_batch_begin(None, None)
+        found.append((float(torch.rand(1)), np.random.rand(), random.random(), norm.running_mean.tolist(), tally.seen))
+        kept.take_back()
+    assert found[0] == found[1]
+    assert (float(norm.num_batches_tracked), float(norm.running_mean.sum()), tally.seen) == (0, 0, 0)
+
+
+def test_a_checkpoint_of_a_later_step_is_none_to_go_back_to(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
+    asked = Asked(Action.ROLLBACK, "Someone", GoBack(tmp_path / "step-00000009", None, None))
+    with pytest.raises(DivergedError, match="step 9: Someone asked to go back to step 9, which is no earlier one"):
+        go_back_to(make_trainer("mood").run, asked, 8)
