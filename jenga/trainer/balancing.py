@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -63,14 +62,10 @@ class Balancing:
         self._losses: dict[str, torch.Tensor] = {}
         self._seen: list[_Seen] = []
 
-    @contextmanager
-    def noted(
-        self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float
-    ) -> Iterator[None]:
-        """Remember a batch of the step where it is to be looked at again; its forward pass comes within."""
+    def note(self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float) -> None:
+        """Remember a batch of the step, whose forward pass comes now, where it is to be looked at again."""
         if self.balance.reads_losses_after:
             self._seen.append(_Seen(batch, tasks, counts, share, self._random()))
-        yield
 
     def add_gradients(self, parts: Mapping[str, Part], step: int) -> torch.Tensor:
         """Add the gradients of a batch of step `step` (from 0) up; return its part of what is minimised, ``()``."""

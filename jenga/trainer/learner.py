@@ -89,8 +89,8 @@ class Learner:
 
         Arguments as of `Window.add`.
         """
-        with self.balancing.noted(batch, tasks, counts, share):
-            outputs = self._said_of(batch, tasks)
+        self.balancing.note(batch, tasks, counts, share)
+        outputs = self._said_of(batch, tasks)
         parts = self.window.add(outputs, self.model.tasks, counts, share)
         loss = self.balancing.add_gradients(parts, self.scheduler.last_epoch)
         return loss, {name: output.detached() for name, output in outputs.items()}

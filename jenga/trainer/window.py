@@ -47,7 +47,7 @@ class Window:
         self.taught: dict[str, torch.Tensor] = {}
         self.batches: dict[str, float] = {}
         self.lessons: dict[str, float] = {}
-        self.means: dict[str, dict[str, list[float]]] = {}
+        self.means: dict[str, dict[str, tuple[float, int]]] = {}
         self.heads: dict[str, list[str]] = {}
         self.weights: dict[str, list[float]] = {}
 
@@ -92,7 +92,8 @@ class Window:
         """Keep what a step tells of tasks or pairs of them, whose means a record has under `figure`."""
         kept = dict(self.means.get(figure, {}))
         for name, value in values.items():
-            kept[name] = [*kept.get(name, []), value]
+            total, times = kept.get(name, (0.0, 0))
+            kept[name] = (total + value, times + 1)
         self.means = {**self.means, **({figure: kept} if kept else {})}
 
     def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:
@@ -128,7 +129,7 @@ class Window:
             "grad_norm": float(self.norm) / steps,
         }
         for figure, values in self.means.items():
-            found[figure] = {name: sum(each) / len(each) for name, each in values.items()}  # type: ignore[literal-required]
+            found[figure] = {name: total / times for name, (total, times) in values.items()}  # type: ignore[literal-required]
         if not found["teacher_loss"]:
             del found["teacher_loss"]
         self._clear()
