@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jenga.config.schema import EvaluationConfig
 from jenga.errors import ConfigError, suggest
@@ -35,6 +35,17 @@ def metric_directions(
         )
     directions[chosen] = _direction(chosen, directions[chosen], evaluation.greater_is_better)
     return directions
+
+
+def greater_is_better(directions: Mapping[str, bool | None], metric: str) -> bool:
+    """Return whether a greater `metric` is better. Raises ConfigError where `directions` do not say."""
+    greater = directions.get(metric)
+    if greater is None:
+        known = [name for name, each in directions.items() if each is not None]
+        raise ConfigError(
+            f"'{metric}': not known which way it is better{suggest(metric, known) or '.'} Known: {', '.join(known)}"
+        )
+    return greater
 
 
 def _metrics(model: MultiTaskModel, sources: Sequence[Source]) -> Iterator[tuple[str, str, Metric, bool]]:

@@ -77,7 +77,7 @@ class Learner:
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._lasting = [
             (module, name)
-            for module in self.model.modules()
+            for module in (*self.model.modules(), *self.balance.modules())
             for name, buffer in module.named_buffers(recurse=False)
             if buffer is not None and name not in module._non_persistent_buffers_set
         ]
@@ -158,7 +158,7 @@ class Learner:
                 )
 
     def lasting_buffers(self) -> list[torch.Tensor]:
-        """Return the model's buffers that stand in checkpoints, such as the statistics of batch normalisation."""
+        """Return the buffers that stand in checkpoints, such as the statistics of batch normalisation."""
         return [getattr(module, name) for module, name in self._lasting]
 
     def state(self) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:

@@ -19,14 +19,14 @@ from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
-from jenga.errors import ConfigError, DivergedError, InterruptedRun, suggest
+from jenga.errors import InterruptedRun
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
 from jenga.rows.sampling import Turn
 from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import judged, observe
-from jenga.trainer.directions import metric_directions
+from jenga.trainer.directions import greater_is_better, metric_directions
 from jenga.trainer.evaluate import Runner, label_counts, valid_metrics
 from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
@@ -108,13 +108,7 @@ class Trainer:
 
     def greater_is_better(self, metric: str) -> bool:
         """Return whether a greater `metric` of an evaluation is better. Raises ConfigError where that is not known."""
-        greater = self.directions.get(metric)
-        if greater is None:
-            known = [name for name, each in self.directions.items() if each is not None]
-            raise ConfigError(
-                f"'{metric}': not known which way it is better{suggest(metric, known) or '.'} Known: {', '.join(known)}"
-            )
-        return greater
+        return greater_is_better(self.directions, metric)
 
     def train(self) -> None:
         """Train to the end, or until a callback or the user stops it.
