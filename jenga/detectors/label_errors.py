@@ -16,6 +16,8 @@ MISSING = -100
 """The label of a row that has none."""
 ODDS = 10.0
 NEAR = 0.03
+Z = 6.0
+MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,20 @@ def label_errors(
     unlikely = scores[rows] * odds <= probabilities[rows].max(axis=1, initial=0)
     rows = rows[unlikely & (above >= max(1, math.ceil(near * probabilities.shape[1])))]
     return LabelErrors(rows[np.argsort(scores[rows], kind="stable")], scores, suggested.astype(np.int64))
+
+
+def number_errors(predicted: NDArray[np.float64], values: NDArray[np.float64], *, z: float = Z) -> NDArray[np.float64]:
+    """Return by how many robust standard deviations each of M numbers lies from what was predicted, 0 where at most z.
+
+    predicted: ``(M,)``, by models that did not learn the row. values: NaN where missing, which is never an error.
+    """
+    residuals = values - predicted
+    known = residuals[~np.isnan(residuals)]
+    spread = MAD_TO_SD * np.median(np.abs(known - np.median(known))) if len(known) else 0.0
+    if spread == 0:
+        return np.zeros(len(values))
+    scores = np.nan_to_num(np.abs(residuals - np.median(known)) / spread)
+    return np.where(scores > z, scores, 0.0)
 
 
 def _checked(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
