@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from jenga.cli.audit import audit
 from jenga.cli.check import check
 from jenga.cli.doctor import doctor
 from jenga.cli.evaluate import evaluate
@@ -42,6 +43,7 @@ def jenga() -> None:
 
 
 for _command in (init, check, train, tune, evaluate, predict, generate, export, report, refine, schema, doctor):
+for _command in (init, check, audit, train, tune, evaluate, predict, generate, export, refine, schema, doctor):
     jenga.add_command(_command)
 
 
