@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from jenga.cli.alerts import alerts
 from jenga.cli.check import check
 from jenga.cli.doctor import doctor
 from jenga.cli.evaluate import evaluate
@@ -40,7 +41,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, tune, evaluate, predict, generate, export, refine, schema, doctor):
+for _command in (init, check, train, tune, evaluate, predict, alerts, generate, export, refine, schema, doctor):
     jenga.add_command(_command)
 
 

@@ -72,18 +72,29 @@ class Report:
 
 
 def verify(
-    files: Iterable[Path], sealer: Sealer, *, expect_first: str | None = None, expect_last: str | None = None
+    files: Iterable[Path],
+    sealer: Sealer,
+    *,
+    expect_first: str | None = None,
+    expect_last: str | None = None,
+    head: tuple[int, str] | None = None,
 ) -> Report:
     """Return what is wrong with the chain of records that `files` hold, one after the other.
 
     expect_first: the hash of the record before the first one, where older files were put away. expect_last: the hash
-    that the last record should have, kept elsewhere: without it nobody can tell that the newest records are gone.
+    that the last record should have, kept elsewhere. head: number and hash of a record that was there once, see
+    `log.read_head`. Without either nobody can tell that the newest records are gone.
     """
     report = Report()
     place: tuple[Path | str, int] = ("", 0)
     for file, number, line in lines_of(files):
         place = (file, number)
         _look(report, sealer, file, number, line, expect_first)
+        if head is not None and report.seq == head[0] and report.last != head[1]:
+            report.add(file, number, f"record {head[0]} had the hash {head[1]} once, as the file .head says")
+    if head is not None and report.seq < head[0]:
+        report.add(*place, f"the log ends with record {report.seq}, and there were {head[0]}, as the file .head says: "
+                   "records are gone from the end")  # fmt: skip
     if expect_first is not None and not report.records:
         report.add(*place, "there are no records")
     if expect_last is not None and report.last != expect_last.lower():
@@ -115,8 +126,8 @@ def _look(report: Report, sealer: Sealer, file: Path, number: int, line: bytes, 
     record = parsed(line)
     if record is None:
         # Whatever stood here, the next record tells which one it was.
-        words = "the line is cut short" if not line.endswith(b"\n") else "the line is no record as it was written"
-        report.add(file, number, words)
+        torn = "the line is cut short, as a killed writer leaves it; the next run cuts it off, and says so"
+        report.add(file, number, "the line is no record as it was written" if line.endswith(b"\n") else torn)
         report.records += 1
         return
     previous, seq, own = record.get("previous"), record.get("seq"), record.get("hash")

@@ -51,6 +51,8 @@ class Decision:
 class Policy:
     """Rules with the cooldowns of the identities that they have seen; decides, and does nothing.
 
+    Not to be shared between threads.
+
     >>> policy = Policy.load("policy.yml")
     >>> event = {"src_ip": "203.0.113.7", "ts": "2027-01-31T12:00:00Z"}
     >>> answer = {"id": "17", "triage": {"threat": {"label": "dos", "probability": 0.97}}}
@@ -115,8 +117,11 @@ class Policy:
         elif lacking := [path for path, value in identity.items() if value is None]:
             reason = f"the event has no {', '.join(lacking)}, so nobody is acted on" if actions else None
             actions = ()
-            self._warn(f"rule '{rule.name}': an event has no '{lacking[0]}'; an alert without its whole identity "
-                       "is written down and runs nothing")  # fmt: skip
+            self._warn(
+                f"identity {rule.name} {lacking[0]}",
+                f"rule '{rule.name}': an event has no '{lacking[0]}'; an alert without its whole identity is written "
+                "down and runs nothing",
+            )
         return Decision(
             outcome, rule.name, rule.severity, identity, name, rule.when.task, match.head, match.label, match.number,
             match.answer, at, by_event, suppressed or 0, actions, reason,
@@ -130,11 +135,11 @@ class Policy:
         if found is not None:
             return found, True
         shown = "nothing" if value is None else f"'{plain(value)}'"
-        self._warn(f"time: an event has {shown} in '{self.config.time}', which is no time; the clock counts for it")
+        words = f"time: an event has {shown} in '{self.config.time}', which is no time; the clock counts for it"
+        self._warn("time", words)
         return self.clock(), False
 
-    def _warn(self, words: str) -> None:
-        subject = words.partition(";")[0].partition("'")[0]
+    def _warn(self, subject: str, words: str) -> None:
         if subject not in self._warned:
             self._warned.add(subject)
             logger.warning("%s", words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from jenga.policy.chain import Sealer, canonical, parsed
 from jenga.policy.decide import Decision, Policy, key_of
 from jenga.policy.hooks import Ended, Hooks, program_of
 from jenga.policy.load import PolicyFile, ended
-from jenga.policy.log import AlertLog, files_of, read_state, state_file
+from jenga.policy.log import PRIVATE, AlertLog, files_of, read_state, state_file
 from jenga.policy.match import plain
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Enforcer:
         self.counts: Counter[str] = Counter()
         self._failure: BaseException | None = None
         self._saved_s = 0.0
+        self._counting = threading.Lock()
 
     @property
     def log_path(self) -> str:
@@ -132,7 +134,8 @@ class Enforcer:
     def _note(self, run: Ended) -> None:
         """Write down how a hook ended; called by its thread."""
         try:
-            self.counts["failed" if run.code != 0 else "done"] += 1
+            with self._counting:
+                self.counts["failed" if run.code != 0 else "done"] += 1
             self._log.append(
                 {"decision": "hook", "hook": run.hook, "of": run.of, "exit": run.code, "timed_out": run.timed_out,
                  "seconds": run.seconds, "error": run.error}
@@ -157,6 +160,8 @@ class Enforcer:
     def _save(self) -> None:
         state = {"seq": self._log.seq, "entries": self.policy.memory.entries(), "algorithm": self._sealer.algorithm}
         state["hash"] = self._sealer.hash(state)
+        # Made first, since it tells of people as the log does.
+        os.close(os.open(state_file(self._log.path), os.O_WRONLY | os.O_CREAT, PRIVATE))
         write_atomic(state_file(self._log.path), canonical(state).decode("ascii") + "\n")
         self.policy.memory.changed, self._saved_s = False, time.monotonic()
 
@@ -166,13 +171,13 @@ class Enforcer:
         seq = 0
         try:
             state = read_state(path, self._sealer)
-        except (OSError, ValueError) as error:
+            if state is not None:
+                memory.restore(state["entries"])
+                seq = int(state["seq"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
             logger.warning("%s: %s; cooldowns are taken from the log alone", state_file(path), error)
-            state = None
-        if state is not None:
-            memory.restore(state["entries"])
-            seq = int(state["seq"])
-        for file in files_of(path)[-1:]:
+        # It may have gone on in a new file since, but hardly twice.
+        for file in files_of(path)[-2:]:
             with file.open("rb") as lines:
                 for line in lines:
                     record = parsed(line)

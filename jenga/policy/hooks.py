@@ -81,8 +81,8 @@ class Hooks:
                 given.write(content)
                 given.seek(0)
                 code, timed_out = self._ran(lane.hook, given)
-        except OSError as problem:
-            error = f"cannot be run ({problem.strerror})"
+        except (OSError, ValueError, RuntimeError) as problem:  # such as no processes left
+            error = f"cannot be run ({getattr(problem, 'strerror', None) or problem})"
         self._ended(Ended(name, seq, code, timed_out, round(time.monotonic() - began, 3), error))
 
     def _ran(self, hook: Hook, given: IO[bytes]) -> tuple[int, bool]:

@@ -19,7 +19,7 @@ from jenga.files import json_object, writing
 from jenga.policy.chain import GENESIS, Sealer, canonical, parsed
 
 _TAIL_BYTES = 1 << 16
-_MODE = 0o600
+PRIVATE = 0o600
 """Alerts tell of people: nobody but their owner reads them, unless they are given to others."""
 
 
@@ -74,7 +74,7 @@ class AlertLog:
     def __enter__(self) -> Self:
         """Open the log. Raises SetupError where it is in use, cannot be written, or is not as it was left."""
         with writing(self.path):
-            self._head = os.open(head_file(self.path), os.O_RDWR | os.O_CREAT, _MODE)
+            self._head = os.open(head_file(self.path), os.O_RDWR | os.O_CREAT, PRIVATE)
         try:
             self._only_writer()
             with writing(self.path):
@@ -146,7 +146,7 @@ class AlertLog:
         self._open()
 
     def _open(self) -> None:
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _MODE)
+        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE)
         self._size = os.fstat(self._handle).st_size
 
     def _close(self) -> None:

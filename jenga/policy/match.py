@@ -45,8 +45,8 @@ class Matcher:
         head, found = self._part(of_task)
         if found is None or (self.when.alert and found.get("alert") is not True):
             return None
-        score = _number(found.get("score", None)) if "score" in found else None
-        if score is None:
+        score = _number(found.get("score"))
+        if score is None:  # an item may be called so
             score = _number(found.get("score_"))
         if self._by_score and not _within(score, self.when.min_score, self.when.max_score):
             return None
@@ -147,9 +147,9 @@ def seconds_of(value: Any, unit: str) -> float | None:
     elif isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip())
-        except ValueError:
+            found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
             return None
-        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     else:
         return None
     return found if math.isfinite(found) else None
