@@ -95,12 +95,11 @@ def _contradictions(config: PolicyConfig, document: Document) -> Iterator[Proble
     yield from _rules(config, document)
     yield from _allowed(config, document)
     if LOG in config.hooks:
-        yield _problem(document, ("hooks", LOG), f"'{LOG}' is what every alert does; give the hook another name")
+        message = f"'{LOG}' is what every alert does; give the hook another name"
+        yield _problem(document, ("hooks", LOG), message, key=True)
     for name, hook in config.hooks.items():
-        for place, argument in enumerate(hook.run):
-            if "\0" in argument or not (argument or place):
-                message = "no program takes this; write its name, and arguments without \\0"
-                yield _problem(document, ("hooks", name, "run", place), message)
+        if not hook.run[0]:
+            yield _problem(document, ("hooks", name, "run", 0), "must not be empty: it is the program to run")
     if config.key_file is not None and config.key_env is not None:
         yield _problem(document, ("key_env",), "key_file and key_env both name the secret; keep one of the two")
     if config.time is not None and is_set(config.time):
