@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -159,6 +160,12 @@ def find_model(run: str | Path) -> Path:
     if (found := model_in(run)) is not None:
         return found
     raise SetupError(f"{run}: {_what_is(Path(run))}")
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256, in hex, of the manifest of the model in `folder`, which has that of each of its files."""
+    with (folder / MANIFEST).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from jenga.cli.alerts import alerts
 from jenga.cli.audit import audit
 from jenga.cli.check import check
 from jenga.cli.doctor import doctor
@@ -42,8 +43,10 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, tune, evaluate, predict, generate, export, report, refine, schema, doctor):
-for _command in (init, check, audit, train, tune, evaluate, predict, generate, export, refine, schema, doctor):
+_COMMANDS = (
+    init, check, audit, train, tune, evaluate, predict, alerts, generate, export, report, refine, schema, doctor,
+)  # fmt: skip
+for _command in _COMMANDS:
     jenga.add_command(_command)
 
 

@@ -19,6 +19,7 @@ from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     from jenga.inference.predictor import Predictor
+    from jenga.policy import Enforcer, Policy
     from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ _YOUNG_OBJECTS = 200_000
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--no-drivers", is_flag=True, help="Leave out which fields drove an alert: most of the time goes there.")
 @click.option("--keep", metavar="NAME,...", default="", help="Columns that answers carry over, such as uid,host.name.")
+@click.option(
+    "--policy", "policy_file", type=click.Path(), help="Rules by which answers become alerts; see docs/policy.md."
+)
+@click.option(
+    "--act", is_flag=True, help="Run the hooks of alerts, which the policy has to allow too (dry_run: false)."
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows of a forward pass. Default: 64, of events 1024.")
 @click.option(
     "--max-rows", type=click.IntRange(min=1), default=2048, show_default=True,
@@ -56,6 +63,8 @@ def predict(
     probabilities: bool,
     no_drivers: bool,
     keep: str,
+    policy_file: str | None,
+    act: bool,
     batch_size: int | None,
     max_rows: int,
     max_wait: float,
@@ -71,13 +80,17 @@ def predict(
     """
     if (file is None) == (not texts):
         raise click.UsageError("Give FILE (- for standard input), or --text.")
-    options.check_outputs({"--output": output}, [file])
+    if act and policy_file is None:
+        raise click.UsageError("--act: give the policy whose hooks are to run (--policy).")
+    policy = _policy(policy_file)
+    options.check_outputs({"--output": output, **_written_by(policy)}, [file, policy_file])
     with collector_at_rest():
         from jenga.inference.live import Limits
         from jenga.inference.predictor import load
 
     loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
-    predictor = loaded.session(keep=[name for name in keep.split(",") if name])
+    kept = [name for name in keep.split(",") if name]
+    predictor = loaded.session(keep=kept, aside=() if policy is None else policy.fields)
     shown = {"probabilities": probabilities, "drivers": not no_drivers}
     batches: Iterator[Iterable[dict[str, Any]]]
     if file == "-":
@@ -85,8 +98,36 @@ def predict(
     else:
         rows = _rows(predictor, file, list(texts))
         batches = iter([predictor.stream(rows, batch_size=batch_size, **shown)])
-    with _few_collections():
-        _write(batches, output, set(predictor.model.tasks))
+    with _enforced(policy, loaded, run, act=act) as guard, _few_collections():
+        _write(batches, output, set(predictor.model.tasks), guard)
+
+
+def _policy(file: str | None) -> Policy | None:
+    """Return the policy in `file`; read before the model, which takes longer."""
+    if file is None:
+        return None
+    from jenga.policy import Policy
+
+    return Policy.load(file)
+
+
+def _written_by(policy: Policy | None) -> dict[str, str]:
+    return {} if policy is None else {"the policy's log": str(policy.file.path(policy.config.log))}
+
+
+@contextmanager
+def _enforced(policy: Policy | None, predictor: Predictor, run: str, *, act: bool) -> Iterator[Enforcer | None]:
+    """Yield what sees to it that the answers of the model in `run` have the consequences that `policy` says."""
+    if policy is None:
+        yield None
+        return
+    from jenga.inference.answered import answered
+    from jenga.policy import Enforcer
+    from jenga.saved import find_model, fingerprint
+
+    policy.check(answered(predictor.bundle))
+    with Enforcer(policy, act=act, model=fingerprint(find_model(run))) as guard:
+        yield guard
 
 
 @contextmanager
@@ -102,8 +143,14 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _write(batches: Iterator[Iterable[dict[str, Any]]], output: str | None, tasks: set[str]) -> None:
-    """Write answers, each batch as soon as it is there. Raises DataError where no row could be used."""
+def _write(
+    batches: Iterator[Iterable[dict[str, Any]]], output: str | None, tasks: set[str], guard: Enforcer | None
+) -> None:
+    """Write answers, each batch as soon as it is there, and let `guard` see them.
+
+    Raises DataError where no row could be used.
+    """
+    from jenga.inference.reading import ASIDE
     from jenga.kernels.json_lines import json_lines
 
     total = unusable = failed = 0
@@ -111,11 +158,17 @@ def _write(batches: Iterator[Iterable[dict[str, Any]]], output: str | None, task
         for batch in batches:
             answers = iter(batch)
             while some := list(islice(answers, _ROWS_WRITTEN)):
+                events = [] if guard is None else [row.pop(ASIDE, {}) for row in some]
                 out.write(json_lines(some))
                 total += len(some)
                 refused = [row for row in some if "error" in row]
                 unusable += len(refused)
                 failed += sum(not tasks & row.keys() for row in refused)
+                if guard is not None:
+                    out.flush()  # whoever reads the answers does not wait for what comes of them
+                    for event, row in zip(events, some, strict=True):
+                        guard.see(event, row)
+                    guard.flush()
             out.flush()
     if unusable:
         logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)

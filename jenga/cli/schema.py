@@ -1,4 +1,4 @@
-"""`jenga schema`: the JSON Schema of experiment files."""
+"""`jenga schema`: the JSON Schema of the files that people write."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from jenga.cli.output import print_json
 
 
 @click.command(cls=options.Command)
-def schema() -> None:
+@click.option("--policy", is_flag=True, help="That of policy files (jenga predict --policy).")
+def schema(policy: bool) -> None:
     """Write the JSON Schema of experiment files, for editors.
 
     With the YAML language server, `# yaml-language-server: $schema=FILE` as a line of the experiment then completes and
     explains its keys.
     """
+    if policy:
+        from jenga.policy.load import json_schema as policies
+
+        print_json(policies())
+        return
     from jenga.bundle import schema as experiments
     from jenga.config.render import json_schema
 

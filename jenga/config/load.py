@@ -43,7 +43,7 @@ def load(
     Raises ConfigError with every mistake in reading order.
     """
     file = os.fspath(path)
-    return load_text(_read(file), file=file, schema=schema, overrides=overrides)
+    return load_text(text_of(file), file=file, schema=schema, overrides=overrides)
 
 
 def load_text(
@@ -91,7 +91,7 @@ def load_search(
     if isinstance(config, Mapping):
         written = _given(config, ".", schema, overrides)
     else:
-        written = _written(_read(os.fspath(config)), os.fspath(config), schema, overrides)
+        written = _written(text_of(os.fspath(config)), os.fspath(config), schema, overrides)
     return written.search()
 
 
@@ -199,7 +199,7 @@ def _has_space(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("tune"), dict)
 
 
-def _read(file: str) -> str:
+def text_of(file: str) -> str:
     """Return the text of a configuration file. Raises ConfigError saying why it cannot be read."""
     path = Path(file)
     try:

@@ -74,15 +74,15 @@ def dotted(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
-def read_document(text: str, *, file: str) -> Document:
-    """Return the one YAML document in `text`, whose top level must be a mapping.
+def read_document(text: str, *, file: str, least: str = "'model' and 'tasks'") -> Document:
+    """Return the one YAML document in `text`, whose top level must be a mapping; least: the keys it cannot do without.
 
     Raises ConfigError where nothing can be read; what is wrong inside the document is in its `problems`.
     """
     document = Document(file)
     node = compose(text, file)
     if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
-        raise ConfigError([Place(file).problem("", "the file is empty; it must have at least 'model' and 'tasks'")])
+        raise ConfigError([Place(file).problem("", f"the file is empty; it must have at least {least}")])
     if not isinstance(node, yaml.MappingNode):
         advice = "; put a space after each ':'" if isinstance(node, yaml.ScalarNode) and ":" in node.value else ""
         message = f"the top level must be a mapping (key: value), not {kind_of_node(node)}{advice}"

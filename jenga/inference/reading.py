@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jenga.labels.cells import is_missing
+from jenga.refinery.paths import value_at
 from jenga.rows.columns import lookup
 from jenga.rows.parse import Parser, Rows, SourceSpec, parse_rows
 from jenga.rows.raw import RawRows
@@ -19,6 +20,8 @@ from jenga.rows.raw import RawRows
 logger = logging.getLogger(__name__)
 
 
+ASIDE = ""
+"""Key of what an answer carries beside itself; no task and no column has this name."""
 Warn = Callable[[str, str], None]
 
 
@@ -131,6 +134,19 @@ def names(raw: RawRows, column: str) -> dict[int, str]:
     for number, row in zip(raw.numbers, raw.rows, strict=True):
         if row and (name := lookup(row, column)) is not None and not is_missing(name):
             found[number] = str(name)
+    return found
+
+
+def carried(raw: RawRows, keep: Sequence[str], aside: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Return what answers carry over from their rows, by number: columns `keep`, and by path `aside` under `ASIDE`."""
+    if not keep and not aside:
+        return {}
+    found: dict[int, dict[str, Any]] = {}
+    rows = [*zip(raw.numbers, raw.rows, strict=True), *((bad.number, {}) for bad in raw.bad)]
+    for number, row in rows:
+        found[number] = {name: shown(lookup(row, name)) for name in keep}
+        if aside:
+            found[number][ASIDE] = {path: shown(value_at(row, path)) for path in aside}
     return found
 
 

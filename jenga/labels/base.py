@@ -266,6 +266,10 @@ class LabelKind(ABC):
         """Return `threshold` for each label, ``(K,)``; None where there are none."""
         return None
 
+    def conditions(self, space: HeadSpace) -> frozenset[str]:
+        """Return what a policy's rule may ask of an answer: ``label``, ``probability``, ``value``; default: nothing."""
+        return frozenset()
+
     @abstractmethod
     def decode(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,

@@ -134,6 +134,10 @@ class Classes(LabelKind):
         likeliest: NDArray[np.int64] = logits.argmax(-1).numpy()
         return likeliest
 
+    def conditions(self, space: HeadSpace) -> frozenset[str]:
+        """Return that rules may ask for labels and how probable they are."""
+        return frozenset({"label", "probability"})
+
     def decode(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
         as_words: Sequence[bool], probabilities: bool,

@@ -126,6 +126,10 @@ class Items(LabelKind):
         """Return `threshold` for each item."""
         return np.full(space.size, threshold)
 
+    def conditions(self, space: HeadSpace) -> frozenset[str]:
+        """Return that rules may ask for labels and how probable they are."""
+        return frozenset({"label", "probability"})
+
     def decode(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
         as_words: Sequence[bool], probabilities: bool,

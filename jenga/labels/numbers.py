@@ -80,6 +80,10 @@ class Numbers(LabelKind):
         numbers: NDArray[np.float64] = logits.double().numpy()
         return numbers
 
+    def conditions(self, space: HeadSpace) -> frozenset[str]:
+        """Return that rules may ask for a number, and for which where there are several."""
+        return frozenset({"value"} if space.size == 1 else {"label", "value"})
+
     def decode(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
         as_words: Sequence[bool], probabilities: bool,

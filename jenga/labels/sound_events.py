@@ -141,6 +141,10 @@ class SoundEvents(LabelKind):
         """Return events as `events_of` does, in frames, none of them too short."""
         return events_of(logits, threshold=float(threshold), frame_seconds=1.0, min_seconds=0.0)
 
+    def conditions(self, space: HeadSpace) -> frozenset[str]:
+        """Return that rules may ask for labels and how probable they are."""
+        return frozenset({"label", "probability"})
+
     def decode(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
         as_words: Sequence[bool], probabilities: bool,

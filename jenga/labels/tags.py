@@ -111,6 +111,10 @@ class Tags(LabelKind):
         """Return the likeliest tag of each word of a row, int64 ``(W,)``, ``O`` where its logits are NaN."""
         return np.where(logits.isnan().any(-1).numpy(), 0, logits.argmax(-1).numpy())
 
+    def conditions(self, space: HeadSpace) -> frozenset[str]:
+        """Return that rules may ask for labels and how probable they are."""
+        return frozenset({"label", "probability"})
+
     def decode(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], rows: Texts, *,
         as_words: Sequence[bool], probabilities: bool,

@@ -85,6 +85,14 @@ def _under(value: Any, keys: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
             return
 
 
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """Return the first value that `path` leads to, or what `row` has under the path as a whole; None without any."""
+    if path in row:
+        return row[path]
+    found = values_in(row, parts_of(path))
+    return found[0] if found else None
+
+
 def put(row: dict[str, Any], path: str, value: Any) -> None:
     """Make `path` lead to `value` in `row`, of lists to one element."""
     key, *rest = parts_of(path)

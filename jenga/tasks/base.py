@@ -183,6 +183,13 @@ class BaseTask(nn.Module):
             space, predictions, logits, rows, as_words=as_words, probabilities=probabilities
         )
 
+    def conditions(self, space: HeadSpace | None) -> frozenset[str]:
+        """Return what a policy's rule may ask of the answers of one head, see `LabelKind.conditions`.
+
+        ``score`` and ``alert`` come from tasks. space: None asks for what the task tells of all its heads.
+        """
+        return frozenset() if space is None else kind_named(space.kind).conditions(space)
+
     def complete(self, answers: Answers, predictions: Mapping[str, np.ndarray]) -> None:
         """Add to each row's answers, by head, what the task tells of all of them; predictions: by head."""
 

@@ -92,6 +92,10 @@ class QAScoringTask(BaseTask):
             if not np.isnan(overall[at]):
                 answer[free_name("score", scores)] = rounded(overall[at])
 
+    def conditions(self, space: HeadSpace | None) -> frozenset[str]:
+        """Return that of the task, and of its heads, ``score`` may be asked for too."""
+        return super().conditions(space) | {"score"}
+
     def _points(self, head: str) -> np.ndarray:
         config = self._head_config(head)
         given = config.item_weights

@@ -177,6 +177,12 @@ class AnomalyDetectionTask(BaseTask):
                 answer |= each
         return answers
 
+    def conditions(self, space: HeadSpace | None) -> frozenset[str]:
+        """Return that ``score`` and ``alert`` may be asked for, and the class where the task learns some."""
+        if space is None:
+            return frozenset()
+        return frozenset({"score", "alert"}) | (super().conditions(space) if self.supervised else frozenset())
+
     def explain(
         self, answers: Answers, features: np.ndarray, encode: Callable[[torch.Tensor], BackboneOutput], tell: Tell
     ) -> None:
