@@ -380,12 +380,14 @@ def blocks_of_the_page() -> list[str]:
 def test_the_parts_of_the_page_train_together_from_yaml(config: Callable[..., Path]) -> None:
     for block in blocks_of_the_page():
         exec(block, {"__name__": "__page__"})
-    path = config(more="callbacks: {average: {decay: 0.5}, spike_guard: {}, mine: {}}\n")
+    path = config(more="callbacks: {average: {decay: 0.5}, spike_guard: {}, mine: {}, slow_embeddings: {}}\n")
     overrides = ["training.optimizer={name: sign, momentum: 0.8}", "training.scheduler={name: stairs, stairs: 2}"]
     result = experiment.train(path, device="cpu", overrides=[*overrides, "training.epochs=3"])
     records = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
-    rates = [record["learning_rate"]["heads"] for record in records if record["event"] == "train"]
+    trained = [record["learning_rate"] for record in records if record["event"] == "train"]
+    rates = [each["heads"] for each in trained]
     assert len(rates) >= 2
+    assert trained[0]["backbone.embeddings"] == pytest.approx(trained[0]["backbone"] / 10)
     assert set(rates) <= {rates[0], rates[0] / 2, 0.0}
     state = json.loads(next((result.run / "checkpoints").glob("step-*/state.json")).read_text())
     kept = dict(state["callbacks"])

@@ -11,6 +11,7 @@ import pytest
 
 from jenga.callbacks import Action, BaseCallback, GoBack
 from jenga.callbacks.chain import Asked, Chain
+from jenga.errors import ConfigError
 
 
 class Asks(BaseCallback):
@@ -40,8 +41,32 @@ class AlsoRemembers(Remembers):
     pass
 
 
+class Gives(BaseCallback):
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    def make_optimizer(self, groups: Any, names: Any, make: Any) -> Any:
+        return self.optimizer
+
+
+class AlsoGives(Gives):
+    pass
+
+
 def trainer() -> Any:
     return SimpleNamespace(should_stop=False)
+
+
+def test_the_optimizer_is_that_of_the_one_callback_that_gives_one_or_the_runs() -> None:
+    def make(groups: Any, named: Any = None) -> Any:
+        return f"of {groups}"
+
+    chain = Chain([Remembers(), Gives(None)])
+    assert chain.make_optimizer("groups", {}, make) == "of groups"  # type: ignore[arg-type,comparison-overlap]
+    assert Chain([Gives(None), Gives("own")]).make_optimizer([], {}, make) == "own"  # type: ignore[comparison-overlap]
+    assert (chain.gives_optimizer, Chain([Remembers()]).gives_optimizer) == ("Gives", None)
+    with pytest.raises(ConfigError, match="callbacks: Gives and AlsoGives each give the run's optimizer"):
+        Chain([Gives("a"), Remembers(), AlsoGives("b")]).make_optimizer([], {}, make)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
+from jenga.callbacks.chain import Chain
+from jenga.callbacks.configured import named_callbacks
 from jenga.config.load import load_search
 from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import entry_branches, field_branches, item_branches
@@ -49,7 +51,7 @@ from jenga.rows.parse import Rows
 from jenga.run import build, experiment
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
-from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups
+from jenga.trainer.optim import Maker, make_scheduler, parameter_groups, parameter_names
 from jenga.trainer.recipe import trainings_of
 from jenga.trainer.turns import make_sampler
 from jenga.trainer.window import Window
@@ -361,9 +363,15 @@ def metrics(built: Built) -> Any:
 def groups(built: Built) -> Any:
     """What the optimizer does with each parameter, and the rates of the first ten steps."""
     training = resolved(built.config.training)
-    optimizer = make_optimizer(parameter_groups(built.model, trainings_of(built.config)), training)
+    make = Maker(training, Chain(named_callbacks(built.config)))
+    trained = parameter_groups(built.model, trainings_of(built.config))
+    optimizer = make(trained, parameter_names(model=built.model))
     scheduler = make_scheduler(optimizer, training, 10)
-    settings = [(g["name"], g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
+    of_level = ("level_period", "level_reduction", "level_max_grad_norm")
+    settings = [
+        (g["name"], g["lr"], g["weight_decay"], len(g["params"]), sorted(g), [g.get(key) for key in of_level])
+        for g in optimizer.param_groups
+    ]
     rates = []
     for _ in range(10):
         optimizer.step()
@@ -638,6 +646,8 @@ SOUND = {"model": {"base_model": "{whisper}", "backbone_type": "audio", "max_sec
 CHANGED_PICTURES = {**PICTURES, "model.augment": {"flip": False, "crop": 1.0, "brightness": 0.0}}
 MASKED_SOUND = {**SOUND, "model.augment": {"time_masks": 2, "frequency_masks": 2}}
 
+LEVELS = {"callbacks": {"nested_learning": {"levels": [{"match": "encoders.*", "period": 4}]}}}
+
 OF_MOMENTS = ("transcription", "sound_event_detection")
 
 LANGUAGE = {"tasks[].type": "causal_lm"}
@@ -884,6 +894,13 @@ PROBES: dict[str, Probe] = {
     "training.learning_rate.adapters": Probe(groups, 0.5, {"peft.type": "lora"}),
     "training.learning_rate.fusion": Probe(groups, 0.5, FUSED),
     "training.learning_rate.heads": Probe(groups, 0.5, FUSED),
+    "callbacks.nested_learning.levels[].match": Probe(groups, "tasks.*", LEVELS, base="encoders.*"),
+    "callbacks.nested_learning.levels[].period": Probe(groups, 2, LEVELS, base=4),
+    "callbacks.nested_learning.levels[].reduction": Probe(groups, "sum", LEVELS),
+    "callbacks.nested_learning.levels[].optimizer": Probe(groups, "m3", LEVELS),
+    "callbacks.nested_learning.levels[].optimizer.name": Probe(groups, "m3", LEVELS),
+    "callbacks.nested_learning.levels[].max_grad_norm": Probe(groups, 0.5, LEVELS),
+    "callbacks.nested_learning.levels[].learning_rate_factor": Probe(groups, 0.5, LEVELS),
     "training.optimizer": Probe(groups, "sgd"),
     "training.optimizer.name": Probe(groups, "sgd"),
     "training.scheduler": Probe(groups, "cosine"),

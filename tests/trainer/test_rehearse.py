@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from jenga.callbacks import BaseCallback, NestedLearning
+from jenga.callbacks.base import MakeOptimizer
+from jenga.callbacks.chain import Chain
 from jenga.config.training import LearningRates, ResolvedTraining
 from jenga.errors import ConfigError
 from jenga.optimizers import OPTIMIZER_REGISTRY, OPTIMIZERS, SCHEDULER_REGISTRY
-from jenga.trainer.optim import Group
+from jenga.optimizers.groups import Group
+from jenga.trainer.optim import Maker
 from jenga.trainer.rehearse import rehearse
 
 CPU = torch.device("cpu")
@@ -114,15 +118,18 @@ def model() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 6))
 
 
-def attempt(model: torch.nn.Module, rate: float = 1e-2, **training: Any) -> None:
+def attempt(
+    model: torch.nn.Module, rate: float = 1e-2, callbacks: Sequence[BaseCallback] = (), **training: Any
+) -> None:
     rates = LearningRates(backbone=rate, fusion=rate, heads=rate)
     resolved = ResolvedTraining(epochs=1, batch_size=8, learning_rate=rates, **training)
     groups: list[Group] = [
         {"params": [p for p in model.parameters() if (p.dim() > 1) == wide], "lr": rate, "weight_decay": decay,
-         "name": "heads", "use_muon": wide}
+         "name": "heads", **({} if callbacks else {"use_muon": wide})}
         for wide, decay in ((True, 0.01), (False, 0.0))
     ]  # fmt: skip
-    rehearse(groups, resolved, CPU, total_steps=20)
+    names = {p: name for name, p in model.named_parameters()}
+    rehearse(groups, names, resolved, CPU, make=Maker(resolved, Chain(callbacks)), total_steps=20)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,7 @@ def test_weights_for_evaluations_may_be_swapped_and_any_others_averaged(model: A
         ({"optimizer": "not_yet"}, "'not_yet' cannot show its weights for evaluations: 'step'; choose another"),
         (
             {"optimizer": "swapping", "ema": 0.9},
-            "training.ema: optimizer 'swapping' has an average of its own, .*; remove the key",
+            "training.ema: optimizer 'Swapping' has an average of its own, .*; remove the key",
         ),
         ({"scheduler": "counting"}, r"cannot be put into a checkpoint: .*scheduler\.queue is a collections\.deque"),
         (
@@ -174,6 +181,42 @@ def test_what_could_not_train_or_be_resumed_is_refused_at_the_start(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         attempt(model, **training)
+
+
+class Gives(BaseCallback):
+    """Gives the optimizer that `part` makes of the groups, and keeps the names it was asked with."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+        self.asked: list[list[tuple[str, torch.Size]]] = []
+
+    def make_optimizer(
+        self, groups: Sequence[Group], names: Mapping[torch.nn.Parameter, str], make: MakeOptimizer
+    ) -> torch.optim.Optimizer:
+        self.asked.append([(names[p], p.shape) for group in groups for p in group["params"]])
+        made: torch.optim.Optimizer = self.part(groups)
+        return made
+
+
+def test_the_optimizer_of_a_callback_is_tried_and_every_parameter_by_its_name(model: Any) -> None:
+    gives = Gives(torch.optim.SGD)
+    attempt(model, callbacks=[gives])
+    assert len(gives.asked) == 2
+    four = torch.Size([4])
+    assert sorted(gives.asked[0]) == [
+        ("0.bias", four), ("0.weight", torch.Size([4, 4])), ("1.bias", four), ("1.weight", torch.Size([4, 4])),
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="callbacks: the optimizer that Gives gives would go on differently"):
+        attempt(model, callbacks=[Gives(Forgetful)])
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_optimizer_of_a_slow_level_is_tried_over_its_period(model: Any) -> None:
+    """Which would come after the few steps that are tried; m3 has one of its own."""
+    slow = {"match": "*.weight", "period": 1000}
+    attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": {"name": "m3", "period": 500}}])])
+    with pytest.raises(ConfigError, match="NestedLearning gives would go on differently"):
+        attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": "forgetful"}])])
 
 
 def test_a_rate_that_will_diverge_is_not_judged_here(model: Any) -> None:
