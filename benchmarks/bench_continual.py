@@ -102,7 +102,7 @@ def configuration(folder: Path, method: str, seed: int, *, epochs: int, stages: 
 
 
 def run(folder: Path, method: str, seed: int, *, epochs: int = EPOCHS, stages: int = STAGES) -> dict[str, Any]:
-    """Train once, without the report, and return the content of continual.json with the processor seconds of the run."""
+    """Train once, without the report, and return the content of continual.json with the processor seconds."""
     torch.set_num_threads(1)
     experiment.write_report = lambda run: None  # type: ignore[assignment,misc]
     begin = time.process_time()

@@ -93,7 +93,8 @@ def _stages(document: Document) -> Iterator[Finding]:
     given = document.value_at(("continual",))
     if not stages:
         for key in given if isinstance(given, dict) else ():
-            if given[key] is not None and given[key] is not False:
+            # The prototypes are said by every run's config.yml, and are of no effect without stages.
+            if key != "prototypes" and given[key] is not None:
                 yield finding(document, ("continual", key), "is for a training in stages; add stages, or remove it")
         return
     whole: list[tuple[KeyPath, str]] = [

@@ -38,7 +38,7 @@ class Agem(BaseCallback[dict[str, Any]]):
         found: list[torch.Tensor | None] = [None] * len(parameters)
         for (source, tasks), own in by_reader(rows).items():
             grads = loss_gradients(
-                model, parameters, place.split(source), own, tasks, device=place.device, autocast=place.autocast(),
+                model, parameters, place.split(source), own, tasks, device=place.device, autocast=place.autocast,
                 size=place.size(source), scale=place.scale(),
             )  # fmt: skip
             for at, grad in enumerate(grads):

@@ -64,7 +64,7 @@ class Ewc(BaseCallback[Held]):
             for row in chosen:
                 grads = loss_gradients(
                     model, parameters, place.split(row.source), [row.row], row.tasks,
-                    device=place.device, autocast=place.autocast(), size=1,
+                    device=place.device, autocast=place.autocast, size=1,
                 )  # fmt: skip
                 for each, grad in zip(total, grads, strict=True):
                     if grad is not None:

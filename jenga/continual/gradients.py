@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -21,7 +21,7 @@ def loss_gradients(
     tasks: Sequence[str],
     *,
     device: torch.device,
-    autocast: AbstractContextManager[object],
+    autocast: Callable[[], AbstractContextManager[object]],
     size: int,
     scale: float = 1.0,
 ) -> list[torch.Tensor | None]:
@@ -36,7 +36,7 @@ def loss_gradients(
     counts = label_counts(batches, model.tasks) if len(batches) > 1 else None
     found: list[torch.Tensor | None] = [None] * len(parameters)
     for batch in batches:
-        with autocast:
+        with autocast():
             outputs = model(batch.inputs, tasks, batch.labels)
         parts = Window(device).add(outputs, model.tasks, counts, len(batch.rows) / len(rows))
         loss = torch.stack([part.loss for part in parts.values()]).sum() * scale

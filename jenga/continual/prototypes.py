@@ -52,7 +52,8 @@ class Prototypes:
         # The squared distance, without the part that is the same for all classes.
         weights = means @ precision
         logits = features.astype(np.float64) @ weights.T - 0.5 * (weights * means).sum(1)
-        return seen[logits.argmax(1)]
+        found: NDArray[np.int64] = seen[logits.argmax(1)]
+        return found
 
 
 def shrunk(covariance: Float, n: int) -> Float:

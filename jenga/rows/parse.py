@@ -173,8 +173,8 @@ class Parser:
             rows.files.append(raw.file)
             rows.numbers.append(number)
             items.append(item)
-            for column, marks in rows.marks.items():
-                marks.append(lookup(row, column))
+            for mark, cells in rows.marks.items():
+                cells.append(lookup(row, mark))
             for key, code in labels.items():
                 codes[key].append(code)
         rows.content = self.content.collect(items)

@@ -438,6 +438,12 @@ def batch_sizes(run: Run) -> Any:
     return run.batches
 
 
+def recorded(run: Run) -> Any:
+    """What continual.json says of the stages, and what is judged beside them."""
+    found = json.loads((run.folder / "continual.json").read_text())
+    return [stage["name"] for stage in found["stages"]], list(found["baselines"])
+
+
 def checkpoints(run: Run) -> Any:
     return sorted(path.name for path in (run.folder / "checkpoints").glob("step-*"))
 
@@ -489,7 +495,7 @@ def judged(run: Run) -> Any:
 
 RUN_VIEWS = {
     place, answers, judged, last_step, train_records, task_weights, task_cosines, evaluations, best_value,
-    batch_sizes, checkpoints,
+    batch_sizes, checkpoints, recorded,
     trained_weights, thresholds, baselines, worst_rows, tracked, tracking_server, tracked_experiment, tracked_tags,
     logged_models,
 }  # fmt: skip
@@ -654,6 +660,13 @@ LANGUAGE = {"tasks[].type": "causal_lm"}
 TEACHER = {"base_model": "{gpt2}", "dropout": 0.0, "teacher_student_config": {"teacher_model": "{teacher}"}}
 TAUGHT = {**LANGUAGE, "model": TEACHER}
 TOP_K = {**LANGUAGE, "model": {**TEACHER, "teacher_student_config": {"teacher_model": "{teacher}", "top_k": 5}}}
+
+STAGES: dict[str, Any] = {
+    "stages": [{"name": "a", "where": {"second": ["clean", "no"]}}, {"name": "b", "where": {"second": "yes"}}],
+    "data.test_fraction": 0.4, "training.epochs": 2, "training.learning_rate": 0.01, "training.batch_size": 4,
+}  # fmt: skip
+"""Two stages of other classes of a column that is no label."""
+STRONG = {**STAGES, "continual.ewc": {"strength": 1e5}}
 
 BOTH = {name: {"backbone_type": "text", "base_model": base} for name, base in (("one", "{gpt2}"), ("two", "{teacher}"))}
 SEVERAL: dict[str, Any] = {"model": {"backbones": BOTH}, "data": {"max_length": 96}, "readers": ("two", "one")}
@@ -921,6 +934,19 @@ PROBES: dict[str, Probe] = {
     "training.temperature": Probe(
         turns, 9.0, {**ONE_SOURCE_MORE, "training.sampler": "temperature", "training.batch_size": 2}
     ),
+    "stages[].name": Probe(recorded, "other", STAGES, base="a"),
+    "stages[].tasks": Probe(turns, ["task"], {**ONE_SOURCE_MORE, **STAGES}),
+    "stages[].where": Probe(turns, {"second": "no"}, STAGES, base={"second": "clean"}),
+    "stages[].epochs": Probe(last_step, 2, STAGES, base=1),
+    "continual.replay.memory": Probe(turns, 2, STAGES),
+    "continual.replay.keep": Probe(turns, "balanced", {**STAGES, "continual.replay.memory": 3}),
+    "continual.replay.rows_per_step": Probe(turns, 1, {**STAGES, "continual.replay.memory": 20}),
+    "continual.agem.memory": Probe(trained_weights, 1, STAGES, base=20),
+    "continual.agem.keep": Probe(trained_weights, "reservoir", {**STAGES, "continual.agem.memory": 3}),
+    "continual.agem.rows_per_step": Probe(trained_weights, 1, {**STAGES, "continual.agem.memory": 20}),
+    "continual.ewc.strength": Probe(trained_weights, 1e6, STRONG, base=1.0),
+    "continual.ewc.rows": Probe(trained_weights, 1, STRONG, base=8),
+    "continual.prototypes": Probe(recorded, False, STAGES),
     "training.seed": Probe(modules, 1),
     "training.log_every_steps": Probe(train_records, 1),
     "training.gradient_checkpointing": Probe(checkpointing, True),

@@ -32,7 +32,7 @@ def staged(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         content: dict[str, Any] = {
             "project_name": "staged",
             "model": {
-                "backbone_type": "sequential", "base_model": "mlp", "hidden_sizes": [8],
+                "backbone_type": "sequential", "base_model": "mlp", "hidden_sizes": [16],
                 "refinery": {"schema": {"fields": [{"path": name, "kind": "numeric"} for name in "xy"]}},
             },
             "tasks": [{"name": "go", "type": "classification", "data_path": paths, "heads": [{"name": "way"}]}],

@@ -24,7 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "replay": {"continual": {"replay": {"memory": 12}}},
     "agem": {"continual": {"agem": {"memory": 12, "rows_per_step": 6}}},
-    "ewc": {"continual": {"ewc": {"strength": 50.0, "rows": 8}}},
+    "ewc": {"continual": {"ewc": {"strength": 1e6, "rows": 8}}},
     "all": {
         "continual": {"replay": {"memory": 12, "rows_per_step": 3}, "agem": {"rows_per_step": 4}, "ewc": {}},
         "training": {"ema": 0.9},
@@ -77,7 +77,7 @@ def matrix(run: Path) -> list[list[float]]:
 
 
 def test_who_learns_a_contradiction_forgets_and_the_record_says_so(staged: Settings) -> None:
-    run = train(of(staged, "plain", training={"epochs": 6}), device="cpu").run
+    run = train(of(staged, "plain", training={"epochs": 12}), device="cpu").run
     found = record(run)
     assert [stage["name"] for stage in found["stages"]] == ["one", "two"]
     assert [(stage["rows"], stage["judged_rows"], stage["split"]) for stage in found["stages"]] == [
@@ -119,7 +119,7 @@ def test_a_method_keeps_more_than_none(staged: Settings) -> None:
     # No feature tells the parts apart, whose labels contradict one another: what is kept is lost for the other.
     found = {}
     for name in ("plain", "replay", "ewc"):
-        run = train(of(staged, name, training={"epochs": 6}), device="cpu").run
+        run = train(of(staged, name, training={"epochs": 12}), device="cpu").run
         found[name] = record(run)["summary"]["forgetting"]
     assert found["replay"] < found["plain"]
     assert found["ewc"] < found["plain"]
