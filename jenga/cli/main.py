@@ -16,6 +16,7 @@ from jenga.cli.export import export
 from jenga.cli.generate import generate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
+from jenga.cli.quarantine import quarantine
 from jenga.cli.refine import refine
 from jenga.cli.schema import schema
 from jenga.cli.train import train
@@ -40,7 +41,7 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, tune, evaluate, predict, generate, export, refine, schema, doctor):
+for _command in (init, check, train, tune, evaluate, predict, generate, export, refine, quarantine, schema, doctor):
     jenga.add_command(_command)
 
 

@@ -185,7 +185,7 @@ def test_damage_that_stays_is_gone_back_from_to_the_last_verified_checkpoint(
     assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"
 
 
-# --------------------------------------------------------------------------------------------------------- rows and labels
+# ---------------------------------------------------------------------------------------------------- rows and labels
 
 KEYS = (("good", "great", "kind"), ("bad", "wrong", "late"), ("call", "play", "song"))
 FILL = "the is a it to are you not and".split()  # noqa: SIM905
