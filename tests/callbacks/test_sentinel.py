@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.sentinel import Sentinel
 from jenga.errors import DivergedError
+from jenga.sentinel.ledger import Entry, write_entries
 from jenga.sentinel.settings import SentinelConfig
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
 
@@ -317,3 +319,71 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
 
 def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class PowerCutError(Exception):
+    """The run ends here, with nothing saved."""
+
+
+@pytest.mark.parametrize("after", [1, 12])
+def test_a_run_that_is_killed_goes_on_with_what_it_had_set_aside(make_said: Callable[..., Any], after: int) -> None:
+    """Right behind the moment in which labels were set aside, which no checkpoint knows yet, and later."""
+    rows = flipped(240, 0.1)[0]
+    given: dict[str, Any] = {"checkpoint": {"every_steps": 7}, "training": {**LEARNS, "epochs": 7}}
+    watches: dict[str, Any] = {"mode": "act", "label_errors": True, "early_epochs": 5}
+    straight = make_said(rows, **given, callbacks=[sentinel(**watches)])
+    straight.train()
+
+    class Cut(BaseCallback):
+        def on_step_end(self, trainer: Any, **_: Any) -> None:
+            if trainer.state.step == 5 * len(trainer.sampler) + after:
+                raise PowerCutError
+
+    first = make_said(rows, **given, callbacks=[sentinel(**watches), Cut()])
+    with pytest.raises(PowerCutError):
+        first.train()
+    assert entries(first)
+    resumed = make_said(rows, **given, callbacks=[sentinel(**watches)], run=first.folder)
+    assert resumed.state.step < 5 * len(resumed.sampler) + after
+    resumed.train()
+    assert entries(resumed) == entries(straight) != []
+    assert outcome(resumed) == outcome(straight)
+    ring = resumed.folder / "sentinel" / "verified"
+    assert sorted(each.name for each in ring.iterdir()) == sorted(
+        each.name for each in (straight.folder / "sentinel" / "verified").iterdir()
+    )
+
+
+def test_rows_that_were_given_back_are_learnt_from_by_a_new_run_and_the_others_are_not(
+    make_said: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = said(60)
+    entry = Entry("r1", "mood", "mood", "mood", "label_error", 0.1, "why", 90, 90, "quarantined", "b", "a")
+    path = tmp_path / "given.jsonl"
+    write_entries(path, [entry, replace(entry, id="r2", state="restored"), replace(entry, id="r3", state="observed")])
+    seen: dict[str, set[int]] = {}
+
+    class Look(BaseCallback):
+        def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+            for row, label in zip(batch.sample_ids, batch.labels["mood"]["mood"].tolist(), strict=True):
+                seen.setdefault(row, set()).add(label)
+
+    short = {**LEARNS, "epochs": 1}
+    trainer = make_said(rows, training=short, callbacks=[sentinel(quarantine=str(path)), Look()])
+    trainer.train()
+    assert {row for row, labels in seen.items() if -100 in labels} == {"r1"}
+    reference = make_said([{**row, "mood": None} if row["id"] == "r1" else row for row in rows], training=short)
+    reference.train()
+    assert same(weights(trainer), weights(reference))
+
+
+def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], tmp_path: Path) -> None:
+    rows = said(40)
+    entry = Entry("r1", "mood", None, None, "trigger", 1.0, "why", 0, 0, "quarantined")
+    path = tmp_path / "given.jsonl"
+    write_entries(path, [replace(entry, id=row["id"]) for row in rows])
+    trainer = make_said(rows, training={**LEARNS, "epochs": 1}, callbacks=[sentinel(quarantine=str(path))])
+    before = weights(trainer)
+    trainer.train()
+    assert trainer.state.step == len(trainer.sampler)
+    assert same(before, weights(trainer))
