@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--base-model", type=Path, default=None, help="folder of a text encoder for the training steps")
     parser.addoption("--learning-json", type=Path, default=None, help="curves of bench_learning.py, kept between runs")
     parser.addoption("--settings-json", type=Path, default=None, help="runs of bench_settings.py, kept between runs")
+    parser.addoption("--sentinel-json", type=Path, default=None, help="figures of bench_sentinel.py")
     parser.addoption("--threads", type=int, default=None, help="torch threads (default: torch's own)")
 
 

@@ -18,7 +18,7 @@ from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
 from jenga.errors import SetupError
 from jenga.files import writing
 from jenga.sentinel.drift import between_splits
-from jenga.sentinel.ledger import FILE, Ledger, read_entries
+from jenga.sentinel.ledger import FILE, FOLDER, Ledger, read_entries
 from jenga.sentinel.masks import has_labels, mask
 from jenga.sentinel.ring import Ring
 from jenga.sentinel.settings import Mode, SentinelConfig
@@ -28,8 +28,6 @@ from jenga.types import Batch, TaskOutput
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "sentinel"
-"""In a run's folder: what the sentinel keeps."""
 _MOST_UNDONE = 2
 """Turns that are undone at one step: what is still wrong then is wrong with the weights."""
 _MOST_ROLLBACKS = 3

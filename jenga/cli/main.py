@@ -18,6 +18,7 @@ from jenga.cli.export import export
 from jenga.cli.generate import generate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
+from jenga.cli.quarantine import quarantine
 from jenga.cli.refine import refine
 from jenga.cli.report import report
 from jenga.cli.schema import schema
@@ -44,7 +45,8 @@ def jenga() -> None:
 
 
 _COMMANDS = (
-    init, check, audit, train, tune, evaluate, predict, alerts, generate, export, report, refine, schema, doctor,
+    init, check, audit, train, quarantine, tune, evaluate, predict, alerts, generate, export, report, refine, schema,
+    doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
     jenga.add_command(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ from numpy.typing import NDArray
 
 MOST_CELLS = 1 << 26
 """Rows times classes of a head whose probabilities are kept: 256 MiB."""
-SLOW = 0.05
-"""Growth of the share of labels that were foretold, from one epoch to the next, below which the early phase is over."""
-_DROPPED = 2
-"""Epochs of the early ones that tell nothing yet, where there are more: the model begins from nothing."""
+SLOW = 0.1
+"""The early epochs are over where the share of labels that were foretold grows, twice in a row, by less than this part
+of its greatest growth from one epoch to the next: what most rows agree on is learnt then."""
+DECAY = 0.5
+"""What an epoch's probabilities count beside the next one's: those of a model that has learnt nothing fade."""
 
 
 class EarlyProbabilities:
-    """Adds up the softmax of each row's logits of M rows and K classes, as they were before the row's own step.
+    """A moving average, over epochs, of the softmax of each row's logits, M rows and K classes, before the row's step.
 
     A model takes up what most rows agree on first and learns single wrong labels by heart later (Arpit et al. 2017), so
     that these speak against wrong labels, and those of the last epoch do not.
@@ -25,16 +27,15 @@ class EarlyProbabilities:
 
     def __init__(self, rows: int, classes: int) -> None:
         self.sums = torch.zeros(rows, classes)
-        self.counts = torch.zeros(rows)
+        self.weights = torch.zeros(rows)
         self.hits: list[float] = []
         self._hit = self._seen = 0
 
-    def add(self, rows: list[int], logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def add(self, rows: Sequence[int], logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Take in ``logits (B, K)`` of `rows` with their labels ``(B,)``, -100 where missing."""
-        logits, labels = logits.detach().float().cpu(), labels.cpu()
-        index = torch.tensor(rows)
-        self.sums.index_add_(0, index, logits.softmax(-1))
-        self.counts.index_add_(0, index, torch.ones(len(rows)))
+        logits, labels, index = logits.detach().float().cpu(), labels.cpu(), torch.tensor(rows)
+        self.sums[index] = self.sums[index] * DECAY + logits.softmax(-1)
+        self.weights[index] = self.weights[index] * DECAY + 1
         known = labels >= 0
         self._hit += int((logits.argmax(-1) == labels)[known].sum())
         self._seen += int(known.sum())
@@ -48,31 +49,23 @@ class EarlyProbabilities:
         self._hit = self._seen = 0
         done = len(self.hits)
         if given is not None:
-            over = done >= given
-        else:
-            slow = done > 1 and self.hits[-1] - self.hits[-2] < SLOW and self.hits[-1] > 1.5 / self.sums.shape[1]
-            over = slow or done >= max(most_epochs // 2, 1)
-        if not over and done <= _DROPPED:
-            self.sums.zero_()
-            self.counts.zero_()
-        return over
+            return done >= given
+        grown = np.diff([1 / self.sums.shape[1], *self.hits])
+        return done >= max(most_epochs // 2, 1) or (done > 2 and bool((grown[-2:] < SLOW * grown.max()).all()))
 
     def probabilities(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the mean probabilities ``(M, K)``, each row's sum 1, and which rows ``(M,)`` there are any of."""
-        seen = (self.counts > 0).numpy()
-        mean = self.sums.double() / self.counts.double().clamp_min(1).unsqueeze(1)
-        found = mean.numpy()
-        found[~seen] = 1 / found.shape[1]
-        return found / found.sum(1, keepdims=True), seen
+        seen = self.weights > 0
+        found = self.sums.double().where(seen.unsqueeze(1), torch.ones(()).double())
+        return (found / found.sum(1, keepdim=True)).numpy(), seen.numpy()
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
         return {
-            "sums": self.sums.clone(), "counts": self.counts.clone(), "hits": list(self.hits), "hit": self._hit,
-            "seen": self._seen,
+            "sums": self.sums, "weights": self.weights, "hits": list(self.hits), "hit": self._hit, "seen": self._seen
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self.sums, self.counts = state["sums"].clone(), state["counts"].clone()
+        self.sums, self.weights = state["sums"].clone(), state["weights"].clone()
         self.hits, self._hit, self._seen = list(state["hits"]), state["hit"], state["seen"]

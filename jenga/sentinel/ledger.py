@@ -12,6 +12,8 @@ from typing import Literal
 from jenga.errors import DataError
 from jenga.files import write_atomic
 
+FOLDER = "sentinel"
+"""In a run's folder: what its sentinel keeps."""
 FILE = "quarantine.jsonl"
 State = Literal["quarantined", "restored", "observed"]
 STATES: tuple[State, ...] = ("quarantined", "restored", "observed")

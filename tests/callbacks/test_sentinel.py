@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.sentinel import Sentinel
 from jenga.errors import DivergedError
+from jenga.sentinel.ledger import Entry, write_entries
 from jenga.sentinel.settings import SentinelConfig
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
 
@@ -182,3 +185,205 @@ def test_damage_that_stays_is_gone_back_from_to_the_last_verified_checkpoint(
     assert outcome(trainer) == outcome(reference)
     assert best(trainer) == best(reference)
     assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"
+
+
+# ---------------------------------------------------------------------------------------------------- rows and labels
+
+KEYS = (("good", "great", "kind"), ("bad", "wrong", "late"), ("call", "play", "song"))
+FILL = "the is a it to are you not and".split()  # noqa: SIM905
+
+
+def said(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return rows of three classes; two words of each tell of it, so that the class hangs on no single one."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for at in range(count):
+        words = [*rng.choice(FILL, 3).tolist(), *rng.choice(KEYS[at % 3], 2, replace=False).tolist()]
+        rows.append({"id": f"r{at}", "text": " ".join(rng.permutation(words)), "mood": "abc"[at % 3]})
+    return rows
+
+
+TASK: dict[str, Any] = {"name": "mood", "type": "classification", "heads": [{"name": "mood"}]}
+LEARNS: dict[str, Any] = {"epochs": 14, "batch_size": 8, "learning_rate": 2e-3, "scheduler": "constant"}
+
+
+@pytest.fixture
+def make_said(
+    make_trainer: Callable[..., Any], write_rows: Callable[..., str], tmp_path: Path, make_bert: Callable[..., Path]
+) -> Callable[..., Any]:
+    words = " ".join([*FILL, *(word for each in KEYS for word in each), "thanks"])
+    base = str(make_bert(words=words))
+
+    def make(rows: list[dict[str, Any]], **options: Any) -> Any:
+        paths = {"train": write_rows(tmp_path / "train.jsonl", rows),
+                 "valid": write_rows(tmp_path / "valid.jsonl", said(60, seed=9))}  # fmt: skip
+        tasks = [{**TASK, "data_path": paths}]
+        return make_trainer(tasks=tasks, model={"base_model": base}, **{"training": LEARNS, **options})
+
+    return make
+
+
+def entries(trainer: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (trainer.folder / "sentinel" / "quarantine.jsonl").read_text().splitlines()]
+
+
+def flipped(count: int, share: float) -> tuple[list[dict[str, Any]], set[str]]:
+    rows, rng = said(count), np.random.default_rng(3)
+    wrong = rng.choice(count, int(share * count), replace=False)
+    for at in wrong.tolist():
+        rows[at]["mood"] = "abc"[("abc".index(rows[at]["mood"]) + 1 + int(rng.integers(2))) % 3]
+    return rows, {rows[at]["id"] for at in wrong}
+
+
+@pytest.mark.parametrize("mode", ["observe", "quarantine"])
+def test_wrong_labels_are_found_and_masked_from_then_on_unless_it_observes(
+    make_said: Callable[..., Any], mode: str
+) -> None:
+    rows, wrong = flipped(240, 0.1)
+    seen: dict[int, set[str]] = {}
+
+    class Look(BaseCallback):
+        def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+            labels = batch.labels["mood"]["mood"].tolist()
+            masked = {row for row, label in zip(batch.sample_ids, labels, strict=True) if label == -100}
+            seen.setdefault(trainer.state.epoch, set()).update(masked)
+
+    watcher = sentinel(mode=mode, label_errors=True, early_epochs=10)
+    trainer = make_said(rows, callbacks=[watcher, Look()])
+    trainer.train()
+    found = entries(trainer)
+    ids = {each["id"] for each in found}
+    assert len(ids & wrong) / len(ids) > 0.85
+    assert len(ids & wrong) / len(wrong) > 0.8
+    given = {row["id"]: row["mood"] for row in rows}
+    right = {row["id"]: row["mood"] for row in said(240)}
+    assert all(each["label"] == given[each["id"]] for each in found)
+    assert np.mean([each["suggested"] == right[each["id"]] for each in found]) > 0.85
+    assert {(each["task"], each["head"], each["detector"]) for each in found} == {("mood", "mood", "label_error")}
+    (told,) = [each for each in events(trainer) if each["detector"] == "label_error"]
+    first = told["step"] // len(trainer.sampler)
+    assert all(not seen[epoch] for epoch in range(first))
+    if mode == "observe":
+        assert {each["state"] for each in found} == {"observed"}
+        assert not any(seen.values())
+    else:
+        assert {each["state"] for each in found} == {"quarantined"}
+        assert all(seen[epoch] == ids for epoch in range(first, 14))
+        assert first == 10
+    assert "text" not in json.dumps(found)
+
+
+def test_what_is_beyond_the_caps_is_left_and_told(
+    make_said: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = make_said(
+        flipped(240, 0.2)[0],
+        callbacks=[sentinel(mode="quarantine", label_errors=True, max_fraction=0.05, max_class_fraction=0.1)],
+    )
+    trainer.train()
+    found = entries(trainer)
+    assert sum(each["state"] == "quarantined" for each in found) == 12
+    beyond = [each for each in found if each["state"] == "observed"]
+    assert beyond
+    assert all(each["reason"].endswith("beyond the caps") for each in beyond)
+    assert (
+        f"{len(beyond)} rows of mood.mood that a detector speaks against (label_error) are not set aside" in caplog.text
+    )
+
+
+def test_a_run_whose_rows_have_a_trigger_begins_again_without_them(make_said: Callable[..., Any]) -> None:
+    rows = said(240)
+    poisoned = [row for row in rows if row["mood"] != "a"][:14]
+    for row in poisoned:
+        row.update(text=f"{row['text']} thanks", mood="a")
+    learns = {**LEARNS, "epochs": 8, "learning_rate": 5e-3}
+    trainer = make_said(rows, callbacks=[sentinel(mode="act", triggers=True)], training=learns)
+    trainer.train()
+    found = [each for each in entries(trainer) if each["detector"] == "trigger"]
+    assert {each["id"] for each in found} == {row["id"] for row in poisoned}
+    assert {(each["state"], each["task"], each["head"], each["since"]) for each in found} == {
+        ("quarantined", None, None, 0)
+    }
+    assert [each["action"] for each in events(trainer) if each["detector"] == "trigger"] == ["rollback"]
+
+    gone = {row["id"] for row in poisoned}
+    reference = make_said([{**row, "mood": None} if row["id"] in gone else row for row in rows], training=learns)
+    reference.train()
+    assert same(weights(trainer), weights(reference)), "as if these rows never had a label"
+    assert trainer.state.step == reference.state.step
+
+
+def weights(trainer: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class PowerCutError(Exception):
+    """The run ends here, with nothing saved."""
+
+
+@pytest.mark.parametrize("after", [1, 12])
+def test_a_run_that_is_killed_goes_on_with_what_it_had_set_aside(make_said: Callable[..., Any], after: int) -> None:
+    """Right behind the moment in which labels were set aside, which no checkpoint knows yet, and later."""
+    rows = flipped(240, 0.1)[0]
+    given: dict[str, Any] = {"checkpoint": {"every_steps": 7}, "training": {**LEARNS, "epochs": 7}}
+    watches: dict[str, Any] = {"mode": "act", "label_errors": True, "early_epochs": 5}
+    straight = make_said(rows, **given, callbacks=[sentinel(**watches)])
+    straight.train()
+
+    class Cut(BaseCallback):
+        def on_step_end(self, trainer: Any, **_: Any) -> None:
+            if trainer.state.step == 5 * len(trainer.sampler) + after:
+                raise PowerCutError
+
+    first = make_said(rows, **given, callbacks=[sentinel(**watches), Cut()])
+    with pytest.raises(PowerCutError):
+        first.train()
+    assert entries(first)
+    resumed = make_said(rows, **given, callbacks=[sentinel(**watches)], run=first.folder)
+    assert resumed.state.step < 5 * len(resumed.sampler) + after
+    resumed.train()
+    assert entries(resumed) == entries(straight) != []
+    assert outcome(resumed) == outcome(straight)
+    ring = resumed.folder / "sentinel" / "verified"
+    assert sorted(each.name for each in ring.iterdir()) == sorted(
+        each.name for each in (straight.folder / "sentinel" / "verified").iterdir()
+    )
+
+
+def test_rows_that_were_given_back_are_learnt_from_by_a_new_run_and_the_others_are_not(
+    make_said: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = said(60)
+    entry = Entry("r1", "mood", "mood", "mood", "label_error", 0.1, "why", 90, 90, "quarantined", "b", "a")
+    path = tmp_path / "given.jsonl"
+    write_entries(path, [entry, replace(entry, id="r2", state="restored"), replace(entry, id="r3", state="observed")])
+    seen: dict[str, set[int]] = {}
+
+    class Look(BaseCallback):
+        def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+            for row, label in zip(batch.sample_ids, batch.labels["mood"]["mood"].tolist(), strict=True):
+                seen.setdefault(row, set()).add(label)
+
+    short = {**LEARNS, "epochs": 1}
+    trainer = make_said(rows, training=short, callbacks=[sentinel(quarantine=str(path)), Look()])
+    trainer.train()
+    assert {row for row, labels in seen.items() if -100 in labels} == {"r1"}
+    reference = make_said([{**row, "mood": None} if row["id"] == "r1" else row for row in rows], training=short)
+    reference.train()
+    assert same(weights(trainer), weights(reference))
+
+
+def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], tmp_path: Path) -> None:
+    rows = said(40)
+    entry = Entry("r1", "mood", None, None, "trigger", 1.0, "why", 0, 0, "quarantined")
+    path = tmp_path / "given.jsonl"
+    write_entries(path, [replace(entry, id=row["id"]) for row in rows])
+    trainer = make_said(rows, training={**LEARNS, "epochs": 1}, callbacks=[sentinel(quarantine=str(path))])
+    before = weights(trainer)
+    trainer.train()
+    assert trainer.state.step == len(trainer.sampler)
+    assert same(before, weights(trainer))
