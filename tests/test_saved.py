@@ -222,3 +222,10 @@ def test_run_without_a_model_says_that_it_ended_too_early(tmp_path: Path) -> Non
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(SetupError, match=r"before its first evaluation; go on with --resume"):
         saved.find_model(tmp_path)
+
+
+def test_a_fingerprint_is_of_every_file_of_the_model(tmp_path: Path) -> None:
+    said = description(source("mood", TEXTS, MOOD))
+    one, same = written(tmp_path / "a", said), written(tmp_path / "b", said)
+    other = written(tmp_path / "c", said, jenga="another")
+    assert saved.fingerprint(one) == saved.fingerprint(same) != saved.fingerprint(other)

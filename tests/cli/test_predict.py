@@ -286,3 +286,111 @@ def test_more_answers_than_are_written_at_once_are_written_in_their_order(
     names = [str(flow["id"]) for flow in flows]
     assert [answer["id"] for answer in answers(whole)] == [*names[:11], "12", *names[11:]]
     assert (parts.stdout, "1 of 26 rows" in parts.stderr) == (whole.stdout, True)
+
+
+POLICY = """\
+time: timestamp
+rules:
+  - {name: odd, when: {task: find, head: threat, min_probability: 0.0}, identity: [protocol], cooldown_s: 1e9}
+"""
+
+
+def test_a_policy_leaves_the_answers_as_they_are_and_writes_alerts(
+    invoke: Invoke, event_run: Path, tmp_path: Path
+) -> None:
+    flows = generate_flows(60)
+    lines = "".join(f"{json.dumps(flow)}\n" for flow in [*flows[:11], {}, *flows[11:]])
+    (tmp_path / "flows.jsonl").write_text(lines)
+    protocols = list(dict.fromkeys(flow["protocol"] for flow in flows))
+    assert 1 < len(protocols) < 60
+    for path, stdin in ((tmp_path / "flows.jsonl", None), ("-", lines)):
+        for options in ([], ["--keep", "protocol,dst_ip"]):
+            for each in tmp_path.glob("alerts*"):
+                each.unlink()
+            (tmp_path / "policy.yml").write_text(POLICY)
+            bare = invoke("predict", event_run, path, *options, stdin=stdin)
+            found = invoke("predict", event_run, path, *options, "--policy", tmp_path / "policy.yml", stdin=stdin)
+            assert (found.stdout, found.exit_code) == (bare.stdout, 0)
+            records = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+            assert [record["identity"]["protocol"] for record in records] == protocols
+            assert {record["decision"] for record in records} == {"alert"}
+            first = {flow["protocol"]: flow["id"] for flow in flows[::-1]}
+            assert [record["id"] for record in records] == [first[protocol] for protocol in protocols]
+            assert records[0]["event_time"] == flows[0]["timestamp"]
+    assert invoke("alerts", "verify", tmp_path / "alerts.jsonl").exit_code == 0
+    # A second run remembers who had an alert.
+    invoke("predict", event_run, tmp_path / "flows.jsonl", "--policy", tmp_path / "policy.yml")
+    assert len((tmp_path / "alerts.jsonl").read_text().splitlines()) == len(protocols)
+
+
+def test_a_policy_reads_fields_of_texts_rows_too(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    rule = "{name: r, when: {task: mood, min_probability: 0.0}, identity: [user.name, 'ips[0]', mood]}"
+    (tmp_path / "policy.yml").write_text(f"rules: [{rule}]\n")
+    row = {"text": "we are good", "user": {"name": "amina"}, "ips": ["10.0.0.1", "10.0.0.2"], "mood": "x"}
+    answers(invoke("predict", run, "-", "--policy", tmp_path / "policy.yml", stdin=json.dumps(row)))
+    [record] = map(json.loads, (tmp_path / "alerts.jsonl").read_text().splitlines())
+    assert record["identity"] == {"user.name": "amina", "ips[0]": "10.0.0.1", "mood": "x"}
+
+
+def test_the_log_says_which_model_and_which_policy_decided(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    policy = tmp_path / "policy.yml"
+    policy.write_text("rules: [{name: r, when: {task: mood, min_probability: 0.0}, identity: []}]\n")
+    answers(invoke("predict", run, "--text", "we are good", "--policy", policy))
+    [record] = map(json.loads, (tmp_path / "alerts.jsonl").read_text().splitlines())
+    wanted = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (policy, run / "best" / "manifest.json")]
+    assert [record["policy"], record["model"]] == wanted
+
+
+@pytest.mark.serial
+def test_hooks_run_only_where_the_file_and_the_command_say_so(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    hook, policy = tmp_path / "block", tmp_path / "policy.yml"
+    hook.write_text("#!/bin/sh\ncat >> given\n")
+    hook.chmod(0o755)
+    rule = "{name: r, when: {task: mood, min_probability: 0.0}, identity: [], cooldown_s: 0, actions: [block]}"
+    arguments = ["predict", run, "--text", "we are good", "--policy", policy]
+    policy.write_text(f"rules: [{rule}]\nhooks: {{block: {{run: [./block]}}}}\n")
+    result = invoke(*arguments)
+    assert "this was a dry run (to act: --act and dry_run: false in the policy)" in result.stderr
+    result = invoke(*arguments, "--act")
+    assert (result.exit_code, "is for dry runs" in result.stderr) == (2, True)
+    policy.write_text(f"dry_run: false\n{policy.read_text()}")
+    assert "this was a dry run (to act: --act)" in invoke(*arguments).stderr
+    assert not (tmp_path / "given").exists()
+    assert invoke(*arguments, "--act").exit_code == 0
+    assert json.loads((tmp_path / "given").read_text())["decision"] == "acted"
+    told = [json.loads(line)["decision"] for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    assert told == ["dry_run", "dry_run", "acted", "hook"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (
+            "{task: moood, alert: true}",
+            "policy.yml:3:18: rules[0].when.task: the model has no task 'moood'; did you mean",
+        ),
+        ("{task: mood, label: [god]}", "are never 'god'; did you mean 'good'? Labels: bad, fine, good"),
+        ("{task: mood, alert: true}", "the answers of mood.feeling hold no alert; they hold: label, probability"),
+        ("{task: mood, alrt: true}", "policy.yml:3:24: rules[0].when.alrt: unknown key; did you mean 'alert'?"),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_model_ends_before_any_row_is_read(
+    invoke: Invoke, run: Path, tmp_path: Path, rule: str, words: str
+) -> None:
+    (tmp_path / "policy.yml").write_text(f"rules:\n  - name: r\n    when: {rule}\n    identity: []\n")
+    result = invoke("predict", run, "--text", "good", "--policy", tmp_path / "policy.yml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert not (tmp_path / "alerts.jsonl").exists()
+
+
+def test_the_answers_may_not_be_written_over_the_log(invoke: Invoke, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text("rules: [{name: r, when: {task: mood, min_probability: 0}, identity: []}]\n")
+    (tmp_path / "alerts.jsonl").write_text("")
+    arguments = ["predict", run, "--text", "good", "--policy", tmp_path / "policy.yml"]
+    result = invoke(*arguments, "-o", tmp_path / "alerts.jsonl")
+    assert (result.exit_code, "name another file" in result.stderr) == (2, True)
+    result = invoke("predict", run, "--text", "good", "--act")
+    assert (result.exit_code, "--policy" in result.stderr) == (2, True)

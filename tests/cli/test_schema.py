@@ -16,3 +16,9 @@ def test_schema_is_json_schema_with_every_task_type_and_descriptions(invoke: Cal
     for kind in ("classification", "multi_label_classification", "qa_scoring", "ner", "regression"):
         assert f'"{kind}"' in result.stdout
     assert long["properties"]["output_dir"]["description"]
+
+
+def test_policy_files_have_a_schema_of_their_own(invoke: Callable[..., Result]) -> None:
+    schema = json.loads(invoke("schema", "--policy").stdout)
+    assert schema["$defs"]["PolicyConfig"]["required"] == ["rules"]
+    assert set(schema["$defs"]["Rule"]["properties"]) >= {"when", "identity", "cooldown_s", "actions"}

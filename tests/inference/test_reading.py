@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import Reader, Reasons, names, pieces, readings, shown
+from jenga.inference.reading import ASIDE, Reader, Reasons, carried, names, pieces, readings, shown
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
@@ -121,3 +121,16 @@ def test_each_reason_of_a_row_is_told_once_in_its_order() -> None:
     reasons.add([(1, "blank"), (2, "broken"), (2, "too long")])
     reasons.add(iter([(1, "blank")]))
     assert reasons.told() == {2: {"error": "broken; too long"}, 1: {"error": "blank"}}
+
+
+def test_what_answers_carry_is_by_number_and_what_is_aside_apart() -> None:
+    rows = raw({"a": {"b": 1}, "c": ["x", float("nan")]}, {"a": 2})
+    rows.refuse(9, "broken", "{")
+    found = carried(rows, ["a.b"], ["c[0]", "a.b"])
+    assert found == {
+        1: {"a.b": 1, ASIDE: {"c[0]": "x", "a.b": 1}},
+        2: {"a.b": None, ASIDE: {"c[0]": None, "a.b": None}},
+        9: {"a.b": None, ASIDE: {"c[0]": None, "a.b": None}},
+    }
+    assert ASIDE not in carried(rows, ["a.b"], [])[1]
+    assert carried(rows, [], []) == {}

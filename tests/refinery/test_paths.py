@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jenga.kernels.refinery import reference_paths
-from jenga.refinery.paths import EVERY, is_set, parts_of, path_of_key, put, values_in
+from jenga.refinery.paths import EVERY, is_set, parts_of, path_of_key, put, value_at, values_in
 
 keys = st.text("ab.\\[]01*", min_size=1, max_size=12)
 
@@ -55,3 +55,17 @@ def test_a_value_that_was_put_somewhere_is_found_there_beside_others() -> None:
     assert row["q"] == [{"n": 2, "t": 3}, None, {"n": 4}]
     assert [values_in(row, parts_of(path)) for path in paths] == [[0], [1], [2, 4], [3], [4], [5], [6]]
     assert EVERY in parts_of(paths[2])
+
+
+@pytest.mark.parametrize(
+    ("row", "path", "value"),
+    [
+        ({"a": {"b": [1, 2]}}, "a.b[1]", 2),
+        ({"a.b[1]": 3, "a": {"b": [1, 2]}}, "a.b[1]", 3),
+        ({"a": {"b": [1, 2]}}, "a.b[2]", None),
+        ({"a": {"b": None}}, "a.b", None),
+        ({}, "a", None),
+    ],
+)
+def test_the_value_at_a_path_is_that_of_the_whole_path_first(row: dict[str, Any], path: str, value: Any) -> None:
+    assert value_at(row, path) == value
