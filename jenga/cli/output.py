@@ -39,6 +39,8 @@ def show_warnings(*, quiet: bool, debug: bool) -> None:
     root.addHandler(_Sentences())
     root.setLevel(logging.ERROR if quiet else logging.WARNING)
     logging.getLogger("jenga").setLevel(logging.DEBUG if debug else logging.NOTSET)
+    # It has a handler of its own, and would tell everything twice.
+    logging.getLogger("huggingface_hub").propagate = False
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         root.warning("%s", message)

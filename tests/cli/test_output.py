@@ -1,6 +1,7 @@
 import errno
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +88,18 @@ def test_warnings_are_plain_sentences_on_standard_error(capsys: Capture) -> None
         output.show_warnings(quiet=False, debug=False)
         warnings.warn("slow path", RuntimeWarning, stacklevel=1)
     assert capsys.readouterr() == ("", "warning: 3 rows are bad\nwarning: slow path\n")
+
+
+def test_the_hub_which_has_a_handler_of_its_own_is_heard_once(capsys: Capture) -> None:
+    output.show_warnings(quiet=False, debug=False)
+    hub, own = logging.getLogger("huggingface_hub"), logging.StreamHandler(sys.stderr)
+    before = list(hub.handlers)
+    hub.handlers = [own]  # as its library sets it up
+    try:
+        logging.getLogger("huggingface_hub.utils").warning("no network")
+    finally:
+        hub.handlers = before
+    assert capsys.readouterr().err == "no network\n"
 
 
 def test_quiet_hides_warnings_and_keeps_errors(capsys: Capture) -> None:
