@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jenga.callbacks.configured import named_callbacks
 from jenga.run.build import Experiment, build
 from jenga.run.experiment import load_config, make_accelerator
 from jenga.trainer import Trainer
@@ -17,7 +18,7 @@ def experiment_of(settings: Mapping[str, Any], folder: Path) -> Experiment:
 
 
 def trainer_of(experiment: Experiment, folder: Path) -> Trainer:
-    """The trainer as the command line makes it, without callbacks; the run's folder is made in `folder`."""
+    """The trainer as the command line makes it, with the callbacks that are configured; its run is in `folder`."""
     run = RunFolder.create(folder / "runs", "bench", {"digest": "bench"})
     run.release()  # nobody else looks for it
     return Trainer(
@@ -26,7 +27,7 @@ def trainer_of(experiment: Experiment, folder: Path) -> Trainer:
         experiment.bundle.config,
         run=run,
         accelerator=make_accelerator("fp32", "cpu"),
-        callbacks=[],
+        callbacks=named_callbacks(experiment.bundle.config),
         write_best=lambda path: None,
         workers=experiment.workers,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +32,6 @@ class Levels(torch.optim.Optimizer):
         self._levels: tuple[torch.optim.Optimizer, ...] = ()
         super().__init__([group for level in levels for group in level.param_groups], {})
         self._levels = tuple(levels)
-        self._sizes = [len(level.param_groups) for level in levels]
         self._share()
 
     @torch.no_grad()
@@ -67,21 +65,27 @@ class Levels(torch.optim.Optimizer):
         """Let the optimizer of a level step by what its gradients come to; those of this step stay where they are."""
         parameters, settings = _parameters(level), level.param_groups[0]
         own = [p.grad for p in parameters]
-        if settings["level_period"] > 1:
-            share = 1 / settings["level_period"] if settings["level_reduction"] == "mean" else 1.0
-            for p in parameters:
-                total = self.state[p].pop(_SUM, None)
-                p.grad = None if total is None else total.mul_(share).to(p.dtype)
-        elif settings["level_max_grad_norm"] is not None:
-            for p, gradient in zip(parameters, own, strict=True):
-                p.grad = None if gradient is None else gradient.clone()
+        self._reduce(parameters, settings)
         if settings["level_max_grad_norm"] is not None:
             torch.nn.utils.clip_grad_norm_(parameters, settings["level_max_grad_norm"])
+        # Here and not once and for all: a checkpoint that is loaded puts other objects into the state.
+        level.state.update({p: self.state[p][_INNER] for p in parameters if _INNER in self.state[p]})
         level.step()
         for p, gradient in zip(parameters, own, strict=True):
             p.grad = gradient
             if p in level.state:
                 self.state[p][_INNER] = level.state[p]
+
+    def _reduce(self, parameters: Sequence[torch.nn.Parameter], settings: dict[str, Any]) -> None:
+        """Put what the gradients of a period come to in the place of those of this step, which are not touched."""
+        period = settings["level_period"]
+        share = 1 / period if settings["level_reduction"] == "mean" else 1.0
+        for p in parameters:
+            if period > 1:
+                total = self.state[p].pop(_SUM, None)
+                p.grad = None if total is None else total.mul_(share).to(p.dtype)
+            elif p.grad is not None and settings["level_max_grad_norm"] is not None:
+                p.grad = p.grad.clone()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over groups and state, as `load_state_dict` hands them."""
@@ -90,14 +94,10 @@ class Levels(torch.optim.Optimizer):
 
     def _share(self) -> None:
         begin = 0
-        for level, size in zip(self._levels, self._sizes if self._levels else (), strict=True):
-            groups = self.param_groups[begin : begin + size]
+        for level in self._levels:
+            size = len(level.param_groups)
+            level.__setstate__({"param_groups": self.param_groups[begin : begin + size]})
             begin += size
-            inner: defaultdict[torch.Tensor, Any] = defaultdict(dict)
-            for p in (each for group in groups for each in group["params"]):
-                if _INNER in self.state.get(p, {}):
-                    inner[p] = self.state[p][_INNER]
-            level.__setstate__({"param_groups": groups, "state": inner})
 
 
 def _parameters(level: torch.optim.Optimizer) -> list[torch.nn.Parameter]:

@@ -47,7 +47,10 @@ class Trained:
 
     def step(self, gradients: Sequence[torch.Tensor | None]) -> None:
         for p, gradient in zip(self.all, gradients, strict=True):
-            p.grad = None if gradient is None else gradient.clone()
+            if gradient is None or p.grad is None:
+                p.grad = None if gradient is None else gradient.clone()
+            else:
+                p.grad.copy_(gradient)  # the same tensor again, as where gradients are set to 0 in place
         self.optimizer.step()
 
     def seen(self, level: int) -> list[torch.Tensor]:

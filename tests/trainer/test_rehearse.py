@@ -215,6 +215,7 @@ def test_the_optimizer_of_a_slow_level_is_tried_over_its_period(model: Any) -> N
     """Which would come after the few steps that are tried; m3 has one of its own."""
     slow = {"match": "*.weight", "period": 1000}
     attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": {"name": "m3", "period": 500}}])])
+    attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": "halved"}])])
     with pytest.raises(ConfigError, match="NestedLearning gives would go on differently"):
         attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": "forgetful"}])])
 
