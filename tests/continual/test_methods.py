@@ -221,7 +221,7 @@ def test_a_turn_left_out_of_one_stage_takes_nothing_from_the_schedule_of_the_nex
 def test_a_run_that_is_stopped_leaves_its_last_model_too(staged: Settings, tmp_path: Path) -> None:
     settings = staged(data={"valid_fraction": 0.25}, training={"epochs": 6})
     with pytest.raises(InterruptedRun):
-        train(settings, device="cpu", callbacks=[StopAt(50)])
+        train(settings, device="cpu", callbacks=[StopAt(28)])
     (best,) = (tmp_path / "runs").glob("*/*/best/heads.safetensors")
     (kept,) = best.parents[1].glob("checkpoints/step-*/model.safetensors")
     last = load_file(kept)
