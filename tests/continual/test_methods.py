@@ -226,3 +226,10 @@ def test_a_run_that_is_stopped_leaves_its_last_model_too(staged: Settings, tmp_p
     (kept,) = best.parents[1].glob("checkpoints/step-*/model.safetensors")
     last = load_file(kept)
     assert [name for name, each in load_file(best).items() if not torch.equal(each, last[name])] == []
+
+
+def test_a_run_is_the_same_whoever_makes_its_batches(staged: Settings) -> None:
+    runs = [train(of(staged, "all", data={"workers": workers}), device="cpu").run for workers in (0, 1)]
+    one, other = (weights(run) for run in runs)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert record(runs[0]) == record(runs[1])
