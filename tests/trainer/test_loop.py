@@ -305,7 +305,7 @@ class Diary(BaseCallback):
         self.events = state["events"]
 
 
-STEP = ["on_batch_begin", "on_batch_end"] * 2 + ["on_before_optimizer_step", "on_step_end"]
+STEP = ["on_batch_begin", "on_batch_end"] * 2 + ["on_gradients", "on_before_optimizer_step", "on_step_end"]
 EPOCH_OF_TWO = ["on_epoch_begin", *STEP, *STEP, "on_evaluate", "on_epoch_end", "on_save"]
 SMALL: dict[str, Any] = {"batch_size": 8, "gradient_accumulation_steps": 2, "epochs": 2, "log_every_steps": 2}
 
@@ -322,7 +322,7 @@ def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Cal
         "on_train_begin": set(), "on_train_end": set(),
         "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
         "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss"},
-        "on_before_optimizer_step": {"grad_norm"}, "on_step_end": {"logs"},
+        "on_gradients": set(), "on_before_optimizer_step": {"grad_norm"}, "on_step_end": {"logs"},
         "on_evaluate": {"metrics"}, "on_save": {"path"},
     }  # fmt: skip
     assert (
