@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from jenga.callbacks import BaseCallback
 from jenga.continual.judging import Judged, Scores, judged_heads, model_scores, one_score
@@ -15,6 +16,8 @@ from jenga.continual.summary import FILE, summary
 from jenga.files import write_atomic
 from jenga.model import MultiTaskModel
 from jenga.trainer import Trainer
+from jenga.trainer.calibrate import observe
+from jenga.trainer.evaluate import Runner
 
 _FORMAT = 1
 
@@ -42,7 +45,7 @@ class ContinualRecord(BaseCallback[Recorded]):
         """Judge what knows nothing yet, and the prototypes, whose encoder is that of before the training."""
         if self.recorded["before"]:
             return
-        with cast(Trainer, trainer).judging() as runner:
+        with self._judging(trainer) as runner:
             judged = (runner, self.place.stages, self.heads, self.place.sources)
             self.recorded["before"] = model_scores(*judged)
             self.recorded["prototypes"] = prototype_scores(*judged) if self.prototypes else None
@@ -52,10 +55,16 @@ class ContinualRecord(BaseCallback[Recorded]):
         stage = self.place.ending(epoch)
         if stage is None:
             return
-        with cast(Trainer, trainer).judging() as runner:
+        with self._judging(trainer) as runner:
             scores = model_scores(runner, self.place.stages, self.heads, self.place.sources)
         self.recorded["after"] = [*self.recorded["after"][:stage], scores]
         write_record(trainer.folder, self.described())
+
+    @contextmanager
+    def _judging(self, trainer: Trainer) -> Iterator[Runner]:
+        with trainer.judging() as runner:
+            observe(runner, list(self.place.sources.values()), "evaluation")
+            yield runner
 
     def described(self) -> dict[str, Any]:
         """Return the content of continual.json."""

@@ -149,10 +149,10 @@ def told(given: ExperimentConfig, found: ExperimentConfig, steps: int) -> list[s
 
 
 def _told_stages(found: ExperimentConfig) -> list[str]:
+    """Return a line of the stages with the epochs of each; none where there are none."""
     epochs = resolved(found.training).epochs
-    return [f"  stages, epochs: {', '.join(f'{each.name} {each.epochs or epochs}' for each in found.stages)}"] * bool(
-        found.stages
-    )
+    told = ", ".join(f"{stage.name} {stage.epochs or epochs}" for stage in found.stages)
+    return [f"  epochs by stage: {told}"] if told else []
 
 
 def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) -> str:

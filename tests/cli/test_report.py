@@ -54,3 +54,28 @@ def test_what_is_no_run_in_stages_ends_with_the_code_of_data(tmp_path: Path) -> 
     found = CliRunner().invoke(jenga, ["report", "continual", str(tmp_path)])
     assert found.exit_code == 3
     assert "continual.json is not there" in found.output
+
+
+def test_a_training_in_stages_ends_with_their_table(invoke: Any, tmp_path: Path) -> None:
+    rows = [{"x": at % 2 + 0.01 * at, "part": at // 2 % 2, "way": "lr"[at % 2]} for at in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "steps.yml").write_text(
+        """\
+model: {base_model: mlp, hidden_sizes: [4], backbone_type: sequential}
+tasks: [{name: go, type: classification, data_path: rows.jsonl, heads: [{name: way}]}]
+stages: [{name: first, where: {part: 0}}, {name: then, where: {part: 1}, epochs: 2}]
+data: {test_fraction: 0.3}
+training: {epochs: 1, batch_size: 8}
+tracking: {enabled: false}
+"""
+    )
+    found = invoke("train", tmp_path / "steps.yml")
+    assert found.exit_code == 0, found.output
+    lines = [line.split() for line in found.stdout.splitlines()]
+    at = lines.index(["stages:"])
+    assert lines[at + 1] == ["run", "runs", "final", "forgetting", "backward", "transfer", "forward", "transfer"]
+    assert [line[:2] for line in lines[at + 2 : at + 4]] == [["steps", "1"], ["prototypes", "1"]]
+    assert "epochs by stage: first 1, then 2" in found.stderr
+    card, page = (Path(lines[-1][1]) / name for name in ("README.md", "report.html"))
+    assert "last step" in card.read_text()
+    assert "best step" not in page.read_text()

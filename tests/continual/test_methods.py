@@ -12,14 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jenga.callbacks import BaseCallback
+from jenga.callbacks import Action, BaseCallback
 from jenga.errors import ConfigError, InterruptedRun
-from jenga.run.experiment import train
+from jenga.run.build import build
+from jenga.run.experiment import load_config, train
 
 pytestmark = pytest.mark.usefixtures("without_report")
 Settings = Callable[..., dict[str, Any]]
 
-B = {"part": "b"}
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "replay": {"continual": {"replay": {"memory": 12}}},
@@ -134,9 +134,7 @@ def test_every_stage_has_the_schedule_of_its_own_steps(staged: Settings) -> None
 
 
 def test_the_result_is_the_last_model_whatever_the_validation_rows_say(staged: Settings) -> None:
-    settings = staged(
-        data={"valid_fraction": 0.2}, training={"epochs": 4}, stages=[{"name": "one"}, {"name": "two", "where": B}]
-    )
+    settings = staged(data={"valid_fraction": 0.25}, training={"epochs": 6})
     run = train(settings, device="cpu").run
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["metrics"]["eval_loss"] for line in lines if line["event"] == "eval"]
@@ -144,7 +142,7 @@ def test_the_result_is_the_last_model_whatever_the_validation_rows_say(staged: S
     assert min(losses) < losses[-1], "another model was better on the rows of all stages"
     assert json.loads((run / "run.json").read_text())["best_step"] == steps[-1]
     final = json.loads((run / "evaluation.json").read_text())["splits"]["test"]["metrics"]["go_way_accuracy"]
-    assert final == pytest.approx(matrix(run)[-1][0])
+    assert final == pytest.approx(sum(matrix(run)[-1]) / 2)
 
 
 def test_a_stage_trains_its_own_tasks_alone_over_the_same_rows(two_tasks: dict[str, Any]) -> None:
@@ -178,3 +176,60 @@ def test_a_longer_training_is_another_one_where_there_are_stages(staged: Setting
     run = str(stopped.value).split("saved ")[1].split("/checkpoints")[0]
     with pytest.raises(ConfigError, match="was made with another configuration"):
         train(staged(training={"epochs": 3}), device="cpu", resume=run)
+
+
+def test_stages_of_other_classes_share_one_head_and_the_mark_is_no_feature(staged: Settings, tmp_path: Path) -> None:
+    settings = staged(stages=[{"name": way, "where": {"way": [way]}} for way in ("up", "down")])
+    del settings["model"]["refinery"]
+    run = train(settings, device="cpu").run
+    found = record(run)
+    assert sum(stage["rows"] for stage in found["stages"]) == 48
+    assert found["matrix"][0] == [1.0, 0.0], "all that it has seen is up"
+    by_part = build(load_config(staged(model={"refinery": {}})), tmp_path).bundle.inputs["shared"].describe()
+    fields = {path for path, _ in by_part["fields"]}
+    assert {"x", "side"} <= fields
+    assert not {"part", "way"} & fields
+
+
+class BackOnce(BaseCallback[Any]):
+    """Asks to go back before a step, and notes the rates of the steps that are taken."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step, self.rates = step, []  # type: ignore[var-annotated]
+
+    def on_train_begin(self, trainer: Any, **kwargs: Any) -> None:
+        trainer.save()
+
+    def on_before_optimizer_step(self, trainer: Any, grad_norm: Any, **kwargs: Any) -> Action | None:
+        if trainer.state.step == self.step:
+            self.step, self.rates = None, []
+            return Action.ROLLBACK
+        self.rates.append(trainer.optimizer.param_groups[0]["lr"])
+        return None
+
+
+def test_a_turn_left_out_of_one_stage_takes_nothing_from_the_schedule_of_the_next(staged: Settings) -> None:
+    whole, back = BackOnce(None), BackOnce(3)
+    train(staged(), device="cpu", callbacks=[whole])
+    run = train(staged(checkpoint={"every_steps": 100}), device="cpu", callbacks=[back]).run
+    assert len(json.loads((run / "run.json").read_text())["left_out"]) == 1
+    assert (len(whole.rates), len(back.rates)) == (12, 11)
+    assert back.rates[5:] == whole.rates[6:]
+    assert len(matrix(run)) == 2
+
+
+def test_a_run_that_is_stopped_leaves_its_last_model_too(staged: Settings, tmp_path: Path) -> None:
+    settings = staged(data={"valid_fraction": 0.25}, training={"epochs": 6})
+    with pytest.raises(InterruptedRun):
+        train(settings, device="cpu", callbacks=[StopAt(28)])
+    (best,) = (tmp_path / "runs").glob("*/*/best/heads.safetensors")
+    (kept,) = best.parents[1].glob("checkpoints/step-*/model.safetensors")
+    last = load_file(kept)
+    assert [name for name, each in load_file(best).items() if not torch.equal(each, last[name])] == []
+
+
+def test_a_run_is_the_same_whoever_makes_its_batches(staged: Settings) -> None:
+    runs = [train(of(staged, "all", data={"workers": workers}), device="cpu").run for workers in (0, 1)]
+    one, other = (weights(run) for run in runs)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert record(runs[0]) == record(runs[1])

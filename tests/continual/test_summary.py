@@ -44,3 +44,9 @@ def test_forward_transfer_is_of_the_stages_whose_heads_were_trained_before() -> 
     found = summary(MATRIX, greater_is_better=True, before=[0.0, 0.0, 0.25], known=[2])
     assert found is not None
     assert found["forward_transfer"] == pytest.approx(0.05)
+
+
+def test_a_stage_that_is_better_at_the_end_than_ever_has_negative_forgetting() -> None:
+    found = summary([[0.5, 0.1], [0.7, 0.8]], greater_is_better=True)
+    assert found is not None
+    assert found["forgetting"] == pytest.approx(-0.2)

@@ -321,7 +321,9 @@ class Diary(BaseCallback):
         self.events = state["events"]
 
 
-STEP = ["on_step_begin"] + ["on_batch_begin", "on_batch_end"] * 2 + ["on_before_optimizer_step", "on_step_end"]
+STEP = [
+    "on_step_begin", *["on_batch_begin", "on_batch_end"] * 2, "on_gradients", "on_before_optimizer_step", "on_step_end",
+]  # fmt: skip
 EPOCH_OF_TWO = ["on_epoch_begin", *STEP, *STEP, "on_evaluate", "on_epoch_end", "on_save"]
 SMALL: dict[str, Any] = {"batch_size": 8, "gradient_accumulation_steps": 2, "epochs": 2, "log_every_steps": 2}
 
@@ -339,7 +341,7 @@ def test_callbacks_get_every_event_in_order_with_its_arguments(make_trainer: Cal
         "on_epoch_begin": {"epoch"}, "on_epoch_end": {"epoch", "metrics"},
         "on_step_begin": {"batches", "place"},
         "on_batch_begin": {"batch"}, "on_batch_end": {"batch", "loss", "outputs"},
-        "on_before_optimizer_step": {"grad_norm"}, "on_step_end": {"logs"},
+        "on_gradients": set(), "on_before_optimizer_step": {"grad_norm"}, "on_step_end": {"logs"},
         "on_evaluate": {"metrics"}, "on_save": {"path"},
     }  # fmt: skip
     assert (
@@ -1456,3 +1458,27 @@ def test_going_back_again_and_again_ends_the_run(make_trainer: Callable[..., Any
     newest = newest_checkpoint(trainer.run.checkpoints)
     assert newest is not None
     assert newest.name == "step-00000004"
+
+
+# ------------------------------------------------------------------------------------------------------------ gradients
+
+
+def test_what_a_callback_does_to_gradients_is_clipped_and_told_with_them(make_trainer: Callable[..., Any]) -> None:
+    def tenfold(trainer: Any, **_: Any) -> None:
+        for p in trainer.model.parameters():
+            if p.grad is not None:
+                p.grad *= 10.0
+
+    seen: list[float] = []
+
+    def look(trainer: Any, grad_norm: torch.Tensor, **_: Any) -> None:
+        norms = [p.grad.norm() for p in trainer.model.parameters() if p.grad is not None]
+        seen.append(float(torch.stack(norms).norm()))
+
+    found = []
+    for callbacks in ([], [Do("on_gradients", tenfold), Do("on_before_optimizer_step", look)]):
+        trainer = make_trainer("mood", callbacks=callbacks, training={"max_grad_norm": 0.5, "epochs": 1})
+        trainer.train()
+        found.append(records(trainer, "train")[0]["grad_norm"])
+    assert found[1] == pytest.approx(10 * found[0], rel=1e-4)
+    assert max(seen) <= 0.5 * (1 + 1e-5)

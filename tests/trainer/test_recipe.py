@@ -122,3 +122,13 @@ def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..
     assert run.is_of(config_digest(again))
     assert run.is_of(config_digest(experiment.load_config(given)))
     assert not run.is_of(config_digest(experiment.load_config(given, ["training.max_steps=3"])))
+
+
+def test_the_epochs_of_each_stage_are_told() -> None:
+    block = {"epochs": 3, "batch_size": 4, "scheduler": "linear"}
+    tasks = [{"name": "t", "type": "classification", "data_path": "x"}]
+    given = {"model": {"base_model": "x"}, "tasks": tasks, "training": block}
+    stages = [{"name": "one"}, {"name": "two", "epochs": 5}]
+    config, plain = (experiment.load_config(each) for each in ({**given, "stages": stages}, given))
+    assert told(config, config, 9)[1:] == ["  epochs by stage: one 3, two 5"]
+    assert told(plain, plain, 9)[1:] == []

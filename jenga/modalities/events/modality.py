@@ -205,10 +205,14 @@ def _schema(
 def _without(schema: RefinerySchema, specs: Sequence[SourceSpec]) -> tuple[RefinerySchema, list[str]]:
     """Return an inferred schema without the experiment's own columns, and a word on what else it leaves out."""
     ids = {spec.id for spec in specs}
-    labels = set(label_columns(specs)) - ids
+    stages = {column for spec in specs for column in spec.marks}
+    labels = set(label_columns(specs)) - ids - stages
 
     def own(path: str) -> str | None:
-        return "the ids of the rows" if path in ids else "labels of the experiment" if _within(path, labels) else None
+        if path in ids:
+            return "the ids of the rows"
+        whose = {"labels of the experiment": labels, "stages of the training": stages}
+        return next((why for why, columns in whose.items() if _within(path, columns)), None)
 
     fields = [field for field in schema.fields if own(field.path) is None]
     if not fields:
