@@ -23,9 +23,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from guarded import guarded
 from pydantic import BaseModel
+from rich.console import Console
 from torch import nn
 
+from jenga.callbacks.configured import configured_callbacks
+from jenga.callbacks.sentinel import Sentinel
 from jenga.config.load import load_search
 from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import entry_branches, field_branches, item_branches
@@ -47,6 +51,7 @@ from jenga.rows.content import Content
 from jenga.rows.load import load_sources
 from jenga.rows.parse import Rows
 from jenga.run import build, experiment
+from jenga.sentinel.ledger import Entry, write_entries
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.optim import make_optimizer, make_scheduler, parameter_groups
@@ -580,7 +585,18 @@ def kept_weights(settings: dict[str, Any], folder: Path) -> Any:
 
 
 SEARCH_VIEWS = {drawn, pruned, trial_count, judged_by, kept_weights}
-WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits}
+
+
+def watched_training(config: ExperimentConfig, folder: Path) -> Any:
+    """What a sentinel tells, asks for, sets aside and keeps."""
+    entry = Entry("r5", "calls", "task", "first", "label_error", 0.1, "by hand", 3, 3, "quarantined", "c")
+    write_entries(folder / "given.jsonl", [entry])
+    (sentinel,) = (each for each in configured_callbacks(config, Console(quiet=True)) if isinstance(each, Sentinel))
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        return guarded(sentinel, config, Path(run))
+
+
+WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits, watched_training}
 
 
 # ----------------------------------------------------------------------------------------------------------- the probes
@@ -650,6 +666,7 @@ SEVERAL: dict[str, Any] = {"model": {"backbones": BOTH}, "data": {"max_length": 
 """Two backbones of texts and a task more for each of them."""
 JOINT: dict[str, Any] = {**SEVERAL, "tasks[].backbone": None, "tasks[].inputs": ["one", "two"]}
 
+WATCHED: dict[str, Any] = {"callbacks.sentinel.mode": "act"}
 PROBES: dict[str, Probe] = {
     "project_name": Probe(place, "other"),
     "data_root": Probe(rows_of, "{tmp}/elsewhere"),
@@ -925,6 +942,20 @@ PROBES: dict[str, Probe] = {
     "early_stopping.min_delta": Probe(last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1}, base=0.0),
     "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),
     "checkpoint.keep": Probe(checkpoints, 2, {"checkpoint.every_steps": 1}),
+    # callbacks
+    "callbacks.sentinel.mode": Probe(watched_training, "act", base="observe"),
+    "callbacks.sentinel.window": Probe(watched_training, 25, WATCHED),
+    "callbacks.sentinel.spike_z": Probe(watched_training, 20.0, WATCHED),
+    "callbacks.sentinel.undo_z": Probe(watched_training, 5.0, WATCHED),
+    "callbacks.sentinel.keep": Probe(watched_training, 4, WATCHED),
+    "callbacks.sentinel.verify_steps": Probe(watched_training, 8, WATCHED),
+    "callbacks.sentinel.label_errors": Probe(watched_training, False, WATCHED),
+    "callbacks.sentinel.early_epochs": Probe(watched_training, 1, WATCHED),
+    "callbacks.sentinel.triggers": Probe(watched_training, False, WATCHED),
+    "callbacks.sentinel.max_fraction": Probe(watched_training, 0.02, WATCHED),
+    "callbacks.sentinel.max_class_fraction": Probe(watched_training, 0.02, WATCHED),
+    "callbacks.sentinel.drift_psi": Probe(watched_training, 1e-9, WATCHED, base=50.0),
+    "callbacks.sentinel.quarantine": Probe(watched_training, "{tmp}/given.jsonl", WATCHED),
     # tracking
     "tracking.enabled": Probe(tracked, True, base=False),
     "tracking.uri": Probe(tracking_server, "sqlite:///{tmp}/other.db", TRACKED),
