@@ -109,5 +109,11 @@ def guarded(sentinel: Sentinel, config: Any, folder: Path) -> dict[str, Any]:
     return {
         "told": told, "asked": [each if each is None or isinstance(each, Action) else "back" for each in asked],
         "aside": [(each.id, each.detector, each.state, each.step) for each in sentinel.ledger.entries],
-        "good": [at for at in range(0, EPOCHS * TURNS + 1, 5) if (kept := sentinel.ring.newest(at)) is not None and kept.step == at],
+        "good": [at for at in range(0, EPOCHS * TURNS + 1, 5) if _newest_at(sentinel, at) == at],
     }  # fmt: skip
+
+
+def _newest_at(sentinel: Sentinel, step: int) -> int | None:
+    """Return the step of the newest good checkpoint up to `step`."""
+    kept = sentinel.ring.newest(step)
+    return None if kept is None else kept.step
