@@ -52,10 +52,15 @@ def label_errors(
     scores = np.full(len(labels), np.nan)
     scores[known] = probabilities[known, labels[known]]
     suggested = probabilities.argmax(axis=1) if len(labels) else np.empty(0, np.int64)
-    # One class alone has nothing to be confused with.
-    rows = known[_ranked(probabilities[known], labels[known])] if len(np.unique(labels[known])) > 1 else known[:0]
+    n_classes = len(np.unique(labels[known]))
+    if n_classes < 2:
+        # One class alone has nothing to be confused with.
+        return LabelErrors(known[:0], scores, suggested.astype(np.int64))
+    rows = known[_ranked(probabilities[known], labels[known])]
+    noise = len(rows) / len(known)
+    by_noise = noise / max(1 - noise, 0.5) / (n_classes - 1)
+    unlikely = scores[rows] <= max(1 / odds, min(2 * by_noise, 1.0)) * probabilities[rows].max(axis=1, initial=0)
     above = (probabilities[rows] > scores[rows, None]).sum(axis=1)
-    unlikely = scores[rows] * odds <= probabilities[rows].max(axis=1, initial=0)
     rows = rows[unlikely & (above >= max(1, math.ceil(near * probabilities.shape[1])))]
     return LabelErrors(rows[np.argsort(scores[rows], kind="stable")], scores, suggested.astype(np.int64))
 
