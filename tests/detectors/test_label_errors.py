@@ -11,8 +11,8 @@ def flipped(n_rows: int = 400, n_classes: int = 4, share: float = 0.1) -> tuple[
     """Return probabilities that know the truth, labels of which a share is wrong, and the wrong ones' places."""
     generator = np.random.default_rng(3)
     truth = generator.integers(n_classes, size=n_rows)
-    probabilities = generator.dirichlet(np.ones(n_classes), n_rows) * 0.3
-    probabilities[np.arange(n_rows), truth] += 0.7
+    probabilities = generator.dirichlet(np.ones(n_classes), n_rows) * 0.15
+    probabilities[np.arange(n_rows), truth] += 0.85
     wrong = np.sort(generator.choice(n_rows, int(share * n_rows), replace=False))
     labels = truth.copy()
     labels[wrong] = (labels[wrong] + generator.integers(1, n_classes, size=len(wrong))) % n_classes
