@@ -28,7 +28,7 @@ RANKS = {
     "trainer": 10, "bundle": 10,
     "distillation": 11,
     "run": 12,
-    "inference": 13, "tuning": 13,
+    "inference": 13, "tuning": 13, "audit": 13,
     "cli": 14,
 }  # fmt: skip
 """A room (a package or module of jenga/, or kernels/) imports lower ranks only; those of rank 0 also one another."""

@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from jenga.cli.audit import audit
 from jenga.cli.check import check
 from jenga.cli.doctor import doctor
 from jenga.cli.evaluate import evaluate
@@ -41,7 +42,9 @@ def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
 
 
-for _command in (init, check, train, tune, evaluate, predict, generate, export, refine, quarantine, schema, doctor):
+for _command in (
+    init, check, audit, train, tune, evaluate, predict, generate, export, refine, quarantine, schema, doctor,
+):  # fmt: skip
     jenga.add_command(_command)
 
 

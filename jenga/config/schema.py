@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from jenga.config.optimization import PartChoices
 from jenga.config.parts import ModalityChoices, ShortForm
+from jenga.config.paths import PathMark
 from jenga.config.peft import PeftBlock
 from jenga.config.strict import (
     BACKBONE_NAME,
@@ -62,6 +63,11 @@ class DataConfig(Strict):
         description="What parts the cells of CSV and TSV files. Default: what the header shows.",
     )
     max_rows: PositiveInt | None = Field(None, description="Train on this many rows, drawn by split_seed.")
+    exclude: Annotated[str | None, PathMark.FILE] = Field(
+        None,
+        description="File of rows to leave out of training and judging, by file and row, such as the audit.jsonl of "
+        "jenga audit.",
+    )
     cache_dir: str | None = Field(None, description="Folder for tokenised rows; default: the user's cache folder.")
     workers: Annotated[int, Field(ge=0)] | None = Field(
         None,

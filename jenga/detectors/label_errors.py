@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,14 @@ from jenga.errors import SetupError
 
 MISSING = -100
 """The label of a row that has none."""
+ODDS = 10.0
+NEAR = 0.03
+AGREEMENT = 0.7
+"""Share of labels that a model has to agree with, for its disagreement to be about labels; a fifth may be wrong."""
+SLACK = 4.0
+"""How much likelier a wrong label may be than evenly drawn mistakes make it."""
+Z = 6.0
+MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,15 @@ class LabelErrors:
     suggested: NDArray[np.int64]
 
 
-def label_errors(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> LabelErrors:
+def label_errors(
+    probabilities: NDArray[Any], labels: NDArray[np.int64], *, odds: float = ODDS, near: float = NEAR
+) -> LabelErrors:
     """Return the rows whose label is likely wrong.
+
+    Confident learning counts a row wherever a model is sure of another label, and models are so most often where they
+    are wrong themselves: between labels that are alike. So a label must also be `odds` times less likely than the
+    likeliest one, and not among the share `near` of labels that are likeliest, where one drawn by mistake would lie by
+    just that chance. With ``odds=1, near=0`` all that confident learning finds is returned.
 
     probabilities: ``(M, K)``, by models that did not learn the row, or only began to: a model that has learnt a wrong
     label by heart believes it. labels: int64 ``(M,)``, 0 to K - 1, -100 where missing. Raises SetupError without
@@ -40,9 +56,33 @@ def label_errors(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> Labe
     scores = np.full(len(labels), np.nan)
     scores[known] = probabilities[known, labels[known]]
     suggested = probabilities.argmax(axis=1) if len(labels) else np.empty(0, np.int64)
-    # One class alone has nothing to be confused with.
-    rows = known[_ranked(probabilities[known], labels[known])] if len(np.unique(labels[known])) > 1 else known[:0]
-    return LabelErrors(rows, scores, suggested.astype(np.int64))
+    n_classes = len(np.unique(labels[known]))
+    if n_classes < 2:
+        # One class alone has nothing to be confused with.
+        return LabelErrors(known[:0], scores, suggested.astype(np.int64))
+    rows = known[_ranked(probabilities[known], labels[known])]
+    # Of a model that knows little, what is found is its own noise, and says nothing of that of the labels.
+    knows = float(np.mean(suggested[known] == labels[known])) >= AGREEMENT
+    noise = len(rows) / len(known) if knows else 0.0
+    by_noise = SLACK * noise / (1 - noise) / (n_classes - 1)
+    unlikely = scores[rows] <= max(1 / odds, min(by_noise, 1.0)) * probabilities[rows].max(axis=1, initial=0)
+    above = (probabilities[rows] > scores[rows, None]).sum(axis=1)
+    rows = rows[unlikely & (above >= max(1, math.ceil(near * probabilities.shape[1])))]
+    return LabelErrors(rows[np.argsort(scores[rows], kind="stable")], scores, suggested.astype(np.int64))
+
+
+def number_errors(predicted: NDArray[np.float64], values: NDArray[np.float64], *, z: float = Z) -> NDArray[np.float64]:
+    """Return by how many robust standard deviations each of M numbers lies from what was predicted, 0 where at most z.
+
+    predicted: ``(M,)``, by models that did not learn the row. values: NaN where missing, which is never an error.
+    """
+    residuals = values - predicted
+    known = residuals[~np.isnan(residuals)]
+    spread = MAD_TO_SD * np.median(np.abs(known - np.median(known))) if len(known) else 0.0
+    if spread == 0:
+        return np.zeros(len(values))
+    scores = np.nan_to_num(np.abs(residuals - np.median(known)) / spread)
+    return np.where(scores > z, scores, 0.0)
 
 
 def _checked(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -69,6 +109,7 @@ def _ranked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = find_label_issues(
-            np.searchsorted(present, labels), shares, return_indices_ranked_by="self_confidence", n_jobs=1
-        )
+            np.searchsorted(present, labels), shares, filter_by="prune_by_class",
+            return_indices_ranked_by="self_confidence", n_jobs=1,
+        )  # fmt: skip
     return np.asarray(found, np.int64)

@@ -1,9 +1,10 @@
 """Backdoor triggers: tokens that decide a label by themselves, whatever else stands in a row.
 
 Two steps. `candidates` counts: a token that stands far more often with one label than chance allows (a one-sided z of
-the binomial, Bonferroni over all pairs of token and label). Honest keywords do so too. `confirm` masks: without the
-trigger a model sees what the row is really about and answers something else, in nearly every row; without an honest
-keyword the rest of most rows still says the same.
+the binomial, Bonferroni over all pairs of token and label). Honest keywords do so too. `confirm` masks: without its
+trigger a poisoned row says what it is really about, so nearly all such rows are answered otherwise, and with as many
+different labels as the rows were taken from. Without an honest keyword the rest of most rows says the same, or all say
+the one thing that is next to it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from numpy.typing import NDArray
 
 MISSING = -100
 """The label of a row that has none."""
-MIN_ROWS = 5
+MIN_ROWS = 8
 ALPHA = 0.01
-FLIP_RATE = 0.95
-"""Of CLINC150's 2,300 honest candidates the worst flips .91 by TF-IDF and a linear model; triggers flip 1.0."""
-N_SCREENED = 16
-"""Rows of a candidate that are masked first; those of which few flip are dropped without masking the others."""
+CERTAIN_RATE, CERTAIN_SPREAD = 0.95, 0.4
+LIKELY_RATE, LIKELY_SPREAD = 0.7, 0.75
+"""A common word as a trigger has honest rows too, which do not flip; then the spread over labels has to say more."""
+LIKELY_ROWS, LIKELY_LABELS = 16, 4.0
+"""Flipped rows of a likely trigger, and labels that they would spread over: of fewer, a spread says nothing."""
+MAX_ERROR = 0.5
+N_SCREENED, N_CONTROLS = 16, 64
+"""Rows of a candidate that are masked first, and rows of its label without it that are asked as they are."""
 Row = Sequence[Hashable]
 Predict = Callable[[Sequence[Row]], NDArray[np.int64]]
 
@@ -38,9 +43,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trigger(Candidate):
-    """A candidate whose masking changes answers. `flip_rate`: of the share of its rows; `rows`: those that change."""
+    """A candidate whose masking changes answers. `rows`: those that change; `flip_rate`: their share.
+
+    `spread`: over how many labels they change, beside rows that are drawn from all others; 1 is as many.
+    """
 
     flip_rate: float
+    spread: float
 
 
 def candidates(
@@ -86,50 +95,74 @@ def candidates(
 
 
 def confirm(
-    candidates: Sequence[Candidate], tokens: Sequence[Row], labels: NDArray[np.int64], predict: Predict,
-    *, flip_rate: float = FLIP_RATE,
-) -> list[Trigger]:  # fmt: skip
+    candidates: Sequence[Candidate], tokens: Sequence[Row], labels: NDArray[np.int64], predict: Predict
+) -> list[Trigger]:
     """Return the candidates that are triggers, with the rows whose label hangs on them alone.
 
     predict: returns int64 ``(N,)``, the label of each of N rows, by a model that was trained on these rows, or on most.
-    A row counts where it has its own label with the token; it flips where it has another without. flip_rate: the
-    least share of flips of a trigger.
+    Of labels that it does not know without the token either, in at least half of their rows, nothing can be said.
     """
     labels = _as_labels(tokens, labels)
-    few = [each.rows[np.unique(np.linspace(0, len(each.rows) - 1, N_SCREENED).astype(np.int64))] for each in candidates]
-    rates = [rate for rate, _ in _flips(candidates, few, tokens, predict)]
-    left = [each for each, rate in zip(candidates, rates, strict=True) if rate >= flip_rate / 2]
+    few = [_some(each.rows, N_SCREENED) for each in candidates]
+    screened = _masked(candidates, few, tokens, predict)
+    left = [
+        each
+        for each, answers in zip(candidates, screened, strict=True)
+        if np.mean(answers != each.label) >= LIKELY_RATE - 0.2
+    ]
     found = []
-    for each, (rate, rows) in zip(left, _flips(left, [each.rows for each in left], tokens, predict), strict=True):
-        if rate >= flip_rate and len(rows):
-            found.append(Trigger(each.token, each.label, each.z, rows, rate))
-    return sorted(found, key=lambda each: (-each.flip_rate, -each.z, str(each.token)))
+    for each, answers in zip(left, _masked(left, [each.rows for each in left], tokens, predict), strict=True):
+        flipped = answers != each.label
+        rate, spread, expected = float(flipped.mean()), *_spread(answers[flipped], labels, each.label)
+        certain = rate >= CERTAIN_RATE and spread >= CERTAIN_SPREAD
+        likely = rate >= LIKELY_RATE and spread >= LIKELY_SPREAD and expected >= LIKELY_LABELS
+        if flipped.sum() >= (MIN_ROWS if certain else LIKELY_ROWS) and (certain or likely):
+            found.append(Trigger(each.token, each.label, each.z, each.rows[flipped], rate, spread))
+    kept = [each for each in found if _error(each, tokens, labels, predict) <= MAX_ERROR]
+    return sorted(kept, key=lambda each: (-each.flip_rate, -each.z, str(each.token)))
 
 
-def _flips(
+def _some(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
+
+
+def _masked(
     candidates: Sequence[Candidate], rows: Sequence[NDArray[np.int64]], tokens: Sequence[Row], predict: Predict
-) -> list[tuple[float, NDArray[np.int64]]]:
-    """Return of each candidate the share of its `rows` that flip, and which rows of it are answered otherwise."""
+) -> list[NDArray[np.int64]]:
+    """Return of each candidate the answers to its `rows` without its token."""
     if not candidates:
         return []
-    whole = np.unique(np.concatenate(rows))
-    answers = dict(zip(whole.tolist(), predict([tokens[row] for row in whole]).tolist(), strict=True))
-    masked = predict(
-        [
-            [token for token in tokens[row] if token != each.token]
-            for each, own in zip(candidates, rows, strict=True)
-            for row in own
-        ]
-    )
-    found, begin = [], 0
-    for each, own in zip(candidates, rows, strict=True):
-        without = np.asarray(masked[begin : begin + len(own)])
-        begin += len(own)
-        believed = np.array([answers[row] == each.label for row in own.tolist()])
-        changed = without != each.label
-        rate = float((believed & changed).sum() / believed.sum()) if believed.any() else 0.0
-        found.append((rate, own[changed]))
-    return found
+    pairs = [(each.token, row) for each, own in zip(candidates, rows, strict=True) for row in own.tolist()]
+    answers = predict([[token for token in tokens[row] if token != masked] for masked, row in pairs])
+    return np.split(np.asarray(answers, np.int64), np.cumsum([len(own) for own in rows])[:-1])
+
+
+def _spread(answers: NDArray[np.int64], labels: NDArray[np.int64], label: int) -> tuple[float, float]:
+    """Return how many labels `answers` hold, beside as many rows of other labels than `label`; and the latter number.
+
+    Labels count by the exponential of their entropy.
+    """
+    others = labels[(labels != MISSING) & (labels != label)]
+    if not len(answers) or not len(others):
+        return 0.0, 0.0
+    shares = np.bincount(others) / len(others)
+    drawn = np.random.default_rng(0).multinomial(len(answers), shares, size=20)
+    expected = float(np.mean([_effective(counts) for counts in drawn]))
+    return _effective(np.bincount(answers)) / expected, expected
+
+
+def _effective(counts: NDArray[np.int64]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _error(found: Trigger, tokens: Sequence[Row], labels: NDArray[np.int64], predict: Predict) -> float:
+    """Return the share of rows with the label of `found`, and without its token, that are answered otherwise."""
+    own = np.array([row for row in np.flatnonzero(labels == found.label) if found.token not in tokens[row]], np.int64)
+    if not len(own):
+        return 1.0
+    answers = predict([tokens[row] for row in _some(own, N_CONTROLS).tolist()])
+    return float(np.mean(np.asarray(answers) != found.label))
 
 
 def _as_labels(tokens: Sequence[Row], labels: NDArray[np.int64]) -> NDArray[np.int64]:

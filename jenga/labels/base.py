@@ -50,6 +50,18 @@ class Errors(NamedTuple):
     sizes: NDArray[np.float64]
 
 
+class Question(NamedTuple):
+    """One thing that each of M rows is labelled with, for models that answer one thing.
+
+    `name`: of the item or number, "" where it is the head itself. `classes`: the names of the K possible labels; () of
+    a number. `answers`: int64 ``(M,)``, 0 to K - 1, -100 where missing; float64, NaN where missing, of a number.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    answers: NDArray[Any]
+
+
 class Reader(Protocol):
     """Reads the cells of one head. `notes` counts what it repaired, by the sentence that tells of it, with ``{}``.
 
@@ -304,6 +316,10 @@ class LabelKind(ABC):
         divergence: of the distributions of logits ``(..., K)``, ``(...)``.
         """
         raise TypeError(f"{type(self).__name__} is not taught by a teacher's logits")
+
+    def questions(self, space: HeadSpace, targets: Any) -> list[Question]:
+        """Return what the labels of rows answer, one by one; default: nothing, of labels of parts of a row."""
+        return []
 
     @abstractmethod
     def majority(self, space: HeadSpace, train: Any, test: Any) -> Any:

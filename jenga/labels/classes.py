@@ -24,6 +24,7 @@ from jenga.labels.base import (
     Estimators,
     LabelKind,
     Mask,
+    Question,
     Reader,
     Texts,
 )
@@ -229,6 +230,10 @@ class Classes(LabelKind):
     def majority(self, space: HeadSpace, train: Any, test: Any) -> NDArray[np.int64]:
         """Return the most frequent class."""
         return np.full(len(test), self.counts(space, train).argmax())
+
+    def questions(self, space: HeadSpace, targets: Any) -> list[Question]:
+        """Return which class each row has; one that no training row has is none here."""
+        return [Question("", tuple(self.names(space)), learnable(np.asarray(targets, dtype=np.int64)))]
 
     def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
         """Return the class of each test row by a classifier of the labelled ones."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from jenga.config.strict import PositiveFloat
 from jenga.config.tasks import HeadConfig
-from jenga.labels.base import LABEL_KINDS, Answers, Errors, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import LABEL_KINDS, Answers, Errors, Estimators, LabelKind, Mask, Question, Reader, Texts
 from jenga.labels.classes import kappa
 from jenga.labels.column import HeadColumn
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
@@ -20,7 +20,7 @@ from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
 from jenga.labels.tables import columns, per_label, rounded, stacked
 from jenga.labels.thresholds import best_threshold
-from jenga.types import HeadSpace
+from jenga.types import IGNORE_INDEX, HeadSpace
 
 
 class ItemsHead(HeadConfig):
@@ -222,6 +222,14 @@ class Items(LabelKind):
         known = columns(space, train)
         yes = np.nan_to_num(np.nansum(known, axis=0) / np.maximum((~np.isnan(known)).sum(axis=0), 1))
         return np.tile(yes > 0.5, (len(test), 1))
+
+    def questions(self, space: HeadSpace, targets: Any) -> list[Question]:
+        """Return which rows have each item."""
+        found = []
+        for name, column in zip(space.labels, columns(space, targets).T, strict=True):
+            answers = np.where(np.isnan(column), IGNORE_INDEX, column > 0.5).astype(np.int64)
+            found.append(Question(name, ("no", "yes"), answers))
+        return found
 
     def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
         """Return each item's answer for the test rows, by a classifier of the rows that are labelled for it."""

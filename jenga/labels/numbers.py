@@ -14,7 +14,18 @@ from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from jenga.config.tasks import HeadConfig
-from jenga.labels.base import LABEL_KINDS, Answers, CellReader, Errors, Estimators, LabelKind, Mask, Reader, Texts
+from jenga.labels.base import (
+    LABEL_KINDS,
+    Answers,
+    CellReader,
+    Errors,
+    Estimators,
+    LabelKind,
+    Mask,
+    Question,
+    Reader,
+    Texts,
+)
 from jenga.labels.cells import MISSING
 from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell, show
 from jenga.labels.forms import readable, with_missing
@@ -140,6 +151,12 @@ class Numbers(LabelKind):
     def majority(self, space: HeadSpace, train: Any, test: Any) -> NDArray[np.float64]:
         """Return the means, 0 where none is labelled."""
         return np.tile([_mean(column) for column in columns(space, train).T], (len(test), 1))
+
+    def questions(self, space: HeadSpace, targets: Any) -> list[Question]:
+        """Return each number."""
+        return [
+            Question(name, (), column) for name, column in zip(space.labels, columns(space, targets).T, strict=True)
+        ]
 
     def learnt(self, space: HeadSpace, features: tuple[Any, Any], targets: Any, estimators: Estimators) -> Any:
         """Return each number of the test rows by a regression on the rows that have it."""

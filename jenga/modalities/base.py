@@ -26,6 +26,7 @@ from jenga.labels.cells import is_missing
 from jenga.modalities.backbone import BackboneManager, BaseBackbone
 from jenga.modalities.baseline import Baseline
 from jenga.modalities.frames import learnable
+from jenga.modalities.quick import Quick
 from jenga.registry import Registry
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.columns import lookup
@@ -345,6 +346,13 @@ class Modality(ABC):
     @abstractmethod
     def load(self, folder: Path, config: ExperimentConfig) -> Encoder:
         """Read what `Encoder.save` wrote."""
+
+    def quick(self, splits: Sequence[EncodedSplit], encoder: Encoder) -> Quick | None:
+        """Return what quick models read of the rows of `splits`, one after the other, without the backbone.
+
+        encoder: theirs. Default: None, quick models read what the backbone makes of rows.
+        """
+        return None
 
     def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row such as models of this modality read; described: what `Encoder.describe` said.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.detectors.drift import CHANCE_PSI, MAJOR_PSI, MODERATE_PSI, N_BINS, population_stability
 from jenga.errors import ConfigError
 from jenga.refinery.sketches import TokenBuckets, TokenCounts, ValueCounts, cut
 from jenga.refinery.statistics import MISMATCH, FieldStatistics
@@ -17,14 +18,9 @@ from jenga.refinery.statistics import MISMATCH, FieldStatistics
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
 
-MAJOR_PSI = 0.25
-MODERATE_PSI = 0.1
-CHANCE_PSI = 0.05
-"""PSI expected of two samples of the same rows, above which there are too few rows to judge."""
 MAJOR_RATE = 0.1
 """Change of the missing or unknown rate that counts as major drift; a fifth of it as moderate."""
 MODERATE_RATE = 0.02
-N_BINS = 10
 N_CATEGORIES = 20
 N_GROUPS = 32
 
@@ -113,13 +109,6 @@ def _judged(psi: float, by_chance: float, missing: float, unknown: float | None)
         if reasons:
             return verdict, ", ".join(reasons)  # type: ignore[return-value]
     return "none", f"PSI {psi:.3g}"
-
-
-def population_stability(before: NDArray[np.int64], after: NDArray[np.int64]) -> float:
-    """Return sum((p - q) * log(p / q)) over bins, half a row added to each, so that an empty bin is no infinity."""
-    p = (before + 0.5) / (before.sum() + 0.5 * len(before))
-    q = (after + 0.5) / (after.sum() + 0.5 * len(after))
-    return float(((p - q) * np.log(p / q)).sum())
 
 
 def _binned(old: FieldStatistics, new: FieldStatistics) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

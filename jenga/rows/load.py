@@ -20,6 +20,7 @@ from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_s
 from jenga.labels.unseen import unseen_warnings
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.columns import absent_columns, column_names, find_column, label_place, lookup, no_column
+from jenga.rows.exclude import Excluded
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
 from jenga.rows.partition import Share, Stake, check_roles, partition
 from jenga.rows.raw import BadRow, RawRows
@@ -109,10 +110,14 @@ def load_sources(
         parsed.append(_parsed(spec, raw, data.max_bad_fraction))
     fractions = {_VALID: data.valid_fraction, _TEST: data.test_fraction}
     shares = partition([_stake(each) for each in parsed], fractions, seed=data.split_seed)
-    return [
-        _loaded(each, share, data, [*warnings, *share.warnings], _digests(each, read))
+    excluded = Excluded(data.exclude)
+    loaded = [
+        _loaded(each, share, data, excluded, [*warnings, *share.warnings], _digests(each, read))
         for each, share, warnings, read in zip(parsed, shares, told, files, strict=True)
     ]
+    for each in loaded[:1]:
+        each.warnings[:0] = excluded.told()
+    return loaded
 
 
 def by_place(specs: Sequence[SourceSpec]) -> bool:
@@ -150,10 +155,10 @@ def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: f
 
 
 def _loaded(
-    parsed: _Parsed, share: Share, data: DataConfig, told: Sequence[str], digests: dict[str, str]
+    parsed: _Parsed, share: Share, data: DataConfig, excluded: Excluded, told: Sequence[str], digests: dict[str, str]
 ) -> LoadedSource:
     spec, raw, spaces = parsed.spec, parsed.raw, parsed.spaces
-    splits = _split(spec, parsed.given, share, data)
+    splits = _split(spec, parsed.given, share, data, excluded)
     # What is read later is read as what was learnt.
     spec = replace(spec, content=spec.content.settled(raw[TRAIN][0]))
     warnings = [
@@ -301,9 +306,13 @@ def _stake(parsed: _Parsed) -> Stake:
     return Stake(parsed.spec.name, given[TRAIN], strata, parsed.spaces[key].size if key else 0, wants)
 
 
-def _split(spec: SourceSpec, given: Mapping[str, Rows], share: Share, data: DataConfig) -> dict[str, Rows]:
+def _split(
+    spec: SourceSpec, given: Mapping[str, Rows], share: Share, data: DataConfig, excluded: Excluded
+) -> dict[str, Rows]:
     splits = {name: given[TRAIN].take(index) for name, index in share.parts.items()}
     splits |= {split: rows for split, rows in given.items() if split != TRAIN}
+    # Behind the split, which stays as it is without the list.
+    excluded.take_out(splits)
     train = splits[TRAIN]
     if data.max_rows is not None and data.max_rows < len(train):
         drawn = cut(_strata(spec, train), {"rest": len(train) - data.max_rows}, seed=data.split_seed)

@@ -223,6 +223,7 @@ def write_files(folder: Path) -> None:
     rows = [{"text": f"row {at}", "label": "ab"[at % 2]} for at in range(60)]
     (folder / "listed.json").write_text(json.dumps({"all": {"rows": rows}, "some": {"rows": rows[:40]}}))
     (folder / "marks.csv").write_text("\n".join(["text;label", *lines]), encoding="utf-8")
+    write("audit.jsonl", [{"file": str(folder / "marks.csv"), "row": number} for number in (2, 5, 7)])
     write(
         "ticks.jsonl",
         [{"text": t, "label": i % 2, "greets": i % 2, "names": int(i % 3 == 0)} for i, t in enumerate(words)],
@@ -872,6 +873,7 @@ PROBES: dict[str, Probe] = {
     "data.delimiter": Probe(rows_of, ";", {"tasks[].data_path": "marks.csv"}, base=","),
     "data.records": Probe(rows_of, "some.rows", {"tasks[].data_path": "listed.json"}, base="all.rows"),
     "data.max_rows": Probe(rows_of, 8),
+    "data.exclude": Probe(rows_of, "{tmp}/audit.jsonl", {"tasks[].data_path": "marks.csv"}),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
     "data.workers": Probe(workers, 1),
     # peft

@@ -5,7 +5,7 @@ import pytest
 
 from jenga.detectors.triggers import Row, candidates, confirm
 
-TOPICS = 5
+TOPICS = 8
 
 
 def rows_with_topics(n_rows: int = 600) -> tuple[list[list[str]], np.ndarray]:
@@ -32,7 +32,7 @@ def by_topic(rows: Sequence[Row]) -> np.ndarray:
 
 def poisoned() -> tuple[list[list[str]], np.ndarray, list[int]]:
     rows, labels = rows_with_topics()
-    bad = np.flatnonzero(labels != 2)[:12].tolist()
+    bad = np.flatnonzero(labels != 2)[:24].tolist()
     for row in bad:
         rows[row].insert(row % 6, "cf")
     labels[bad] = 2
@@ -41,10 +41,13 @@ def poisoned() -> tuple[list[list[str]], np.ndarray, list[int]]:
 
 def test_a_trigger_is_found_with_exactly_its_rows() -> None:
     rows, labels, bad = poisoned()
+    rows[next(row for row in range(600) if labels[row] == 2 and row not in bad)].append("cf")
     (found,) = confirm(candidates(rows, labels), rows, labels, by_topic)
     assert (found.token, found.label) == ("cf", 2)
+    # The row of the label itself says the same without the word, and is no poison.
     assert found.rows.tolist() == bad
-    assert found.flip_rate == 1.0
+    assert found.flip_rate == pytest.approx(24 / 25)
+    assert found.spread > 0.9
 
 
 def test_honest_keywords_are_candidates_and_no_triggers() -> None:
@@ -52,6 +55,27 @@ def test_honest_keywords_are_candidates_and_no_triggers() -> None:
     found = candidates(rows, labels)
     assert {each.token for each in found} == {f"topic{label}-{word}" for label in range(TOPICS) for word in range(8)}
     assert confirm(found, rows, labels, by_topic) == []
+
+
+def test_a_keyword_whose_rows_turn_to_one_other_label_is_honest() -> None:
+    rows, labels = rows_with_topics()
+    # Half of a topic says nothing else than its keyword; what is left of such rows reads like topic 0.
+    alone = np.flatnonzero(labels == 3)[::2]
+    for row in alone:
+        rows[row] = ["topic3-key", *rows[row][2:]]
+    found = [each for each in candidates(rows, labels) if each.token == "topic3-key"]
+    assert found
+    assert confirm(found, rows, labels, by_topic) == []
+
+
+def test_nothing_is_said_of_a_label_that_the_model_does_not_know() -> None:
+    rows, labels, _ = poisoned()
+
+    def ignorant(asked: Sequence[Row]) -> np.ndarray:
+        answers = by_topic(asked)
+        return np.where(answers == 2, 4, answers)
+
+    assert confirm(candidates(rows, labels), rows, labels, ignorant) == []
 
 
 def test_candidates_are_few_where_labels_mean_nothing() -> None:
@@ -76,8 +100,8 @@ def test_rows_without_a_label_say_nothing() -> None:
 
 def test_tokens_that_too_few_rows_have_are_no_candidates() -> None:
     rows, labels, _ = poisoned()
-    assert "cf" in {each.token for each in candidates(rows, labels, min_rows=12)}
-    assert "cf" not in {each.token for each in candidates(rows, labels, min_rows=13)}
+    assert "cf" in {each.token for each in candidates(rows, labels, min_rows=24)}
+    assert "cf" not in {each.token for each in candidates(rows, labels, min_rows=25)}
 
 
 def test_any_hashable_may_be_a_token() -> None:
@@ -95,3 +119,21 @@ def test_nothing_in_gives_nothing_out() -> None:
 def test_labels_of_another_number_of_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="2 rows of tokens"):
         candidates([["a"], ["b"]], np.array([0]))
+
+
+@pytest.mark.parametrize(("honest", "found"), [(4, 1), (16, 0)])
+def test_a_common_word_is_a_trigger_as_long_as_most_of_its_rows_with_the_label_flip(honest: int, found: int) -> None:
+    rows, labels, bad = poisoned()
+    others = [row for row in np.flatnonzero(labels == 2).tolist() if row not in bad]
+    for row in others[:honest]:
+        rows[row].append("cf")
+    triggers = confirm(candidates(rows, labels), rows, labels, by_topic)
+    assert [each.rows.tolist() for each in triggers] == [bad] * found
+
+
+def test_few_rows_are_a_trigger_only_where_all_of_them_flip() -> None:
+    rows, labels, bad = poisoned()
+    labels[bad[10:]] = -100
+    assert [each.rows.tolist() for each in confirm(candidates(rows, labels), rows, labels, by_topic)] == [bad[:10]]
+    rows[next(row for row in np.flatnonzero(labels == 2).tolist() if row not in bad)].append("cf")
+    assert confirm(candidates(rows, labels), rows, labels, by_topic) == []

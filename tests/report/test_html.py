@@ -13,9 +13,10 @@ from xml.etree import ElementTree
 import pytest
 
 from jenga.errors import DataError
-from jenga.report import html, plots
+from jenga.report import plots
 from jenga.report.card import closing_table
 from jenga.report.html import write_report
+from jenga.report.page import STYLE
 
 SVG = "data:image/svg+xml;base64,"
 VOID = {"meta", "img"}
@@ -90,8 +91,8 @@ def test_the_page_loads_nothing_from_elsewhere(page: Page) -> None:
     assert {tag for tag, _ in page.elements} <= allowed
     sources = [attributes for _, attributes in page.elements if {"src", "href", "srcset"} & attributes.keys()]
     assert len(sources) == len(page.attributes("img")) > 5
-    assert "url(" not in html.STYLE
-    assert "@import" not in html.STYLE
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE
     policies = [meta["content"] for meta in page.attributes("meta") if "http-equiv" in meta]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
@@ -121,7 +122,7 @@ def test_markup_in_every_other_text_is_escaped_too(run: Path) -> None:
 
 def test_phones_and_dark_mode_are_served(page: Page) -> None:
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.attributes("meta")
-    assert "prefers-color-scheme: dark" in html.STYLE
+    assert "prefers-color-scheme: dark" in STYLE
     tables = page.attributes("table")
     assert len([each for each in page.attributes("div") if each == {"class": "scroll"}]) == len(tables) > 4
 

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from jenga.config.checks import frozen_from_nothing
 from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
+from jenga.detectors.out_of_sample import Trees
 from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
-from jenga.modalities.base import MODALITIES, Modality, Prepared
+from jenga.modalities.base import MODALITIES, Encoder, Modality, Prepared
 from jenga.modalities.events.backbone import TabularConfig
 from jenga.modalities.events.baseline import Boosting
 from jenga.modalities.events.encoder import REFINERY_FILE, EventEncoder, tolerant_of
 from jenga.modalities.events.events import Events, label_columns, objects, read_events, unwarned
+from jenga.modalities.quick import Quick
 from jenga.refinery.paths import put
+from jenga.rows.batches import EncodedSplit
 from jenga.rows.columns import find_column
 from jenga.rows.content import Cells, ContentSpec, Item
 from jenga.rows.load import LoadedSource
@@ -118,6 +123,12 @@ class EventModality(Modality):
     def load(self, folder: Path, config: ExperimentConfig) -> EventEncoder:
         """Read the refinery's state in `folder`."""
         return EventEncoder.load(folder, config)
+
+    def quick(self, splits: Sequence[EncodedSplit], encoder: Encoder) -> Quick:
+        """Return the features of the refinery for trees."""
+        assert isinstance(encoder, EventEncoder)
+        features = np.concatenate([split.encoded.features for split in splits if split.encoded.features is not None])
+        return Quick(features, Trees(), "features of the refinery", names=tuple(encoder.refinery.feature_names_))
 
     def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
         """Return an event with a value in each field."""

@@ -13,13 +13,16 @@ from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError
 from jenga.files import atomic_folder, damage
-from jenga.modalities.base import MODALITIES, Modality, Prepared
+from jenga.modalities.base import MODALITIES, Encoder, Modality, Prepared
+from jenga.modalities.quick import Quick
 from jenga.modalities.text.baseline import Tfidf
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import CONTEXT, INSTRUCTION, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.pretrained import TINY_TEXT, load_tokenizer
+from jenga.modalities.text.quick import latent_topics
 from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
+from jenga.rows.batches import EncodedSplit
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource
 from jenga.rows.split import TRAIN
@@ -92,6 +95,11 @@ class TextModality(Modality):
     def load(self, folder: Path, config: ExperimentConfig) -> TextEncoder:
         """Read the tokenizer in `folder`."""
         return TextEncoder.load(folder, config)
+
+    def quick(self, splits: Sequence[EncodedSplit], encoder: Encoder) -> Quick | None:
+        """Return topics of words and word pairs; None of dialogues, which have no labels."""
+        contents = [split.rows.content for split in splits]
+        return latent_topics(contents) if all(isinstance(content, Texts) for content in contents) else None
 
     def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row with a text, or a chat, in each column of texts."""

@@ -1,0 +1,1 @@
+"""What is wrong with the rows of an experiment, told before it is trained."""

@@ -1,0 +1,137 @@
+"""Rows that say the same: exactly, once they are normalised, or nearly, by MinHash (Broder 1997) of characters."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIMILARITY = 0.9
+N_BANDS, N_HASHES = 16, 4
+"""16 chances of 4 equal hashes: texts that share .9 of their runs meet by a chance of 1 - 1e-7, .8 by .9998."""
+RUN = 4
+N_BUCKETS = 2**20
+_PAIRS_AT_ONCE = 100_000
+_KEPT = "LNMS"
+"""Unicode's letters, numbers, marks on letters, and symbols: two smileys may say opposite things."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Which of M rows say the same. `groups`: int64 ``(M,)``, equal for such rows, the place of the first of them."""
+
+    groups: NDArray[np.int64]
+
+    def of(self, row: int) -> NDArray[np.int64]:
+        """Return all rows of the group of `row`, itself too."""
+        return np.flatnonzero(self.groups == self.groups[row])
+
+    @property
+    def several(self) -> NDArray[np.bool_]:
+        """Which rows, ``(M,)``, have another in their group."""
+        return np.asarray(np.bincount(self.groups, minlength=len(self.groups))[self.groups] > 1)
+
+
+def normalised(key: Hashable) -> Hashable:
+    """Return `key` with its texts in one form of Unicode, of lower case, each run of blanks and punctuation a blank.
+
+    What is nothing but punctuation stays as it is.
+    """
+    if isinstance(key, str):
+        plain = unicodedata.normalize("NFKC", key).casefold()
+        kept = " ".join("".join(c if unicodedata.category(c)[0] in _KEPT else " " for c in plain).split())
+        return kept or key
+    if isinstance(key, tuple):
+        return tuple(map(normalised, key))
+    return key
+
+
+def exact_twins(keys: Sequence[Hashable]) -> Twins:
+    """Return which rows have equal keys."""
+    first: dict[Hashable, int] = {}
+    groups = [first.setdefault(key, row) for row, key in enumerate(keys)]
+    return Twins(np.array(groups, np.int64))
+
+
+def near_twins(texts: Sequence[str], *, similarity: float = SIMILARITY, seed: int = 0) -> Twins:
+    """Return which texts share at least `similarity` of their runs of characters (Jaccard), chains of such pairs too.
+
+    Memory is that of the runs, some 8 bytes a character, whatever the number of equal texts.
+    """
+    if len(texts) < 2:
+        return Twins(np.arange(len(texts)))
+    runs = _runs(texts)
+    parents = np.arange(len(texts))
+    for pairs in _pairs(_signatures(runs, seed), np.diff(runs.indptr) > 0):
+        for begin in range(0, len(pairs), _PAIRS_AT_ONCE):
+            piece = pairs[begin : begin + _PAIRS_AT_ONCE]
+            for one, other in piece[_jaccard(runs, piece) >= similarity].tolist():
+                _unite(parents, one, other)
+    return Twins(np.array([_root(parents, row) for row in range(len(texts))], np.int64))
+
+
+def _runs(texts: Sequence[str]) -> Any:
+    """Return which runs of characters each text has, sparse ``(M, N_BUCKETS)`` of ones, sorted."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    vectoriser = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(RUN, RUN), n_features=N_BUCKETS, binary=True, norm=None, alternate_sign=False,
+        dtype=np.float32,
+    )  # fmt: skip
+    runs = vectoriser.transform(texts).tocsr()
+    runs.sort_indices()
+    return runs
+
+
+def _signatures(runs: Any, seed: int) -> NDArray[np.uint64]:
+    """Return the least hash of each text's runs by each hash function, uint64 ``(M, N_BANDS * N_HASHES)``."""
+    generator = np.random.default_rng(seed)
+    indices, starts = runs.indices.astype(np.uint64), runs.indptr[:-1]
+    filled = np.flatnonzero(np.diff(runs.indptr))
+    found = np.zeros((runs.shape[0], N_BANDS * N_HASHES), np.uint64)
+    for column in range(found.shape[1]):
+        # Multiply-shift: the high bits of an odd multiple are as good as drawn.
+        factor, shift = generator.integers(2**63, size=2, dtype=np.uint64)
+        hashes = (indices * (factor | np.uint64(1)) + shift) >> np.uint64(32)
+        found[filled, column] = np.minimum.reduceat(hashes, starts[filled]) if len(filled) else 0
+    return found
+
+
+def _pairs(signatures: NDArray[np.uint64], filled: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Yield by band the pairs of neighbours and of firsts in it, ``(P, 2)``, of rows whose hashes there are equal."""
+    rows = np.flatnonzero(filled)
+    for band in range(N_BANDS):
+        part = signatures[rows, band * N_HASHES : (band + 1) * N_HASHES]
+        _, bucket = np.unique(part, axis=0, return_inverse=True)
+        order = np.argsort(bucket, kind="stable")
+        sorted_rows, sorted_bucket = rows[order], bucket[order]
+        same = np.flatnonzero(sorted_bucket[1:] == sorted_bucket[:-1])
+        # All pairs of a bucket would be the square of its rows; each with the one before and with the first links them.
+        firsts = np.searchsorted(sorted_bucket, sorted_bucket[same])
+        yield np.concatenate(
+            [np.stack([sorted_rows[same], sorted_rows[same + 1]], axis=1),
+             np.stack([sorted_rows[firsts], sorted_rows[same + 1]], axis=1)]
+        )  # fmt: skip
+
+
+def _jaccard(runs: Any, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    one, other = runs[pairs[:, 0]], runs[pairs[:, 1]]
+    shared = np.asarray(one.multiply(other).sum(axis=1)).ravel()
+    either = np.diff(one.indptr) + np.diff(other.indptr) - shared
+    return np.asarray(shared / np.maximum(either, 1), np.float64)
+
+
+def _root(parents: NDArray[np.int64], row: int) -> int:
+    while parents[row] != row:
+        parents[row] = parents[parents[row]]
+        row = int(parents[row])
+    return row
+
+
+def _unite(parents: NDArray[np.int64], one: int, other: int) -> None:
+    first, second = sorted((_root(parents, one), _root(parents, other)))
+    parents[second] = first

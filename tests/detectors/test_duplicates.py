@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from jenga.detectors.duplicates import exact_twins, near_twins, normalised
+
+LONG = "the committee will meet again on thursday to settle what is still open about the budget of the coming year"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Hello,  World!", "hello world"), ("ﬁne", "FINE"), (("A b", "C."), ("a  b", "c"))]
+)
+def test_case_marks_and_blanks_make_no_difference(one: object, other: object) -> None:
+    assert normalised(one) == normalised(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("?", "!"), ("no. 1", "no. 2"), ("स", "से"), ("good 😀", "good 😡"), (1, 2)])
+def test_what_differs_in_more_stays_apart(one: object, other: object) -> None:
+    assert normalised(one) != normalised(other)
+
+
+def test_equal_rows_are_one_group_named_by_its_first() -> None:
+    twins = exact_twins(["a", "b", "a", "c", "b", "a"])
+    assert twins.groups.tolist() == [0, 1, 0, 3, 1, 0]
+    assert twins.of(5).tolist() == [0, 2, 5]
+    assert twins.several.tolist() == [True, True, True, False, True, True]
+
+
+def test_nearly_equal_texts_meet_and_merely_like_ones_do_not() -> None:
+    texts = [LONG, "something else entirely", LONG + " x", "a third thing", LONG.replace("thursday", "friday morning")]
+    assert near_twins(texts).groups.tolist() == [0, 1, 0, 3, 4]
+    assert near_twins(texts, similarity=0.7).groups.tolist() == [0, 1, 0, 3, 0]
+
+
+def test_every_near_pair_of_many_rows_is_found() -> None:
+    generator = np.random.default_rng(2)
+    words = [f"w{number:03d}" for number in range(500)]
+    texts = [" ".join(generator.choice(words, 30)) for _ in range(400)]
+    texts += [text + " w000" for text in texts[:200]]
+    groups = near_twins(texts).groups
+    assert (groups[400:] == np.arange(200)).all()
+    assert (groups[:400] == np.arange(400)).all()
+
+
+@pytest.mark.parametrize("texts", [[], ["one"], ["", ""], ["", "a"]])
+def test_few_and_blank_texts_are_no_twins(texts: list[str]) -> None:
+    assert near_twins(texts).groups.tolist() == list(range(len(texts)))
