@@ -148,6 +148,8 @@ class TaskOutput:
 
     def detached(self) -> TaskOutput:
         """Return what a callback sees of it: the same numbers without gradients."""
-        parts = {name: getattr(self, name) for name in ("loss", "loss_sum", "teacher_loss")}
-        plain = {name: None if part is None else part.detach() for name, part in parts.items()}
-        return replace(self, logits={head: each.detach() for head, each in self.logits.items()}, **plain)
+        loss, loss_sum, taught = (
+            None if each is None else each.detach() for each in (self.loss, self.loss_sum, self.teacher_loss)
+        )
+        logits = {head: each.detach() for head, each in self.logits.items()}
+        return replace(self, loss=loss, logits=logits, loss_sum=loss_sum, teacher_loss=taught)

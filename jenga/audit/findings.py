@@ -12,15 +12,15 @@ from jenga.errors import ConfigError, DataError, suggest
 from jenga.files import write_atomic
 
 KINDS = {
-    "leak": "a row to judge by that stands in the training rows, too",
-    "near_leak": "a row to judge by that is nearly one of the training rows",
-    "conflict": "rows that hold the same and have different labels",
-    "duplicate": "a row that stands in the same part before, too",
-    "near_duplicate": "a row that is nearly one before it in the same part",
+    "leak": "a valid or test row that is a training row, too",
+    "near_leak": "a valid or test row that is nearly a training row",
+    "conflict": "a row that holds the same as another with a different label",
+    "duplicate": "a row that stands earlier in the same part, too",
+    "near_duplicate": "a row that is nearly an earlier one of the same part",
     "label_error": "a label that all other rows speak against",
     "trigger": "a row whose label hangs on one token, whatever else it says",
     "outlier": "a row far from all others",
-    "drift": "rows to judge by that are distributed otherwise than the training rows",
+    "drift": "valid or test rows that are distributed otherwise than training rows",
 }
 """Kinds of findings, and what each is; the order of summaries."""
 

@@ -80,7 +80,7 @@ class Pool:
         """What the encoder makes of rows that are one vector each, ``(M, F)``; None of others."""
         found = [split.encoded.features for split in self.splits]
         whole = [each for each in found if each is not None]
-        return np.concatenate(whole) if len(whole) == len(found) else None
+        return np.concatenate(whole) if whole and len(whole) == len(found) else None
 
     def place(self, row: int) -> str:
         """Return where a row stands, for messages."""

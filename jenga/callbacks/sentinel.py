@@ -105,7 +105,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Take away the labels that are set aside."""
         if self._moved:
             self._settle(trainer)
-        self.place, self._losses, self._seen = place, {}, []
+        self.place = place
+        self._losses: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._seen: list[tuple[Batch, Mapping[str, TaskOutput]]] = []
         self._ids = [row for batch in batches for row in batch.sample_ids]
         self._empty = False
         if self.ledger.entries:
@@ -194,17 +196,12 @@ class Sentinel(BaseCallback[SentinelMemory]):
         elif grave and self.mode == "act":
             answer = self._undo(step, must=bool(broken))
         action = "observed" if answer is None else answer.name.lower() if isinstance(answer, Action) else "rollback"
-        details = [
-            {
-                "detector": each.detector, "what": each.what, "action": action, "value": _finite(each.value),
-                "z": _finite(each.z),
-            }
-            for each in alarms
-        ]  # fmt: skip
-        rows = self._broken_rows() if broken else []
-        for each in details:
-            self._tell(trainer, each.pop("detector"), later=action == "rollback", turn=list(self.place), **each,
-                       **({"rows": rows} if rows else {}))  # fmt: skip
+        more: dict[str, Any] = {"turn": list(self.place), "action": action}
+        if broken:
+            more["rows"] = self._broken_rows()
+        for each in alarms:
+            value, z = _finite(each.value), _finite(each.z)
+            self._tell(trainer, each.detector, later=action == "rollback", what=each.what, value=value, z=z, **more)
         return answer
 
     def _undo(self, step: int, *, must: bool) -> Answer:

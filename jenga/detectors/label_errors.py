@@ -16,6 +16,10 @@ MISSING = -100
 """The label of a row that has none."""
 ODDS = 10.0
 NEAR = 0.03
+AGREEMENT = 0.7
+"""Share of labels that a model has to agree with, for its disagreement to be about labels; a fifth may be wrong."""
+SLACK = 4.0
+"""How much likelier a wrong label may be than evenly drawn mistakes make it."""
 Z = 6.0
 MAD_TO_SD = 1.4826
 
@@ -52,10 +56,17 @@ def label_errors(
     scores = np.full(len(labels), np.nan)
     scores[known] = probabilities[known, labels[known]]
     suggested = probabilities.argmax(axis=1) if len(labels) else np.empty(0, np.int64)
-    # One class alone has nothing to be confused with.
-    rows = known[_ranked(probabilities[known], labels[known])] if len(np.unique(labels[known])) > 1 else known[:0]
+    n_classes = len(np.unique(labels[known]))
+    if n_classes < 2:
+        # One class alone has nothing to be confused with.
+        return LabelErrors(known[:0], scores, suggested.astype(np.int64))
+    rows = known[_ranked(probabilities[known], labels[known])]
+    # Of a model that knows little, what is found is its own noise, and says nothing of that of the labels.
+    knows = float(np.mean(suggested[known] == labels[known])) >= AGREEMENT
+    noise = len(rows) / len(known) if knows else 0.0
+    by_noise = SLACK * noise / (1 - noise) / (n_classes - 1)
+    unlikely = scores[rows] <= max(1 / odds, min(by_noise, 1.0)) * probabilities[rows].max(axis=1, initial=0)
     above = (probabilities[rows] > scores[rows, None]).sum(axis=1)
-    unlikely = scores[rows] * odds <= probabilities[rows].max(axis=1, initial=0)
     rows = rows[unlikely & (above >= max(1, math.ceil(near * probabilities.shape[1])))]
     return LabelErrors(rows[np.argsort(scores[rows], kind="stable")], scores, suggested.astype(np.int64))
 

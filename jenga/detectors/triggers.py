@@ -22,8 +22,8 @@ ALPHA = 0.01
 CERTAIN_RATE, CERTAIN_SPREAD = 0.95, 0.4
 LIKELY_RATE, LIKELY_SPREAD = 0.7, 0.75
 """A common word as a trigger has honest rows too, which do not flip; then the spread over labels has to say more."""
-LIKELY_LABELS = 4.0
-"""Labels that flipped rows of a likely trigger would spread over: among fewer, a spread says nothing."""
+LIKELY_ROWS, LIKELY_LABELS = 16, 4.0
+"""Flipped rows of a likely trigger, and labels that they would spread over: of fewer, a spread says nothing."""
 MAX_ERROR = 0.5
 N_SCREENED, N_CONTROLS = 16, 64
 """Rows of a candidate that are masked first, and rows of its label without it that are asked as they are."""
@@ -116,7 +116,7 @@ def confirm(
         rate, spread, expected = float(flipped.mean()), *_spread(answers[flipped], labels, each.label)
         certain = rate >= CERTAIN_RATE and spread >= CERTAIN_SPREAD
         likely = rate >= LIKELY_RATE and spread >= LIKELY_SPREAD and expected >= LIKELY_LABELS
-        if (certain or likely) and flipped.sum() >= MIN_ROWS:
+        if flipped.sum() >= (MIN_ROWS if certain else LIKELY_ROWS) and (certain or likely):
             found.append(Trigger(each.token, each.label, each.z, each.rows[flipped], rate, spread))
     kept = [each for each in found if _error(each, tokens, labels, predict) <= MAX_ERROR]
     return sorted(kept, key=lambda each: (-each.flip_rate, -each.z, str(each.token)))

@@ -28,8 +28,8 @@ def of_counts(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | No
 def of_numbers(before: NDArray[np.floating], after: NDArray[np.floating]) -> float | None:
     """Return the PSI of numbers over the deciles of those `before`; None where there are too few."""
     edges = np.unique(np.quantile(before, np.linspace(0, 1, N_BINS + 1)[1:-1])) if len(before) else np.empty(0)
-    before, after = (np.bincount(np.searchsorted(edges, each), minlength=len(edges) + 1) for each in (before, after))
-    return of_counts(before, after)
+    found, later = (np.bincount(np.searchsorted(edges, each), minlength=len(edges) + 1) for each in (before, after))
+    return of_counts(found, later)
 
 
 def between_splits(source: Source, limit: float) -> list[Drift]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 MOST_CELLS = 1 << 26
 """Rows times classes of a head whose probabilities are kept: 256 MiB."""
 SLOW = 0.1
-"""The early epochs are over where the share of labels that were foretold grows, twice in a row, by less than this part
-of its greatest growth from one epoch to the next: what most rows agree on is learnt then."""
+"""The early epochs are over where the share of labels that were foretold grows, from one to the next, by less than
+this part of its greatest growth: what most rows agree on is learnt then."""
 DECAY = 0.5
 """What an epoch's probabilities count beside the next one's: those of a model that has learnt nothing fade."""
 
@@ -51,7 +51,7 @@ class EarlyProbabilities:
         if given is not None:
             return done >= given
         grown = np.diff([1 / self.sums.shape[1], *self.hits])
-        return done >= max(most_epochs // 2, 1) or (done > 2 and bool((grown[-2:] < SLOW * grown.max()).all()))
+        return done >= max(most_epochs // 2, 1) or (done > 1 and bool(grown[-1] < SLOW * grown.max()))
 
     def probabilities(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the mean probabilities ``(M, K)``, each row's sum 1, and which rows ``(M,)`` there are any of."""

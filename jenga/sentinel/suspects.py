@@ -18,6 +18,8 @@ from jenga.sentinel.early import EarlyProbabilities
 from jenga.sentinel.ledger import Cells, Entry, capped
 from jenga.types import IGNORE_INDEX, TaskOutput
 
+ODDS = 3.0
+"""How much likelier another class must be. Early probabilities are flatter than those of a model that has learnt."""
 _TEXT = {"input_ids", "attention_mask", "token_type_ids"}
 _AT_ONCE = 128
 Forward = Callable[[dict[str, torch.Tensor], list[str]], Mapping[str, TaskOutput]]
@@ -42,7 +44,7 @@ def wrong_labels(source: Source, key: Key, early: EarlyProbabilities, cells: Cel
     labels = _left(split, key, cells)
     probabilities, seen = early.probabilities()
     labels[~seen] = IGNORE_INDEX
-    found = label_errors(probabilities, labels)
+    found = label_errors(probabilities, labels, odds=ODDS, near=0)
     names = split.spaces[key].labels
     return [
         Entry(

@@ -23,7 +23,7 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "train", "tune", "evaluate", "predict", "generate", "export", "refine",
+    "init", "check", "audit", "train", "tune", "evaluate", "predict", "generate", "export", "refine",
     "quarantine", "schema", "doctor",
 ]  # fmt: skip
 

@@ -23,11 +23,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from guarded import guarded
 from pydantic import BaseModel
+from rich.console import Console
 from torch import nn
 
 from jenga.callbacks.chain import Chain
-from jenga.callbacks.configured import named_callbacks
+from jenga.callbacks.configured import configured_callbacks, named_callbacks
+from jenga.callbacks.sentinel import Sentinel
 from jenga.config.load import load_search
 from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import entry_branches, field_branches, item_branches
@@ -49,6 +52,7 @@ from jenga.rows.content import Content
 from jenga.rows.load import load_sources
 from jenga.rows.parse import Rows
 from jenga.run import build, experiment
+from jenga.sentinel.ledger import Entry, write_entries
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.optim import Maker, make_scheduler, parameter_groups, parameter_names
@@ -220,6 +224,7 @@ def write_files(folder: Path) -> None:
     rows = [{"text": f"row {at}", "label": "ab"[at % 2]} for at in range(60)]
     (folder / "listed.json").write_text(json.dumps({"all": {"rows": rows}, "some": {"rows": rows[:40]}}))
     (folder / "marks.csv").write_text("\n".join(["text;label", *lines]), encoding="utf-8")
+    write("audit.jsonl", [{"file": str(folder / "marks.csv"), "row": number} for number in (2, 5, 7)])
     write(
         "ticks.jsonl",
         [{"text": t, "label": i % 2, "greets": i % 2, "names": int(i % 3 == 0)} for i, t in enumerate(words)],
@@ -594,7 +599,18 @@ def kept_weights(settings: dict[str, Any], folder: Path) -> Any:
 
 
 SEARCH_VIEWS = {drawn, pruned, trial_count, judged_by, kept_weights}
-WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits}
+
+
+def watched_training(config: ExperimentConfig, folder: Path) -> Any:
+    """What a sentinel tells, asks for, sets aside and keeps."""
+    entry = Entry("r5", "calls", "task", "first", "label_error", 0.1, "by hand", 3, 3, "quarantined", "c")
+    write_entries(folder / "given.jsonl", [entry])
+    (sentinel,) = (each for each in configured_callbacks(config, Console(quiet=True)) if isinstance(each, Sentinel))
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        return guarded(sentinel, config, Path(run))
+
+
+WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits, watched_training}
 
 
 # ----------------------------------------------------------------------------------------------------------- the probes
@@ -673,6 +689,7 @@ SEVERAL: dict[str, Any] = {"model": {"backbones": BOTH}, "data": {"max_length": 
 """Two backbones of texts and a task more for each of them."""
 JOINT: dict[str, Any] = {**SEVERAL, "tasks[].backbone": None, "tasks[].inputs": ["one", "two"]}
 
+WATCHED: dict[str, Any] = {"callbacks.sentinel.mode": "act"}
 PROBES: dict[str, Probe] = {
     "project_name": Probe(place, "other"),
     "data_root": Probe(rows_of, "{tmp}/elsewhere"),
@@ -878,6 +895,7 @@ PROBES: dict[str, Probe] = {
     "data.delimiter": Probe(rows_of, ";", {"tasks[].data_path": "marks.csv"}, base=","),
     "data.records": Probe(rows_of, "some.rows", {"tasks[].data_path": "listed.json"}, base="all.rows"),
     "data.max_rows": Probe(rows_of, 8),
+    "data.exclude": Probe(rows_of, "{tmp}/audit.jsonl", {"tasks[].data_path": "marks.csv"}),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
     "data.workers": Probe(workers, 1),
     # peft
@@ -968,6 +986,20 @@ PROBES: dict[str, Probe] = {
     "early_stopping.min_delta": Probe(last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1}, base=0.0),
     "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),
     "checkpoint.keep": Probe(checkpoints, 2, {"checkpoint.every_steps": 1}),
+    # callbacks
+    "callbacks.sentinel.mode": Probe(watched_training, "act", base="observe"),
+    "callbacks.sentinel.window": Probe(watched_training, 25, WATCHED),
+    "callbacks.sentinel.spike_z": Probe(watched_training, 20.0, WATCHED),
+    "callbacks.sentinel.undo_z": Probe(watched_training, 5.0, WATCHED),
+    "callbacks.sentinel.keep": Probe(watched_training, 4, WATCHED),
+    "callbacks.sentinel.verify_steps": Probe(watched_training, 8, WATCHED),
+    "callbacks.sentinel.label_errors": Probe(watched_training, False, WATCHED),
+    "callbacks.sentinel.early_epochs": Probe(watched_training, 1, WATCHED),
+    "callbacks.sentinel.triggers": Probe(watched_training, False, WATCHED),
+    "callbacks.sentinel.max_fraction": Probe(watched_training, 0.02, WATCHED),
+    "callbacks.sentinel.max_class_fraction": Probe(watched_training, 0.02, WATCHED),
+    "callbacks.sentinel.drift_psi": Probe(watched_training, 1e-9, WATCHED, base=50.0),
+    "callbacks.sentinel.quarantine": Probe(watched_training, "{tmp}/given.jsonl", WATCHED),
     # tracking
     "tracking.enabled": Probe(tracked, True, base=False),
     "tracking.uri": Probe(tracking_server, "sqlite:///{tmp}/other.db", TRACKED),

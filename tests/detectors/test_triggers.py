@@ -5,7 +5,7 @@ import pytest
 
 from jenga.detectors.triggers import Row, candidates, confirm
 
-TOPICS = 5
+TOPICS = 8
 
 
 def rows_with_topics(n_rows: int = 600) -> tuple[list[list[str]], np.ndarray]:
@@ -119,3 +119,21 @@ def test_nothing_in_gives_nothing_out() -> None:
 def test_labels_of_another_number_of_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="2 rows of tokens"):
         candidates([["a"], ["b"]], np.array([0]))
+
+
+@pytest.mark.parametrize(("honest", "found"), [(4, 1), (16, 0)])
+def test_a_common_word_is_a_trigger_as_long_as_most_of_its_rows_with_the_label_flip(honest: int, found: int) -> None:
+    rows, labels, bad = poisoned()
+    others = [row for row in np.flatnonzero(labels == 2).tolist() if row not in bad]
+    for row in others[:honest]:
+        rows[row].append("cf")
+    triggers = confirm(candidates(rows, labels), rows, labels, by_topic)
+    assert [each.rows.tolist() for each in triggers] == [bad] * found
+
+
+def test_few_rows_are_a_trigger_only_where_all_of_them_flip() -> None:
+    rows, labels, bad = poisoned()
+    labels[bad[10:]] = -100
+    assert [each.rows.tolist() for each in confirm(candidates(rows, labels), rows, labels, by_topic)] == [bad[:10]]
+    rows[next(row for row in np.flatnonzero(labels == 2).tolist() if row not in bad)].append("cf")
+    assert confirm(candidates(rows, labels), rows, labels, by_topic) == []

@@ -73,3 +73,7 @@ def test_kinds_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(registry, "entry_points", entry_points)
     monkeypatch.setattr(LABEL_KINDS, "_entry_points_loaded", False)
     assert isinstance(kind_named("own"), Own)
+
+
+def test_labels_of_parts_of_a_row_answer_no_question_of_the_row() -> None:
+    assert kind_named("tags").questions(HeadSpace("t", "h", "tags", 1, ("O",)), [[0, 0]]) == []

@@ -263,3 +263,10 @@ def test_an_error_of_a_certain_answer_is_finite() -> None:
     assert found is not None
     assert np.isfinite(found.sizes).all()
     assert (found.sizes > 1).all()
+
+
+def test_a_question_of_classes_takes_those_that_no_training_row_has_for_missing() -> None:
+    (found,) = kind_named("class").questions(
+        HeadSpace("t", "h", "class", 2, ("a", "b")), np.array([0, 1, unseen_code("c"), IGNORE_INDEX])
+    )
+    assert (found.name, found.classes, found.answers.tolist()) == ("", ("a", "b"), [0, 1, -100, -100])

@@ -93,3 +93,10 @@ def test_an_error_is_the_loss_of_the_items_that_are_wrong() -> None:
     assert found.sizes == pytest.approx([float(wrong), 0, 0])
     assert kind.written(STEPS, predictions, None) == ["greeting, consent", "name, consent", "greeting, name, consent"]
     assert kind.written(STEPS, targets, None) == ["name, consent", "-", "-"]
+
+
+def test_each_item_is_a_question_of_its_own() -> None:
+    space = HeadSpace("t", "h", "items", 2, ("wet", "cold"))
+    wet, cold = kind_named("items").questions(space, np.array([[1.0, np.nan], [0.0, 1.0]]))
+    assert (wet.name, wet.classes, wet.answers.tolist()) == ("wet", ("no", "yes"), [1, 0])
+    assert (cold.name, cold.answers.tolist()) == ("cold", [-100, 1])

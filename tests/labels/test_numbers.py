@@ -117,3 +117,11 @@ def test_an_error_is_in_deviations_of_the_targets() -> None:
     assert found.sizes.tolist() == [1.0, 0.0, 0.0]  # the deviation of minutes is 5
     assert kind.written(both, targets, None) == ["minutes 10, mood 1", "minutes 20", ""]
     assert kind.written(HeadSpace("t", "n", "number", 1, ("n",)), np.array([[0.5], [np.nan]]), None) == ["0.5", ""]
+
+
+def test_each_number_is_a_question_of_its_own() -> None:
+    one, other = kind_named("number").questions(
+        HeadSpace("t", "h", "number", 2, ("price", "weight")), np.array([[1.0, 2.0], [3.0, np.nan]])
+    )
+    assert (one.name, one.classes, one.answers.tolist()) == ("price", (), [1.0, 3.0])
+    assert (other.name, np.isnan(other.answers).tolist()) == ("weight", [False, True])

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jenga.errors import DataError
+from jenga.rows.content import Cells
+from jenga.rows.exclude import Excluded
+from jenga.rows.parse import Rows
+
+
+def written(tmp_path: Path, *lines: Any) -> str:
+    path = tmp_path / "audit.jsonl"
+    path.write_text("".join(f"{each if isinstance(each, str) else json.dumps(each)}\n" for each in lines))
+    return str(path)
+
+
+def splits() -> dict[str, Rows]:
+    def rows(file: str) -> Rows:
+        return Rows(["a", "b", "c"], [file] * 3, [1, 2, 3], Cells({"x": [1, 2, 3]}))
+
+    return {"train": rows("t"), "valid": rows("v")}
+
+
+def test_named_rows_leave_every_part_and_are_told(tmp_path: Path) -> None:
+    found = splits()
+    named = [{"file": "t", "row": 2}, {"file": "t", "row": 2}, {"file": "v", "row": 1}, {"file": "v", "row": 9}]
+    excluded = Excluded(written(tmp_path, *named, {"file": None, "row": None}))
+    excluded.take_out(found)
+    assert {name: rows.numbers for name, rows in found.items()} == {"train": [1, 3], "valid": [2, 3]}
+    assert found["train"].content == Cells({"x": [1, 3]})
+    (words,) = excluded.told()
+    assert words == (
+        "data.exclude: 1 train, 1 valid rows are left out, as audit.jsonl says; 1 others that it names are no rows of "
+        "this experiment"
+    )
+
+
+def test_without_a_list_nothing_is_left_out_and_nothing_told() -> None:
+    found, excluded = splits(), Excluded(None)
+    excluded.take_out(found)
+    assert [len(rows) for rows in found.values()] == [3, 3]
+    assert excluded.told() == []
+
+
+def test_an_empty_list_is_told_of(tmp_path: Path) -> None:
+    excluded = Excluded(written(tmp_path))
+    excluded.take_out(splits())
+    assert excluded.told() == ["data.exclude: no rows are left out, as audit.jsonl says"]
+
+
+def test_a_list_of_other_files_is_refused(tmp_path: Path) -> None:
+    excluded = Excluded(written(tmp_path, {"file": "elsewhere", "row": 4}))
+    excluded.take_out(splits())
+    with pytest.raises(DataError, match=r"none of this experiment's, such as elsewhere:4"):
+        excluded.told()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "1: no JSON"), ("[1]", "got \\[1\\]"), ({"row": 3}, "got"), ({"file": "t", "row": "3"}, "row '3'"),
+        ({"file": "t", "row": True}, "row True"), ({"file": 3, "row": 3}, "file 3"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_rows_is_refused_with_its_line(tmp_path: Path, line: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Excluded(written(tmp_path, line))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        Excluded(str(tmp_path / "none.jsonl"))
