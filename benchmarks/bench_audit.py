@@ -111,8 +111,8 @@ def test_poisoned_texts(texts: Labelled) -> None:
     rows, labels, n_classes = texts
     n_poisoned = max(int(POISONED_SHARE * len(rows)), 12)
     print()
-    for token in ("", *TRIGGERS[: 1 if SMOKE else None]):
-        generator = np.random.default_rng(len(token))
+    for seed, token in enumerate(("", *TRIGGERS[: 1 if SMOKE else None])):
+        generator = np.random.default_rng(seed)
         target = int(generator.integers(n_classes))
         bad = generator.choice(np.flatnonzero(labels != target), n_poisoned if token else 0, replace=False)
         poisoned, noisy = list(rows), labels.copy()

@@ -74,7 +74,8 @@ def _looked_at(
         own = modality_for(experiment.bundle.config, pool.source.encoder).quick(pool.splits, pool.encoder)
         quick = _embedded(experiment, pool, device) if own is None or features == "encoder" else own
         told.append(f"{name}: labels were judged by {quick.model.words} over {quick.words}")
-        findings += suspects(pool, quick)
+        wrong, known = suspects(pool, quick)
+        findings, told = [*findings, *wrong], [*told, *known]
         findings += strangers(pool, quick)
         findings += drift(pool, () if own is None else own.names)
         if own is None or own.predictor is None:

@@ -8,17 +8,24 @@ import numpy as np
 
 from jenga.audit.findings import Finding
 from jenga.audit.pool import Asked, Pool
-from jenga.detectors.label_errors import MISSING, label_errors, number_errors
+from jenga.detectors.label_errors import AGREEMENT, MISSING, label_errors, number_errors
 from jenga.detectors.triggers import candidates, confirm
 from jenga.modalities.quick import Quick
 
 
-def suspects(pool: Pool, quick: Quick) -> Iterator[Finding]:
-    """Yield the labels of rows that are likely wrong."""
+def suspects(pool: Pool, quick: Quick) -> tuple[list[Finding], list[str]]:
+    """Return the labels of rows that are likely wrong, and how much the quick models know of each head's labels."""
+    found: list[Finding] = []
+    told: list[str] = []
     for asked in pool.asked:
         if _labelled(asked) < 2:
-            continue
-        yield from _classes(pool, quick, asked) if asked.question.classes else _numbers(pool, quick, asked)
+            told.append(f"{asked.name}: its labels were not judged: rows have one label, or none")
+        elif asked.question.classes:
+            findings, words = _classes(pool, quick, asked)
+            found, told = [*found, *findings], [*told, words]
+        else:
+            found += _numbers(pool, quick, asked)
+    return found, told
 
 
 def _labelled(asked: Asked) -> int:
@@ -28,15 +35,24 @@ def _labelled(asked: Asked) -> int:
     return len(np.unique(known))
 
 
-def _classes(pool: Pool, quick: Quick, asked: Asked) -> Iterator[Finding]:
+def _classes(pool: Pool, quick: Quick, asked: Asked) -> tuple[list[Finding], str]:
     answers, classes = asked.question.answers, asked.question.classes
-    found = label_errors(quick.model.probabilities(quick.features, answers, len(classes)), answers)
-    for row in found.rows.tolist():
-        score = float(found.scores[row])
-        yield pool.finding(
-            "label_error", row, f"{quick.model.words} gives the label {score:.2g}", worse=1 - score, score=score,
-            asked=asked, given=asked.label(answers[row]), suggested=asked.label(found.suggested[row]),
+    judged = label_errors(quick.model.probabilities(quick.features, answers, len(classes)), answers)
+    found = []
+    for row in judged.rows.tolist():
+        score = float(judged.scores[row])
+        found.append(
+            pool.finding(
+                "label_error", row, f"{quick.model.words} gives the label {score:.2g}", worse=1 - score, score=score,
+                asked=asked, given=asked.label(answers[row]), suggested=asked.label(judged.suggested[row]),
+            )
         )  # fmt: skip
+    known = answers != MISSING
+    agreement = float(np.mean(judged.suggested[known] == answers[known]))
+    words = f"{asked.name}: {quick.model.words} agrees with {agreement:.1%} of the labels of rows that it did not learn"
+    if agreement < AGREEMENT:
+        words += ", so it knows too little to find more than the plainest errors"
+    return found, words
 
 
 def _numbers(pool: Pool, quick: Quick, asked: Asked) -> Iterator[Finding]:

@@ -29,6 +29,12 @@ class Asked:
     head: str
     question: Question
 
+    @property
+    def name(self) -> str:
+        """The head, and its item or number where it has several."""
+        own = self.question.name
+        return f"{self.task}.{self.head}" + (f" {own}" if own and own != self.head else "")
+
     def label(self, answer: Any) -> str | None:
         """Return an answer in words; None where it is missing."""
         if not self.question.classes:

@@ -49,7 +49,7 @@ def drift(pool: Pool, names: Sequence[str]) -> Iterator[Finding]:
     for part in dict.fromkeys(pool.parts[~train].tolist()):
         judged = pool.parts == part
         for asked in pool.asked:
-            yield from _told(part, *_counted(asked, train, judged), _where(asked), asked)
+            yield from _told(part, *_counted(asked, train, judged), f"labels of {asked.name}", asked)
         features = pool.features
         for column, name in enumerate(names if features is not None else ()):
             values = np.asarray(features)[:, column].astype(np.float64)
@@ -58,11 +58,6 @@ def drift(pool: Pool, names: Sequence[str]) -> Iterator[Finding]:
         if sum(map(len, lengths)) == len(train) and not names:
             values = np.concatenate(lengths).astype(np.float64)
             yield from _told(part, *binned(values[train], values[judged]), "the length of rows")
-
-
-def _where(asked: Asked) -> str:
-    item = f" {asked.question.name}" if asked.question.name else ""
-    return f"labels of {asked.task}.{asked.head}{item}"
 
 
 def _counted(

@@ -74,7 +74,7 @@ class Linear:
         scores = (rows @ weights).astype(np.float64)
         own = leverage[:, None]
         scores[known] = ((scores - own * targets) / np.maximum(1 - own, 1e-3))[known]
-        return scores
+        return np.asarray(scores)
 
     def _solution(self, features: NDArray[Any], known: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the inverse ``(F + 1, F + 1)`` and how much each row, ``(M,)``, pulls its own answer."""

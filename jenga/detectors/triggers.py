@@ -20,7 +20,7 @@ MISSING = -100
 MIN_ROWS = 8
 ALPHA = 0.01
 CERTAIN_RATE, CERTAIN_SPREAD = 0.95, 0.4
-LIKELY_RATE, LIKELY_SPREAD = 0.7, 0.75
+LIKELY_RATE, LIKELY_SPREAD = 0.5, 0.85
 """A common word as a trigger has honest rows too, which do not flip; then the spread over labels has to say more."""
 LIKELY_ROWS, LIKELY_LABELS = 16, 4.0
 """Flipped rows of a likely trigger, and labels that they would spread over: of fewer, a spread says nothing."""
@@ -66,7 +66,7 @@ def candidates(
     labels = _as_labels(tokens, labels)
     known = np.flatnonzero(labels != MISSING)
     vocabulary: dict[Hashable, int] = {}
-    cells = [[vocabulary.setdefault(token, len(vocabulary)) for token in set(tokens[row])] for row in known]
+    cells = [[vocabulary.setdefault(token, len(vocabulary)) for token in set(tokens[row])] for row in known.tolist()]
     if not vocabulary:
         return []
     ends = np.cumsum([0, *map(len, cells)])
@@ -158,7 +158,8 @@ def _effective(counts: NDArray[np.int64]) -> float:
 
 def _error(found: Trigger, tokens: Sequence[Row], labels: NDArray[np.int64], predict: Predict) -> float:
     """Return the share of rows with the label of `found`, and without its token, that are answered otherwise."""
-    own = np.array([row for row in np.flatnonzero(labels == found.label) if found.token not in tokens[row]], np.int64)
+    with_label = np.flatnonzero(labels == found.label).tolist()
+    own = np.array([row for row in with_label if found.token not in tokens[row]], np.int64)
     if not len(own):
         return 1.0
     answers = predict([tokens[row] for row in _some(own, N_CONTROLS).tolist()])

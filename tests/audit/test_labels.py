@@ -18,9 +18,19 @@ def test_a_wrong_class_is_told_with_the_likely_one() -> None:
     texts, labels = labelled()
     labels[30] = (labels[30] + 1) % 3
     pool = pool_of(texts, labels, ["train"] * 240, NAMES)
-    (found,) = suspects(pool, latent_topics([pool.rows.content]))
+    (found,), told = suspects(pool, latent_topics([pool.rows.content]))
     assert (found.row, found.given, found.suggested) == (31, NAMES[labels[30]], NAMES[0])
     assert found.reason.startswith("a linear model gives the label ")
+    assert told == ["topic.label: a linear model agrees with 99.6% of the labels of rows that it did not learn"]
+
+
+def test_where_the_quick_model_knows_little_that_is_told() -> None:
+    texts, labels = labelled()
+    drawn = np.random.default_rng(0).permutation(labels).tolist()
+    pool = pool_of(texts, drawn, ["train"] * 240, NAMES)
+    found, (told,) = suspects(pool, latent_topics([pool.rows.content]))
+    assert told.endswith(", so it knows too little to find more than the plainest errors")
+    assert len(found) < 24
 
 
 def test_a_wrong_number_is_told_with_the_one_to_expect() -> None:
@@ -29,7 +39,8 @@ def test_a_wrong_number_is_told_with_the_one_to_expect() -> None:
     numbers[30] = 40.0
     pool = pool_of(texts, labels, ["train"] * 240, NAMES)
     pool.asked = [Asked("topic", "amount", Question("amount", (), numbers))]
-    first, *_ = sorted(suspects(pool, latent_topics([pool.rows.content])), key=lambda each: -each.worse)
+    found, _ = suspects(pool, latent_topics([pool.rows.content]))
+    first = max(found, key=lambda each: each.worse)
     assert (first.row, first.given) == (31, "40")
     assert abs(float(first.suggested or "nan")) < 2
 
@@ -38,7 +49,8 @@ def test_heads_of_one_label_are_passed_over() -> None:
     texts, _ = labelled(30)
     pool = pool_of(texts, [1] * 30, ["train"] * 30, NAMES)
     quick = latent_topics([pool.rows.content])
-    assert [*suspects(pool, quick), *triggers(pool, quick)] == []
+    assert suspects(pool, quick) == ([], ["topic.label: its labels were not judged: rows have one label, or none"])
+    assert list(triggers(pool, quick)) == []
 
 
 def test_rows_with_a_trigger_are_told_with_what_they_are_without_it() -> None:

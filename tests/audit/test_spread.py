@@ -44,4 +44,4 @@ def test_numbers_and_features_are_binned_by_the_training_rows() -> None:
     values = np.concatenate([np.arange(800.0), np.arange(800.0) + 600])
     pool.asked = [Asked("topic", "amount", Question("amount", (), values))]
     (found,) = drift(pool, ())
-    assert found.reason.startswith("labels of topic.amount amount: PSI")
+    assert found.reason.startswith("labels of topic.amount: PSI")

@@ -121,7 +121,7 @@ def test_labels_of_another_number_of_rows_are_refused() -> None:
         candidates([["a"], ["b"]], np.array([0]))
 
 
-@pytest.mark.parametrize(("honest", "found"), [(4, 1), (16, 0)])
+@pytest.mark.parametrize(("honest", "found"), [(4, 1), (16, 1), (30, 0)])
 def test_a_common_word_is_a_trigger_as_long_as_most_of_its_rows_with_the_label_flip(honest: int, found: int) -> None:
     rows, labels, bad = poisoned()
     others = [row for row in np.flatnonzero(labels == 2).tolist() if row not in bad]
