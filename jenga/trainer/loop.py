@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from jenga.balance import reads_losses_after
 from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
@@ -37,7 +36,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.turns import epochs_of, make_sampler, planned_steps
+from jenga.trainer.turns import epochs_of, in_halves, make_sampler, planned_steps
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
 
@@ -66,9 +65,7 @@ class Trainer:
         self.sources = {source.name: source for source in sources}
         self.chain = Chain(callbacks)
         self.write_best = write_best
-        # On a GPU two small passes cost twice what one does.
-        whole = reads_losses_after(config.training)
-        self.halves = accelerator.device.type == "cpu" and model.cost_follows_tokens and not whole
+        self.halves = in_halves(model, config, accelerator.device)
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.splits["train"] for source in sources}

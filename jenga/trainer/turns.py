@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
+from jenga.balance import reads_losses_after
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
 from jenga.errors import ConfigError
+from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
 from jenga.rows.memory import kept_rows
 from jenga.rows.sampling import Sampler
@@ -34,6 +37,15 @@ def make_sampler(
         own = [source for source in sources if source.name in stage.rows]
         samplers.append(_sampler(own, {name: lengths[name][rows] for name, rows in stage.rows.items()}, config, halves))
     return StagedSampler(stages, samplers, lengths, replay=_replay(stages, config))
+
+
+def in_halves(model: MultiTaskModel, config: ExperimentConfig, device: torch.device) -> bool:
+    """Whether the rows of a step run as two batches, by length. On a GPU two small passes cost twice what one does.
+
+    Raises ConfigError as `reads_losses_after` does.
+    """
+    whole = reads_losses_after(config.training)
+    return device.type == "cpu" and model.cost_follows_tokens and not whole
 
 
 def epochs_of(config: ExperimentConfig) -> int:
