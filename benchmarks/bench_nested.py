@@ -17,9 +17,9 @@ from jenga.optimizers.levels import Levels
 
 Report = Callable[[str, PairedRatio], None]
 PERIOD = 8
-ROUNDS = 25
-SHAPES = [(4000, 128), *[(128, 128)] * 16, *[(512, 128), (128, 512)] * 4, *[(128,)] * 40]
-"""Of a small transformer: an embedding, four layers of 128, and their vectors; 1.3 million weights."""
+ROUNDS = 15
+SHAPES = [(2000, 128), *[(128, 128)] * 8, *[(512, 128), (128, 512)] * 2, *[(128,)] * 20]
+"""Of a small transformer: an embedding, two layers of 128, and their vectors; 0.7 million weights."""
 
 
 def stepping(folder: Path, **blocks: Any) -> Callable[[], object]:

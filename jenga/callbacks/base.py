@@ -123,7 +123,7 @@ class TrainerView(Protocol):
 class MakeOptimizer(Protocol):
     """Makes an optimizer of the run's kind, or of another."""
 
-    def __call__(self, groups: Sequence[Group], named: str | NamedPart | None = None) -> torch.optim.Optimizer:
+    def __call__(self, groups: Sequence[Group], /, named: str | NamedPart | None = None) -> torch.optim.Optimizer:
         """Return the optimizer `named` over `groups`, or else what ``training.optimizer`` names.
 
         Raises ConfigError where there is none of this name.

@@ -64,28 +64,38 @@ class Levels(torch.optim.Optimizer):
     def _fire(self, level: torch.optim.Optimizer) -> None:
         """Let the optimizer of a level step by what its gradients come to; those of this step stay where they are."""
         parameters, settings = _parameters(level), level.param_groups[0]
+        limit = settings["level_max_grad_norm"]
+        if settings["level_period"] == 1 and limit is None:
+            self._step(level, parameters)
+            return
         own = [p.grad for p in parameters]
-        self._reduce(parameters, settings)
-        if settings["level_max_grad_norm"] is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, settings["level_max_grad_norm"])
-        # Here and not once and for all: a checkpoint that is loaded puts other objects into the state.
-        level.state.update({p: self.state[p][_INNER] for p in parameters if _INNER in self.state[p]})
-        level.step()
+        for p, gradient in zip(parameters, self._reduced(parameters, settings), strict=True):
+            p.grad = gradient
+        if limit is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, limit)
+        self._step(level, parameters)
         for p, gradient in zip(parameters, own, strict=True):
             p.grad = gradient
+
+    def _reduced(self, parameters: Sequence[torch.nn.Parameter], settings: dict[str, Any]) -> list[torch.Tensor | None]:
+        """Return what the gradients of a period come to, in tensors of their own, and forget them."""
+        period = settings["level_period"]
+        if period == 1:
+            return [None if p.grad is None else p.grad.clone() for p in parameters]
+        share = 1 / period if settings["level_reduction"] == "mean" else 1.0
+        sums = [self.state[p].pop(_SUM, None) for p in parameters]
+        return [
+            None if total is None else total.mul_(share).to(p.dtype) for p, total in zip(parameters, sums, strict=True)
+        ]
+
+    def _step(self, level: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Let the optimizer of a level step, and keep what it remembers in the state of all."""
+        # Each time, and not once and for all: a checkpoint that is loaded puts other objects into the state.
+        level.state.update({p: self.state[p][_INNER] for p in parameters if _INNER in self.state[p]})
+        level.step()
+        for p in parameters:
             if p in level.state:
                 self.state[p][_INNER] = level.state[p]
-
-    def _reduce(self, parameters: Sequence[torch.nn.Parameter], settings: dict[str, Any]) -> None:
-        """Put what the gradients of a period come to in the place of those of this step, which are not touched."""
-        period = settings["level_period"]
-        share = 1 / period if settings["level_reduction"] == "mean" else 1.0
-        for p in parameters:
-            if period > 1:
-                total = self.state[p].pop(_SUM, None)
-                p.grad = None if total is None else total.mul_(share).to(p.dtype)
-            elif p.grad is not None and settings["level_max_grad_norm"] is not None:
-                p.grad = p.grad.clone()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over groups and state, as `load_state_dict` hands them."""

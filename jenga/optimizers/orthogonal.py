@@ -23,8 +23,8 @@ def newton_schulz(matrix: torch.Tensor, steps: int) -> torch.Tensor:
 
     What is 0 stays 0, and the scale of `matrix` does not matter. It is computed, and returned, in float32 at least.
     """
-    found = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    found = found / found.norm().clamp_min(torch.finfo(found.dtype).tiny)
+    found: torch.Tensor = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    found = found / torch.linalg.vector_norm(found).clamp_min(torch.finfo(found.dtype).tiny)
     tall = found.shape[0] > found.shape[1]
     found = found.T if tall else found
     a, b, c = _COEFFICIENTS
