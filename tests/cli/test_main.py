@@ -23,7 +23,8 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "train", "tune", "evaluate", "predict", "generate", "export", "report", "refine", "schema", "doctor",
+    "init", "check", "train", "tune", "evaluate", "predict", "generate", "export", "report", "refine", "schema",
+    "doctor",
 ]  # fmt: skip
 
 
