@@ -23,8 +23,8 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "audit", "train", "tune", "evaluate", "predict", "generate", "export", "refine",
-    "quarantine", "schema", "doctor",
+    "init", "check", "audit", "train", "quarantine", "tune", "evaluate", "predict", "alerts", "generate", "export",
+    "report", "refine", "schema", "doctor",
 ]  # fmt: skip
 
 
