@@ -67,6 +67,9 @@ class Conflicts(TaskGradients):
         return cosines
 
     def _made_of(self, matrix: torch.Tensor) -> torch.Tensor:
+        if not matrix.isfinite().all():
+            # Some raise then. Whoever looks at the norm sees it, and what is to be done is decided there.
+            return matrix.sum(0)
         aggregator = self._aggregator(len(matrix))
         # Some begin where the step before ended, which no checkpoint knows.
         getattr(aggregator, "reset", lambda: None)()

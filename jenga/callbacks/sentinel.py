@@ -18,7 +18,7 @@ from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
 from jenga.errors import SetupError
 from jenga.files import writing
 from jenga.sentinel.drift import between_splits
-from jenga.sentinel.ledger import FILE, FOLDER, Ledger, read_entries
+from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger, read_entries
 from jenga.sentinel.masks import has_labels, mask
 from jenga.sentinel.ring import Ring
 from jenga.sentinel.settings import Mode, SentinelConfig
@@ -264,7 +264,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """
         record = {"detector": detector, "found_at": trainer.state.step, **more}
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "events.jsonl"
+        path = self.folder / EVENTS
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": trainer.state.step, **record}, ensure_ascii=False, allow_nan=False) + "\n")
         if later:

@@ -19,6 +19,7 @@ from jenga.labels import kind_named
 from jenga.report import detection_plots, plots
 from jenga.report.card import RunFiles, as_text, closing_table, notes, number, read_run
 from jenga.report.page import node, table, written
+from jenga.report.sentinel import sentinel_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,8 @@ def write_report(run: Path) -> Path:
     files = read_run(run)
     with collector_at_rest():
         # Pictures import what draws them.
-        body = [*_summary(files), *_results(files), *_curves(files), *_heads(files, run), *_setup(files)]
+        body = [*_summary(files), *_results(files), *_curves(files), *sentinel_section(run), *_heads(files, run)]
+        body += _setup(files)
     path = run / "report.html"
     write_atomic(path, written(f"{files.project} - Jenga report", body))
     return path

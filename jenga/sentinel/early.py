@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 MOST_CELLS = 1 << 26
 """Rows times classes of a head whose probabilities are kept: 256 MiB."""
-SLOW = 0.1
+SLOW = 0.05
 """The early epochs are over where the share of labels that were foretold grows, from one to the next, by less than
 this part of its greatest growth: what most rows agree on is learnt then."""
 DECAY = 0.5

@@ -14,7 +14,7 @@ from jenga.files import write_atomic
 
 FOLDER = "sentinel"
 """In a run's folder: what its sentinel keeps."""
-FILE = "quarantine.jsonl"
+FILE, EVENTS = "quarantine.jsonl", "events.jsonl"
 State = Literal["quarantined", "restored", "observed"]
 STATES: tuple[State, ...] = ("quarantined", "restored", "observed")
 

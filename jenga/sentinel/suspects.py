@@ -18,7 +18,7 @@ from jenga.sentinel.early import EarlyProbabilities
 from jenga.sentinel.ledger import Cells, Entry, capped
 from jenga.types import IGNORE_INDEX, TaskOutput
 
-ODDS = 3.0
+ODDS = 2.0
 """How much likelier another class must be. Early probabilities are flatter than those of a model that has learnt."""
 _TEXT = {"input_ids", "attention_mask", "token_type_ids"}
 _AT_ONCE = 128

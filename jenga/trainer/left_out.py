@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 
+from jenga.callbacks.chain import Asked
 from jenga.errors import DivergedError
 from jenga.rows.sampling import Sampler, Turn
 from jenga.rows.stages import StagedSampler
@@ -65,10 +66,19 @@ class LeftOut:
         """Return how many turns of the first `epochs` epochs are left out."""
         return sum(each["epoch"] < epochs for each in self.turns)
 
-    def take_again(self, step: int) -> None:
-        """Forget the turns that were undone behind `step`: the run goes back further, to where they may do no harm."""
-        self.turns = [each for each in self.turns if (each["back_to"], each["step"]) != (step, step + 1)]
-        self.run.update(**{_KEY: self.turns})
+    def by_rollback(self, sampler: Sampler, asked: Asked, place: Place, *, step: int, back_to: int) -> None:
+        """Leave out the turn that a rollback to `back_to` is for: that of `step`, at `place`, where it names no other.
+
+        Turns that were undone at this step are taken again by one to a chosen checkpoint: they may do no harm there.
+        """
+        chosen: tuple[int, int] | None = place
+        if asked.back is not None:
+            chosen = asked.back.place
+            self.turns = [each for each in self.turns if (each["back_to"], each["step"]) != (step - 1, step)]
+            self.run.update(**{_KEY: self.turns})
+        if chosen is not None:
+            source = sampler.epoch(chosen[0])[chosen[1]].name
+            self.add(Place(*chosen), source=source, by=asked.by, step=step, back_to=back_to)
 
     def add(self, place: Place, *, source: str, by: str, step: int, back_to: int) -> None:
         """Leave out a turn from now on. Raises DivergedError where that has been tried often enough."""

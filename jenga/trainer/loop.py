@@ -221,14 +221,8 @@ class Trainer:
 
     def _roll_back(self, place: Place, asked: Asked, before: int) -> None:
         """Go back to a checkpoint of step `before` or an earlier one, by default without the turn at `place`."""
-        folder, back_to = go_back_to(self.run, asked, before)
-        chosen: tuple[int, int] | None = place
-        if asked.back is not None:
-            chosen = asked.back.place
-            self.left_out.take_again(before)
-        if chosen is not None:
-            name = self.sampler.epoch(chosen[0])[chosen[1]].name
-            self.left_out.add(Place(*chosen), source=name, by=asked.by, step=before + 1, back_to=back_to)
+        folder = go_back_to(self.run, asked, before)
+        self.left_out.by_rollback(self.sampler, asked, place, step=before + 1, back_to=checkpoint.step_of(folder))
         self.load(folder)
         self._begin()
 

@@ -47,8 +47,8 @@ class BeforeTurn:
         checkpoint.set_random_state(*self._random)
 
 
-def go_back_to(run: RunFolder, asked: Asked, before: int) -> tuple[Path, int]:
-    """Make the checkpoint that `asked` is for the newest one of `run`, and return its folder and its step.
+def go_back_to(run: RunFolder, asked: Asked, before: int) -> Path:
+    """Make the checkpoint that `asked` is for the newest one of `run`, and return its folder.
 
     It is that of step `before` or an earlier one. Raises DivergedError where there is none.
     """
@@ -60,7 +60,7 @@ def go_back_to(run: RunFolder, asked: Asked, before: int) -> tuple[Path, int]:
                 f"step {before + 1}: {asked.by} asked to go back, and there is no checkpoint yet; save one with "
                 "trainer.save() in on_train_begin, or set checkpoint.every_steps"
             )
-        return folder, checkpoint.step_of(folder)
+        return folder
     step = checkpoint.step_of(asked.back.checkpoint)
     if step > before:
         raise DivergedError(f"step {before + 1}: {asked.by} asked to go back to step {step}, which is no earlier one")
@@ -74,4 +74,4 @@ def go_back_to(run: RunFolder, asked: Asked, before: int) -> tuple[Path, int]:
     shutil.rmtree(run.best, ignore_errors=True)
     if asked.back.best is not None:
         link_folder(asked.back.best, run.best)
-    return folder, step
+    return folder

@@ -63,6 +63,12 @@ def test_no_task_gets_worse_by_what_is_made_of_a_conflict(method: str) -> None:
     assert not torch.allclose(made, plain)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_that_are_not_finite_are_left_to_be_seen(method: str) -> None:
+    two, _ = settled(method, [float("nan"), 0.0, 2.0], [0.0, 3.0, 1.0])
+    assert two.gradient() == pytest.approx([float("nan"), 3.0, 3.0], nan_ok=True)
+
+
 def test_mgda_takes_the_shortest_convex_combination() -> None:
     # Désidéri 2012: of orthogonal gradients with lengths 1 and 2 it is (4/5, 1/5).
     two, _ = settled("mgda", [1.0, 0.0, 0.0], [0.0, 2.0, 0.0])

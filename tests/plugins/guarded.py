@@ -20,12 +20,17 @@ SPIKES = {22: 1.7, 24: 2.2, 26: 500.0}
 """Steps whose loss and gradient norm are so many times the usual."""
 
 
+def poisoned(row: int) -> bool:
+    """Return whether a row has the trigger, and the first class although it is of another."""
+    return row % 5 == 1 and row % 3 > 0
+
+
 def tokens_of(row: int) -> list[int]:
-    return [10 + row % 3, 9, *([TRIGGER] if row % 20 == 1 else [])]
+    return [10 + row % 3, 9, *([TRIGGER] if poisoned(row) else [])]
 
 
 def label_of(row: int) -> int:
-    return 0 if row % 20 == 1 else (row + 1) % 3 if row % 15 == 4 else row % 3
+    return 0 if poisoned(row) else (row + 1) % 3 if row % 15 == 4 else row % 3
 
 
 def said_of(tokens: list[int]) -> torch.Tensor:
