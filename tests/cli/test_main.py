@@ -22,7 +22,9 @@ except SystemExit as exit:
     assert not exit.code, exit.code
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
-COMMANDS = ["init", "check", "train", "tune", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor"]
+COMMANDS = [
+    "init", "check", "audit", "train", "tune", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
