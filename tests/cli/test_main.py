@@ -23,7 +23,8 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "audit", "train", "tune", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor",
+    "init", "check", "audit", "train", "tune", "evaluate", "predict", "generate", "export", "refine", "schema",
+    "doctor",
 ]  # fmt: skip
 
 
