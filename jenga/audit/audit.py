@@ -70,6 +70,7 @@ def _looked_at(
         findings, told = [*findings, *same], [*told, *unknown]
         told += [f"{head}: its labels were not looked at: they are of parts of a row" for head in pool.unasked]
         if not pool.asked:
+            told.append(f"{name}: triggers, outliers and drift were not looked for: no label is of a whole row")
             continue
         own = modality_for(experiment.bundle.config, pool.source.encoder).quick(pool.splits, pool.encoder)
         quick = _embedded(experiment, pool, device) if own is None or features == "encoder" else own

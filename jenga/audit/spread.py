@@ -40,7 +40,7 @@ def _scaled(features: NDArray[Any]) -> NDArray[Any]:
     # Of a column that is one value in most rows, what is usual is its standard deviation.
     spread = np.where(high > low, (high - low) / 1.35, np.nanstd(features, axis=0))
     scaled = (features - middle) / np.where(spread > 0, spread, 1)
-    return np.clip(np.nan_to_num(scaled), -FAR, FAR)
+    return np.asarray(np.clip(np.nan_to_num(scaled), -FAR, FAR))
 
 
 def drift(pool: Pool, names: Sequence[str]) -> Iterator[Finding]:

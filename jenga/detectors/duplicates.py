@@ -102,7 +102,7 @@ def _signatures(runs: Any, seed: int) -> NDArray[np.uint64]:
 
 
 def _pairs(signatures: NDArray[np.uint64], filled: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Yield by band the pairs of neighbours and of firsts in it, ``(P, 2)``, of rows whose hashes there are equal."""
+    """Yield by band each row whose hashes there are those of others, with the first such row, ``(P, 2)``."""
     rows = np.flatnonzero(filled)
     for band in range(N_BANDS):
         part = signatures[rows, band * N_HASHES : (band + 1) * N_HASHES]
@@ -110,12 +110,10 @@ def _pairs(signatures: NDArray[np.uint64], filled: NDArray[np.bool_]) -> Iterato
         order = np.argsort(bucket, kind="stable")
         sorted_rows, sorted_bucket = rows[order], bucket[order]
         same = np.flatnonzero(sorted_bucket[1:] == sorted_bucket[:-1])
-        # All pairs of a bucket would be the square of its rows; each with the one before and with the first links them.
+        # All pairs of a bucket would be the square of its rows. A first that is unlike the others is rare, and in other
+        # bands another one is first.
         firsts = np.searchsorted(sorted_bucket, sorted_bucket[same])
-        yield np.concatenate(
-            [np.stack([sorted_rows[same], sorted_rows[same + 1]], axis=1),
-             np.stack([sorted_rows[firsts], sorted_rows[same + 1]], axis=1)]
-        )  # fmt: skip
+        yield np.stack([sorted_rows[firsts], sorted_rows[same + 1]], axis=1)
 
 
 def _jaccard(runs: Any, pairs: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -348,7 +348,7 @@ class Modality(ABC):
         """Read what `Encoder.save` wrote."""
 
     def quick(self, splits: Sequence[EncodedSplit], encoder: Encoder) -> Quick | None:
-        """Return what quick models read of the rows of `splits`, end to end; default: None, what the backbone makes."""
+        """Return the rows of `splits` for quick models; default: None, they read what the backbone makes of rows."""
         return None
 
     def example(self, specs: Sequence[ContentSpec], described: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,21 @@ def test_items_and_numbers_are_judged_one_by_one_and_tags_are_told_as_not_looked
     assert "names.names: its labels were not looked at: they are of parts of a row" in found.told
 
 
+def test_rows_of_which_no_label_is_of_the_whole_are_looked_at_for_twins_alone_and_that_is_told(tmp_path: Path) -> None:
+    drawn = [topical(number) for number in range(60)]
+    rows = [{"text": row["text"], "ner_tags": ["O"] * len(row["text"].split())} for row in [*drawn, drawn[3]]]
+    write(tmp_path / "rows.jsonl", rows)
+    config = tmp_path / "names.yml"
+    config.write_text(
+        "model: {base_model: jenga/tiny-text}\ntracking: {enabled: false}\n"
+        "tasks: [{name: names, type: ner, data_path: rows.jsonl, heads: [{name: names, labels: [PER]}]}]\n"
+    )
+    found = audit(config)
+    assert len(found.findings) == 1
+    assert found.findings[0].kind in ("leak", "duplicate")
+    assert "names: triggers, outliers and drift were not looked for: no label is of a whole row" in found.told
+
+
 def test_events_are_judged_by_trees_over_their_features(tmp_path: Path) -> None:
     flows = generate_flows(400)
     # Of events with a time, the seconds since the one before tell apart what is the same else.
