@@ -22,7 +22,20 @@ except SystemExit as exit:
     assert not exit.code, exit.code
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
-COMMANDS = ["init", "check", "train", "tune", "evaluate", "predict", "generate", "export", "refine", "schema", "doctor"]
+COMMANDS = [
+    "init",
+    "check",
+    "train",
+    "tune",
+    "evaluate",
+    "predict",
+    "alerts",
+    "generate",
+    "export",
+    "refine",
+    "schema",
+    "doctor",
+]
 
 
 @pytest.mark.parametrize(
