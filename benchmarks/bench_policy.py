@@ -13,7 +13,7 @@ import pytest
 from paired import SMOKE, PairedRatio, compare
 
 import jenga
-from jenga.cli.predict import _write
+from jenga.cli.predict import _few_collections, _write
 from jenga.inference.answered import answered
 from jenga.inference.predictor import Predictor
 from jenga.policy import Enforcer, Policy
@@ -64,12 +64,13 @@ def scoring(predictor: Predictor, flows: str, folder: Path, text: str | None) ->
             (folder / "policy.yml").write_text(text)
             policy = Policy.load(folder / "policy.yml")
             policy.check(answered(predictor.bundle))
-        session = predictor.session(aside=() if policy is None else policy.fields)
+        session = predictor.session(whole=policy is not None)
         batches: Iterator[Any] = iter([session.stream(session.read(flows), drivers=False)])
         if policy is None:
-            _write(batches, "/dev/null", {"find"}, None)
+            with _few_collections():
+                _write(batches, "/dev/null", {"find"}, None)
             return
-        with Enforcer(policy) as guard:
+        with Enforcer(policy) as guard, _few_collections():
             _write(batches, "/dev/null", {"find"}, guard)
 
     return run
