@@ -90,7 +90,7 @@ def predict(
 
     loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     kept = [name for name in keep.split(",") if name]
-    predictor = loaded.session(keep=kept, aside=() if policy is None else policy.fields)
+    predictor = loaded.session(keep=kept, whole=policy is not None)
     shown = {"probabilities": probabilities, "drivers": not no_drivers}
     batches: Iterator[Iterable[dict[str, Any]]]
     if file == "-":

@@ -66,7 +66,7 @@ class Predictor:
         else:
             (self._inputs,) = bundle.inputs.values()
         self._keep: tuple[str, ...] = ()
-        self._aside: tuple[str, ...] = ()
+        self._whole = False
         self.device = choose_device(device)
         self.model = bundle.model.to(self.device).eval()
 
@@ -156,7 +156,7 @@ class Predictor:
             yield from self._answers(ids, [self._kept(piece), *found, reasons.told()])
 
     def _kept(self, raw: RawRows) -> dict[int, dict[str, Any]]:
-        return carried(raw, self._keep, self._aside)
+        return carried(raw, self._keep, whole=self._whole)
 
     def logits(self, rows: RowsLike, *, batch_size: int | None = None) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
@@ -192,21 +192,21 @@ class Predictor:
             found |= self._parts[name].logits(own, batch_size=batch_size)
         return found
 
-    def session(self, *, keep: Sequence[str] = (), aside: Sequence[str] = ()) -> Predictor:
+    def session(self, *, keep: Sequence[str] = (), whole: bool = False) -> Predictor:
         """Return a predictor of rows that come one after the other, in as many calls as they like.
 
         It shares the model, and remembers what a row says of the next one: the time since the event before is that of
         the row before, be it of this call or of the one before it. Not to be shared between threads. keep: columns
         that its answers carry over from their rows, by dotted name, None where a row lacks one; a recording or
-        a picture in words, without its content. aside: paths of fields that each answer carries, by path, under the
-        key `reading.ASIDE`, for whoever takes that out again. Raises ConfigError for a name that an answer has already.
+        a picture in words, without its content.
+        whole: whether each answer carries its row, a `reading.Given` under the key `reading.ASIDE`, for whoever takes
+        that out again. Raises ConfigError for a name that an answer has already.
         """
         taken = {"id", "error", "truncated", *self.model.tasks}
         if clash := [name for name in keep if name in taken]:
             raise ConfigError(f"keep: an answer has a '{clash[0]}' of its own; rename the column in the rows")
         made = copy.copy(self)
-        made._inputs = self.inputs.session(tuple(dict.fromkeys([*keep, *aside])))
-        made._keep, made._aside = tuple(keep), tuple(aside)
+        made._inputs, made._keep, made._whole = self.inputs.session(keep), tuple(keep), whole
         made._parts = {name: part.session() for name, part in self._parts.items()}
         return made
 
@@ -225,7 +225,7 @@ class Predictor:
         read to their end first. A line that cannot be used is ``{"id", "error"}`` and ends nothing. The rest as in
         `predict`.
         """
-        session = self.session(keep=self._keep, aside=self._aside)
+        session = self.session(keep=self._keep, whole=self._whole)
 
         def answered(raw: RawRows) -> list[dict[str, Any]]:
             return session.predict(raw, batch_size=batch_size, probabilities=probabilities, drivers=drivers)

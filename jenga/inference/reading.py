@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections import deque
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from jenga.labels.cells import is_missing
-from jenga.refinery.paths import value_at
 from jenga.rows.columns import lookup
 from jenga.rows.parse import Parser, Rows, SourceSpec, parse_rows
 from jenga.rows.raw import RawRows
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 ASIDE = ""
-"""Key of what an answer carries beside itself; no task and no column has this name."""
+"""Key under which an answer carries its whole row, as a `Given`; no task and no column has this name."""
+_MOST_DIGITS = 1000
 Warn = Callable[[str, str], None]
 
 
@@ -137,16 +138,58 @@ def names(raw: RawRows, column: str) -> dict[int, str]:
     return found
 
 
-def carried(raw: RawRows, keep: Sequence[str], aside: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """Return what answers carry over from their rows, by number: columns `keep`, and by path `aside` under `ASIDE`."""
-    if not keep and not aside:
+class Given(Mapping[str, Any]):
+    """All that a row holds, read when somebody looks; nothing of what is no JSON."""
+
+    __slots__ = ("_at", "_content", "_found")
+
+    def __init__(self, content: Sequence[Any], at: int) -> None:
+        self._content, self._at = content, at
+        self._found: Mapping[str, Any] | None = None
+
+    def _row(self) -> Mapping[str, Any]:
+        if self._found is None:
+            row = self._content[self._at]
+            self._found = row if isinstance(row, Mapping) else _parsed(row)
+        return self._found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._row()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row())
+
+    def __len__(self) -> int:
+        return len(self._row())
+
+
+def _parsed(row: Any) -> Mapping[str, Any]:
+    try:
+        found = json.loads(row, parse_int=_whole)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(digits: str) -> int | float:
+    # Python refuses to read very long ones, which would hide all else that the row says.
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+
+
+def carried(raw: RawRows, keep: Sequence[str], *, whole: bool) -> dict[int, dict[str, Any]]:
+    """Return what answers carry over from their rows, by number: columns `keep`, and where asked the `whole` row."""
+    if not keep and not whole:
         return {}
     found: dict[int, dict[str, Any]] = {}
-    rows = [*zip(raw.numbers, raw.rows, strict=True), *((bad.number, {}) for bad in raw.bad)]
-    for number, row in rows:
-        found[number] = {name: shown(lookup(row, name)) for name in keep}
-        if aside:
-            found[number][ASIDE] = {path: shown(value_at(row, path)) for path in aside}
+    empty: list[Any] = [{}]
+    content = raw.content
+    for at, (number, row) in enumerate(zip(raw.numbers, raw.rows, strict=True)):
+        kept = {name: shown(lookup(row, name)) for name in keep} if keep else {}
+        if whole:
+            kept[ASIDE] = Given(content, at)
+        found[number] = kept
+    for bad in raw.bad:
+        found[bad.number] = dict.fromkeys(keep) | ({ASIDE: Given(empty, 0)} if whole else {})
     return found
 
 

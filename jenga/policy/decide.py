@@ -83,12 +83,6 @@ class Policy:
         """Raise ConfigError where a rule asks for what the model never answers; see `jenga.inference.answered`."""
         self.file.check(model)
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Paths of all that is read of an event."""
-        found = dict.fromkeys(path for rule in self.config.rules for path in rule.identity)
-        return tuple(found if self.config.time is None else found | {self.config.time: None})
-
     def decide(self, event: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[Decision, ...]:
         """Return what each rule that fits says; () where none does.
 

@@ -40,7 +40,7 @@ class Matcher:
     def match(self, answer: Mapping[str, Any]) -> Match | None:
         """Return what of `answer` fits; None where it does not, or the task has no answer."""
         of_task = answer.get(self.when.task)
-        if not isinstance(of_task, Mapping):
+        if not isinstance(of_task, dict):
             return None
         head, found = self._part(of_task)
         if found is None or (self.when.alert and found.get("alert") is not True):
@@ -63,8 +63,8 @@ class Matcher:
         """Return the head and its answer; of several heads, where the rule names none, what the task itself tells."""
         if self.when.head is not None:
             found = of_task.get(self.when.head)
-            return self.when.head, found if isinstance(found, Mapping) else None
-        heads = [name for name, found in of_task.items() if isinstance(found, Mapping)]
+            return self.when.head, found if isinstance(found, dict) else None
+        heads = [name for name, found in of_task.items() if isinstance(found, dict)]
         return (heads[0], of_task[heads[0]]) if len(heads) == 1 else (None, of_task)
 
     def _fits(self, label: str | None, number: float | None, is_value: bool) -> bool:
@@ -92,12 +92,12 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str | None, float | None, 
             yield each["label"], _number(each.get("probability")), False
         return
     values = found.get("values")
-    if isinstance(values, Mapping) and "value" not in values:
+    if isinstance(values, dict) and "value" not in values:
         for name, value in values.items():
             yield name, _number(value), True
         return
     for name, item in found.items():
-        if isinstance(item, Mapping) and item.get("value") is True:
+        if isinstance(item, dict) and item.get("value") is True:
             yield name, _number(item.get("probability")), False
 
 

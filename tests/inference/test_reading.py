@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import ASIDE, Reader, Reasons, carried, names, pieces, readings, shown
+from jenga.inference.reading import ASIDE, Given, Reader, Reasons, carried, names, pieces, readings, shown
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
@@ -123,14 +123,29 @@ def test_each_reason_of_a_row_is_told_once_in_its_order() -> None:
     assert reasons.told() == {2: {"error": "broken; too long"}, 1: {"error": "blank"}}
 
 
-def test_what_answers_carry_is_by_number_and_what_is_aside_apart() -> None:
-    rows = raw({"a": {"b": 1}, "c": ["x", float("nan")]}, {"a": 2})
+def test_what_answers_carry_is_by_number_and_the_whole_row_apart() -> None:
+    rows = raw({"a": {"b": 1}, "c": ["x"]}, {"a": 2})
     rows.refuse(9, "broken", "{")
-    found = carried(rows, ["a.b"], ["c[0]", "a.b"])
-    assert found == {
-        1: {"a.b": 1, ASIDE: {"c[0]": "x", "a.b": 1}},
-        2: {"a.b": None, ASIDE: {"c[0]": None, "a.b": None}},
-        9: {"a.b": None, ASIDE: {"c[0]": None, "a.b": None}},
-    }
-    assert ASIDE not in carried(rows, ["a.b"], [])[1]
-    assert carried(rows, [], []) == {}
+    found = carried(rows, ["a.b"], whole=True)
+    assert [dict(each.pop(ASIDE)) for each in found.values()] == [*rows.rows, {}]
+    assert found == carried(rows, ["a.b"], whole=False) == {1: {"a.b": 1}, 2: {"a.b": None}, 9: {"a.b": None}}
+    assert carried(rows, [], whole=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        (b'{"a": {"b": 1}, "a": 2}', {"a": 2}),
+        ('{"a": 1}', {"a": 1}),
+        ({"a": 1}, {"a": 1}),
+        (b"[1]", {}),
+        (b'{"a": ', {}),
+        (b"\xff", {}),
+        (b"[" * 100_000, {}),
+        (b'{"a": 1, "n": ' + b"9" * 5000 + b"}", {"a": 1, "n": float("inf")}),
+        (7, {}),
+    ],
+)
+def test_a_row_is_read_as_it_was_given_when_somebody_looks(row: Any, wanted: dict[str, Any]) -> None:
+    given = Given([None, row], 1)
+    assert (dict(given), len(given), "a" in given) == (wanted, len(wanted), "a" in wanted)
