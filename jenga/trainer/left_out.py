@@ -66,7 +66,9 @@ class LeftOut:
         """Return how many turns of the first `epochs` epochs are left out."""
         return sum(each["epoch"] < epochs for each in self.turns)
 
-    def by_rollback(self, sampler: Sampler, asked: Asked, place: Place, *, step: int, back_to: int) -> None:
+    def by_rollback(
+        self, sampler: Sampler | StagedSampler, asked: Asked, place: Place, *, step: int, back_to: int
+    ) -> None:
         """Leave out the turn that a rollback to `back_to` is for: that of `step`, at `place`, where it names no other.
 
         Turns that were undone at this step are taken again by one to a chosen checkpoint: they may do no harm there.
