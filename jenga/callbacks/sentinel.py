@@ -33,7 +33,7 @@ _MOST_UNDONE = 2
 _MOST_ROLLBACKS = 3
 _MOST_STARTS = 2
 """Times that a run begins again, without rows that have a trigger."""
-_MOST_NORMS = 999
+_MOST_NORMS = 1000
 _SHOWN = 8
 
 
@@ -137,7 +137,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if trainer.config.training.precision == "fp16":
             # fp16: gradients that overflow are the loss scale's business.
             alarms = [each for each in alarms if (each.detector, each.what) != ("non_finite", "gradient")]
-        self.norms = [*self.norms[-_MOST_NORMS:], [trainer.state.step, *self.place, self.watch.norm_z(self._norm)]]
+        self.norms.append([trainer.state.step, *self.place, self.watch.norm_z(self._norm)])
+        del self.norms[:-_MOST_NORMS]
         if not alarms:
             return None
         return self._judged(trainer, alarms)
