@@ -187,7 +187,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
     def _judged(self, trainer: TrainerView, alarms: list[Alarm]) -> Answer:
         """Return what to do about a step that is amiss, and tell of it."""
         step = trainer.state.step
-        self.last_alarm = step
+        if any(each.detector != "gradient_outlier" for each in alarms):
+            # Gradients alone stand out in healthy runs too, above all while they grow: a clipped one does no harm.
+            self.last_alarm = step
         broken = [each for each in alarms if each.detector == "non_finite"]
         high = [each for each in alarms if each.z > self.undo_z]
         grave = bool(broken) or {"loss_spike", "gradient_outlier"} <= {each.detector for each in high}
