@@ -33,7 +33,7 @@ _MOST_UNDONE = 2
 _MOST_ROLLBACKS = 3
 _MOST_STARTS = 2
 """Times that a run begins again, without rows that have a trigger."""
-_MOST_NORMS = 999
+_MOST_NORMS = 1000
 _SHOWN = 8
 
 
@@ -137,7 +137,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if trainer.config.training.precision == "fp16":
             # fp16: gradients that overflow are the loss scale's business.
             alarms = [each for each in alarms if (each.detector, each.what) != ("non_finite", "gradient")]
-        self.norms = [*self.norms[-_MOST_NORMS:], [trainer.state.step, *self.place, self.watch.norm_z(self._norm)]]
+        self.norms.append([trainer.state.step, *self.place, self.watch.norm_z(self._norm)])
+        del self.norms[:-_MOST_NORMS]
         if not alarms:
             return None
         return self._judged(trainer, alarms)
@@ -186,7 +187,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
     def _judged(self, trainer: TrainerView, alarms: list[Alarm]) -> Answer:
         """Return what to do about a step that is amiss, and tell of it."""
         step = trainer.state.step
-        self.last_alarm = step
+        if any(each.detector != "gradient_outlier" for each in alarms):
+            # Gradients alone stand out in healthy runs too, above all while they grow: a clipped one does no harm.
+            self.last_alarm = step
         broken = [each for each in alarms if each.detector == "non_finite"]
         high = [each for each in alarms if each.z > self.undo_z]
         grave = bool(broken) or {"loss_spike", "gradient_outlier"} <= {each.detector for each in high}

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 
@@ -23,6 +23,18 @@ logger = logging.getLogger(__name__)
 
 Tell = Callable[..., None]
 """Notes an event: the trainer, a detector, and whatever is told."""
+
+
+_TOGETHER = 32
+"""Batches that are taken in at once."""
+
+
+class _Noted(NamedTuple):
+    """What was said of a batch by a head: its rows, ``logits (B, K)`` and ``labels (B,)``."""
+
+    rows: list[int]
+    logits: torch.Tensor
+    labels: torch.Tensor
 
 
 class RowsMemory(TypedDict):
@@ -48,6 +60,9 @@ class WatchedRows:
         self.early: dict[str, EarlyProbabilities] = {}
         self.searched = False
         self.answers: dict[str, list[torch.Tensor]] = {}
+        self._heads: dict[str, list[Key]] = {}
+        self._noted: dict[str, list[_Noted]] = {}
+        self._batches = 0
 
     def begin(self, trainer: TrainerView) -> None:
         """Make room for what is said of each row, where it can be held."""
@@ -72,24 +87,42 @@ class WatchedRows:
         self.answers = {}
 
     def note(self, trainer: TrainerView, batch: Batch, outputs: Mapping[str, TaskOutput]) -> None:
-        """Count the answers to a batch of a step that was taken, and keep them while the early epochs last."""
-        for key in class_heads(trainer.sources[batch.source]):
+        """Take in what was said of a batch of a step that was taken."""
+        if (heads := self._heads.get(batch.source)) is None:
+            heads = self._heads[batch.source] = class_heads(trainer.sources[batch.source])
+        for key in heads:
             logits = outputs[key[0]].logits.get(key[1]) if key[0] in outputs else None
-            if logits is None or logits.ndim != 2 or not logits.isfinite().all():
-                continue
-            name, labels = _name(batch.source, key), batch.labels[key[0]][key[1]].to(logits.device)
-            if (early := self.early.get(name)) is not None:
-                early.add(batch.rows, logits, labels)
+            if logits is not None and logits.ndim == 2:
+                noted = _Noted(batch.rows, logits, batch.labels[key[0]][key[1]])
+                self._noted.setdefault(_name(batch.source, key), []).append(noted)
+        self._batches += 1
+        if self._batches >= _TOGETHER:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Count what was noted, and keep it while the early epochs last: many batches at once cost what one does."""
+        for name, noted in self._noted.items():
+            rows = [row for each in noted for row in each.rows]
+            logits = torch.cat([each.logits for each in noted]).float()
+            labels = torch.cat([each.labels for each in noted]).to(logits.device)
+            sound = logits.isfinite().all(1)
+            if not sound.all():
+                rows = [row for row, kept in zip(rows, sound.tolist(), strict=True) if kept]
+                logits, labels = logits[sound], labels[sound]
+            if (early := self.early.get(name)) is not None and rows:
+                early.add(rows, logits, labels)
             known, size = labels >= 0, logits.shape[1]
             counts = [torch.bincount(each[known], minlength=size).cpu() for each in (logits.argmax(-1), labels)]
             before = self.answers.get(name)
             self.answers[name] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
+        self._noted, self._batches = {}, 0
 
     def end_epoch(self, trainer: TrainerView, ledger: Ledger, epoch: int) -> list[Entry]:
         """Compare answers with labels; once the early epochs are over, look for wrong labels and triggers.
 
         Returns the rows with a trigger that are set aside from now on.
         """
+        self._take_in()
         epochs = max(1, round(trainer.total_steps * (epoch + 1) / max(trainer.state.step, 1)))
         if epoch:
             self._compare(trainer)
@@ -109,11 +142,13 @@ class WatchedRows:
 
     def state(self) -> RowsMemory:
         """Return what `restore` takes."""
+        self._take_in()
         early = {name: each.state() for name, each in self.early.items()}
         return {"early": early, "searched": self.searched, "answers": self.answers}
 
     def restore(self, trainer: TrainerView, state: RowsMemory) -> None:
         """Go on from what `state` returned."""
+        self._noted, self._batches = {}, 0
         self.begin(trainer)
         self.early = {name: each for name, each in self.early.items() if name in state["early"]}
         for name, each in self.early.items():

@@ -33,9 +33,14 @@ class EarlyProbabilities:
 
     def add(self, rows: Sequence[int], logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Take in ``logits (B, K)`` of `rows` with their labels ``(B,)``, -100 where missing."""
-        logits, labels, index = logits.detach().float().cpu(), labels.cpu(), torch.tensor(rows)
-        self.sums[index] = self.sums[index] * DECAY + logits.softmax(-1)
-        self.weights[index] = self.weights[index] * DECAY + 1
+        logits, labels = logits.detach().float().cpu(), labels.cpu()
+        shares, index = logits.softmax(-1), torch.tensor(rows)
+        # A row that comes twice is taken in twice, in its order.
+        parts = [slice(None)] if len(set(rows)) == len(rows) else [slice(at, at + 1) for at in range(len(rows))]
+        for part in parts:
+            at = index[part]
+            self.sums[at] = self.sums[at] * DECAY + shares[part]
+            self.weights[at] = self.weights[at] * DECAY + 1
         known = labels >= 0
         self._hit += int((logits.argmax(-1) == labels)[known].sum())
         self._seen += int(known.sum())

@@ -31,9 +31,12 @@ class Ring:
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
+        # Asked for at each step: the folder is looked at where something changes.
+        self._pending: list[int] | None = None
 
     def add(self, checkpoint: Path, best: Path, step: int) -> None:
         """Keep a checkpoint, and the best model of now."""
+        self._pending = None
         entry = self._entry(step)
         shutil.rmtree(entry, ignore_errors=True)
         if best.exists():
@@ -43,11 +46,12 @@ class Ring:
 
     def verify(self, step: int, *, before: int) -> list[int]:
         """Mark the checkpoints of steps up to `before` as verified, at `step`; return which, and drop what is spare."""
-        found = []
-        for at, entry in self._entries():
-            if at <= before and at < step and not _is_good(at, entry):
-                (entry / _VERIFIED).touch()
-                found.append(at)
+        found = [at for at in self.pending() if at <= before and at < step]
+        if not found:
+            return []
+        for at in found:
+            (self._entry(at) / _VERIFIED).touch()
+        self._pending = None
         verified = [(at, entry) for at, entry in self._entries() if at and _is_good(at, entry)]
         for _, entry in verified[: -self.keep]:
             shutil.rmtree(entry)
@@ -55,7 +59,9 @@ class Ring:
 
     def pending(self) -> list[int]:
         """Return the steps of checkpoints that are not verified yet."""
-        return [at for at, entry in self._entries() if not _is_good(at, entry)]
+        if self._pending is None:
+            self._pending = [at for at, entry in self._entries() if not _is_good(at, entry)]
+        return self._pending
 
     def newest(self, before: int) -> Kept | None:
         """Return the newest verified checkpoint of step `before` or earlier; a harmed one is passed over and told."""
@@ -75,6 +81,7 @@ class Ring:
 
     def forget_after(self, step: int) -> None:
         """Drop the checkpoints of steps after `step`: the run goes another way from there."""
+        self._pending = None
         for at, entry in self._entries():
             if at > step:
                 shutil.rmtree(entry)

@@ -70,9 +70,11 @@ def test_what_is_not_finite_is_not_taken_in() -> None:
     rows, trainer = watched([]), view()
     rows.begin(trainer)
     note(rows, trainer, value=float("nan"))
-    assert rows.answers == {}
-    note(rows, trainer)
-    assert len(rows.answers) == 1
+    state = rows.state()
+    ((said, given),) = state["answers"].values()
+    assert (int(said.sum()), int(given.sum())) == (guarded.N_ROWS - 1, guarded.N_ROWS - 1)
+    (early,) = rows.early.values()
+    assert (early.weights == 0).nonzero().flatten().tolist() == [0]
 
 
 def test_what_is_restored_finds_the_same(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ class Ask(BaseCallback):
 
     def __init__(self, step: int, action: Action) -> None:
         self.step, self.action = step, action
+        self.undoes = action is Action.UNDO
 
     def on_before_optimizer_step(self, trainer: Any, grad_norm: Any, **kwargs: Any) -> Action | None:
         if trainer.state.step == 0 and not list(trainer.run.checkpoints.glob("step-*")):
@@ -105,7 +106,7 @@ class Ask(BaseCallback):
         return None
 
 
-@pytest.mark.parametrize("action", [Action.SKIP, Action.ROLLBACK, Action.STOP])
+@pytest.mark.parametrize("action", list(Action))
 def test_a_run_that_goes_back_skips_or_stops_is_the_same_with_batches_made_ahead(
     make_trainer: Callable[..., Any], action: Action
 ) -> None:
