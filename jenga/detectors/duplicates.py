@@ -102,7 +102,7 @@ def _signatures(runs: Any, seed: int) -> NDArray[np.uint64]:
 
 
 def _pairs(signatures: NDArray[np.uint64], filled: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Yield by band each row whose hashes there are those of others, with the first such row, ``(P, 2)``."""
+    """Yield by band each row whose hashes are those of others, with the one before and the first, ``(P, 2)``."""
     rows = np.flatnonzero(filled)
     for band in range(N_BANDS):
         part = signatures[rows, band * N_HASHES : (band + 1) * N_HASHES]
@@ -110,10 +110,11 @@ def _pairs(signatures: NDArray[np.uint64], filled: NDArray[np.bool_]) -> Iterato
         order = np.argsort(bucket, kind="stable")
         sorted_rows, sorted_bucket = rows[order], bucket[order]
         same = np.flatnonzero(sorted_bucket[1:] == sorted_bucket[:-1])
-        # All pairs of a bucket would be the square of its rows. A first that is unlike the others is rare, and in other
-        # bands another one is first.
+        # All pairs of a bucket would be the square of its rows. Each meets the one before, too: the first may be unlike
+        # the others, which are twins of one another.
         firsts = np.searchsorted(sorted_bucket, sorted_bucket[same])
-        yield np.stack([sorted_rows[firsts], sorted_rows[same + 1]], axis=1)
+        others = sorted_rows[same + 1]
+        yield np.concatenate([np.stack([sorted_rows[each], others], axis=1) for each in (same, firsts)])
 
 
 def _jaccard(runs: Any, pairs: NDArray[np.int64]) -> NDArray[np.float64]:

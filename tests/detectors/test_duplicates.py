@@ -41,6 +41,19 @@ def test_every_near_pair_of_many_rows_is_found() -> None:
     assert (groups[:400] == np.arange(400)).all()
 
 
+def test_twins_meet_also_where_many_texts_before_them_are_somewhat_like_both() -> None:
+    words = [f"word{number:03d}" for number in range(60)]
+    generator = np.random.default_rng(3)
+
+    def with_changes(count: int) -> str:
+        changed = set(generator.choice(60, count, replace=False).tolist())
+        drawn = ["".join(generator.choice(list("bcfghjklmnpqstvxyz"), 7)) for _ in words]
+        return " ".join(drawn[at] if at in changed else word for at, word in enumerate(words))
+
+    texts = [*(with_changes(5) for _ in range(100)), " ".join(words), with_changes(1)]
+    assert near_twins(texts).groups.tolist() == [*range(101), 100]
+
+
 @pytest.mark.parametrize("texts", [[], ["one"], ["", ""], ["", "a"]])
 def test_few_and_blank_texts_are_no_twins(texts: list[str]) -> None:
     assert near_twins(texts).groups.tolist() == list(range(len(texts)))
