@@ -9,7 +9,7 @@ EVENTS = [name for name in vars(BaseCallback) if name.startswith("on_")]
 
 
 def test_every_event_has_a_default_that_does_nothing_and_takes_later_details() -> None:
-    assert len(EVENTS) == 13
+    assert len(EVENTS) == 14
     for name in EVENTS:
         event = getattr(BaseCallback(), name)
         details = {parameter: None for parameter in inspect.signature(event).parameters if parameter != "kwargs"}
