@@ -227,10 +227,10 @@ def test_training_from_the_cache_is_resumed_bit_by_bit(language: Make, tmp_path:
     straight = experiment.train({**settings, "output_dir": str(tmp_path / "a")}, device="cpu")
     real = Trainer.step
 
-    def dies(self: Trainer, turn: Any) -> None:
+    def dies(self: Trainer, *turn: Any) -> Any:
         if self.state.step == 3:
             raise MemoryError
-        real(self, turn)
+        return real(self, *turn)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", dies)
