@@ -80,24 +80,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     A manifest with each file's SHA-256 is added, and every file gets the mode that the umask gives. A crash leaves the
     old folder, or pieces that `recover_folder` mends. Raises SetupError where it cannot be written.
     """
-    with writing(target):
-        recover_folder(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging, handle = _staged(target, folder=True)
-    try:
-        with writing(target):
-            yield staging
-            _finish(staging)
-            if target.exists():
-                target.rename(_old(target))
-            staging.rename(target)
-            _sync(target.parent)
-    except (Exception, KeyboardInterrupt):
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    finally:
-        os.close(handle)
-    shutil.rmtree(_old(target), ignore_errors=True)
+    with _replacing(target) as staging:
+        yield staging
+        _finish(staging)
 
 
 def copy_folder(source: Path, target: Path) -> None:
@@ -117,13 +102,20 @@ def link_folder(source: Path, target: Path) -> None:
     It takes no room as long as both are there, and where links cannot be made, that of a copy. What `atomic_folder`
     writes is replaced and never changed, so neither is changed by way of the other. Raises as `atomic_folder` does.
     """
+    with _replacing(target) as staging:
+        shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Yield a folder beside `target` that takes its place once it is filled."""
     with writing(target):
         recover_folder(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         staging, handle = _staged(target, folder=True)
     try:
         with writing(target):
-            shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
+            yield staging
             if target.exists():
                 target.rename(_old(target))
             staging.rename(target)
