@@ -173,8 +173,8 @@ def _needs_rows(request: pytest.FixtureRequest) -> None:
     pytest.importorskip("cleanlab")
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("share", [0.05] if SMOKE else [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("name", ["digits"] if SMOKE else DATA)
 def test_flipped_labels_are_set_aside(
     name: str, share: float, tmp_path: Path, request: pytest.FixtureRequest, note: Callable[..., None]
 ) -> None:
@@ -191,7 +191,7 @@ def test_flipped_labels_are_set_aside(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", ["nsl_kdd"] if SMOKE else DATA)
 def test_clean_rows_are_left_alone(
     name: str, tmp_path: Path, request: pytest.FixtureRequest, note: Callable[..., None]
 ) -> None:

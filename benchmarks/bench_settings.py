@@ -93,7 +93,7 @@ SMALL = Study(
         ],
         "training": {"max_steps": 2},
     },
-    {"none": {}, "uncertainty": {"loss_balance": "uncertainty"}},
+    {"uncertainty": {"loss_balance": "uncertainty"}},
     ("sentiment_label_accuracy",),
 )  # fmt: skip
 
