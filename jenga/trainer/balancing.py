@@ -59,8 +59,7 @@ class Balancing:
         self.measured = TaskGradients(layers) if layers else None
         self.dominance = Dominance()
         self._every = max(1, total_steps // MEASURES)
-        self._losses: dict[str, torch.Tensor] = {}
-        self._seen: list[_Seen] = []
+        self.forget()
 
     def note(self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float) -> None:
         """Remember a batch of the step, whose forward pass comes now, where it is to be looked at again."""
@@ -70,8 +69,8 @@ class Balancing:
     def add_gradients(self, parts: Mapping[str, Part], step: int) -> torch.Tensor:
         """Add the gradients of a batch of step `step` (from 0) up; return its part of what is minimised, ``()``."""
         for name, part in parts.items():
-            before = self._losses.get(name)
-            self._losses[name] = part.loss.detach() if before is None else before + part.loss.detach()
+            self._losses[name] = self._losses.get(name, 0.0) + part.loss.detach()
+            self._shares[name] = self._shares.get(name, 0.0) + part.share.detach()
         if self._measures(step):
             assert self.measured is not None
             losses = {name: self._scaled(part.loss) for name, part in parts.items() if part.loss.requires_grad}
@@ -88,22 +87,36 @@ class Balancing:
         """Make one gradient of those of the tasks of step `step`, unscaled, in `parameters`."""
         if self.conflicts is not None:
             self.window.add_means("task_cosine", self.conflicts.settle())
+        losses = self._labelled(self._losses)
         norms = self._norms(step)
         self.accelerator.unscale_gradients()
-        factor = self.balance.settle(self._losses, norms)
+        factor = self.balance.settle(losses, norms) if losses else None
         if factor is not None:
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
 
     def end_step(self, run: Callable[[Batch, Sequence[str]], Mapping[str, TaskOutput]]) -> None:
         """Let the balance take in a step that was taken; run: returns what the model says of a batch."""
-        if self.balance.reads_losses_after:
-            self.balance.look_again(self._losses, self._losses_after(run))
-        self.balance.end_step(self._losses)
+        losses = self._labelled(self._losses)
+        if losses and self.balance.reads_losses_after:
+            self.balance.look_again(losses, self._labelled(self._losses_after(run)))
+        if losses:
+            self.balance.end_step(losses)
         self.forget()
 
     def forget(self) -> None:
         """Forget the losses and the batches of the step."""
-        self._losses, self._seen = {}, []
+        self._losses: dict[str, torch.Tensor] = {}
+        self._shares: dict[str, torch.Tensor] = {}
+        self._seen: list[_Seen] = []
+
+    def _labelled(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the `values` of those tasks that got a label in the step: 0 is no loss of the others.
+
+        All of them where no weight moves, for which no step has to wait.
+        """
+        if not self.balance.moves:
+            return dict(values)
+        return {name: each for name, each in values.items() if float(self._shares[name]) > 0}
 
     def _measures(self, step: int) -> bool:
         return self.measured is not None and (self.balance.reads_norms or step % self._every == 0)
@@ -113,7 +126,9 @@ class Balancing:
             return {}
         scaler = self.accelerator.scaler
         scale = 1.0 if scaler is None else scaler.get_scale()
-        norms = {name: norm / scale for name, norm in self.measured.take_norms().items()}
+        norms = {
+            name: norm / scale for name, norm in self.measured.take_norms().items() if float(self._shares[name]) > 0
+        }
         if step % self._every == 0:
             weights = self.balance.weights()
             told = {name: float(norm) * weights[name] for name, norm in norms.items()}

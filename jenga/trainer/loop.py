@@ -36,7 +36,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.turns import epochs_of, in_halves, make_sampler, planned_steps
+from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
 
@@ -69,7 +69,7 @@ class Trainer:
         self.sampler = make_sampler(sources, config, halves=self.halves)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.splits["train"] for source in sources}
-        sizes = {source.name: self.trainings[source.encoder].batch_size for source in sources}
+        sizes = batch_rows(sources, config)
         self.feed = Feed(splits, sizes=sizes, halves=self.halves, seed=self.training.seed, workers=workers)
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.

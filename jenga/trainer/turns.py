@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,6 +47,12 @@ def in_halves(model: MultiTaskModel, config: ExperimentConfig, device: torch.dev
     """
     whole = reads_losses_after(config.training)
     return device.type == "cpu" and model.cost_follows_tokens and not whole
+
+
+def batch_rows(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
+    """Return the most rows of a batch by source: all rows of a step where the balance needs them in one."""
+    own, whole = trainings_of(config), reads_losses_after(config.training)
+    return {source.name: sys.maxsize if whole else own[source.encoder].batch_size for source in sources}
 
 
 def epochs_of(config: ExperimentConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,3 +108,55 @@ def test_a_step_that_is_dropped_is_not_looked_at(make_trainer: Callable[..., Any
     learner.drop_gradients()
     assert learner.balancing._seen == []
     assert learner.balancing._losses == {}
+
+
+@pytest.mark.parametrize("balance", ["famo", "gradnorm", "dwa"])
+def test_a_task_without_a_label_in_the_step_has_no_part_in_its_balance(
+    make_trainer: Callable[..., Any], balance: str
+) -> None:
+    gradients = []
+    for name in ("fixed", balance):
+        trainer = make_trainer(*TASKS, training={"epochs": 1, "loss_balance": name, "max_grad_norm": None})
+        learner, source = trainer.learner, next(iter(trainer.sources.values()))
+        trainer.model.eval()
+        batch = source.splits["train"].batch(range(8))
+        batch.labels["price"] = {head: torch.full_like(each, math.nan) for head, each in batch.labels["price"].items()}
+        learner.add_gradients(batch, source.tasks, None, 1.0)
+        learner.settle_gradients()
+        gradients.append([p.grad.clone() for p in trainer.model.parameters() if p.grad is not None])
+    # A loss of 0 where there is no label is no loss that the others have to wait for.
+    for plain, balanced in zip(*gradients, strict=True):
+        torch.testing.assert_close(balanced, plain, rtol=1e-4, atol=1e-7)
+    learner.step(torch.tensor(1.0))
+    if balance == "gradnorm":
+        assert learner.balance.first.isnan().tolist() == [False, True]
+    if balance == "dwa":
+        assert learner.balance.steps.tolist() == [1, 0]
+    if balance == "famo":
+        assert learner.balance.logits[1].item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_task_without_labels_is_not_dominated(
+    make_trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    trainer = make_trainer(*TASKS, training={"epochs": 1})
+    learner, source = trainer.learner, next(iter(trainer.sources.values()))
+    for _ in range(3):
+        batch = source.splits["train"].batch(range(8))
+        batch.labels["price"] = {head: torch.full_like(each, math.nan) for head, each in batch.labels["price"].items()}
+        learner.add_gradients(batch, source.tasks, None, 1.0)
+        learner.settle_gradients()
+        learner.drop_gradients()
+    assert "dominates" not in caplog.text
+
+
+def test_a_balance_that_looks_twice_has_the_rows_of_a_step_in_one_batch(make_trainer: Callable[..., Any]) -> None:
+    training = {"epochs": 1, "batch_size": 4, "sampler": "together", "rows_per_step": dict.fromkeys(TASKS, 10)}
+    sizes = []
+    for balance in ("famo", "fixed"):
+        trainer = make_trainer(*TASKS, training={**training, "loss_balance": balance})
+        turn = trainer.sampler.epoch(0)[0]
+        sizes.append([len(batch.rows) for batch in trainer.feed.batches(0, turn)])
+    assert sizes[0] == [10]
+    assert len(sizes[1]) > 1
