@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 
+from jenga.optimizers.one_by_one import OneByOne
 from jenga.optimizers.orthogonal import adamw_scale, as_matrix, newton_schulz
 from jenga.optimizers.registries import OPTIMIZER_REGISTRY
 
 
 @OPTIMIZER_REGISTRY.register("deep_momentum")
-class DeepMomentum(torch.optim.Optimizer):
+class DeepMomentum(OneByOne):
     """Deep Momentum Gradient Descent (Behrouz et al. 2025, "Nested Learning", arXiv 2512.24695).
 
     Section 4.4, equation 50 (23 of the paper at NeurIPS): ``W <- W + m(u)`` and ``m <- a m - rate grad L2(m; u, I)``
@@ -61,16 +61,8 @@ class DeepMomentum(torch.optim.Optimizer):
             },
         )  # fmt: skip
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take a step; closure: None, there is nothing to compute again."""
-        assert closure is None
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step(p, p.grad, group)
-
-    def _step(self, p: torch.nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+    def change(self, p: torch.nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        """Take the step of one parameter."""
         u = as_matrix(gradient).to(torch.promote_types(p.dtype, torch.float32))
         state = self.state[p]
         if not state:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from jenga.optimizers.one_by_one import OneByOne
 from jenga.optimizers.orthogonal import as_matrix, newton_schulz
 from jenga.optimizers.registries import OPTIMIZER_REGISTRY
 
 
 @OPTIMIZER_REGISTRY.register("m3")
-class M3(torch.optim.Optimizer):
+class M3(OneByOne):
     """Multi-scale Momentum Muon (Behrouz, Razaviyayn, Zhong & Mirrokni 2025, "Nested Learning", arXiv 2512.24695).
 
     Algorithm 1 of section 7.2, for gradients g, and NS for Newton-Schulz in `ns_steps` steps::
@@ -60,16 +60,8 @@ class M3(torch.optim.Optimizer):
             },
         )  # fmt: skip
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take a step; closure: None, there is nothing to compute again."""
-        assert closure is None
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step(p, p.grad, group)
-
-    def _step(self, p: torch.nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+    def change(self, p: torch.nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        """Take the step of one parameter."""
         state = self.state[p]
         if not state:
             state["step"] = 0
