@@ -45,7 +45,9 @@ def audit(
     far it is. Raises a `JengaError` for whatever a user can mend, SetupError where cleanlab is missing.
     """
     begun = time.perf_counter()
-    resolved = load_config(config, overrides)
+    given = load_config(config, overrides)
+    # Rows that a training leaves out are looked at too: else the list of them would shrink to what is new.
+    resolved = given.model_copy(update={"data": given.data.model_copy(update={"exclude": None})})
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(resolved, Path(scratch), tell=tell)
         findings, told = _looked_at(experiment, features, choose_device(device), tell)
@@ -54,7 +56,8 @@ def audit(
         for name, split in source.splits.items():
             rows[name] += len(split.rows)
     seconds = time.perf_counter() - begun
-    told = [*experiment.warnings, *told]
+    aside = [] if given.data.exclude is None else ["data.exclude is left aside: all rows are looked at"]
+    told = [*aside, *experiment.warnings, *told]
     return Audit(str(resolved.project_name), findings, dict(rows), told, len(experiment.bad), round(seconds, 1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -116,7 +117,11 @@ def read_limits(words: str) -> dict[str, float]:
         try:
             limits[kind] = float(limit or 0)
         except ValueError:
-            raise ConfigError(f"--fail-on: {part}: '{limit}' is no share of rows, such as 0.05") from None
+            limits[kind] = math.nan
+        if not 0 <= limits[kind] <= 1:
+            raise ConfigError(f"--fail-on: {part}: '{limit}' is no share of rows, from 0 to 1, such as 0.05")
+        if kind == "drift" and limit:
+            raise ConfigError(f"--fail-on: {part}: drift is of no rows, and any is too much; write drift alone")
     return limits
 
 

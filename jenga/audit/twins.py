@@ -71,13 +71,14 @@ def _conflicts(pool: Pool, found: Twins) -> Iterator[Finding]:
             if not asked.question.classes:
                 continue
             answers = asked.question.answers[group]
-            labels = np.unique(answers[answers >= 0])
+            labels, first = np.unique(answers[answers >= 0], return_index=True)
             if len(labels) < 2:
                 continue
+            firsts = group[answers >= 0][first]
             names = ", ".join(str(asked.label(label)) for label in labels)
             for row, answer in zip(group.tolist(), answers.tolist(), strict=True):
                 if answer >= 0:
-                    other = next(each for each, its in zip(group, answers, strict=True) if its not in (answer, -100))
+                    other = firsts[labels != answer].min()
                     reason = f"the same as {pool.place(int(other))}; labelled {names}"
                     given = asked.label(answer)
                     yield pool.finding("conflict", row, reason, worse=len(labels), asked=asked, given=given)

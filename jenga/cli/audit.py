@@ -61,14 +61,17 @@ def audit(
     with collector_at_rest():
         from jenga.audit.audit import audit as look
         from jenga.audit.page import write_page
+        from jenga.run.experiment import load_config
 
     given = options.all_overrides(overrides, seed=seed, trust_remote_code=trust_remote_code)
     quiet = context.meta[options.QUIET]
+    folder = Path(out)
+    excluded = load_config(config, given).data.exclude
+    options.check_outputs({"--out": str(folder / "audit.jsonl")}, [config, excluded])
     found = look(
         config, overrides=given, features=features, device=device,
         tell=lambda line: None if quiet else click.echo(line, err=True),
     )  # fmt: skip
-    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     found.write(folder / "audit.jsonl")
     write_page(found, folder / "audit.html")

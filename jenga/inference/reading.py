@@ -16,6 +16,7 @@ from jenga.labels.cells import is_missing
 from jenga.rows.columns import lookup
 from jenga.rows.parse import Parser, Rows, SourceSpec, parse_rows
 from jenga.rows.raw import RawRows
+from jenga.rows.spooled import Spooled
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ def shown(value: Any) -> Any:
         return {str(key): shown(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [shown(each) for each in value]
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray | memoryview | Spooled):
         return f"{len(value)} bytes"
     if isinstance(value, np.ndarray):
         return f"{' x '.join(map(str, value.shape))} numbers"

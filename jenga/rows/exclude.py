@@ -11,6 +11,7 @@ import numpy as np
 
 from jenga.errors import DataError
 from jenga.rows.parse import Rows
+from jenga.rows.split import TRAIN
 
 
 class Excluded:
@@ -25,14 +26,18 @@ class Excluded:
         self._met: set[tuple[str, int]] = set()
         self._left_out: Counter[str] = Counter()
 
-    def take_out(self, splits: dict[str, Rows]) -> None:
-        """Take the rows out of `splits`."""
+    def take_out(self, splits: dict[str, Rows], source: str) -> None:
+        """Take the rows out of `splits` of `source`. Raises DataError where that leaves no training row."""
         for split, rows in splits.items() if self._named else ():
             places = list(zip(rows.files, rows.numbers, strict=True))
             kept = [at for at, place in enumerate(places) if place not in self._named]
             self._met |= self._named.intersection(places)
             self._left_out[split] += len(rows) - len(kept)
             splits[split] = rows.take(np.array(kept, np.int64))
+            if split == TRAIN and not kept:
+                raise DataError(
+                    f"data.exclude: {self.path} names all training rows of '{source}'; take lines out of it"
+                )
 
     def told(self) -> list[str]:
         """Return how many rows are left out, in words. Raises DataError where the list names none of the rows."""
@@ -53,7 +58,8 @@ class Excluded:
 def _places(path: Path) -> set[tuple[str, int]]:
     found = set()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a text may hold other ends of lines, which JSON leaves as they are.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"data.exclude: {path} cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -68,7 +74,7 @@ def _place(line: str, where: str) -> tuple[str, int] | None:
     wanted = 'each line is an object with "file" and "row", as jenga audit writes them'
     try:
         found: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: no JSON ({error}); {wanted}") from error
     if not isinstance(found, dict) or "file" not in found or "row" not in found:
         raise DataError(f"{where}: got {line[:80]}; {wanted}")

@@ -312,7 +312,7 @@ def _split(
     splits = {name: given[TRAIN].take(index) for name, index in share.parts.items()}
     splits |= {split: rows for split, rows in given.items() if split != TRAIN}
     # Behind the split, which stays as it is without the list.
-    excluded.take_out(splits)
+    excluded.take_out(splits, spec.name)
     train = splits[TRAIN]
     if data.max_rows is not None and data.max_rows < len(train):
         drawn = cut(_strata(spec, train), {"rest": len(train) - data.max_rows}, seed=data.split_seed)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,28 +18,38 @@ _ROOMY = "/var/tmp"
 """Where temporary files may be large; ``/tmp`` is in memory on some machines."""
 
 
+_LEAST = 512
+"""Bytes below which a place costs as much as they do."""
+
+
 class Spool:
     """A temporary file without a name, gone with the last process that has it open; forks read it too."""
 
     def __init__(self) -> None:
+        """Raises DataError where there can be no such file."""
         self.folder = os.environ.get("TMPDIR") or (_ROOMY if os.access(_ROOMY, os.W_OK) else tempfile.gettempdir())
-        with tempfile.TemporaryFile(dir=self.folder, buffering=0) as file:
+        with self._room(), tempfile.TemporaryFile(dir=self.folder, buffering=0) as file:
             self._number = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._number)
-        self._size = 0
+        self._size, self._lock = 0, threading.Lock()
 
-    def keep(self, content: bytes) -> Spooled:
-        """Write `content` behind what is there. Raises DataError where there is no room for it."""
-        at, left = self._size, memoryview(content)
+    @contextmanager
+    def _room(self) -> Iterator[None]:
         try:
-            while left:
-                left = left[os.pwrite(self._number, left, self._size) :]
-                self._size = at + len(content) - len(left)
+            yield
         except OSError as error:
             raise DataError(
                 f"{self.folder}: no room for the bytes that stand in the rows ({error.strerror}); free some, or set "
-                "TMPDIR to a folder on a larger disk"
+                "TMPDIR to a folder that can be written, on a larger disk"
             ) from error
+
+    def keep(self, content: bytes) -> Spooled:
+        """Write `content` behind what is there. Raises DataError where there is no room for it."""
+        with self._lock, self._room():
+            at, left = self._size, memoryview(content)
+            while left:
+                left = left[os.pwrite(self._number, left, at + len(content) - len(left)) :]
+            self._size = at + len(content)
         return Spooled(self, at, len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, at: int, length: int) -> bytes:
@@ -63,6 +75,9 @@ class Spooled:
         """Return the bytes."""
         return self._spool.read(self._at, self.length)
 
+    def __len__(self) -> int:
+        return self.length
+
     def __repr__(self) -> str:
         return f"<{self.length:,} bytes, SHA-256 {self.digest}>"
 
@@ -80,16 +95,16 @@ class Spooled:
 
 
 def spooled(rows: Iterable[Any]) -> Iterator[Any]:
-    """Yield `rows` with their bytes spooled, those of cells and those that data sets have as ``{"bytes": ...}``."""
+    """Yield `rows` with their bytes spooled, but for a few: those of cells and those that data sets have as ``{"bytes": ...}``."""
     for row in rows:
         yield {name: _cell(value) for name, value in row.items()} if isinstance(row, dict) else row
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, bytes):
-        return _spool().keep(value)
+        return _spool().keep(value) if len(value) >= _LEAST else value
     if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        return {**value, "bytes": _spool().keep(value["bytes"])}
+        return {**value, "bytes": _cell(value["bytes"])}
     return value
 
 

@@ -50,7 +50,16 @@ def test_more_than_the_limit_of_a_kind_is_an_error(words: str, fails: bool) -> N
         check_limits(found, limits)
 
 
-@pytest.mark.parametrize(("words", "message"), [("leaks", "did you mean 'leak'"), ("leak:many", "'many' is no share")])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("leaks", "did you mean 'leak'"),
+        ("leak:many", "'many' is no share"),
+        ("leak:nan", "'nan' is no share"),
+        ("leak:5", "'5' is no share of rows, from 0 to 1"),
+        ("drift:0.5", "write drift alone"),
+    ],
+)
 def test_limits_that_cannot_be_are_refused(words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_limits(words)

@@ -29,6 +29,13 @@ def test_equal_rows_with_different_labels_contradict_one_another_all_of_them() -
     assert conflicts["conflict", 1] == "the same as train.jsonl:2; labelled a, b"
 
 
+def test_a_large_group_of_equal_rows_is_gone_through_once() -> None:
+    rows = 20_000
+    conflicts = found(["n/a"] * rows, [0] * (rows - 1) + [1], ["train"] * rows)
+    assert conflicts["conflict", 7] == f"the same as train.jsonl:{rows}; labelled a, b"
+    assert conflicts["conflict", rows] == "the same as train.jsonl:1; labelled a, b"
+
+
 def test_nearly_equal_rows_are_told_once_and_apart_from_equal_ones() -> None:
     texts = [LONG, f"{LONG} x", LONG, "something else"]
     assert found(texts, [0] * 4, ["train", "valid", "valid", "valid"]) == {

@@ -36,6 +36,22 @@ def test_findings_are_told_and_written_and_the_training_without_them_begins(
     assert "data.exclude: 2 train, 1 valid rows are left out, as audit.jsonl says" in found["warnings"]
 
 
+def test_a_list_that_training_uses_is_neither_shortened_nor_overwritten(
+    invoke: Invoke, experiment: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "found"
+    assert invoke("audit", experiment, "--out", out).exit_code == 0
+    before = (out / "audit.jsonl").read_text()
+    used = ("--set", f"data.exclude={out / 'audit.jsonl'}")
+    refused = invoke("audit", experiment, "--out", out, *used)
+    assert refused.exit_code == 2
+    assert "is what is read, which would be lost" in refused.stderr
+    assert (out / "audit.jsonl").read_text() == before
+    again = invoke("audit", experiment, "--out", tmp_path / "again", *used)
+    assert "data.exclude is left aside: all rows are looked at" in again.stderr
+    assert (tmp_path / "again" / "audit.jsonl").read_text() == before
+
+
 def test_more_than_a_limit_ends_with_the_code_of_data_and_json_counts(
     invoke: Invoke, experiment: Path, tmp_path: Path
 ) -> None:

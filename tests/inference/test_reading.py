@@ -14,6 +14,7 @@ from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
+from jenga.rows.spooled import Spool
 
 
 def spec(task: str, *text: str, pair: str | None = None, max_length: int = 8) -> SourceSpec:
@@ -104,6 +105,7 @@ def test_pieces_hold_every_row_once_in_order(size: int, bad: list[int], good: li
         (1.5, 1.5),
         (True, True),
         (b"RIFF", "4 bytes"),
+        (Spool().keep(b"RIFF"), "4 bytes"),
         ({"path": "a.wav", "bytes": b"RIFF"}, {"path": "a.wav", "bytes": "4 bytes"}),
         ({"array": np.zeros((2, 3)), "sampling_rate": 8000}, {"array": "2 x 3 numbers", "sampling_rate": 8000}),
         ([1, (np.nan, "a")], [1, [None, "a"]]),

@@ -27,7 +27,7 @@ def test_named_rows_leave_every_part_and_are_told(tmp_path: Path) -> None:
     found = splits()
     named = [{"file": "t", "row": 2}, {"file": "t", "row": 2}, {"file": "v", "row": 1}, {"file": "v", "row": 9}]
     excluded = Excluded(written(tmp_path, *named, {"file": None, "row": None}))
-    excluded.take_out(found)
+    excluded.take_out(found, "calls")
     assert {name: rows.numbers for name, rows in found.items()} == {"train": [1, 3], "valid": [2, 3]}
     assert found["train"].content == Cells({"x": [1, 3]})
     (words,) = excluded.told()
@@ -39,20 +39,35 @@ def test_named_rows_leave_every_part_and_are_told(tmp_path: Path) -> None:
 
 def test_without_a_list_nothing_is_left_out_and_nothing_told() -> None:
     found, excluded = splits(), Excluded(None)
-    excluded.take_out(found)
+    excluded.take_out(found, "calls")
     assert [len(rows) for rows in found.values()] == [3, 3]
     assert excluded.told() == []
 
 
 def test_an_empty_list_is_told_of(tmp_path: Path) -> None:
     excluded = Excluded(written(tmp_path))
-    excluded.take_out(splits())
+    excluded.take_out(splits(), "calls")
     assert excluded.told() == ["data.exclude: no rows are left out, as audit.jsonl says"]
+
+
+def test_a_list_of_all_training_rows_is_refused(tmp_path: Path) -> None:
+    excluded = Excluded(written(tmp_path, *({"file": "t", "row": row} for row in (1, 2, 3))))
+    with pytest.raises(DataError, match="names all training rows of 'calls'"):
+        excluded.take_out(splits(), "calls")
+
+
+def test_texts_with_other_ends_of_lines_and_a_mark_at_the_start_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    line = json.dumps({"file": "t", "row": 2, "text": "one\u2028two\x85three"}, ensure_ascii=False)
+    path.write_text(f"\ufeff{line}\n", encoding="utf-8")
+    found = splits()
+    Excluded(str(path)).take_out(found, "calls")
+    assert found["train"].numbers == [1, 3]
 
 
 def test_a_list_of_other_files_is_refused(tmp_path: Path) -> None:
     excluded = Excluded(written(tmp_path, {"file": "elsewhere", "row": 4}))
-    excluded.take_out(splits())
+    excluded.take_out(splits(), "calls")
     with pytest.raises(DataError, match=r"none of this experiment's, such as elsewhere:4"):
         excluded.told()
 
