@@ -95,7 +95,7 @@ class Spooled:
 
 
 def spooled(rows: Iterable[Any]) -> Iterator[Any]:
-    """Yield `rows` with their bytes spooled, but for a few: those of cells and those that data sets have as ``{"bytes": ...}``."""
+    """Yield `rows` with their bytes spooled, but for short ones: of cells, and in ``{"bytes": ...}`` of data sets."""
     for row in rows:
         yield {name: _cell(value) for name, value in row.items()} if isinstance(row, dict) else row
 
