@@ -75,7 +75,8 @@ def test_a_list_of_other_files_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "1: no JSON"), ("[" * 100_000, "1: no JSON"), ("[1]", "got \\[1\\]"), ({"row": 3}, "got"), ({"file": "t", "row": "3"}, "row '3'"),
+        ("{", "1: no JSON"), ("[" * 100_000, "1: no JSON"), ("[1]", "got \\[1\\]"), ({"row": 3}, "got"),
+        ({"file": "t", "row": "3"}, "row '3'"),
         ({"file": "t", "row": True}, "row True"), ({"file": 3, "row": 3}, "file 3"),
     ],
 )  # fmt: skip
