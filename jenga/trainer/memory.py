@@ -54,8 +54,9 @@ def unpack(value: Json, tensors: Mapping[str, torch.Tensor]) -> object:
     if not isinstance(value, dict):
         return value
     if isinstance(name := value.get(_TENSOR), str):
-        order = value.get(_ORDER)
-        return tensors[name].permute(*_inverse(order)) if isinstance(order, list) else tensors[name]
+        # Where a tensor begins in memory decides the last bits of products too; a file's begin anywhere.
+        found, order = tensors[name].clone(), value.get(_ORDER)
+        return found.permute(*_inverse(order)) if isinstance(order, list) else found
     if isinstance(items := value.get(_TUPLE), list):
         return tuple(unpack(each, tensors) for each in items)
     if isinstance(pairs := value.get(_ITEMS), list):

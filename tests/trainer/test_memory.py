@@ -69,3 +69,19 @@ def test_subclasses_come_back_as_what_they_are_of() -> None:
 def test_what_no_checkpoint_can_hold_is_told_with_its_place(value: object, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         pack(value, "part", {})
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_comes_back_begins_in_memory_where_torch_begins_tensors(order: tuple[int, int]) -> None:
+    """As tensors of a file do not; products of those differ in their last bits."""
+    whole = torch.arange(13.0)
+    made = whole[:12].reshape(3, 4).permute(*order)
+    tensors: dict[str, torch.Tensor] = {}
+    packed = pack(made, "x", tensors)
+    odd = {name: torch.cat([whole[:1], each.flatten()])[1:].reshape(each.shape) for name, each in tensors.items()}
+    found = unpack(packed, odd)
+    assert isinstance(found, torch.Tensor)
+    assert torch.equal(found, made)
+    assert found.stride() == made.stride()
+    assert found.data_ptr() % 64 == 0
+    assert next(iter(odd.values())).data_ptr() % 64 != 0
