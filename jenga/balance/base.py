@@ -41,6 +41,9 @@ class LossBalance(nn.Module):
     Then all rows of a source in a step are one batch.
     """
 
+    compares: ClassVar[bool] = False
+    """Whether it holds the tasks of a step against one another, so that it does nothing where each step has one."""
+
     def __init__(self, tasks: Sequence[str], *, learning_rate: float | None = None) -> None:
         super().__init__()
         self.tasks, self.learning_rate = tuple(tasks), learning_rate

@@ -22,7 +22,7 @@ class Famo(LossBalance):
     number of tasks. Losses must not be negative.
     """
 
-    moves, reads_losses_after = True, True
+    moves, reads_losses_after, compares = True, True, True
 
     def __init__(self, tasks: Sequence[str], *, learning_rate: float = 0.025, gamma: float = 0.001) -> None:
         super().__init__(tasks, learning_rate=learning_rate)

@@ -19,7 +19,7 @@ class GradNorm(LossBalance):
     They add up to the number of tasks. alpha: 0 draws all norms to one, more gives slow tasks more.
     """
 
-    moves, reads_norms = True, True
+    moves, reads_norms, compares = True, True, True
 
     def __init__(self, tasks: Sequence[str], *, alpha: float = 1.5, learning_rate: float = 0.025) -> None:
         super().__init__(tasks, learning_rate=learning_rate)
@@ -38,15 +38,19 @@ class GradNorm(LossBalance):
         return dict(zip(self.tasks, self.weight.tolist(), strict=True))
 
     def settle(self, losses: Mapping[str, torch.Tensor], norms: Mapping[str, torch.Tensor]) -> None:
-        """Give the weights of the step's tasks their gradients; a task alone has none."""
+        """Give the weights of the step's tasks their gradients.
+
+        There are none for a task alone, nor before each task of the step has had a loss that is positive and finite.
+        """
         at = [self.tasks.index(name) for name in norms]
         now = torch.stack([losses[name].float() for name in norms]) if at else self.first[:0]
-        self.first[at] = torch.where(self.first[at].isnan(), now, self.first[at])
+        first = self.first[at]
+        self.first[at] = torch.where(first.isnan() & now.isfinite() & (now > 0), now, first)
         self.weight.grad = torch.zeros_like(self.weight)
-        if len(at) < 2:
+        if len(at) < 2 or not bool((self.first[at].isfinite() & now.isfinite()).all()):
             return
         own = torch.stack([norms[name] for name in norms])
-        left = now / self.first[at].clamp_min(torch.finfo(now.dtype).tiny)
+        left = (now / self.first[at]).clamp_min(0.0)
         rates = left / left.mean().clamp_min(torch.finfo(now.dtype).tiny)
         weighed = self.weight.detach()[at] * own
         self.weight.grad[at] = (weighed - weighed.mean() * rates**self.alpha).sign() * own

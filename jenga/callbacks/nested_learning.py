@@ -93,7 +93,14 @@ class NestedLearning(BaseCallback[dict[str, Any]]):
         return Levels([self._optimizer(at, of_level, make) for at, of_level in parted.items()])
 
     def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
-        """Warn of parameters that several levels match."""
+        """Warn of parameters that several levels match, and of levels that never learn."""
+        for at, level in enumerate(self.levels):
+            if level.period > trainer.total_steps:
+                logger.warning(
+                    "callbacks.nested_learning.levels[%d]: its period is %d steps and the run has %d, so '%s' learns "
+                    "nothing; lower the period, or freeze them to say so",
+                    at, level.period, trainer.total_steps, level.match,
+                )  # fmt: skip
         for name, matching in list(self._several.items())[:1]:
             logger.warning(
                 "callbacks.nested_learning: %d parameters match several levels, and the first of these has them, such "

@@ -75,6 +75,7 @@ def _cell(value: Any) -> str:
 
 
 def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
+    from jenga.balance import make_balance
     from jenga.callbacks.chain import Chain
     from jenga.callbacks.configured import named_callbacks
     from jenga.config.training import resolved
@@ -82,7 +83,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
     from jenga.trainer.directions import metric_directions
-    from jenga.trainer.optim import Maker, parameter_groups, parameter_names
+    from jenga.trainer.optim import Maker, all_groups
     from jenga.trainer.recipe import told, trainings_of
     from jenga.trainer.rehearse import rehearse
     from jenga.trainer.turns import make_sampler, planned_steps
@@ -108,7 +109,7 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
         sizes = trainings_of(config)
         total_steps = sum(planned_steps(make_sampler(experiment.sources, config), config))
-        groups, names = parameter_groups(model, sizes), parameter_names(model=model)
+        groups, names = all_groups(model, make_balance(training.loss_balance, list(model.tasks)), sizes)
         make = Maker(training, Chain(named_callbacks(config)))
         rehearse(groups, names, training, accelerator.device, make=make, total_steps=total_steps)
         return {

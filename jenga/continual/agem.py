@@ -53,7 +53,7 @@ class Agem(BaseCallback[dict[str, Any]]):
 def project(parameters: list[torch.nn.Parameter], reference: list[torch.Tensor | None]) -> None:
     """Take out of the gradients that stand in `parameters` what goes against `reference`, by parameter.
 
-    Sums are taken in float64: their sign decides.
+    Sums are taken in float64: their sign decides. Where half precision overflowed, there is nothing to go by.
     """
     along = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     length = torch.zeros_like(along)
@@ -62,7 +62,7 @@ def project(parameters: list[torch.nn.Parameter], reference: list[torch.Tensor |
             length += r.double().square().sum()
             if p.grad is not None:
                 along += (p.grad.double() * r.double()).sum()
-    if not bool(along < 0):
+    if not bool((along < 0) & along.isfinite() & length.isfinite()):
         return
     factor = -(along / length)
     for p, r in zip(parameters, reference, strict=True):

@@ -65,6 +65,7 @@ class Ewc(BaseCallback[Held]):
                 grads = loss_gradients(
                     model, parameters, place.split(row.source), [row.row], row.tasks,
                     device=place.device, autocast=place.autocast, size=1,
+                    scale=place.scale(),
                 )  # fmt: skip
                 for each, grad in zip(total, grads, strict=True):
                     if grad is not None:

@@ -10,6 +10,7 @@ import torch
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import EncodedSplit
 from jenga.trainer.evaluate import label_counts
+from jenga.trainer.judged import statistics_kept
 from jenga.trainer.window import Window
 
 
@@ -28,21 +29,22 @@ def loss_gradients(
     """Return the gradient of the loss of `tasks` on `rows` of `split`, by parameter; None where it does not reach one.
 
     The loss is that of a training step on these rows, in passes of `size` rows. The gradients that stand in the
-    parameters, and the losses that a record tells, stay as they are. scale: what the loss is multiplied by on its way
-    back, so that half precision holds its gradients.
+    parameters, the losses that a record tells, and the statistics of batch normalisation stay as they are. scale: what
+    the loss is multiplied by on its way back, so that half precision holds its gradients.
     """
     cut = [list(rows[at : at + size]) for at in range(0, len(rows), size)]
     batches = [split.batch(each).to(device) for each in cut]
     counts = label_counts(batches, model.tasks) if len(batches) > 1 else None
     found: list[torch.Tensor | None] = [None] * len(parameters)
     for batch in batches:
-        with autocast():
-            outputs = model(batch.inputs, tasks, batch.labels)
-        parts = Window(device).add(outputs, model.tasks, counts, len(batch.rows) / len(rows))
-        loss = torch.stack([part.loss for part in parts.values()]).sum() * scale
-        if loss.requires_grad:
-            grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-            found = [_sum(one, other) for one, other in zip(found, grads, strict=True)]
+        with statistics_kept(model):
+            with autocast():
+                outputs = model(batch.inputs, tasks, batch.labels)
+            parts = Window(device).add(outputs, model.tasks, counts, len(batch.rows) / len(rows))
+            loss = torch.stack([part.loss for part in parts.values()]).sum() * scale
+            if loss.requires_grad:
+                grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+                found = [_sum(one, other) for one, other in zip(found, grads, strict=True)]
     return [None if each is None else each / scale for each in found]
 
 

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
+from jenga.balance import make_balance
 from jenga.bundle import Bundle, modality_for, schema
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.base import Outcome
@@ -46,7 +47,7 @@ from jenga.trainer.calibrate import calibrate
 from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
-from jenga.trainer.optim import Maker, parameter_groups, parameter_names
+from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder
@@ -136,7 +137,8 @@ def _open(
         check_stages(experiment.bundle.config, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
         model, make = experiment.bundle.model, Maker(training, chain)
-        groups, names = parameter_groups(model, trainings_of(experiment.bundle.config)), parameter_names(model=model)
+        balance = make_balance(training.loss_balance, list(model.tasks))
+        groups, names = all_groups(model, balance, trainings_of(experiment.bundle.config))
         rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=_steps(experiment))
         run = _new_run(config, folder)
         try:

@@ -15,6 +15,7 @@ from jenga.balance.dominance import Dominance
 from jenga.balance.gradients import TaskGradients
 from jenga.config.training import ResolvedTraining
 from jenga.model import MultiTaskModel
+from jenga.trainer.judged import statistics_kept
 from jenga.trainer.optim import last_shared_layer, shared_parameters
 from jenga.trainer.window import Window
 from jenga.types import Batch, TaskOutput
@@ -55,7 +56,7 @@ class Balancing:
             self.conflicts = Conflicts(training.gradient_conflict, shared)
             trained = [*model.parameters(), *self.balance.parameters()]
             self._others = [p for p in trained if p.requires_grad and id(p) not in known]
-        layers = last_shared_layer(model)
+        layers = last_shared_layer(model, whole=self.balance.reads_norms)
         self.measured = TaskGradients(layers) if layers else None
         self.dominance = Dominance()
         self._every = max(1, total_steps // MEASURES)
@@ -91,6 +92,8 @@ class Balancing:
         norms = self._norms(step)
         self.accelerator.unscale_gradients()
         factor = self.balance.settle(losses, norms) if losses else None
+        if step % self._every == 0:
+            self._tell(norms, step)
         if factor is not None:
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
 
@@ -114,8 +117,9 @@ class Balancing:
 
         All of them where no weight moves, for which no step has to wait.
         """
-        if not self.balance.moves:
-            return dict(values)
+        return self._labelled_of(values) if self.balance.moves else dict(values)
+
+    def _labelled_of(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: each for name, each in values.items() if float(self._shares[name]) > 0}
 
     def _measures(self, step: int) -> bool:
@@ -126,15 +130,16 @@ class Balancing:
             return {}
         scaler = self.accelerator.scaler
         scale = 1.0 if scaler is None else scaler.get_scale()
-        norms = {
-            name: norm / scale for name, norm in self.measured.take_norms().items() if float(self._shares[name]) > 0
-        }
-        if step % self._every == 0:
-            weights = self.balance.weights()
-            told = {name: float(norm) * weights[name] for name, norm in norms.items()}
-            self.window.add_means("task_grad_norm", told)
-            self.dominance.look(told, step + 1)
-        return norms
+        norms = {name: norm / scale for name, norm in self.measured.take_norms().items()}
+        finite = {name: norm for name, norm in norms.items() if bool(norm.isfinite())}
+        return self._labelled_of(finite)
+
+    def _tell(self, norms: Mapping[str, torch.Tensor], step: int) -> None:
+        """Tell of the gradients as they were weighed in the step."""
+        weights = self.balance.weights()
+        told = {name: float(norm) * weights[name] for name, norm in norms.items()}
+        self.window.add_means("task_grad_norm", told)
+        self.dominance.look(told, step + 1)
 
     def _scaled(self, loss: torch.Tensor) -> torch.Tensor:
         scaler = self.accelerator.scaler
@@ -150,7 +155,8 @@ class Balancing:
                 torch.set_rng_state(seen.random[0])
                 if device.type == "cuda":
                     torch.cuda.set_rng_state(seen.random[1], device)
-                outputs = run(seen.batch, seen.tasks)
+                with statistics_kept(self.model):
+                    outputs = run(seen.batch, seen.tasks)
                 parts = Window(device).add(outputs, self.model.tasks, seen.counts, seen.share)
                 for name, part in parts.items():
                     found[name] = found[name] + part.loss if name in found else part.loss

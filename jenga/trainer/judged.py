@@ -107,6 +107,18 @@ class Judged:
             self.tensors[name].copy_(value)
 
 
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Leave the statistics of batch normalisation as they are, whatever the model is shown within."""
+    buffers = [buffer for layer in batch_norms(model).values() for buffer in layer.buffers(recurse=False)]
+    before = [each.clone() for each in buffers]
+    try:
+        yield
+    finally:
+        for buffer, each in zip(buffers, before, strict=True):
+            buffer.copy_(each)
+
+
 def judged_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return what may differ between training and judging: what is trained, and statistics of batch normalisation."""
     found: dict[str, torch.Tensor] = {name: each for name, each in model.named_parameters() if each.requires_grad}

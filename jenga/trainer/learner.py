@@ -21,10 +21,8 @@ from jenga.trainer.judged import Judged, judged_tensors
 from jenga.trainer.memory import pack, unpack
 from jenga.trainer.optim import (
     Maker,
-    balance_groups,
+    all_groups,
     make_scheduler,
-    parameter_groups,
-    parameter_names,
     warn_of_settings,
 )
 from jenga.trainer.rehearse import rehearse
@@ -65,8 +63,8 @@ class Learner:
         self.window = Window(accelerator.device)
         self.balancing = Balancing(self.model, training, accelerator, self.window, total_steps=sum(steps))
         self.balance = self.balancing.balance
-        groups = [*parameter_groups(self.model, trainings), *balance_groups(self.balance, trainings)]
-        names, make = parameter_names(model=self.model, balance=self.balance), Maker(training, chain)
+        groups, names = all_groups(self.model, self.balance, trainings)
+        make = Maker(training, chain)
         rehearse(groups, names, training, accelerator.device, make=make, total_steps=sum(steps))
         warn_of_settings(training, sum(steps))
         self.optimizer = make(groups, names)

@@ -36,7 +36,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps
+from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps, warn_of_lone_tasks
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
 
@@ -67,6 +67,7 @@ class Trainer:
         self.write_best = write_best
         self.halves = in_halves(model, config, accelerator.device)
         self.sampler = make_sampler(sources, config, halves=self.halves)
+        warn_of_lone_tasks(sources, config)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.splits["train"] for source in sources}
         sizes = batch_rows(sources, config)

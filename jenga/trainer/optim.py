@@ -76,6 +76,14 @@ def balance_groups(balance: LossBalance, trainings: Mapping[str, ResolvedTrainin
     return [{"params": params, "lr": rate, "weight_decay": 0.0, "name": "balance"}] if params else []
 
 
+def all_groups(
+    model: MultiTaskModel, balance: LossBalance, trainings: Mapping[str, ResolvedTraining]
+) -> tuple[list[Group], dict[torch.nn.Parameter, str]]:
+    """Return the groups of all that a run trains, and the names of their parameters."""
+    groups = [*parameter_groups(model, trainings), *balance_groups(balance, trainings)]
+    return groups, parameter_names(model=model, balance=balance)
+
+
 def shared_parameters(model: MultiTaskModel) -> dict[str, list[torch.nn.Parameter]]:
     """Return by encoder the trained parameters of those that several tasks read."""
     read = {name: tuple(model.joints[name].parts) if name in model.joints else (name,) for name in model.reads.values()}
@@ -84,12 +92,17 @@ def shared_parameters(model: MultiTaskModel) -> dict[str, list[torch.nn.Paramete
     return {name: parameters for name, parameters in found.items() if parameters and readers[name] > 1}
 
 
-def last_shared_layer(model: MultiTaskModel) -> dict[str, list[torch.nn.Parameter]]:
-    """Return by encoder what is trained in the last layer of those that several tasks read, as `depths` tells it."""
+def last_shared_layer(model: MultiTaskModel, *, whole: bool) -> dict[str, list[torch.nn.Parameter]]:
+    """Return by encoder what is trained in the last layer of those that several tasks read, as `depths` tells it.
+
+    whole: whether one that tells of no layers comes whole, at the price of a backward pass a task, or not at all.
+    """
     found: dict[str, list[torch.nn.Parameter]] = {}
     for name, parameters in shared_parameters(model).items():
         backbone, known = model.encoders[name], {id(p) for p in parameters}
         depths = backbone.depths()
+        if not whole and len(set(depths.values())) < 2:
+            continue
         trained = {key: p for key, p in backbone.named_parameters() if id(p) in known}
         last = max(depths.get(key, 0) for key in trained)
         found[name] = [p for key, p in trained.items() if depths.get(key, 0) == last]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from jenga.balance import reads_losses_after
+from jenga.balance import BALANCES, reads_losses_after
+from jenga.config.optimization import part_of
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
 from jenga.errors import ConfigError
@@ -20,6 +22,8 @@ from jenga.rows.split import TRAIN
 from jenga.rows.stages import Replay, Stage, StagedSampler
 from jenga.trainer.recipe import trainings_of
 from jenga.trainer.stages import stages_of
+
+logger = logging.getLogger(__name__)
 
 
 def make_sampler(
@@ -53,6 +57,29 @@ def batch_rows(sources: Sequence[Source], config: ExperimentConfig) -> dict[str,
     """Return the most rows of a batch by source: all rows of a step where the balance needs them in one."""
     own, whole = trainings_of(config), reads_losses_after(config.training)
     return {source.name: sys.maxsize if whole else own[source.encoder].batch_size for source in sources}
+
+
+def warn_of_lone_tasks(sources: Sequence[Source], config: ExperimentConfig) -> None:
+    """Warn of a balance that holds tasks against one another, and of reconciled gradients, where no two ever meet."""
+    training = resolved(config.training)
+    name, _ = part_of(training.loss_balance)
+    idle = [f"loss_balance '{name}'"] if getattr(BALANCES.named(name), "compares", False) else []
+    idle += [] if training.gradient_conflict is None else [f"gradient_conflict '{training.gradient_conflict}'"]
+    if idle and config.continual.replay is None and not _tasks_meet(sources, config):
+        logger.warning(
+            "training.%s changes nothing: no step has rows of two tasks; set training.sampler to together where tasks "
+            "read different rows, or remove it", " and training.".join(idle),
+        )  # fmt: skip
+
+
+def _tasks_meet(sources: Sequence[Source], config: ExperimentConfig) -> bool:
+    together = config.training.sampler == "together"
+    stages = [stage.tasks for stage in config.stages] or [None]
+    for chosen in stages:
+        counts = [sum(chosen is None or task in chosen for task in source.tasks) for source in sources]
+        if (sum(counts) if together else max(counts)) > 1:
+            return True
+    return False
 
 
 def epochs_of(config: ExperimentConfig) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
@@ -89,11 +90,15 @@ class Window:
         self.steps += 1
 
     def add_means(self, figure: str, values: Mapping[str, float]) -> None:
-        """Keep what a step tells of tasks or pairs of them, whose means a record has under `figure`."""
+        """Keep what a step tells of tasks or pairs of them, whose means a record has under `figure`.
+
+        What is not finite, as gradients of half precision that overflowed, is of no mean.
+        """
         kept = dict(self.means.get(figure, {}))
         for name, value in values.items():
-            total, times = kept.get(name, (0.0, 0))
-            kept[name] = (total + value, times + 1)
+            if math.isfinite(value):
+                total, times = kept.get(name, (0.0, 0))
+                kept[name] = (total + value, times + 1)
         self.means = {**self.means, **({figure: kept} if kept else {})}
 
     def _sum(self, name: str, task: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:

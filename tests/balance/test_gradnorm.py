@@ -70,3 +70,15 @@ def test_the_loss_teaches_the_weights_nothing() -> None:
     made.weighed({"a": Part(2 * weight, torch.tensor(1.0))})["a"].backward()
     assert made.weight.grad is None
     assert weight.grad is not None
+
+
+def test_a_first_loss_is_one_that_says_something_and_nothing_is_learnt_before() -> None:
+    made = GradNorm(["a", "b"])
+    for useless in (0.0, float("inf"), float("nan"), -1.0):
+        made.settle(scalars(a=4.0, b=useless), scalars(a=1.0, b=1.0))
+        assert gradient(made) == [0.0, 0.0]
+    made.settle(scalars(a=4.0, b=2.0), scalars(a=1.0, b=3.0))
+    assert made.first.tolist() == [4.0, 2.0]
+    assert gradient(made) == [-1.0, 3.0]
+    made.settle(scalars(a=float("inf"), b=1.0), scalars(a=1.0, b=3.0))
+    assert gradient(made) == [0.0, 0.0]

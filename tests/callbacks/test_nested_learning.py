@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_several_levels_match_is_of_the_first_and_told(caplog: pytest.LogCa
     assert optimizer is not None
     assert [names[group["params"][0]] for group in optimizer.param_groups[:2]] == list(NAMES[:2])
     with caplog.at_level(logging.WARNING):
-        callback.on_train_begin(trainer=None)  # type: ignore[arg-type]
+        callback.on_train_begin(SimpleNamespace(total_steps=8))  # type: ignore[arg-type]
     assert "1 parameters match several levels" in caplog.text
     assert "'encoder.layer.0.weight' of levels [0, 1]" in caplog.text
 
@@ -125,3 +126,10 @@ def test_optimizers_that_part_or_swap_weights_themselves_are_refused_by_name(
 def test_a_levels_optimizer_is_looked_at_as_the_configuration_is_read(optimizer: Any, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         LevelConfig(match="*", period=1, optimizer=optimizer)
+
+
+def test_a_level_whose_period_is_longer_than_the_run_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    callback = NestedLearning(levels=[{"match": "encoder.*", "period": 9}, {"match": "head.*", "period": 8}])
+    callback.on_train_begin(SimpleNamespace(total_steps=8))  # type: ignore[arg-type]
+    (record,) = caplog.records
+    assert "levels[0]: its period is 9 steps and the run has 8, so 'encoder.*' learns nothing" in record.getMessage()

@@ -42,3 +42,13 @@ def test_parameters_that_only_one_of_the_two_reaches_are_part_of_it() -> None:
     project(given, [torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]), None])
     # g.r = -1, r.r = 2
     assert grads(given) == [[-0.5, 0.0], [0.5, 0.0], [5.0, 0.0]]
+
+
+def test_where_half_precision_overflowed_the_gradient_stays_as_it_is() -> None:
+    for bad in (float("inf"), float("nan")):
+        given = parameters([-1.0, 1.0])
+        project(given, [torch.tensor([1.0, bad])])
+        assert grads(given) == [[-1.0, 1.0]]
+    given = parameters([float("-inf"), 0.0], [-1.0, 0.0])
+    project(given, [torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])])
+    assert grads(given) == [[float("-inf"), 0.0], [-1.0, 0.0]]

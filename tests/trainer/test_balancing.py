@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from jenga.callbacks.nested_learning import NestedLearning
 from jenga.trainer.balancing import MEASURES
 
 TASKS = ("mood", "price")
@@ -160,3 +161,19 @@ def test_a_balance_that_looks_twice_has_the_rows_of_a_step_in_one_batch(make_tra
         sizes.append([len(batch.rows) for batch in trainer.feed.batches(0, turn)])
     assert sizes[0] == [8]
     assert len(sizes[1]) > 1
+
+
+def test_gradients_that_overflow_are_neither_balanced_nor_told(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer(*TASKS, training={"epochs": 1, "loss_balance": "gradnorm"})
+    balancing = trainer.learner.balancing
+    norms = {"mood": torch.tensor(float("inf")), "price": torch.tensor(2.0)}
+    balancing._shares = {name: torch.tensor(1.0) for name in TASKS}
+    balancing.measured.take_norms = lambda: norms
+    found = balancing._norms(0)
+    assert {name: float(each) for name, each in found.items()} == {"price": 2.0}
+
+
+def test_a_level_may_hold_what_a_balance_learns(make_trainer: Callable[..., Any]) -> None:
+    levels = NestedLearning(levels=[{"match": "balance.*", "period": 2}])
+    trainer = make_trainer(*TASKS, training={"epochs": 1, "loss_balance": "uncertainty"}, callbacks=[levels])
+    assert "balance.level0" in [group["name"] for group in trainer.optimizer.param_groups]

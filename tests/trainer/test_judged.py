@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from jenga.trainer.judged import Average, Judged, judged_tensors
+from jenga.trainer.judged import Average, Judged, judged_tensors, statistics_kept
 
 
 class Swapping(torch.optim.SGD):
@@ -140,3 +140,11 @@ def test_frozen_weights_are_not_averaged() -> None:
     model = network()
     model[0].requires_grad_(False)
     assert not {"0.weight", "0.bias"} & judged_tensors(model).keys()
+
+
+def test_statistics_are_kept_whatever_the_model_is_shown() -> None:
+    model = network()
+    before = values(judged_tensors(model))
+    with statistics_kept(model):
+        model(torch.randn(8, 3)).sum().backward()
+    assert all(map(torch.equal, before, values(judged_tensors(model))))

@@ -12,7 +12,7 @@ import pytest
 from jenga.bundle import schema
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
-from jenga.trainer.turns import make_sampler
+from jenga.trainer.turns import make_sampler, warn_of_lone_tasks
 
 
 def config(**training: Any) -> ExperimentConfig:
@@ -69,3 +69,27 @@ def test_tasks_of_the_same_rows_have_one_number_of_them_in_a_step() -> None:
     assert make_sampler([source], config(sampler="together", rows_per_step={"many": 5})).rows_per_turn == {"few": 5}
     with pytest.raises(ConfigError, match="few 4, many 5: these tasks read the same rows"):
         make_sampler([source], config(sampler="together", rows_per_step={"few": 4, "many": 5}))
+
+
+@pytest.mark.parametrize(
+    ("training", "tasks", "words"),
+    [
+        ({"loss_balance": "famo"}, None, "training.loss_balance 'famo' changes nothing"),
+        (
+            {"loss_balance": "gradnorm", "gradient_conflict": "upgrad"},
+            None,
+            "and training.gradient_conflict",
+        ),
+        ({"loss_balance": "famo", "sampler": "together"}, None, None),
+        ({"loss_balance": "famo"}, ("few", "many"), None),
+        ({"loss_balance": "uncertainty"}, None, None),
+    ],
+)
+def test_what_holds_tasks_against_one_another_is_told_where_no_two_meet(
+    training: dict[str, Any], tasks: tuple[str, ...] | None, words: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = sources(few=16, many=16) if tasks is None else sources(few=16)
+    found[0].tasks = tasks or found[0].tasks
+    warn_of_lone_tasks(found, config(**training))
+    assert [words in each.getMessage() for each in caplog.records if words] == ([] if words is None else [True])
+    assert len(caplog.records) == (words is not None)

@@ -194,3 +194,11 @@ def test_what_came_after_a_snapshot_is_forgotten() -> None:
         "loss": (4.0 + 1.0) / 2, "task_loss": {"t": 1.5 + 0.5 * 2.0},
         "head_loss": {"t": {"a": 1.5, "b": 2.0}}, "grad_norm": 2.0,
     }  # fmt: skip
+
+
+def test_what_is_not_finite_is_of_no_mean() -> None:
+    window = Window(CPU)
+    for value in (1.0, float("inf"), 3.0, float("nan")):
+        window.add_means("task_grad_norm", {"x": value, "y": float("nan")})
+        close(window)
+    assert window.take()["task_grad_norm"] == {"x": 2.0}
