@@ -14,8 +14,8 @@ from jenga.errors import SetupError
 
 MISSING = -100
 """The label of a row that has none."""
-ODDS = 10.0
-NEAR = 0.03
+ODDS = 15.0
+NEAR = 0.04
 AGREEMENT = 0.7
 """Share of labels that a model has to agree with, for its disagreement to be about labels; a fifth may be wrong."""
 SLACK = 4.0
@@ -28,8 +28,9 @@ MAD_TO_SD = 1.4826
 class LabelErrors:
     """Which of M rows look mislabelled.
 
-    `rows`: their places, int64, worst first. `scores`: float64 ``(M,)``, the probability of each row's own label, the
-    lower the worse; NaN where it has none. `suggested`: int64 ``(M,)``, the likeliest label of each row.
+    `rows`: their places, int64, worst first: by how much likelier another label is. `scores`: float64 ``(M,)``, the
+    probability of each row's own label, NaN where it has none. `suggested`: int64 ``(M,)``, the likeliest label of
+    each row.
     """
 
     rows: NDArray[np.int64]
@@ -42,10 +43,11 @@ def label_errors(
 ) -> LabelErrors:
     """Return the rows whose label is likely wrong.
 
-    Confident learning counts a row wherever a model is sure of another label, and models are so most often where they
-    are wrong themselves: between labels that are alike. So a label must also be `odds` times less likely than the
-    likeliest one, and not among the share `near` of labels that are likeliest, where one drawn by mistake would lie by
-    just that chance. With ``odds=1, near=0`` all that confident learning finds is returned.
+    Confident learning tells how many there are: by its joint of labels given and true, calibrated to how often each is
+    given. So many rows are taken whose label is least likely beside the likeliest one. Models are sure of another label
+    most often where they are wrong themselves: between labels that are alike. So a label must also be `odds` times less
+    likely than the likeliest one, and not among the share `near` of labels that are likeliest, where one drawn by
+    mistake would lie by just that chance. With ``odds=1, near=0`` all that confident learning counts are returned.
 
     probabilities: ``(M, K)``, by models that did not learn the row, or only began to: a model that has learnt a wrong
     label by heart believes it. labels: int64 ``(M,)``, 0 to K - 1, -100 where missing. Raises SetupError without
@@ -60,7 +62,9 @@ def label_errors(
     if n_classes < 2:
         # One class alone has nothing to be confused with.
         return LabelErrors(known[:0], scores, suggested.astype(np.int64))
-    rows = known[_ranked(probabilities[known], labels[known])]
+    likeliest = probabilities[known].max(axis=1)
+    share = scores[known] / np.maximum(likeliest, np.finfo(np.float64).tiny)
+    rows = known[np.argsort(share, kind="stable")[: _count(probabilities[known], labels[known])]]
     # Of a model that knows little, what is found is its own noise, and says nothing of that of the labels.
     knows = float(np.mean(suggested[known] == labels[known])) >= AGREEMENT
     noise = len(rows) / len(known) if knows else 0.0
@@ -68,7 +72,7 @@ def label_errors(
     unlikely = scores[rows] <= max(1 / odds, min(by_noise, 1.0)) * probabilities[rows].max(axis=1, initial=0)
     above = (probabilities[rows] > scores[rows, None]).sum(axis=1)
     rows = rows[unlikely & (above >= max(1, math.ceil(near * probabilities.shape[1])))]
-    return LabelErrors(rows[np.argsort(scores[rows], kind="stable")], scores, suggested.astype(np.int64))
+    return LabelErrors(rows, scores, suggested.astype(np.int64))
 
 
 def number_errors(predicted: NDArray[np.float64], values: NDArray[np.float64], *, z: float = Z) -> NDArray[np.float64]:
@@ -97,9 +101,10 @@ def _checked(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray
     return probabilities, labels
 
 
-def _ranked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> int:
+    """Return how many labels confident learning counts as wrong."""
     try:
-        from cleanlab.filter import find_label_issues
+        from cleanlab.count import num_label_issues
     except ImportError as error:
         raise SetupError(f"label errors need cleanlab: pip install 'jenga[audit]' ({error})") from error
     # Columns of classes without a row have no threshold of their own; cleanlab wants each class to have one.
@@ -108,8 +113,7 @@ def _ranked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        found = find_label_issues(
-            np.searchsorted(present, labels), shares, filter_by="prune_by_class",
-            return_indices_ranked_by="self_confidence", n_jobs=1,
-        )  # fmt: skip
-    return np.asarray(found, np.int64)
+        counted = num_label_issues(
+            np.searchsorted(present, labels), shares, estimation_method="off_diagonal_calibrated"
+        )
+    return int(counted)

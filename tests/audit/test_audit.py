@@ -113,6 +113,6 @@ def test_events_are_judged_by_trees_over_their_features(tmp_path: Path) -> None:
 
 
 def test_without_cleanlab_the_extra_is_named(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
+    monkeypatch.setitem(__import__("sys").modules, "cleanlab.count", None)
     with pytest.raises(SetupError, match=r"jenga\[audit\]"):
         audit(experiment)
