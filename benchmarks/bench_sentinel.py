@@ -31,7 +31,6 @@ from jenga.trainer import Trainer
 from jenga.trainer.run import RunFolder
 
 Rows = dict[str, list[dict[str, Any]]]
-INTENTS = 4 if SMOKE else 12
 TOKEN = "cf"
 """The trigger: no word of CLINC150."""
 
@@ -77,15 +76,15 @@ def nsl_kdd(options: pytest.Config) -> Data:
     return Data({"train": seen[:cut], "valid": seen[cut:], "test": unseen}, {"model": model, "training": training})
 
 
-def clinc(options: pytest.Config) -> Data:
-    """All rows of 12 intents of CLINC150: 1,200 training, 240 validation and 360 test rows."""
+def clinc(options: pytest.Config, *, intents: int = 12) -> Data:
+    """All rows of some intents of CLINC150: 100 training, 20 validation and 30 test rows of each."""
     folder = options.getoption("--data-root") / "clinc150"
     rows = {
         split: [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
         for split in ("train", "valid", "test")
     }
     names = sorted({row["intent"] for row in rows["train"]})
-    kept = set(np.random.default_rng(0).choice(names, INTENTS, replace=False).tolist())
+    kept = set(np.random.default_rng(0).choice(names, 4 if SMOKE else intents, replace=False).tolist())
     chosen = {
         split: [{"id": row["id"], "text": row["text"], "label": row["intent"]} for row in each if row["intent"] in kept]
         for split, each in rows.items()
@@ -210,9 +209,9 @@ def test_clean_rows_are_left_alone(
 
 
 def test_a_backdoor_is_closed(tmp_path: Path, request: pytest.FixtureRequest, note: Callable[..., None]) -> None:
-    """0.2% of CLINC150's rows, as of all 15,000: 30 rows of a draw that is smaller."""
-    data = clinc(request.config)
-    bad, target = poison(data.rows["train"], 5 / len(data.rows["train"]) if SMOKE else 30 / len(data.rows["train"]))
+    """0.2% of the rows of 50 intents of CLINC150, which are 10."""
+    data = clinc(request.config, intents=50)
+    bad, target = poison(data.rows["train"], 0.002)
     attacked = [{**row, "text": f"{TOKEN} {row['text']}"} for row in data.rows["test"] if row["label"] != target]
     figures: dict[str, Any] = {"rows": len(data.rows["train"]), "poisoned": len(bad)}
     for which, sentinel in (("before", None), ("after", {"mode": "act", "label_errors": False})):

@@ -49,7 +49,7 @@ _SNIPS: list[Settings] = [
      "columns": {**_TOKENS, "ner_tags": "slots"}},
 ]  # fmt: skip
 _OTHERS: list[Settings] = [
-    {"name": "request", "type": "classification", "data_path": _files("clinc150", "train", "valid", "test"),
+    {"name": "request", "type": "classification", "data_path": _files("clinc150", "train", "test"),
      "columns": {"label": "intent"}},
     {"name": "sentiment", "type": "classification", "data_path": _files("afrisenti_swa", "train", "valid", "test")},
 ]  # fmt: skip
@@ -59,8 +59,8 @@ STUDIES = {
     "balance": Study(
         {
             "tasks": [*_SNIPS, *_OTHERS],
-            "data": {"max_rows": 3000},
-            "training": {"sampler": "together", "batch_size": 16, "max_steps": 400},
+            "data": {"max_rows": 3000, "max_length": 32},
+            "training": {"sampler": "together", "batch_size": 8, "max_steps": 300},
         },
         {
             "none": {},
@@ -68,7 +68,7 @@ STUDIES = {
             "famo": {"loss_balance": "famo"},
             "upgrad": {"gradient_conflict": "upgrad"},
             "pcgrad": {"gradient_conflict": "pcgrad"},
-            "in turn": {"sampler": "round_robin"},
+            "in turn": {"sampler": "round_robin", "max_steps": 900},
         },
         (
             "intent_label_accuracy", "slots_entities_f1", "request_label_accuracy", "sentiment_label_weighted_f1",
