@@ -11,6 +11,7 @@ import torch
 
 from jenga.balance.gradients import TaskGradients
 from jenga.errors import ConfigError, SetupError, suggest
+from jenga.processes import Processes
 
 LIBRARY = "torchjd.aggregation"
 EXTRA = "pip install 'jenga[conflicts]'"
@@ -33,12 +34,14 @@ class Conflicts(TaskGradients):
     Only tasks that read an encoder have a say in it.
     """
 
-    def __init__(self, method: str, shared: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
+    def __init__(
+        self, method: str, shared: Mapping[str, Sequence[torch.nn.Parameter]], processes: Processes | None = None
+    ) -> None:
         """Raises ConfigError for a method that there is not, SetupError without the extra."""
         if method not in METHODS:
             known = f"{suggest(method, METHODS) or '.'} Known: {', '.join(METHODS)}"
             raise ConfigError(f"training.gradient_conflict: unknown '{method}'{known}")
-        super().__init__(shared)
+        super().__init__(shared, processes)
         self.method = method
         self._made: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
         self._aggregator(2)

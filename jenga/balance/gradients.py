@@ -7,12 +7,17 @@ from itertools import islice
 
 import torch
 
+from jenga.processes import Processes
+
 
 class TaskGradients:
     """The gradients of tasks for `parameters` of encoders, by name: a vector a task and encoder, and no graph."""
 
-    def __init__(self, parameters: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Sequence[torch.nn.Parameter]], processes: Processes | None = None
+    ) -> None:
         self.parameters = {name: list(each) for name, each in parameters.items()}
+        self.processes = processes or Processes()
         self.forget()
 
     def add(
@@ -42,10 +47,10 @@ class TaskGradients:
                     parameter.grad = each if parameter.grad is None else parameter.grad + each
 
     def take(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the vectors of the step by encoder and task, and forget them."""
+        """Return the vectors of the step by encoder and task, over the rows of all processes, and forget them."""
         rows = self._rows
         self.forget()
-        return rows
+        return {name: self.processes.sum_rows(each, self.parameters[name]) for name, each in rows.items()}
 
     def take_norms(self) -> dict[str, torch.Tensor]:
         """Return the norm of each task's gradient over all encoders, ``()``, and forget them."""

@@ -19,11 +19,17 @@ def named_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
     return [CALLBACK_REGISTRY[name](**block.model_dump()) for name, block in blocks.items() if block is not None]
 
 
-def configured_callbacks(config: ExperimentConfig, console: Console) -> list[BaseCallback]:
-    """Return the callbacks that `config` asks for; progress is shown on `console`."""
+def beside_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
+    """Return those that each process of a run has: all that `config` asks for but tracking and progress."""
     found = named_callbacks(config)
     if (stopping := config.early_stopping) is not None:
         found.append(EarlyStopping(config.evaluation.metric, patience=stopping.patience, min_delta=stopping.min_delta))
+    return found
+
+
+def configured_callbacks(config: ExperimentConfig, console: Console) -> list[BaseCallback]:
+    """Return the callbacks that `config` asks for; progress is shown on `console`."""
+    found = beside_callbacks(config)
     if config.tracking.enabled:
         found.append(
             MlflowCallback(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))

@@ -23,7 +23,7 @@ from jenga.bundle import Bundle, modality_for, schema
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.base import Outcome
 from jenga.callbacks.chain import Chain
-from jenga.callbacks.configured import configured_callbacks
+from jenga.callbacks.configured import beside_callbacks, configured_callbacks
 from jenga.config.load import from_mapping, load
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
@@ -34,6 +34,7 @@ from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
 from jenga.modalities import MODALITIES
 from jenga.modalities.base import Facts
+from jenga.processes import Processes, restarted
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
 from jenga.report.html import write_report
@@ -50,7 +51,7 @@ from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_t
 from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
 from jenga.trainer.rehearse import rehearse
-from jenga.trainer.run import RunFolder
+from jenga.trainer.run import RunFolder, SeenRun
 from jenga.trainer.turns import make_sampler, planned_steps
 from jenga.trainer.worst import add_worst
 
@@ -100,12 +101,16 @@ def train(
     """
     console = console or Console(quiet=True)
     config = load_config(config, overrides)
-    run = find_run(config, resume)
+    accelerator = make_accelerator(config.training.precision, device)
+    processes = Processes.of_run(accelerator.device)
+    if restarted():
+        resume = resume or "auto"
+    run = _found(config, resume, processes)
     try:
-        accelerator = make_accelerator(config.training.precision, device)
         resumed = run
-        chain = Chain([*configured_callbacks(config, console), *callbacks])
-        experiment, run = _open(config, run, folder, accelerator.device, console, chain)
+        own = configured_callbacks(config, console) if processes.first else beside_callbacks(config)
+        chain = Chain([*own, *callbacks])
+        experiment, run = _open(config, run, folder, processes, console, chain)
         if resumed is not None:
             _check_rows(run, experiment.fingerprint, accepted=changed_rows)
         return _carry_out(config, experiment, run, accelerator, chain, console)
@@ -114,15 +119,29 @@ def train(
             run.release()
 
 
+def _found(config: ExperimentConfig, resume: str | None, processes: Processes) -> RunFolder | None:
+    """Return the run to go on with, which the first process holds; None: a new one is asked for."""
+    run = find_run(config, resume) if processes.first else None
+    path = processes.from_first(None if run is None else str(run.path))
+    return run if processes.first or path is None else SeenRun(Path(path))
+
+
 def _open(
     config: ExperimentConfig,
     run: RunFolder | None,
     folder: str | os.PathLike[str] | None,
-    device: torch.device,
+    processes: Processes,
     console: Console,
     chain: Chain,
 ) -> tuple[Experiment, RunFolder]:
-    """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong."""
+    """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong.
+
+    Other processes wait for the first one, whose run has the tokenizer and the encoder that are made of rows.
+    """
+    device = processes.device
+    if not processes.first:
+        seen = SeenRun(Path(processes.from_first("")))
+        return build(config, seen.path, device=device), seen
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
@@ -130,6 +149,7 @@ def _open(
     if run is not None:
         experiment = build(config, run.path, device=device, tell=tell)
         run.update(resolved_digest=config_digest(_resolved(config, experiment)))
+        processes.from_first(str(run.path))
         return experiment, run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
@@ -148,6 +168,7 @@ def _open(
         except BaseException:
             run.discard()
             raise
+    processes.from_first(str(run.path))
     return experiment, run
 
 
@@ -172,9 +193,18 @@ def _carry_out(
     own = continual_callbacks(bundle.config, bundle.model, experiment.sources, accelerator)
     chain = Chain([*own, *chain.callbacks])
     outcome: Outcome = "failed"
+    processes = Processes.of_run(accelerator.device)
+    if processes.size > 1 and config.continual.agem is not None:
+        raise SetupError(
+            "continual.agem: is not built for several processes; train in one, or choose continual.ewc or replay"
+        )
     try:
-        _describe(run, config, experiment, accelerator, console)
+        if processes.first:
+            _describe(run, config, experiment, accelerator, console)
         _train(experiment, run, accelerator, chain.callbacks)
+        if not processes.first:
+            outcome = "finished"
+            return Result(run.path, {"splits": {}}, {})
         result = _finish(experiment, run, accelerator, console)
         chain.result(run.path, result.evaluation)
         run.update(status="finished")
@@ -190,8 +220,6 @@ def _carry_out(
 
 def make_accelerator(precision: str, device: str) -> Accelerator:
     """Return accelerate's view of the machine. Raises SetupError for a device that is not there."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SetupError("several processes: not built yet: distributed training; start one process")
     chosen = choose_device(device)
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
@@ -321,7 +349,8 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
         run=run, accelerator=accelerator, callbacks=callbacks, write_best=bundle.save, teacher=experiment.teacher,
         workers=experiment.workers,
     )  # fmt: skip
-    trainer.load(newest_checkpoint(run.checkpoints))
+    newest = newest_checkpoint(run.checkpoints) if trainer.processes.first else None
+    trainer.load(trainer.processes.from_first(newest))
     trainer.train()
     run.update(best_step=trainer.state.best_step, seconds=round(trainer.state.seconds, 3))
 

@@ -13,8 +13,11 @@ from jenga.balance import Part, make_balance
 from jenga.balance.conflicts import Conflicts
 from jenga.balance.dominance import Dominance
 from jenga.balance.gradients import TaskGradients
+from jenga.config.optimization import part_of
 from jenga.config.training import ResolvedTraining
+from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
+from jenga.processes import Processes
 from jenga.trainer.judged import statistics_kept
 from jenga.trainer.optim import last_shared_layer, shared_parameters
 from jenga.trainer.window import Window
@@ -45,22 +48,31 @@ class Balancing:
         window: Window,
         *,
         total_steps: int,
+        processes: Processes,
     ) -> None:
         """Raises ConfigError as `make_balance` does, and what `Conflicts` raises."""
-        self.model, self.accelerator, self.window = model, accelerator, window
+        self.model, self.accelerator, self.window, self.processes = model, accelerator, window, processes
         self.balance = make_balance(training.loss_balance, list(model.tasks)).to(accelerator.device)
+        if self.balance.reads_losses_after and processes.size > 1:
+            name, _ = part_of(training.loss_balance)
+            raise ConfigError(
+                f"training.loss_balance: '{name}' needs the rows of a step in one process; train in one, or choose "
+                "uncertainty, dwa or gradnorm"
+            )
         self.conflicts: Conflicts | None = None
         if training.gradient_conflict is not None:
             shared = shared_parameters(model)
             known = {id(p) for parameters in shared.values() for p in parameters}
-            self.conflicts = Conflicts(training.gradient_conflict, shared)
+            self.conflicts = Conflicts(training.gradient_conflict, shared, processes)
             trained = [*model.parameters(), *self.balance.parameters()]
             self._others = [p for p in trained if p.requires_grad and id(p) not in known]
         layers = last_shared_layer(model, whole=self.balance.reads_norms)
-        self.measured = TaskGradients(layers) if layers else None
+        self.measured = TaskGradients(layers, processes) if layers else None
         self.dominance = Dominance()
         self._every = max(1, total_steps // MEASURES)
-        self.forget()
+        self._losses: dict[str, torch.Tensor] = {}
+        self._shares: dict[str, torch.Tensor] = {}
+        self._seen: list[_Seen] = []
 
     def note(self, batch: Batch, tasks: Sequence[str], counts: Mapping[str, torch.Tensor] | None, share: float) -> None:
         """Remember a batch of the step, whose forward pass comes now, where it is to be looked at again."""
@@ -85,7 +97,10 @@ class Balancing:
         return loss.detach()
 
     def settle(self, step: int, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Make one gradient of those of the tasks of step `step`, unscaled, in `parameters`."""
+        """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`."""
+        self.processes.sum_gradients([*parameters, *self.balance.parameters()])
+        if self._tells_tasks_apart(step):
+            self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
         if self.conflicts is not None:
             self.window.add_means("task_cosine", self.conflicts.settle())
         losses = self._labelled(self._losses)
@@ -108,9 +123,7 @@ class Balancing:
 
     def forget(self) -> None:
         """Forget the losses and the batches of the step."""
-        self._losses: dict[str, torch.Tensor] = {}
-        self._shares: dict[str, torch.Tensor] = {}
-        self._seen: list[_Seen] = []
+        self._losses, self._shares, self._seen = {}, {}, []
 
     def _labelled(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the `values` of those tasks that got a label in the step: 0 is no loss of the others.
@@ -121,6 +134,9 @@ class Balancing:
 
     def _labelled_of(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: each for name, each in values.items() if float(self._shares[name]) > 0}
+
+    def _tells_tasks_apart(self, step: int) -> bool:
+        return self.balance.moves or self._measures(step)
 
     def _measures(self, step: int) -> bool:
         return self.measured is not None and (self.balance.reads_norms or step % self._every == 0)

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from jenga.errors import SetupError
 from jenga.files import atomic_folder, damage, json_object, recover_folder
 from jenga.model import MultiTaskModel
+from jenga.processes import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -166,3 +168,24 @@ def set_random_state(tensors: dict[str, torch.Tensor], state: dict[str, Any]) ->
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
+
+
+def random_states(processes: Processes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return `random_state` of all processes, those of others than the first under their numbers."""
+    first, *others = processes.gathered(random_state())
+    tensors = dict(first[0])
+    for number, (found, _) in enumerate(others, start=1):
+        tensors |= {f"{number}.{name}": each for name, each in found.items()}
+    return tensors, {**first[1], "others": [state for _, state in others]}
+
+
+def set_random_states(processes: Processes, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Restore what `random_states` gave. Where there were as many processes, each has its own; others draw anew."""
+    others, number = state.get("others", []), processes.rank
+    own = {name.partition(".")[2]: each for name, each in tensors.items() if name.startswith(f"{number}.")}
+    if number == 0:
+        set_random_state(tensors, state)
+    elif len(others) == processes.size - 1:
+        set_random_state(own, others[number - 1])
+    else:
+        torch.manual_seed(zlib.crc32(tensors["torch"].numpy().tobytes()) + number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +18,13 @@ from jenga.labels.base import Errors
 from jenga.labels.judge import labelled_rows
 from jenga.labels.tables import stacked
 from jenga.model import MultiTaskModel
+from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.tasks import BaseTask
 from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
+_Said = tuple[list[int], Mapping[HeadKey, "torch.Tensor | list[torch.Tensor]"]]
 
 
 @dataclass
@@ -48,7 +50,8 @@ class SplitResult:
 class Runner:
     """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor.
 
-    `batch_sizes`: rows of a forward pass, by encoder. `workers`: processes that make batches ahead.
+    `batch_sizes`: rows of a forward pass, by encoder. `workers`: processes that make batches ahead. `processes`: share
+    the batches, and have all answers in the end.
     """
 
     model: MultiTaskModel
@@ -58,6 +61,7 @@ class Runner:
     thresholds: Mapping[HeadKey, np.ndarray]
     on_batch: Callable[[], None] = lambda: None
     workers: int = 0
+    processes: Processes = field(default_factory=Processes)
 
     def size_for(self, task: str) -> int:
         """Return the rows of a forward pass of what `task` reads."""
@@ -71,33 +75,53 @@ class Runner:
         Those of all rows are one tensor ``(M, K)`` where they are equally large, else a list. A word without a token of
         its own (cut off, or merged into the one before) gets NaN.
         """
-        found: dict[HeadKey, Any] = {}
-        tokens = split.encoded.tokens
         order = np.argsort(split.lengths, kind="stable")[::-1]
-        self.model.eval()
         size = self.size_for(tasks[0])
         cut = [order[start : start + size].tolist() for start in range(0, len(order), size)]
+        said: Iterable[_Said] = self._said(split, tasks, self.processes.share(cut), losses)
+        if self.processes.size > 1:
+            said = [each for of_process in self.processes.gathered(list(said)) for each in of_process]
+            if losses is not None:
+                losses |= _LossSum.joined(self.processes.gathered(losses))
+        found: dict[HeadKey, Any] = {}
+        for index, answers in said:
+            for (task, head), exact in answers.items():
+                if isinstance(exact, torch.Tensor):
+                    if (task, head) not in found:
+                        found[task, head] = exact.new_empty((len(split), *exact.shape[1:]))
+                    found[task, head][index] = exact
+                    continue
+                rows = found.setdefault((task, head), [torch.empty(0)] * len(split))
+                for row, each in zip(index, exact, strict=True):
+                    rows[row] = each
+        return found
+
+    def _said(
+        self, split: EncodedSplit, tasks: Sequence[str], cut: Sequence[list[int]], losses: dict[str, _LossSum] | None
+    ) -> Iterator[_Said]:
+        """Yield the rows of each batch in `cut`, and their logits by head; a list where they differ in size."""
+        tokens = split.encoded.tokens
+        self.model.eval()
         with torch.inference_mode(), made_ahead(split.batch, cut, workers=self.workers) as batches:
             for index in cut:
                 self.on_batch()
                 batch = next(batches).to(self.device)
                 with self.autocast():
                     outputs = self.model(batch.inputs, tasks, batch.labels if losses is not None else None)
+                answers: dict[HeadKey, torch.Tensor | list[torch.Tensor]] = {}
                 for task, output in outputs.items():
                     if losses is not None:
                         losses[task].add(output.loss_sum, output.count, output.loss, len(index))
                     for head, logits in output.logits.items():
                         exact = logits.float().cpu()
-                        if not self.model.tasks[task].by_position:
-                            if (task, head) not in found:
-                                found[task, head] = exact.new_empty((len(split), *exact.shape[1:]))
-                            found[task, head][index] = exact
-                            continue
-                        rows = found.setdefault((task, head), [torch.empty(0)] * len(split))
-                        by_word = tokens is not None and self.model.tasks[task].reads == "tokens"
-                        for row, each in zip(index, exact.unbind(), strict=True):
-                            rows[row] = _by_word(each, tokens.words(row)) if by_word and tokens is not None else each
-        return found
+                        answers[task, head] = exact
+                        if self.model.tasks[task].by_position:
+                            by_word = tokens is not None and self.model.tasks[task].reads == "tokens"
+                            answers[task, head] = [
+                                _by_word(each, tokens.words(row)) if by_word and tokens is not None else each
+                                for row, each in zip(index, exact.unbind(), strict=True)
+                            ]
+                yield index, answers
 
     def predictions(self, logits: Mapping[HeadKey, Sequence[torch.Tensor]]) -> dict[HeadKey, Any]:
         """Decode `logits`: arrays over rows; for tags a list of int64 arrays over words, O where there is no token."""
@@ -246,12 +270,23 @@ class _LossSum:
 
     def add(self, loss_sum: Any, count: Any, loss: torch.Tensor | None, rows: int) -> None:
         if loss_sum is not None:
-            sums, counts = loss_sum.double().cpu().numpy(), count.double().cpu().numpy()
+            sums, counts = _exact(loss_sum), _exact(count)
             self.sums = sums if self.sums is None else self.sums + sums
             self.counts = counts if self.counts is None else self.counts + counts
         elif loss is not None:
             self.own += float(loss) * rows
             self.rows += rows
+
+    @classmethod
+    def joined(cls, found: Sequence[Mapping[str, _LossSum]]) -> dict[str, _LossSum]:
+        """Return by task the losses of all processes."""
+        whole = {task: cls() for task in found[0]}
+        for each in found:
+            for task, part in each.items():
+                whole[task].add(part.sums, part.counts, None, 0)
+                whole[task].own += part.own
+                whole[task].rows += part.rows
+        return whole
 
     def mean(self, head_weight: Sequence[float]) -> float | None:
         """Return the mean loss, or None when no label arrived (which is not a loss of 0)."""
@@ -266,6 +301,10 @@ class _LossSum:
                 ).sum()
             )
         return self.own / self.rows if self.rows else None
+
+
+def _exact(values: torch.Tensor | np.ndarray) -> np.ndarray:
+    return values.double().cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
 def _by_word(logits: torch.Tensor, tokens: np.ndarray) -> torch.Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from jenga.ahead import made_ahead
+from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.sampling import Turn, micro_batches
 from jenga.types import Batch
@@ -29,16 +30,24 @@ class _Part(NamedTuple):
 class Feed:
     """Makes the micro-batches of turns in `workers` processes ahead of them; 0: as asked for.
 
-    `sizes`: the most rows of one, by source.
+    `sizes`: the most rows of one, by source. Of each, this process has its share in `processes`.
 
     A batch is the same whoever makes it: what is changed of its rows is drawn from `seed`, the epoch and the rows.
     Processes are there from `begin` to the end of the block that the feed is the context of.
     """
 
     def __init__(
-        self, splits: Mapping[str, EncodedSplit], *, sizes: Mapping[str, int], halves: bool, seed: int, workers: int
+        self,
+        splits: Mapping[str, EncodedSplit],
+        *,
+        sizes: Mapping[str, int],
+        halves: bool,
+        seed: int,
+        workers: int,
+        processes: Processes,
     ) -> None:
         self.splits, self.sizes, self.halves, self.seed, self.workers = splits, sizes, halves, seed, workers
+        self.processes = processes
         self._made: Iterator[Batch] | None = None
         self._expected: deque[_Part] = deque()
         self._stack = ExitStack()
@@ -86,7 +95,8 @@ class Feed:
         for each in turn.parts:
             lengths = self.splits[each.source].lengths
             cut = micro_batches(each.rows, lengths, self.sizes[each.source], halves=self.halves)
-            parts += [_Part(each.source, epoch, tuple(rows)) for rows in cut]
+            shares = [tuple(self.processes.share(rows)) for rows in cut]
+            parts += [_Part(each.source, epoch, rows) for rows in shares if rows]
         return parts
 
     def _make(self, part: _Part) -> Batch:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -15,6 +16,7 @@ from jenga.callbacks.chain import Chain
 from jenga.config.training import ResolvedTraining
 from jenga.errors import DivergedError
 from jenga.model import MultiTaskModel
+from jenga.processes import Processes
 from jenga.trainer import checkpoint
 from jenga.trainer.balancing import Balancing
 from jenga.trainer.judged import Judged, judged_tensors
@@ -56,12 +58,16 @@ class Learner:
         steps: Sequence[int],
         teacher: Teacher | None,
         chain: Chain,
+        processes: Processes,
     ) -> None:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
         # A checkpoint's encoder comes in evaluation mode, without dropout.
         self.model: MultiTaskModel = model.to(accelerator.device).train()
-        self.window = Window(accelerator.device)
-        self.balancing = Balancing(self.model, training, accelerator, self.window, total_steps=sum(steps))
+        processes.spread([*self.model.parameters(), *self.model.buffers()])
+        self.processes, self.window = processes, Window(accelerator.device, processes)
+        self.balancing = Balancing(
+            self.model, training, accelerator, self.window, total_steps=sum(steps), processes=processes
+        )
         self.balance = self.balancing.balance
         groups, names = all_groups(self.model, self.balance, trainings)
         make = Maker(training, chain)
@@ -71,6 +77,9 @@ class Learner:
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.staged = StagedSchedule(self.optimizer, training, steps) if len(steps) > 1 else None
         self.scheduler = self.staged or make_scheduler(self.optimizer, training, steps[0])
+        if processes.rank:
+            # Dropout differs from process to process, as from row to row.
+            torch.manual_seed(int(np.random.SeedSequence([training.seed, processes.rank]).generate_state(1)[0]))
         self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._lasting = [
@@ -164,7 +173,8 @@ class Learner:
 
         The trained weights have to stand in the model, as within `Judged.hidden`.
         """
-        random_tensors, random_state = checkpoint.random_state()
+        random_tensors, random_state = checkpoint.random_states(self.processes)
+        self.window.settle()
         window_tensors, window_state = self.window.state()
         tensors: dict[str, dict[str, torch.Tensor]] = {
             "model": checkpoint.model_tensors(self.model),
@@ -201,4 +211,4 @@ class Learner:
         self.balance.load_state_dict(tensors.get("balance", {}))
         self.balancing.forget()
         self.window.restore(tensors["window"], state["window"])
-        checkpoint.set_random_state(tensors["random"], state["random"])
+        checkpoint.set_random_states(self.processes, tensors["random"], state["random"])

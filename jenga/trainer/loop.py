@@ -18,8 +18,9 @@ from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
-from jenga.errors import InterruptedRun
+from jenga.errors import InterruptedRun, SetupError
 from jenga.model import MultiTaskModel
+from jenga.processes import Processes
 from jenga.rows.batches import Source
 from jenga.rows.sampling import Turn
 from jenga.saved import fitting
@@ -62,6 +63,7 @@ class Trainer:
         workers: int = 0,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
+        self.processes = Processes.of_run(accelerator.device)
         self.sources = {source.name: source for source in sources}
         self.chain = Chain(callbacks)
         self.write_best = write_best
@@ -71,17 +73,24 @@ class Trainer:
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.splits["train"] for source in sources}
         sizes = batch_rows(sources, config)
-        self.feed = Feed(splits, sizes=sizes, halves=self.halves, seed=self.training.seed, workers=workers)
+        self.feed = Feed(
+            splits, sizes=sizes, halves=self.halves, seed=self.training.seed, workers=workers, processes=self.processes
+        )
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.planned_steps = planned_steps(self.sampler, config)
+        if self.processes.size > 1 and self.chain.undoes:
+            raise SetupError(
+                "callbacks.sentinel: takes steps back, which is not built for several processes; train in one, or "
+                "remove it"
+            )
         self.learner = Learner(
             model, self.training, self.trainings, accelerator, steps=self.planned_steps, teacher=teacher,
-            chain=self.chain,
+            chain=self.chain, processes=self.processes,
         )  # fmt: skip
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
-        self.log = MetricsLog(run.path / "metrics.jsonl")
+        self.log = MetricsLog(run.path / "metrics.jsonl", written=self.processes.first)
         self.folder = run.path
         self.interrupted = False
         self._started = time.monotonic()
@@ -169,6 +178,7 @@ class Trainer:
                 self._begin()
             else:
                 self._finish_step()
+            self.interrupted, self.state.stopped = self.processes.any(self.interrupted, self.state.stopped)
             if self.interrupted:
                 self._interrupt()
             if self._done():
@@ -189,7 +199,7 @@ class Trainer:
         self.learner.settle_gradients()
         self.chain.call("on_gradients", self)
         norm = self.learner.clip_gradients()
-        asked = self.chain.call("on_before_optimizer_step", self, grad_norm=norm)
+        asked = self._agreed(self.chain.call("on_before_optimizer_step", self, grad_norm=norm))
         if asked is None:
             self.learner.step(norm)
         else:
@@ -210,7 +220,7 @@ class Trainer:
 
     def _add_gradients(self, turn: Turn, batches: Sequence[Batch]) -> None:
         tasks = turn.tasks or self.sources[turn.source].tasks
-        counts = label_counts(batches, self.model.tasks) if len(batches) > 1 else None
+        counts = self._label_counts(batches)
         if not self.model.training:
             self.model.train()
         for batch in batches:
@@ -219,6 +229,16 @@ class Trainer:
             share = len(batch.rows) / len(turn.rows)
             loss, outputs = self.learner.add_gradients(batch, tasks, counts, share)
             self.chain.call("on_batch_end", self, batch=batch, loss=loss, outputs=outputs)
+
+    def _label_counts(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor] | None:
+        """Return the labels of a step by task, ``(N,)``; None where they are those of its only batch."""
+        if self.processes.size == 1:
+            return label_counts(batches, self.model.tasks) if len(batches) > 1 else None
+        total: dict[str, torch.Tensor] = {}
+        for found in self.processes.gathered(label_counts(batches, self.model.tasks)):
+            for task, counts in found.items():
+                total[task] = total[task] + counts if task in total else counts
+        return total
 
     def _roll_back(self, place: Place, asked: Asked, before: int) -> None:
         """Go back to a checkpoint of step `before` or an earlier one, by default without the turn at `place`."""
@@ -242,7 +262,22 @@ class Trainer:
         if due and self.learner.window.steps:
             record = self._record()
             self.log.append({**record})
-        return self.chain.call("on_step_end", self, logs=record)
+        return self._agreed(self.chain.call("on_step_end", self, logs=record))
+
+    def _agreed(self, asked: Asked | None) -> Asked | None:
+        """Return what the callbacks of all processes ask for, of which each may see other rows."""
+        if self.processes.size == 1:
+            return asked
+        if asked is not None and asked.action in (Action.UNDO, Action.ROLLBACK):
+            raise SetupError(
+                f"callbacks: {asked.by} asks for {asked.action.name}, which is not built for several processes; train "
+                "in one, or remove it"
+            )
+        action = None if asked is None else asked.action
+        skips, stops = self.processes.any(action is Action.SKIP, action is Action.STOP)
+        if not skips and not stops:
+            return None
+        return Asked(Action.STOP if stops else Action.SKIP, "another process" if asked is None else asked.by)
 
     @property
     def _turns(self) -> int:
@@ -319,9 +354,11 @@ class Trainer:
 
     def _runner(self) -> Runner:
         sizes = evaluation_batch_sizes(self.config)
+        # Several processes end together, after a step.
+        on_batch = self._check_interrupt if self.processes.size == 1 else lambda: None
         return Runner(
-            self.model, self.accelerator.device, self.accelerator.autocast, sizes, {}, self._check_interrupt,
-            self.feed.workers,
+            self.model, self.accelerator.device, self.accelerator.autocast, sizes, {}, on_batch, self.feed.workers,
+            self.processes,
         )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
@@ -335,7 +372,8 @@ class Trainer:
         """Where no validation rows tell which model is the best, or those of one stage would, it is the last one."""
         self.learner.check_finite(self.state.step)
         with self.judging():
-            self.write_best(self.run.best)
+            if self.processes.first:
+                self.write_best(self.run.best)
         self.state.best_step = self.state.step
 
     def save(self) -> Path:
@@ -351,9 +389,11 @@ class Trainer:
                 "metrics_bytes": self.log.sync(),
                 "callbacks": self._packed_memories(tensors["callbacks"]),
             }
-            checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
+            if self.processes.first:
+                checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
         self.run.settle_best()
-        checkpoint.retain(folder, self.config.checkpoint.keep)
+        if self.processes.first:
+            checkpoint.retain(folder, self.config.checkpoint.keep)
         self._saved_step = self.state.step
         self.chain.call("on_save", self, path=folder)
         return folder

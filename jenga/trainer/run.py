@@ -207,25 +207,56 @@ class RunFolder(HeldFolder):
             self._settled.rename(self.best)
 
 
-class MetricsLog:
-    """metrics.jsonl: appended line by line, cut back to a checkpoint's length on resuming."""
+class SeenRun(RunFolder):
+    """The folder of a run in which another process writes: here nothing is."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def hold(self) -> None:
+        """Leave it to the one that writes."""
+
+    def update(self, **fields: Any) -> None:  # the fields of a JSON file, not options
+        """Leave run.json as it is."""
+
+    def end(self, outcome: str, reason: str) -> None:
+        """Leave run.json as it is."""
+
+    def renew_best(self, write: Callable[[Path], None]) -> None:
+        """Leave the best model as it is."""
+
+    def settle_best(self) -> None:
+        """Leave the best model as it is."""
+
+    def revert_best(self) -> None:
+        """Leave the best model as it is."""
+
+
+class MetricsLog:
+    """metrics.jsonl: appended line by line, cut back to a checkpoint's length on resuming.
+
+    written: False where another process writes it.
+    """
+
+    def __init__(self, path: Path, *, written: bool = True) -> None:
+        self.path, self.written = path, written
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record. Raises ValueError for NaN or infinity, which JSON does not have."""
+        if not self.written:
+            return
         line = json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         with writing(self.path), self.path.open("ab") as file:
             file.write(line)
 
     def sync(self) -> int:
         """Bring everything to disk and return the length in bytes."""
+        if not self.written:
+            return 0
         with writing(self.path), self.path.open("ab") as file:
             os.fsync(file.fileno())
             return file.tell()
 
     def cut(self, length: int) -> None:
         """Forget what was written after `length` bytes."""
+        if not self.written:
+            return
         with writing(self.path), self.path.open("ab") as file:
             file.truncate(length)

@@ -9,8 +9,10 @@ from typing import Any, NotRequired, TypedDict
 import torch
 
 from jenga.balance import Part
+from jenga.processes import Processes
 from jenga.types import TaskOutput
 
+_SUMS, _SHARES = ("sums", "counts", "own", "taught"), ("batches", "lessons")
 _PLAIN = ("steps", "batches", "lessons", "means", "heads", "weights")
 """What of a window is no tensor."""
 
@@ -34,21 +36,24 @@ class Window:
     No tensor is changed in place, so that a snapshot is only references.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, processes: Processes | None = None) -> None:
+        self.device, self.processes = device, processes or Processes()
         self._clear()
 
     def _clear(self) -> None:
-        self.loss = torch.zeros((), device=self.device)
         self.norm = torch.zeros((), device=self.device)
         self.steps = 0
+        self.means: dict[str, dict[str, tuple[float, int]]] = {}
+        self._clear_sums()
+
+    def _clear_sums(self) -> None:
+        self.loss = torch.zeros((), device=self.device)
         self.sums: dict[str, torch.Tensor] = {}
         self.counts: dict[str, torch.Tensor] = {}
         self.own: dict[str, torch.Tensor] = {}
         self.taught: dict[str, torch.Tensor] = {}
         self.batches: dict[str, float] = {}
         self.lessons: dict[str, float] = {}
-        self.means: dict[str, dict[str, tuple[float, int]]] = {}
         self.heads: dict[str, list[str]] = {}
         self.weights: dict[str, list[float]] = {}
 
@@ -114,8 +119,10 @@ class Window:
 
         The losses of tasks and heads are those of the labels; what a teacher added stands beside them.
 
-        A head or task that got no label in these steps is left out.
+        A head or task that got no label in these steps is left out. All processes of a run have their part in it.
         """
+        if self.processes.size > 1:
+            self._join()
         head_loss: dict[str, dict[str, float]] = {}
         task_loss = {name: float(self.own[name]) / batches for name, batches in self.batches.items()}
         for name, heads in self.heads.items():  # in the order of the turns, also after a resume
@@ -140,6 +147,33 @@ class Window:
         self._clear()
         return found
 
+    def settle(self) -> None:
+        """Let the first process have all of what is summed, for a checkpoint."""
+        if self.processes.size > 1:
+            self._join()
+            if not self.processes.first:
+                self._clear_sums()
+
+    def _join(self) -> None:
+        """Add up what all processes have seen."""
+        everyone = self.processes.gathered(self._told())
+        self._clear_sums()
+        for told in everyone:
+            self.loss = self.loss + told["loss"]
+            self.heads |= {name: each for name, each in told["heads"].items() if name not in self.heads}
+            self.weights |= told["weights"]
+            for kind in (*_SUMS, *_SHARES):
+                known = getattr(self, kind)
+                for name, value in told[kind].items():
+                    known[name] = known[name] + value if name in known else value
+
+    def _told(self) -> dict[str, Any]:
+        found = {kind: {name: each.cpu() for name, each in getattr(self, kind).items()} for kind in _SUMS}
+        return {
+            "loss": self.loss.cpu(), "heads": self.heads, "weights": self.weights,
+            **found, **{kind: getattr(self, kind) for kind in _SHARES},
+        }  # fmt: skip
+
     def snapshot(self) -> dict[str, Any]:
         """Return what `go_back` takes."""
         return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
@@ -151,13 +185,17 @@ class Window:
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and a JSON state for a checkpoint."""
         tensors = {"loss": self.loss, "norm": self.norm}
-        for kind in ("sums", "counts", "own", "taught"):
+        for kind in _SUMS:
             tensors |= {f"{kind}.{name}": value for name, value in getattr(self, kind).items()}
         return tensors, {name: getattr(self, name) for name in _PLAIN}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         self._clear()
+        if not self.processes.first:
+            # The first has the sums of all; the rest is the same everywhere.
+            state = {**state, **{kind: {} for kind in _SHARES}}
+            tensors = {"norm": tensors["norm"]}
         for name, value in state.items():
             setattr(self, name, value)
         for key, value in tensors.items():

@@ -1,0 +1,128 @@
+"""The processes of one run: which of them this is, and what they tell one another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+_BUCKET = 1 << 24
+"""Numbers of a message that carries gradients."""
+
+
+def restarted() -> bool:
+    """Whether a launcher has started the processes of this run anew, since one of them had ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+class Processes:
+    """All processes that train together, of which this one has the number `rank`, from 0, of `size`.
+
+    Every method that tells or asks is one that all of them call at the same place. They run the same program and trust
+    one another. `device`: where tensors of theirs are. By default this one is alone.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.size, self.device = rank, size, device or torch.device("cpu")
+
+    @classmethod
+    def of_run(cls, device: torch.device) -> Processes:
+        """Return those that a launcher has started, once they know one another."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls(device=device)
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def share(self, rows: Sequence[T]) -> Sequence[T]:
+        """Return this process's part of `rows`, which may be none; those of all make up the whole."""
+        return rows[self.rank :: self.size]
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Return of each flag whether some process has it up."""
+        if self.size == 1:
+            return list(flags)
+        up = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(up, dist.ReduceOp.MAX)
+        return [bool(each) for each in up.tolist()]
+
+    def gathered(self, value: T) -> list[T]:
+        """Return what each process has given, by their numbers."""
+        if self.size == 1:
+            return [value]
+        found: list[T | None] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found  # type: ignore[return-value]
+
+    def from_first(self, value: T) -> T:
+        """Return what the first process has given."""
+        if self.size == 1:
+            return value
+        found = [value]
+        dist.broadcast_object_list(found, src=0, device=self.device)
+        return found[0]
+
+    def sums(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the sum of each number ``()`` over the processes that have it."""
+        if self.size == 1:
+            return dict(values)
+        total: dict[str, float] = {}
+        for found in self.gathered({name: float(each) for name, each in values.items()}):
+            for name, each in found.items():
+                total[name] = total.get(name, 0.0) + each
+        return {name: torch.tensor(each, device=self.device) for name, each in total.items()}
+
+    def sum_rows(self, rows: Mapping[str, torch.Tensor], like: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the sum of each vector, which has the numbers of all of `like`, over the processes that have it."""
+        if self.size == 1:
+            return dict(rows)
+        total: dict[str, torch.Tensor] = {}
+        for name in dict.fromkeys(name for found in self.gathered(list(rows)) for name in found):
+            own = rows.get(name)
+            total[name] = torch.cat([torch.zeros_like(each).flatten() for each in like]) if own is None else own.clone()
+            dist.all_reduce(total[name])
+        return total
+
+    @torch.no_grad()
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Give each parameter the sum of its gradients; one that no process has reached keeps none."""
+        if self.size == 1:
+            return
+        used = self.any(*(p.grad is not None for p in parameters))
+        grads = []
+        for p, reached in zip(parameters, used, strict=True):
+            if reached:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+                grads.append(p.grad)
+        for bucket in _buckets(grads):
+            flat = torch.cat([each.reshape(-1) for each in bucket])
+            dist.all_reduce(flat)
+            for each, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
+                each.copy_(part.view_as(each))
+
+    @torch.no_grad()
+    def spread(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Give all processes the tensors of the first."""
+        if self.size > 1:
+            for each in tensors:
+                dist.broadcast(each, src=0)
+
+
+def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Yield the tensors in groups of one type, each of about `_BUCKET` numbers at most."""
+    bucket: list[torch.Tensor] = []
+    for each in tensors:
+        if bucket and (bucket[0].dtype != each.dtype or sum(t.numel() for t in bucket) + each.numel() > _BUCKET):
+            yield bucket
+            bucket = []
+        bucket.append(each)
+    if bucket:
+        yield bucket
