@@ -78,6 +78,17 @@ def test_cooldown_counts_by_the_events_own_time_and_else_by_the_clock(
     assert outcomes(by_clock, {"src_ip": "a"}, answer()) == ["alert"]
 
 
+def test_a_time_and_an_identity_too_long_to_read_stop_nothing_and_are_named(
+    policy: Load, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = policy("time: ts\n")
+    with caplog.at_level(logging.WARNING):
+        (decision,) = loaded.decide({"src_ip": 10**5000, "ts": 10**5000}, answer())
+    assert (decision.outcome, decision.at, decision.by_event) == ("alert", 1000.0, False)
+    assert "in 'ts', which is no time; the clock counts for it" in caplog.text
+    assert outcomes(loaded, {"src_ip": 10**5000 + 1}, answer()) == ["alert"]
+
+
 def test_what_was_suppressed_is_told_by_the_next_alert(policy: Load, answer: Answer, clock: Any) -> None:
     loaded = policy()
     for _ in range(4):
