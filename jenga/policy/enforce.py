@@ -85,7 +85,9 @@ class Enforcer:
         """Wait for hooks, keep the cooldowns and close the log; after an error hooks that wait are dropped."""
         try:
             if self._hooks is not None and (dropped := self._hooks.close(drop=error is not None)):
-                self._log.append({"decision": "dropped", "runs": dropped, "reason": "the run ended with an error"})
+                reason = "no thread could be started for them" if error is None else "the run ended with an error"
+                self.counts["dropped"] += dropped
+                self._log.append({"decision": "dropped", "runs": dropped, "reason": reason})
             self._forgotten()
             self._log.sync()
             self._save()
@@ -197,7 +199,7 @@ class Enforcer:
                 counts["dry_run"], " and ".join(missing),
             )  # fmt: skip
         for kind, words in (
-            ("dropped", "%d runs of hooks were dropped, by their limits; see %s"),
+            ("dropped", "%d runs of hooks were dropped; see %s"),
             ("failed", "%d runs of hooks failed or were killed; see %s"),
             ("forgotten", "%d identities were forgotten, since max_identities are remembered; see %s"),
         ):
