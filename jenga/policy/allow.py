@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from jenga.policy.match import seconds_of
+from jenga.policy.match import brief, seconds_of
 from jenga.policy.schema import Allowed
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
@@ -51,7 +51,7 @@ class AllowList:
     def __init__(self, entries: Sequence[Allowed]) -> None:
         self._entries = [
             (each, None if each.until is None else seconds_of(each.until, "s"),
-             {path: (text, network_of(text)) for path, text in each.fields.items()})
+             {path: (brief(text), network_of(text)) for path, text in each.fields.items()})
             for each in entries
         ]  # fmt: skip
 

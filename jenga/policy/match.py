@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -139,6 +140,15 @@ def plain(value: Any, *, depth: int = 0) -> Any:
         more = [f"... {len(value) - _MOST_INSIDE} more"] if len(value) > _MOST_INSIDE else []
         return [plain(each, depth=depth + 1) for each in value[:_MOST_INSIDE]] + more
     return _short(_written(value))
+
+
+def brief(value: Any) -> Any:
+    """Return `plain(value)`, and of a long list or object the beginning as a text, with a digest as long texts have."""
+    found = plain(value)
+    if not isinstance(found, dict | list):
+        return found
+    text = json.dumps(found, sort_keys=True, separators=(",", ":"))
+    return found if len(text) <= _TEXT_LENGTH else _short(text)
 
 
 def _written(value: Any) -> str:

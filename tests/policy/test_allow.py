@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jenga.policy.allow import AllowList, address_of, network_of
+from jenga.policy.match import brief
 from jenga.policy.schema import Allowed
 
 
@@ -31,6 +32,8 @@ def holds(fields: dict[str, str], identity: dict[str, Any], *, now: float = 0.0,
         ("backup", "backup ", False),
         ("back*", "backup", False),
         ("7", 7, True),
+        ("x" * 300, brief("x" * 300), True),
+        ("x" * 300, brief("x" * 299 + "y"), False),
         ("True", True, False),
         ("None", None, False),
         ("a/b", "a/b", True),
