@@ -48,12 +48,12 @@ def verify(
     from jenga.policy.chain import MOST_TOLD, Sealer
     from jenga.policy.chain import verify as verified
     from jenga.policy.enforce import secret
-    from jenga.policy.log import read_head
+    from jenga.policy.log import place_of, read_head
 
     if key_file is not None and key_env is not None:
         raise click.UsageError("Give --key-file or --key-env, not both.")
     sealer = Sealer(secret(key_file=key_file, key_env=key_env))
-    head = read_head(Path(log))
+    head = read_head(place_of(Path(log)))
     report = verified(_files(log), sealer, expect_first=expect_first, expect_last=expect_last, head=head)
     if report.problems:
         more = [f"only the first {MOST_TOLD} are listed"] if len(report.problems) == MOST_TOLD else []
@@ -88,9 +88,9 @@ def list_(log: str, rule: str | None, identity: str | None, since: str | None, a
 
 
 def _files(log: str) -> list[Path]:
-    from jenga.policy.log import files_of
+    from jenga.policy.log import files_of, place_of
 
-    if not (found := files_of(Path(log))):
+    if not (found := files_of(place_of(Path(log)))):
         raise DataError(f"{log}: no such log; a policy says where it is (log), by default alerts.jsonl beside it")
     return found
 

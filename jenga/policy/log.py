@@ -23,6 +23,11 @@ PRIVATE = 0o600
 """Alerts tell of people: nobody but their owner reads them, unless they are given to others."""
 
 
+def place_of(path: Path) -> Path:
+    """Return the one name of the log that `path` names, whose older files, lock, .head and .state lie beside it."""
+    return Path(os.path.realpath(path))
+
+
 def files_of(path: Path) -> list[Path]:
     """Return the files that the log `path` consists of, the oldest first."""
     older = sorted(each for each in path.parent.glob(f"{_escaped(path.name)}.[0-9]*") if each.suffix[1:].isdigit())
@@ -56,7 +61,7 @@ def _escaped(name: str) -> str:
 
 
 class AlertLog:
-    """Appends records to a log, as long as it is entered; a second writer is refused.
+    """Appends records to a log, as long as it is entered; a second writer is refused, by whatever link it comes.
 
     A line that a killed writer left half written is cut off, and a record says so. Not before `sync` is a record on the
     disk. Threads may share one. rotate_bytes: size at which the log goes on in a new file; the older ones are called
@@ -64,7 +69,7 @@ class AlertLog:
     """
 
     def __init__(self, path: Path, sealer: Sealer, *, rotate_bytes: int) -> None:
-        self.path, self._sealer, self._rotate_bytes = path, sealer, rotate_bytes
+        self.path, self._sealer, self._rotate_bytes = place_of(path), sealer, rotate_bytes
         self.seq, self._hash = 0, GENESIS
         self._handle = self._head = -1
         self._size = 0

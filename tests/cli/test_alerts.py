@@ -45,6 +45,14 @@ def test_a_whole_log_is_told_with_its_last_hash(invoke: Invoke, log: Path) -> No
     assert json.loads(found.stdout) == {"records": 4, "last": last_hash(log), "algorithm": "sha256"}
 
 
+def test_a_link_to_a_log_is_proved_and_listed_as_the_log(invoke: Invoke, tmp_path: Path, log: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(log)
+    result = invoke("alerts", "verify", link)
+    assert (result.exit_code, result.stderr, "4 records" in result.stdout) == (0, "", True)
+    assert len(invoke("alerts", "list", link, "--json").stdout.splitlines()) == 4
+
+
 def test_a_log_that_is_not_as_it_was_ends_with_code_three_and_the_place(invoke: Invoke, log: Path) -> None:
     first = files_of(log)[0]
     first.write_text(first.read_text().replace('"dos"', '"odd"'))

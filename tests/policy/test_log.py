@@ -57,6 +57,22 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
     filled(path, 1)
 
 
+def test_links_to_a_log_are_that_log(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    (tmp_path / "folder").symlink_to(tmp_path)
+    (tmp_path / "b.jsonl").symlink_to(path)
+    names = [tmp_path / "b.jsonl", tmp_path / "folder" / "a.jsonl", tmp_path / "folder" / "b.jsonl"]
+    with opened(path, rotate_bytes=600):
+        for name in names:
+            with pytest.raises(SetupError, match="another process writes this log"), opened(name):
+                pass
+    for name in names:
+        filled(name, 3, rotate_bytes=600)
+    assert problems(path) == []
+    assert len(decisions(path)) == 9
+    assert (tmp_path / "b.jsonl").is_symlink()
+
+
 @pytest.mark.parametrize("cut", [1, 2, 40, -1])
 def test_a_line_that_was_not_written_whole_is_mended_and_the_chain_goes_on(tmp_path: Path, cut: int) -> None:
     path = filled(tmp_path / "a.jsonl")
