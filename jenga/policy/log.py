@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -47,13 +48,20 @@ def state_file(path: Path) -> Path:
 def read_head(path: Path) -> tuple[int, str] | None:
     """Return the number and the hash of the record that the log `path` had last when it was brought to disk.
 
-    None where nothing says so.
+    None where nothing says so: there is no such file, or it is empty, as a log is that was never brought to disk.
+    Raises ValueError, with the place, where the file is damaged, OSError where it cannot be read.
     """
+    file = head_file(path)
     try:
-        found = json_object(head_file(path))
-        return int(found["seq"]), str(found["hash"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json_object(file) if file.stat().st_size else None
+    except FileNotFoundError:
         return None
+    if found is None:
+        return None
+    seq, own = found.get("seq"), found.get("hash")
+    if type(seq) is not int or seq < 0 or not isinstance(own, str) or re.fullmatch("[0-9a-f]{64}", own) is None:
+        raise ValueError(f"{file}: no number and hash of a record")
+    return seq, own
 
 
 def _escaped(name: str) -> str:
@@ -195,8 +203,14 @@ class AlertLog:
         self.seq, self._hash = int(record["seq"]), str(record["hash"])
 
     def _compare(self) -> None:
-        """Raise SetupError where the log has not come as far as its head says."""
-        head = read_head(self.path)
+        """Raise SetupError where the log has not come as far as its head says, or nobody can tell."""
+        try:
+            head = read_head(self.path)
+        except ValueError as error:
+            raise SetupError(
+                f"{error}: it is damaged, and tells no more whether records are gone. Look at the log with jenga "
+                "alerts verify; to go on with it move its .head away, else the log with its .head and .state"
+            ) from None
         if head is not None and (head[0] > self.seq or (head[0] == self.seq and head[1] != self._hash)):
             raise SetupError(
                 f"{self.path}: it ends with record {self.seq}, and {head_file(self.path).name} knows of record "

@@ -73,6 +73,16 @@ def test_records_gone_from_the_end_are_told(invoke: Invoke, log: Path) -> None:
     assert invoke("alerts", "verify", log, "--expect-last", hash_).exit_code == 3
 
 
+def test_a_damaged_head_is_told_beside_what_else_is_wrong(invoke: Invoke, log: Path) -> None:
+    Path(f"{log}.head").write_text("{")
+    result = invoke("alerts", "verify", log)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"{log}.head: no JSON" in result.stderr
+    assert "damaged" in result.stderr
+    log.write_text(log.read_text().replace('"probe"', '"odd"'))
+    assert "the record was changed" in invoke("alerts", "verify", log).stderr
+
+
 def test_a_secret_comes_from_a_file_or_the_environment(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

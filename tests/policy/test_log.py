@@ -99,6 +99,33 @@ def test_a_log_that_ends_before_what_its_head_knows_is_not_written_on(tmp_path: 
             pass
 
 
+NO_NUMBER = f'{{"hash":"{"0" * 64}","seq":"1"}}'
+DAMAGED = ["{", "[]", "null", "\0" * 80, "{}", '{"seq":1}', '{"hash":"x","seq":1}', NO_NUMBER]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_head_is_no_absent_one(tmp_path: Path, content: str) -> None:
+    path = filled(tmp_path / "a.jsonl")
+    head_file(path).write_text(content)
+    with pytest.raises(ValueError, match=r"a\.jsonl\.head: "):
+        read_head(path)
+    with pytest.raises(SetupError, match=r"a\.jsonl\.head: .*it is damaged.*move its \.head away"), opened(path):
+        pass
+    assert head_file(path).read_text() == content
+    head_file(path).unlink()
+    filled(path, 1)
+    assert problems(path) == []
+
+
+def test_a_head_that_is_empty_or_not_there_says_nothing(tmp_path: Path) -> None:
+    path = filled(tmp_path / "a.jsonl")
+    head_file(path).write_text("")
+    assert read_head(path) is None
+    head_file(path).unlink()
+    assert read_head(path) is None
+    filled(path, 1)
+
+
 def test_a_last_record_that_was_changed_is_not_written_on(tmp_path: Path) -> None:
     path = filled(tmp_path / "a.jsonl")
     path.write_bytes(path.read_bytes().replace(b'"number":2', b'"number":7'))
