@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import threading
@@ -38,11 +37,6 @@ def files_of(path: Path) -> list[Path]:
 def head_file(path: Path) -> Path:
     """Return where the log `path` says how far it has come."""
     return path.with_name(f"{path.name}.head")
-
-
-def state_file(path: Path) -> Path:
-    """Return where the cooldowns behind the log `path` are kept."""
-    return path.with_name(f"{path.name}.state")
 
 
 def read_head(path: Path) -> tuple[int, str] | None:
@@ -128,16 +122,19 @@ class AlertLog:
             self.seq, self._hash, self._synced = record["seq"], record["hash"], False
             return record
 
-    def sync(self) -> None:
-        """Bring every record to disk, and then how far the log has come. Raises SetupError."""
+    def sync(self) -> tuple[int, str]:
+        """Bring every record to disk, and then how far the log has come: the number and the hash of the last record.
+
+        Returns both. Raises SetupError.
+        """
         with self._lock, writing(self.path):
-            if self._synced:
-                return
-            os.fsync(self._handle)
-            content = canonical({"hash": self._hash, "seq": self.seq}) + b"\n"
-            os.pwrite(self._head, content, 0)
-            os.ftruncate(self._head, len(content))
-            self._synced = True
+            if not self._synced:
+                os.fsync(self._handle)
+                content = canonical({"hash": self._hash, "seq": self.seq}) + b"\n"
+                os.pwrite(self._head, content, 0)
+                os.ftruncate(self._head, len(content))
+                self._synced = True
+            return self.seq, self._hash
 
     def _write(self, line: bytes) -> None:
         """Write a whole line or nothing."""
@@ -195,12 +192,13 @@ class AlertLog:
 
     def _resume(self, line: bytes) -> None:
         record = parsed(line)
-        if record is None or record.get("hash") != self._sealer.hash(record):
+        seq = None if record is None else record.get("seq")
+        if record is None or type(seq) is not int or record.get("hash") != self._sealer.hash(record):
             raise SetupError(
                 f"{self.path}: the last record is not as it was written, or the secret is another one; look at it with "
                 "jenga alerts verify, and move the log away with its .head and .state to begin a new one"
             )
-        self.seq, self._hash = int(record["seq"]), str(record["hash"])
+        self.seq, self._hash = seq, str(record["hash"])
 
     def _compare(self) -> None:
         """Raise SetupError where the log has not come as far as its head says, or nobody can tell."""
@@ -235,19 +233,3 @@ class AlertLog:
 def _lines(content: bytes) -> list[bytes]:
     parts = content.split(b"\n")
     return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
-
-
-def read_state(path: Path, sealer: Sealer) -> dict[str, Any] | None:
-    """Return what `write_state` wrote beside the log `path`; None without it.
-
-    Raises ValueError where it is not as it was written.
-    """
-    try:
-        found = json.loads(state_file(path).read_bytes())
-    except FileNotFoundError:
-        return None
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    if not isinstance(found, dict) or found.get("hash") != sealer.hash(found):
-        raise ValueError("its hash is not that of its content")
-    return found

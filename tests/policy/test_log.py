@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jenga.errors import SetupError
-from jenga.policy.chain import Sealer, parsed, verify
+from jenga.policy.chain import Sealer, canonical, parsed, verify
 from jenga.policy.log import AlertLog, files_of, head_file, read_head
 
 SEALER = Sealer()
@@ -129,6 +129,10 @@ def test_a_head_that_is_empty_or_not_there_says_nothing(tmp_path: Path) -> None:
 def test_a_last_record_that_was_changed_is_not_written_on(tmp_path: Path) -> None:
     path = filled(tmp_path / "a.jsonl")
     path.write_bytes(path.read_bytes().replace(b'"number":2', b'"number":7'))
+    with pytest.raises(SetupError, match="the last record is not as it was written"), opened(path):
+        pass
+    record: dict[str, Any] = {"algorithm": "sha256", "previous": "0" * 64}  # it has no number
+    path.write_bytes(canonical(record | {"hash": SEALER.hash(record)}) + b"\n")
     with pytest.raises(SetupError, match="the last record is not as it was written"), opened(path):
         pass
     other = AlertLog(filled(tmp_path / "b.jsonl"), Sealer(b"a secret of 16 b"), rotate_bytes=1 << 20)
