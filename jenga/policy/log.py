@@ -172,6 +172,11 @@ class AlertLog:
             raise SetupError(
                 f"{self.path}: another process writes this log; wait for it, or give this policy a log of its own (log)"
             ) from None
+        except OSError as error:  # such as ENOLCK, of a folder on the network
+            raise SetupError(
+                f"{head_file(self.path)}: cannot be locked ({error.strerror}), so that two processes might write the "
+                "log at once; put it on a disk of this machine (log)"
+            ) from error
 
     def _continue(self) -> bytes | None:
         """Go on behind the last record; return what was cut off behind it, None where nothing was."""

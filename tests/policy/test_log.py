@@ -57,6 +57,19 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
     filled(path, 1)
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_log_that_cannot_be_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refused(handle: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "a.jsonl"
+    monkeypatch.setattr("fcntl.flock", refused)
+    words = rf"a\.jsonl\.head: cannot be locked \({os.strerror(number)}\).*on a disk of this machine \(log\)"
+    with pytest.raises(SetupError, match=words), opened(path):
+        pass
+    assert not path.exists()
+
+
 def test_links_to_a_log_are_that_log(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     (tmp_path / "folder").symlink_to(tmp_path)
