@@ -66,7 +66,10 @@ def verify(
     if as_json:
         print_json({"records": report.records, "last": report.last, "algorithm": sealer.algorithm})
         return
-    click.echo(f"{log}: {report.records} records, none changed, removed, added or moved\nlast hash: {report.last}")
+    proved = sealer.has_secret or expect_last is not None
+    unless = "" if proved else "; there is no secret, so whoever may write the files can have computed all hashes anew"
+    click.echo(f"{log}: {report.records} records, none changed, removed, added or moved{unless}")
+    click.echo(f"last hash: {report.last}")
     if head is None and expect_last is None:
         words = "%s is not there, or empty, so nobody can tell whether the newest records are gone"
         logger.warning(words, head_file(place))
