@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MISSING = -100
+from jenga.types import IGNORE_INDEX
+
 N_FOLDS = 5
 RIDGE = 0.3
 MAX_LOG_TEMPERATURE = 6.0
@@ -47,7 +48,7 @@ class Linear:
 
     def probabilities(self, features: NDArray[Any], labels: NDArray[np.int64], n_classes: int) -> Floats:
         """Return probabilities ``(M, K)``, by leaving one out; see `QuickModel`."""
-        scores = self._left_out(features, labels != MISSING, _Marks(labels, n_classes))
+        scores = self._left_out(features, labels != IGNORE_INDEX, _Marks(labels, n_classes))
         factor = _temperature(scores, labels)
         for some in _pieces(len(scores)):
             scores[some] = _softmax(scores[some] * factor)
@@ -64,7 +65,7 @@ class Linear:
         self, features: NDArray[Any], labels: NDArray[np.int64], n_classes: int
     ) -> Callable[[NDArray[Any]], NDArray[np.int64]]:
         """Return what answers features of other rows with their likeliest class, having learnt all rows."""
-        weights, _ = self._weights(features, labels != MISSING, _Marks(labels, n_classes))
+        weights, _ = self._weights(features, labels != IGNORE_INDEX, _Marks(labels, n_classes))
         return lambda others: np.asarray((_with_one(others) @ weights).argmax(axis=1), np.int64)
 
     def _left_out(self, features: NDArray[Any], known: NDArray[np.bool_], targets: _Targets) -> Floats:
@@ -118,7 +119,7 @@ class _Marks:
 
     def __getitem__(self, some: slice, /) -> NDArray[Any]:
         labels = self._labels[some]
-        known = np.flatnonzero(labels != MISSING)
+        known = np.flatnonzero(labels != IGNORE_INDEX)
         marks = np.zeros((len(labels), self._n_classes), np.float32)
         marks[known, labels[known]] = 1
         return marks
@@ -136,7 +137,7 @@ class Trees:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         found = np.zeros((len(labels), n_classes))
-        for train, test in self._folds(labels != MISSING):
+        for train, test in self._folds(labels != IGNORE_INDEX):
             if np.ptp(labels[train]) == 0:
                 found[test, labels[train[0]]] = 1
                 continue
@@ -179,10 +180,10 @@ def _temperature(scores: Floats, labels: NDArray[np.int64]) -> float:
     def loss(log_factor: float) -> float:
         total = 0.0
         for some in _pieces(len(labels)):
-            known = np.flatnonzero(labels[some] != MISSING)
+            known = np.flatnonzero(labels[some] != IGNORE_INDEX)
             shares = _softmax(scores[some][known] * np.exp(log_factor))[np.arange(len(known)), labels[some][known]]
             total -= float(np.log(np.maximum(shares, 1e-30)).sum())
-        return total / max(int((labels != MISSING).sum()), 1)
+        return total / max(int((labels != IGNORE_INDEX).sum()), 1)
 
     best = minimize_scalar(loss, bounds=(0.0, MAX_LOG_TEMPERATURE), method="bounded", options={"xatol": 0.05})
     return float(np.exp(best.x))
