@@ -27,6 +27,7 @@ _FIXES = {
     errno.ENOENT: "make its folder first, or name another place",
     errno.EISDIR: "name a file in it",
 }
+_PUBLIC, _PRIVATE = 0o666, 0o600
 _MOST_LINKS = 40
 _NAME_LENGTH = 50
 """Characters of a name that the name of its staging keeps: together they stay below the 255 bytes of a file's name."""
@@ -35,18 +36,22 @@ _NAME_LENGTH = 50
 # --------------------------------------------------------------------------------------------------------------- write
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that a reader, or a machine that loses power, sees the old file or the new one."""
-    with atomic_file(path) as file:
+def write_atomic(path: Path, text: str, *, private: bool = False) -> None:
+    """Write `text` so that a reader, or a machine that loses power, sees the old file or the new one.
+
+    private: see `atomic_file`.
+    """
+    with atomic_file(path, private=private) as file:
         file.write(text.encode())
 
 
 @contextlib.contextmanager
-def atomic_file(target: Path) -> Iterator[IO[bytes]]:
+def atomic_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `target` when the block ends without an error or an interrupt.
 
     Until then it has a name of its own, so that several writers never mix. A link is followed. What is no regular
-    file, such as a device or a named pipe, is written to as it stands. Raises SetupError where it cannot be written.
+    file, such as a device or a named pipe, is written to as it stands. private: nobody but its owner reads it, unless
+    others may read the file that was there. Raises SetupError where it cannot be written.
     """
     with writing(target):
         handle = _as_it_stands(target)
@@ -57,7 +62,7 @@ def atomic_file(target: Path) -> Iterator[IO[bytes]]:
     place = Path(os.path.realpath(target))
     with writing(target):
         _remove_abandoned(place)
-        staging, handle = _staged(place, folder=False)
+        staging, handle = _staged(place, folder=False, mode=_PRIVATE if private else _PUBLIC)
     try:
         with _named(handle, target) as file:
             yield file
@@ -229,7 +234,7 @@ def _named(handle: int, target: Path) -> IO[bytes]:
     return io.BufferedWriter(_Named(handle, target))
 
 
-def _staged(target: Path, *, folder: bool) -> tuple[Path, int]:
+def _staged(target: Path, *, folder: bool, mode: int = _PUBLIC) -> tuple[Path, int]:
     """Make an empty file or folder beside `target` and return it, locked as long as the returned handle is open."""
     while True:
         staging = target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}.new")
@@ -237,7 +242,7 @@ def _staged(target: Path, *, folder: bool) -> tuple[Path, int]:
             staging.mkdir()
             handle = os.open(staging, os.O_RDONLY)
         else:
-            handle = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            handle = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         with contextlib.suppress(OSError):  # a file system without locks: then nothing tells what is abandoned
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if staging.exists():  # not taken for abandoned before it was locked

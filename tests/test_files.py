@@ -257,6 +257,15 @@ def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
+def test_a_private_file_is_so_from_the_start_and_follows_the_one_that_is_there(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "a", private=True):
+        assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+    (tmp_path / "a").chmod(0o640)
+    write_atomic(tmp_path / "a", "text", private=True)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
 # -------------------------------------------------------------------------------------------------- where it is written
 
 

@@ -58,7 +58,10 @@ def audit(
     seconds = time.perf_counter() - begun
     aside = [] if given.data.exclude is None else ["data.exclude is left aside: all rows are looked at"]
     told = [*aside, *experiment.warnings, *told]
-    return Audit(str(resolved.project_name), findings, dict(rows), told, len(experiment.bad), round(seconds, 1))
+    return Audit(
+        str(resolved.project_name), findings, dict(rows), told, len(experiment.bad), round(seconds, 1),
+        experiment.fingerprint["files"],
+    )  # fmt: skip
 
 
 def _looked_at(

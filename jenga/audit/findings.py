@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jenga.errors import ConfigError, DataError, suggest
 from jenga.files import write_atomic
+from jenga.rows.exclude import ROWS_DIGEST
 
 KINDS = {
     "leak": "a valid or test row that is a training row, too",
@@ -66,7 +67,7 @@ class Audit:
     """What was found in the rows of an experiment.
 
     `rows`: how many there are by part. `told`: what was looked at and by what, what was not and why. `bad`: rows that
-    cannot be used at all.
+    cannot be used at all. `digests`: SHA-256 of the rows of each file, by its name.
     """
 
     project: str
@@ -75,6 +76,7 @@ class Audit:
     told: list[str]
     bad: int
     seconds: float
+    digests: Mapping[str, str]
 
     def of(self, kind: str) -> list[Finding]:
         """Return the findings of a kind, the worst first."""
@@ -95,10 +97,11 @@ class Audit:
         return table
 
     def write(self, path: Path) -> None:
-        """Write audit.jsonl."""
+        """Write audit.jsonl, each line with the digest of the rows among which its row stands."""
         kinds = list(KINDS)
         ordered = sorted(self.findings, key=lambda each: (kinds.index(each.kind), -each.worse))
-        lines = [json.dumps(each.to_dict(), ensure_ascii=False, allow_nan=False) for each in ordered]
+        content = [each.to_dict() | {ROWS_DIGEST: self.digests.get(each.file or "")} for each in ordered]
+        lines = [json.dumps(each, ensure_ascii=False, allow_nan=False) for each in content]
         write_atomic(path, "".join(f"{line}\n" for line in lines))
 
 

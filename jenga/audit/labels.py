@@ -8,9 +8,10 @@ import numpy as np
 
 from jenga.audit.findings import Finding
 from jenga.audit.pool import Asked, Pool
-from jenga.detectors.label_errors import AGREEMENT, MISSING, label_errors, number_errors
+from jenga.detectors.label_errors import AGREEMENT, label_errors, number_errors
 from jenga.detectors.triggers import candidates, confirm
 from jenga.modalities.quick import Quick
+from jenga.types import IGNORE_INDEX
 
 
 def suspects(pool: Pool, quick: Quick) -> tuple[list[Finding], list[str]]:
@@ -31,7 +32,7 @@ def suspects(pool: Pool, quick: Quick) -> tuple[list[Finding], list[str]]:
 def _labelled(asked: Asked) -> int:
     """Return how many different labels rows have."""
     answers = asked.question.answers
-    known = answers[answers != MISSING] if asked.question.classes else answers[~np.isnan(answers)]
+    known = answers[answers != IGNORE_INDEX] if asked.question.classes else answers[~np.isnan(answers)]
     return len(np.unique(known))
 
 
@@ -47,7 +48,7 @@ def _classes(pool: Pool, quick: Quick, asked: Asked) -> tuple[list[Finding], str
                 asked=asked, given=asked.label(answers[row]), suggested=asked.label(judged.suggested[row]),
             )
         )  # fmt: skip
-    known = answers != MISSING
+    known = answers != IGNORE_INDEX
     agreement = float(np.mean(judged.suggested[known] == answers[known]))
     words = f"{asked.name}: {quick.model.words} agrees with {agreement:.1%} of the labels of rows that it did not learn"
     if agreement < AGREEMENT:

@@ -42,28 +42,37 @@ def verify(
 ) -> None:
     """Prove that the records of FILE, and of the older files FILE.000001 ..., are as they were written.
 
-    Exit code 3 where one was changed, removed, added or moved. Without a secret, somebody who may write the files can
-    write all of them anew; without --expect-last, remove the newest records together with what FILE.head says of them.
+    Exit code 3 where one was changed, removed, added or moved, or FILE.head is damaged. Without a secret, somebody who
+    may write the files can write all of them anew; without --expect-last, remove the newest records together with what
+    FILE.head says of them.
     """
     from jenga.policy.chain import MOST_TOLD, Sealer
     from jenga.policy.chain import verify as verified
     from jenga.policy.enforce import secret
-    from jenga.policy.log import read_head
+    from jenga.policy.log import head_file, place_of, read_head
 
     if key_file is not None and key_env is not None:
         raise click.UsageError("Give --key-file or --key-env, not both.")
     sealer = Sealer(secret(key_file=key_file, key_env=key_env))
-    head = read_head(Path(log))
-    report = verified(_files(log), sealer, expect_first=expect_first, expect_last=expect_last, head=head)
-    if report.problems:
+    files, place, head, damage = _files(log), place_of(Path(log)), None, None
+    try:
+        head = read_head(place)
+    except ValueError as error:
+        damage = f"{error}: it is damaged, and tells no more whether the newest records are gone"
+    report = verified(files, sealer, expect_first=expect_first, expect_last=expect_last, head=head)
+    if report.problems or damage:
         more = [f"only the first {MOST_TOLD} are listed"] if len(report.problems) == MOST_TOLD else []
-        raise DataError("\n".join([*map(str, report.problems), *more]))
+        raise DataError("\n".join([*([damage] if damage else []), *map(str, report.problems), *more]))
     if as_json:
         print_json({"records": report.records, "last": report.last, "algorithm": sealer.algorithm})
         return
-    click.echo(f"{log}: {report.records} records, none changed, removed, added or moved\nlast hash: {report.last}")
+    proved = sealer.has_secret or expect_last is not None
+    unless = "" if proved else "; there is no secret, so whoever may write the files can have computed all hashes anew"
+    click.echo(f"{log}: {report.records} records, none changed, removed, added or moved{unless}")
+    click.echo(f"last hash: {report.last}")
     if head is None and expect_last is None:
-        logger.warning("%s.head is not there, so nobody can tell whether the newest records are gone", log)
+        words = "%s is not there, or empty, so nobody can tell whether the newest records are gone"
+        logger.warning(words, head_file(place))
 
 
 @alerts.command(name="list", cls=options.Command)
@@ -88,9 +97,9 @@ def list_(log: str, rule: str | None, identity: str | None, since: str | None, a
 
 
 def _files(log: str) -> list[Path]:
-    from jenga.policy.log import files_of
+    from jenga.policy.log import files_of, place_of
 
-    if not (found := files_of(Path(log))):
+    if not (found := files_of(place_of(Path(log)))):
         raise DataError(f"{log}: no such log; a policy says where it is (log), by default alerts.jsonl beside it")
     return found
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from jenga.errors import ConfigError, JengaError, printable
+from jenga.tables import is_numeric
 
 _ENVIRONMENT = 4
 _INTERRUPTED = 130
@@ -96,15 +97,11 @@ def _draw(table: Sequence[Sequence[str]]) -> None:
     header, *body = table
     drawn = Table()
     for at, name in enumerate(header):
-        number = any(row[at] != "-" for row in body) and all(_is_number(row[at]) for row in body)
+        number = is_numeric([row[at] for row in body])
         drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
     for row in body:
         drawn.add_row(*map(Text, row))
     Console().print(drawn)
-
-
-def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.replace(",", "").replace(".", "", 1).lstrip("-").isdigit()
 
 
 def print_json(value: Any) -> None:

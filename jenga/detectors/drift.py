@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +23,13 @@ def population_stability(before: NDArray[np.int64], after: NDArray[np.int64]) ->
 
 def by_chance(before: NDArray[np.int64], after: NDArray[np.int64]) -> float:
     """Return the PSI to expect of two samples of the same rows, by how many there are and how many bins hold any."""
+    return chance(before, after, int(before.sum()), int(after.sum()))
+
+
+def chance(before: NDArray[np.int64], after: NDArray[np.int64], n_before: int, n_after: int) -> float:
+    """Return what `by_chance` does, of bins of which a row may fill several: by how many rows there are."""
     n_bins = int((before + after > 0).sum())
-    return (n_bins - 1) * (1 / max(int(before.sum()), 1) + 1 / max(int(after.sum()), 1))
+    return (n_bins - 1) * (1 / max(n_before, 1) + 1 / max(n_after, 1))
 
 
 def drifts(before: NDArray[np.int64], after: NDArray[np.int64]) -> tuple[float, bool]:
@@ -31,12 +38,12 @@ def drifts(before: NDArray[np.int64], after: NDArray[np.int64]) -> tuple[float, 
     return psi, psi > MAJOR_PSI and by_chance(before, after) <= CHANCE_PSI
 
 
-def binned(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def binned(before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many numbers lie between the deciles of `before`; a last bin holds those that are NaN."""
     known = before[~np.isnan(before)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, N_BINS + 1)[1:-1])) if len(known) else np.empty(0)
 
-    def counted(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    def counted(values: NDArray[Any]) -> NDArray[np.int64]:
         missing = np.isnan(values)
         inside = np.searchsorted(edges, values[~missing], side="left")
         return np.append(np.bincount(inside, minlength=len(edges) + 1), missing.sum()).astype(np.int64)

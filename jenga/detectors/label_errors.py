@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.detectors.robust import deviation
 from jenga.errors import SetupError
+from jenga.types import IGNORE_INDEX
 
-MISSING = -100
-"""The label of a row that has none."""
 ODDS = 15.0
 NEAR = 0.04
 AGREEMENT = 0.7
@@ -21,7 +21,6 @@ AGREEMENT = 0.7
 SLACK = 4.0
 """How much likelier a wrong label may be than evenly drawn mistakes make it."""
 Z = 6.0
-MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def label_errors(
     cleanlab and ValueError for shapes, labels or probabilities that cannot be.
     """
     probabilities, labels = _checked(probabilities, labels)
-    known = np.flatnonzero(labels != MISSING)
+    known = np.flatnonzero(labels != IGNORE_INDEX)
     scores = np.full(len(labels), np.nan)
     scores[known] = probabilities[known, labels[known]]
     suggested = probabilities.argmax(axis=1) if len(labels) else np.empty(0, np.int64)
@@ -82,7 +81,7 @@ def number_errors(predicted: NDArray[np.float64], values: NDArray[np.float64], *
     """
     residuals = values - predicted
     known = residuals[~np.isnan(residuals)]
-    spread = MAD_TO_SD * np.median(np.abs(known - np.median(known))) if len(known) else 0.0
+    spread = deviation(known) if len(known) else 0.0
     if spread == 0:
         return np.zeros(len(values))
     scores = np.nan_to_num(np.abs(residuals - np.median(known)) / spread)
@@ -95,9 +94,11 @@ def _checked(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray
         raise ValueError(f"probabilities {probabilities.shape} and labels {labels.shape}; expected (M, K) and (M,)")
     if not np.isfinite(probabilities).all():
         raise ValueError(f"{(~np.isfinite(probabilities)).any(axis=1).sum()} rows have a probability that is no number")
-    wrong = labels[(labels != MISSING) & ((labels < 0) | (labels >= probabilities.shape[1]))]
+    wrong = labels[(labels != IGNORE_INDEX) & ((labels < 0) | (labels >= probabilities.shape[1]))]
     if len(wrong):
-        raise ValueError(f"label {wrong[0]}; expected 0 to {probabilities.shape[1] - 1}, or {MISSING} where missing")
+        raise ValueError(
+            f"label {wrong[0]}; expected 0 to {probabilities.shape[1] - 1}, or {IGNORE_INDEX} where missing"
+        )
     return probabilities, labels
 
 

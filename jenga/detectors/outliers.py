@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.detectors.robust import deviation
+
 N_NEIGHBOURS = 10
 N_REFERENCES = 5_000
 Z = 6.0
-MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ def outliers(
     far = np.where(itself, distances[:, -1], distances[:, -2])
     tiny = np.quantile(far[far > 0], 0.01) if (far > 0).any() else 1.0
     logs = np.log(np.maximum(far, tiny))
-    spread = MAD_TO_SD * np.median(np.abs(logs - np.median(logs)))
-    scores = (logs - np.median(logs)) / max(float(spread), 0.05)
+    scores = (logs - np.median(logs)) / max(deviation(logs), 0.05)
     rows = np.flatnonzero(scores > z)
     return Outliers(rows[np.argsort(-scores[rows], kind="stable")], scores)

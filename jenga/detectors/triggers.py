@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MISSING = -100
+from jenga.types import IGNORE_INDEX
+
 """The label of a row that has none."""
 MIN_ROWS = 8
 ALPHA = 0.01
@@ -64,7 +65,7 @@ def candidates(
     from scipy import sparse, stats
 
     labels = _as_labels(tokens, labels)
-    known = np.flatnonzero(labels != MISSING)
+    known = np.flatnonzero(labels != IGNORE_INDEX)
     vocabulary: dict[Hashable, int] = {}
     cells = [[vocabulary.setdefault(token, len(vocabulary)) for token in set(tokens[row])] for row in known.tolist()]
     if not vocabulary:
@@ -142,7 +143,7 @@ def _spread(answers: NDArray[np.int64], labels: NDArray[np.int64], label: int) -
 
     Labels count by the exponential of their entropy.
     """
-    others = labels[(labels != MISSING) & (labels != label)]
+    others = labels[(labels != IGNORE_INDEX) & (labels != label)]
     if not len(answers) or not len(others):
         return 0.0, 0.0
     shares = np.bincount(others) / len(others)

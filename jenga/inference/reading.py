@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 ASIDE = ""
 """Key under which an answer carries its whole row, as a `Given`; no task and no column has this name."""
-_MOST_DIGITS = 1000
+_MOST_DIGITS = 300
 Warn = Callable[[str, str], None]
 
 
@@ -172,9 +172,9 @@ def _parsed(row: Any) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _whole(digits: str) -> int | float:
-    # Python refuses to read very long ones, which would hide all else that the row says.
-    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+def _whole(digits: str) -> int | str:
+    # No float holds longer ones, and Python refuses to read very long ones, which would hide all else of the row.
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
 def carried(raw: RawRows, keep: Sequence[str], *, whole: bool) -> dict[int, dict[str, Any]]:

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from jenga.policy.match import seconds_of
+from jenga.policy.match import brief, seconds_of
 from jenga.policy.schema import Allowed
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)+\.?")
+_PADDED = re.compile(r"(?=.*\b0[0-9])[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_BITS_BEFORE_IPV4 = 96
+
 
 def network_of(text: str) -> Network | None:
     """Return the network or the one address that `text` names, None where it is another text.
 
-    Raises ValueError, with the fix, for what is written as a network and is none.
+    One of IPv4 written as IPv6 is that of IPv4. Raises ValueError, with the fix, for what is written as an address or a
+    network and is none, or would let more pass than it says.
     """
-    if "/" not in text:
-        address = address_of(text)
-        return None if address is None else ipaddress.ip_network(address)
-    before, _, behind = text.partition("/")
-    if address_of(before) is None or not behind:
+    before, slash, behind = text.strip().partition("/")
+    address = address_of(before)
+    if address is None:
+        if _NUMBERS.fullmatch(before) and (slash or _PADDED.fullmatch(before)):
+            fix = "write the four numbers, 0 to 255, without leading zeros"
+            raise ValueError(f"'{text}' looks like an address and is none; {fix}, or a network such as 10.0.0.0/8")
         return None
+    if "%" in before:
+        wider = before.partition("%")[0] + slash + behind
+        raise ValueError(f"'{text}' has a zone, which is not looked at; write {wider}, which holds for every zone")
+    if not slash:
+        return ipaddress.ip_network(address)
+    network = _of_bits(before, behind)
+    if network is None:
+        raise ValueError(f"'{text}' is no network: behind '/' stands how many bits of the address count")
+    if not behind.isdigit():
+        raise ValueError(f"'{text}' has a mask, which may be read in two ways; write {network}")
+    if address != network.network_address:
+        raise ValueError(f"'{text}' is an address inside a network; write {network}, or the address alone")
+    return network
+
+
+def _of_bits(before: str, behind: str) -> Network | None:
     try:
-        return ipaddress.ip_network(text)
+        network = ipaddress.ip_network(f"{before}/{behind}", strict=False)
     except ValueError:
-        try:
-            wider = ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            raise ValueError(f"'{text}' is no network: behind '/' stands how many bits of the address count") from None
-        raise ValueError(f"'{text}' is an address inside a network; write {wider}, or the address alone") from None
+        return None
+    if isinstance(network, ipaddress.IPv6Network) and (mapped := network.network_address.ipv4_mapped) is not None:
+        return ipaddress.IPv4Network((mapped, network.prefixlen - _BITS_BEFORE_IPV4))
+    return network
 
 
 def address_of(value: Any) -> Address | None:
@@ -51,7 +73,7 @@ class AllowList:
     def __init__(self, entries: Sequence[Allowed]) -> None:
         self._entries = [
             (each, None if each.until is None else seconds_of(each.until, "s"),
-             {path: (text, network_of(text)) for path, text in each.fields.items()})
+             {path: (brief(text), network_of(text)) for path, text in each.fields.items()})
             for each in entries
         ]  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Records that a later look can prove to be as they were written, and in their order.
 
 Each holds a number, the hash of the record before and its own, SHA-256 over the canonical JSON of every other field;
-with a secret, HMAC-SHA256 (RFC 2104), which nobody without it can compute.
+with a secret, HMAC-SHA256 (RFC 2104), which nobody without it can compute. Without one everybody can: then the chain
+proves no more than that nobody did, but for a last hash that was kept elsewhere.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class Sealer:
                 f"the secret of the log has {len(key)} bytes; allowed: {LEAST_KEY_BYTES} or more (openssl rand -hex 32)"
             )
         self._key = key
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether nobody else can compute the hashes."""
+        return self._key is not None
 
     @property
     def algorithm(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -12,12 +13,14 @@ from typing import Any, Literal
 
 from jenga.policy.allow import AllowList
 from jenga.policy.load import LOG, Model, PolicyFile, read_policy
-from jenga.policy.match import Match, Matcher, plain, seconds_of
+from jenga.policy.match import Match, Matcher, brief, plain, seconds_of
 from jenga.policy.memory import Memory
 from jenga.policy.schema import Rule
 from jenga.refinery.paths import value_at
 
 logger = logging.getLogger(__name__)
+_KEY_LENGTH = 256
+"""Characters of a key that is remembered as it is, so that max_identities bounds the memory too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Policy:
         return tuple(found)
 
     def _decided(self, rule: Rule, match: Match, event: Mapping[str, Any], name: str) -> Decision:
-        identity = {path: plain(value_at(event, path)) for path in rule.identity}
+        identity = {path: brief(value_at(event, path)) for path in rule.identity}
         entry = self._allow.entry(rule.name, identity, self.clock())
         at, by_event = self._time(event)
         key = key_of(rule.name, identity, allowed=entry is not None)
@@ -140,5 +143,6 @@ class Policy:
 
 
 def key_of(rule: str, identity: Mapping[str, Any], *, allowed: bool) -> str:
-    """Return what a cooldown is remembered by."""
-    return json.dumps([rule, allowed, identity], sort_keys=True, separators=(",", ":"))
+    """Return what a cooldown is remembered by: the identity, or where that is longer its digest."""
+    key = json.dumps([rule, allowed, identity], sort_keys=True, separators=(",", ":"))
+    return key if len(key) <= _KEY_LENGTH else hashlib.sha256(key.encode("ascii")).hexdigest()

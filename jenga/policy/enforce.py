@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from jenga.errors import ConfigError, SetupError
-from jenga.files import write_atomic
-from jenga.policy.chain import Sealer, canonical, parsed
-from jenga.policy.decide import Decision, Policy, key_of
+from jenga.policy.chain import Sealer, canonical
+from jenga.policy.decide import Decision, Policy
 from jenga.policy.hooks import Ended, Hooks, program_of
 from jenga.policy.load import PolicyFile, ended
-from jenga.policy.log import PRIVATE, AlertLog, files_of, read_state, state_file
+from jenga.policy.log import AlertLog
 from jenga.policy.match import plain
+from jenga.policy.state import State, remember, write_state
 
 logger = logging.getLogger(__name__)
 _BYTES_IN_MB = 1_000_000
@@ -68,7 +68,7 @@ class Enforcer:
             logger.warning("%s: allow[%d] has ended and holds no longer", self.policy.file.document.file, at)
         self._log.__enter__()
         try:
-            self._remember()
+            remember(self.policy.memory, self._log.path, self._sealer, seq=self._log.seq)
         except BaseException:
             self._log.__exit__(None, None, None)
             raise
@@ -85,10 +85,12 @@ class Enforcer:
         """Wait for hooks, keep the cooldowns and close the log; after an error hooks that wait are dropped."""
         try:
             if self._hooks is not None and (dropped := self._hooks.close(drop=error is not None)):
-                self._log.append({"decision": "dropped", "runs": dropped, "reason": "the run ended with an error"})
+                reason = "no thread could be started for them" if error is None else "the run ended with an error"
+                self.counts["dropped"] += dropped
+                self._log.append({"decision": "dropped", "runs": dropped, "reason": reason})
             self._forgotten()
             self._log.sync()
-            self._save()
+            self._save_at_end(error)
         finally:
             self._log.__exit__(kind, error, trace)
         if error is None:
@@ -155,35 +157,18 @@ class Enforcer:
             self.counts["forgotten"] += identities
             self._log.append({"decision": "forgotten", "identities": identities, "suppressed": suppressed})
 
-    # --------------------------------------------------------------------------------------------------------- memory
-
     def _save(self) -> None:
-        state = {"seq": self._log.seq, "entries": self.policy.memory.entries(), "algorithm": self._sealer.algorithm}
-        state["hash"] = self._sealer.hash(state)
-        # Made first, since it tells of people as the log does.
-        os.close(os.open(state_file(self._log.path), os.O_WRONLY | os.O_CREAT, PRIVATE))
-        write_atomic(state_file(self._log.path), canonical(state).decode("ascii") + "\n")
+        seq, last = self._log.sync()
+        write_state(self._log.path, self._sealer, State(seq, last, self.policy.memory.entries()))
         self.policy.memory.changed, self._saved_s = False, time.monotonic()
 
-    def _remember(self) -> None:
-        """Take over the cooldowns of the last run, and of the alerts that it wrote after it kept them."""
-        path, memory = self._log.path, self.policy.memory
-        seq = 0
+    def _save_at_end(self, error: BaseException | None) -> None:
         try:
-            state = read_state(path, self._sealer)
-            if state is not None:
-                memory.restore(state["entries"])
-                seq = int(state["seq"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            logger.warning("%s: %s; cooldowns are taken from the log alone", state_file(path), error)
-        # It may have gone on in a new file since, but hardly twice.
-        for file in files_of(path)[-2:]:
-            with file.open("rb") as lines:
-                for line in lines:
-                    record = parsed(line)
-                    if record is not None and record["seq"] > seq and "at" in record:
-                        allowed = record["decision"] == "allowed"
-                        memory.note(key_of(record["rule"], record["identity"], allowed=allowed), record["at"])
+            self._save()
+        except SetupError as problem:
+            if error is None:
+                raise
+            logger.warning("%s", problem)  # beside the error that ended the run, which counts
 
     # ----------------------------------------------------------------------------------------------------------- words
 
@@ -197,7 +182,7 @@ class Enforcer:
                 counts["dry_run"], " and ".join(missing),
             )  # fmt: skip
         for kind, words in (
-            ("dropped", "%d runs of hooks were dropped, by their limits; see %s"),
+            ("dropped", "%d runs of hooks were dropped; see %s"),
             ("failed", "%d runs of hooks failed or were killed; see %s"),
             ("forgotten", "%d identities were forgotten, since max_identities are remembered; see %s"),
         ):

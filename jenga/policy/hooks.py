@@ -22,6 +22,8 @@ from jenga.policy.schema import Hook
 
 _LONGEST_NAP_S = 0.02
 _MINUTE_S = 60.0
+_DEATH_S = 5.0
+"""Seconds in which a process that was killed is gone; one of another user's, which may not be killed, is not."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,21 @@ class Hooks:
         lane = self._lanes[name]
         if (reason := lane.enter(time.monotonic())) is not None:
             return reason
-        lane.pool.submit(self._run, name, lane, int(alert["seq"]), canonical(alert) + b"\n")
+        # Where no thread can be started it waits for one that can, and `close` tells of it.
+        with contextlib.suppress(RuntimeError):
+            lane.pool.submit(self._run, name, lane, int(alert["seq"]), canonical(alert) + b"\n")
         return None
 
     def close(self, *, drop: bool = False) -> int:
-        """Wait for all that runs or waits, its time limits at most, and return 0.
+        """Wait for all that runs or waits, its time limits at most, and return how many never began.
 
-        drop: wait for what runs alone, and return how many waited.
+        drop: wait for what runs alone. Else all begin, but where no thread can be started.
         """
-        waiting = sum(lane.waiting for lane in self._lanes.values()) if drop else 0
         for lane in self._lanes.values():
             lane.pool.shutdown(wait=False, cancel_futures=drop)
         for lane in self._lanes.values():
             lane.pool.shutdown(wait=True)
-        return waiting
+        return sum(lane.waiting for lane in self._lanes.values())
 
     def _run(self, name: str, lane: _Lane, seq: int, content: bytes) -> None:
         lane.begin()
@@ -81,21 +84,28 @@ class Hooks:
                 given.write(content)
                 given.seek(0)
                 code, timed_out = self._ran(lane.hook, given)
-        except (OSError, ValueError, RuntimeError) as problem:  # such as no processes left
-            error = f"cannot be run ({getattr(problem, 'strerror', None) or problem})"
+            if code is None:
+                error = "was killed and is not gone; does it run as another user?"
+        except Exception as problem:  # whatever it is, such as no processes left: the log says so, and others run
+            error = f"cannot be run ({getattr(problem, 'strerror', None) or str(problem) or type(problem).__name__})"
         self._ended(Ended(name, seq, code, timed_out, round(time.monotonic() - began, 3), error))
 
-    def _ran(self, hook: Hook, given: IO[bytes]) -> tuple[int, bool]:
+    def _ran(self, hook: Hook, given: IO[bytes]) -> tuple[int | None, bool]:
+        """Run `hook`; return its exit code, None where it cannot be killed, and whether its time was over."""
         process = subprocess.Popen(
             [program_of(hook, self._folder) or hook.run[0], *hook.run[1:]],
             stdin=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             cwd=self._folder, env=self._environment, start_new_session=True,
         )  # fmt: skip
-        timed_out = not _ends(process.pid, hook.timeout_s)
-        # Its first process is dead or dying, but not taken from the table yet: the group's number is nobody else's.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.wait(), timed_out
+        try:
+            in_time = _ends(process, hook.timeout_s)
+        finally:
+            # Its first process is dead or dying, but not taken from the table yet: the group's number is its own.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_DEATH_S)
+        return process.returncode, not in_time
 
 
 def program_of(hook: Hook, folder: Path) -> str | None:
@@ -107,10 +117,14 @@ def program_of(hook: Hook, folder: Path) -> str | None:
     return shutil.which(str(folder / os.path.expanduser(name)) if "/" in name else name)
 
 
-def _ends(pid: int, timeout_s: float) -> bool:
+def _ends(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     """Wait for a child to end, without taking it from the table of processes; return whether it did in time."""
+    if not hasattr(os, "waitid"):  # macOS: it is taken from the table, and its number is free a moment too early
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
+        return process.returncode is not None
     due, nap = time.monotonic() + timeout_s, 0.0005
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         left = due - time.monotonic()
         if left <= 0:
             return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,6 +23,11 @@ PRIVATE = 0o600
 """Alerts tell of people: nobody but their owner reads them, unless they are given to others."""
 
 
+def place_of(path: Path) -> Path:
+    """Return the one name of the log that `path` names, whose older files, lock, .head and .state lie beside it."""
+    return Path(os.path.realpath(path))
+
+
 def files_of(path: Path) -> list[Path]:
     """Return the files that the log `path` consists of, the oldest first."""
     older = sorted(each for each in path.parent.glob(f"{_escaped(path.name)}.[0-9]*") if each.suffix[1:].isdigit())
@@ -34,21 +39,23 @@ def head_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.head")
 
 
-def state_file(path: Path) -> Path:
-    """Return where the cooldowns behind the log `path` are kept."""
-    return path.with_name(f"{path.name}.state")
-
-
 def read_head(path: Path) -> tuple[int, str] | None:
     """Return the number and the hash of the record that the log `path` had last when it was brought to disk.
 
-    None where nothing says so.
+    None where nothing says so: there is no such file, or it is empty, as a log is that was never brought to disk.
+    Raises ValueError, with the place, where the file is damaged, OSError where it cannot be read.
     """
+    file = head_file(path)
     try:
-        found = json_object(head_file(path))
-        return int(found["seq"]), str(found["hash"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json_object(file) if file.stat().st_size else None
+    except FileNotFoundError:
         return None
+    if found is None:
+        return None
+    seq, own = found.get("seq"), found.get("hash")
+    if type(seq) is not int or seq < 0 or not isinstance(own, str) or re.fullmatch("[0-9a-f]{64}", own) is None:
+        raise ValueError(f"{file}: no number and hash of a record")
+    return seq, own
 
 
 def _escaped(name: str) -> str:
@@ -56,7 +63,7 @@ def _escaped(name: str) -> str:
 
 
 class AlertLog:
-    """Appends records to a log, as long as it is entered; a second writer is refused.
+    """Appends records to a log, as long as it is entered; a second writer is refused, by whatever link it comes.
 
     A line that a killed writer left half written is cut off, and a record says so. Not before `sync` is a record on the
     disk. Threads may share one. rotate_bytes: size at which the log goes on in a new file; the older ones are called
@@ -64,7 +71,7 @@ class AlertLog:
     """
 
     def __init__(self, path: Path, sealer: Sealer, *, rotate_bytes: int) -> None:
-        self.path, self._sealer, self._rotate_bytes = path, sealer, rotate_bytes
+        self.path, self._sealer, self._rotate_bytes = place_of(path), sealer, rotate_bytes
         self.seq, self._hash = 0, GENESIS
         self._handle = self._head = -1
         self._size = 0
@@ -115,16 +122,19 @@ class AlertLog:
             self.seq, self._hash, self._synced = record["seq"], record["hash"], False
             return record
 
-    def sync(self) -> None:
-        """Bring every record to disk, and then how far the log has come. Raises SetupError."""
+    def sync(self) -> tuple[int, str]:
+        """Bring every record to disk, and then how far the log has come: the number and the hash of the last record.
+
+        Returns both. Raises SetupError.
+        """
         with self._lock, writing(self.path):
-            if self._synced:
-                return
-            os.fsync(self._handle)
-            content = canonical({"hash": self._hash, "seq": self.seq}) + b"\n"
-            os.pwrite(self._head, content, 0)
-            os.ftruncate(self._head, len(content))
-            self._synced = True
+            if not self._synced:
+                os.fsync(self._handle)
+                content = canonical({"hash": self._hash, "seq": self.seq}) + b"\n"
+                os.pwrite(self._head, content, 0)
+                os.ftruncate(self._head, len(content))
+                self._synced = True
+            return self.seq, self._hash
 
     def _write(self, line: bytes) -> None:
         """Write a whole line or nothing."""
@@ -162,6 +172,11 @@ class AlertLog:
             raise SetupError(
                 f"{self.path}: another process writes this log; wait for it, or give this policy a log of its own (log)"
             ) from None
+        except OSError as error:  # such as ENOLCK, of a folder on the network
+            raise SetupError(
+                f"{head_file(self.path)}: cannot be locked ({error.strerror}), so that two processes might write the "
+                "log at once; put it on a disk of this machine (log)"
+            ) from error
 
     def _continue(self) -> bytes | None:
         """Go on behind the last record; return what was cut off behind it, None where nothing was."""
@@ -182,16 +197,23 @@ class AlertLog:
 
     def _resume(self, line: bytes) -> None:
         record = parsed(line)
-        if record is None or record.get("hash") != self._sealer.hash(record):
+        seq = None if record is None else record.get("seq")
+        if record is None or type(seq) is not int or record.get("hash") != self._sealer.hash(record):
             raise SetupError(
                 f"{self.path}: the last record is not as it was written, or the secret is another one; look at it with "
                 "jenga alerts verify, and move the log away with its .head and .state to begin a new one"
             )
-        self.seq, self._hash = int(record["seq"]), str(record["hash"])
+        self.seq, self._hash = seq, str(record["hash"])
 
     def _compare(self) -> None:
-        """Raise SetupError where the log has not come as far as its head says."""
-        head = read_head(self.path)
+        """Raise SetupError where the log has not come as far as its head says, or nobody can tell."""
+        try:
+            head = read_head(self.path)
+        except ValueError as error:
+            raise SetupError(
+                f"{error}: it is damaged, and tells no more whether records are gone. Look at the log with jenga "
+                "alerts verify; to go on with it move its .head away, else the log with its .head and .state"
+            ) from None
         if head is not None and (head[0] > self.seq or (head[0] == self.seq and head[1] != self._hash)):
             raise SetupError(
                 f"{self.path}: it ends with record {self.seq}, and {head_file(self.path).name} knows of record "
@@ -216,19 +238,3 @@ class AlertLog:
 def _lines(content: bytes) -> list[bytes]:
     parts = content.split(b"\n")
     return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
-
-
-def read_state(path: Path, sealer: Sealer) -> dict[str, Any] | None:
-    """Return what `write_state` wrote beside the log `path`; None without it.
-
-    Raises ValueError where it is not as it was written.
-    """
-    try:
-        found = json.loads(state_file(path).read_bytes())
-    except FileNotFoundError:
-        return None
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    if not isinstance(found, dict) or found.get("hash") != sealer.hash(found):
-        raise ValueError("its hash is not that of its content")
-    return found

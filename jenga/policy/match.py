@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from jenga.policy.schema import When
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _TEXT_LENGTH = 256
 """Characters of a text of an event that are remembered and written down; a longer one is told by its digest."""
+_MOST_BITS = 1024
+"""Of a whole number that is one at all: more are no float, and from 4,300 digits on Python writes no decimal ones."""
 _MOST_INSIDE = 64
 _DEEPEST = 8
 
@@ -102,7 +105,12 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str | None, float | None, 
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _within(number: float | None, least: float | None, greatest: float | None) -> bool:
@@ -118,19 +126,39 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     """Return a value as JSON can hold it, short: of long texts the beginning and a digest that tells them apart."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        exact = isinstance(value, int) and abs(value) < 2**63
-        return value if exact or (isinstance(value, float) and math.isfinite(value)) else str(value)
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else _short(_written(value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if depth >= _DEEPEST:
-        return _short(repr(value))
+        return _short(_written(value))
     if isinstance(value, Mapping):
         items = list(value.items())
-        found = {_short(str(key)): plain(each, depth=depth + 1) for key, each in items[:_MOST_INSIDE]}
+        found = {_short(_written(key)): plain(each, depth=depth + 1) for key, each in items[:_MOST_INSIDE]}
         return found if len(items) <= _MOST_INSIDE else found | {"...": f"{len(items) - _MOST_INSIDE} more"}
     if isinstance(value, list | tuple):
         more = [f"... {len(value) - _MOST_INSIDE} more"] if len(value) > _MOST_INSIDE else []
         return [plain(each, depth=depth + 1) for each in value[:_MOST_INSIDE]] + more
-    return _short(value if isinstance(value, str) else str(value))
+    return _short(_written(value))
+
+
+def brief(value: Any) -> Any:
+    """Return `plain(value)`, and of a long list or object the beginning as a text, with a digest as long texts have."""
+    found = plain(value)
+    if not isinstance(found, dict | list):
+        return found
+    text = json.dumps(found, sort_keys=True, separators=(",", ":"))
+    return found if len(text) <= _TEXT_LENGTH else _short(text)
+
+
+def _written(value: Any) -> str:
+    """Return a value as a text, whatever it is: an event that cannot be shown is no reason to stop."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return hex(value)
+    try:
+        return str(value)
+    except Exception:
+        return f"a value of the type {type(value).__name__}, which cannot be written"
 
 
 def _short(text: str) -> str:

@@ -103,7 +103,7 @@ class PolicyConfig(Strict):
     )
     rotate_mb: PositiveFloat = Field(64.0, description="Megabytes after which the log goes on in a new file.")
     key_file: str | None = Field(
-        None, description="File with a secret, without which nobody can write the log anew; relative as log is."
+        None, description="File with a secret, without which nobody can write records anew unseen; relative as log is."
     )
     key_env: str | None = Field(None, description="Environment variable with the secret, instead of key_file.")
     max_identities: PositiveInt = Field(

@@ -94,7 +94,16 @@ def _block(cells: list[Cells], is_number: list[bool], keep: NDArray[np.bool_]) -
 
 def _cells(chunk: TableChunk, field: dict[str, Any], plan: dict[str, Any]) -> Cells:
     paths = [field["path"], *field.get("alternatives", ())]
-    return _first_of([_cells_at(chunk, {**field, "path": path, "alternatives": []}, plan) for path in paths])
+    return _first_of([_written_at(chunk, {**field, "path": path, "alternatives": []}, plan) for path in paths])
+
+
+def _written_at(chunk: TableChunk, field: dict[str, Any], plan: dict[str, Any]) -> Cells:
+    try:
+        return _cells_at(chunk, field, plan)
+    except UnwrittenError as error:
+        fix = "write it as text or numbers, or leave the column out"
+        where = f"{chunk.file or 'the table'}: column '{field['path']}'"
+        raise DataError(f"{where} {error}, which is no cell of events; {fix}") from error
 
 
 def _first_of(cells: list[Cells]) -> Cells:
@@ -141,7 +150,8 @@ def _plain(column: Any, path: str, file: str) -> Any:
         column = column.storage
     if pa.types.is_duration(column.type) or pa.types.is_time(column.type):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.large_string())
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    if any(is_bytes(column.type) for is_bytes in kinds):
         try:
             return pc.cast(column, pa.large_string())
         except pa.ArrowInvalid:
@@ -307,6 +317,10 @@ def _extracted_once(column: Any, field: dict[str, Any], plan: dict[str, Any]) ->
     return Cells(cells.values.take(index), cells.states[index], cells.coerced[index])
 
 
+class UnwrittenError(Exception):
+    """A cell holds what no JSON can, such as a list of bytes."""
+
+
 def _extracted(values: list[Any], field: dict[str, Any], plan: dict[str, Any]) -> Cells:
     """Return what `extract` makes of Python values, written as rows of one field."""
     import torch
@@ -317,7 +331,12 @@ def _extracted(values: list[Any], field: dict[str, Any], plan: dict[str, Any]) -
     alone = {**field, "path": path, "alternatives": [], "column": -1, "indicator": -1, "required": False}
     small = {**plan, "n_features": 0, "nan": "missing", "fields": [alone]}
     encoded = torch.frombuffer(bytearray(json.dumps(small).encode()), dtype=torch.uint8)
-    found = extract(*pack_rows([{"x": value} for value in values]), encoded)
+    try:
+        rows = pack_rows([{"x": value} for value in values])
+    except TypeError as error:
+        # Without the place among different values, and what else Python might have given.
+        raise UnwrittenError(str(error).partition(": ")[2].partition(";")[0]) from None
+    found = extract(*rows, encoded)
     assert not len(found.quarantine), "rows that were just written must be whole"
     states = found.states.numpy()[:, 0]
     if field["kind"] in NUMBER_KINDS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.detectors.drift import CHANCE_PSI, MAJOR_PSI, MODERATE_PSI, N_BINS, population_stability
+from jenga.detectors.drift import CHANCE_PSI, MAJOR_PSI, MODERATE_PSI, N_BINS, chance, population_stability
 from jenga.errors import ConfigError
 from jenga.refinery.sketches import TokenBuckets, TokenCounts, ValueCounts, cut
 from jenga.refinery.statistics import MISMATCH, FieldStatistics
@@ -85,8 +85,7 @@ def _identity(known: FieldStatistics) -> tuple[str, str]:
 def _field_drift(old: FieldStatistics, new: FieldStatistics) -> FieldDrift:
     counts_old, counts_new = _binned(old, new)
     psi = population_stability(counts_old, counts_new)
-    n_bins = int((counts_old + counts_new > 0).sum())
-    by_chance = (n_bins - 1) * (1 / max(old.n, 1) + 1 / max(new.n, 1))
+    by_chance = chance(counts_old, counts_new, old.n, new.n)
     unknown = _unknown_rate(old, new)
     verdict, words = _judged(psi, by_chance, new.missing_rate - old.missing_rate, unknown)
     return FieldDrift(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, tostring
 
 from jenga.report.card import encodable
+from jenga.tables import is_numeric
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
@@ -63,10 +64,7 @@ def node(tag: str, *children: Element | str, attributes: Mapping[str, str] | Non
 def table(rows: Sequence[Sequence[str]]) -> Element:
     """Return a table of a header and rows, columns of numbers on the right, that scrolls where it is too wide."""
     header, *body = rows
-    numeric = [
-        any(map(_is_number, column)) and all(_is_number(cell) or cell == "-" for cell in column)
-        for _, *column in zip(*rows, strict=True)
-    ]
+    numeric = [is_numeric(column) for _, *column in zip(*rows, strict=True)]
 
     def line(tag: str, cells: Sequence[str]) -> Element:
         styles: list[dict[str, str]] = [{"class": "number"} if right else {} for right in numeric]
@@ -74,7 +72,3 @@ def table(rows: Sequence[Sequence[str]]) -> Element:
 
     drawn = node("table", node("thead", line("th", header)), node("tbody", *(line("td", cells) for cells in body)))
     return node("div", drawn, attributes={"class": "scroll"})
-
-
-def _is_number(cell: str) -> bool:
-    return cell.lstrip("-").replace(",", "").replace(".", "", 1).isdigit()

@@ -110,10 +110,11 @@ def load_sources(
         parsed.append(_parsed(spec, raw, data.max_bad_fraction))
     fractions = {_VALID: data.valid_fraction, _TEST: data.test_fraction}
     shares = partition([_stake(each) for each in parsed], fractions, seed=data.split_seed)
-    excluded = Excluded(data.exclude)
+    digests = [_digests(each, read) for each, read in zip(parsed, files, strict=True)]
+    excluded = Excluded(data.exclude, {file: digest for each in digests for file, digest in each.items()})
     loaded = [
-        _loaded(each, share, data, excluded, [*warnings, *share.warnings], _digests(each, read))
-        for each, share, warnings, read in zip(parsed, shares, told, files, strict=True)
+        _loaded(each, share, data, excluded, [*warnings, *share.warnings], own)
+        for each, share, warnings, own in zip(parsed, shares, told, digests, strict=True)
     ]
     for each in loaded[:1]:
         each.warnings[:0] = excluded.told()

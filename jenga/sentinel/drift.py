@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.refinery.drift import CHANCE_PSI, N_BINS, population_stability
+from jenga.detectors.drift import CHANCE_PSI, binned, by_chance, population_stability
 from jenga.rows.batches import Key, Source
 
 
@@ -21,15 +21,12 @@ class Drift(NamedTuple):
 def of_counts(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | None:
     """Return the PSI of counts by bin; None where so few rows would give one of .05 by chance."""
     kept = (before + after) > 0
-    by_chance = (int(kept.sum()) - 1) * (1 / max(int(before.sum()), 1) + 1 / max(int(after.sum()), 1))
-    return None if by_chance > CHANCE_PSI else population_stability(before[kept], after[kept])
+    return None if by_chance(before, after) > CHANCE_PSI else population_stability(before[kept], after[kept])
 
 
 def of_numbers(before: NDArray[np.floating], after: NDArray[np.floating]) -> float | None:
     """Return the PSI of numbers over the deciles of those `before`; None where there are too few."""
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, N_BINS + 1)[1:-1])) if len(before) else np.empty(0)
-    found, later = (np.bincount(np.searchsorted(edges, each), minlength=len(edges) + 1) for each in (before, after))
-    return of_counts(found, later)
+    return of_counts(*binned(before, after))
 
 
 def between_splits(source: Source, limit: float) -> list[Drift]:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jenga.detectors.robust import MAD_TO_SD
+
 LEAST = 20
 """Numbers that must have been seen before one is judged."""
 LEAST_DEVIATION = 0.05
 """Of a logarithm: a loss that hardly moves is no reason to call a tenth more a spike."""
-_NORMAL = 1.4826
-"""Standard deviations of a normal distribution in its median absolute deviation."""
 
 
 class RobustZ:
@@ -33,7 +33,7 @@ class RobustZ:
             return 0.0
         logs = np.fromiter(self._logs, np.float64, len(self._logs))
         median = _median(logs)
-        deviation = _NORMAL * _median(np.abs(logs - median))
+        deviation = MAD_TO_SD * _median(np.abs(logs - median))
         return float((math.log(value) - median) / max(deviation, LEAST_DEVIATION))
 
     def add(self, value: float) -> None:

@@ -12,7 +12,7 @@ def finding(kind: str, row: int | None, worse: float = 0.0) -> Finding:
 
 
 def audit(*findings: Finding) -> Audit:
-    return Audit("small", list(findings), {"train": 8, "valid": 2}, [], 0, 0.1)
+    return Audit("small", list(findings), {"train": 8, "valid": 2}, [], 0, 0.1, {"a/rows.jsonl": "0123"})
 
 
 def test_a_line_is_a_finding_the_worst_of_the_first_kind_first(tmp_path: Path) -> None:
@@ -20,8 +20,10 @@ def test_a_line_is_a_finding_the_worst_of_the_first_kind_first(tmp_path: Path) -
     found.write(tmp_path / "audit.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [(line["kind"], line["row"]) for line in lines] == [("leak", 2), ("label_error", 4), ("label_error", 3)]
+    assert lines[0]["rows_sha256"] == "0123"
     assert list(lines[0]) == [
         "kind", "split", "file", "row", "id", "task", "head", "given", "suggested", "score", "reason", "text",
+        "rows_sha256",
     ]  # fmt: skip
 
 

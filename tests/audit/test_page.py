@@ -5,7 +5,7 @@ from jenga.audit.page import MAX_SHOWN, write_page
 
 
 def page_of(tmp_path: Path, *findings: Finding) -> str:
-    audit = Audit("small", list(findings), {"train": 80}, ["labels were judged by <b>"], 2, 1.0)
+    audit = Audit("small", list(findings), {"train": 80}, ["labels were judged by <b>"], 2, 1.0, {})
     write_page(audit, tmp_path / "audit.html")
     return (tmp_path / "audit.html").read_text(encoding="utf-8")
 

@@ -40,9 +40,21 @@ def last_hash(log: Path) -> str:
 def test_a_whole_log_is_told_with_its_last_hash(invoke: Invoke, log: Path) -> None:
     result = invoke("alerts", "verify", log)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == (f"{log}: 4 records, none changed, removed, added or moved\nlast hash: {last_hash(log)}\n")
+    told, last = result.stdout.splitlines()
+    assert told.startswith(f"{log}: 4 records, none changed, removed, added or moved; there is no secret, so")
+    assert last == f"last hash: {last_hash(log)}"
     found = invoke("alerts", "verify", log, "--json", "--expect-last", last_hash(log).upper())
     assert json.loads(found.stdout) == {"records": 4, "last": last_hash(log), "algorithm": "sha256"}
+    proved = invoke("alerts", "verify", log, "--expect-last", last_hash(log)).stdout
+    assert proved.startswith(f"{log}: 4 records, none changed, removed, added or moved\n")
+
+
+def test_a_link_to_a_log_is_proved_and_listed_as_the_log(invoke: Invoke, tmp_path: Path, log: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(log)
+    result = invoke("alerts", "verify", link)
+    assert (result.exit_code, result.stderr, "4 records" in result.stdout) == (0, "", True)
+    assert len(invoke("alerts", "list", link, "--json").stdout.splitlines()) == 4
 
 
 def test_a_log_that_is_not_as_it_was_ends_with_code_three_and_the_place(invoke: Invoke, log: Path) -> None:
@@ -65,6 +77,16 @@ def test_records_gone_from_the_end_are_told(invoke: Invoke, log: Path) -> None:
     assert invoke("alerts", "verify", log, "--expect-last", hash_).exit_code == 3
 
 
+def test_a_damaged_head_is_told_beside_what_else_is_wrong(invoke: Invoke, log: Path) -> None:
+    Path(f"{log}.head").write_text("{")
+    result = invoke("alerts", "verify", log)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"{log}.head: no JSON" in result.stderr
+    assert "damaged" in result.stderr
+    log.write_text(log.read_text().replace('"probe"', '"odd"'))
+    assert "the record was changed" in invoke("alerts", "verify", log).stderr
+
+
 def test_a_secret_comes_from_a_file_or_the_environment(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +96,8 @@ def test_a_secret_comes_from_a_file_or_the_environment(
     with Enforcer(Policy.load(tmp_path / "policy.yml")) as guard:
         guard.see({"src_ip": "a"}, {"id": "1", "t": {"h": {"label": "dos", "probability": 0.5}}})
     log = tmp_path / "alerts.jsonl"
-    assert invoke("alerts", "verify", log, "--key-file", tmp_path / "key").exit_code == 0
+    found = invoke("alerts", "verify", log, "--key-file", tmp_path / "key")
+    assert (found.exit_code, "no secret" in found.stdout) == (0, False)
     assert invoke("alerts", "verify", log, "--key-env", "JENGA_LOG_SECRET").exit_code == 0
     result = invoke("alerts", "verify", log)
     assert (result.exit_code, "--key-file or --key-env" in result.stderr) == (3, True)

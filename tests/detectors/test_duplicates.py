@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_every_near_pair_of_many_rows_is_found() -> None:
 
 
 def test_twins_meet_also_where_many_texts_before_them_are_somewhat_like_both() -> None:
-    words = [f"word{number:03d}" for number in range(60)]
+    words = [f"word{number:03d}" for number in range(40)]
     generator = np.random.default_rng(3)
 
     def with_changes(count: int) -> str:
@@ -52,6 +54,29 @@ def test_twins_meet_also_where_many_texts_before_them_are_somewhat_like_both() -
 
     texts = [*(with_changes(5) for _ in range(100)), " ".join(words), with_changes(1)]
     assert near_twins(texts).groups.tolist() == [*range(101), 100]
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 10_000])
+def test_pieces_of_any_size_find_the_same(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    texts = [LONG[at:] + LONG[:at] for at in range(0, 100, 5)] + ["", LONG + " x", "a"] + [LONG[:60]] * 3
+    wanted = near_twins(texts, similarity=0.8).groups.tolist()
+    assert len(set(wanted)) not in (1, len(texts))
+    monkeypatch.setattr("jenga.detectors.duplicates._RUNS_AT_ONCE", at_once)
+    assert near_twins(texts, similarity=0.8).groups.tolist() == wanted
+
+
+def test_memory_is_that_of_the_runs_also_where_long_texts_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jenga.detectors.duplicates._RUNS_AT_ONCE", 2**13)
+    long = "".join(np.random.default_rng(0).choice(list("abcdefghijklmnop"), 5_000))
+    texts = [f"{long} {number}" for number in range(40)]
+    near_twins(texts[:2])
+    tracemalloc.start()
+    try:
+        assert near_twins(texts).groups.tolist() == [0] * 40
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * sum(map(len, texts))  # 14, and twice as much in the vectoriser where it grows
 
 
 @pytest.mark.parametrize("texts", [[], ["one"], ["", ""], ["", "a"]])

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,29 @@ def test_rows_without_a_label_are_answered_and_teach_nothing(model: QuickModel) 
     values = labels.astype(float)
     values[:30] = np.nan
     assert np.abs(model.numbers(features, values)[:30] - labels[:30]).mean() < 0.3
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 7, 1000])
+def test_pieces_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
+    features, labels = separable()
+    labels[::9] = -100
+    wanted = Linear().probabilities(features, labels, 3)
+    monkeypatch.setattr("jenga.detectors.out_of_sample._ROWS_AT_ONCE", rows_at_once)
+    assert np.allclose(Linear().probabilities(features, labels, 3), wanted, atol=1e-4)  # sums in float32
+
+
+def test_a_linear_model_takes_little_memory_beside_its_rows_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jenga.detectors.out_of_sample._ROWS_AT_ONCE", 256)
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(20_000, 100)).astype(np.float32)
+    labels = generator.integers(50, size=20_000)
+    tracemalloc.start()
+    try:
+        answers = Linear().probabilities(features, labels, 50)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.3 * answers.nbytes
 
 
 def test_trees_live_with_a_class_of_one_row() -> None:

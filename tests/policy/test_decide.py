@@ -78,6 +78,17 @@ def test_cooldown_counts_by_the_events_own_time_and_else_by_the_clock(
     assert outcomes(by_clock, {"src_ip": "a"}, answer()) == ["alert"]
 
 
+def test_a_time_and_an_identity_too_long_to_read_stop_nothing_and_are_named(
+    policy: Load, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = policy("time: ts\n")
+    with caplog.at_level(logging.WARNING):
+        (decision,) = loaded.decide({"src_ip": 10**5000, "ts": 10**5000}, answer())
+    assert (decision.outcome, decision.at, decision.by_event) == ("alert", 1000.0, False)
+    assert "in 'ts', which is no time; the clock counts for it" in caplog.text
+    assert outcomes(loaded, {"src_ip": 10**5000 + 1}, answer()) == ["alert"]
+
+
 def test_what_was_suppressed_is_told_by_the_next_alert(policy: Load, answer: Answer, clock: Any) -> None:
     loaded = policy()
     for _ in range(4):
@@ -122,3 +133,18 @@ def test_no_more_identities_are_remembered_than_allowed(policy: Load, answer: An
         loaded.decide({"src_ip": f"10.0.0.{number}"}, answer())
     assert len(loaded.memory) == 3
     assert loaded.memory.told() == (7, 0)
+
+
+def test_a_long_identity_is_remembered_and_written_by_its_digest(policy: Load, answer: Answer) -> None:
+    rules = "  - {name: r, when: {task: triage, label: [dos]}, identity: [a, b, c], cooldown_s: 60}\n"
+    loaded = policy(rules=rules)
+
+    def event(last: int) -> dict[str, Any]:
+        wide = {str(key): [str(each) * 200 for each in range(60)] for key in range(60)}
+        return {"a": wide | {"59": last}, "b": "x" * 10_000, "c": [1, 2]}
+
+    (decision,) = loaded.decide(event(1), answer())
+    assert decision.identity["c"] == [1, 2]
+    assert all(len(decision.identity[path]) < 400 for path in "ab")
+    assert [outcomes(loaded, event(last), answer()) for last in (1, 2)] == [["suppressed"], ["alert"]]
+    assert all(len(key) <= 256 for key, _, _ in loaded.memory.entries())

@@ -19,7 +19,8 @@ from jenga.errors import ConfigError, SetupError
 from jenga.policy.chain import Sealer, verify
 from jenga.policy.decide import Policy
 from jenga.policy.enforce import Enforcer, secret
-from jenga.policy.log import AlertLog, files_of, read_head, state_file
+from jenga.policy.log import AlertLog, files_of, read_head
+from jenga.policy.state import state_file
 
 Load = Callable[..., Policy]
 Answer = Callable[..., dict[str, Any]]
@@ -294,6 +295,18 @@ def test_a_log_that_cannot_be_written_ends_the_run(
         with pytest.raises(SetupError, match="cannot be written"):
             guard.see({"src_ip": "a"}, answer())
         monkeypatch.undo()
+
+
+def test_a_state_that_cannot_be_kept_hides_no_other_error(
+    policy: Load, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = policy()
+    state_file(loaded.file.path("alerts.jsonl")).mkdir()
+    with pytest.raises(SetupError, match="The log has every alert"), Enforcer(policy()):
+        pass
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyError), Enforcer(loaded):
+        raise KeyError
+    assert "The log has every alert" in caplog.text
 
 
 def test_an_answer_too_long_is_left_out_of_the_record(policy: Load) -> None:

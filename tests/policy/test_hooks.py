@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -107,6 +109,68 @@ def test_the_time_limit_kills_what_the_hook_has_started_too(tmp_path: Path, scri
     assert [(each.code, each.timed_out) for each in runs.ends] == [(-9, True)]
     for name in ("first", "deep"):
         assert gone(int((tmp_path / name).read_text())), name
+
+
+@pytest.mark.parametrize("body", ["sleep 60 & echo $! > left; wait", "sleep 60 & echo $! > left; exit 4"])
+def test_a_system_without_waitid_kills_as_well(
+    tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.delattr(os, "waitid")
+    runs = Runs(tmp_path, block=Hook(run=[script(body)], timeout_s=0.5))
+    runs.start("block", ALERT)
+    runs.close()
+    wanted = (4, False) if "exit" in body else (-9, True)
+    assert [(each.code, each.timed_out, each.error) for each in runs.ends] == [(*wanted, None)]
+    assert gone(int((tmp_path / "left").read_text()))
+
+
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+def test_a_hook_that_may_not_be_killed_is_told_and_waited_for_no_longer(
+    tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(group: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refused)
+    monkeypatch.setattr("jenga.policy.hooks._DEATH_S", 0.1)
+    runs = Runs(tmp_path, block=Hook(run=[script("echo $$ > first; exec sleep 60")], timeout_s=0.5))
+    runs.start("block", ALERT)
+    began = time.monotonic()
+    runs.close()
+    assert time.monotonic() - began < 5
+    error = "was killed and is not gone; does it run as another user?"
+    assert [(each.code, each.timed_out, each.error) for each in runs.ends] == [(None, True, error)]
+    first = int((tmp_path / "first").read_text())
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), subprocess.SubprocessError("odd"), KeyError("x")])
+def test_whatever_keeps_a_hook_from_running_is_told(
+    tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr(subprocess, "Popen", broken)
+    runs = Runs(tmp_path, block=Hook(run=[script("exit 0")]))
+    runs.start("block", ALERT)
+    runs.close()
+    told = str(problem) or "MemoryError"
+    assert [(each.code, each.error) for each in runs.ends] == [(None, f"cannot be run ({told})")]
+
+
+def test_a_thread_that_cannot_be_started_stops_nobody_and_is_counted(
+    tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runs = Runs(tmp_path, block=Hook(run=[script("exit 0")]))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        assert runs.start("block", ALERT) is None
+    assert (runs.close(), runs.ends) == (1, [])
 
 
 def test_what_a_hook_leaves_running_ends_with_it(tmp_path: Path, script: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jenga.errors import SetupError
-from jenga.policy.chain import Sealer, parsed, verify
+from jenga.policy.chain import Sealer, canonical, parsed, verify
 from jenga.policy.log import AlertLog, files_of, head_file, read_head
 
 SEALER = Sealer()
@@ -57,6 +57,35 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
     filled(path, 1)
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_log_that_cannot_be_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refused(handle: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "a.jsonl"
+    monkeypatch.setattr("fcntl.flock", refused)
+    words = rf"a\.jsonl\.head: cannot be locked \({os.strerror(number)}\).*on a disk of this machine \(log\)"
+    with pytest.raises(SetupError, match=words), opened(path):
+        pass
+    assert not path.exists()
+
+
+def test_links_to_a_log_are_that_log(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    (tmp_path / "folder").symlink_to(tmp_path)
+    (tmp_path / "b.jsonl").symlink_to(path)
+    names = [tmp_path / "b.jsonl", tmp_path / "folder" / "a.jsonl", tmp_path / "folder" / "b.jsonl"]
+    with opened(path, rotate_bytes=600):
+        for name in names:
+            with pytest.raises(SetupError, match="another process writes this log"), opened(name):
+                pass
+    for name in names:
+        filled(name, 3, rotate_bytes=600)
+    assert problems(path) == []
+    assert len(decisions(path)) == 9
+    assert (tmp_path / "b.jsonl").is_symlink()
+
+
 @pytest.mark.parametrize("cut", [1, 2, 40, -1])
 def test_a_line_that_was_not_written_whole_is_mended_and_the_chain_goes_on(tmp_path: Path, cut: int) -> None:
     path = filled(tmp_path / "a.jsonl")
@@ -83,9 +112,40 @@ def test_a_log_that_ends_before_what_its_head_knows_is_not_written_on(tmp_path: 
             pass
 
 
+NO_NUMBER = f'{{"hash":"{"0" * 64}","seq":"1"}}'
+DAMAGED = ["{", "[]", "null", "\0" * 80, "{}", '{"seq":1}', '{"hash":"x","seq":1}', NO_NUMBER]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_head_is_no_absent_one(tmp_path: Path, content: str) -> None:
+    path = filled(tmp_path / "a.jsonl")
+    head_file(path).write_text(content)
+    with pytest.raises(ValueError, match=r"a\.jsonl\.head: "):
+        read_head(path)
+    with pytest.raises(SetupError, match=r"a\.jsonl\.head: .*it is damaged.*move its \.head away"), opened(path):
+        pass
+    assert head_file(path).read_text() == content
+    head_file(path).unlink()
+    filled(path, 1)
+    assert problems(path) == []
+
+
+def test_a_head_that_is_empty_or_not_there_says_nothing(tmp_path: Path) -> None:
+    path = filled(tmp_path / "a.jsonl")
+    head_file(path).write_text("")
+    assert read_head(path) is None
+    head_file(path).unlink()
+    assert read_head(path) is None
+    filled(path, 1)
+
+
 def test_a_last_record_that_was_changed_is_not_written_on(tmp_path: Path) -> None:
     path = filled(tmp_path / "a.jsonl")
     path.write_bytes(path.read_bytes().replace(b'"number":2', b'"number":7'))
+    with pytest.raises(SetupError, match="the last record is not as it was written"), opened(path):
+        pass
+    record: dict[str, Any] = {"algorithm": "sha256", "previous": "0" * 64}  # it has no number
+    path.write_bytes(canonical(record | {"hash": SEALER.hash(record)}) + b"\n")
     with pytest.raises(SetupError, match="the last record is not as it was written"), opened(path):
         pass
     other = AlertLog(filled(tmp_path / "b.jsonl"), Sealer(b"a secret of 16 b"), rotate_bytes=1 << 20)

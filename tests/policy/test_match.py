@@ -64,6 +64,12 @@ def test_conditions_are_met_by_answers_of_every_kind(
     assert fits(found, **when) == wanted
 
 
+def test_a_number_that_no_float_holds_fits_no_bound_and_stops_nothing() -> None:
+    assert fits({"value": 10**400}, min_value=0.0) is None
+    assert fits({"score": 10**400}, min_score=0.0) is None
+    assert fits(CLASS | {"probability": 10**400}, label=["dos"]) == ("dos", None)
+
+
 def test_without_a_head_the_only_one_is_meant_and_of_several_the_task_itself() -> None:
     one = Matcher(When(task="t", label=["dos"]))
     match = one.match({"t": {"h": CLASS}})
@@ -93,6 +99,10 @@ def test_a_row_without_the_answer_fits_nothing(answer: dict[str, Any]) -> None:
         (True, "s", None),
         (None, "s", None),
         (math.nan, "s", None),
+        (10**400, "s", None),
+        (-(10**400), "ns", None),
+        (10**4000, "ms", None),
+        ("9" * 5000, "s", None),
         ("0001-01-01T00:00:00+23:00", "s", -62135679600.0),
     ],
 )
@@ -113,6 +123,23 @@ anything = st.recursive(
 def test_whatever_an_event_holds_becomes_json_that_reads_back_the_same(value: Any) -> None:
     found = plain(value)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+class Unwritten:
+    def __str__(self) -> str:
+        raise TypeError
+
+
+def test_values_that_python_does_not_write_are_named_and_stay_apart() -> None:
+    nested: Any = 10**5000
+    for _ in range(20):
+        nested = [nested]
+    found = [plain(value) for value in (10**5000, 10**5000 + 1, -(10**5000), nested, {10**5000: 1}, Unwritten())]
+    assert found[0] != found[1]
+    assert [json.loads(json.dumps(each)) for each in found] == found
+    assert found[2].startswith("-0x")
+    assert found[5] == "a value of the type Unwritten, which cannot be written"
+    assert (plain(2**63), plain(10**300)[:3]) == (str(2**63), "100")
 
 
 def test_long_texts_are_cut_and_stay_apart() -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_elements_sets_and_other_paths_are_read_as_in_json(values: list[Any], ot
 
 
 def test_lists_and_structs_of_arrow_are_read_by_elements() -> None:
-    rows = [{"q": [{"n": "x"}, {"n": "y"}]}, {"q": []}, {"q": None}]
+    rows: list[dict[str, Any]] = [{"q": [{"n": "x"}, {"n": "y"}]}, {"q": []}, {"q": None}]
     columns = {"q": pa.array([row["q"] for row in rows])}
     assert find_column(columns, "q[*].n") == [["x", "y"], [], None]
     assert find_column(columns, "q[1].n") == ["y", None, None]
@@ -205,6 +206,13 @@ def test_bytes_must_be_utf8() -> None:
     assert by_columns({"a": pa.array(["é".encode()])}, plan)[0].text.tobytes() == "é".encode()
     with pytest.raises(DataError, match="t: column 'a' holds bytes that are not UTF-8"):
         by_columns({"a": pa.array([b"\xff"])}, plan)
+    assert by_columns({"a": pa.array([b"ab"], pa.binary(2))}, plan)[0].text.tobytes() == b"ab"
+
+
+def test_bytes_in_lists_are_no_cells() -> None:
+    for path, column in (("a[*]", pa.array([[b"x"]])), ("a", [b"x", 1]), ("a", pa.array([[b"x"]]))):
+        with pytest.raises(DataError, match=re.escape(f"t: column '{path}' holds a bytes, which is no cell of events")):
+            by_columns({"a": column}, plan_of({"path": path, "kind": "categorical"}))
 
 
 def test_words_for_nothing_are_null_in_tables_too() -> None:

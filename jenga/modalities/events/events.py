@@ -101,7 +101,10 @@ def read_events(
     """
     if isinstance(path, str) and not _is_json_file(path, form):
         raw = read_rows(path, split=split, form=form)
-        found = events_of(raw.file, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
+        try:
+            found = events_of(raw.file, raw.rows, raw.numbers, raw.bad, columns=columns, refinery=refinery)
+        except TypeError as error:
+            raise _of_its_cell(error, raw) from error
         found.told = raw.told
         if raw.table:
             # A blank cell may be a label (none of several), but never a feature.
@@ -113,6 +116,21 @@ def read_events(
     if not rows and not bad:
         raise DataError(f"{file}: there are no rows")
     return events_of(file, rows, numbers, bad, columns=columns, refinery=refinery)
+
+
+def _of_its_cell(error: TypeError, raw: RawRows) -> Exception:
+    """Return what is wrong with the first cell of a table that no JSON can hold; `error` where there is none."""
+    from jenga.kernels.refinery import pack_rows
+
+    for number, row in zip(raw.numbers, raw.rows, strict=True):
+        for name, cell in row.items():
+            try:
+                pack_rows([{name: cell}])
+            except TypeError as found:
+                fix = "write it as text or numbers, or leave the column out of the file"
+                holds = str(found).partition(": ")[2].partition(";")[0]
+                return DataError(f"{raw.file}:{number}: column '{name}' {holds}, which is no cell of events; {fix}")
+    return error
 
 
 def _is_json_file(path: str, form: FileForm | None) -> bool:

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from jenga.errors import DataError
 from jenga.labels.column import HeadColumn
@@ -98,6 +100,15 @@ def test_tables_are_events_too(tmp_path: Path) -> None:
     found = read(tmp_path / "flows.csv", "id,n,kind,label\na,1,x,bad\n7,,y,good\n")
     assert found.rows == [{"id": "a", "label": "bad"}, {"id": "7", "label": "good"}]
     assert found.events[1] == {"id": "7", "n": None, "kind": "y", "label": "good"}
+
+
+@pytest.mark.parametrize("cell", [b"\xff", [b"x"], {"y": b"x"}])
+def test_a_column_of_bytes_is_told_with_its_file_and_name(tmp_path: Path, cell: Any) -> None:
+    path = tmp_path / "flows.parquet"
+    parquet.write_table(pa.table({"id": ["a", "b"], "payload": [None, cell], "label": ["bad", "good"]}), path)
+    words = r"flows\.parquet:2: column 'payload' holds a bytes, which is no cell of events; write it as text"
+    with pytest.raises(DataError, match=words):
+        read_events(str(path), columns=COLUMNS, refinery=refinery())
 
 
 def test_a_blank_cell_of_a_table_is_a_label_but_no_feature(tmp_path: Path) -> None:
