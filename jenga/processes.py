@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from jenga.errors import SetupError
+
 T = TypeVar("T")
 
 _BUCKET = 1 << 24
 """Numbers of a message that carries gradients."""
-
-
-def restarted() -> bool:
-    """Whether a launcher has started the processes of this run anew, since one of them had ended."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 class Processes:
@@ -51,7 +48,8 @@ class Processes:
         if self.size == 1:
             return list(flags)
         up = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        dist.all_reduce(up, dist.ReduceOp.MAX)
+        with self._together():
+            dist.all_reduce(up, dist.ReduceOp.MAX)
         return [bool(each) for each in up.tolist()]
 
     def gathered(self, value: T) -> list[T]:
@@ -59,7 +57,8 @@ class Processes:
         if self.size == 1:
             return [value]
         found: list[T | None] = [None] * self.size
-        dist.all_gather_object(found, value)
+        with self._together():
+            dist.all_gather_object(found, value)
         return found  # type: ignore[return-value]
 
     def from_first(self, value: T) -> T:
@@ -67,7 +66,8 @@ class Processes:
         if self.size == 1:
             return value
         found = [value]
-        dist.broadcast_object_list(found, src=0, device=self.device)
+        with self._together():
+            dist.broadcast_object_list(found, src=0, device=self.device)
         return found[0]
 
     def sums(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -88,7 +88,8 @@ class Processes:
         for name in dict.fromkeys(name for found in self.gathered(list(rows)) for name in found):
             own = rows.get(name)
             total[name] = torch.cat([torch.zeros_like(each).flatten() for each in like]) if own is None else own.clone()
-            dist.all_reduce(total[name])
+            with self._together():
+                dist.all_reduce(total[name])
         return total
 
     @torch.no_grad()
@@ -104,7 +105,8 @@ class Processes:
                 grads.append(p.grad)
         for bucket in _buckets(grads):
             flat = torch.cat([each.reshape(-1) for each in bucket])
-            dist.all_reduce(flat)
+            with self._together():
+                dist.all_reduce(flat)
             for each, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 each.copy_(part.view_as(each))
 
@@ -112,8 +114,20 @@ class Processes:
     def spread(self, tensors: Sequence[torch.Tensor]) -> None:
         """Give all processes the tensors of the first."""
         if self.size > 1:
-            for each in tensors:
-                dist.broadcast(each, src=0)
+            with self._together():
+                for each in tensors:
+                    dist.broadcast(each, src=0)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Tell in our words that another process is gone, which libraries tell in theirs."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise SetupError(
+                f"process {self.rank} of {self.size}: another one has ended, or does not answer ({error}). The newest "
+                "checkpoint is unharmed: go on with --resume auto"
+            ) from error
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from jenga.cli.output import report_error, show_warnings
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, DivergedError, InterruptedRun
 from jenga.files import what_is
+from jenga.launched import number
 
 STANDARD = "-"
 """A path that means standard input or output."""
@@ -42,7 +43,8 @@ class Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         """Run the command; exit with the code of its error."""
         debug = context.meta[_DEBUG]
-        show_warnings(quiet=context.meta[QUIET], debug=debug)
+        # Of several processes that train together, all see the same rows.
+        show_warnings(quiet=context.meta[QUIET] or number() > 0, debug=debug)
         try:
             result = super().invoke(context)
             sys.stdout.flush()
@@ -53,6 +55,9 @@ class Command(click.Command):
             # The reader has enough. Python would complain when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             context.exit(0)
+        except (DivergedError, InterruptedRun) as error:
+            # They end together.
+            context.exit(error.exit_code if number() > 0 else report_error(error, debug=debug))
         except (Exception, KeyboardInterrupt) as error:
             context.exit(report_error(error, debug=debug))
 

@@ -9,6 +9,7 @@ import click
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
 from jenga.imports import collector_at_rest
+from jenga.launched import number
 
 if TYPE_CHECKING:
     from jenga.run.experiment import Result
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
 @click.option(
     "--changed-rows", is_flag=True, help="With --resume: go on though the rows are not those that the run began with."
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Train in N processes of this machine, which share each step's rows. Of several machines see docs/scale.md.",
+)
+@click.option(
+    "--restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="With --processes: where one of them is killed, begin again at the newest checkpoint, so often at most.",
+)
 @options.device_option
 @options.seed_option
 @options.output_dir_option
@@ -36,6 +53,8 @@ def train(
     overrides: tuple[str, ...],
     resume: str | None,
     changed_rows: bool,
+    processes: int,
+    restarts: int,
     device: str,
     seed: int | None,
     output_dir: str | None,
@@ -62,9 +81,18 @@ def train(
 
         click.echo(to_yaml(resolved), nl=False)
         return
+    if processes > 1:
+        from jenga.run.launch import launch
+
+        more = [*(["--resume", resume] if resume else []), *(["--changed-rows"] if changed_rows else [])]
+        more += [f"--{flag}" for flag in ("quiet", "debug") if context.meta[f"jenga.{flag}"]]
+        more += ["--json"] if as_json else []
+        changed = [word for each in given for word in ("--set", each)]
+        context.exit(launch(processes, [config, *changed, "--device", device, *more], restarts=restarts))
     console = Console(stderr=True, quiet=context.meta[options.QUIET])
     found = experiment.train(resolved, device=device, resume=resume, changed_rows=changed_rows, console=console)
-    _show(found, as_json)
+    if number() == 0:
+        _show(found, as_json)
 
 
 def _show(result: Result, as_json: bool) -> None:

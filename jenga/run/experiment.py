@@ -32,9 +32,10 @@ from jenga.continual.methods import check_stages, continual_callbacks
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
+from jenga.launched import restarted
 from jenga.modalities import MODALITIES
 from jenga.modalities.base import Facts
-from jenga.processes import Processes, restarted
+from jenga.processes import Processes
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
 from jenga.report.html import write_report
