@@ -72,7 +72,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self._rollbacks = self._starts = 0
         self._later: list[dict[str, Any]] = []
         self._go_to_start = False
-        self._moved = True
+        self._trainer: TrainerView | None = None
 
     # ---------------------------------------------------------------------------------------------------------- events
 
@@ -85,7 +85,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
                 raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
             logger.warning("sentinel: wrong labels are not looked for; they need more: pip install 'jenga[audit]'")
             self.rows.label_errors = False
-        self.rows.begin(trainer)
+        self._trainer = trainer
+        self._settle(trainer)
         if trainer.state.step == 0:
             if self.given is not None:
                 self.ledger.add([replace(each, since=0) for each in read_entries(Path(self.given))])
@@ -103,8 +104,6 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self, trainer: TrainerView, batches: Sequence[Batch], place: tuple[int, int], **kwargs: Any
     ) -> None:
         """Take away the labels that are set aside."""
-        if self._moved:
-            self._settle(trainer)
         self.place = place
         self._losses: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self._seen: list[tuple[Batch, Mapping[str, TaskOutput]]] = []
@@ -180,7 +179,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Go on from a checkpoint."""
         self.step, self.last_alarm, self.norms = state["step"], state["last_alarm"], state["norms"]
         self.watch.restore(state["watch"])
-        self._memory, self._moved = state["rows"], True
+        self._memory = state["rows"]
+        if self._trainer is not None:
+            self._settle(self._trainer)
 
     # ------------------------------------------------------------------------------------------------------- decisions
 
@@ -248,12 +249,16 @@ class Sentinel(BaseCallback[SentinelMemory]):
     # --------------------------------------------------------------------------------------------------------- keeping
 
     def _settle(self, trainer: TrainerView) -> None:
-        """Do what is due where the run begins, or goes on from a checkpoint: forget what comes after it."""
-        self._moved = False
+        """Forget what comes after this step, where the run begins, or goes on from a checkpoint.
+
+        At once: an epoch may end, and a checkpoint be saved, before the next step.
+        """
         step = trainer.state.step
         self.ledger.cut(step)
         self.ring.forget_after(step)
-        if self._memory is not None:
+        if self._memory is None:
+            self.rows.begin(trainer)
+        else:
             self.rows.restore(trainer, self._memory)
             self._memory = None
         for record in self._later:

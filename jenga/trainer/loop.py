@@ -371,12 +371,12 @@ class Trainer:
             self.learner.restore(tensors, state, folder)
             memories = [(name, unpack(memory, tensors["callbacks"])) for name, memory in state["callbacks"]]
             self.state = State(**{"halves": self.halves, **state["state"]})
-        self.chain.remind(memories)
         self.sampler.deal(halves=self.state.halves)
         self.state.turn = min(self.state.turn, self._turns)  # fewer rows may be left than the epoch had
         self._saved_step = self.state.step
         self.run.revert_best()
         self.log.cut(state["metrics_bytes"])
+        self.chain.remind(memories)  # last: who remembers may tell of it
 
     def _check_interrupt(self) -> None:
         if self.interrupted:

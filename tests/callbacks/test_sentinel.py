@@ -354,6 +354,49 @@ def test_a_run_that_is_killed_goes_on_with_what_it_had_set_aside(make_said: Call
     )
 
 
+def test_an_epoch_that_ends_before_the_first_step_of_a_resumed_run_knows_what_was_said_of_the_rows(
+    make_said: Callable[..., Any],
+) -> None:
+    """A checkpoint from within the evaluation: the end of the epoch is still to come, in which labels are judged."""
+    rows = flipped(240, 0.1)[0]
+    given: dict[str, Any] = {"training": {**LEARNS, "epochs": 6}}
+    watches: dict[str, Any] = {"mode": "quarantine", "label_errors": True, "early_epochs": 5}
+    straight = make_said(rows, **given, callbacks=[sentinel(**watches)])
+    straight.train()
+
+    class Cut(BaseCallback):
+        def on_evaluate(self, trainer: Any, **_: Any) -> None:
+            if trainer.state.step == 5 * len(trainer.sampler):
+                trainer.save()
+                raise PowerCutError
+
+    first = make_said(rows, **given, callbacks=[sentinel(**watches), Cut()])
+    with pytest.raises(PowerCutError):
+        first.train()
+    resumed = make_said(rows, **given, callbacks=[sentinel(**watches)], run=first.folder)
+    assert resumed.state.pending
+    resumed.train()
+    assert entries(resumed) == entries(straight) != []
+    assert same(weights(resumed), weights(straight))
+
+
+def test_a_run_that_goes_back_remembers_the_rows_as_its_checkpoint_does_before_the_next_step(
+    make_said: Callable[..., Any],
+) -> None:
+    watcher = sentinel(mode="quarantine", label_errors=True, early_epochs=5)
+    given: dict[str, Any] = {"training": {**LEARNS, "epochs": 2}, "checkpoint": {"keep": 9}}
+    trainer = make_said(said(60), **given, callbacks=[watcher])
+    folders: list[Path] = []
+    watcher.on_epoch_end = lambda trainer, **_: folders.append(trainer.save())
+    watcher.on_epoch_begin = lambda *_, **__: None
+    trainer.train()
+    (before,) = watcher.rows.early.values()
+    assert before.weights.max() > 1
+    trainer.load(folders[0])
+    (after,) = watcher.rows.early.values()
+    assert after.weights.tolist() == [1.0] * 60
+
+
 def test_rows_that_were_given_back_are_learnt_from_by_a_new_run_and_the_others_are_not(
     make_said: Callable[..., Any], tmp_path: Path
 ) -> None:
