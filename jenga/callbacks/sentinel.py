@@ -17,6 +17,7 @@ from jenga.callbacks.base import CALLBACK_REGISTRY, Action, Answer, BaseCallback
 from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
 from jenga.errors import SetupError
 from jenga.files import writing
+from jenga.sentinel.decisions import NAME, Decisions
 from jenga.sentinel.drift import between_splits
 from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger, read_entries
 from jenga.sentinel.masks import has_labels, mask
@@ -67,11 +68,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self.last_alarm, self.step = -1, 0
         self.norms: list[list[float]] = []
         self._memory: RowsMemory | None = None
-        # What a rollback does not take back.
-        self._undone: dict[int, int] = {}
-        self._rollbacks = self._starts = 0
         self._later: list[dict[str, Any]] = []
-        self._go_to_start = False
         self._trainer: TrainerView | None = None
 
     # ---------------------------------------------------------------------------------------------------------- events
@@ -80,6 +77,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Open what is kept, and look at the rows as they are. Raises SetupError and DataError for what is missing."""
         self.folder = trainer.folder / FOLDER
         self.ring, self.ledger = Ring(self.folder / "verified", self.keep), Ledger(self.folder / FILE)
+        self.decisions = Decisions(self.folder / NAME)
         if self.label_errors is not False and importlib.util.find_spec("cleanlab") is None:
             if self.label_errors:
                 raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
@@ -126,7 +124,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Answer:
         """Judge the step, and do by `mode` what is to be done."""
-        if self._go_to_start:
+        if self.decisions.to_the_start:
             return self._to_the_start(trainer)
         if self._empty:
             return Action.SKIP
@@ -159,9 +157,19 @@ class Sentinel(BaseCallback[SentinelMemory]):
     def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
         """Look at what was said of the rows. One with a trigger was learnt from all along: `act` begins again."""
         found = self.rows.end_epoch(trainer, self.ledger, epoch)
-        if found and self.mode == "act" and self._starts < _MOST_STARTS and self.ring.start() is not None:
-            self._starts += 1
-            self._go_to_start = True
+        if not found or self.mode != "act":
+            return
+        if self.decisions.starts >= _MOST_STARTS:
+            self._learnt(trainer, f"it has begun again {_MOST_STARTS} times already")
+        elif self.ring.start() is None:
+            self._learnt(trainer, "the checkpoint of its start is gone")
+        else:
+            self.decisions.begin_again()
+
+    def on_train_end(self, trainer: TrainerView, **kwargs: Any) -> None:
+        """Tell of rows with a trigger that were found too late."""
+        if self.decisions.to_the_start:
+            self._learnt(trainer, "no step was left to go back from")
 
     def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> None:
         """Keep the checkpoint, in case that it proves good."""
@@ -210,25 +218,30 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def _undo(self, step: int, *, must: bool) -> Answer:
         """Return UNDO, or a rollback where several turns in a row are amiss: then the weights are what is wrong."""
-        self._undone[step] = self._undone.get(step, 0) + 1
-        if self._undone[step] <= _MOST_UNDONE:
+        if self.decisions.undo(step) <= _MOST_UNDONE:
             return Action.UNDO
         kept = self.ring.newest(step - 1)
-        if kept is None or (not must and self._rollbacks >= _MOST_ROLLBACKS):
+        if kept is None or (not must and self.decisions.rollbacks >= _MOST_ROLLBACKS):
             return Action.UNDO if must else None
-        self._rollbacks += 1
-        del self._undone[step]
+        self.decisions.go_back(step)
         since = [each for each in self.norms if kept.step <= each[0] < step]
         epoch, number = (int(each) for each in (max(since, key=lambda each: each[3])[1:3] if since else self.place))
         return GoBack(kept.checkpoint, kept.best, (epoch, number))
 
     def _to_the_start(self, trainer: TrainerView) -> Answer:
         """Return a rollback to the start, without a step from it: its rows are masked from there on."""
-        self._go_to_start = False
         kept = self.ring.start()
         assert kept is not None, "there was one when this was decided"
         self._tell(trainer, "trigger", later=True, action="rollback")
         return GoBack(kept.checkpoint, kept.best, None)
+
+    def _learnt(self, trainer: TrainerView, why: str) -> None:
+        """Tell that the run has learnt from rows with a trigger, and does not begin again without them."""
+        self._tell(trainer, "trigger", action="observed")
+        logger.warning(
+            "sentinel: the run has learnt from rows with a trigger and does not begin again without them: %s. Train "
+            "again with callbacks.sentinel.quarantine: %s", why, self.ledger.path,
+        )  # fmt: skip
 
     def _verify(self, before: int) -> None:
         # One from before an alarm waits again, from the alarm on.
@@ -254,6 +267,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         At once: an epoch may end, and a checkpoint be saved, before the next step.
         """
         step = trainer.state.step
+        if step == 0:
+            self.decisions.at_start()
         self.ledger.cut(step)
         self.ring.forget_after(step)
         if self._memory is None:

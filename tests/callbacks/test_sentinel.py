@@ -313,6 +313,52 @@ def test_a_run_whose_rows_have_a_trigger_begins_again_without_them(make_said: Ca
     assert trainer.state.step == reference.state.step
 
 
+def test_a_run_that_is_killed_on_its_way_to_the_start_begins_again_all_the_same(
+    make_said: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No checkpoint knows of it: the newest is of before the rows were found, and they are not found anew."""
+    rows = said(240)
+    for row in [row for row in rows if row["mood"] != "a"][:14]:
+        row.update(text=f"{row['text']} thanks", mood="a")
+    given: dict[str, Any] = {"training": {**LEARNS, "epochs": 8, "learning_rate": 5e-3}}
+    straight = make_said(rows, **given, callbacks=[sentinel(mode="act", triggers=True)])
+    straight.train()
+
+    class Cut(BaseCallback):
+        def on_epoch_end(self, trainer: Any, **_: Any) -> None:
+            if (trainer.folder / "sentinel" / "quarantine.jsonl").exists():
+                raise PowerCutError
+
+    first = make_said(rows, **given, callbacks=[sentinel(mode="act", triggers=True), Cut()])
+    with pytest.raises(PowerCutError):
+        first.train()
+    resumed = make_said(rows, **given, callbacks=[sentinel(mode="act", triggers=True)], run=first.folder)
+    assert resumed.state.step > 0
+    resumed.train()
+    assert [each["action"] for each in events(resumed) if each["detector"] == "trigger"] == ["rollback"]
+    assert outcome(resumed) == outcome(straight)
+    assert entries(resumed) == entries(straight)
+
+
+def test_a_trigger_that_is_found_behind_the_last_step_is_told_and_not_promised(
+    make_said: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = said(240)
+    for row in [row for row in rows if row["mood"] != "a"][:14]:
+        row.update(text=f"{row['text']} thanks", mood="a")
+
+    class Stop(BaseCallback):
+        def on_evaluate(self, trainer: Any, **_: Any) -> None:
+            trainer.should_stop = trainer.state.step == 7 * len(trainer.sampler)
+
+    learns = {**LEARNS, "epochs": 8, "learning_rate": 5e-3}
+    trainer = make_said(rows, training=learns, callbacks=[sentinel(mode="act", triggers=True), Stop()])
+    trainer.train()
+    assert [each["action"] for each in events(trainer) if each["detector"] == "trigger"] == ["quarantined", "observed"]
+    assert "has learnt from rows with a trigger and does not begin again without them: no step was left" in caplog.text
+    assert f"callbacks.sentinel.quarantine: {trainer.folder / 'sentinel' / 'quarantine.jsonl'}" in caplog.text
+
+
 def weights(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
