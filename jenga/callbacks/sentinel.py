@@ -134,17 +134,16 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if trainer.config.training.precision == "fp16":
             # fp16: gradients that overflow are the loss scale's business.
             alarms = [each for each in alarms if (each.detector, each.what) != ("non_finite", "gradient")]
-        self.norms.append([trainer.state.step, *self.place, self.watch.norm_z(self._norm)])
-        del self.norms[:-_MOST_NORMS]
-        if not alarms:
-            return None
-        return self._judged(trainer, alarms)
+        return self._judged(trainer, alarms) if alarms else None
 
     def on_step_end(self, trainer: TrainerView, logs: Any, **kwargs: Any) -> Answer:
         """Take the step in, and verify checkpoints that have stood long enough."""
         self.step = trainer.state.step
-        if not self._empty and all(map(math.isfinite, (*self._means.values(), self._norm))):
-            self.watch.add(self._means, self._norm)
+        if not self._empty:
+            # Here, as a turn that was undone is none of the steps that a rollback can be for.
+            self.norms = [*self.norms, [self.step - 1, *self.place, self.watch.norm_z(self._norm)]][-_MOST_NORMS:]
+            if all(map(math.isfinite, (*self._means.values(), self._norm))):
+                self.watch.add(self._means, self._norm)
         for batch, outputs in self._seen:
             self.rows.note(trainer, batch, outputs)
         self._verify(self.step - self.verify_steps)

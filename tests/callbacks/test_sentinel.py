@@ -187,6 +187,40 @@ def test_damage_that_stays_is_gone_back_from_to_the_last_verified_checkpoint(
     assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"
 
 
+def test_a_rollback_is_for_no_turn_that_was_undone_before(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
+    """An undone turn stands out most of all, and has long been left out."""
+
+    class Once(Poison):
+        """Spoils gradients wildly in one turn, a little in another, and in three turns at one step for good."""
+
+        late = 0
+
+        def on_step_begin(self, trainer: Any, batches: Any, place: tuple[int, int], **_: Any) -> None:
+            self.late += trainer.state.step == 34
+            self.factor = {(1, 2): 1e9, (1, 6): 50.0}.get(place, NAN)
+            self.now = place in {(1, 2), (1, 6)} or (trainer.state.step == 34 and self.late <= 3)
+
+    given: dict[str, Any] = {
+        "rows": make_rows(120), "training": {**LONG, "epochs": 3}, "checkpoint": {"every_steps": 5},
+    }  # fmt: skip
+    watcher = sentinel(mode="act", verify_steps=10)
+    judge = watcher.watch.judge
+
+    def both(losses: Any, norm: float) -> Any:
+        """Call the loss of the wild turn a spike too."""
+        alarms = judge(losses, norm)
+        return [*alarms, alarms[0]._replace(detector="loss_spike", what="mood")] if norm > 1e6 else alarms
+
+    watcher.watch.judge = both  # type: ignore[method-assign]
+    trainer = make_trainer("mood", **given, callbacks=[Once(set(), NAN), watcher])
+    trainer.train()
+    left = [(each["epoch"], each["turn"]) for each in trainer.run.info()["left_out"]]
+    assert left == [(1, 2), (1, 6)]
+    assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"
+
+
 # ---------------------------------------------------------------------------------------------------- rows and labels
 
 KEYS = (("good", "great", "kind"), ("bad", "wrong", "late"), ("call", "play", "song"))
