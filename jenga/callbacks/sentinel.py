@@ -20,7 +20,7 @@ from jenga.files import writing
 from jenga.sentinel.decisions import NAME, Decisions
 from jenga.sentinel.drift import between_splits
 from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger, read_entries
-from jenga.sentinel.masks import has_labels, mask
+from jenga.sentinel.masks import mask
 from jenga.sentinel.ring import Ring
 from jenga.sentinel.settings import Mode, SentinelConfig
 from jenga.sentinel.suspects import Caps
@@ -88,6 +88,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if trainer.state.step == 0:
             if self.given is not None:
                 self.ledger.add([replace(each, since=0) for each in read_entries(Path(self.given))])
+                self.rows.leave_out(trainer, self.ledger)
             for source in trainer.sources.values():
                 for found in between_splits(source, self.drift_psi):
                     self._tell(trainer, "drift", what=found.what, psi=round(found.psi, 4), action="observed")
@@ -106,10 +107,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self._losses: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self._seen: list[tuple[Batch, Mapping[str, TaskOutput]]] = []
         self._ids = [row for batch in batches for row in batch.sample_ids]
-        self._empty = False
-        if self.ledger.entries:
-            masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
-            self._empty = any(masked) and not any(has_labels(batch) for batch in batches)
+        masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
+        self._masked = any(masked)
+        self._empty = not batches
 
     def on_batch_end(
         self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, outputs: Mapping[str, TaskOutput], **kwargs: Any
@@ -126,7 +126,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Judge the step, and do by `mode` what is to be done."""
         if self.decisions.to_the_start:
             return self._to_the_start(trainer)
-        if self._empty:
+        if self._masked and not any(_teaches(each) for _, outputs in self._seen for each in outputs.values()):
+            self._empty = True
             return Action.SKIP
         self._norm = float(grad_norm)
         self._means = {task: _mean(parts) for task, parts in self._losses.items()}
@@ -156,6 +157,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
     def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
         """Look at what was said of the rows. One with a trigger was learnt from all along: `act` begins again."""
         found = self.rows.end_epoch(trainer, self.ledger, epoch)
+        self.rows.leave_out(trainer, self.ledger)
         if not found or self.mode != "act":
             return
         if self.decisions.starts >= _MOST_STARTS:
@@ -275,6 +277,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         else:
             self.rows.restore(trainer, self._memory)
             self._memory = None
+        self.rows.leave_out(trainer, self.ledger)
         for record in self._later:
             trainer.tell("sentinel", **record)
         self._later = []
@@ -301,6 +304,11 @@ def _mean(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
     sums = sum(each.sum() for each, _ in parts)
     counts = sum(count.sum() for _, count in parts)
     return float(sums / torch.as_tensor(counts).clamp_min(1))
+
+
+def _teaches(output: TaskOutput) -> bool:
+    """Return whether a task learns anything of what it said: from a label, a teacher, or a loss of its own."""
+    return output.teacher_loss is not None or output.count is None or bool(output.count.sum() > 0)
 
 
 def _finite(value: float) -> float | None:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 
 from jenga.callbacks.base import TrainerView
-from jenga.rows.batches import Key
+from jenga.rows.batches import Key, Source
 from jenga.sentinel.drift import class_heads, of_counts
 from jenga.sentinel.early import MOST_CELLS, EarlyProbabilities
 from jenga.sentinel.ledger import Entry, Ledger
+from jenga.sentinel.masks import rows_aside
 from jenga.sentinel.settings import Mode
 from jenga.sentinel.suspects import Caps, rows_with_triggers, within_caps, wrong_labels
 from jenga.types import Batch, TaskOutput
@@ -69,7 +70,7 @@ class WatchedRows:
         self.early = {}
         for source in trainer.sources.values() if self.label_errors else ():
             split = source.splits["train"]
-            for key in class_heads(source):
+            for key in _learnt_heads(trainer, source):
                 rows, classes = len(split.rows), split.spaces[key].size
                 if split.encoded.packed or trainer.model.tasks[key[0]].by_position:
                     continue
@@ -140,6 +141,13 @@ class WatchedRows:
         self.searched = epoch >= epochs - 2
         return self._look_for_triggers(trainer, ledger)
 
+    def leave_out(self, trainer: TrainerView, ledger: Ledger) -> None:
+        """Let training go without the rows that are set aside in whole, from the next step on."""
+        unlabelled = _unlabelled(trainer)
+        for name, source in trainer.sources.items():
+            split = source.splits["train"]
+            split.left_out = rows_aside(split, ledger.cells(name), unlabelled)
+
     def state(self) -> RowsMemory:
         """Return what `restore` takes."""
         self._take_in()
@@ -176,7 +184,7 @@ class WatchedRows:
 
         aside: list[Entry] = []
         for source in trainer.sources.values():
-            for key in class_heads(source):
+            for key in _learnt_heads(trainer, source):
                 found = rows_with_triggers(source, key, forward, ledger.cells(source.name), trainer.state.step)
                 if found:
                     aside += self._set_aside(trainer, ledger, source.name, key, found)
@@ -209,6 +217,18 @@ class WatchedRows:
                 len(beyond), *key, new[0].detector, ledger.path,
             )  # fmt: skip
         return aside
+
+
+def _unlabelled(trainer: TrainerView) -> set[str]:
+    """Return the tasks that learn from rows without a label, as ones that are normal."""
+    tasks: Any = trainer.model.tasks
+    return {name for name in tasks if not tasks[name].needs_labels(tasks[name].config)}
+
+
+def _learnt_heads(trainer: TrainerView, source: Source) -> list[Key]:
+    """Return the heads with one class a row whose tasks learn these classes."""
+    unlabelled = _unlabelled(trainer)
+    return [key for key in class_heads(source) if key[0] not in unlabelled]
 
 
 def _name(source: str, key: Key) -> str:

@@ -340,10 +340,10 @@ def test_a_run_whose_rows_have_a_trigger_begins_again_without_them(make_said: Ca
     }
     assert [each["action"] for each in events(trainer) if each["detector"] == "trigger"] == ["rollback"]
 
-    gone = {row["id"] for row in poisoned}
-    reference = make_said([{**row, "mood": None} if row["id"] in gone else row for row in rows], training=learns)
+    reference = make_said(rows, training=learns)
+    dealt_without(reference, {row["id"] for row in poisoned})
     reference.train()
-    assert same(weights(trainer), weights(reference)), "as if these rows never had a label"
+    assert same(weights(trainer), weights(reference)), "as if these rows had never been dealt"
     assert trainer.state.step == reference.state.step
 
 
@@ -391,6 +391,15 @@ def test_a_trigger_that_is_found_behind_the_last_step_is_told_and_not_promised(
     assert [each["action"] for each in events(trainer) if each["detector"] == "trigger"] == ["quarantined", "observed"]
     assert "has learnt from rows with a trigger and does not begin again without them: no step was left" in caplog.text
     assert f"callbacks.sentinel.quarantine: {trainer.folder / 'sentinel' / 'quarantine.jsonl'}" in caplog.text
+
+
+def dealt_without(trainer: Any, ids: set[str]) -> None:
+    """Take rows out of the turns that the sampler deals."""
+    (source,) = trainer.sources.values()
+    names, deal = source.splits["train"].rows.ids, trainer.sampler.epoch
+    trainer.sampler.epoch = lambda at: [
+        turn._replace(rows=[row for row in turn.rows if names[row] not in ids]) for turn in deal(at)
+    ]
 
 
 def weights(trainer: Any) -> dict[str, torch.Tensor]:
@@ -502,7 +511,7 @@ def test_rows_that_were_given_back_are_learnt_from_by_a_new_run_and_the_others_a
 
 def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], tmp_path: Path) -> None:
     rows = said(40)
-    entry = Entry("r1", "mood", None, None, "trigger", 1.0, "why", 0, 0, "quarantined")
+    entry = Entry("r1", "mood", "mood", "mood", "label_error", 1.0, "why", 0, 0, "quarantined")
     path = tmp_path / "given.jsonl"
     write_entries(path, [replace(entry, id=row["id"]) for row in rows])
     trainer = make_said(rows, training={**LEARNS, "epochs": 1}, callbacks=[sentinel(quarantine=str(path))])
@@ -510,3 +519,58 @@ def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], t
     trainer.train()
     assert trainer.state.step == len(trainer.sampler)
     assert same(before, weights(trainer))
+
+
+class Shown(BaseCallback):
+    """Notes the ids of rows that are learnt from."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+
+    def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+        self.ids |= set(batch.sample_ids)
+
+
+@pytest.fixture
+def make_odd(make_trainer: Callable[..., Any], write_rows: Callable[..., str], tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that makes a trainer of what is normal, and of moods, on rows r0, r1 ... that are all normal.
+
+    given: entries of the sentinel's list.
+    """
+
+    def make(given: list[Entry], *callbacks: BaseCallback) -> Any:
+        rows = [{**row, "what": "normal" if at % 2 else None} for at, row in enumerate(said(32))]
+        path = write_rows(tmp_path / "odd.jsonl", rows)
+        write_entries(tmp_path / "given.jsonl", given)
+        odd = {"name": "odd", "type": "anomaly_detection", "mode": "unsupervised", "method": "deep_svdd",
+               "heads": [{"name": "what", "labels": ["normal", "odd"]}]}  # fmt: skip
+        return make_trainer(
+            tasks=[{**odd, "data_path": path}, {**TASK, "data_path": path}], training={"epochs": 1},
+            data={"valid_fraction": 0.0}, evaluation={"metric": "eval_loss"},
+            callbacks=[sentinel(quarantine=str(tmp_path / "given.jsonl")), *callbacks],
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("of", [(None, None), ("odd", "what")])
+def test_a_row_set_aside_does_not_teach_a_task_without_labels_that_it_is_normal(
+    make_odd: Callable[..., Any], of: tuple[str | None, str | None]
+) -> None:
+    """Neither a whole row nor one that has lost its label of this task, which would be one without a label then."""
+    entry = Entry("r1", "odd+mood", *of, "label_error", 0.1, "why", 0, 0, "quarantined")
+    shown = Shown()
+    trainer = make_odd([entry, replace(entry, id="r2")], shown)
+    trainer.train()
+    ids = set(trainer.sources["odd+mood"].splits["train"].rows.ids)
+    assert {"r1", "r2"} < ids
+    assert shown.ids == ids - {"r1", "r2"}
+
+
+def test_a_turn_that_has_lost_its_labels_is_a_step_of_a_task_that_needs_none(make_odd: Callable[..., Any]) -> None:
+    entry = Entry("r1", "odd+mood", "mood", "mood", "label_error", 0.1, "why", 0, 0, "quarantined")
+    trainer = make_odd([replace(entry, id=f"r{at}") for at in range(32)])
+    trainer.train()
+    lines = [each for each in records(trainer) if each["event"] == "train"]
+    assert [list(each["task_loss"]) for each in lines] == [["odd"]] * trainer.state.step
+    assert not [each for each in records(trainer) if each["event"] == "skip"]
