@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,7 +18,8 @@ from jenga.errors import SetupError
 from jenga.files import writing
 from jenga.sentinel.decisions import NAME, Decisions
 from jenga.sentinel.drift import between_splits
-from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger, read_entries
+from jenga.sentinel.given import check_left, given_entries
+from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger
 from jenga.sentinel.masks import mask
 from jenga.sentinel.ring import Ring
 from jenga.sentinel.settings import Mode, SentinelConfig
@@ -87,8 +87,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self._settle(trainer)
         if trainer.state.step == 0:
             if self.given is not None:
-                self.ledger.add([replace(each, since=0) for each in read_entries(Path(self.given))])
+                self.ledger.add(given_entries(Path(self.given), trainer.sources))
                 self.rows.leave_out(trainer, self.ledger)
+                check_left(trainer.sources, Path(self.given))
             for source in trainer.sources.values():
                 for found in between_splits(source, self.drift_psi):
                     self._tell(trainer, "drift", what=found.what, psi=round(found.psi, 4), action="observed")
