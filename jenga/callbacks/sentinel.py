@@ -177,6 +177,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Keep the checkpoint, in case that it proves good."""
         if self.mode == "act":
             self.ring.add(path, trainer.folder / "best", trainer.state.step)
+            self.ring.thin(alarm=self.last_alarm)
 
     def state_dict(self) -> SentinelMemory:
         """Return what a resumed run needs."""
