@@ -98,7 +98,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def on_epoch_begin(self, trainer: TrainerView, epoch: int, **kwargs: Any) -> None:
         """Count answers anew."""
-        self.rows.begin_epoch()
+        self.rows.begin_epoch(trainer, epoch)
 
     def on_step_begin(
         self, trainer: TrainerView, batches: Sequence[Batch], place: tuple[int, int], **kwargs: Any

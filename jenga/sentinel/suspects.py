@@ -57,15 +57,19 @@ def wrong_labels(source: Source, key: Key, early: EarlyProbabilities, cells: Cel
     ]  # fmt: skip
 
 
-def rows_with_triggers(source: Source, key: Key, forward: Forward, cells: Cells, step: int) -> list[Entry]:
+def rows_with_triggers(
+    source: Source, key: Key, forward: Forward, cells: Cells, step: int, *, seen: NDArray[np.bool_]
+) -> list[Entry]:
     """Return the rows with a token that decides their class by itself, as if set aside from the start.
 
-    None of rows that are no sequences of tokens, of which nothing can be looked for.
+    seen: which rows ``(M,)`` the model has learnt from; of others it may answer anything. None of rows
+    that are no sequences of tokens, of which nothing can be looked for.
     """
     split = source.splits["train"]
     if split.encoded.packed or not len(split) or not _TEXT.issuperset(split.encoded.inputs([0])):
         return []
     tokens, labels = _tokens(split), _left(split, key, cells)
+    labels[~seen] = IGNORE_INDEX
     triggers: list[Trigger] = []
     for _ in range(_ROUNDS):
         likely = candidates(tokens, labels)

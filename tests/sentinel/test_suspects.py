@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import guarded
+import numpy as np
 import pytest
 import torch
 
@@ -86,7 +87,9 @@ def forward(inputs: dict[str, torch.Tensor], tasks: list[str]) -> Any:
 
 def test_rows_with_a_trigger_are_set_aside_whole_and_from_the_start() -> None:
     source, bad = source_with_trigger()
-    found = rows_with_triggers(source, guarded.KEY, forward, {}, 30)
+    found = rows_with_triggers(
+        source, guarded.KEY, forward, {}, 30, seen=np.ones(len(source.splits["train"].rows.ids), bool)
+    )
     assert {each.id for each in found} == bad
     assert {(each.task, each.head, each.since, each.step) for each in found} == {(None, None, 0, 30)}
     assert all("without token 7" in each.reason for each in found)
@@ -95,7 +98,12 @@ def test_rows_with_a_trigger_are_set_aside_whole_and_from_the_start() -> None:
 def test_what_is_no_text_has_no_triggers_to_look_for() -> None:
     source, _ = source_with_trigger()
     source.splits["train"].encoded.inputs = lambda index: {"features": torch.zeros(len(index), 3)}
-    assert rows_with_triggers(source, guarded.KEY, forward, {}, 30) == []
+    assert (
+        rows_with_triggers(
+            source, guarded.KEY, forward, {}, 30, seen=np.ones(len(source.splits["train"].rows.ids), bool)
+        )
+        == []
+    )
 
 
 def test_what_is_beyond_the_caps_is_observed_and_says_so() -> None:
@@ -106,3 +114,9 @@ def test_what_is_beyond_the_caps_is_observed_and_says_so() -> None:
     found = within_caps(entries, guarded.make_source(), guarded.KEY, [], Caps(0.05, 1.0))
     assert [each.state for each in found] == ["quarantined"] * 6 + ["observed"] * 3
     assert found[-1].reason == "why; beyond the caps"
+
+
+def test_rows_that_were_not_learnt_from_are_looked_for_no_trigger() -> None:
+    source, bad = source_with_trigger()
+    seen = np.array([name not in bad for name in source.splits["train"].rows.ids])
+    assert rows_with_triggers(source, guarded.KEY, forward, {}, 30, seen=seen) == []
