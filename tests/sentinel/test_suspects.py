@@ -47,6 +47,17 @@ def test_what_is_set_aside_already_is_not_looked_at_again() -> None:
     assert row in {each.id for each in found}
 
 
+def test_a_model_that_is_against_most_labels_tells_of_none(caplog: pytest.LogCaptureFixture) -> None:
+    """As at the begin of a stage whose labels contradict those of the stage before."""
+    pytest.importorskip("cleanlab")
+    found = EarlyProbabilities(guarded.N_ROWS, 3)
+    rows = list(range(guarded.N_ROWS))
+    labels = torch.tensor([guarded.label_of(row) for row in rows])
+    found.add(rows, 4 * torch.eye(3)[(labels + torch.arange(len(rows)).remainder(5).gt(1)) % 3], labels)
+    assert wrong_labels(guarded.make_source(), guarded.KEY, found, {}, 30) == []
+    assert "wrong labels of task.first are not told: in the early epochs the model agreed with 40%" in caplog.text
+
+
 def test_rows_that_were_not_seen_are_not_spoken_against() -> None:
     pytest.importorskip("cleanlab")
     found = early()
