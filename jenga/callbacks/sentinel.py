@@ -22,7 +22,7 @@ from jenga.sentinel.given import check_left, given_entries
 from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger
 from jenga.sentinel.masks import mask
 from jenga.sentinel.ring import Ring
-from jenga.sentinel.settings import Mode, SentinelConfig
+from jenga.sentinel.settings import Mode, SentinelConfig, without_effect
 from jenga.sentinel.suspects import Caps
 from jenga.sentinel.watch import Alarm, Watch
 from jenga.types import Batch, TaskOutput
@@ -57,6 +57,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         label_errors: bool | None, early_epochs: int | None, triggers: bool, max_fraction: float,
         max_class_fraction: float, drift_psi: float, quarantine: str | None,
     ) -> None:  # fmt: skip
+        for idle in without_effect(locals()):
+            logger.warning("callbacks.sentinel.%s; it changes nothing here", idle)
         self.mode, self.undo_z, self.keep, self.verify_steps = mode, undo_z, keep, verify_steps
         self.label_errors, self.drift_psi, self.given = label_errors, drift_psi, quarantine
         self.undoes = mode == "act"

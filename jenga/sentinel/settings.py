@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -41,3 +42,14 @@ class SentinelConfig(Strict):
     quarantine: str | None = Field(
         None, description="A quarantine.jsonl of another run, whose rows are set aside from the start."
     )
+
+
+def without_effect(settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys of `settings` that were changed and change nothing beside the others, each with why."""
+    found = []
+    if settings["mode"] != "act":
+        found += [(key, "nothing is undone but in mode: act") for key in ("undo_z", "keep", "verify_steps")]
+    if settings["label_errors"] is False:
+        found.append(("early_epochs", "label_errors is false"))
+    fields = SentinelConfig.model_fields
+    return [f"{key}: {why}" for key, why in found if settings[key] != fields[key].default]
