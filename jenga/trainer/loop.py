@@ -150,10 +150,8 @@ class Trainer:
 
     def _epoch(self) -> None:
         """Take the turns of the epoch that are left; return earlier where the run is done, or has been rolled back."""
-        turns = self.left_out.of(self.sampler, self.state.epoch)
-        if not turns:
-            self.state.epoch += 1
-            return
+        epoch = self.state.epoch
+        turns = self.left_out.of(self.sampler, epoch)
         self.learner.begin_stage(self.sampler.stage_of(self.state.epoch))
         if self.state.turn == 0:
             self.chain.call("on_epoch_begin", self, epoch=self.state.epoch)
@@ -171,6 +169,8 @@ class Trainer:
             self._check_interrupt()
             if self._done():
                 break
+        if self.state.epoch == epoch and not self._turns:
+            self._finish_step()  # all of its turns are left out: no step ends it
 
     def step(self, turn: Turn, place: Place | None = None) -> Asked | None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.

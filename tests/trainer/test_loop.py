@@ -1465,6 +1465,28 @@ def test_without_a_checkpoint_there_is_nothing_to_go_back_to(make_trainer: Calla
         trainer.train()
 
 
+@pytest.mark.parametrize("empty", [1, 2])
+def test_an_epoch_whose_turns_are_all_left_out_ends_too(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any], empty: int
+) -> None:
+    """What waits for the end of a stage would miss it."""
+    told: list[tuple[str, int]] = []
+    undo = Do("on_before_optimizer_step",
+              lambda trainer, **_: Action.UNDO if trainer.state.epoch == empty else None)  # fmt: skip
+    undo.undoes = True
+    begins = Do("on_epoch_begin", lambda trainer, epoch: told.append(("begins", epoch)))
+    ends = Do("on_epoch_end", lambda trainer, epoch, **_: told.append(("ends", epoch)))
+    trainer = make_trainer(
+        "mood", rows=make_rows(16), training={"epochs": 3, "batch_size": 8}, data={"valid_fraction": 0.0},
+        callbacks=[undo, begins, ends],
+    )  # fmt: skip
+    trainer.train()
+    turns = len(trainer.sampler)
+    assert [each["epoch"] for each in trainer.run.info()["left_out"]] == [empty] * turns
+    assert (turns, trainer.state.step) == (2, 4)
+    assert told == [(word, epoch) for epoch in range(3) for word in ("begins", "ends")]
+
+
 def test_going_back_again_and_again_ends_the_run(make_trainer: Callable[..., Any]) -> None:
     trainer = make_trainer(
         "mood",
