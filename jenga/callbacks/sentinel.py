@@ -234,7 +234,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         return GoBack(kept.checkpoint, kept.best, (epoch, number))
 
     def _to_the_start(self, trainer: TrainerView) -> Answer:
-        """Return a rollback to the start, without a step from it: its rows are masked from there on."""
+        """Return a rollback to the start, without a step from it: the rows are left out from there on."""
         kept = self.ring.start()
         assert kept is not None, "there was one when this was decided"
         self._tell(trainer, "trigger", later=True, action="rollback")

@@ -13,12 +13,12 @@ Mode = Literal["observe", "quarantine", "act"]
 
 
 class SentinelConfig(Strict):
-    """What the sentinel looks for and what it may do. Nothing of it reads more than training shows anyway."""
+    """What the sentinel looks for and what it may do. Its steps cost no second pass."""
 
     mode: Mode = Field(
         "observe",
-        description="observe: tell alone; quarantine: skip steps that are not finite, and mask labels that look wrong "
-        "and rows with a trigger; act: undo such steps, and go back to a verified checkpoint where that is needed.",
+        description="observe: tell alone; quarantine: skip steps that are not finite, mask labels that look wrong, "
+        "leave rows with a trigger out; act: undo such steps, go back to a verified checkpoint where that is needed.",
     )
     window: int = Field(100, ge=20, description="Steps whose median and deviation a loss or a norm is compared with.")
     spike_z: PositiveFloat = Field(4.0, description="Robust z of a log loss or a log gradient norm that is told.")
