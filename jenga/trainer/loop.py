@@ -127,16 +127,16 @@ class Trainer:
                 self.save()
             self.chain.call("on_train_end", self)
 
-    def _observe_start(self) -> None:
-        if self.state.step == 0:
-            observe(self._runner(), list(self.sources.values()), "start")
-
     def _begin(self) -> None:
         """Do what comes before the first step from here, and make batches ahead from now on."""
-        self._observe_start()
+        if self.state.step == 0:
+            observe(self._runner(), list(self.sources.values()), "start")
         self._finish_checkpoint()
-        left = self.total_steps - self.state.step
-        self.feed.begin(self.left_out.coming(self.sampler, self.state.epoch, self.state.turn, left))
+        self.feed.begin(
+            lambda: self.left_out.coming(
+                self.sampler, self.state.epoch, self.state.turn, self.total_steps - self.state.step
+            )
+        )
 
     def _finish_checkpoint(self) -> None:
         """Do what is left of the step of a checkpoint, or due now that its epoch has no turn left: it was left out."""
@@ -151,10 +151,8 @@ class Trainer:
 
     def _epoch(self) -> None:
         """Take the turns of the epoch that are left; return earlier where the run is done, or has been rolled back."""
-        turns = self.left_out.of(self.sampler, self.state.epoch)
-        if not turns:
-            self.state.epoch += 1
-            return
+        epoch = self.state.epoch
+        turns = self.left_out.of(self.sampler, epoch)
         self.learner.begin_stage(self.sampler.stage_of(self.state.epoch))
         if self.state.turn == 0:
             self.chain.call("on_epoch_begin", self, epoch=self.state.epoch)
@@ -169,21 +167,27 @@ class Trainer:
                 self._begin()
             else:
                 self._finish_step()
-            if self.interrupted:
-                self._interrupt()
+            self._check_interrupt()
             if self._done():
                 break
+        if self.state.epoch == epoch and not self._turns:
+            self._finish_step()  # all of its turns are left out: no step ends it
 
     def step(self, turn: Turn, place: Place | None = None) -> Asked | None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
 
-        Returns what a callback asks for before or after it. A step before which it is asked for is not taken.
+        Returns what a callback asks for before or after it. A step before which it is asked for is not taken, and
+        neither is one of whose rows none is left.
         """
+        turn = self.feed.kept(turn)
         kept = BeforeTurn(self.learner, self.chain) if self.chain.undoes else None
         losses = self.learner.window.snapshot()
         parts = [(part, self.feed.batches(self.state.epoch, part)) for part in turn.parts]
         place = place or Place(self.state.epoch, self.state.turn)
         self.chain.call("on_step_begin", self, batches=[each for _, found in parts for each in found], place=place)
+        if not turn.size:
+            self.learner.skip()
+            return self._count(turn, (None, math.nan))
         for part, batches in parts:
             self._add_gradients(part, batches)
         self.learner.settle_gradients()
@@ -200,12 +204,17 @@ class Trainer:
             if asked.action in (Action.UNDO, Action.ROLLBACK):
                 return asked
             self.learner.skip()
+        return self._count(turn, None if asked is None else (asked.by, float(norm)))
+
+    def _count(self, turn: Turn, skipped: tuple[str | None, float] | None) -> Asked | None:
+        """Count a turn and tell of it; skipped: at whose request, and with what gradient norm."""
         self.state.step += 1
         self.state.turn += 1
         self.state.rows += turn.size
         self.state.pending = True
-        if asked is not None:
-            self._log_skip(turn, norm, asked.by)
+        if skipped is not None:
+            by, norm = skipped
+            self.tell("skip", source=turn.name, by=by, grad_norm=norm if math.isfinite(norm) else None)
         return self._log()
 
     def _add_gradients(self, turn: Turn, batches: Sequence[Batch]) -> None:
@@ -226,10 +235,6 @@ class Trainer:
         self.left_out.by_rollback(self.sampler, asked, place, step=before + 1, back_to=checkpoint.step_of(folder))
         self.load(folder)
         self._begin()
-
-    def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
-        grad_norm = float(norm)
-        self.tell("skip", source=turn.name, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
 
     def tell(self, event: str, **more: Any) -> None:
         """Write a record of `event`, which happened at this step, to metrics.jsonl."""
@@ -372,12 +377,12 @@ class Trainer:
             self.learner.restore(tensors, state, folder)
             memories = [(name, unpack(memory, tensors["callbacks"])) for name, memory in state["callbacks"]]
             self.state = State(**{"halves": self.halves, **state["state"]})
-        self.chain.remind(memories)
         self.sampler.deal(halves=self.state.halves)
         self.state.turn = min(self.state.turn, self._turns)  # fewer rows may be left than the epoch had
         self._saved_step = self.state.step
         self.run.revert_best()
         self.log.cut(state["metrics_bytes"])
+        self.chain.remind(memories)  # last: who remembers may tell of it
 
     def _check_interrupt(self) -> None:
         if self.interrupted:
