@@ -45,5 +45,5 @@ def steps_of(settings: Mapping[str, Any], folder: Path) -> Iterator[Callable[[],
     turns = [turn for turn in turns if len(turn.rows) == most]
     coming = iter(turns)
     with trainer.feed:
-        trainer.feed.begin((0, turn) for turn in turns)
+        trainer.feed.begin(lambda: ((0, turn) for turn in turns))
         yield lambda: trainer.step(next(coming))

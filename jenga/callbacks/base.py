@@ -171,6 +171,7 @@ class BaseCallback(Generic[Memory]):
     ) -> Action | None:
         """Before the first forward pass of an optimizer step, with all its batches, which may lose labels here.
 
+        There are none where all rows of the turn are left out (`EncodedSplit.left_out`): no pass and no step follow.
         place: of its turn, by its epoch and its number in it, both from 0. The batches are on the CPU.
         """
 

@@ -24,7 +24,7 @@ _ALLOWED: Mapping[str, Sequence[Action]] = {
 """What an event may ask for; the others, for a stop."""
 
 
-_OF_A_TURN = ("on_step_begin", "on_batch_begin", "on_batch_end", "on_before_optimizer_step")
+_OF_A_TURN = ("on_step_begin", "on_batch_begin", "on_batch_end", "on_gradients", "on_before_optimizer_step")
 
 
 class Asked(NamedTuple):

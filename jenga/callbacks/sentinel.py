@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,11 +16,13 @@ from jenga.callbacks.base import CALLBACK_REGISTRY, Action, Answer, BaseCallback
 from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
 from jenga.errors import SetupError
 from jenga.files import writing
+from jenga.sentinel.decisions import NAME, Decisions
 from jenga.sentinel.drift import between_splits
-from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger, read_entries
-from jenga.sentinel.masks import has_labels, mask
+from jenga.sentinel.given import check_left, given_entries
+from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger
+from jenga.sentinel.masks import mask
 from jenga.sentinel.ring import Ring
-from jenga.sentinel.settings import Mode, SentinelConfig
+from jenga.sentinel.settings import Mode, SentinelConfig, without_effect
 from jenga.sentinel.suspects import Caps
 from jenga.sentinel.watch import Alarm, Watch
 from jenga.types import Batch, TaskOutput
@@ -56,6 +57,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         label_errors: bool | None, early_epochs: int | None, triggers: bool, max_fraction: float,
         max_class_fraction: float, drift_psi: float, quarantine: str | None,
     ) -> None:  # fmt: skip
+        for idle in without_effect(locals()):
+            logger.warning("callbacks.sentinel.%s; it changes nothing here", idle)
         self.mode, self.undo_z, self.keep, self.verify_steps = mode, undo_z, keep, verify_steps
         self.label_errors, self.drift_psi, self.given = label_errors, drift_psi, quarantine
         self.undoes = mode == "act"
@@ -67,12 +70,8 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self.last_alarm, self.step = -1, 0
         self.norms: list[list[float]] = []
         self._memory: RowsMemory | None = None
-        # What a rollback does not take back.
-        self._undone: dict[int, int] = {}
-        self._rollbacks = self._starts = 0
         self._later: list[dict[str, Any]] = []
-        self._go_to_start = False
-        self._moved = True
+        self._trainer: TrainerView | None = None
 
     # ---------------------------------------------------------------------------------------------------------- events
 
@@ -80,15 +79,19 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Open what is kept, and look at the rows as they are. Raises SetupError and DataError for what is missing."""
         self.folder = trainer.folder / FOLDER
         self.ring, self.ledger = Ring(self.folder / "verified", self.keep), Ledger(self.folder / FILE)
+        self.decisions = Decisions(self.folder / NAME)
         if self.label_errors is not False and importlib.util.find_spec("cleanlab") is None:
             if self.label_errors:
                 raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
             logger.warning("sentinel: wrong labels are not looked for; they need more: pip install 'jenga[audit]'")
             self.rows.label_errors = False
-        self.rows.begin(trainer)
+        self._trainer = trainer
+        self._settle(trainer)
         if trainer.state.step == 0:
             if self.given is not None:
-                self.ledger.add([replace(each, since=0) for each in read_entries(Path(self.given))])
+                self.ledger.add(given_entries(Path(self.given), trainer.sources))
+                self.rows.leave_out(trainer, self.ledger)
+                check_left(trainer.sources, Path(self.given))
             for source in trainer.sources.values():
                 for found in between_splits(source, self.drift_psi):
                     self._tell(trainer, "drift", what=found.what, psi=round(found.psi, 4), action="observed")
@@ -97,22 +100,19 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def on_epoch_begin(self, trainer: TrainerView, epoch: int, **kwargs: Any) -> None:
         """Count answers anew."""
-        self.rows.begin_epoch()
+        self.rows.begin_epoch(trainer, epoch)
 
     def on_step_begin(
         self, trainer: TrainerView, batches: Sequence[Batch], place: tuple[int, int], **kwargs: Any
     ) -> None:
         """Take away the labels that are set aside."""
-        if self._moved:
-            self._settle(trainer)
         self.place = place
         self._losses: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self._seen: list[tuple[Batch, Mapping[str, TaskOutput]]] = []
         self._ids = [row for batch in batches for row in batch.sample_ids]
-        self._empty = False
-        if self.ledger.entries:
-            masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
-            self._empty = any(masked) and not any(has_labels(batch) for batch in batches)
+        masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
+        self._masked = any(masked)
+        self._empty = not batches
 
     def on_batch_end(
         self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, outputs: Mapping[str, TaskOutput], **kwargs: Any
@@ -127,9 +127,10 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def on_before_optimizer_step(self, trainer: TrainerView, grad_norm: torch.Tensor, **kwargs: Any) -> Answer:
         """Judge the step, and do by `mode` what is to be done."""
-        if self._go_to_start:
+        if self.decisions.to_the_start:
             return self._to_the_start(trainer)
-        if self._empty:
+        if self._masked and not any(_teaches(each) for _, outputs in self._seen for each in outputs.values()):
+            self._empty = True
             return Action.SKIP
         self._norm = float(grad_norm)
         self._means = {task: _mean(parts) for task, parts in self._losses.items()}
@@ -137,17 +138,16 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if trainer.config.training.precision == "fp16":
             # fp16: gradients that overflow are the loss scale's business.
             alarms = [each for each in alarms if (each.detector, each.what) != ("non_finite", "gradient")]
-        self.norms.append([trainer.state.step, *self.place, self.watch.norm_z(self._norm)])
-        del self.norms[:-_MOST_NORMS]
-        if not alarms:
-            return None
-        return self._judged(trainer, alarms)
+        return self._judged(trainer, alarms) if alarms else None
 
     def on_step_end(self, trainer: TrainerView, logs: Any, **kwargs: Any) -> Answer:
         """Take the step in, and verify checkpoints that have stood long enough."""
         self.step = trainer.state.step
-        if not self._empty and all(map(math.isfinite, (*self._means.values(), self._norm))):
-            self.watch.add(self._means, self._norm)
+        if not self._empty:
+            # Here, as a turn that was undone is none of the steps that a rollback can be for.
+            self.norms = [*self.norms, [self.step - 1, *self.place, self.watch.norm_z(self._norm)]][-_MOST_NORMS:]
+            if all(map(math.isfinite, (*self._means.values(), self._norm))):
+                self.watch.add(self._means, self._norm)
         for batch, outputs in self._seen:
             self.rows.note(trainer, batch, outputs)
         self._verify(self.step - self.verify_steps)
@@ -160,14 +160,26 @@ class Sentinel(BaseCallback[SentinelMemory]):
     def on_epoch_end(self, trainer: TrainerView, epoch: int, metrics: dict[str, float], **kwargs: Any) -> None:
         """Look at what was said of the rows. One with a trigger was learnt from all along: `act` begins again."""
         found = self.rows.end_epoch(trainer, self.ledger, epoch)
-        if found and self.mode == "act" and self._starts < _MOST_STARTS and self.ring.start() is not None:
-            self._starts += 1
-            self._go_to_start = True
+        self.rows.leave_out(trainer, self.ledger)
+        if not found or self.mode != "act":
+            return
+        if self.decisions.starts >= _MOST_STARTS:
+            self._learnt(trainer, f"it has begun again {_MOST_STARTS} times already")
+        elif self.ring.start() is None:
+            self._learnt(trainer, "the checkpoint of its start is gone")
+        else:
+            self.decisions.begin_again()
+
+    def on_train_end(self, trainer: TrainerView, **kwargs: Any) -> None:
+        """Tell of rows with a trigger that were found too late."""
+        if self.decisions.to_the_start:
+            self._learnt(trainer, "no step was left to go back from")
 
     def on_save(self, trainer: TrainerView, path: Path, **kwargs: Any) -> None:
         """Keep the checkpoint, in case that it proves good."""
         if self.mode == "act":
             self.ring.add(path, trainer.folder / "best", trainer.state.step)
+            self.ring.thin(alarm=self.last_alarm)
 
     def state_dict(self) -> SentinelMemory:
         """Return what a resumed run needs."""
@@ -180,7 +192,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Go on from a checkpoint."""
         self.step, self.last_alarm, self.norms = state["step"], state["last_alarm"], state["norms"]
         self.watch.restore(state["watch"])
-        self._memory, self._moved = state["rows"], True
+        self._memory = state["rows"]
+        if self._trainer is not None:
+            self._settle(self._trainer)
 
     # ------------------------------------------------------------------------------------------------------- decisions
 
@@ -209,25 +223,30 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def _undo(self, step: int, *, must: bool) -> Answer:
         """Return UNDO, or a rollback where several turns in a row are amiss: then the weights are what is wrong."""
-        self._undone[step] = self._undone.get(step, 0) + 1
-        if self._undone[step] <= _MOST_UNDONE:
+        if self.decisions.undo(step) <= _MOST_UNDONE:
             return Action.UNDO
         kept = self.ring.newest(step - 1)
-        if kept is None or (not must and self._rollbacks >= _MOST_ROLLBACKS):
+        if kept is None or (not must and self.decisions.rollbacks >= _MOST_ROLLBACKS):
             return Action.UNDO if must else None
-        self._rollbacks += 1
-        del self._undone[step]
+        self.decisions.go_back(step)
         since = [each for each in self.norms if kept.step <= each[0] < step]
         epoch, number = (int(each) for each in (max(since, key=lambda each: each[3])[1:3] if since else self.place))
         return GoBack(kept.checkpoint, kept.best, (epoch, number))
 
     def _to_the_start(self, trainer: TrainerView) -> Answer:
-        """Return a rollback to the start, without a step from it: its rows are masked from there on."""
-        self._go_to_start = False
+        """Return a rollback to the start, without a step from it: the rows are left out from there on."""
         kept = self.ring.start()
         assert kept is not None, "there was one when this was decided"
         self._tell(trainer, "trigger", later=True, action="rollback")
         return GoBack(kept.checkpoint, kept.best, None)
+
+    def _learnt(self, trainer: TrainerView, why: str) -> None:
+        """Tell that the run has learnt from rows with a trigger, and does not begin again without them."""
+        self._tell(trainer, "trigger", action="observed")
+        logger.warning(
+            "sentinel: the run has learnt from rows with a trigger and does not begin again without them: %s. Train "
+            "again with callbacks.sentinel.quarantine: %s", why, self.ledger.path,
+        )  # fmt: skip
 
     def _verify(self, before: int) -> None:
         # One from before an alarm waits again, from the alarm on.
@@ -248,14 +267,21 @@ class Sentinel(BaseCallback[SentinelMemory]):
     # --------------------------------------------------------------------------------------------------------- keeping
 
     def _settle(self, trainer: TrainerView) -> None:
-        """Do what is due where the run begins, or goes on from a checkpoint: forget what comes after it."""
-        self._moved = False
+        """Forget what comes after this step, where the run begins, or goes on from a checkpoint.
+
+        At once: an epoch may end, and a checkpoint be saved, before the next step.
+        """
         step = trainer.state.step
+        if step == 0:
+            self.decisions.at_start()
         self.ledger.cut(step)
         self.ring.forget_after(step)
-        if self._memory is not None:
+        if self._memory is None:
+            self.rows.begin(trainer)
+        else:
             self.rows.restore(trainer, self._memory)
             self._memory = None
+        self.rows.leave_out(trainer, self.ledger)
         for record in self._later:
             trainer.tell("sentinel", **record)
         self._later = []
@@ -282,6 +308,11 @@ def _mean(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
     sums = sum(each.sum() for each, _ in parts)
     counts = sum(count.sum() for _, count in parts)
     return float(sums / torch.as_tensor(counts).clamp_min(1))
+
+
+def _teaches(output: TaskOutput) -> bool:
+    """Return whether a task learns anything of what it said: from a label, a teacher, or a loss of its own."""
+    return output.teacher_loss is not None or output.count is None or bool(output.count.sum() > 0)
 
 
 def _finite(value: float) -> float | None:

@@ -6,15 +6,18 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, NamedTuple, TypedDict
 
 import torch
 
 from jenga.callbacks.base import TrainerView
-from jenga.rows.batches import Key
+from jenga.config.training import resolved
+from jenga.rows.batches import Key, Source
 from jenga.sentinel.drift import class_heads, of_counts
 from jenga.sentinel.early import MOST_CELLS, EarlyProbabilities
 from jenga.sentinel.ledger import Entry, Ledger
+from jenga.sentinel.masks import rows_aside
 from jenga.sentinel.settings import Mode
 from jenga.sentinel.suspects import Caps, rows_with_triggers, within_caps, wrong_labels
 from jenga.types import Batch, TaskOutput
@@ -38,17 +41,29 @@ class _Noted(NamedTuple):
 
 
 class RowsMemory(TypedDict):
-    """Probabilities of the early epochs by head, whether triggers need no other look, and answers of this epoch."""
+    """What is kept of a stage: probabilities of its early epochs by head, whether triggers need no other look, the rows
+    that were learnt from by source, and answers of this epoch."""
 
+    stage: int
     early: dict[str, Any]
     searched: bool
+    seen: dict[str, torch.Tensor]
     answers: dict[str, list[torch.Tensor]]
+
+
+class _Place(NamedTuple):
+    """An epoch by its stage and its number in it, both from 0, and how many that has."""
+
+    stage: int
+    epoch: int
+    epochs: int
 
 
 class WatchedRows:
     """Keeps what is said of each row, and notes in a ledger what detectors speak against.
 
-    early_epochs: None: told by how learning goes. Heads are those with one class a row.
+    early_epochs: None: told by how learning goes. Heads are those with one class a row. Each stage of a training has
+    early epochs of its own, and begins anew.
     """
 
     def __init__(
@@ -59,6 +74,8 @@ class WatchedRows:
         self.caps, self.drift_psi, self._tell = caps, drift_psi, tell
         self.early: dict[str, EarlyProbabilities] = {}
         self.searched = False
+        self.stage = 0
+        self.seen: dict[str, torch.Tensor] = {}
         self.answers: dict[str, list[torch.Tensor]] = {}
         self._heads: dict[str, list[Key]] = {}
         self._noted: dict[str, list[_Noted]] = {}
@@ -66,10 +83,12 @@ class WatchedRows:
 
     def begin(self, trainer: TrainerView) -> None:
         """Make room for what is said of each row, where it can be held."""
-        self.early = {}
+        self.early, self.searched = {}, False
+        self.seen = {name: torch.zeros(len(each.splits["train"]), dtype=torch.bool)
+                     for name, each in trainer.sources.items()}  # fmt: skip
         for source in trainer.sources.values() if self.label_errors else ():
             split = source.splits["train"]
-            for key in class_heads(source):
+            for key in _learnt_heads(trainer, source):
                 rows, classes = len(split.rows), split.spaces[key].size
                 if split.encoded.packed or trainer.model.tasks[key[0]].by_position:
                     continue
@@ -82,12 +101,17 @@ class WatchedRows:
                     continue
                 self.early[_name(source.name, key)] = EarlyProbabilities(rows, classes)
 
-    def begin_epoch(self) -> None:
-        """Count answers anew."""
+    def begin_epoch(self, trainer: TrainerView, epoch: int) -> None:
+        """Count answers anew, and all else where a stage begins."""
         self.answers = {}
+        if (stage := _place(trainer, epoch).stage) != self.stage:
+            self._take_in()
+            self.begin(trainer)
+            self.stage, self.answers = stage, {}
 
     def note(self, trainer: TrainerView, batch: Batch, outputs: Mapping[str, TaskOutput]) -> None:
         """Take in what was said of a batch of a step that was taken."""
+        self.seen[batch.source][batch.rows] = True
         if (heads := self._heads.get(batch.source)) is None:
             heads = self._heads[batch.source] = class_heads(trainer.sources[batch.source])
         for key in heads:
@@ -123,7 +147,7 @@ class WatchedRows:
         Returns the rows with a trigger that are set aside from now on.
         """
         self._take_in()
-        epochs = max(1, round(trainer.total_steps * (epoch + 1) / max(trainer.state.step, 1)))
+        _, epoch, epochs = _place(trainer, epoch)
         if epoch:
             self._compare(trainer)
         over = [
@@ -140,11 +164,20 @@ class WatchedRows:
         self.searched = epoch >= epochs - 2
         return self._look_for_triggers(trainer, ledger)
 
+    def leave_out(self, trainer: TrainerView, ledger: Ledger) -> None:
+        """Let training go without the rows that are set aside in whole, from the next step on."""
+        unlabelled = _unlabelled(trainer)
+        for name, source in trainer.sources.items():
+            split = source.splits["train"]
+            split.left_out = rows_aside(split, ledger.cells(name), unlabelled)
+
     def state(self) -> RowsMemory:
         """Return what `restore` takes."""
         self._take_in()
         early = {name: each.state() for name, each in self.early.items()}
-        return {"early": early, "searched": self.searched, "answers": self.answers}
+        return {
+            "stage": self.stage, "early": early, "searched": self.searched, "seen": self.seen, "answers": self.answers
+        }  # fmt: skip
 
     def restore(self, trainer: TrainerView, state: RowsMemory) -> None:
         """Go on from what `state` returned."""
@@ -153,7 +186,8 @@ class WatchedRows:
         self.early = {name: each for name, each in self.early.items() if name in state["early"]}
         for name, each in self.early.items():
             each.restore(state["early"][name])
-        self.searched, self.answers = state["searched"], state["answers"]
+        self.stage, self.searched, self.answers = state["stage"], state["searched"], state["answers"]
+        self.seen = {name: each.clone() for name, each in state["seen"].items()}
 
     def _compare(self, trainer: TrainerView) -> None:
         for name, (said, given) in self.answers.items():
@@ -176,8 +210,9 @@ class WatchedRows:
 
         aside: list[Entry] = []
         for source in trainer.sources.values():
-            for key in class_heads(source):
-                found = rows_with_triggers(source, key, forward, ledger.cells(source.name), trainer.state.step)
+            for key in _learnt_heads(trainer, source):
+                cells, seen = ledger.cells(source.name), self.seen[source.name].numpy()
+                found = rows_with_triggers(source, key, forward, cells, trainer.state.step, seen=seen)
                 if found:
                     aside += self._set_aside(trainer, ledger, source.name, key, found)
         return aside
@@ -209,6 +244,28 @@ class WatchedRows:
                 len(beyond), *key, new[0].detector, ledger.path,
             )  # fmt: skip
         return aside
+
+
+def _place(trainer: TrainerView, epoch: int) -> _Place:
+    """Return where `epoch` of a run is; of one that has no stages its length is told by its steps."""
+    config = trainer.config
+    if not config.stages:
+        return _Place(0, epoch, max(1, round(trainer.total_steps * (epoch + 1) / max(trainer.state.step, 1))))
+    lengths = [stage.epochs or resolved(config.training).epochs for stage in config.stages]
+    stage = next((at for at, end in enumerate(accumulate(lengths)) if epoch < end), len(lengths) - 1)
+    return _Place(stage, epoch - sum(lengths[:stage]), lengths[stage])
+
+
+def _unlabelled(trainer: TrainerView) -> set[str]:
+    """Return the tasks that learn from rows without a label, as ones that are normal."""
+    tasks: Any = trainer.model.tasks
+    return {name for name in tasks if not tasks[name].needs_labels(tasks[name].config)}
+
+
+def _learnt_heads(trainer: TrainerView, source: Source) -> list[Key]:
+    """Return the heads with one class a row whose tasks learn these classes."""
+    unlabelled = _unlabelled(trainer)
+    return [key for key in class_heads(source) if key[0] not in unlabelled]
 
 
 def _name(source: str, key: Key) -> str:

@@ -49,7 +49,7 @@ def _examine() -> dict[str, Any]:
 
     from jenga.kernels import backend_info
     from jenga.modalities.text.tokens import default_cache_dir
-    from jenga.run.experiment import environment
+    from jenga.run.describe import environment
     from jenga.threads import spinning
 
     here = environment(torch.device("cpu"))

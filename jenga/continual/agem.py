@@ -26,7 +26,7 @@ class Agem(BaseCallback[dict[str, Any]]):
 
     def on_gradients(self, trainer: Any, **kwargs: Any) -> None:
         """Project the gradient of the step."""
-        memory = self.memory[self.place.of(trainer.state.epoch)]
+        memory = self.place.learnt(self.memory[self.place.of(trainer.state.epoch)])
         if not memory:
             return
         rows = drawn(memory, self.rows_per_step, seed=self.place.seed, step=[trainer.state.step])

@@ -53,7 +53,7 @@ class Ewc(BaseCallback[Held]):
 
     def _fisher(self, model: Any, stage: int) -> dict[str, torch.Tensor]:
         place, seed = self.place, [self.place.seed, zlib.crc32(b"fisher"), stage]
-        rows = place.stages[stage].kept
+        rows = place.learnt(place.stages[stage].kept)
         chosen = [rows[at] for at in np.random.default_rng(seed).permutation(len(rows))[: self.rows]]
         names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
         total = [torch.zeros_like(p) for p in parameters]

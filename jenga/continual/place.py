@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from jenga.config.schema import ExperimentConfig
 from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.memory import Kept
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Stage
 from jenga.trainer.recipe import trainings_of
@@ -50,6 +51,10 @@ class Place:
     def split(self, source: str) -> EncodedSplit:
         """Return the training rows of a source."""
         return self.sources[source].splits[TRAIN]
+
+    def learnt(self, rows: Sequence[Kept]) -> list[Kept]:
+        """Return those of `rows` that training has not left out."""
+        return [each for each in rows if each.row not in self.split(each.source).left_out]
 
     def size(self, source: str) -> int:
         """Return the rows of a forward pass."""

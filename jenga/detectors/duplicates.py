@@ -27,10 +27,6 @@ class Twins:
 
     groups: NDArray[np.int64]
 
-    def of(self, row: int) -> NDArray[np.int64]:
-        """Return all rows of the group of `row`, itself too."""
-        return np.flatnonzero(self.groups == self.groups[row])
-
     @property
     def several(self) -> NDArray[np.bool_]:
         """Which rows, ``(M,)``, have another in their group."""

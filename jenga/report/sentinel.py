@@ -50,10 +50,10 @@ def _counts(events: list[Mapping[str, Any]]) -> str:
 def _events(path: Path) -> list[Mapping[str, Any]]:
     """Return the events of a run; a last line that a killed process left half written is passed over."""
     found: list[Mapping[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             found.append(event)

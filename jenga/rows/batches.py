@@ -83,7 +83,8 @@ class EncodedSplit:
     """The rows of one split of one source as a backbone reads them, with their labels.
 
     `teacher`: by (task, head), called with the entries of a batch and the width T of their tokens, returns what a
-    teacher says of them.
+    teacher says of them. `left_out`: entries that training learns nothing from, as a callback said of them; turns,
+    passes over the training rows and memories go without them.
     """
 
     source: str
@@ -91,6 +92,7 @@ class EncodedSplit:
     encoded: Encoded
     spaces: Mapping[Key, HeadSpace]
     teacher: dict[Key, Callable[[Sequence[int], int], Any]] = field(default_factory=dict)
+    left_out: frozenset[int] = frozenset()
     _targets: dict[Key, Callable[[Sequence[int]], torch.Tensor]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +108,11 @@ class EncodedSplit:
     def lengths(self) -> np.ndarray:
         """What each entry of a batch costs, int64."""
         return self.encoded.lengths
+
+    @property
+    def learnt(self) -> list[int]:
+        """The entries that training learns from, ascending."""
+        return [entry for entry in range(len(self)) if entry not in self.left_out]
 
     def batch(self, index: Sequence[int], *, changes: torch.Generator | None = None) -> Batch:
         """Return the entries at `index`, with their labels and what a teacher says of them.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from jenga.callbacks.base import Outcome
 from jenga.callbacks.chain import Chain
 from jenga.callbacks.configured import beside_callbacks, configured_callbacks
 from jenga.config.load import from_mapping, load
-from jenga.config.render import config_digest, to_yaml
+from jenga.config.render import config_digest
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
 from jenga.continual.methods import check_stages, continual_callbacks
@@ -34,7 +32,6 @@ from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
 from jenga.launched import restarted
 from jenga.modalities import MODALITIES
-from jenga.modalities.base import Facts
 from jenga.processes import Processes
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
@@ -42,6 +39,7 @@ from jenga.report.html import write_report
 from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
 from jenga.run.build import Experiment, build
+from jenga.run.describe import describe, resolved_of, steps_of
 from jenga.run.resume import find_run, record
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
@@ -50,10 +48,9 @@ from jenga.trainer.checkpoint import newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.optim import Maker, all_groups
-from jenga.trainer.recipe import evaluation_batch_sizes, told, trainings_of
+from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
-from jenga.trainer.turns import make_sampler, planned_steps
 from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
@@ -149,7 +146,7 @@ def _open(
 
     if run is not None:
         experiment = build(config, run.path, device=device, tell=tell)
-        run.update(resolved_digest=config_digest(_resolved(config, experiment)))
+        run.update(resolved_digest=config_digest(resolved_of(config, experiment)))
         processes.from_first(str(run.path))
         return experiment, run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
@@ -160,10 +157,10 @@ def _open(
         model, make = experiment.bundle.model, Maker(training, chain)
         balance = make_balance(training.loss_balance, list(model.tasks))
         groups, names = all_groups(model, balance, trainings_of(experiment.bundle.config))
-        rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=_steps(experiment))
+        rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=steps_of(experiment))
         run = _new_run(config, folder)
         try:
-            run.update(resolved_digest=config_digest(_resolved(config, experiment)))
+            run.update(resolved_digest=config_digest(resolved_of(config, experiment)))
             for made in Path(scratch).rglob("preset"):
                 copy_folder(made, run.path / made.relative_to(scratch))
         except BaseException:
@@ -201,7 +198,7 @@ def _carry_out(
         )
     try:
         if processes.first:
-            _describe(run, config, experiment, accelerator, console)
+            describe(run, config, experiment, accelerator, console)
         _train(experiment, run, accelerator, chain.callbacks)
         if not processes.first:
             outcome = "finished"
@@ -242,103 +239,6 @@ def _check_rows(run: RunFolder, found: Fingerprint, *, accepted: bool) -> None:
             "new run (without --resume), or go on all the same with --changed-rows"
         )
     logger.warning("%s. Rows that it was trained on may judge it now; scores before and after differ", what)
-
-
-def _describe(
-    run: RunFolder, config: ExperimentConfig, experiment: Experiment, accelerator: Accelerator, console: Console
-) -> None:
-    """Write what is known before training, and tell it."""
-    rows = {
-        split: sum(len(source.splits[split].rows) for source in experiment.sources if split in source.splits)
-        for split in ("train", "valid", "test")
-    }
-    model = experiment.bundle.model
-    parameters = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    warnings = [
-        *_set_aside(experiment),
-        *experiment.warnings,
-        *(note for name in model.tasks for note in model.tasks[name].notes()),
-    ]
-    run.update(
-        status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
-        pretrained=[name for name in model.encoders if model.encoders[name].pretrained],
-        inputs=_facts(experiment.bundle)._asdict(), fingerprint=experiment.fingerprint,
-    )  # fmt: skip
-    write_atomic(run.path / "config.yml", to_yaml(_resolved(config, experiment)))
-    write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")
-    if experiment.bad:
-        lines = [
-            json.dumps({"file": r.file, "row": r.number, "reason": r.reason, "raw": r.raw}, ensure_ascii=False)
-            for r in experiment.bad
-        ]
-        write_atomic(run.path / "quarantine.jsonl", "\n".join(lines) + "\n")
-    for warning in warnings:
-        logger.warning("%s", warning)
-    if config.tune is not None:
-        console.print("tune: left aside, for jenga tune; this run has the settings of the file itself", highlight=False)
-    for line in told(config, experiment.bundle.config, _steps(experiment)):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(
-        f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
-        f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
-        f"{accelerator.device}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-
-
-def _set_aside(experiment: Experiment) -> list[str]:
-    """Return how many rows cannot be used, in words that a card may show: without the folders of this machine."""
-    if not experiment.bad:
-        return []
-    count, first = len(experiment.bad), experiment.bad[0]
-    return [
-        f"{count} rows cannot be used and are left out; they are listed in quarantine.jsonl of the run. The first, "
-        f"{Path(first.file).name}:{first.number}: {first.reason}"
-    ]
-
-
-def _facts(bundle: Bundle) -> Facts:
-    """Return what a model card says of how rows are read, over all encoders."""
-    found = [
-        encoder.facts([spec for spec in bundle.specs if bundle.encoder_of(spec) is encoder])
-        for encoder in bundle.inputs.values()
-    ]
-    data = {name: value for each in found for name, value in each.data.items()}
-    return Facts(data, [limit for each in found for limit in each.limits])
-
-
-def _resolved(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
-    """Return `config` with the numbers of the training that its rows and its encoder decided."""
-    found = experiment.bundle.config
-    own = {
-        name: block.model_copy(update={"training": found.backbones[name].training})
-        for name, block in (config.backbones.items() if config.several else ())
-    }
-    return config.with_blocks(own).model_copy(update={"training": found.training})
-
-
-def _steps(experiment: Experiment) -> int:
-    config = experiment.bundle.config
-    return sum(planned_steps(make_sampler(experiment.sources, config), config))
-
-
-def _share(trained: int, parameters: int) -> str:
-    return "" if trained == parameters else f" ({trained:,} trained)"
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return the versions and hardware that a run depends on."""
-    libraries = ("jenga", "torch", "transformers", "accelerate", "peft", "datasets", "scikit-learn", "mlflow", "numpy")
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in libraries},
-    }
 
 
 def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, callbacks: Sequence[BaseCallback]) -> None:

@@ -48,13 +48,14 @@ class EarlyProbabilities:
     def end_epoch(self, *, most_epochs: int, given: int | None) -> bool:
         """Close an epoch; return whether the early ones are over now.
 
-        most_epochs: of the run, of which half may be early. given: how many are, where a person says so.
+        most_epochs: of the run, or of its stage, of which half may be early. given: how many are, where a person says
+        so; all where there are no more.
         """
         self.hits.append(self._hit / max(self._seen, 1))
         self._hit = self._seen = 0
         done = len(self.hits)
         if given is not None:
-            return done >= given
+            return done >= min(given, most_epochs)
         grown = np.diff([1 / self.sums.shape[1], *self.hits])
         return done >= max(most_epochs // 2, 1) or (done > 1 and bool(grown[-1] < SLOW * grown.max()))
 

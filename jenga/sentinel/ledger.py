@@ -142,16 +142,17 @@ def write_entries(path: Path, entries: Sequence[Entry]) -> None:
 def read_entries(path: Path) -> list[Entry]:
     """Return the entries in a file. Raises DataError, with the line, for what is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a label may hold other ends of lines, which JSON leaves as they are.
+        *lines, last = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); give the quarantine.jsonl of a run's sentinel") from error
     found = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate([*lines, last] if last else lines, start=1):
         try:
             entry = Entry(**json.loads(line))
             if entry.state not in STATES or not isinstance(entry.id, str) or not isinstance(entry.since, int):
                 raise ValueError(f"state {entry.state!r}; allowed: {', '.join(STATES)}")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}:{number}: no entry of a sentinel's quarantine ({error}); restore the file from a copy, or "
                 "remove the line"

@@ -1,32 +1,43 @@
-"""Labels of a batch taken away, so that its rows teach nothing of them."""
+"""Labels of a batch taken away, and rows of a split left out, so that they teach nothing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 
+from jenga.rows.batches import EncodedSplit
 from jenga.sentinel.ledger import Cells
 from jenga.types import IGNORE_INDEX, Batch
 
 
+def rows_aside(split: EncodedSplit, cells: Cells, unlabelled: Collection[str]) -> frozenset[int]:
+    """Return the entries of `split` whose rows are set aside in whole.
+
+    Taking their labels away would not do: a teacher, a reconstruction or a language model learns from rows without
+    any. unlabelled: tasks that do; a row that has lost its label of one of them is set aside in whole, too, as it would
+    teach that it is normal.
+    """
+    gone = {
+        row for row, name in enumerate(split.rows.ids if cells else ())
+        if any(cell is None or cell[0] in unlabelled for cell in cells.get(name, ()))
+    }  # fmt: skip
+    rows = split.encoded.rows_of(range(len(split))) if gone else []
+    return frozenset(entry for entry, row in enumerate(rows) if row in gone)
+
+
 def mask(batch: Batch, cells: Cells) -> bool:
-    """Take the labels in `cells` from `batch`; return whether there were any."""
+    """Take the labels in `cells` from `batch`, without those of whole rows; return whether there were any."""
     found = False
     for place, row in enumerate(batch.sample_ids):
         for cell in cells.get(row, ()):
-            for task, heads in batch.labels.items():
-                for head, labels in heads.items():
-                    if cell is None or cell == (task, head):
-                        heads[head] = without(labels, place)
-                        found = True
+            if cell is None or cell[1] not in batch.labels.get(cell[0], {}):
+                continue
+            heads = batch.labels[cell[0]]
+            heads[cell[1]] = without(heads[cell[1]], place)
+            found = True
     return found
-
-
-def has_labels(batch: Batch) -> bool:
-    """Return whether any label of `batch` is left."""
-    tensors = (each for heads in batch.labels.values() for each in heads.values())
-    return any(bool((~each.isnan() if each.is_floating_point() else each != IGNORE_INDEX).any()) for each in tensors)
 
 
 def without(labels: torch.Tensor, place: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ class Kept(NamedTuple):
 
 class Ring:
     """Keeps checkpoints in `folder`, as links, whatever `checkpoint.keep` says: `keep` verified ones, the start, and
-    those that are not verified yet.
+    those that are not verified yet, of which `thin` drops some.
 
     All that it knows stands in the folder, so that a run that was killed finds it again.
     """
@@ -56,6 +56,15 @@ class Ring:
         for _, entry in verified[: -self.keep]:
             shutil.rmtree(entry)
         return found
+
+    def thin(self, *, alarm: int) -> None:
+        """Drop those of steps up to `alarm`, the last one, that could never be gone back to.
+
+        They wait for one moment, which is so many steps after it, and of what is verified at once `keep` stay.
+        """
+        for at in [each for each in self.pending() if each <= alarm][: -self.keep]:
+            shutil.rmtree(self._entry(at))
+            self._pending = None
 
     def pending(self) -> list[int]:
         """Return the steps of checkpoints that are not verified yet."""

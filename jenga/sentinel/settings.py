@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -12,12 +13,12 @@ Mode = Literal["observe", "quarantine", "act"]
 
 
 class SentinelConfig(Strict):
-    """What the sentinel looks for and what it may do. Nothing of it reads more than training shows anyway."""
+    """What the sentinel looks for and what it may do. Its steps cost no second pass."""
 
     mode: Mode = Field(
         "observe",
-        description="observe: tell alone; quarantine: skip steps that are not finite, and mask labels that look wrong "
-        "and rows with a trigger; act: undo such steps, and go back to a verified checkpoint where that is needed.",
+        description="observe: tell alone; quarantine: skip steps that are not finite, mask labels that look wrong, "
+        "leave rows with a trigger out; act: undo such steps, go back to a verified checkpoint where that is needed.",
     )
     window: int = Field(100, ge=20, description="Steps whose median and deviation a loss or a norm is compared with.")
     spike_z: PositiveFloat = Field(4.0, description="Robust z of a log loss or a log gradient norm that is told.")
@@ -41,3 +42,14 @@ class SentinelConfig(Strict):
     quarantine: str | None = Field(
         None, description="A quarantine.jsonl of another run, whose rows are set aside from the start."
     )
+
+
+def without_effect(settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys of `settings` that were changed and change nothing beside the others, each with why."""
+    found = []
+    if settings["mode"] != "act":
+        found += [(key, "nothing is undone but in mode: act") for key in ("undo_z", "keep", "verify_steps")]
+    if settings["label_errors"] is False:
+        found.append(("early_epochs", "label_errors is false"))
+    fields = SentinelConfig.model_fields
+    return [f"{key}: {why}" for key, why in found if settings[key] != fields[key].default]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +19,12 @@ from jenga.sentinel.early import EarlyProbabilities
 from jenga.sentinel.ledger import Cells, Entry, capped
 from jenga.types import IGNORE_INDEX, TaskOutput
 
+logger = logging.getLogger(__name__)
+
 ODDS = 2.0
 """How much likelier another class must be. Early probabilities are flatter than those of a model that has learnt."""
+LEAST_AGREEMENT = 0.5
+"""Share of the labels that the model has to have foretold, for its disagreement to say anything."""
 _TEXT = {"input_ids", "attention_mask", "token_type_ids"}
 _AT_ONCE = 128
 Forward = Callable[[dict[str, torch.Tensor], list[str]], Mapping[str, TaskOutput]]
@@ -38,12 +43,21 @@ class Caps(NamedTuple):
 def wrong_labels(source: Source, key: Key, early: EarlyProbabilities, cells: Cells, step: int) -> list[Entry]:
     """Return the rows of a head whose labels look wrong, worst first, as if all of them were set aside from `step` on.
 
-    cells: what is set aside already. Raises SetupError without cleanlab.
+    cells: what is set aside already. None where the model was against most labels: that says nothing of single ones,
+    and is so at the begin of a stage whose labels contradict those before. Raises SetupError without cleanlab.
     """
     split = source.splits["train"]
     labels = _left(split, key, cells)
     probabilities, seen = early.probabilities()
     labels[~seen] = IGNORE_INDEX
+    known = labels != IGNORE_INDEX
+    agrees = probabilities[known].argmax(1) == labels[known]
+    if known.any() and agrees.mean() < LEAST_AGREEMENT:
+        logger.warning(
+            "sentinel: step %d: wrong labels of %s.%s are not told: in the early epochs the model agreed with %.0f%% "
+            "of the labels, and has to with %.0f%%", step, *key, 100 * agrees.mean(), 100 * LEAST_AGREEMENT,
+        )  # fmt: skip
+        return []
     found = label_errors(probabilities, labels, odds=ODDS, near=0)
     names = split.spaces[key].labels
     return [
@@ -57,15 +71,19 @@ def wrong_labels(source: Source, key: Key, early: EarlyProbabilities, cells: Cel
     ]  # fmt: skip
 
 
-def rows_with_triggers(source: Source, key: Key, forward: Forward, cells: Cells, step: int) -> list[Entry]:
+def rows_with_triggers(
+    source: Source, key: Key, forward: Forward, cells: Cells, step: int, *, seen: NDArray[np.bool_]
+) -> list[Entry]:
     """Return the rows with a token that decides their class by itself, as if set aside from the start.
 
-    None of rows that are no sequences of tokens, of which nothing can be looked for.
+    seen: which rows ``(M,)`` the model has learnt from; of others it may answer anything. None of rows
+    that are no sequences of tokens, of which nothing can be looked for.
     """
     split = source.splits["train"]
     if split.encoded.packed or not len(split) or not _TEXT.issuperset(split.encoded.inputs([0])):
         return []
     tokens, labels = _tokens(split), _left(split, key, cells)
+    labels[~seen] = IGNORE_INDEX
     triggers: list[Trigger] = []
     for _ in range(_ROUNDS):
         likely = candidates(tokens, labels)

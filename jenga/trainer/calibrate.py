@@ -16,7 +16,7 @@ _NORM_BATCHES = 32
 
 
 def observe(runner: Runner, sources: Sequence[Source], stage: Stage) -> None:
-    """Show the training rows, in their order, to every task that wants to see them at `stage`.
+    """Show the training rows that are learnt from, in their order, to every task that wants to see them at `stage`.
 
     Without gradients and in evaluation mode, which draws no random number, so that a resumed run stays what it was.
     """
@@ -28,12 +28,13 @@ def observe(runner: Runner, sources: Sequence[Source], stage: Stage) -> None:
         if not watching:
             continue
         part = source.splits["train"]
+        rows = part.learnt
         model.eval()
         with torch.no_grad():
             size = runner.size_for(source.tasks[0])
-            for start in range(0, len(part), size):
+            for start in range(0, len(rows), size):
                 runner.on_batch()
-                batch = part.batch(range(start, min(start + size, len(part)))).to(runner.device)
+                batch = part.batch(rows[start : start + size]).to(runner.device)
                 with runner.autocast():
                     views = model.encode(batch.inputs, list(watching))
                 for name, observer in watching.items():
@@ -71,9 +72,10 @@ def settle_norms(runner: Runner, sources: Iterable[Source]) -> None:
     with torch.no_grad(), runner.autocast():
         for source in sources:
             part, size = source.splits["train"], runner.size_for(source.tasks[0])
-            count = min(_NORM_BATCHES, -(-len(part) // size))
+            rows = part.learnt
+            count = min(_NORM_BATCHES, -(-len(rows) // size))
             for at in range(count):
-                batch = part.batch(range(at, len(part), count)[:size]).to(runner.device)
+                batch = part.batch(rows[at::count][:size]).to(runner.device)
                 runner.model(batch.inputs, source.tasks)
     for each, momentum in zip(norms, momenta, strict=True):
         each.momentum = momentum

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import NamedTuple
@@ -50,6 +50,8 @@ class Feed:
         self.processes = processes
         self._made: Iterator[Batch] | None = None
         self._expected: deque[_Part] = deque()
+        self._coming: Callable[[], Iterator[tuple[int, Turn]]] = lambda: iter(())
+        self._without: dict[str, frozenset[int]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Feed:
@@ -61,19 +63,34 @@ class Feed:
         self._made = None
         self._stack.__exit__(kind, error, where)
 
-    def begin(self, coming: Iterator[tuple[int, Turn]]) -> None:
-        """Make batches of `coming`, pairs of an epoch and its turn, from now on; what was made ahead is dropped."""
+    def begin(self, coming: Callable[[], Iterator[tuple[int, Turn]]]) -> None:
+        """Make batches of the turns that come from now on, ahead of them; what was made ahead before is dropped.
+
+        coming: returns them, as pairs of an epoch and its turn. It is asked anew where other rows are left out.
+        """
         self._stack.close()
         self._expected.clear()
+        self._coming, self._without = coming, self._left_out()
         if self.workers:
-            made = made_ahead(self._make, self._noted(coming), workers=self.workers)
+            made = made_ahead(self._make, self._noted(coming()), workers=self.workers)
             self._made = self._stack.enter_context(made)
+
+    def kept(self, turn: Turn) -> Turn:
+        """Return `turn` without the rows that are left out, and the parts without a row; the first where none has."""
+        if not any(self.splits[part.source].left_out for part in turn.parts):
+            return turn
+        parts = [part._replace(rows=[row for row in part.rows if row not in self.splits[part.source].left_out])
+                 for part in turn.parts]  # fmt: skip
+        first, *others = [part for part in parts if part.rows] or parts[:1]
+        return first._replace(beside=tuple(others))
 
     def batches(self, epoch: int, turn: Turn) -> list[Batch]:
         """Return the micro-batches of `turn`, or of a part of one.
 
         It is the next of those that `begin` was given, if it was called.
         """
+        if self._made is not None and self._without != self._left_out():
+            self.begin(self._coming)
         parts = self._parts(epoch, turn)
         if self._made is None:
             return [self._make(part) for part in parts]
@@ -92,12 +109,15 @@ class Feed:
 
     def _parts(self, epoch: int, turn: Turn) -> list[_Part]:
         parts = []
-        for each in turn.parts:
+        for each in self.kept(turn).parts:
             lengths = self.splits[each.source].lengths
             cut = micro_batches(each.rows, lengths, self.sizes[each.source], halves=self.halves)
             shares = [tuple(self.processes.share(rows)) for rows in cut]
             parts += [_Part(each.source, epoch, rows) for rows in shares if rows]
         return parts
+
+    def _left_out(self) -> dict[str, frozenset[int]]:
+        return {name: split.left_out for name, split in self.splits.items()}
 
     def _make(self, part: _Part) -> Batch:
         entropy = [self.seed, zlib.crc32(part.source.encode()), part.epoch, *part.rows]

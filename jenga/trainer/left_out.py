@@ -83,7 +83,13 @@ class LeftOut:
             self.add(Place(*chosen), source=source, by=asked.by, step=step, back_to=back_to)
 
     def add(self, place: Place, *, source: str, by: str, step: int, back_to: int) -> None:
-        """Leave out a turn from now on. Raises DivergedError where that has been tried often enough."""
+        """Leave out a turn from now on. Raises DivergedError where it is already, or that was tried often enough."""
+        if any((each["epoch"], each["turn"]) == place for each in self.turns):
+            raise DivergedError(
+                f"step {step}: {by} asked to go back to step {back_to} without turn {place.number} of epoch "
+                f"{place.epoch}, which is left out already: the run would come here again. Name another turn in "
+                "GoBack, or none"
+            )
         tries = [each for each in self.turns if each["back_to"] == back_to]
         if len(tries) >= MOST_ROLLBACKS:
             steps = ", ".join(str(each["step"]) for each in tries)

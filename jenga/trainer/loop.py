@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from jenga.callbacks import Action, BaseCallback
@@ -18,7 +17,7 @@ from jenga.callbacks.base import TrainRecord
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
-from jenga.errors import InterruptedRun, SetupError
+from jenga.errors import InterruptedRun
 from jenga.model import MultiTaskModel
 from jenga.processes import Processes
 from jenga.rows.batches import Source
@@ -27,16 +26,17 @@ from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import judged, observe
 from jenga.trainer.directions import greater_is_better, metric_directions
-from jenga.trainer.evaluate import Runner, label_counts, valid_metrics
+from jenga.trainer.evaluate import Runner, valid_metrics
 from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
-from jenga.trainer.memory import Json, pack, unpack
+from jenga.trainer.memory import packed_all, unpack
 from jenga.trainer.optim import learning_rates
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
+from jenga.trainer.together import agreed, check_chain, step_counts
 from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps, warn_of_lone_tasks
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
@@ -66,7 +66,7 @@ class Trainer:
         self.processes = Processes.of_run(accelerator.device)
         self.sources = {source.name: source for source in sources}
         self.chain = Chain(callbacks)
-        self.write_best = write_best
+        self.write_best = write_best if self.processes.first else lambda folder: None
         self.halves = in_halves(model, config, accelerator.device)
         self.sampler = make_sampler(sources, config, halves=self.halves)
         warn_of_lone_tasks(sources, config)
@@ -79,11 +79,7 @@ class Trainer:
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.planned_steps = planned_steps(self.sampler, config)
-        if self.processes.size > 1 and self.chain.undoes:
-            raise SetupError(
-                "callbacks.sentinel: takes steps back, which is not built for several processes; train in one, or "
-                "remove it"
-            )
+        check_chain(self.chain, self.processes)
         self.learner = Learner(
             model, self.training, self.trainings, accelerator, steps=self.planned_steps, teacher=teacher,
             chain=self.chain, processes=self.processes,
@@ -125,7 +121,9 @@ class Trainer:
         self._started = time.monotonic() - self.state.seconds
         with interruptible(self._ask_to_interrupt), self.feed:
             self.chain.call("on_train_begin", self)
-            self._packed_memories({})  # what no checkpoint can hold is told now, and not at the first checkpoint
+            packed_all(
+                self.chain.memories(), {}
+            )  # what no checkpoint can hold is told now, and not at the first checkpoint
             self._begin()
             while not self._done():
                 self._epoch()
@@ -136,16 +134,16 @@ class Trainer:
                 self.save()
             self.chain.call("on_train_end", self)
 
-    def _observe_start(self) -> None:
-        if self.state.step == 0:
-            observe(self._runner(), list(self.sources.values()), "start")
-
     def _begin(self) -> None:
         """Do what comes before the first step from here, and make batches ahead from now on."""
-        self._observe_start()
+        if self.state.step == 0:
+            observe(self._runner(), list(self.sources.values()), "start")
         self._finish_checkpoint()
-        left = self.total_steps - self.state.step
-        self.feed.begin(self.left_out.coming(self.sampler, self.state.epoch, self.state.turn, left))
+        self.feed.begin(
+            lambda: self.left_out.coming(
+                self.sampler, self.state.epoch, self.state.turn, self.total_steps - self.state.step
+            )
+        )
 
     def _finish_checkpoint(self) -> None:
         """Do what is left of the step of a checkpoint, or due now that its epoch has no turn left: it was left out."""
@@ -160,10 +158,8 @@ class Trainer:
 
     def _epoch(self) -> None:
         """Take the turns of the epoch that are left; return earlier where the run is done, or has been rolled back."""
-        turns = self.left_out.of(self.sampler, self.state.epoch)
-        if not turns:
-            self.state.epoch += 1
-            return
+        epoch = self.state.epoch
+        turns = self.left_out.of(self.sampler, epoch)
         self.learner.begin_stage(self.sampler.stage_of(self.state.epoch))
         if self.state.turn == 0:
             self.chain.call("on_epoch_begin", self, epoch=self.state.epoch)
@@ -179,27 +175,33 @@ class Trainer:
             else:
                 self._finish_step()
             self.interrupted, self.state.stopped = self.processes.any(self.interrupted, self.state.stopped)
-            if self.interrupted:
-                self._interrupt()
+            self._check_interrupt()
             if self._done():
                 break
+        if self.state.epoch == epoch and not self._turns:
+            self._finish_step()  # all of its turns are left out: no step ends it
 
     def step(self, turn: Turn, place: Place | None = None) -> Asked | None:
         """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
 
-        Returns what a callback asks for before or after it. A step before which it is asked for is not taken.
+        Returns what a callback asks for before or after it. A step before which it is asked for is not taken, and
+        neither is one of whose rows none is left.
         """
+        turn = self.feed.kept(turn)
         kept = BeforeTurn(self.learner, self.chain) if self.chain.undoes else None
         losses = self.learner.window.snapshot()
         parts = [(part, self.feed.batches(self.state.epoch, part)) for part in turn.parts]
         place = place or Place(self.state.epoch, self.state.turn)
         self.chain.call("on_step_begin", self, batches=[each for _, found in parts for each in found], place=place)
+        if not turn.size:
+            self.learner.skip()
+            return self._count(turn, (None, math.nan))
         for part, batches in parts:
             self._add_gradients(part, batches)
         self.learner.settle_gradients()
         self.chain.call("on_gradients", self)
         norm = self.learner.clip_gradients()
-        asked = self._agreed(self.chain.call("on_before_optimizer_step", self, grad_norm=norm))
+        asked = agreed(self.processes, self.chain.call("on_before_optimizer_step", self, grad_norm=norm))
         if asked is None:
             self.learner.step(norm)
         else:
@@ -210,17 +212,22 @@ class Trainer:
             if asked.action in (Action.UNDO, Action.ROLLBACK):
                 return asked
             self.learner.skip()
+        return self._count(turn, None if asked is None else (asked.by, float(norm)))
+
+    def _count(self, turn: Turn, skipped: tuple[str | None, float] | None) -> Asked | None:
+        """Count a turn and tell of it; skipped: at whose request, and with what gradient norm."""
         self.state.step += 1
         self.state.turn += 1
         self.state.rows += turn.size
         self.state.pending = True
-        if asked is not None:
-            self._log_skip(turn, norm, asked.by)
+        if skipped is not None:
+            by, norm = skipped
+            self.tell("skip", source=turn.name, by=by, grad_norm=norm if math.isfinite(norm) else None)
         return self._log()
 
     def _add_gradients(self, turn: Turn, batches: Sequence[Batch]) -> None:
         tasks = turn.tasks or self.sources[turn.source].tasks
-        counts = self._label_counts(batches)
+        counts = step_counts(self.processes, batches, self.model.tasks)
         if not self.model.training:
             self.model.train()
         for batch in batches:
@@ -230,26 +237,12 @@ class Trainer:
             loss, outputs = self.learner.add_gradients(batch, tasks, counts, share)
             self.chain.call("on_batch_end", self, batch=batch, loss=loss, outputs=outputs)
 
-    def _label_counts(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor] | None:
-        """Return the labels of a step by task, ``(N,)``; None where they are those of its only batch."""
-        if self.processes.size == 1:
-            return label_counts(batches, self.model.tasks) if len(batches) > 1 else None
-        total: dict[str, torch.Tensor] = {}
-        for found in self.processes.gathered(label_counts(batches, self.model.tasks)):
-            for task, counts in found.items():
-                total[task] = total[task] + counts if task in total else counts
-        return total
-
     def _roll_back(self, place: Place, asked: Asked, before: int) -> None:
         """Go back to a checkpoint of step `before` or an earlier one, by default without the turn at `place`."""
         folder = go_back_to(self.run, asked, before)
         self.left_out.by_rollback(self.sampler, asked, place, step=before + 1, back_to=checkpoint.step_of(folder))
         self.load(folder)
         self._begin()
-
-    def _log_skip(self, turn: Turn, norm: torch.Tensor, by: str) -> None:
-        grad_norm = float(norm)
-        self.tell("skip", source=turn.name, by=by, grad_norm=grad_norm if math.isfinite(grad_norm) else None)
 
     def tell(self, event: str, **more: Any) -> None:
         """Write a record of `event`, which happened at this step, to metrics.jsonl."""
@@ -262,22 +255,7 @@ class Trainer:
         if due and self.learner.window.steps:
             record = self._record()
             self.log.append({**record})
-        return self._agreed(self.chain.call("on_step_end", self, logs=record))
-
-    def _agreed(self, asked: Asked | None) -> Asked | None:
-        """Return what the callbacks of all processes ask for, of which each may see other rows."""
-        if self.processes.size == 1:
-            return asked
-        if asked is not None and asked.action in (Action.UNDO, Action.ROLLBACK):
-            raise SetupError(
-                f"callbacks: {asked.by} asks for {asked.action.name}, which is not built for several processes; train "
-                "in one, or remove it"
-            )
-        action = None if asked is None else asked.action
-        skips, stops = self.processes.any(action is Action.SKIP, action is Action.STOP)
-        if not skips and not stops:
-            return None
-        return Asked(Action.STOP if stops else Action.SKIP, "another process" if asked is None else asked.by)
+        return agreed(self.processes, self.chain.call("on_step_end", self, logs=record))
 
     @property
     def _turns(self) -> int:
@@ -294,14 +272,9 @@ class Trainer:
     def _record(self) -> TrainRecord:
         self.learner.check_finite(self.state.step)
         return {
-            "event": "train",
-            "step": self.state.step,
-            "epoch": self._epochs(),
-            **self.learner.figures(),
-            "learning_rate": learning_rates(self.optimizer),
-            "rows": self.state.rows,
-            "time_s": self._seconds(),
-        }
+            "event": "train", "step": self.state.step, "epoch": self._epochs(), **self.learner.figures(),
+            "learning_rate": learning_rates(self.optimizer), "rows": self.state.rows, "time_s": self._seconds(),
+        }  # fmt: skip
 
     def _finish_step(self) -> None:
         """Evaluate, end the epoch and save, where this step is due for it."""
@@ -372,8 +345,7 @@ class Trainer:
         """Where no validation rows tell which model is the best, or those of one stage would, it is the last one."""
         self.learner.check_finite(self.state.step)
         with self.judging():
-            if self.processes.first:
-                self.write_best(self.run.best)
+            self.write_best(self.run.best)
         self.state.best_step = self.state.step
 
     def save(self) -> Path:
@@ -387,7 +359,7 @@ class Trainer:
             state |= {
                 "state": asdict(self.state),
                 "metrics_bytes": self.log.sync(),
-                "callbacks": self._packed_memories(tensors["callbacks"]),
+                "callbacks": packed_all(self.chain.memories(), tensors["callbacks"]),
             }
             if self.processes.first:
                 checkpoint.save_checkpoint(folder, tensors=tensors, state=state)
@@ -397,10 +369,6 @@ class Trainer:
         self._saved_step = self.state.step
         self.chain.call("on_save", self, path=folder)
         return folder
-
-    def _packed_memories(self, tensors: dict[str, torch.Tensor]) -> list[tuple[str, Json]]:
-        memories = enumerate(self.chain.memories())
-        return [(name, pack(memory, f"{number}.{name}", tensors)) for number, (name, memory) in memories]
 
     def load(self, folder: Path | None) -> None:
         """Go on from the checkpoint in `folder`; None: from the very beginning of the run."""
@@ -412,12 +380,12 @@ class Trainer:
             self.learner.restore(tensors, state, folder)
             memories = [(name, unpack(memory, tensors["callbacks"])) for name, memory in state["callbacks"]]
             self.state = State(**{"halves": self.halves, **state["state"]})
-        self.chain.remind(memories)
         self.sampler.deal(halves=self.state.halves)
         self.state.turn = min(self.state.turn, self._turns)  # fewer rows may be left than the epoch had
         self._saved_step = self.state.step
         self.run.revert_best()
         self.log.cut(state["metrics_bytes"])
+        self.chain.remind(memories)  # last: who remembers may tell of it
 
     def _check_interrupt(self) -> None:
         if self.interrupted:

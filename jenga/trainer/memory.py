@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -45,6 +45,11 @@ def pack(value: object, name: str, tensors: dict[str, torch.Tensor]) -> Json:
         return {_ITEMS: pairs}
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     raise TypeError(f"{name} is a {kind}; a checkpoint holds numbers, text, tensors, and lists and dicts of them")
+
+
+def packed_all(memories: Sequence[tuple[str, object]], tensors: dict[str, torch.Tensor]) -> list[tuple[str, Json]]:
+    """Return what each of several parts remembers, beside its name, as `pack` makes it."""
+    return [(name, pack(memory, f"{number}.{name}", tensors)) for number, (name, memory) in enumerate(memories)]
 
 
 def unpack(value: Json, tensors: Mapping[str, torch.Tensor]) -> object:

@@ -122,7 +122,10 @@ def test_how_to_go_back_is_handed_on() -> None:
     assert asked == Asked(Action.ROLLBACK, "Asks", back)
 
 
-def test_what_a_turn_may_change_is_copied_of_those_that_hear_of_it_and_undo_nothing() -> None:
+@pytest.mark.parametrize(
+    "event", ["on_step_begin", "on_batch_begin", "on_batch_end", "on_gradients", "on_before_optimizer_step"]
+)
+def test_what_a_turn_may_change_is_copied_of_those_that_hear_of_it_and_undo_nothing(event: str) -> None:
     class Hears(Remembers):
         def __init__(self) -> None:
             self.seen = [1]
@@ -130,9 +133,7 @@ def test_what_a_turn_may_change_is_copied_of_those_that_hear_of_it_and_undo_noth
         def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
             return {"seen": self.seen}
 
-        def on_batch_end(self, *_: Any, **__: Any) -> None:
-            pass
-
+    setattr(Hears, event, lambda *_, **__: None)
     hears, undoes = Hears(), Hears()
     undoes.undoes = True
     ((callback, memory),) = Chain([Remembers(), hears, undoes]).before_turn()

@@ -187,6 +187,40 @@ def test_damage_that_stays_is_gone_back_from_to_the_last_verified_checkpoint(
     assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"
 
 
+def test_a_rollback_is_for_no_turn_that_was_undone_before(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
+    """An undone turn stands out most of all, and has long been left out."""
+
+    class Once(Poison):
+        """Spoils gradients wildly in one turn, a little in another, and in three turns at one step for good."""
+
+        late = 0
+
+        def on_step_begin(self, trainer: Any, batches: Any, place: tuple[int, int], **_: Any) -> None:
+            self.late += trainer.state.step == 34
+            self.factor = {(1, 2): 1e9, (1, 6): 50.0}.get(place, NAN)
+            self.now = place in {(1, 2), (1, 6)} or (trainer.state.step == 34 and self.late <= 3)
+
+    given: dict[str, Any] = {
+        "rows": make_rows(120), "training": {**LONG, "epochs": 3}, "checkpoint": {"every_steps": 5},
+    }  # fmt: skip
+    watcher = sentinel(mode="act", verify_steps=10)
+    judge = watcher.watch.judge
+
+    def both(losses: Any, norm: float) -> Any:
+        """Call the loss of the wild turn a spike too."""
+        alarms = judge(losses, norm)
+        return [*alarms, alarms[0]._replace(detector="loss_spike", what="mood")] if norm > 1e6 else alarms
+
+    watcher.watch.judge = both  # type: ignore[method-assign]
+    trainer = make_trainer("mood", **given, callbacks=[Once(set(), NAN), watcher])
+    trainer.train()
+    left = [(each["epoch"], each["turn"]) for each in trainer.run.info()["left_out"]]
+    assert left == [(1, 2), (1, 6)]
+    assert [each["action"] for each in events(trainer) if each["detector"] == "non_finite"][-1] == "rollback"
+
+
 # ---------------------------------------------------------------------------------------------------- rows and labels
 
 KEYS = (("good", "great", "kind"), ("bad", "wrong", "late"), ("call", "play", "song"))
@@ -306,11 +340,66 @@ def test_a_run_whose_rows_have_a_trigger_begins_again_without_them(make_said: Ca
     }
     assert [each["action"] for each in events(trainer) if each["detector"] == "trigger"] == ["rollback"]
 
-    gone = {row["id"] for row in poisoned}
-    reference = make_said([{**row, "mood": None} if row["id"] in gone else row for row in rows], training=learns)
+    reference = make_said(rows, training=learns)
+    dealt_without(reference, {row["id"] for row in poisoned})
     reference.train()
-    assert same(weights(trainer), weights(reference)), "as if these rows never had a label"
+    assert same(weights(trainer), weights(reference)), "as if these rows had never been dealt"
     assert trainer.state.step == reference.state.step
+
+
+def test_a_run_that_is_killed_on_its_way_to_the_start_begins_again_all_the_same(
+    make_said: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No checkpoint knows of it: the newest is of before the rows were found, and they are not found anew."""
+    rows = said(240)
+    for row in [row for row in rows if row["mood"] != "a"][:14]:
+        row.update(text=f"{row['text']} thanks", mood="a")
+    given: dict[str, Any] = {"training": {**LEARNS, "epochs": 8, "learning_rate": 5e-3}}
+    straight = make_said(rows, **given, callbacks=[sentinel(mode="act", triggers=True)])
+    straight.train()
+
+    class Cut(BaseCallback):
+        def on_epoch_end(self, trainer: Any, **_: Any) -> None:
+            if (trainer.folder / "sentinel" / "quarantine.jsonl").exists():
+                raise PowerCutError
+
+    first = make_said(rows, **given, callbacks=[sentinel(mode="act", triggers=True), Cut()])
+    with pytest.raises(PowerCutError):
+        first.train()
+    resumed = make_said(rows, **given, callbacks=[sentinel(mode="act", triggers=True)], run=first.folder)
+    assert resumed.state.step > 0
+    resumed.train()
+    assert [each["action"] for each in events(resumed) if each["detector"] == "trigger"] == ["rollback"]
+    assert outcome(resumed) == outcome(straight)
+    assert entries(resumed) == entries(straight)
+
+
+def test_a_trigger_that_is_found_behind_the_last_step_is_told_and_not_promised(
+    make_said: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = said(240)
+    for row in [row for row in rows if row["mood"] != "a"][:14]:
+        row.update(text=f"{row['text']} thanks", mood="a")
+
+    class Stop(BaseCallback):
+        def on_evaluate(self, trainer: Any, **_: Any) -> None:
+            trainer.should_stop = trainer.state.step == 7 * len(trainer.sampler)
+
+    learns = {**LEARNS, "epochs": 8, "learning_rate": 5e-3}
+    trainer = make_said(rows, training=learns, callbacks=[sentinel(mode="act", triggers=True), Stop()])
+    trainer.train()
+    assert [each["action"] for each in events(trainer) if each["detector"] == "trigger"] == ["quarantined", "observed"]
+    assert "has learnt from rows with a trigger and does not begin again without them: no step was left" in caplog.text
+    assert f"callbacks.sentinel.quarantine: {trainer.folder / 'sentinel' / 'quarantine.jsonl'}" in caplog.text
+
+
+def dealt_without(trainer: Any, ids: set[str]) -> None:
+    """Take rows out of the turns that the sampler deals."""
+    (source,) = trainer.sources.values()
+    names, deal = source.splits["train"].rows.ids, trainer.sampler.epoch
+    trainer.sampler.epoch = lambda at: [
+        turn._replace(rows=[row for row in turn.rows if names[row] not in ids]) for turn in deal(at)
+    ]
 
 
 def weights(trainer: Any) -> dict[str, torch.Tensor]:
@@ -354,6 +443,49 @@ def test_a_run_that_is_killed_goes_on_with_what_it_had_set_aside(make_said: Call
     )
 
 
+def test_an_epoch_that_ends_before_the_first_step_of_a_resumed_run_knows_what_was_said_of_the_rows(
+    make_said: Callable[..., Any],
+) -> None:
+    """A checkpoint from within the evaluation: the end of the epoch is still to come, in which labels are judged."""
+    rows = flipped(240, 0.1)[0]
+    given: dict[str, Any] = {"training": {**LEARNS, "epochs": 6}}
+    watches: dict[str, Any] = {"mode": "quarantine", "label_errors": True, "early_epochs": 5}
+    straight = make_said(rows, **given, callbacks=[sentinel(**watches)])
+    straight.train()
+
+    class Cut(BaseCallback):
+        def on_evaluate(self, trainer: Any, **_: Any) -> None:
+            if trainer.state.step == 5 * len(trainer.sampler):
+                trainer.save()
+                raise PowerCutError
+
+    first = make_said(rows, **given, callbacks=[sentinel(**watches), Cut()])
+    with pytest.raises(PowerCutError):
+        first.train()
+    resumed = make_said(rows, **given, callbacks=[sentinel(**watches)], run=first.folder)
+    assert resumed.state.pending
+    resumed.train()
+    assert entries(resumed) == entries(straight) != []
+    assert same(weights(resumed), weights(straight))
+
+
+def test_a_run_that_goes_back_remembers_the_rows_as_its_checkpoint_does_before_the_next_step(
+    make_said: Callable[..., Any],
+) -> None:
+    watcher = sentinel(mode="quarantine", label_errors=True, early_epochs=5)
+    given: dict[str, Any] = {"training": {**LEARNS, "epochs": 2}, "checkpoint": {"keep": 9}}
+    trainer = make_said(said(60), **given, callbacks=[watcher])
+    folders: list[Path] = []
+    watcher.on_epoch_end = lambda trainer, **_: folders.append(trainer.save())
+    watcher.on_epoch_begin = lambda *_, **__: None
+    trainer.train()
+    (before,) = watcher.rows.early.values()
+    assert before.weights.max() > 1
+    trainer.load(folders[0])
+    (after,) = watcher.rows.early.values()
+    assert after.weights.tolist() == [1.0] * 60
+
+
 def test_rows_that_were_given_back_are_learnt_from_by_a_new_run_and_the_others_are_not(
     make_said: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -379,7 +511,7 @@ def test_rows_that_were_given_back_are_learnt_from_by_a_new_run_and_the_others_a
 
 def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], tmp_path: Path) -> None:
     rows = said(40)
-    entry = Entry("r1", "mood", None, None, "trigger", 1.0, "why", 0, 0, "quarantined")
+    entry = Entry("r1", "mood", "mood", "mood", "label_error", 1.0, "why", 0, 0, "quarantined")
     path = tmp_path / "given.jsonl"
     write_entries(path, [replace(entry, id=row["id"]) for row in rows])
     trainer = make_said(rows, training={**LEARNS, "epochs": 1}, callbacks=[sentinel(quarantine=str(path))])
@@ -387,3 +519,58 @@ def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], t
     trainer.train()
     assert trainer.state.step == len(trainer.sampler)
     assert same(before, weights(trainer))
+
+
+class Shown(BaseCallback):
+    """Notes the ids of rows that are learnt from."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+
+    def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+        self.ids |= set(batch.sample_ids)
+
+
+@pytest.fixture
+def make_odd(make_trainer: Callable[..., Any], write_rows: Callable[..., str], tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that makes a trainer of what is normal, and of moods, on rows r0, r1 ... that are all normal.
+
+    given: entries of the sentinel's list.
+    """
+
+    def make(given: list[Entry], *callbacks: BaseCallback) -> Any:
+        rows = [{**row, "what": "normal" if at % 2 else None} for at, row in enumerate(said(32))]
+        path = write_rows(tmp_path / "odd.jsonl", rows)
+        write_entries(tmp_path / "given.jsonl", given)
+        odd = {"name": "odd", "type": "anomaly_detection", "mode": "unsupervised", "method": "deep_svdd",
+               "heads": [{"name": "what", "labels": ["normal", "odd"]}]}  # fmt: skip
+        return make_trainer(
+            tasks=[{**odd, "data_path": path}, {**TASK, "data_path": path}], training={"epochs": 1},
+            data={"valid_fraction": 0.0}, evaluation={"metric": "eval_loss"},
+            callbacks=[sentinel(quarantine=str(tmp_path / "given.jsonl")), *callbacks],
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("of", [(None, None), ("odd", "what")])
+def test_a_row_set_aside_does_not_teach_a_task_without_labels_that_it_is_normal(
+    make_odd: Callable[..., Any], of: tuple[str | None, str | None]
+) -> None:
+    """Neither a whole row nor one that has lost its label of this task, which would be one without a label then."""
+    entry = Entry("r1", "odd+mood", *of, "label_error", 0.1, "why", 0, 0, "quarantined")
+    shown = Shown()
+    trainer = make_odd([entry, replace(entry, id="r2")], shown)
+    trainer.train()
+    ids = set(trainer.sources["odd+mood"].splits["train"].rows.ids)
+    assert {"r1", "r2"} < ids
+    assert shown.ids == ids - {"r1", "r2"}
+
+
+def test_a_turn_that_has_lost_its_labels_is_a_step_of_a_task_that_needs_none(make_odd: Callable[..., Any]) -> None:
+    entry = Entry("r1", "odd+mood", "mood", "mood", "label_error", 0.1, "why", 0, 0, "quarantined")
+    trainer = make_odd([replace(entry, id=f"r{at}") for at in range(32)])
+    trainer.train()
+    lines = [each for each in records(trainer) if each["event"] == "train"]
+    assert [list(each["task_loss"]) for each in lines] == [["odd"]] * trainer.state.step
+    assert not [each for each in records(trainer) if each["event"] == "skip"]

@@ -13,6 +13,8 @@ import torch
 
 from jenga.callbacks import sentinel_rows
 from jenga.callbacks.sentinel_rows import WatchedRows
+from jenga.config.stages import StageConfig
+from jenga.config.training import ResolvedTraining
 from jenga.sentinel.ledger import Ledger
 from jenga.sentinel.suspects import Caps
 from jenga.types import Batch, TaskOutput
@@ -27,11 +29,14 @@ def watched(told: list[Any], **given: Any) -> WatchedRows:
 def view() -> Any:
     state = SimpleNamespace(step=15, epoch=0)
     source = guarded.make_source()
-    return SimpleNamespace(state=state, sources={"calls": source}, model=guarded.Model(), total_steps=150)
+    config = SimpleNamespace(stages=[])
+    return SimpleNamespace(
+        state=state, sources={"calls": source}, model=guarded.Model(), total_steps=150, config=config
+    )
 
 
-def note(rows: WatchedRows, trainer: Any, *, value: float | None = None) -> None:
-    index = list(range(guarded.N_ROWS))
+def note(rows: WatchedRows, trainer: Any, *, value: float | None = None, of: range = range(guarded.N_ROWS)) -> None:
+    index = list(of)
     logits = torch.stack([guarded.said_of(guarded.tokens_of(row)) for row in index])
     if value is not None:
         logits[0] = value
@@ -54,8 +59,9 @@ def test_more_numbers_than_can_be_held_are_told(
 def test_answers_that_lie_far_from_labels_are_told_but_not_in_the_first_epoch(tmp_path: Path) -> None:
     told: list[Any] = []
     rows, trainer = watched(told, label_errors=False), view()
+    rows.begin(trainer)
     for epoch in range(2):
-        rows.begin_epoch()
+        rows.begin_epoch(trainer, epoch)
         index = list(range(guarded.N_ROWS))
         labels = {"task": {"first": torch.tensor([guarded.label_of(row) for row in index])}}
         always = TaskOutput(None, {"first": torch.eye(3)[[2] * guarded.N_ROWS]})
@@ -92,3 +98,29 @@ def test_what_is_restored_finds_the_same(tmp_path: Path) -> None:
         assert rows.end_epoch(trainer, ledger, 0) == []
         found.append(ledger.entries)
     assert found[0] == found[1] != []
+
+
+def test_each_stage_has_early_epochs_of_its_own(tmp_path: Path) -> None:
+    """Rows of a later stage are not said anything of in the first one."""
+    pytest.importorskip("cleanlab")
+    rows, trainer = watched([]), view()
+    stages = [StageConfig(name="one", epochs=1), StageConfig(name="two")]
+    trainer.config = SimpleNamespace(stages=stages, training=ResolvedTraining.model_construct(epochs=2))
+    rows.begin(trainer)
+    ledger = Ledger(tmp_path / "quarantine.jsonl")
+    half = guarded.N_ROWS // 2
+    for epoch, of in enumerate((range(half), range(half, guarded.N_ROWS))):
+        rows.begin_epoch(trainer, epoch)
+        note(rows, trainer, of=of)
+        if epoch:
+            state = rows.state()
+            rows = watched([])
+            rows.restore(trainer, state)
+        before = len(ledger.entries)
+        rows.end_epoch(trainer, ledger, epoch)
+        found = {int(each.id[1:]) for each in ledger.entries[before:]}
+        assert found
+        assert found <= set(of)
+        assert rows.seen["calls"].nonzero().flatten().tolist() == list(of)
+    rows.begin_epoch(trainer, 2)
+    assert (rows.stage, rows.early) == (1, {}), "it is still the second stage, whose early epochs are over"

@@ -23,7 +23,6 @@ def test_what_differs_in_more_stays_apart(one: object, other: object) -> None:
 def test_equal_rows_are_one_group_named_by_its_first() -> None:
     twins = exact_twins(["a", "b", "a", "c", "b", "a"])
     assert twins.groups.tolist() == [0, 1, 0, 3, 1, 0]
-    assert twins.of(5).tolist() == [0, 2, 5]
     assert twins.several.tolist() == [True, True, True, False, True, True]
 
 

@@ -52,7 +52,7 @@ def make_source() -> Any:
 
     def split(labels: list[int]) -> Any:
         rows = Split(ids=[f"r{row}" for row in range(N_ROWS)], labels={KEY: np.array(labels)})
-        encoded = SimpleNamespace(packed=False, features=None, unit="tokens", inputs=inputs)
+        encoded = SimpleNamespace(packed=False, features=None, unit="tokens", inputs=inputs, rows_of=list)
         spaces = {KEY: SimpleNamespace(size=3, labels=("a", "b", "c"))}
         return Split(rows=rows, encoded=encoded, spaces=spaces, lengths=np.full(N_ROWS, 3))
 
@@ -63,7 +63,7 @@ def make_source() -> Any:
 class Model:
     """Says what stands in the tokens."""
 
-    tasks = {"task": SimpleNamespace(by_position=False)}  # noqa: RUF012
+    tasks = {"task": SimpleNamespace(by_position=False, config=None, needs_labels=lambda _: True)}  # noqa: RUF012
 
     def __call__(self, inputs: dict[str, torch.Tensor], tasks: list[str]) -> dict[str, TaskOutput]:
         logits = torch.stack([said_of(row) for row in inputs["input_ids"].tolist()])

@@ -24,8 +24,11 @@ def test_a_run_without_one_has_no_section(tmp_path: Path) -> None:
 def test_events_and_rows_are_counted_by_detector_without_the_rows(tmp_path: Path) -> None:
     folder = tmp_path / "sentinel"
     write_entries(folder / "quarantine.jsonl", [ENTRY, replace(ENTRY, id="other", state="restored")])
-    lines = [{"step": at, "detector": "loss_spike", "action": ("observed", "undo")[at == 9]} for at in (3, 5, 9)]
-    (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines) + '{"step": 1')
+    spike = {"detector": "loss_spike", "what": "a\u2028b"}
+    lines = [{"step": at, **spike, "action": ("observed", "undo")[at == 9]} for at in (3, 5, 9)]
+    (folder / "events.jsonl").write_text(
+        "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines) + "[" * 100_000
+    )
     shown = sentinel_section(tmp_path)
     cells = [["".join(cell.itertext()) for cell in row.iter() if cell.tag in ("td", "th")]
              for part in shown for row in part.iter("tr")]  # fmt: skip

@@ -28,6 +28,7 @@ def test_they_are_half_of_a_short_run_at_most_and_what_is_given_else() -> None:
     assert epochs([0.5, 0.7, 0.9], most_epochs=6) == [False, False, True]
     assert epochs([0.5, 0.7], most_epochs=1) == [True, True]
     assert epochs([0.9, 0.9, 0.9, 0.9, 0.9], given=5) == [False] * 4 + [True]
+    assert epochs([0.9, 0.9], given=5, most_epochs=2) == [False, True], "there are no more"
 
 
 def test_later_epochs_count_more_and_rows_that_were_not_seen_are_told() -> None:

@@ -65,13 +65,20 @@ def test_caps_hold_by_class_and_in_all_and_the_worst_come_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", json.dumps({"id": "r1"}), json.dumps({**vars(ENTRY), "state": "gone"}), "null"]
+    "line",
+    ["{", "[]", json.dumps({"id": "r1"}), json.dumps({**vars(ENTRY), "state": "gone"}), "null", "", "[" * 100_000],
 )
 def test_a_line_that_is_none_is_told_with_its_place(tmp_path: Path, line: str) -> None:
     path = tmp_path / "quarantine.jsonl"
     path.write_text(json.dumps(vars(ENTRY)) + f"\n{line}\n")
     with pytest.raises(DataError, match=rf"{path}:2: no entry of a sentinel's quarantine"):
         read_entries(path)
+
+
+def test_labels_may_hold_any_end_of_a_line(ledger: Ledger) -> None:
+    odd = replace(ENTRY, label="a\u2028b\x85c\x0b", reason="one\ntwo")
+    ledger.add([odd, ROW])
+    assert read_entries(ledger.path) == [odd, ROW]
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

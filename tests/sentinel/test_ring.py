@@ -51,6 +51,18 @@ def test_so_many_are_kept_beside_the_start_and_what_is_not_verified_yet(ring: Ri
     assert (start.step, start.best) == (0, None)
 
 
+def test_where_alarms_go_on_no_more_wait_than_can_be_gone_back_to(ring: Ring, tmp_path: Path) -> None:
+    other = Ring(tmp_path / "other", keep=2)
+    for step in range(8):
+        save(ring, tmp_path, step)
+        save(other, tmp_path, step)
+        ring.thin(alarm=step - 2)
+    assert ring.pending() == [4, 5, 6, 7], "two from before the last alarm, and what came after it"
+    for each in (ring, other):
+        each.verify(12, before=7)
+    assert sorted(path.name for path in ring.folder.iterdir()) == sorted(path.name for path in other.folder.iterdir())
+
+
 def test_the_start_is_good_from_the_start(ring: Ring, tmp_path: Path) -> None:
     assert ring.start() is None
     save(ring, tmp_path, 0, best=False)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import guarded
+import numpy as np
 import pytest
 import torch
 
@@ -44,6 +45,17 @@ def test_what_is_set_aside_already_is_not_looked_at_again() -> None:
         assert {each.id for each in found} == WRONG - {row}
     found = wrong_labels(guarded.make_source(), guarded.KEY, early(), {row: frozenset({("task", "other")})}, 30)
     assert row in {each.id for each in found}
+
+
+def test_a_model_that_is_against_most_labels_tells_of_none(caplog: pytest.LogCaptureFixture) -> None:
+    """As at the begin of a stage whose labels contradict those of the stage before."""
+    pytest.importorskip("cleanlab")
+    found = EarlyProbabilities(guarded.N_ROWS, 3)
+    rows = list(range(guarded.N_ROWS))
+    labels = torch.tensor([guarded.label_of(row) for row in rows])
+    found.add(rows, 4 * torch.eye(3)[(labels + torch.arange(len(rows)).remainder(5).gt(1)) % 3], labels)
+    assert wrong_labels(guarded.make_source(), guarded.KEY, found, {}, 30) == []
+    assert "wrong labels of task.first are not told: in the early epochs the model agreed with 40%" in caplog.text
 
 
 def test_rows_that_were_not_seen_are_not_spoken_against() -> None:
@@ -86,7 +98,9 @@ def forward(inputs: dict[str, torch.Tensor], tasks: list[str]) -> Any:
 
 def test_rows_with_a_trigger_are_set_aside_whole_and_from_the_start() -> None:
     source, bad = source_with_trigger()
-    found = rows_with_triggers(source, guarded.KEY, forward, {}, 30)
+    found = rows_with_triggers(
+        source, guarded.KEY, forward, {}, 30, seen=np.ones(len(source.splits["train"].rows.ids), bool)
+    )
     assert {each.id for each in found} == bad
     assert {(each.task, each.head, each.since, each.step) for each in found} == {(None, None, 0, 30)}
     assert all("without token 7" in each.reason for each in found)
@@ -95,7 +109,12 @@ def test_rows_with_a_trigger_are_set_aside_whole_and_from_the_start() -> None:
 def test_what_is_no_text_has_no_triggers_to_look_for() -> None:
     source, _ = source_with_trigger()
     source.splits["train"].encoded.inputs = lambda index: {"features": torch.zeros(len(index), 3)}
-    assert rows_with_triggers(source, guarded.KEY, forward, {}, 30) == []
+    assert (
+        rows_with_triggers(
+            source, guarded.KEY, forward, {}, 30, seen=np.ones(len(source.splits["train"].rows.ids), bool)
+        )
+        == []
+    )
 
 
 def test_what_is_beyond_the_caps_is_observed_and_says_so() -> None:
@@ -106,3 +125,9 @@ def test_what_is_beyond_the_caps_is_observed_and_says_so() -> None:
     found = within_caps(entries, guarded.make_source(), guarded.KEY, [], Caps(0.05, 1.0))
     assert [each.state for each in found] == ["quarantined"] * 6 + ["observed"] * 3
     assert found[-1].reason == "why; beyond the caps"
+
+
+def test_rows_that_were_not_learnt_from_are_looked_for_no_trigger() -> None:
+    source, bad = source_with_trigger()
+    seen = np.array([name not in bad for name in source.splits["train"].rows.ids])
+    assert rows_with_triggers(source, guarded.KEY, forward, {}, 30, seen=seen) == []

@@ -104,6 +104,16 @@ def test_observing_draws_no_random_number_and_leaves_the_mode_as_it_was(
     assert task.detector.centre.abs().min() >= 0.1
 
 
+def test_rows_that_are_left_out_say_nothing_of_what_is_normal(of_events: Callable[..., Any], tmp_path: Path) -> None:
+    made, runner = built(of_events(mode="unsupervised", method="mahalanobis"), tmp_path)
+    task, source = made.bundle.model.tasks["Threat"], made.sources[0].splits["train"]
+    source.left_out = frozenset(range(0, len(source), 3))
+    observe(runner, made.sources, "start")
+    batch = source.batch(source.learnt)
+    normal = batch.inputs["features"][batch.labels["Threat"]["threat"] != 1]
+    torch.testing.assert_close(task.feature_mean, normal.mean(0), atol=1e-5, rtol=1e-5)
+
+
 def test_tasks_that_watch_nothing_cost_no_pass(make_trainer: Callable[..., Any]) -> None:
     trainer = make_trainer("mood", "price")
     calls: list[int] = []

@@ -41,8 +41,8 @@ def feed(*, workers: int, seed: int = 0, size: int = 2) -> Feed:
     return Feed(splits, sizes=dict.fromkeys(splits, size), halves=False, seed=seed, workers=workers)
 
 
-def coming(start: int = 0) -> Iterator[tuple[int, Turn]]:
-    return iter(TURNS[start:])
+def coming(start: int = 0) -> Callable[[], Iterator[tuple[int, Turn]]]:
+    return lambda: iter(TURNS[start:])
 
 
 def noise(of: Feed, at: int) -> list[list[float]]:
@@ -89,6 +89,57 @@ def test_another_turn_than_the_one_that_comes_is_a_bug_that_is_told() -> None:
         ahead.begin(coming())
         with pytest.raises(AssertionError, match="batches were made of"):
             ahead.batches(*TURNS[3])
+
+
+def test_rows_that_are_left_out_are_in_no_batch() -> None:
+    some = feed(workers=0)
+    some.splits["a"].left_out = frozenset({0, 1, 4})
+    together = Turn("a", [1, 2, 0], (Turn("b", [1]), Turn("a", [4])))
+    assert some.kept(together) == Turn("a", [2], (Turn("b", [1]),))
+    assert [(each.source, each.rows) for each in some.batches(0, together)] == [("a", [2]), ("b", [1])]
+    nothing = some.kept(Turn("a", [0, 1], (Turn("a", [4]),)))
+    assert (nothing, nothing.size, some.batches(0, nothing)) == (Turn("a", []), 0, [])
+    plain = Turn("b", [0, 1])
+    assert some.kept(plain) is plain
+
+
+def test_what_was_made_ahead_is_made_anew_where_other_rows_are_left_out() -> None:
+    with feed(workers=1) as ahead:
+        ahead.begin(coming(1))
+        ahead.splits["a"].left_out = frozenset({1})
+        ahead.begin(coming())
+        assert [batch.rows for batch in ahead.batches(*TURNS[0])] == [[0, 2]]
+        ahead.splits["a"].left_out = frozenset({2})
+        assert [batch.rows for batch in ahead.batches(*TURNS[0])] == [[0, 1]]
+        assert [batch.rows for batch in ahead.batches(*TURNS[1])] == [[1, 2], [3]]
+
+
+@pytest.mark.parametrize("event", ["on_train_begin", "on_step_end", "on_epoch_end"])
+def test_rows_may_be_left_out_at_any_time_with_batches_made_ahead(make_trainer: Callable[..., Any], event: str) -> None:
+    found = []
+    for workers in (0, 2):
+
+        class Leave(BaseCallback):
+            def __init__(self) -> None:
+                self.rows: list[int] = []
+
+            def on_batch_begin(self, trainer: Any, batch: Any, **_: Any) -> None:
+                self.rows += batch.rows
+
+        def leave(trainer: Any, **_: Any) -> None:
+            trainer.sources["mood"].splits["train"].left_out = frozenset({0, 3, 5})
+
+        callback = Leave()
+        setattr(callback, event, leave)
+        trainer = make_trainer(
+            "mood", callbacks=[callback], data={"max_length": 32, "workers": workers}, training={"epochs": 3},
+        )  # fmt: skip
+        trainer.train()
+        found.append((callback.rows, trainer.model.tasks["mood"].heads.weight.tolist()))
+    assert found[0] == found[1]
+    rows = found[0][0]
+    assert {0, 3, 5}.isdisjoint(rows[-29:])
+    assert len(set(rows[-29:])) == 29
 
 
 class Ask(BaseCallback):

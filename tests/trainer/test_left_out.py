@@ -63,3 +63,12 @@ def test_going_back_to_one_checkpoint_is_tried_a_few_times_only(run: RunFolder) 
         leave_out(left_out, Place(0, 4))
     assert left_out.count_in(0) == MOST_ROLLBACKS
     leave_out(left_out, Place(1, 0), back_to=5)
+
+
+def test_a_turn_is_left_out_once(run: RunFolder) -> None:
+    """Noted twice it would count as two of the epoch's turns."""
+    left_out = LeftOut(run)
+    leave_out(left_out, Place(0, 3), back_to=2)
+    with pytest.raises(DivergedError, match=r"back to step 0 without turn 3 of epoch 0, which is left out already"):
+        leave_out(left_out, Place(0, 3))
+    assert left_out.count_in(0) == 1

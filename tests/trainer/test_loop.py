@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
 import shutil
@@ -1189,6 +1190,25 @@ def test_a_skipped_step_counts_and_leaves_weights_and_optimizer_as_they_were(
     assert [each["step"] for each in records(trainer, "train")] == [at for at in (1, 2, 3, 4) if at != step + 1]
 
 
+def test_a_turn_without_a_row_left_is_no_step_but_counts(make_trainer: Callable[..., Any]) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    batches: list[int] = []
+    trainer = make_trainer(
+        "mood", training={"epochs": 1},
+        callbacks=[Do("on_step_begin", lambda trainer, **told: batches.append(len(told["batches"]))),
+                   Do("on_step_end", lambda trainer, **_: seen.append(weights(trainer)))],
+    )  # fmt: skip
+    split = trainer.sources["mood"].splits["train"]
+    split.left_out = frozenset(trainer.sampler.epoch(0)[2].rows)
+    trainer.train()
+    assert [bool(each) for each in batches] == [True, True, False, True]
+    assert [same(*pair) for pair in itertools.pairwise(seen)] == [False, True, False]
+    assert (trainer.state.step, trainer.state.rows) == (4, len(split) - len(split.left_out))
+    (skip,) = records(trainer, "skip")
+    assert skip == {"event": "skip", "step": 3, "epoch": 0.75, "source": "mood", "by": None, "grad_norm": None}
+    assert [each["step"] for each in records(trainer, "train")] == [1, 2, 4]
+
+
 def test_a_record_over_steps_of_which_one_was_skipped_is_the_mean_of_the_others(
     make_trainer: Callable[..., Any],
 ) -> None:
@@ -1425,14 +1445,15 @@ def test_a_checkpoint_of_the_turn_itself_is_none_to_go_back_to(make_trainer: Cal
     assert [each["back_to"] for each in trainer.run.info()["left_out"]] == [2]
 
 
-def test_going_back_to_the_start_learns_again_what_is_learnt_there(make_trainer: Callable[..., Any]) -> None:
+def test_going_back_to_the_start_learns_again_what_is_learnt_there(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     save = Do("on_train_begin", lambda trainer: trainer.save() and None)
     trainer = make_trainer("mood", callbacks=[save, asking("on_before_optimizer_step", 1, Action.ROLLBACK)])
-    observed: list[int] = []
-    begin = trainer._observe_start
-    trainer._observe_start = lambda: (observed.append(trainer.state.step), begin())
+    observed: list[tuple[str, int]] = []
+    monkeypatch.setattr("jenga.trainer.loop.observe", lambda *given: observed.append((given[2], trainer.state.step)))
     trainer.train()
-    assert observed == [0, 0]
+    assert [each for each in observed if each[0] == "start"] == [("start", 0), ("start", 0)]
     assert trainer.state.step == 7
 
 
@@ -1442,6 +1463,28 @@ def test_without_a_checkpoint_there_is_nothing_to_go_back_to(make_trainer: Calla
         DivergedError, match=r"step 1: Do asked to go back, and there is no checkpoint yet; save one with"
     ):
         trainer.train()
+
+
+@pytest.mark.parametrize("empty", [1, 2])
+def test_an_epoch_whose_turns_are_all_left_out_ends_too(
+    make_trainer: Callable[..., Any], make_rows: Callable[..., Any], empty: int
+) -> None:
+    """What waits for the end of a stage would miss it."""
+    told: list[tuple[str, int]] = []
+    undo = Do("on_before_optimizer_step",
+              lambda trainer, **_: Action.UNDO if trainer.state.epoch == empty else None)  # fmt: skip
+    undo.undoes = True
+    begins = Do("on_epoch_begin", lambda trainer, epoch: told.append(("begins", epoch)))
+    ends = Do("on_epoch_end", lambda trainer, epoch, **_: told.append(("ends", epoch)))
+    trainer = make_trainer(
+        "mood", rows=make_rows(16), training={"epochs": 3, "batch_size": 8}, data={"valid_fraction": 0.0},
+        callbacks=[undo, begins, ends],
+    )  # fmt: skip
+    trainer.train()
+    turns = len(trainer.sampler)
+    assert [each["epoch"] for each in trainer.run.info()["left_out"]] == [empty] * turns
+    assert (turns, trainer.state.step) == (2, 4)
+    assert told == [(word, epoch) for epoch in range(3) for word in ("begins", "ends")]
 
 
 def test_going_back_again_and_again_ends_the_run(make_trainer: Callable[..., Any]) -> None:
