@@ -31,6 +31,7 @@ from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
 from jenga.trainer.memory import packed_all, unpack
+from jenga.trainer.norms import join_norms
 from jenga.trainer.optim import learning_rates
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
@@ -80,14 +81,14 @@ class Trainer:
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.planned_steps = planned_steps(self.sampler, config)
         check_chain(self.chain, self.processes)
+        join_norms(model, self.processes, self.sampler.epoch(0))
         self.learner = Learner(
             model, self.training, self.trainings, accelerator, steps=self.planned_steps, teacher=teacher,
             chain=self.chain, processes=self.processes,
         )  # fmt: skip
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
-        self.log = MetricsLog(run.path / "metrics.jsonl", written=self.processes.first)
-        self.folder = run.path
+        self.folder, self.log = run.path, MetricsLog(run.path / "metrics.jsonl", written=self.processes.first)
         self.interrupted = False
         self._started = time.monotonic()
         self._saved_step: int | None = None
@@ -121,9 +122,7 @@ class Trainer:
         self._started = time.monotonic() - self.state.seconds
         with interruptible(self._ask_to_interrupt), self.feed:
             self.chain.call("on_train_begin", self)
-            packed_all(
-                self.chain.memories(), {}
-            )  # what no checkpoint can hold is told now, and not at the first checkpoint
+            packed_all(self.chain.memories(), {})  # what no checkpoint can hold is told now, not at the first one
             self._begin()
             while not self._done():
                 self._epoch()

@@ -1,0 +1,67 @@
+"""Batch normalisation over the rows of all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from jenga.errors import ConfigError
+from jenga.processes import Processes
+from jenga.rows.sampling import Turn
+from jenga.trainer.judged import batch_norms
+
+
+def join_norms(model: torch.nn.Module, processes: Processes, turns: Iterable[Turn]) -> None:
+    """Let batch normalisation in training have the statistics of a step's rows, of which each process has a share.
+
+    turns: of an epoch. Raises ConfigError where one of them has fewer rows than there are processes, as one without a
+    row cannot take part.
+    """
+    norms = batch_norms(model)
+    if processes.size == 1 or not norms:
+        return
+    fewest = min(len(part.rows) for turn in turns for part in turn.parts)
+    if fewest < 2 * processes.size:
+        raise ConfigError(
+            f"training.batch_size: a step has {fewest} rows of a source, and batch normalisation in {processes.size} "
+            f"processes needs {2 * processes.size}; choose another batch_size, or fewer processes"
+        )
+    for each in norms.values():
+        each.forward = partial(_normalised, each, each.forward)  # type: ignore[method-assign]
+
+
+def _normalised(norm: _BatchNorm, alone: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
+    """Return ``(x - mean) / sqrt(variance + eps) * weight + bias`` (Ioffe & Szegedy 2015) of hidden ``(B, C, ...)``."""
+    if not norm.training:
+        return alone(hidden)
+    from torch.distributed.nn.functional import all_reduce
+
+    over = [0, *range(2, hidden.ndim)]
+    exact = hidden.double()
+    # Sums alone do not lose the last digits in this precision; their gradient is summed in its turn.
+    sums = torch.cat([exact.sum(over), exact.square().sum(over), exact.new_tensor([hidden.numel() / hidden.shape[1]])])
+    sums = all_reduce(sums)
+    total, squares, count = sums[: hidden.shape[1]], sums[hidden.shape[1] : -1], sums[-1]
+    mean = total / count
+    variance = squares / count - mean.square()
+    _keep(norm, mean.detach(), variance.detach() * count.detach() / (count.detach() - 1))
+    shape = [1, -1, *[1] * (hidden.ndim - 2)]
+    made = (exact - mean.view(shape)) / (variance.view(shape) + norm.eps).sqrt()
+    if norm.weight is not None:
+        made = made * norm.weight.view(shape) + norm.bias.view(shape)
+    found: torch.Tensor = made.to(hidden.dtype)
+    return found
+
+
+@torch.no_grad()
+def _keep(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor) -> None:
+    """Take the statistics of a step into the running ones."""
+    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+        return
+    norm.num_batches_tracked.add_(1)
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share)
+    norm.running_var.lerp_(variance.to(norm.running_var.dtype), share)
