@@ -1,19 +1,17 @@
-"""A study from its configuration to its best one: trials in turn, each an ordinary run in a folder of its own."""
+"""A study from its configuration to its best one: trials, each an ordinary run in a folder of its own."""
 
 from __future__ import annotations
 
-import gc
-import json
 import logging
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from rich.console import Console
 
 from jenga.bundle import schema
@@ -21,13 +19,12 @@ from jenga.callbacks.base import Outcome
 from jenga.config.load import Search, load_search
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, JengaError, SetupError, suggest
-from jenga.files import json_object
-from jenga.run import experiment
 from jenga.run.build import build
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import choose_device
+from jenga.tuning import parallel
+from jenga.tuning.attempt import Carrier, Here, Judged, TrialReport
 from jenga.tuning.folder import StudyFolder, drop_weights, find_study, new_study, shown, write_results
-from jenga.tuning.pruning import Pruning
 from jenga.tuning.tracking import ParentRun
 from jenga.tuning.trials import Trial, Trials, imported
 
@@ -44,24 +41,41 @@ def tune(
     device: str = "auto",
     resume: str | None = None,
     console: Console | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Carry out the search of the block `tune` of `config` and return the content of the study's study.json.
 
     `config` is a YAML file or a mapping. resume: ``auto`` goes on with the newest study of the same search that has
     trials left (and starts one if there is none); a study's folder goes on with that one. console: where progress is
-    shown; default: nowhere.
+    shown; default: nowhere. ray: ``local``, ``auto`` or a cluster's address: `workers` trials at once, by Ray; default:
+    one after another in this process.
     Raises a `JengaError` for whatever a user can mend.
     """
     console = console or Console(quiet=True)
     imported()
+    carrier = _carrier(ray, workers, device, console)
     search = load_search(config, schema=schema(), overrides=overrides)
     metric = search.tune.metric or search.config.evaluation.metric
-    study = find_study(search, resume)
-    if study is None:
-        greater = _rehearsed(search.config, metric, device)
-        study = new_study(search, metric=metric, greater_is_better=greater)
-    with _Holding(study):
-        return _Studying(study, search, device, console).carry_out()
+    with parallel.connected(ray) if ray is not None else nullcontext():
+        study = find_study(search, resume)
+        if study is None:
+            greater = _rehearsed(search.config, metric, device)
+            study = new_study(search, metric=metric, greater_is_better=greater)
+        with _Holding(study):
+            return _Studying(study, search, carrier, console).carry_out()
+
+
+class _MakesCarrier(Protocol):
+    def __call__(self, *, metric: str, report: TrialReport) -> Carrier: ...
+
+
+def _carrier(ray: str | None, workers: int | None, device: str, console: Console) -> _MakesCarrier:
+    if ray is None:
+        if workers is not None:
+            raise ConfigError("--workers: several trials at once are carried out by Ray; add --ray, or leave it out")
+        return partial(Here, device=device, console=console)
+    return partial(parallel.Workers, count=workers, device=device)
 
 
 def _rehearsed(config: ExperimentConfig, metric: str, device: str) -> bool:
@@ -110,8 +124,8 @@ class _Holding:
 class _Studying:
     """A study that this process carries out."""
 
-    def __init__(self, study: StudyFolder, search: Search, device: str, console: Console) -> None:
-        self.study, self.search, self.device, self.console = study, search, device, console
+    def __init__(self, study: StudyFolder, search: Search, carrier: _MakesCarrier, console: Console) -> None:
+        self.study, self.search, self.console = study, search, console
         info = study.info()
         self.metric: str = info["metric"]
         self.trials = Trials(
@@ -120,24 +134,21 @@ class _Studying:
         self.parent = ParentRun(
             search.config, study, keeps_all=search.tune.keep == "all", search=search.tune.model_dump(mode="json")
         )
+        self.carrier = carrier(metric=self.metric, report=self._report)
+        self.under_way: dict[int, Trial] = {}
+        self.timed_out = False
 
     def carry_out(self) -> dict[str, Any]:
-        wanted, begun, status = self.search.tune.trials, time.monotonic(), "finished"
         done = [each for each in self.trials.all() if each.state != "running"]
-        self._tell(f"{self.study.path}: {len(done)} of {wanted} trials are done; judged by {self.metric}")
+        self._tell(
+            f"{self.study.path}: {len(done)} of {self.search.tune.trials} trials are done; judged by {self.metric}"
+        )
         outcome: Outcome = "failed"
         try:
             self.parent.begin()
-            while (trial := self.trials.under_way()) is not None or len(self.trials.all()) < wanted:
-                limit = self.search.tune.timeout_s
-                if trial is None and limit is not None and time.monotonic() - begun > limit:
-                    status = "timed out"
-                    break
-                trial = trial or self.trials.begin()
-                if trial is None:  # a grid has no more
-                    break
-                self._try(trial)
-            info = self._written(status)
+            with self.carrier:
+                self._carry_out_trials()
+            info = self._written("timed out" if self.timed_out else "finished")
             outcome = "finished"
         except (InterruptedRun, KeyboardInterrupt):
             outcome = "interrupted"
@@ -149,18 +160,59 @@ class _Studying:
             raise DivergedError(f"{self.study.path}: none of {len(info['trials'])} trials finished; the first: {first}")
         return info
 
-    def _try(self, trial: Trial) -> None:
-        """Carry out what is left of a trial and note how it did."""
-        drawn = ", ".join(f"{key} {shown(value)}" for key, value in trial.values.items())
-        self._tell(f"trial {trial.number} of {self.search.tune.trials}: {drawn}")
+    def _carry_out_trials(self) -> None:
+        """Carry out the trials that are left. What ends the study lets those under way save checkpoints first."""
+        begun, fault = time.monotonic(), None
+        while True:
+            try:
+                while fault is None and not self.carrier.interrupted and len(self.under_way) < self.carrier.slots:
+                    if (trial := self._next(begun)) is None:
+                        break
+                    self._begin(trial)
+                if not self.under_way:
+                    break
+                number, judged = self.carrier.wait()
+                self._settle(self.under_way.pop(number), judged)
+            except (JengaError, OSError) as error:
+                fault = fault or error
+                self.carrier.end()
+        if self.carrier.interrupted and (fault is None or isinstance(fault, InterruptedRun)):
+            left = ", ".join(str(each.number) for each in self.trials.under_way())
+            raise InterruptedRun(f"interrupted; trials under way: {left or 'none'}. Go on with --resume auto")
+        if fault is not None:
+            raise fault
+
+    def _begin(self, trial: Trial) -> None:
+        self._tell(f"trial {trial.number} of {self.search.tune.trials}: {_drawn(trial)}")
         try:
-            score = self._score(trial)
+            config = self.search.experiment(trial.values)
+        except ConfigError as error:
+            raise ConfigError(f"trial {trial.number} ({_drawn(trial)}): {error}") from error
+        self.carrier.begin(trial.number, self.parent.tracked(config), self.study.run_of(trial.number))
+        self.under_way[trial.number] = trial
+
+    def _next(self, begun: float) -> Trial | None:
+        """Return a trial to begin or to go on with; None where there is none, or where it is too late for it."""
+        left = (each for each in self.trials.under_way() if each.number not in self.under_way)
+        if (trial := next(left, None)) is not None or len(self.trials.all()) >= self.search.tune.trials:
+            return trial
+        limit = self.search.tune.timeout_s
+        if limit is not None and time.monotonic() - begun > limit:
+            self.timed_out = True
+            return None
+        return self.trials.begin()
+
+    def _settle(self, trial: Trial, judged: Callable[[], Judged]) -> None:
+        """Note how a trial did, of which `judged` gives the score. Raises what ends the study."""
+        try:
+            result = judged()
+            self._check_rows(result.fingerprint)
         except InterruptedRun as error:
             raise InterruptedRun(f"trial {trial.number}: {error}, which goes on with this trial") from None
         except KeyboardInterrupt:
             raise InterruptedRun(f"interrupted in trial {trial.number}. Go on with --resume auto") from None
         except _ENDS_A_STUDY as error:
-            raise type(error)(f"trial {trial.number} ({drawn}): {error}") from error
+            raise type(error)(f"trial {trial.number} ({_drawn(trial)}): {error}") from error
         except OSError:  # of this machine, as a full disk or a hub that does not answer
             raise
         except Exception as error:
@@ -170,8 +222,7 @@ class _Studying:
             logger.warning("trial %d failed, and the study goes on: %s", trial.number, reason)
             logger.debug("trial %d", trial.number, exc_info=error)
         else:
-            self.trials.end(trial.number, score)
-        self._free()
+            self.trials.end(trial.number, result.score)
         after, best = self.trials.all()[trial.number], self.trials.best()
         if after.state != "failed":
             known = "" if best is None else f"; the best, of trial {best.number}: {best.score:.4f}"
@@ -180,27 +231,13 @@ class _Studying:
         self.parent.note(self.metric, after, best)
         self._written("running")
 
-    def _score(self, trial: Trial) -> float:
-        """Train what is left to train and return the score of the model that the run kept, on the validation rows."""
-        folder = self.study.run_of(trial.number)
-        if not (folder / "run.json").is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # a process was killed as it made the folder
-        there = folder.is_dir()
-        if not there or json_object(folder / "run.json").get("status") != "finished":
-            experiment.train(
-                self.parent.tracked(self.search.experiment(trial.values)),
-                callbacks=[Pruning(self.metric, lambda *details: self.trials.report(trial.number, *details))],
-                device=self.device,
-                resume=str(folder) if there else None,
-                folder=None if there else folder,
-                console=self.console,
-            )
-        self._check_rows(folder)
-        return _score_of(folder, self.metric)
+    def _report(self, number: int, evaluation: int, score: float, last: bool) -> bool:
+        if self.carrier.slots > 1:  # else the run's own progress is shown
+            self._tell(f"trial {number}: {self.metric} {score:.4f} at evaluation {evaluation}")
+        return self.trials.report(number, evaluation, score, last)
 
-    def _check_rows(self, folder: Path) -> None:
+    def _check_rows(self, found: dict[str, Any]) -> None:
         """Refuse rows that are not those of the trials before: scores of other rows could not be compared."""
-        found = json_object(folder / "run.json")["fingerprint"]
         known = self.study.info().get("fingerprint")
         if known is None:
             self.study.update(fingerprint=found)
@@ -225,18 +262,9 @@ class _Studying:
         self.study.update(status=status)
         return write_results(self.study, self.search, self.trials)
 
-    def _free(self) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
     def _tell(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _score_of(folder: Path, metric: str) -> float:
-    """Return `metric` of the evaluation that chose the model which the run in `folder` kept."""
-    step = json_object(folder / "run.json")["best_step"]
-    records = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    found = [each["metrics"][metric] for each in records if each["event"] == "eval" and each["step"] == step]
-    return float(found[-1])
+def _drawn(trial: Trial) -> str:
+    return ", ".join(f"{key} {shown(value)}" for key, value in trial.values.items())

@@ -1,7 +1,8 @@
 """The trials of a study, kept by Optuna in SQLite: what each has drawn, how it did, and what the next one draws.
 
-What trial n draws is a function of `tune.seed`, n and the scores of the trials before it, and it stands in the database
-whole or not at all. So a study that is killed and gone on with draws what it would have drawn.
+What trial n draws is a function of `tune.seed`, n and what is known of the trials before it as it begins, and it stands
+in the database whole or not at all. So a study of one trial at a time that is killed and gone on with draws what it
+would have drawn; with several at once, what is known depends on which of them is done first.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ class Trials:
         """Return the trials by number."""
         return [self._read(each) for each in self._study.get_trials(deepcopy=False)]
 
-    def under_way(self) -> Trial | None:
-        """Return the trial that has begun and not ended."""
-        return next((each for each in self.all() if each.state == "running"), None)
+    def under_way(self) -> list[Trial]:
+        """Return the trials that have begun and not ended, by number."""
+        return [each for each in self.all() if each.state == "running"]
 
     def begin(self) -> Trial | None:
         """Draw the values of a further trial and return it, under way; None where a grid has no more."""

@@ -2,6 +2,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -54,6 +55,40 @@ def test_without_optuna_the_command_ends_with_code_four(
     result = invoke("tune", searched)
     assert result.exit_code == 4
     assert "pip install 'jenga[tune]'" in result.stderr
+
+
+def test_without_ray_the_command_ends_with_code_four_before_there_is_a_study(
+    invoke: Invoke, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = invoke("tune", searched, "--output-dir", tmp_path / "out", "--ray")
+    assert result.exit_code == 4
+    assert "pip install 'jenga[ray]'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_and_workers_reach_the_study_and_what_ray_prints_no_result(
+    invoke: Invoke, searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, int]] = []
+
+    def tune(*_: Any, ray: str, workers: int, **__: Any) -> dict[str, int]:
+        given.append((ray, workers))
+        print("(raylet) a worker died")
+        return {"trials": 0}
+
+    monkeypatch.setattr("jenga.tuning.study.tune", tune)
+    for options in ((), ("auto",), ("10.0.0.1:6379",)):
+        result = invoke("tune", searched, "--json", "--ray", *options, "--workers", "3")
+        assert json.loads(result.stdout) == {"trials": 0}
+        assert "(raylet)" in result.stderr
+    assert given == [("local", 3), ("auto", 3), ("10.0.0.1:6379", 3)]
+
+
+def test_workers_without_ray_are_refused(invoke: Invoke, searched: Path) -> None:
+    result = invoke("tune", searched, "--workers", "2")
+    assert result.exit_code == 2
+    assert "add --ray" in result.stderr
 
 
 def test_mistakes_of_the_space_come_at_once_before_any_trial(invoke: Invoke, searched: Path) -> None:

@@ -10,9 +10,10 @@ import torch
 import yaml
 
 import jenga
-from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
+from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun, SetupError
 from jenga.run import experiment
 from jenga.tuning import study, trials
+from jenga.tuning.attempt import Here, Judged
 from jenga.tuning.folder import StudyFolder
 
 Searched = Callable[..., dict[str, Any]]
@@ -237,6 +238,68 @@ def test_rows_that_change_between_trials_end_the_study(
     write_rows(Path(config["tasks"][0]["data_path"]), make_rows(40, seed=1))
     with pytest.raises(DataError, match=r"not those of the trials before: .*rows\.jsonl changed"):
         study.tune(config, device="cpu", resume="auto")
+
+
+# ------------------------------------------------------------------------------------------------------ several at once
+
+
+class TwoAtOnce(Here):
+    """Two trials under way, of which the later one ends first; once the study is to end, they are interrupted."""
+
+    slots = 2
+    ended = False
+
+    def wait(self) -> tuple[int, Callable[[], Judged]]:
+        if not self.ended:
+            return super().wait()
+        number, *_ = self._begun.pop()
+
+        def interrupted() -> Judged:
+            raise InterruptedRun(f"saved trial {number}")
+
+        return number, interrupted
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def test_trials_at_once_are_those_of_one_after_another_where_no_draw_learns(
+    searched: Searched, outcome: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = searched(sampler="random")
+    straight = study.tune({**config, "output_dir": str(tmp_path / "straight")}, device="cpu")
+    monkeypatch.setattr(study, "Here", TwoAtOnce)
+    assert outcome(study.tune(config, device="cpu")) == outcome(straight)
+
+
+def test_what_ends_a_study_lets_the_other_trials_save_and_all_of_them_go_on(
+    searched: Searched, outcome: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = searched(sampler="random")
+    straight = study.tune({**config, "output_dir": str(tmp_path / "straight")}, device="cpu")
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise SetupError("the hub does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "Here", TwoAtOnce)
+        patch.setattr(experiment, "train", lost)
+        with pytest.raises(SetupError, match=r"trial 1 \(.*\): the hub does not answer"):
+            study.tune(config, device="cpu")
+    (folder,) = studies(config)
+    assert StudyFolder(folder).info()["status"] == "failed"
+    found = study.tune(config, device="cpu", resume="auto")
+    assert [each["number"] for each in found["trials"]] == [0, 1, 2]
+    assert outcome(found) == outcome(straight)
+
+
+def test_trials_under_way_at_the_timeout_are_carried_out(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "Here", TwoAtOnce)
+    clock = iter(range(1000))
+    monkeypatch.setattr(study.time, "monotonic", lambda: next(clock))
+    found = study.tune(searched(timeout_s=2.5), device="cpu")
+    assert found["status"] == "timed out"
+    assert [each["state"] for each in found["trials"]] == ["finished"] * 2
 
 
 @pytest.mark.slow

@@ -61,12 +61,15 @@ def test_later_draws_follow_the_scores(opened: Callable[..., Trials]) -> None:
     assert [each.values for each in first[FIRST_TRIALS:]] != [each.values for each in second[FIRST_TRIALS:]]
 
 
-def test_a_trial_that_began_is_under_way_after_reopening(opened: Callable[..., Trials]) -> None:
-    begun = opened().begin()
-    assert begun is not None
-    assert opened().under_way() == begun
-    opened().end(begun.number, 1.0)
-    assert opened().under_way() is None
+def test_trials_that_began_are_under_way_after_reopening(opened: Callable[..., Trials]) -> None:
+    first, second = opened().begin(), opened().begin()
+    assert first is not None
+    assert second is not None
+    assert opened().under_way() == [first, second]
+    opened().end(first.number, 1.0)
+    assert opened().under_way() == [second]
+    opened().end(second.number, 1.0)
+    assert opened().under_way() == []
 
 
 def test_values_come_back_with_their_types(opened: Callable[..., Trials]) -> None:
