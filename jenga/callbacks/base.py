@@ -140,6 +140,9 @@ class BaseCallback(Generic[Memory]):
     back in `load_state_dict`, so that a run that is resumed or rolled back goes on as if nothing had happened.
     """
 
+    alone: bool = False
+    """Whether it has to see all rows of a step, so that a run of several processes cannot have it."""
+
     undoes: bool = False
 
     def make_optimizer(

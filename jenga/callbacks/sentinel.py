@@ -52,6 +52,8 @@ class SentinelMemory(TypedDict):
 class Sentinel(BaseCallback[SentinelMemory]):
     """Sees each step's losses, gradient norm and answers. What it does, by `mode`, is in docs/sentinel.md."""
 
+    alone = True
+
     def __init__(
         self, *, mode: Mode, window: int, spike_z: float, undo_z: float, keep: int, verify_steps: int,
         label_errors: bool | None, early_epochs: int | None, triggers: bool, max_fraction: float,

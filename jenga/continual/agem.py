@@ -20,6 +20,8 @@ class Agem(BaseCallback[dict[str, Any]]):
     drawn follows from the seed and the step, so that there is nothing to remember.
     """
 
+    alone = True
+
     def __init__(self, place: Place, *, memory: int, keep: Keep, rows_per_step: int) -> None:
         self.place, self.rows_per_step = place, rows_per_step
         self.memory = kept_rows([stage.kept for stage in place.stages], memory, keep=keep, seed=place.seed)

@@ -192,10 +192,6 @@ def _carry_out(
     chain = Chain([*own, *chain.callbacks])
     outcome: Outcome = "failed"
     processes = Processes.of_run(accelerator.device)
-    if processes.size > 1 and config.continual.agem is not None:
-        raise SetupError(
-            "continual.agem: is not built for several processes; train in one, or choose continual.ewc or replay"
-        )
     try:
         if processes.first:
             describe(run, config, experiment, accelerator, console)

@@ -15,7 +15,8 @@ import torch
 from jenga.ahead import made_ahead
 from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit
-from jenga.rows.sampling import Turn, micro_batches
+from jenga.rows.sampling import Sampler, Turn, micro_batches
+from jenga.rows.stages import StagedSampler
 from jenga.types import Batch
 
 
@@ -44,10 +45,10 @@ class Feed:
         halves: bool,
         seed: int,
         workers: int,
-        processes: Processes,
+        processes: Processes | None = None,
     ) -> None:
         self.splits, self.sizes, self.halves, self.seed, self.workers = splits, sizes, halves, seed, workers
-        self.processes = processes
+        self.processes = processes or Processes()
         self._made: Iterator[Batch] | None = None
         self._expected: deque[_Part] = deque()
         self._coming: Callable[[], Iterator[tuple[int, Turn]]] = lambda: iter(())
@@ -101,6 +102,15 @@ class Feed:
             assert part == expected, f"batches were made of {expected}, not of {part}"
         return found
 
+    def fewest(self, sampler: Sampler | StagedSampler, epochs: int) -> int:
+        """Return how many rows the smallest batch of some epochs has, over all processes."""
+        turns = (turn for epoch in range(epochs) for turn in sampler.epoch(epoch))
+        return min(len(rows) for turn in turns for each in turn.parts for rows in self._cut(each))
+
+    def _cut(self, part: Turn) -> list[list[int]]:
+        lengths = self.splits[part.source].lengths
+        return micro_batches(part.rows, lengths, self.sizes[part.source], halves=self.halves)
+
     def _noted(self, coming: Iterator[tuple[int, Turn]]) -> Iterator[_Part]:
         for epoch, turn in coming:
             for part in self._parts(epoch, turn):
@@ -110,9 +120,7 @@ class Feed:
     def _parts(self, epoch: int, turn: Turn) -> list[_Part]:
         parts = []
         for each in self.kept(turn).parts:
-            lengths = self.splits[each.source].lengths
-            cut = micro_batches(each.rows, lengths, self.sizes[each.source], halves=self.halves)
-            shares = [tuple(self.processes.share(rows)) for rows in cut]
+            shares = [tuple(self.processes.share(rows)) for rows in self._cut(each)]
             parts += [_Part(each.source, epoch, rows) for rows in shares if rows]
         return parts
 

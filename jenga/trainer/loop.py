@@ -81,7 +81,7 @@ class Trainer:
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.planned_steps = planned_steps(self.sampler, config)
         check_chain(self.chain, self.processes)
-        join_norms(model, self.processes, self.sampler.epoch(0))
+        join_norms(model, self.processes, lambda: self.feed.fewest(self.sampler, epochs_of(config)))
         self.learner = Learner(
             model, self.training, self.trainings, accelerator, steps=self.planned_steps, teacher=teacher,
             chain=self.chain, processes=self.processes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,24 +10,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from jenga.errors import ConfigError
 from jenga.processes import Processes
-from jenga.rows.sampling import Turn
 from jenga.trainer.judged import batch_norms
 
 
-def join_norms(model: torch.nn.Module, processes: Processes, turns: Iterable[Turn]) -> None:
+def join_norms(model: torch.nn.Module, processes: Processes, fewest: Callable[[], int]) -> None:
     """Let batch normalisation in training have the statistics of a step's rows, of which each process has a share.
 
-    turns: of an epoch. Raises ConfigError where one of them has fewer rows than there are processes, as one without a
-    row cannot take part.
+    fewest: tells how many rows the smallest batch has. Raises ConfigError where these are too few for each process to
+    take part.
     """
     norms = batch_norms(model)
     if processes.size == 1 or not norms:
         return
-    fewest = min(len(part.rows) for turn in turns for part in turn.parts)
-    if fewest < 2 * processes.size:
+    if (rows := fewest()) < processes.size:
         raise ConfigError(
-            f"training.batch_size: a step has {fewest} rows of a source, and batch normalisation in {processes.size} "
-            f"processes needs {2 * processes.size}; choose another batch_size, or fewer processes"
+            f"training.batch_size: one of the batches has {rows} rows, and batch normalisation in {processes.size} "
+            "processes needs one for each; choose another batch_size, or fewer processes"
         )
     for each in norms.values():
         each.forward = partial(_normalised, each, each.forward)  # type: ignore[method-assign]

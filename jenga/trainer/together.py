@@ -19,11 +19,12 @@ _BACKWARDS = (Action.UNDO, Action.ROLLBACK)
 
 
 def check_chain(chain: Chain, processes: Processes) -> None:
-    """Refuse callbacks that take steps back where others would go on. Raises SetupError."""
-    if processes.size > 1 and chain.undoes:
+    """Refuse callbacks that see too little where others have rows of a step. Raises SetupError."""
+    names = [type(each).__name__ for each in chain.callbacks if each.alone]
+    if processes.size > 1 and names:
         raise SetupError(
-            "callbacks.sentinel: takes steps back, which is not built for several processes; train in one, or set its "
-            "mode to observe"
+            f"callbacks: {' and '.join(names)} must see all rows of a step, and {processes.size} processes share them; "
+            "train in one, or remove it"
         )
 
 

@@ -195,12 +195,6 @@ def test_fp16_and_devices_that_are_not_there_are_refused(settings: Callable[...,
             make_accelerator("fp32", "cuda")
 
 
-def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SetupError, match="start one process"):
-        make_accelerator("fp32", "cpu")
-
-
 def test_a_run_that_cannot_start_leaves_no_folder(settings: Callable[..., dict[str, Any]]) -> None:
     content = settings("mood", data={"max_length": 65})
     with pytest.raises(ConfigError):

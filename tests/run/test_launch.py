@@ -1,0 +1,173 @@
+"""One training in several processes against the same in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jenga.run.experiment import train
+
+NO_DROPOUT = {"model": {"dropout": 0.0}, "evaluation": {"baselines": [], "worst_errors": 0}}
+Make = Callable[..., dict[str, Any]]
+
+
+def without_dropout(settings: dict[str, Any]) -> dict[str, Any]:
+    for task in settings["tasks"]:
+        task["dropout"] = 0.0
+    return settings
+
+
+def start(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    path = folder / "experiment.yml"
+    path.write_text(yaml.safe_dump({**settings, "output_dir": str(folder / "runs")}))
+    with (folder / "told").open("a") as told:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jenga.train", str(path), *options], stdout=told, stderr=told, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n") if line]
+
+
+def run_of(folder: Path) -> Path:
+    (run,) = (folder / "runs").glob("*/*/run.json")
+    return run.parent
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes that train, by their numbers."""
+    found = {}
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (each / "cmdline").read_bytes().split(b"\0")
+            told = dict(word.split(b"=", 1) for word in (each / "environ").read_bytes().split(b"\0") if b"=" in word)
+        except OSError:
+            continue
+        if str(folder / "experiment.yml").encode() in words and b"RANK" in told:
+            found[int(told[b"RANK"])] = int(each.name)
+    return [found[number] for number in sorted(found)]
+
+
+def compared(one: Path, several: Path) -> None:
+    """Hold two runs against each other: losses and metrics within 1e-5, of which those of classes are counts."""
+    ours, theirs = records(one), records(several)
+    assert [each["event"] for each in ours] == [each["event"] for each in theirs]
+    for own, other in zip(ours, theirs, strict=True):
+        if own["event"] == "train":
+            for name, loss in own["task_loss"].items():
+                assert other["task_loss"][name] == pytest.approx(loss, abs=1e-5)
+            assert other["head_loss"].keys() == own["head_loss"].keys()
+            assert other["grad_norm"] == pytest.approx(own["grad_norm"], rel=1e-4)
+        elif own["event"] == "eval":
+            assert other["metrics"] == pytest.approx(own["metrics"], rel=1e-5, abs=1e-5)
+    evaluations = [json.loads((run / "evaluation.json").read_text())["splits"]["test"] for run in (one, several)]
+    for name, value in evaluations[0]["metrics"].items():
+        assert evaluations[1]["metrics"][name] == pytest.approx(value, abs=1e-5), name
+
+
+def until(condition: Callable[[], bool], folder: Path, timeout_s: float = 240.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, (folder / "told").read_text()
+        time.sleep(0.1)
+
+
+def test_two_processes_make_the_run_of_one(settings: Make, tmp_path: Path) -> None:
+    """Classes and tags, with a step's rows in two passes, missing labels, and accumulation."""
+    training = {"epochs": 2, "batch_size": 7, "gradient_accumulation_steps": 2, "log_every_steps": 1}
+    content = without_dropout(settings("mood", "price", "names", training=training, **NO_DROPOUT))
+    alone = train(content, device="cpu").run
+    assert start(content, tmp_path / "two", "--processes", "2").wait(timeout=300) == 0, (
+        tmp_path / "two" / "told"
+    ).read_text()
+    compared(alone, run_of(tmp_path / "two"))
+    told = (tmp_path / "two" / "told").read_text()
+    assert "2 processes" in told
+    assert told.count("run: ") == 1
+
+
+def test_a_configuration_that_is_wrong_is_told_once_and_starts_nothing(settings: Make, tmp_path: Path) -> None:
+    content = settings("mood")
+    content["training"]["epocs"] = 2
+    assert start(content, tmp_path / "two", "--processes", "2").wait(timeout=120) == 2
+    assert (tmp_path / "two" / "told").read_text().count("epocs") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"loss_balance": "uncertainty"},
+        {"loss_balance": "gradnorm"},
+        {"loss_balance": "dwa", "ema": 0.9},
+        {"gradient_conflict": "upgrad"},
+        {"optimizer": "adafactor", "gradient_accumulation_steps": 2},
+    ],
+    ids=str,
+)
+def test_balances_and_optimizers_work_over_processes(settings: Make, tmp_path: Path, training: dict[str, Any]) -> None:
+    if "gradient_conflict" in training:
+        pytest.importorskip("torchjd")
+    content = without_dropout(settings("mood", "price", training={"epochs": 2, **training}, **NO_DROPOUT))
+    alone = train(content, device="cpu").run
+    assert start(content, tmp_path / "two", "--processes", "2").wait(timeout=300) == 0
+    compared(alone, run_of(tmp_path / "two"))
+
+
+@pytest.mark.slow
+def test_events_with_batch_normalisation_are_those_of_one_process(event_settings: Make, tmp_path: Path) -> None:
+    content = event_settings(
+        task={"dropout": 0.0},
+        model={"dropout": 0.0, "normalization": "batch"},
+        training={"epochs": 3, "batch_size": 16},
+    )
+    alone = train(content, device="cpu").run
+    assert start(content, tmp_path / "three", "--processes", "3").wait(timeout=300) == 0
+    compared(alone, run_of(tmp_path / "three"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_all_and_other_numbers_of_processes_go_on(settings: Make, tmp_path: Path) -> None:
+    content = without_dropout(settings("mood", "price", training={"epochs": 400, "log_every_steps": 1}, **NO_DROPOUT))
+    folder = tmp_path / "runs"
+    begun = start(content, folder, "--processes", "2")
+    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
+    os.kill(processes_of(folder)[1], signal.SIGKILL)
+    assert begun.wait(timeout=120) == 4
+    assert "process 1 of 2 was ended by SIGKILL" in (folder / "told").read_text()
+    for number in ("1", "3"):
+        steps = records(run_of(folder))[-1]["step"]
+        begun = start(content, folder, "--processes", number, "--resume", "auto")
+        until(lambda before=steps: records(run_of(folder))[-1]["step"] > before + 8, folder)  # type: ignore[misc]
+        begun.send_signal(signal.SIGINT)
+        assert begun.wait(timeout=120) == 130
+    straight = {**content, "training": {**content["training"], "max_steps": records(run_of(folder))[-1]["step"]}}
+    alone = records(train(straight, device="cpu").run)
+    seen = {each["step"]: each["loss"] for each in records(run_of(folder)) if each["event"] == "train"}
+    for each in alone:
+        if each["event"] == "train":
+            assert seen[each["step"]] == pytest.approx(each["loss"], abs=1e-4)  # float32 over some hundred steps
+
+
+@pytest.mark.slow
+def test_a_restart_goes_on_at_the_newest_checkpoint(settings: Make, tmp_path: Path) -> None:
+    content = without_dropout(settings("mood", training={"epochs": 40}, **NO_DROPOUT))
+    alone, folder = train(content, device="cpu").run, tmp_path / "two"
+    begun = start(content, folder, "--processes", "2", "--restarts", "1")
+    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
+    os.kill(processes_of(folder)[0], signal.SIGKILL)
+    assert begun.wait(timeout=300) == 0, (folder / "told").read_text()
+    compared(alone, run_of(folder))

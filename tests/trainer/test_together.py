@@ -1,0 +1,77 @@
+"""What the processes of a run agree on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from jenga.callbacks import Action, BaseCallback
+from jenga.callbacks.chain import Asked, Chain
+from jenga.errors import SetupError
+from jenga.processes import Processes
+from jenga.trainer.together import agreed, check_chain, step_counts
+
+
+class Beside(Processes):
+    """One of two, the other of which has `flags` up and gives `value`."""
+
+    def __init__(self, *flags: bool, value: Any = None) -> None:
+        super().__init__(0, 2)
+        self.flags, self.value = flags, value
+
+    def any(self, *flags: bool) -> list[bool]:
+        return [own or other for own, other in zip(flags, self.flags, strict=True)]
+
+    def gathered(self, value: Any) -> list[Any]:
+        return [value, self.value]
+
+
+class SeesAll(BaseCallback):
+    alone = True
+
+
+def test_alone_a_run_does_what_its_callbacks_ask_for() -> None:
+    asked = Asked(Action.ROLLBACK, "Mine")
+    assert agreed(Processes(), asked) is asked
+    assert agreed(Processes(), None) is None
+    check_chain(Chain([SeesAll()]), Processes())
+
+
+@pytest.mark.parametrize(
+    ("asked", "others", "wanted"),
+    [
+        (None, (False, False), None),
+        (None, (True, False), Action.SKIP),
+        (Action.SKIP, (False, True), Action.STOP),
+        (Action.STOP, (False, False), Action.STOP),
+    ],
+)
+def test_what_one_process_asks_for_all_do(
+    asked: Action | None, others: tuple[bool, bool], wanted: Action | None
+) -> None:
+    found = agreed(Beside(*others), None if asked is None else Asked(asked, "Mine"))
+    assert (None if found is None else found.action) is wanted
+
+
+@pytest.mark.parametrize("action", [Action.UNDO, Action.ROLLBACK])
+def test_steps_back_are_refused_by_name(action: Action) -> None:
+    with pytest.raises(SetupError, match=f"Mine asks for {action.name}, which is not built for several processes"):
+        agreed(Beside(False, False), Asked(action, "Mine"))
+
+
+def test_who_must_see_all_rows_is_refused_by_name() -> None:
+    with pytest.raises(SetupError, match="callbacks: SeesAll must see all rows of a step, and 2 processes share them"):
+        check_chain(Chain([BaseCallback(), SeesAll()]), Beside())
+    check_chain(Chain([BaseCallback()]), Beside())
+
+
+def test_labels_are_counted_over_all_processes() -> None:
+    tasks: Any = {name: SimpleNamespace(count_labels=lambda heads: [float(len(heads))]) for name in ("a", "b")}
+    batch: Any = SimpleNamespace(labels={"a": [1, 2, 3]})
+    assert step_counts(Processes(), [batch], tasks) is None
+    found = step_counts(Beside(value={"a": torch.tensor([4.0]), "b": torch.tensor([2.0])}), [batch], tasks)
+    assert found is not None
+    assert {name: each.tolist() for name, each in found.items()} == {"a": [7.0], "b": [2.0]}
