@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
@@ -39,9 +40,12 @@ def launch(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> in
     except SignalException:
         return InterruptedRun.exit_code
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode > 0:
-            return failure.exitcode  # it has told why
+        # Whoever waits for one that was killed fails too, and those that are left are ended.
+        ended = {rank: each for rank, each in error.failures.items() if each.exitcode not in (0, -signal.SIGTERM)}
+        killed = [(rank, each) for rank, each in ended.items() if each.exitcode < 0]
+        if not killed:
+            return max((each.exitcode for each in ended.values()), default=1)  # it has told why
+        rank, failure = killed[0]
         raise SetupError(
             f"process {rank} of {processes} was ended by {failure.signal_name()}; the kernel does so where memory runs "
             "out. The newest checkpoint is unharmed: go on with --resume auto"
