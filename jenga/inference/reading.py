@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 ASIDE = ""
 """Key under which an answer carries its whole row, as a `Given`; no task and no column has this name."""
 _MOST_DIGITS = 1000
+_FEW_ROWS = 64
 Warn = Callable[[str, str], None]
 
 
@@ -99,6 +101,45 @@ class Reader:
         """Parse `piece`, rows of those that the reader was made for."""
         rows, bad = self._parser.run(piece)
         return Parsed(self.reading, rows, {row.number: row.reason for row in bad})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the pieces of `rows` are read: as all of these say, whatever a piece lacks.
+
+    It may be handed to another process, with no more of the rows than it takes to see how they are read.
+    """
+
+    rows: RawRows
+    readings: list[Reading]
+
+    @cached_property
+    def readers(self) -> list[Reader]:
+        """What parses pieces, one for each of the readings."""
+        return [Reader(self.rows, reading) for reading in self.readings]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        size = _FEW_ROWS
+        while size < len(self.rows.rows) and not self._does(head := self.rows.piece(slice(size), [])):
+            size *= 2
+        return type(self), (head if size < len(self.rows.rows) else self.rows.piece(slice(None), []), self.readings)
+
+    def _does(self, head: RawRows) -> bool:
+        """Whether rows are read alike where `head` is all that is known of them."""
+        return all(reading.spec.content.found(head) == reading.spec.content for reading in self.readings)
+
+
+def joined(ids: Mapping[int, str], parts: Sequence[Mapping[int, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the answer of each row: its name, by number, and what each of `parts` has of it."""
+    some = [part for part in parts if part]
+    found = []
+    for number, name in ids.items():
+        answer: dict[str, Any] = {"id": name}
+        for part in some:
+            if number in part:
+                answer |= part[number]
+        found.append(answer)
+    return found
 
 
 class Reasons:
