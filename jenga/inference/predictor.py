@@ -33,7 +33,8 @@ from jenga.types import BackboneOutput
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_ROWS = 4096
+PIECE_ROWS = 4096
+"""Rows, good or bad, that are answered together; what is scored apart has the same batches where it begins at one."""
 HeadKey = tuple[str, str]
 
 
@@ -116,7 +117,7 @@ class Predictor:
     def pieces(self, raw: RawRows) -> Iterator[tuple[RawRows, RowEncoder | None]]:
         """Yield rows a piece at a time for `answers`, each with what was made beforehand of its rows, if anything."""
         encoder = None if self._parts else self.inputs.encoder([raw])
-        for piece in pieces(raw, _CHUNK_ROWS):
+        for piece in pieces(raw, PIECE_ROWS):
             yield piece, None if encoder is None or encoder.piece is None else encoder.piece(piece)
 
     def answers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -161,14 +161,15 @@ class Reasons:
 
 
 def pieces(raw: RawRows, size: int) -> Iterator[RawRows]:
-    """Yield `raw` as pieces of `size` rows in order, each with the unreadable ones before the next piece."""
-    bad = deque(sorted(raw.bad, key=lambda row: row.number))
-    for start in range(0, max(len(raw.rows), 1), size):
-        last = start + size >= len(raw.rows)
-        own = []
-        while bad and (last or bad[0].number < raw.numbers[start + size]):
-            own.append(bad.popleft())
-        yield raw.piece(slice(start, start + size), own)
+    """Yield `raw` in pieces of `size` rows, unreadable ones among them, in the order of their numbers."""
+    bad = sorted(raw.bad, key=lambda row: row.number)
+    every = sorted([*raw.numbers, *(row.number for row in bad)])
+    start = used = 0
+    for first in range(0, max(len(every), 1), size):
+        last = every[first : first + size][-1] if every else 0
+        end, until = bisect_right(raw.numbers, last), bisect_right(bad, last, key=lambda row: row.number)
+        yield raw.piece(slice(start, end), bad[used:until])
+        start, used = end, until
 
 
 def names(raw: RawRows, column: str) -> dict[int, str]:

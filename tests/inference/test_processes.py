@@ -22,7 +22,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jenga.inference.predictor._CHUNK_ROWS", 7)
+    monkeypatch.setattr("jenga.inference.predictor.PIECE_ROWS", 7)
 
 
 @pytest.fixture
