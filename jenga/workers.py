@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -195,6 +196,8 @@ def _how(code: int | None) -> str:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Let a process that is started here never see an interrupt: the terminal sends it to all, and we end them."""
+    # Started first: it would let signals through again, for the process that is started after it.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +33,10 @@ _YOUNG_OBJECTS = 200_000
 @options.run_argument
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--text", "texts", multiple=True, help="A text instead of FILE. May be repeated.")
-@options.answers_option
+@click.option(
+    "-o", "--output", type=click.Path(allow_dash=True),
+    help="File for the answers; with --ray a folder. Default, and -: standard output.",
+)  # fmt: skip
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--no-drivers", is_flag=True, help="Leave out which fields drove an alert: most of the time goes there.")
 @click.option("--keep", metavar="NAME,...", default="", help="Columns that answers carry over, such as uid,host.name.")
@@ -47,6 +50,10 @@ _YOUNG_OBJECTS = 200_000
 @click.option(
     "--processes", type=click.IntRange(min=1), default=1, show_default=True,
     help="Processes that answer FILE, each with the model; the answers are the same. See docs/scale.md.",
+)  # fmt: skip
+@click.option(
+    "--ray", is_flag=True,
+    help="Let N processes of Ray (RAY_ADDRESS: of a cluster) answer FILE in parts; once more: those that are missing.",
 )  # fmt: skip
 @click.option(
     "--max-rows", type=click.IntRange(min=1), default=2048, show_default=True,
@@ -71,6 +78,7 @@ def predict(
     act: bool,
     batch_size: int | None,
     processes: int,
+    ray: bool,
     max_rows: int,
     max_wait: float,
     base_model: str | None,
@@ -89,6 +97,16 @@ def predict(
         raise click.UsageError("--act: give the policy whose hooks are to run (--policy).")
     if file == "-" and processes > 1:
         raise click.UsageError("--processes: standard input is answered as it comes, by one process; name a file.")
+    kept = [name for name in keep.split(",") if name]
+    if ray:
+        if file in (None, "-") or policy_file is not None or output in (None, "-"):
+            raise click.UsageError("--ray: takes FILE and a folder (-o), and no texts, standard input or --policy.")
+        chosen = {"batch_size": batch_size, "probabilities": probabilities, "drivers": not no_drivers, "keep": kept,
+                  "device": device, "base_model": base_model, "trust_remote_code": trust_remote_code}  # fmt: skip
+        _over_ray(str(file), run, str(output), processes, chosen)
+        return
+    if output is not None and Path(output).is_dir():
+        raise click.UsageError(f"--output: {output} is a folder; name a file (a folder goes with --ray).")
     policy = _policy(policy_file)
     options.check_outputs({"--output": output, **_written_by(policy)}, [file, policy_file])
     with collector_at_rest():
@@ -97,7 +115,6 @@ def predict(
         from jenga.inference.processes import Asked, scored
 
     loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
-    kept = [name for name in keep.split(",") if name]
     predictor = loaded.session(keep=kept, whole=policy is not None)
     asked = Asked(
         run, device, base_model, trust_remote_code, tuple(kept), batch_size, probabilities, drivers=not no_drivers
@@ -121,6 +138,21 @@ def _followed(predictor: Predictor, asked: Asked, limits: Limits, *, whole: bool
     )  # fmt: skip
     for batch in batches:
         yield from written(batch, frozenset(predictor.model.tasks), whole=whole)
+
+
+def _over_ray(file: str, run: str, output: str, concurrency: int, chosen: dict[str, Any]) -> None:
+    """Write the answers to numbered parts in the folder `output`."""
+    from jenga.inference.distributed import score
+
+    found = score(file, run, output, concurrency=concurrency, **chosen)
+    _tell_of_unusable(found.unusable, found.rows)
+    kept = f", {found.kept} of which were there already" if found.kept else ""
+    click.echo(f"{output}: answers to {found.rows:,} rows in {len(found.parts)} parts{kept}", err=True)
+
+
+def _tell_of_unusable(unusable: int, total: int) -> None:
+    if unusable:
+        logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
 
 
 def _policy(file: str | None) -> Policy | None:
@@ -179,8 +211,7 @@ def _write(parts: Iterable[Written], output: str | None, guard: Enforcer | None)
                 for event, row in part.seen:
                     guard.see(event, row)
                 guard.flush()
-    if unusable:
-        logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
+    _tell_of_unusable(unusable, total)
     if total and total == failed:
         from jenga.errors import DataError
 

@@ -247,6 +247,8 @@ def _record(number: int) -> str:
 @contextlib.contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     """Yield Ray, connected; a connection that is made here ends with the block."""
+    # Ray would tell its makers of each use.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data
@@ -255,7 +257,8 @@ def _cluster(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    ray.init(address=address, log_to_driver=False)
+    started = address is None and "RAY_ADDRESS" not in os.environ
+    ray.init(log_to_driver=False, **({"include_dashboard": False} if started else {"address": address}))
     try:
         yield ray
     finally:

@@ -132,6 +132,33 @@ def test_processes_answer_a_file_and_no_standard_input(
     assert (result.exit_code, "--processes: standard input is answered as it comes" in result.stderr) == (2, True)
 
 
+def test_ray_writes_parts_to_a_folder(
+    invoke: Invoke, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenga.inference.distributed import Scored
+
+    asked: list[Any] = []
+
+    def score(*arguments: Any, **options: Any) -> Scored:
+        asked.append((*arguments, options["concurrency"], options["keep"], options["drivers"]))
+        return Scored([Path("a"), Path("b")], 1, 2000, 3, 3)
+
+    monkeypatch.setattr("jenga.inference.distributed.score", score)
+    folder = tmp_path / "answers"
+    result = invoke(
+        "predict", run, "rows.parquet", "--ray", "--processes", 2, "-o", folder, "--keep", "a,b", "--no-drivers"
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert asked == [("rows.parquet", str(run), str(folder), 2, ["a", "b"], False)]
+    assert "3 of 2000 rows cannot be used" in result.stderr
+    assert f"{folder}: answers to 2,000 rows in 2 parts, 1 of which were there already" in result.stderr
+    for arguments in (["-", "-o", folder], ["rows.parquet"], ["--text", "x", "-o", folder]):
+        result = invoke("predict", run, *arguments, "--ray")
+        assert (result.exit_code, "--ray: takes FILE and a folder" in result.stderr) == (2, True)
+    result = invoke("predict", run, "rows.parquet", "-o", tmp_path)
+    assert (result.exit_code, "is a folder; name a file" in result.stderr) == (2, True)
+
+
 def test_either_a_file_or_texts_must_be_given(invoke: Invoke, run: Path, tmp_path: Path) -> None:
     for arguments in ([], [tmp_path / "x.jsonl", "--text", "good"]):
         result = invoke("predict", run, *arguments)
