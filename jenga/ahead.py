@@ -206,10 +206,10 @@ class _Maker(Generic[Item, Made]):
         try:
             return bytes(ForkingPickler.dumps(self.make(item)))
         except Exception as error:  # handed over to be raised there, with the words that it has here
-            return bytes(ForkingPickler.dumps(_Failure(_portable(error))))
+            return bytes(ForkingPickler.dumps(_Failure(portable(error))))
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return `error` as it can be packed: an error of another kind with its words where it cannot."""
     if not isinstance(error, JengaError):
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))

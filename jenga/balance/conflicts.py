@@ -62,11 +62,13 @@ class Conflicts(TaskGradients):
             made = matrix[0] if len(rows) == 1 else self._made_of(matrix)
             for parameter, part in zip(parameters, made.split([p.numel() for p in parameters]), strict=True):
                 parameter.grad = part.view_as(parameter).clone()
-            unit = torch.nn.functional.normalize(matrix.double(), dim=1)
+            products = (matrix @ matrix.T).double()
+            lengths = products.diagonal().sqrt().clamp_min(torch.finfo(matrix.dtype).tiny)
             prefix = f"{encoder}: " if len(self.parameters) > 1 else ""
             for first, second in combinations(range(len(rows)), 2):
                 names = list(rows)
-                cosines[f"{prefix}{names[first]}|{names[second]}"] = float(unit[first] @ unit[second])
+                cosine = products[first, second] / lengths[first] / lengths[second]
+                cosines[f"{prefix}{names[first]}|{names[second]}"] = float(cosine)
         return cosines
 
     def _made_of(self, matrix: torch.Tensor) -> torch.Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,13 +17,14 @@ from jenga.files import atomic_file
 from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
+    from jenga.inference.live import Limits
     from jenga.inference.predictor import Predictor
+    from jenga.inference.processes import Asked
+    from jenga.inference.written import Written
     from jenga.policy import Enforcer, Policy
     from jenga.rows.raw import RawRows
 
 logger = logging.getLogger(__name__)
-_ROWS_WRITTEN = 1024
-"""Answers of a file that are written at once."""
 _YOUNG_OBJECTS = 200_000
 """Objects that may be made before the collector looks for cycles: more than the answers to some thousand rows are."""
 
@@ -33,7 +33,10 @@ _YOUNG_OBJECTS = 200_000
 @options.run_argument
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option("--text", "texts", multiple=True, help="A text instead of FILE. May be repeated.")
-@options.answers_option
+@click.option(
+    "-o", "--output", type=click.Path(allow_dash=True),
+    help="File for the answers; with --ray a folder. Default, and -: standard output.",
+)  # fmt: skip
 @click.option("--probabilities", is_flag=True, help="Give the probability of every class, not only of the best.")
 @click.option("--no-drivers", is_flag=True, help="Leave out which fields drove an alert: most of the time goes there.")
 @click.option("--keep", metavar="NAME,...", default="", help="Columns that answers carry over, such as uid,host.name.")
@@ -44,6 +47,14 @@ _YOUNG_OBJECTS = 200_000
     "--act", is_flag=True, help="Run the hooks of alerts, which the policy has to allow too (dry_run: false)."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows of a forward pass. Default: 64, of events 1024.")
+@click.option(
+    "--processes", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes that answer FILE, each with the model; the answers are the same. See docs/scale.md.",
+)  # fmt: skip
+@click.option(
+    "--ray", is_flag=True,
+    help="Let N processes of Ray (RAY_ADDRESS: of a cluster) answer FILE in parts; once more: those that are missing.",
+)  # fmt: skip
 @click.option(
     "--max-rows", type=click.IntRange(min=1), default=2048, show_default=True,
     help="Lines of standard input that are answered together at most.",
@@ -66,6 +77,8 @@ def predict(
     policy_file: str | None,
     act: bool,
     batch_size: int | None,
+    processes: int,
+    ray: bool,
     max_rows: int,
     max_wait: float,
     base_model: str | None,
@@ -82,24 +95,64 @@ def predict(
         raise click.UsageError("Give FILE (- for standard input), or --text.")
     if act and policy_file is None:
         raise click.UsageError("--act: give the policy whose hooks are to run (--policy).")
+    if file == "-" and processes > 1:
+        raise click.UsageError("--processes: standard input is answered as it comes, by one process; name a file.")
+    kept = [name for name in keep.split(",") if name]
+    if ray:
+        if file in (None, "-") or policy_file is not None or output in (None, "-"):
+            raise click.UsageError("--ray: takes FILE and a folder (-o), and no texts, standard input or --policy.")
+        chosen = {"batch_size": batch_size, "probabilities": probabilities, "drivers": not no_drivers, "keep": kept,
+                  "device": device, "base_model": base_model, "trust_remote_code": trust_remote_code}  # fmt: skip
+        _over_ray(str(file), run, str(output), processes, chosen)
+        return
+    if output is not None and Path(output).is_dir():
+        raise click.UsageError(f"--output: {output} is a folder; name a file (a folder goes with --ray).")
     policy = _policy(policy_file)
     options.check_outputs({"--output": output, **_written_by(policy)}, [file, policy_file])
     with collector_at_rest():
         from jenga.inference.live import Limits
         from jenga.inference.predictor import load
+        from jenga.inference.processes import Asked, scored
 
     loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
-    kept = [name for name in keep.split(",") if name]
     predictor = loaded.session(keep=kept, whole=policy is not None)
-    shown = {"probabilities": probabilities, "drivers": not no_drivers}
-    batches: Iterator[Iterable[dict[str, Any]]]
+    asked = Asked(
+        run, device, base_model, trust_remote_code, tuple(kept), batch_size, probabilities, drivers=not no_drivers
+    )
     if file == "-":
-        batches = predictor.follow(sys.stdin.buffer, limits=Limits(max_rows, max_wait), batch_size=batch_size, **shown)
+        parts = _followed(predictor, asked, Limits(max_rows, max_wait), whole=policy is not None)
     else:
         rows = _rows(predictor, file, list(texts))
-        batches = iter([predictor.stream(rows, batch_size=batch_size, **shown)])
-    with _enforced(policy, loaded, run, act=act) as guard, _few_collections():
-        _write(batches, output, set(predictor.model.tasks), guard)
+        parts = scored(predictor, rows, asked, processes=processes, whole=policy is not None)
+    with closing(parts), _enforced(policy, loaded, run, act=act) as guard, _few_collections():
+        _write(parts, output, guard)
+
+
+def _followed(predictor: Predictor, asked: Asked, limits: Limits, *, whole: bool) -> Generator[Written]:
+    """Yield the answers to standard input as it comes."""
+    from jenga.inference.written import written
+
+    batches = predictor.follow(
+        sys.stdin.buffer, limits=limits,
+        batch_size=asked.batch_size, probabilities=asked.probabilities, drivers=asked.drivers,
+    )  # fmt: skip
+    for batch in batches:
+        yield from written(batch, frozenset(predictor.model.tasks), whole=whole)
+
+
+def _over_ray(file: str, run: str, output: str, concurrency: int, chosen: dict[str, Any]) -> None:
+    """Write the answers to numbered parts in the folder `output`."""
+    from jenga.inference.distributed import score
+
+    found = score(file, run, output, concurrency=concurrency, **chosen)
+    _tell_of_unusable(found.unusable, found.rows)
+    kept = f", {found.kept} of which were there already" if found.kept else ""
+    click.echo(f"{output}: answers to {found.rows:,} rows in {len(found.parts)} parts{kept}", err=True)
+
+
+def _tell_of_unusable(unusable: int, total: int) -> None:
+    if unusable:
+        logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
 
 
 def _policy(file: str | None) -> Policy | None:
@@ -143,35 +196,22 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _write(
-    batches: Iterator[Iterable[dict[str, Any]]], output: str | None, tasks: set[str], guard: Enforcer | None
-) -> None:
-    """Write answers, each batch as soon as it is there, and let `guard` see them.
+def _write(parts: Iterable[Written], output: str | None, guard: Enforcer | None) -> None:
+    """Write answers, each part as soon as it is there, and let `guard` see them.
 
     Raises DataError where no row could be used.
     """
-    from jenga.inference.reading import ASIDE
-    from jenga.kernels.json_lines import json_lines
-
     total = unusable = failed = 0
     with writer(output) as out:
-        for batch in batches:
-            answers = iter(batch)
-            while some := list(islice(answers, _ROWS_WRITTEN)):
-                events = [] if guard is None else [row.pop(ASIDE, {}) for row in some]
-                out.write(json_lines(some))
-                total += len(some)
-                refused = [row for row in some if "error" in row]
-                unusable += len(refused)
-                failed += sum(not tasks & row.keys() for row in refused)
-                if guard is not None:
-                    out.flush()  # whoever reads the answers does not wait for what comes of them
-                    for event, row in zip(events, some, strict=True):
-                        guard.see(event, row)
-                    guard.flush()
-            out.flush()
-    if unusable:
-        logger.warning("%d of %d rows cannot be used, or not by every task; see their 'error'", unusable, total)
+        for part in parts:
+            out.write(part.text)
+            out.flush()  # whoever reads the answers waits for neither the next ones nor what comes of these
+            total, unusable, failed = total + part.rows, unusable + part.unusable, failed + part.failed
+            if guard is not None:
+                for event, row in part.seen:
+                    guard.see(event, row)
+                guard.flush()
+    _tell_of_unusable(unusable, total)
     if total and total == failed:
         from jenga.errors import DataError
 

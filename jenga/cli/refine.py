@@ -50,10 +50,12 @@ schema_option = click.option("--schema", "schema_file", type=click.Path(), help=
 
 
 @refine.command(cls=options.Command, epilog=_DATA)
-@data_argument
+@click.argument("data", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @preset_option
 @schema_option
 @records_option
+@click.option("--shards", is_flag=True, help="DATA is several files, or patterns: each is fitted apart, then merged.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="That fit shards.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, help="File for it (.safetensors).")
 @click.option("--write-schema", type=click.Path(dir_okay=False), help="File for the schema, to be edited.")
 @bad_option
@@ -61,10 +63,12 @@ schema_option = click.option("--schema", "schema_file", type=click.Path(), help=
 @threads_option
 @options.json_option
 def fit(
-    data: str,
+    data: tuple[str, ...],
     preset: str | None,
     schema_file: str | None,
     records: str | None,
+    shards: bool,
+    processes: int,
     output: str,
     write_schema: str | None,
     max_bad_fraction: float | None,
@@ -72,18 +76,25 @@ def fit(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Learn scales and vocabularies from DATA. Without --preset or --schema, the fields are inferred.
+    """Learn scales and vocabularies from DATA. Without --preset or --schema, the fields are inferred, of shards from
+    the first one.
 
     Fit on training rows only.
     """
+    files = _files(data, shards=shards, processes=processes)
     if not output.endswith(".safetensors"):
         raise click.UsageError("--output: a state is called .safetensors")
-    _check_files({"--output": output, "--write-schema": write_schema}, [data, schema_file])
+    _check_files({"--output": output, "--write-schema": write_schema}, [*files, schema_file])
     refinery = _unfitted(preset, schema_file, threads)
     refinery.set_params(
         records=records, redact=redact, max_bad_fraction=_or(max_bad_fraction, refinery.max_bad_fraction)
     )
-    refinery.fit(data).save(output)
+    if shards:
+        from jenga.refinery.distributed import fit_files
+
+        fit_files(refinery, files, processes=processes).save(output)
+    else:
+        refinery.fit(files[0]).save(output)
     if write_schema is not None:
         from jenga.files import write_atomic
 
@@ -253,6 +264,26 @@ def diff(
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
+
+
+def _files(data: Sequence[str], *, shards: bool, processes: int) -> list[str]:
+    """Return the files to fit on. Raises DataError where a pattern matches none."""
+    from jenga.errors import DataError
+    from jenga.rows.storage import is_pattern, matching
+
+    if not shards:
+        if len(data) > 1 or processes > 1:
+            raise click.UsageError("Several DATA, and --processes, go with --shards: each file is fitted apart.")
+        return list(data)
+    if options.STANDARD in data:
+        raise click.UsageError("--shards: standard input is no shard; name files.")
+    found: list[str] = []
+    for name in data:
+        files = matching(name) if is_pattern(name) else [name]
+        if not files:
+            raise DataError(f"{name}: no file matches the pattern")
+        found += files
+    return found
 
 
 def _unfitted(preset: str | None, schema_file: str | None, threads: int | None) -> SecurityRefinery:

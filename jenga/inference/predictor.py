@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,11 @@ from jenga.bundle import Bundle
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.live import LIMITS, Limits, LineBatches
-from jenga.inference.reading import Parsed, Reader, Reasons, carried, names, pieces, readings
+from jenga.inference.reading import Parsed, Plan, Reader, Reasons, carried, joined, names, pieces, readings
 from jenga.inference.routing import Router
 from jenga.modalities import Encoder
-from jenga.modalities.base import Generates, RowEncoder, Tell
-from jenga.rows.batches import FEATURES, EncodedSplit
+from jenga.modalities.base import Generates, Tell
+from jenga.rows.batches import FEATURES, EncodedSplit, RowEncoder
 from jenga.rows.given import RowsLike, is_header
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
@@ -33,7 +33,8 @@ from jenga.types import BackboneOutput
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_ROWS = 4096
+PIECE_ROWS = 4096
+"""Rows, good or bad, that are answered together; what is scored apart has the same batches where it begins at one."""
 HeadKey = tuple[str, str]
 
 
@@ -97,63 +98,61 @@ class Predictor:
 
         No more than these are held at once, beside the rows as they are given and the features of events.
         """
-        if self._parts:
-            yield from self._routed(
-                self._raw(rows), batch_size=batch_size, probabilities=probabilities, drivers=drivers
-            )
-            return
         raw = self._raw(rows)
-        readers = [Reader(raw, reading) for reading in readings(raw, self.bundle.specs, warn=self.inputs.warn)]
-        encoder = self.inputs.encoder([raw])
-        unread = {bad.number: bad.reason for bad in [*raw.bad, *encoder.bad]}
-        for piece in pieces(raw, _CHUNK_ROWS):
-            ids = names(piece, self.bundle.specs[0].id)
-            found: list[dict[int, dict[str, Any]]] = []
-            reasons = Reasons({number: unread[number] for number in ids if number in unread} if unread else {})
-            for reader in readers:
-                parsed = reader.parse(piece)
-                reasons.add(parsed.bad.items())
-                usable = [number for number in parsed.rows.numbers if number not in unread]
-                known = len(encoder.bad)
-                found.append(self._predict(parsed, encoder, piece, usable, batch_size, probabilities, drivers))
-                reasons.add((bad.number, bad.reason) for bad in encoder.bad[known:])
-            yield from self._answers(ids, [self._kept(piece), *found, reasons.told()])
+        plan = self.plan(raw)
+        # Of several backbones each answers a piece at a time, which goes on where the one before ended.
+        one = self if not self._parts or self.inputs.told is not None else self.session(keep=self._keep)
+        for piece, encoder in self.pieces(raw):
+            yield from one.answers(
+                piece, plan, encoder, batch_size=batch_size, probabilities=probabilities, drivers=drivers
+            )
 
-    @staticmethod
-    def _answers(ids: Mapping[int, str], parts: Sequence[Mapping[int, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-        """Yield the answer of each row: its name, by number, and what each of `parts` has of it."""
-        some = [part for part in parts if part]
-        for number, name in ids.items():
-            answer: dict[str, Any] = {"id": name}
-            for part in some:
-                if number in part:
-                    answer |= part[number]
-            yield answer
+    def plan(self, raw: RawRows) -> Plan:
+        """Return how rows are read, with a warning for what they lack. Raises DataError where nothing can be read."""
+        if self._parts:
+            cast(Router, self.inputs).check(raw)
+            return Plan(raw, [])
+        return Plan(raw, readings(raw, self.bundle.specs, warn=self.inputs.warn))
 
-    def _routed(self, raw: RawRows, **options: Any) -> Iterator[dict[str, Any]]:
-        """Yield the answers to rows of which each backbone reads its own; options: of `stream`."""
-        router = cast(Router, self.inputs)
-        router.check(raw)
-        # Rows come a piece at a time, of which each goes on where the one before ended.
-        parts = self._parts if router.told is not None else {name: each.session() for name, each in self._parts.items()}
-        for piece in pieces(raw, _CHUNK_ROWS):
-            ids = names(piece, self.bundle.specs[0].id)
-            found: list[dict[int, dict[str, Any]]] = []
-            reasons = Reasons({bad.number: bad.reason for bad in piece.bad})
-            unread = ((number, router.unread(row)) for number, row in zip(piece.numbers, piece.rows, strict=True))
-            reasons.add((number, reason) for number, reason in unread if reason is not None)
-            for name, own in router.routed(piece):
-                numbers = sorted([*own.numbers, *(bad.number for bad in own.bad)])
-                try:
-                    answers = parts[name].predict(own, **options)
-                except DataError as error:
-                    answers = [{"error": str(error)} for _ in numbers]
-                for number, answer in zip(numbers, answers, strict=True):
-                    answer.pop("id", None)
-                    if (reason := answer.pop("error", None)) is not None:
-                        reasons.add([(number, f"{name}: {reason}")])
-                found.append(dict(zip(numbers, answers, strict=True)))
-            yield from self._answers(ids, [self._kept(piece), *found, reasons.told()])
+    def pieces(self, raw: RawRows) -> Iterator[tuple[RawRows, RowEncoder | None]]:
+        """Yield rows a piece at a time for `answers`, each with what was made beforehand of its rows, if anything."""
+        encoder = None if self._parts else self.inputs.encoder([raw])
+        for piece in pieces(raw, PIECE_ROWS):
+            yield piece, None if encoder is None or encoder.piece is None else encoder.piece(piece)
+
+    def answers(
+        self,
+        piece: RawRows,
+        plan: Plan,
+        encoder: RowEncoder | None = None,
+        *,
+        batch_size: int | None = None,
+        probabilities: bool = False,
+        drivers: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Return the answers to one of `pieces` of rows that are read by `plan`; the rest as in `predict`."""
+        ids = names(piece, self.bundle.specs[0].id)
+        if self._parts:
+
+            def predict(name: str, own: RawRows) -> list[dict[str, Any]]:
+                return self._parts[name].predict(
+                    own, batch_size=batch_size, probabilities=probabilities, drivers=drivers
+                )
+
+            routed = cast(Router, self.inputs).answers(piece, predict)
+            return joined(ids, [self._kept(piece), *routed])
+        encoder = self.inputs.encoder([piece]) if encoder is None else encoder
+        unread = {bad.number: bad.reason for bad in [*piece.bad, *encoder.bad]}
+        found: list[dict[int, dict[str, Any]]] = []
+        reasons = Reasons(unread)
+        for reader in plan.readers:
+            parsed = reader.parse(piece)
+            reasons.add(parsed.bad.items())
+            usable = [number for number in parsed.rows.numbers if number not in unread]
+            known = len(encoder.bad)
+            found.append(self._predict(parsed, encoder, piece, usable, batch_size, probabilities, drivers))
+            reasons.add((bad.number, bad.reason) for bad in encoder.bad[known:])
+        return joined(ids, [self._kept(piece), *found, reasons.told()])
 
     def _kept(self, raw: RawRows) -> dict[int, dict[str, Any]]:
         return carried(raw, self._keep, whole=self._whole)

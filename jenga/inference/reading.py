@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 ASIDE = ""
 """Key under which an answer carries its whole row, as a `Given`; no task and no column has this name."""
 _MOST_DIGITS = 300
+_FEW_ROWS = 64
 Warn = Callable[[str, str], None]
 
 
@@ -101,6 +103,45 @@ class Reader:
         return Parsed(self.reading, rows, {row.number: row.reason for row in bad})
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the pieces of `rows` are read: as all of these say, whatever a piece lacks.
+
+    It may be handed to another process, with no more of the rows than it takes to see how they are read.
+    """
+
+    rows: RawRows
+    readings: list[Reading]
+
+    @cached_property
+    def readers(self) -> list[Reader]:
+        """What parses pieces, one for each of the readings."""
+        return [Reader(self.rows, reading) for reading in self.readings]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        size = _FEW_ROWS
+        while size < len(self.rows.rows) and not self._does(head := self.rows.piece(slice(size), [])):
+            size *= 2
+        return type(self), (head if size < len(self.rows.rows) else self.rows.piece(slice(None), []), self.readings)
+
+    def _does(self, head: RawRows) -> bool:
+        """Whether rows are read alike where `head` is all that is known of them."""
+        return all(reading.spec.content.found(head) == reading.spec.content for reading in self.readings)
+
+
+def joined(ids: Mapping[int, str], parts: Sequence[Mapping[int, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the answer of each row: its name, by number, and what each of `parts` has of it."""
+    some = [part for part in parts if part]
+    found = []
+    for number, name in ids.items():
+        answer: dict[str, Any] = {"id": name}
+        for part in some:
+            if number in part:
+                answer |= part[number]
+        found.append(answer)
+    return found
+
+
 class Reasons:
     """Why rows cannot be used, each reason of a row once; by number."""
 
@@ -120,14 +161,15 @@ class Reasons:
 
 
 def pieces(raw: RawRows, size: int) -> Iterator[RawRows]:
-    """Yield `raw` as pieces of `size` rows in order, each with the unreadable ones before the next piece."""
-    bad = deque(sorted(raw.bad, key=lambda row: row.number))
-    for start in range(0, max(len(raw.rows), 1), size):
-        last = start + size >= len(raw.rows)
-        own = []
-        while bad and (last or bad[0].number < raw.numbers[start + size]):
-            own.append(bad.popleft())
-        yield raw.piece(slice(start, start + size), own)
+    """Yield `raw` in pieces of `size` rows, unreadable ones among them, in the order of their numbers."""
+    bad = sorted(raw.bad, key=lambda row: row.number)
+    every = sorted([*raw.numbers, *(row.number for row in bad)])
+    start = used = 0
+    for first in range(0, max(len(every), 1), size):
+        last = every[first : first + size][-1] if every else 0
+        end, until = bisect_right(raw.numbers, last), bisect_right(bad, last, key=lambda row: row.number)
+        yield raw.piece(slice(start, end), bad[used:until])
+        start, used = end, until
 
 
 def names(raw: RawRows, column: str) -> dict[int, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from jenga.bundle import Bundle
 from jenga.errors import DataError
+from jenga.inference.reading import Reasons
 from jenga.modalities import Encoder
 from jenga.rows.raw import RawRows
 
@@ -19,6 +20,7 @@ class Router(Encoder):
     def __init__(self, bundle: Bundle) -> None:
         self.encoders = bundle.inputs
         self.specs = {name: [spec for spec in bundle.specs if spec.encoder == name] for name in self.encoders}
+        self.ordered = any(encoder.ordered for encoder in self.encoders.values())
 
     def save(self, folder: Path) -> None:
         """Raise TypeError: a bundle saves each encoder beside its backbone."""
@@ -42,6 +44,30 @@ class Router(Encoder):
             if at:
                 rows, numbers = [raw.rows[place] for place in at], [raw.numbers[place] for place in at]
                 yield name, encoder.given(replace(raw, rows=rows, numbers=numbers, bad=[]), self.specs[name])
+
+    def answers(
+        self, piece: RawRows, predict: Callable[[str, RawRows], list[dict[str, Any]]]
+    ) -> list[Mapping[int, Mapping[str, Any]]]:
+        """Return the answers that each encoder's part of the model gives to its own of the rows, by their numbers.
+
+        predict: called with an encoder's name and its rows.
+        """
+        found: list[Mapping[int, Mapping[str, Any]]] = []
+        reasons = Reasons({bad.number: bad.reason for bad in piece.bad})
+        unread = ((number, self.unread(row)) for number, row in zip(piece.numbers, piece.rows, strict=True))
+        reasons.add((number, reason) for number, reason in unread if reason is not None)
+        for name, own in self.routed(piece):
+            numbers = sorted([*own.numbers, *(bad.number for bad in own.bad)])
+            try:
+                answers = predict(name, own)
+            except DataError as error:
+                answers = [{"error": str(error)} for _ in numbers]
+            for number, answer in zip(numbers, answers, strict=True):
+                answer.pop("id", None)
+                if (reason := answer.pop("error", None)) is not None:
+                    reasons.add([(number, f"{name}: {reason}")])
+            found.append(dict(zip(numbers, answers, strict=True)))
+        return [*found, reasons.told()]
 
     def unread(self, row: Mapping[str, Any]) -> str | None:
         """Return why no encoder reads `row`; None where one does."""

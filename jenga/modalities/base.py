@@ -28,7 +28,7 @@ from jenga.modalities.baseline import Baseline
 from jenga.modalities.frames import learnable
 from jenga.modalities.quick import Quick
 from jenga.registry import Registry
-from jenga.rows.batches import Encoded, EncodedSplit, Source
+from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.columns import lookup
 from jenga.rows.content import CellColumns, Content, ContentSpec
 from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
@@ -82,24 +82,14 @@ class Generates(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class RowEncoder:
-    """Encodes rows of some files, or of one call; `bad` of their rows cannot be encoded, as far as that is known.
-
-    `encode`: called with parsed rows, how they are read, and the label spaces to judge them by (none: {}).
-    """
-
-    encode: Callable[[Rows, SourceSpec, Spaces], EncodedSplit]
-    bad: list[BadRow]
-
-
 class Encoder(ABC):
     """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights.
 
     `rows_at_once`: rows of a forward pass where a caller does not say how many. `decodes`: whether making a batch is
     so much work that a GPU would wait for it, where `data.workers` does not say. `workers`: how many of
     them there are. `progress`: called with a line on how far long work is. `keep`: columns that rows keep beside
-    what is read of them. `told`: what a session has warned of; None outside of one.
+    what is read of them. `told`: what a session has warned of; None outside of one. `ordered`: whether what is
+    made of a row follows from the rows before it too.
     """
 
     rows_at_once: int = 64
@@ -108,6 +98,7 @@ class Encoder(ABC):
     progress: Callable[[str], None] | None = None
     keep: tuple[str, ...] = ()
     told: set[str] | None = None
+    ordered: bool = False
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -179,7 +170,7 @@ class Encoder(ABC):
             return
         if self.told is not None:
             self.told.add(subject)
-        logger.warning("%s", words)
+        logger.warning("%s", words, extra={"subject": subject})
 
     def sources(
         self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone

@@ -14,8 +14,8 @@ from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import TaskConfig
 from jenga.errors import DataError
 from jenga.labels.column import BlankError, HeadColumn
-from jenga.modalities.base import Encoder, Facts, Modality, RowEncoder, Shown, Spaces
-from jenga.rows.batches import Encoded, EncodedSplit, Source
+from jenga.modalities.base import Encoder, Facts, Modality, Shown, Spaces
+from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.content import Content, ContentReader, ContentSpec, Item
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec

@@ -75,6 +75,13 @@ class Call:
         self.records += part.quarantine[:room]
         self._limit.add(len(part.numbers) - getattr(part, "n_filled", 0), part.quarantine)
 
+    def add(self, n_kept: int, records: list[QuarantineRecord], n_bad: int, counters: Counters) -> None:
+        """Count what a call on other rows counted: rows kept, the first bad ones, how many there were. As `count`."""
+        self.counters.counts[:] += counters.counts
+        room = None if self._keep is None else self._keep - len(self.records)
+        self.records += records[:room]
+        self._limit.add(n_kept, records, n_more=n_bad - len(records))
+
     def parts(self, engine: Engine, chunks: Iterable[Chunk]) -> Iterator[RawChunk]:
         """Yield the raw values of `chunks`, counted."""
         for chunk in self.watched(engine, chunks):

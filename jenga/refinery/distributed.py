@@ -5,17 +5,21 @@ Ray (the extra ``jenga[ray]``) is imported only by `fit_shards`; `RefineBatches`
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jenga.errors import SetupError
-from jenga.refinery.estimator import SecurityRefinery
+from jenga.refinery.calls import Call
+from jenga.refinery.estimator import KEPT_RECORDS, SAMPLE_ROWS, SecurityRefinery
 from jenga.refinery.quarantine import BadRowLimit
+from jenga.workers import in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,11 +108,23 @@ def fit_shards(refinery: SecurityRefinery, shards: Sequence[Any], *, num_cpus: f
     first = _with_schema(refinery, shards[0])
     remote = ray.remote(num_cpus=num_cpus)(_fit_one)
     tasks = [remote.remote(first, shard) for shard in shards]
-    # What Ray hands back lies in its store, which cannot be written to.
-    fitted: SecurityRefinery = copy.deepcopy(ray.get(tasks[0]))
-    for task in tasks[1:]:
-        fitted.merge(ray.get(task))
-    return _settled(refinery, fitted)
+    return _merged(refinery, (ray.get(task) for task in tasks))
+
+
+def fit_files(refinery: SecurityRefinery, files: Sequence[str], *, processes: int = 1) -> SecurityRefinery:
+    """Return `refinery` fitted on all `files`, each of them by itself, by `processes` processes of this machine.
+
+    The rest as in `fit_shards`: the same files give the same bytes there and here.
+    """
+    first = _with_schema(refinery, files[0])
+    if processes == 1:
+        return _merged(refinery, (_fit_one(first, file) for file in files))
+    threads = max(1, (refinery.n_threads or len(os.sched_getaffinity(0))) // processes)
+    first.set_params(n_threads=threads)
+    begin = functools.partial(functools.partial, _fit_one, first)
+    fitted = in_order(begin, files, processes=processes, threads=threads, place=str)
+    with contextlib.closing(fitted):
+        return _merged(refinery, fitted)
 
 
 def merge_states(paths: Sequence[str | os.PathLike[str]]) -> SecurityRefinery:
@@ -120,13 +136,35 @@ def merge_states(paths: Sequence[str | os.PathLike[str]]) -> SecurityRefinery:
 
 
 def _fit_one(refinery: SecurityRefinery, shard: Any) -> SecurityRefinery:
-    return refinery.fit(shard)
+    """Fit on one shard. How many rows are bad, and what is told of fields, is for all of them together to say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        refinery.set_params(max_bad_fraction=1.0)
+        return refinery.fit(shard)
+
+
+def _merged(refinery: SecurityRefinery, shards: Iterable[SecurityRefinery]) -> SecurityRefinery:
+    """Give `refinery` what `shards` were fitted on; its settings stay. Raises DataError for too many bad rows."""
+    fitted: SecurityRefinery | None = None
+    call: Call | None = None
+    for shard in shards:
+        call = call or Call(shard.counters_.paths, refinery.max_bad_fraction, KEPT_RECORDS)
+        call.add(shard.n_rows_seen_, shard.quarantine_, shard.n_quarantined_, shard.counters_)
+        # In one process all of them are one object, and what Ray hands back cannot be written to.
+        fitted = copy.deepcopy(shard) if fitted is None else fitted.merge(shard)
+    assert fitted is not None
+    assert call is not None
+    call.end(fitted=True)
+    for name, value in vars(fitted).items():
+        if name.endswith("_"):
+            setattr(refinery, name, value)
+    refinery.counters_, refinery.quarantine_, refinery.n_quarantined_ = call.counters, call.records, call.n_bad
+    return refinery
 
 
 def _with_schema(refinery: SecurityRefinery, shard: Any) -> SecurityRefinery:
     from sklearn.base import clone
 
-    from jenga.refinery.estimator import SAMPLE_ROWS
     from jenga.refinery.inputs import chunks_for, settled_schema
 
     made: SecurityRefinery = clone(refinery)
@@ -135,14 +173,6 @@ def _with_schema(refinery: SecurityRefinery, shard: Any) -> SecurityRefinery:
     schema, _ = settled_schema(made.preset, made.schema, shard, chunks, SAMPLE_ROWS, again)
     made.set_params(preset=None, schema=schema)
     return made
-
-
-def _settled(refinery: SecurityRefinery, fitted: SecurityRefinery) -> SecurityRefinery:
-    """Give the fitted attributes to the refinery that was asked for, whose settings stay as they are."""
-    for name, value in vars(fitted).items():
-        if name.endswith("_"):
-            setattr(refinery, name, value)
-    return refinery
 
 
 def _ray() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,11 @@ class PackedRows(Sequence[bytes]):
     def take(self, index: NDArray[np.int64]) -> Self:
         """Return the rows at `index`, which ascends."""
         return type(self)(self.data, self.row_offsets[index])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Take no bytes of other rows along to another process."""
+        begin, end = (int(self.row_offsets[0, 0]), int(self.row_offsets[-1, 1])) if len(self) else (0, 0)
+        return type(self), (self.data[begin:end].copy(), self.row_offsets - begin)
 
     def chunk(self) -> RowChunk:
         """Return the rows as given one by one, numbered from 1."""

@@ -122,10 +122,13 @@ class BadRowLimit:
         self.n_bad = 0
         self.n_rows = 0
 
-    def add(self, n_kept: int, records: Sequence[QuarantineRecord]) -> None:
-        """Count a chunk's rows. Raises TooManyBadRowsError, which names the first, where too many are bad by now."""
-        self.n_rows += n_kept + len(records)
-        self.n_bad += len(records)
+    def add(self, n_kept: int, records: Sequence[QuarantineRecord], *, n_more: int = 0) -> None:
+        """Count a chunk's rows, `n_more` of them bad and without a record.
+
+        Raises TooManyBadRowsError, which names the first, where too many are bad by now.
+        """
+        self.n_rows += n_kept + len(records) + n_more
+        self.n_bad += len(records) + n_more
         self._first += records[: _SHOWN - len(self._first)]
         for record in records:
             if record.code == _MISSING_FIELD:

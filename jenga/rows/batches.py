@@ -13,7 +13,8 @@ import torch
 from jenga.labels import kind_named
 from jenga.labels.base import Tokens
 from jenga.rows.content import ContentSpec
-from jenga.rows.parse import Rows
+from jenga.rows.parse import Rows, SourceSpec, Spaces
+from jenga.rows.raw import BadRow, RawRows
 from jenga.types import SHARED, Batch, HeadSpace
 
 Key = tuple[str, str]
@@ -145,3 +146,16 @@ class Source:
     splits: dict[str, EncodedSplit]
     content: ContentSpec
     encoder: str = SHARED
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """Encodes rows of some files, or of one call; `bad` of their rows cannot be encoded, as far as that is known.
+
+    `encode`: called with parsed rows, how they are read, and the label spaces to judge them by (none: {}). `piece`:
+    of what was made of all rows beforehand, gives that of some rows to other processes; None where nothing was.
+    """
+
+    encode: Callable[[Rows, SourceSpec, Spaces], EncodedSplit]
+    bad: list[BadRow]
+    piece: Callable[[RawRows], RowEncoder] | None = None

@@ -115,6 +115,50 @@ def test_probabilities_and_batch_size_reach_the_model(invoke: Invoke, run: Path)
     assert invoke("predict", run, "--text", "good", "--batch-size", 0).exit_code == 2
 
 
+def test_processes_answer_a_file_and_no_standard_input(
+    invoke: Invoke, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def in_order(start: Any, jobs: Any, **options: Any) -> Any:
+        asked.append({**options, "place": options["place"](next(jobs))})
+        yield from ()
+
+    monkeypatch.setattr("jenga.inference.processes.in_order", in_order)
+    (tmp_path / "rows.jsonl").write_text('{"text": "we are good"}\n' * 3)
+    assert answers(invoke("predict", run, tmp_path / "rows.jsonl", "--processes", 3)) == []
+    assert asked == [{"processes": 3, "threads": 1, "place": f"{tmp_path / 'rows.jsonl'}, rows 1 to 3"}]
+    result = invoke("predict", run, "-", "--processes", 2, stdin="good")
+    assert (result.exit_code, "--processes: standard input is answered as it comes" in result.stderr) == (2, True)
+
+
+def test_ray_writes_parts_to_a_folder(
+    invoke: Invoke, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenga.inference.distributed import Scored
+
+    asked: list[Any] = []
+
+    def score(*arguments: Any, **options: Any) -> Scored:
+        asked.append((*arguments, options["concurrency"], options["keep"], options["drivers"]))
+        return Scored([Path("a"), Path("b")], 1, 2000, 3, 3)
+
+    monkeypatch.setattr("jenga.inference.distributed.score", score)
+    folder = tmp_path / "answers"
+    result = invoke(
+        "predict", run, "rows.parquet", "--ray", "--processes", 2, "-o", folder, "--keep", "a,b", "--no-drivers"
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert asked == [("rows.parquet", str(run), str(folder), 2, ["a", "b"], False)]
+    assert "3 of 2000 rows cannot be used" in result.stderr
+    assert f"{folder}: answers to 2,000 rows in 2 parts, 1 of which were there already" in result.stderr
+    for arguments in (["-", "-o", folder], ["rows.parquet"], ["--text", "x", "-o", folder]):
+        result = invoke("predict", run, *arguments, "--ray")
+        assert (result.exit_code, "--ray: takes FILE and a folder" in result.stderr) == (2, True)
+    result = invoke("predict", run, "rows.parquet", "-o", tmp_path)
+    assert (result.exit_code, "is a folder; name a file" in result.stderr) == (2, True)
+
+
 def test_either_a_file_or_texts_must_be_given(invoke: Invoke, run: Path, tmp_path: Path) -> None:
     for arguments in ([], [tmp_path / "x.jsonl", "--text", "good"]):
         result = invoke("predict", run, *arguments)
@@ -281,7 +325,7 @@ def test_more_answers_than_are_written_at_once_are_written_in_their_order(
     flows = generate_flows(25)
     file.write_text("".join(f"{json.dumps(flow)}\n" for flow in [*flows[:11], {}, *flows[11:]]))
     whole = invoke("predict", event_run, file)
-    monkeypatch.setattr("jenga.cli.predict._ROWS_WRITTEN", 7)
+    monkeypatch.setattr("jenga.inference.written.ROWS_AT_ONCE", 7)
     parts = invoke("predict", event_run, file)
     names = [str(flow["id"]) for flow in flows]
     assert [answer["id"] for answer in answers(whole)] == [*names[:11], "12", *names[11:]]

@@ -56,6 +56,35 @@ def document(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+def test_shards_are_fitted_apart_and_counted_together(invoke: Invoke, data: Path, schema: Path, tmp_path: Path) -> None:
+    lines = data.read_text().splitlines()
+    for at in range(3):
+        (tmp_path / f"shard{at}.jsonl").write_text("\n".join(lines[at::3]))
+    names = [tmp_path / f"shard{at}.jsonl" for at in range(3)]
+    states = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for given, state in zip((names, [tmp_path / "shard*.jsonl"]), states, strict=True):
+        found = document(invoke("refine", "fit", *given, "--shards", "--schema", schema, "-o", state, "--json"))
+        assert (found["rows"], found["bad"]) == (100, 0)
+    assert states[0].read_bytes() == states[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["rows.jsonl", "rows.jsonl"], 2, "Several DATA, and --processes, go with --shards"),
+        (["rows.jsonl", "--processes", 2], 2, "go with --shards"),
+        (["-", "--shards"], 2, "standard input is no shard"),
+        (["no*.jsonl", "--shards"], 3, "no*.jsonl: no file matches the pattern"),
+    ],
+)
+def test_what_is_no_shard_is_told(
+    invoke: Invoke, data: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[Any], code: int, words: str
+) -> None:
+    monkeypatch.chdir(data.parent)
+    result = invoke("refine", "fit", *arguments, "-o", "s.safetensors")
+    assert (result.exit_code, words in result.stderr) == (code, True), result.stderr
+
+
 def test_fit_infers_a_schema_writes_it_and_says_what_is_left_out(invoke: Invoke, data: Path, tmp_path: Path) -> None:
     state, schema = tmp_path / "s.safetensors", tmp_path / "s.yml"
     result = invoke("refine", "fit", data, "-o", state, "--write-schema", schema)

@@ -122,7 +122,7 @@ def test_order_is_kept_across_chunks_and_batches(predictor: Predictor, monkeypat
     texts = [TEXT * (1 + n * 7 % 5) for n in range(11)]
     # Rows of another length share a batch, which may move the last digits of float32.
     alone = [predictor.predict(text)[0]["length"]["words"]["value"] for text in texts]
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(module, "PIECE_ROWS", 4)
     together = predictor.predict(texts, batch_size=3)
     assert [row["id"] for row in together] == [str(n) for n in range(1, 12)]
     assert [row["length"]["words"]["value"] for row in together] == pytest.approx(alone, rel=1e-5)
@@ -142,7 +142,7 @@ def test_a_stream_holds_the_parsed_rows_of_one_chunk_at_a_time(
         return parsed
 
     monkeypatch.setattr(Reader, "parse", kept)
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(module, "PIECE_ROWS", 4)
     for at, _ in enumerate(predictor.stream([TEXT] * 14)):
         assert sum(sizes) <= (at // 4 + 1) * 4
         assert sum(each() is not None for each in made) <= 1
@@ -327,7 +327,7 @@ def test_the_time_since_the_event_before_runs_on_across_chunks(
     detector: Predictor, flows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = detector.predict(flows)
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(module, "PIECE_ROWS", 3)
     found = detector.predict(flows)
     for one, other in zip(wanted, found, strict=True):
         assert other["size"]["bytes"]["value"] == pytest.approx(one["size"]["bytes"]["value"], rel=1e-5)
@@ -355,7 +355,7 @@ def test_alerts_are_explained_in_work_that_grows_with_the_rows_alone(
     task = {"type": "anomaly_detection", "heads": [head]}
     trained = experiment.train(event_settings(generate_flows(120), task, training={"max_steps": 2}), device="cpu").run
     own = load(trained, device="cpu")
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(module, "PIECE_ROWS", 4)
 
     events = own.read(json.dumps(generate_flows(40, seed=2)).encode())
     assert "drivers" in json.dumps(own.predict(events))

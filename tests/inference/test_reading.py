@@ -2,13 +2,14 @@ import json
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
 import pytest
 
 from jenga.errors import DataError
-from jenga.inference.reading import ASIDE, Given, Reader, Reasons, carried, names, pieces, readings, shown
+from jenga.inference.reading import ASIDE, Given, Plan, Reader, Reasons, carried, names, pieces, readings, shown
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.given import given_rows
@@ -152,3 +153,18 @@ def test_what_answers_carry_is_by_number_and_the_whole_row_apart() -> None:
 def test_a_row_is_read_as_it_was_given_when_somebody_looks(row: Any, wanted: dict[str, Any]) -> None:
     given = Given([None, row], 1)
     assert (dict(given), len(given), "a" in given) == (wanted, len(wanted), "a" in wanted)
+
+
+def test_a_plan_takes_no_more_rows_along_than_show_how_they_are_read() -> None:
+    def sent(rows: RawRows) -> tuple[Plan, Plan]:
+        plan = Plan(rows, readings(rows, [spec("a", "text", "body")]))
+        return plan, ForkingPickler.loads(ForkingPickler.dumps(plan))
+
+    for at, size in ((0, 64), (100, 128), (999, 1000)):
+        rows = raw(*({"body": "x"} for _ in range(at)), {"text": "y"}, *({} for _ in range(999 - at)))
+        plan, other = sent(rows)
+        assert (other.readings, len(other.rows.rows)) == (plan.readings, size)
+        piece = rows.piece(slice(5), [])
+        assert [reader.parse(piece).bad for reader in other.readers] == [
+            reader.parse(piece).bad for reader in plan.readers
+        ]

@@ -16,7 +16,7 @@ import pytest
 
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.refinery import distributed
-from jenga.refinery.distributed import RefineBatches, fit_shards, merge_states, refine_record_batches
+from jenga.refinery.distributed import RefineBatches, fit_files, fit_shards, merge_states, refine_record_batches
 from jenga.refinery.estimator import SecurityRefinery
 
 Rows = list[dict[str, Any]]
@@ -85,6 +85,66 @@ def test_states_of_shards_add_up(event_schema: dict[str, Any], rows: Rows, tmp_p
     SecurityRefinery(schema={"fields": [{"path": "ts", "kind": "numeric"}]}).fit(rows).save(paths[2])
     with pytest.raises(ConfigError, match="different schemas"):
         merge_states(paths)
+
+
+@pytest.fixture
+def shards(rows: Rows, tmp_path: Path) -> list[str]:
+    paths = [tmp_path / f"{at}.jsonl" for at in range(3)]
+    for at, path in enumerate(paths):
+        path.write_text("\n".join(map(json.dumps, rows[at * 20 : at * 20 + 20])))
+    return [str(path) for path in paths]
+
+
+def test_files_fitted_apart_count_what_one_fit_counts(
+    event_schema: dict[str, Any], rows: Rows, shards: list[str]
+) -> None:
+    found = fit_files(SecurityRefinery(schema=event_schema), shards)
+    one = SecurityRefinery(schema=event_schema).fit(rows)
+    assert found.feature_names_ == one.feature_names_
+    timed = {at for at, field in enumerate(one.schema_.fields) if field.kind == "timestamp"}
+    assert timed
+    wanted = one.statistics_.to_arrays()
+    for key, array in found.statistics_.to_arrays().items():
+        field, *what = key.split(".")
+        if field.isdigit() and int(field) in timed and what != ["states"]:
+            continue  # the time from one file to the next is none
+        if what[-1:] == ["moments"]:
+            np.testing.assert_allclose(array, wanted[key], rtol=1e-12)  # the order of additions
+        else:
+            np.testing.assert_array_equal(array, wanted[key], err_msg=key)
+    for at in timed:
+        n_gaps = [len(rows) - 1, len(rows) - len(shards)]
+        of_both = [each.statistics_.fields[at].numbers for each in (one, found)]
+        assert [known and known.n for known in of_both] == n_gaps
+    assert found.counters_.to_dict() == one.counters_.to_dict()
+
+
+def test_bad_rows_and_absent_fields_are_judged_over_all_files(
+    event_schema: dict[str, Any], rows: Rows, shards: list[str]
+) -> None:
+    lines = Path(shards[1]).read_text().splitlines()
+    Path(shards[1]).write_text("\n".join(["{", *lines]))
+    (absent, *_) = rows[0]
+    left = [{name: value for name, value in row.items() if name != absent} for row in rows[:20]]
+    Path(shards[0]).write_text("\n".join(map(json.dumps, left)))
+    schema = {"fields": [{"path": absent, "kind": "text"}, *event_schema["fields"][-3:]]}
+    found = fit_files(SecurityRefinery(schema=schema, max_bad_fraction=0.02), shards)
+    assert (found.n_rows_seen_, found.n_quarantined_, len(found.quarantine_)) == (60, 1, 1)
+    assert found.max_bad_fraction == 0.02
+    with pytest.raises(DataError, match=r"1 of 61 rows are bad, more than max_bad_fraction=0\.01"):
+        fit_files(SecurityRefinery(schema=schema), shards)
+    schema["fields"].append({"path": "nowhere", "kind": "numeric"})
+    with pytest.warns(UserWarning, match="none of 60 rows has the field 'nowhere'"):
+        fit_files(SecurityRefinery(schema=schema, max_bad_fraction=0.02), shards)
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_processes_fit_files_to_the_same_bytes(event_schema: dict[str, Any], shards: list[str], tmp_path: Path) -> None:
+    states = [tmp_path / f"state{processes}.safetensors" for processes in (1, 2)]
+    for processes, state in enumerate(states, start=1):
+        fit_files(SecurityRefinery(schema=event_schema), shards, processes=processes).save(state)
+    assert states[0].read_bytes() == states[1].read_bytes()
 
 
 def test_ray_that_is_not_there_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch, rows: Rows) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,12 @@ def test_packed_rows_are_refined_as_the_same_rows_in_a_list_are() -> None:
         np.testing.assert_array_equal(one.features, other.features)
         assert one.numbers.tolist() == other.numbers.tolist()
         assert one.quarantine == other.quarantine != []
+
+
+def test_rows_take_no_others_along_to_another_process() -> None:
+    rows = packed()
+    few = rows[1:4].take(np.array([0, 2]))
+    sent = ForkingPickler.loads(ForkingPickler.dumps(few))
+    assert list(sent) == [LINES[1], LINES[3]]
+    assert len(sent.data) <= len(b"\n".join(LINES[1:4])) < len(rows.data)
+    assert list(ForkingPickler.loads(ForkingPickler.dumps(rows[:0]))) == []

@@ -121,3 +121,11 @@ def test_limit_is_judged_by_the_share_and_names_what_to_mend() -> None:
 def test_keys_of_a_bad_row_are_shown_on_one_line_without_escape_sequences() -> None:
     record = QuarantineRecord(1, 3, "nan_token", "/a\x1b[31m\nrow 2: fine", None, "")
     assert str(record) == "row 1: nan token at /a\\x1b[31m\\nrow 2: fine (byte 3)"
+
+
+def test_bad_rows_without_a_record_count() -> None:
+    limit = BadRowLimit(0.5)
+    limit.add(1, [record(1)], n_more=2)
+    assert (limit.n_rows, limit.n_bad) == (4, 3)
+    with pytest.raises(TooManyBadRowsError, match=r"3 of 4 rows are bad(.|\n)*and 2 more"):
+        limit.judge()

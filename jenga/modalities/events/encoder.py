@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from jenga.errors import DataError, SetupError
 from jenga.modalities.backbone import BaseBackbone
-from jenga.modalities.base import Encoder, Facts, RowEncoder, Spaces, Tell
+from jenga.modalities.base import Encoder, Facts, Spaces, Tell
 from jenga.modalities.events.events import (
     Events,
     events_of,
@@ -25,7 +26,7 @@ from jenga.modalities.events.features import RefinedFile, features_of
 from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.paths import parts_of, values_in
-from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.batches import EncodedSplit, RowEncoder, Source
 from jenga.rows.given import LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
@@ -59,6 +60,7 @@ class EventEncoder(Encoder):
         self.files = dict(files or {})
         self._pace: Pace | None = None
         self._told_pace = False
+        self.ordered = bool(self._paced)
 
     def save(self, folder: Path) -> None:
         """Write the refinery's fitted state beside the encoder's weights."""
@@ -163,19 +165,20 @@ class EventEncoder(Encoder):
                 self.warn(warning, f"{events.file}: {warning}")
             self._warn_of_pace(events)
 
-        def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
-            return _split(rows, spec, refined, spaces)
+        return _encoder(refined)
 
-        return RowEncoder(encode, [bad for each in refined.values() for bad in each.bad])
+    @property
+    def _paced(self) -> list[str]:
+        """The fields of which the time since the event before is a feature."""
+        return [field.path for field in self.refinery.schema_.fields if getattr(field, "inter_arrival", False)]
 
     def _warn_of_pace(self, events: Events) -> None:
         """Warn once of events that are scored one by one: what training knew of their pace, they do not have."""
-        paced = [field.path for field in self.refinery.schema_.fields if getattr(field, "inter_arrival", False)]
-        if self._pace is None and paced and len(events.rows) == 1 and not self._told_pace:
+        if self._pace is None and self.ordered and len(events.rows) == 1 and not self._told_pace:
             self._told_pace = True
             logger.warning(
                 "the time since the event before, of '%s', is not known of a single event and counts as the usual one; "
-                "score events that come one by one through Predictor.session()", paced[0],
+                "score events that come one by one through Predictor.session()", self._paced[0],
             )  # fmt: skip
 
     def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell:
@@ -231,6 +234,20 @@ class EventEncoder(Encoder):
         fields = f"{len(paths)}: {', '.join(paths[:_FIELDS_SHOWN])}{more}"
         data = {"fields of an event": fields, "features": str(self.refinery.n_features_out_)}
         return Facts(data, ["Of an event, only the fields above are read."])
+
+
+def _encoder(refined: Mapping[str, RefinedFile]) -> RowEncoder:
+    """Return what looks up the features of rows in those of their files."""
+
+    def piece(raw: RawRows) -> RowEncoder:
+        own = refined[raw.file].of(raw)
+        return RowEncoder(partial(_looked_up, {raw.file: own}), own.bad)
+
+    return RowEncoder(partial(_looked_up, refined), [bad for each in refined.values() for bad in each.bad], piece)
+
+
+def _looked_up(refined: Mapping[str, RefinedFile], rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
+    return _split(rows, spec, refined, spaces)
 
 
 def tolerant_of(refinery: SecurityRefinery) -> SecurityRefinery:

@@ -11,7 +11,7 @@ import torch
 
 from jenga.rows.batches import FEATURES, Encoded
 from jenga.rows.parse import Rows
-from jenga.rows.raw import BadRow
+from jenga.rows.raw import BadRow, RawRows
 
 
 @dataclass
@@ -47,6 +47,14 @@ class RefinedFile:
     features: np.ndarray
     bad: list[BadRow]
     warnings: list[str]
+
+    def of(self, piece: RawRows) -> RefinedFile:
+        """Return what belongs to the rows of `piece`, which follow one another in the file; without warnings."""
+        numbers = [*piece.numbers, *(bad.number for bad in piece.bad)]
+        first, last = (min(numbers), max(numbers)) if numbers else (0, -1)
+        at = slice(*np.searchsorted(self.numbers, [first, last + 1]).tolist())
+        bad = [each for each in self.bad if first <= each.number <= last]
+        return RefinedFile(self.numbers[at], self.features[at], bad, [])
 
 
 def features_of(rows: Rows, files: Mapping[str, RefinedFile]) -> tuple[Rows, Features]:

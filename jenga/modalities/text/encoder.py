@@ -14,7 +14,7 @@ import torch
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.modalities.backbone import BaseBackbone
-from jenga.modalities.base import Autocast, Encoder, Facts, RowEncoder, Spaces
+from jenga.modalities.base import Autocast, Encoder, Facts, Spaces
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
@@ -23,7 +23,7 @@ from jenga.modalities.text.language_model import check_packing
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
 from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
-from jenga.rows.batches import Encoded, EncodedSplit, Source
+from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec

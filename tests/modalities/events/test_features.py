@@ -6,6 +6,7 @@ import numpy as np
 
 from jenga.modalities.events.features import Features, RefinedFile, features_of
 from jenga.rows.parse import Rows
+from jenga.rows.raw import BadRow, RawRows
 
 
 def test_features_are_looked_up_by_file_and_number() -> None:
@@ -34,3 +35,12 @@ def test_rows_of_one_file_that_lie_side_by_side_share_its_features() -> None:
         assert found.features[:, 0].tolist() == wanted
         assert kept.numbers == [number for number in numbers if number in refined.numbers]
         assert np.shares_memory(found.features, refined.features) == shared
+
+
+def test_a_piece_has_its_own_features_and_bad_rows_alone() -> None:
+    bad = [BadRow("a", number, "broken", "{") for number in (2, 5)]
+    refined = RefinedFile(np.array([1, 3, 4, 6]), np.arange(4, dtype=np.float32)[:, None], bad, ["told"])
+    own = refined.of(RawRows("a", rows=[{}] * 2, numbers=[3, 4], bad=[bad[1]]))
+    assert (own.numbers.tolist(), own.features.tolist()) == ([3, 4], [[1.0], [2.0]])
+    assert (own.bad, own.warnings) == ([bad[1]], [])
+    assert len(refined.of(RawRows("a")).numbers) == 0
