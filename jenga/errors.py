@@ -74,6 +74,10 @@ class SetupError(JengaError):
     exit_code = 4
 
 
+class LostProcessError(SetupError):
+    """Another process of the run is gone, which tells itself why, or is told by whoever started it."""
+
+
 class DivergedError(JengaError):
     """Training produced a loss or gradient that is not finite and stopped."""
 

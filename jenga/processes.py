@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from jenga.errors import SetupError
+from jenga.errors import LostProcessError
 
 T = TypeVar("T")
 
@@ -47,10 +47,11 @@ class Processes:
         """Return of each flag whether some process has it up."""
         if self.size == 1:
             return list(flags)
-        up = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        # Without a flag all still wait for one another.
+        up = torch.tensor([*flags, False], dtype=torch.int32, device=self.device)
         with self._together():
             dist.all_reduce(up, dist.ReduceOp.MAX)
-        return [bool(each) for each in up.tolist()]
+        return [bool(each) for each in up.tolist()[:-1]]
 
     def gathered(self, value: T) -> list[T]:
         """Return what each process has given, by their numbers."""
@@ -110,6 +111,16 @@ class Processes:
             for each, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 each.copy_(part.view_as(each))
 
+    @contextmanager
+    def same_draws(self, step: int) -> Iterator[None]:
+        """Let what draws at random within draw the same in all processes, and leave the states of these as they are."""
+        if self.size == 1:
+            yield
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(step)
+            yield
+
     @torch.no_grad()
     def spread(self, tensors: Sequence[torch.Tensor]) -> None:
         """Give all processes the tensors of the first."""
@@ -124,19 +135,21 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            raise SetupError(
-                f"process {self.rank} of {self.size}: another one has ended, or does not answer ({error}). The newest "
-                "checkpoint is unharmed: go on with --resume auto"
+            raise LostProcessError(
+                f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, or "
+                "who started it does. What a run has saved is unharmed: go on with --resume auto"
             ) from error
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     """Yield the tensors in groups of one type, each of about `_BUCKET` numbers at most."""
     bucket: list[torch.Tensor] = []
+    filled = 0
     for each in tensors:
-        if bucket and (bucket[0].dtype != each.dtype or sum(t.numel() for t in bucket) + each.numel() > _BUCKET):
+        if bucket and (bucket[0].dtype != each.dtype or filled + each.numel() > _BUCKET):
             yield bucket
-            bucket = []
+            bucket, filled = [], 0
         bucket.append(each)
+        filled += each.numel()
     if bucket:
         yield bucket

@@ -60,6 +60,7 @@ class Conflicts(TaskGradients):
                 continue
             matrix = torch.stack(list(rows.values()))
             made = matrix[0] if len(rows) == 1 else self._made_of(matrix)
+            self.processes.spread([made])  # some draw at random, each process its own
             for parameter, part in zip(parameters, made.split([p.numel() for p in parameters]), strict=True):
                 parameter.grad = part.view_as(parameter).clone()
             products = (matrix @ matrix.T).double()

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from jenga.cli.output import report_error, show_warnings
-from jenga.errors import ConfigError, DivergedError, InterruptedRun
+from jenga.errors import ConfigError, DivergedError, InterruptedRun, LostProcessError
 from jenga.files import what_is
 from jenga.launched import number
 
@@ -55,8 +55,8 @@ class Command(click.Command):
             # The reader has enough. Python would complain when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             context.exit(0)
-        except (DivergedError, InterruptedRun) as error:
-            # They end together.
+        except (ConfigError, DivergedError, InterruptedRun, LostProcessError) as error:
+            # They end together, for what one of them tells.
             context.exit(error.exit_code if number() > 0 else report_error(error, debug=debug))
         except (Exception, KeyboardInterrupt) as error:
             context.exit(report_error(error, debug=debug))

@@ -9,7 +9,7 @@ import click
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
 from jenga.imports import collector_at_rest
-from jenga.launched import number
+from jenga.launched import number, size
 
 if TYPE_CHECKING:
     from jenga.run.experiment import Result
@@ -69,6 +69,10 @@ def train(
     """
     if changed_rows and resume is None:
         raise click.UsageError("--changed-rows goes with --resume.")
+    if restarts and processes == 1:
+        raise click.UsageError("--restarts goes with --processes.")
+    if processes > 1 and size() > 1:
+        raise click.UsageError("--processes starts them itself; leave it to torchrun, or start this without torchrun.")
     from rich.console import Console
 
     with collector_at_rest():

@@ -58,7 +58,8 @@ class ContinualRecord(BaseCallback[Recorded]):
         with self._judging(trainer) as runner:
             scores = model_scores(runner, self.place.stages, self.heads, self.place.sources)
         self.recorded["after"] = [*self.recorded["after"][:stage], scores]
-        write_record(trainer.folder, self.described())
+        if trainer.processes.first:
+            write_record(trainer.folder, self.described())
 
     @contextmanager
     def _judging(self, trainer: Trainer) -> Iterator[Runner]:

@@ -8,11 +8,12 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
@@ -30,7 +31,7 @@ from jenga.continual.methods import check_stages, continual_callbacks
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
-from jenga.launched import restarted
+from jenga.launched import BEGUN, restarted, size
 from jenga.modalities import MODALITIES
 from jenga.processes import Processes
 from jenga.report.baselines import baselines
@@ -51,9 +52,13 @@ from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
+from jenga.trainer.together import check_balance, check_chain
 from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
+
+_WAIT_H = 6
+"""Hours that a process waits for another one. One that has ended is noticed at once."""
 
 
 @dataclass
@@ -120,6 +125,9 @@ def train(
 def _found(config: ExperimentConfig, resume: str | None, processes: Processes) -> RunFolder | None:
     """Return the run to go on with, which the first process holds; None: a new one is asked for."""
     run = find_run(config, resume) if processes.first else None
+    if run is not None and restarted() and run.info()["created"] < os.environ.get(BEGUN, ""):
+        run.release()
+        run = None  # an older one of the same configuration, which is no business of this launch
     path = processes.from_first(None if run is None else str(run.path))
     return run if processes.first or path is None else SeenRun(Path(path))
 
@@ -158,6 +166,8 @@ def _open(
         balance = make_balance(training.loss_balance, list(model.tasks))
         groups, names = all_groups(model, balance, trainings_of(experiment.bundle.config))
         rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=steps_of(experiment))
+        check_chain(chain, processes)
+        check_balance(balance, training, processes)
         run = _new_run(config, folder)
         try:
             run.update(resolved_digest=config_digest(resolved_of(config, experiment)))
@@ -216,7 +226,17 @@ def make_accelerator(precision: str, device: str) -> Accelerator:
     """Return accelerate's view of the machine. Raises SetupError for a device that is not there."""
     chosen = choose_device(device)
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    if chosen.type == "cuda" and size() > 1 and int(os.environ.get("LOCAL_RANK", "0")) >= torch.cuda.device_count():
+        raise SetupError(
+            f"device: this machine has {torch.cuda.device_count()} GPUs; start one process for each at most"
+        )
+    accelerator = Accelerator(
+        cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision,
+        # The first process reads and makes all that the others wait for.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=_WAIT_H))] if size() > 1 else [],
+    )  # fmt: skip
+    if Processes.of_run(accelerator.device).size != size():
+        raise SetupError(f"device: {chosen.type} cannot be used by several processes; start one, or use cpu")
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise SetupError("training.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
     return accelerator

@@ -8,20 +8,38 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from jenga.errors import InterruptedRun, SetupError
+from jenga.errors import InterruptedRun, LostProcessError, SetupError
+from jenga.launched import BEGUN, RESTARTS
+
+logger = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 600
 """How long processes that were asked to end have for their step and its checkpoint."""
-THREADS = "OMP_NUM_THREADS"
+_THREADS = "OMP_NUM_THREADS"
 
 
 def launch(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> int:
     """Run ``python -m jenga.train ARGUMENTS`` in so many processes; return the exit code, 0 where all are done.
 
-    restarts: times that all begin anew, at the newest checkpoint, after one of them was killed or failed. Ctrl-C and
-    SIGTERM are handed on. Raises SetupError where a process was killed; of other ends it has told itself.
+    restarts: times that all begin anew, at the newest checkpoint, after one of them was killed. Ctrl-C and SIGTERM are
+    handed on. Raises SetupError where a process was killed once too often; of other ends it has told itself.
     """
+    os.environ.setdefault(_THREADS, str(max(1, _cores() // processes)))
+    os.environ[BEGUN] = datetime.now(UTC).isoformat()
+    for attempt in range(restarts + 1):
+        os.environ[RESTARTS] = str(attempt)
+        try:
+            return _launched(processes, arguments)
+        except SetupError as error:
+            if attempt == restarts:
+                raise
+            logger.warning("%s; all begin again, restart %d of %d", error, attempt + 1, restarts)
+    raise AssertionError("unreachable")
+
+
+def _launched(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -30,24 +48,30 @@ def launch(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> in
         if name.startswith("torch.distributed.elastic"):
             # What it tells, with a traceback of its own, is told here in one line.
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    os.environ.setdefault(THREADS, str(max(1, (os.cpu_count() or 1) // processes)))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-        run_id=uuid.uuid4().hex, max_restarts=restarts, shutdown_timeout=_SHUTDOWN_S,
+        local_addr="localhost", run_id=uuid.uuid4().hex, max_restarts=0, shutdown_timeout=_SHUTDOWN_S,
     )  # fmt: skip
     try:
-        elastic_launch(config, sys.executable)("-m", "jenga.train", *arguments)
+        # -P: no module of the working folder takes the place of an installed one.
+        elastic_launch(config, sys.executable)("-P", "-m", "jenga.train", *arguments)
     except SignalException:
         return InterruptedRun.exit_code
     except ChildFailedError as error:
-        # Whoever waits for one that was killed fails too, and those that are left are ended.
-        ended = {rank: each for rank, each in error.failures.items() if each.exitcode not in (0, -signal.SIGTERM)}
-        killed = [(rank, each) for rank, each in ended.items() if each.exitcode < 0]
-        if not killed:
-            return max((each.exitcode for each in ended.values()), default=1)  # it has told why
-        rank, failure = killed[0]
+        # Whoever waits for one that was killed or failed fails too, and those that are left are ended.
+        codes = {rank: each.exitcode for rank, each in error.failures.items() if each.exitcode != -signal.SIGTERM}
+        told = [code for code in codes.values() if code > 0 and code != LostProcessError.exit_code]
+        killed = [rank for rank, code in codes.items() if code < 0]
+        if told or not killed:
+            return (told or [code for code in codes.values() if code > 0] or [1])[0]
+        name = signal.Signals(-codes[killed[0]]).name
         raise SetupError(
-            f"process {rank} of {processes} was ended by {failure.signal_name()}; the kernel does so where memory runs "
-            "out. The newest checkpoint is unharmed: go on with --resume auto"
+            f"process {killed[0]} of {processes} was ended by {name}; the kernel does so where memory runs out. What "
+            "the run has saved is unharmed: go on with --resume auto"
         ) from error
     return 0
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

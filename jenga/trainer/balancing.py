@@ -13,9 +13,7 @@ from jenga.balance import Part, make_balance
 from jenga.balance.conflicts import Conflicts
 from jenga.balance.dominance import Dominance
 from jenga.balance.gradients import TaskGradients
-from jenga.config.optimization import part_of
 from jenga.config.training import ResolvedTraining
-from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
 from jenga.processes import Processes
 from jenga.trainer.judged import statistics_kept
@@ -53,12 +51,6 @@ class Balancing:
         """Raises ConfigError as `make_balance` does, and what `Conflicts` raises."""
         self.model, self.accelerator, self.window, self.processes = model, accelerator, window, processes
         self.balance = make_balance(training.loss_balance, list(model.tasks)).to(accelerator.device)
-        if self.balance.reads_losses_after and processes.size > 1:
-            name, _ = part_of(training.loss_balance)
-            raise ConfigError(
-                f"training.loss_balance: '{name}' needs the rows of a step in one process; train in one, or choose "
-                "uncertainty, dwa or gradnorm"
-            )
         self.conflicts: Conflicts | None = None
         if training.gradient_conflict is not None:
             shared = shared_parameters(model)
@@ -99,8 +91,7 @@ class Balancing:
     def settle(self, step: int, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`."""
         self.processes.sum_gradients([*parameters, *self.balance.parameters()])
-        if self._tells_tasks_apart(step):
-            self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
+        self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
         if self.conflicts is not None:
             self.window.add_means("task_cosine", self.conflicts.settle())
         losses = self._labelled(self._losses)
@@ -134,9 +125,6 @@ class Balancing:
 
     def _labelled_of(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: each for name, each in values.items() if float(self._shares[name]) > 0}
-
-    def _tells_tasks_apart(self, step: int) -> bool:
-        return self.balance.moves or self._measures(step)
 
     def _measures(self, step: int) -> bool:
         return self.measured is not None and (self.balance.reads_norms or step % self._every == 0)

@@ -69,6 +69,7 @@ class Learner:
             self.model, training, accelerator, self.window, total_steps=sum(steps), processes=processes
         )
         self.balance = self.balancing.balance
+        processes.spread([*self.balance.parameters(), *self.balance.buffers()])
         groups, names = all_groups(self.model, self.balance, trainings)
         make = Maker(training, chain)
         rehearse(groups, names, training, accelerator.device, make=make, total_steps=sum(steps))
@@ -128,7 +129,8 @@ class Learner:
     def step(self, norm: torch.Tensor) -> None:
         """Take the step of the gradients, whose norm was `norm`."""
         self.window.add_norm(norm, scaled=self.accelerator.scaler is not None)
-        self.prepared.step()
+        with self.processes.same_draws(self.scheduler.last_epoch):
+            self.prepared.step()
         self.scheduler.step()
         self.prepared.zero_grad()
         self.balancing.end_step(self._said_of)
@@ -157,8 +159,10 @@ class Learner:
 
     def check_finite(self, step: int) -> None:
         """Raise DivergedError where a loss or a gradient norm of the window is not finite."""
-        for what, value in (("loss", float(self.window.loss)), ("gradient norm", float(self.window.norm))):
-            if not math.isfinite(value):
+        values = {"loss": float(self.window.loss), "gradient norm": float(self.window.norm)}
+        broken = self.processes.any(*(not math.isfinite(value) for value in values.values()))
+        for (what, value), wrong in zip(values.items(), broken, strict=True):
+            if wrong:
                 raise DivergedError(
                     f"step {step}: the {what} is {value}; lower training.learning_rate, raise "
                     "training.warmup_ratio, or set training.precision to fp32. The last checkpoint is unharmed"

@@ -37,7 +37,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.together import agreed, check_chain, step_counts
+from jenga.trainer.together import agree_to_end, agreed, check_chain, step_counts
 from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps, warn_of_lone_tasks
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
@@ -73,10 +73,10 @@ class Trainer:
         warn_of_lone_tasks(sources, config)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.splits["train"] for source in sources}
-        sizes = batch_rows(sources, config)
         self.feed = Feed(
-            splits, sizes=sizes, halves=self.halves, seed=self.training.seed, workers=workers, processes=self.processes
-        )
+            splits, sizes=batch_rows(sources, config), halves=self.halves, seed=self.training.seed, workers=workers,
+            processes=self.processes,
+        )  # fmt: skip
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.planned_steps = planned_steps(self.sampler, config)
@@ -89,8 +89,7 @@ class Trainer:
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
         self.folder, self.log = run.path, MetricsLog(run.path / "metrics.jsonl", written=self.processes.first)
-        self.interrupted = False
-        self._started = time.monotonic()
+        self.interrupted, self._started = False, time.monotonic()
         self._saved_step: int | None = None
         self.directions = metric_directions(config.evaluation, self.model, sources)
 
@@ -124,6 +123,7 @@ class Trainer:
             self.chain.call("on_train_begin", self)
             packed_all(self.chain.memories(), {})  # what no checkpoint can hold is told now, not at the first one
             self._begin()
+            agree_to_end(self)
             while not self._done():
                 self._epoch()
             self._evaluate()  # where a callback stopped the run once its last step was judged
@@ -165,6 +165,7 @@ class Trainer:
         for place, turn in turns[self.state.turn :]:
             before = self.state.step
             asked = self.step(turn, place)
+            agree_to_end(self)
             if asked is not None and asked.action is Action.ROLLBACK:
                 self._roll_back(place, asked, before)
                 return
@@ -173,7 +174,7 @@ class Trainer:
                 self._begin()
             else:
                 self._finish_step()
-            self.interrupted, self.state.stopped = self.processes.any(self.interrupted, self.state.stopped)
+            agree_to_end(self)
             self._check_interrupt()
             if self._done():
                 break
@@ -325,12 +326,10 @@ class Trainer:
         self.chain.call("on_evaluate", self, metrics=metrics)
 
     def _runner(self) -> Runner:
-        sizes = evaluation_batch_sizes(self.config)
-        # Several processes end together, after a step.
-        on_batch = self._check_interrupt if self.processes.size == 1 else lambda: None
         return Runner(
-            self.model, self.accelerator.device, self.accelerator.autocast, sizes, {}, on_batch, self.feed.workers,
-            self.processes,
+            self.model, self.accelerator.device, self.accelerator.autocast, evaluation_batch_sizes(self.config), {},
+            self._check_interrupt if self.processes.size == 1 else lambda: None,  # several end together, after a step
+            self.feed.workers, self.processes,
         )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
@@ -365,6 +364,7 @@ class Trainer:
         self.run.settle_best()
         if self.processes.first:
             checkpoint.retain(folder, self.config.checkpoint.keep)
+        self.processes.any()  # it is there now for all
         self._saved_step = self.state.step
         self.chain.call("on_save", self, path=folder)
         return folder

@@ -33,24 +33,24 @@ def join_norms(model: torch.nn.Module, processes: Processes, fewest: Callable[[]
 
 def _normalised(norm: _BatchNorm, alone: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
     """Return ``(x - mean) / sqrt(variance + eps) * weight + bias`` (Ioffe & Szegedy 2015) of hidden ``(B, C, ...)``."""
-    if not norm.training:
+    if not norm.training or not torch.is_grad_enabled():  # without gradients all see the same rows
         return alone(hidden)
     from torch.distributed.nn.functional import all_reduce
 
     over = [0, *range(2, hidden.ndim)]
-    exact = hidden.double()
-    # Sums alone do not lose the last digits in this precision; their gradient is summed in its turn.
-    sums = torch.cat([exact.sum(over), exact.square().sum(over), exact.new_tensor([hidden.numel() / hidden.shape[1]])])
-    sums = all_reduce(sums)
-    total, squares, count = sums[: hidden.shape[1]], sums[hidden.shape[1] : -1], sums[-1]
-    mean = total / count
-    variance = squares / count - mean.square()
-    _keep(norm, mean.detach(), variance.detach() * count.detach() / (count.detach() - 1))
     shape = [1, -1, *[1] * (hidden.ndim - 2)]
-    made = (exact - mean.view(shape)) / (variance.view(shape) + norm.eps).sqrt()
+    # Sums of float64: a column may be large and nearly constant.
+    own = hidden.double().sum(over)
+    sums = all_reduce(torch.cat([own, own.new_tensor([hidden.numel() / hidden.shape[1]])]))
+    count = sums[-1].detach()
+    mean = sums[:-1] / count
+    centred = hidden - mean.to(hidden.dtype).view(shape)
+    variance = all_reduce(centred.double().square().sum(over)) / count
+    _keep(norm, mean.detach(), variance.detach() * count / (count - 1))
+    made = centred * (variance + norm.eps).rsqrt().to(hidden.dtype).view(shape)
     if norm.weight is not None:
         made = made * norm.weight.view(shape) + norm.bias.view(shape)
-    found: torch.Tensor = made.to(hidden.dtype)
+    found: torch.Tensor = made
     return found
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
+from jenga.balance import LossBalance
 from jenga.callbacks import Action
 from jenga.callbacks.chain import Asked, Chain
+from jenga.config.optimization import part_of
+from jenga.config.training import ResolvedTraining
 from jenga.errors import SetupError
 from jenga.model import Named
 from jenga.processes import Processes
 from jenga.tasks import BaseTask
 from jenga.trainer.evaluate import label_counts
 from jenga.types import Batch
+
+if TYPE_CHECKING:
+    from jenga.trainer.loop import Trainer
 
 _BACKWARDS = (Action.UNDO, Action.ROLLBACK)
 
@@ -28,20 +35,34 @@ def check_chain(chain: Chain, processes: Processes) -> None:
         )
 
 
+def check_balance(balance: LossBalance, training: ResolvedTraining, processes: Processes) -> None:
+    """Refuse a balance whose losses do not add up over parts of a step's rows. Raises SetupError."""
+    if processes.size > 1 and balance.reads_losses_after:
+        name, _ = part_of(training.loss_balance)
+        raise SetupError(
+            f"training.loss_balance: '{name}' needs the rows of a step in one process; train in one, or choose "
+            "uncertainty, dwa or gradnorm"
+        )
+
+
+def agree_to_end(trainer: Trainer) -> None:
+    """Let a run end after its step, or be interrupted, wherever one of its processes says so."""
+    trainer.interrupted, trainer.state.stopped = trainer.processes.any(trainer.interrupted, trainer.state.stopped)
+
+
 def agreed(processes: Processes, asked: Asked | None) -> Asked | None:
     """Return what the callbacks of all processes ask for, of which each may see other rows. Raises SetupError."""
     if processes.size == 1:
         return asked
-    if asked is not None and asked.action in _BACKWARDS:
+    action, by = (None, "a callback of another process") if asked is None else (asked.action, asked.by)
+    skips, stops, back = processes.any(action is Action.SKIP, action is Action.STOP, action in _BACKWARDS)
+    if back:
         raise SetupError(
-            f"callbacks: {asked.by} asks for {asked.action.name}, which is not built for several processes; train in "
-            "one, or remove it"
+            f"callbacks: {by} asks to go back, which is not built for several processes; train in one, or remove it"
         )
-    action = None if asked is None else asked.action
-    skips, stops = processes.any(action is Action.SKIP, action is Action.STOP)
     if not skips and not stops:
         return None
-    return Asked(Action.STOP if stops else Action.SKIP, "another process" if asked is None else asked.by)
+    return Asked(Action.STOP if stops else Action.SKIP, by)
 
 
 def step_counts(

@@ -159,13 +159,14 @@ class Window:
         everyone = self.processes.gathered(self._told())
         self._clear_sums()
         for told in everyone:
-            self.loss = self.loss + told["loss"]
+            self.loss = self.loss + told["loss"].to(self.device)
             self.heads |= {name: each for name, each in told["heads"].items() if name not in self.heads}
             self.weights |= told["weights"]
             for kind in (*_SUMS, *_SHARES):
                 known = getattr(self, kind)
                 for name, value in told[kind].items():
-                    known[name] = known[name] + value if name in known else value
+                    here = value.to(self.device) if kind in _SUMS else value
+                    known[name] = known[name] + here if name in known else here
 
     def _told(self) -> dict[str, Any]:
         found = {kind: {name: each.cpu() for name, each in getattr(self, kind).items()} for kind in _SUMS}

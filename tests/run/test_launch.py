@@ -107,6 +107,46 @@ def test_a_configuration_that_is_wrong_is_told_once_and_starts_nothing(settings:
 
 
 @pytest.mark.slow
+def test_what_the_first_process_finds_wrong_is_told_once_and_ends_all(settings: Make, tmp_path: Path) -> None:
+    content = settings("mood", training={"loss_balance": "famo"})
+    assert start(content, tmp_path / "famo", "--processes", "2", "--restarts", "2").wait(timeout=300) == 4
+    told = (tmp_path / "famo" / "told").read_text()
+    assert told.count("error:") == told.count("'famo' needs the rows of a step in one process") == 1
+    assert not (tmp_path / "famo" / "runs").exists()
+    Path(content["tasks"][0]["data_path"]).write_text("{broken\n")
+    assert start(content, tmp_path / "rows", "--processes", "2").wait(timeout=300) == 3
+    assert (tmp_path / "rows" / "told").read_text().count("error:") == 1
+
+
+STOPS = """
+import sys
+import jenga
+from jenga.launched import number
+
+class Stops(jenga.BaseCallback):
+    def on_step_end(self, trainer, logs, **kwargs):
+        return jenga.Action.STOP if number() == 1 and trainer.state.step == 3 else None
+
+    def on_save(self, trainer, path, **kwargs):
+        assert (path / "state.json").exists()
+
+if __name__ == "__main__":
+    jenga.train(sys.argv[1], callbacks=[Stops()])
+"""
+
+
+@pytest.mark.slow
+def test_a_stop_that_one_process_asks_for_ends_all(settings: Make, tmp_path: Path) -> None:
+    (tmp_path / "stops.py").write_text(STOPS)
+    path = tmp_path / "experiment.yml"
+    path.write_text(yaml.safe_dump({**settings("mood"), "output_dir": str(tmp_path / "runs")}))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run([*launcher, str(tmp_path / "stops.py"), str(path)], timeout=300, check=False)
+    assert done.returncode == 0
+    assert records(run_of(tmp_path))[-1]["step"] == 3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "training",
     [

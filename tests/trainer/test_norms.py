@@ -42,6 +42,13 @@ def test_it_is_that_of_the_rows_of_both(kind: Any, shape: tuple[int, ...], momen
     torch.testing.assert_close(joined(hidden), alone(hidden), rtol=1e-5, atol=1e-6)
 
 
+def test_a_column_that_is_large_and_hardly_changes_stays_finite() -> None:
+    joined = torch.nn.BatchNorm1d(1)
+    join_norms(torch.nn.Sequential(joined), Processes(0, 2), lambda: 8)
+    for large in (3.5e5, 1e7, 1e8):
+        assert joined(torch.full((997, 1), large)).isfinite().all()
+
+
 def test_a_batch_with_too_few_rows_is_told_before_the_first() -> None:
     network = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
     with pytest.raises(ConfigError, match=r"one of the batches has 1 rows, and .* in 2 processes needs one for each"):

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from jenga.balance import make_balance
 from jenga.callbacks import Action, BaseCallback
 from jenga.callbacks.chain import Asked, Chain
+from jenga.config.training import LearningRates, ResolvedTraining
 from jenga.errors import SetupError
 from jenga.processes import Processes
-from jenga.trainer.together import agreed, check_chain, step_counts
+from jenga.trainer.together import agreed, check_balance, check_chain, step_counts
 
 
 class Beside(Processes):
@@ -43,14 +45,14 @@ def test_alone_a_run_does_what_its_callbacks_ask_for() -> None:
 @pytest.mark.parametrize(
     ("asked", "others", "wanted"),
     [
-        (None, (False, False), None),
-        (None, (True, False), Action.SKIP),
-        (Action.SKIP, (False, True), Action.STOP),
-        (Action.STOP, (False, False), Action.STOP),
+        (None, (False, False, False), None),
+        (None, (True, False, False), Action.SKIP),
+        (Action.SKIP, (False, True, False), Action.STOP),
+        (Action.STOP, (False, False, False), Action.STOP),
     ],
 )
 def test_what_one_process_asks_for_all_do(
-    asked: Action | None, others: tuple[bool, bool], wanted: Action | None
+    asked: Action | None, others: tuple[bool, bool, bool], wanted: Action | None
 ) -> None:
     found = agreed(Beside(*others), None if asked is None else Asked(asked, "Mine"))
     assert (None if found is None else found.action) is wanted
@@ -58,14 +60,27 @@ def test_what_one_process_asks_for_all_do(
 
 @pytest.mark.parametrize("action", [Action.UNDO, Action.ROLLBACK])
 def test_steps_back_are_refused_by_name(action: Action) -> None:
-    with pytest.raises(SetupError, match=f"Mine asks for {action.name}, which is not built for several processes"):
-        agreed(Beside(False, False), Asked(action, "Mine"))
+    with pytest.raises(SetupError, match="Mine asks to go back, which is not built for several processes"):
+        agreed(Beside(False, False, False), Asked(action, "Mine"))
+    with pytest.raises(SetupError, match="a callback of another process asks to go back"):
+        agreed(Beside(False, False, True), None)
 
 
 def test_who_must_see_all_rows_is_refused_by_name() -> None:
     with pytest.raises(SetupError, match="callbacks: SeesAll must see all rows of a step, and 2 processes share them"):
         check_chain(Chain([BaseCallback(), SeesAll()]), Beside())
     check_chain(Chain([BaseCallback()]), Beside())
+
+
+def test_a_balance_that_needs_all_rows_is_refused_by_name() -> None:
+    training = ResolvedTraining(
+        epochs=1, batch_size=8, learning_rate=LearningRates(backbone=0.1, heads=0.1), loss_balance="famo"
+    )
+    balance = make_balance("famo", ["a", "b"])
+    check_balance(balance, training, Processes())
+    with pytest.raises(SetupError, match=r"training\.loss_balance: 'famo' needs the rows of a step in one process"):
+        check_balance(balance, training, Beside())
+    check_balance(make_balance("dwa", ["a", "b"]), training, Beside())
 
 
 def test_labels_are_counted_over_all_processes() -> None:
