@@ -5,7 +5,7 @@ The flows are scored by a model that is trained in seconds, and answered as the 
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import jenga
 from jenga.cli.predict import _few_collections, _write
 from jenga.inference.answered import answered
 from jenga.inference.predictor import Predictor
+from jenga.inference.written import written
 from jenga.policy import Enforcer, Policy
 from jenga.samples.network import generate_flows
 
@@ -65,13 +66,15 @@ def scoring(predictor: Predictor, flows: str, folder: Path, text: str | None) ->
             policy = Policy.load(folder / "policy.yml")
             policy.check(answered(predictor.bundle))
         session = predictor.session(whole=policy is not None)
-        batches: Iterator[Any] = iter([session.stream(session.read(flows), drivers=False)])
+        whole = policy is not None
+        answers = session.stream(session.read(flows), drivers=False)
+        parts = written(answers, frozenset({"find"}), whole=whole)
         if policy is None:
             with _few_collections():
-                _write(batches, "/dev/null", {"find"}, None)
+                _write(parts, "/dev/null", None)
             return
         with Enforcer(policy) as guard, _few_collections():
-            _write(batches, "/dev/null", {"find"}, guard)
+            _write(parts, "/dev/null", guard)
 
     return run
 
