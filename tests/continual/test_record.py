@@ -15,6 +15,7 @@ from jenga.continual.judging import Judged
 from jenga.continual.place import place_of
 from jenga.continual.record import ContinualRecord, known_stages
 from jenga.labels.metric import Metric
+from jenga.processes import Processes
 from jenga.run.build import build
 from jenga.run.experiment import load_config, make_accelerator
 from jenga.trainer.evaluate import Runner
@@ -40,7 +41,7 @@ def made(staged: Callable[..., dict[str, Any]], tmp_path: Path) -> tuple[Continu
         yield Runner(bundle.model, accelerator.device, accelerator.autocast, {"shared": 16}, {})
 
     record = ContinualRecord(place, bundle.model, prototypes=True)
-    return record, SimpleNamespace(judging=judging, folder=tmp_path, model=bundle.model)
+    return record, SimpleNamespace(judging=judging, folder=tmp_path, model=bundle.model, processes=Processes())
 
 
 def test_it_is_written_where_a_stage_ends_and_an_end_that_comes_again_changes_nothing(

@@ -181,7 +181,9 @@ def test_events_with_batch_normalisation_are_those_of_one_process(event_settings
 
 @pytest.mark.slow
 def test_a_killed_process_ends_all_and_other_numbers_of_processes_go_on(settings: Make, tmp_path: Path) -> None:
-    content = without_dropout(settings("mood", "price", training={"epochs": 400, "log_every_steps": 1}, **NO_DROPOUT))
+    # Rates that do not follow from how many steps there are.
+    training = {"epochs": 400, "log_every_steps": 1, "scheduler": "constant", "warmup_steps": 0}
+    content = without_dropout(settings("mood", "price", training=training, **NO_DROPOUT))
     folder = tmp_path / "runs"
     begun = start(content, folder, "--processes", "2")
     until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
@@ -200,7 +202,7 @@ def test_a_killed_process_ends_all_and_other_numbers_of_processes_go_on(settings
     for each in alone:
         if each["event"] == "train":
             # The last bits of float32 grow over some hundred steps of a small model.
-            assert seen[each["step"]] == pytest.approx(each["loss"], rel=1e-3 if each["step"] <= 40 else 0.1)
+            assert seen[each["step"]] == pytest.approx(each["loss"], rel=1e-4 if each["step"] <= 40 else 1e-2)
 
 
 @pytest.mark.slow
