@@ -48,6 +48,12 @@ class LossBalance(nn.Module):
         super().__init__()
         self.tasks, self.learning_rate = tuple(tasks), learning_rate
 
+    @property
+    def takes_losses(self) -> bool:
+        """Whether it has a use for the losses of a step over all of its batches, for which each step then waits."""
+        own = type(self)
+        return self.moves or own.settle is not LossBalance.settle or own.end_step is not LossBalance.end_step
+
     def weighed(self, parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
         """Return by task what is minimised of a batch, ``()``, which adds up over the batches of a step."""
         weights = self.weights()

@@ -99,7 +99,8 @@ def train(
     resume: ``auto`` goes on with the newest unfinished run of the same configuration (and starts one if there is none);
     a run's folder goes on with that run. changed_rows: go on though its rows are no longer those that it began with,
     which DataError tells otherwise. folder: of a new run, in place of one named by the time. console: where progress is
-    shown; default: nowhere.
+    shown; default: nowhere. Where a launcher has started several processes, which share each step's rows, all call
+    this, and the first one's result alone has an evaluation: the others return once training is done.
     Raises a `JengaError` for whatever a user can mend.
     """
     console = console or Console(quiet=True)

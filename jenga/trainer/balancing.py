@@ -91,7 +91,8 @@ class Balancing:
     def settle(self, step: int, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`."""
         self.processes.sum_gradients([*parameters, *self.balance.parameters()])
-        self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
+        if self.balance.takes_losses or self._measures(step):
+            self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
         if self.conflicts is not None:
             self.window.add_means("task_cosine", self.conflicts.settle())
         losses = self._labelled(self._losses)
