@@ -13,6 +13,7 @@ import seeds
 import torch
 
 from jenga.labels.classes import ClassHead
+from jenga.processes import Processes
 from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import ClassificationTask
 from jenga.trainer.evaluate import Runner, SplitResult, describe_split, label_counts, tune_thresholds
@@ -31,6 +32,23 @@ def runner_of(trainer: Any, batch_size: int = 3, **options: Any) -> Runner:
 def without(rows: list[dict[str, Any]], *columns: str, every: int = 1) -> list[dict[str, Any]]:
     """Take the labels of `columns` from each `every`-th row."""
     return [{k: None if k in columns and i % every == 0 else v for k, v in row.items()} for i, row in enumerate(rows)]
+
+
+def test_processes_share_the_batches_of_an_evaluation(make_trainer: Callable[..., Any]) -> None:
+    class OneOfTwo(Processes):
+        def gathered(self, value: Any) -> list[Any]:
+            return [value]
+
+    trainer = make_trainer("mood", "names")
+    (source,) = trainer.sources.values()
+    part, seen = source.splits["train"], []
+    for rank in range(2):
+        calls: list[None] = []
+        runner = runner_of(trainer, on_batch=lambda calls=calls: calls.append(None), processes=OneOfTwo(rank, 2))
+        runner.logits(part, source.tasks)
+        seen.append(len(calls))
+    batches = -(-len(part) // 3)
+    assert seen == [-(-batches // 2), batches // 2]
 
 
 def test_the_batch_size_changes_no_prediction_and_no_loss(

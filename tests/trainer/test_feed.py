@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from jenga.callbacks import Action, BaseCallback
+from jenga.processes import Processes
 from jenga.rows.batches import Encoded, EncodedSplit
 from jenga.rows.content import Cells
 from jenga.rows.parse import Rows
-from jenga.rows.sampling import Turn
+from jenga.rows.sampling import Sampler, Turn
 from jenga.trainer.feed import Feed
 
 TURNS = [(epoch, Turn("ab"[at % 2], [at, at + 1, at + 2])) for epoch in range(3) for at in range(6)]
@@ -35,10 +36,12 @@ class Noisy(Encoded):
         return {**inputs, "noise": torch.rand(len(inputs["rows"]), generator=generator)}
 
 
-def feed(*, workers: int, seed: int = 0, size: int = 2) -> Feed:
+def feed(*, workers: int = 0, seed: int = 0, size: int = 2, processes: Processes | None = None) -> Feed:
     rows = Rows([str(at) for at in range(8)], ["f"] * 8, list(range(8)), Cells({}))
     splits = {name: EncodedSplit(name, rows, Noisy(), {}) for name in "ab"}
-    return Feed(splits, sizes=dict.fromkeys(splits, size), halves=False, seed=seed, workers=workers)
+    return Feed(
+        splits, sizes=dict.fromkeys(splits, size), halves=False, seed=seed, workers=workers, processes=processes
+    )
 
 
 def coming(start: int = 0) -> Callable[[], Iterator[tuple[int, Turn]]]:
@@ -173,3 +176,17 @@ def test_a_run_that_goes_back_skips_or_stops_is_the_same_with_batches_made_ahead
         found.append([{key: value for key, value in each.items() if key != "time_s"} for each in records])
     assert found[0] == found[1]
     assert len(found[0]) >= 5
+
+
+@pytest.mark.parametrize("kind", ["round_robin", "proportional", "temperature", "together"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_each_row_of_a_turn_is_of_one_process(kind: Any, size: int) -> None:
+    lengths = {"a": np.ones(8, np.int64), "b": np.ones(5, np.int64)}
+    sampler = Sampler(lengths, kind=kind, rows_per_turn={"a": 5, "b": 4}, temperature=2.0, seed=0)
+    shares = [feed(processes=Processes(rank, size)) for rank in range(size)]
+    for turn in sampler.epoch(0):
+        found = [[(b.source, row) for b in each.batches(0, turn) for row in b.rows] for each in shares]
+        assert sorted(row for of_one in found for row in of_one) == sorted(
+            (part.source, row) for part in turn.parts for row in part.rows
+        )
+        assert len(found[0]) < turn.size or turn.size == 1
