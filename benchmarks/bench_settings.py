@@ -53,7 +53,14 @@ _OTHERS: list[Settings] = [
      "columns": {"label": "intent"}},
     {"name": "sentiment", "type": "classification", "data_path": _files("afrisenti_swa", "train", "valid", "test")},
 ]  # fmt: skip
-_RATES = {"adamw": 1e-4, "muon": 1e-4, "schedulefreeadamw": 1e-4, "adafactor": 1e-4, "lion": 2e-5, "soap": 1e-4}
+_RATES = {
+    "adamw": (3e-4, 1e-3, 3e-3),
+    "muon": (1e-3, 3e-3, 1e-2),
+    "schedulefreeadamw": (1e-3, 3e-3, 1e-2),
+    "adafactor": (1e-2, 3e-2, 1e-1),
+    "lion": (6e-5, 2e-4, 6e-4),
+    "soap": (3e-4, 1e-3, 3e-3),
+}
 
 STUDIES = {
     "balance": Study(
@@ -77,9 +84,9 @@ STUDIES = {
     "optimizers": Study(
         {"tasks": _SNIPS, "data": {"max_rows": 1500}, "training": {"batch_size": 32, "epochs": 2}},
         {
-            f"{name} {factor * rate:.0e}": {"optimizer": name, "learning_rate": {"backbone": factor * rate}}
-            for name, rate in _RATES.items()
-            for factor in (1, 3, 10)
+            f"{name} {rate:.0e}": {"optimizer": name, "learning_rate": {"backbone": rate}}
+            for name, rates in _RATES.items()
+            for rate in rates
         },
         ("intent_label_accuracy", "slots_entities_f1"),
     ),
