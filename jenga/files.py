@@ -33,6 +33,11 @@ _NAME_LENGTH = 50
 """Characters of a name that the name of its staging keeps: together they stay below the 255 bytes of a file's name."""
 
 
+def cache_folder(name: str) -> Path:
+    """Return the folder `name` among Jenga's own in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jenga" / name
+
+
 # --------------------------------------------------------------------------------------------------------------- write
 
 

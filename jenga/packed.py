@@ -6,6 +6,8 @@ import gzip
 import io
 import os
 import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from jenga.errors import ConfigError, DataError
 
@@ -14,6 +16,7 @@ USUAL_RATIO = 200.0
 """Texts and logs pack to a tenth or a thirtieth, the most alike ones to a hundredth; gzip's most is 1,032."""
 HARMLESS_BYTES = 256 << 20
 _STEP_BYTES = 16 << 20
+_METHODS = {".gz": "gzip", ".zst": "zstd"}
 
 
 class UnpackLimit:
@@ -40,18 +43,32 @@ def gunzipped(name: str, packed: bytes) -> bytes:
 
     Raises DataError where it is damaged or cut short, or unpacks to more than `UnpackLimit` allows.
     """
-    limit = UnpackLimit(name, len(packed))
-    parts = []
+    return b"".join(unpacked_parts(name, io.BytesIO(packed), len(packed), ".gz"))
+
+
+def unpacked_parts(name: str, packed: BinaryIO, n_bytes: int, packing: str) -> Iterator[bytes]:
+    """Yield what a file of `n_bytes` unpacks to, some megabytes at a time; packing: its suffix, .gz or .zst.
+
+    Raises as `gunzipped` does.
+    """
+    limit = UnpackLimit(name, n_bytes)
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+        with _unpacking(packed, packing) as file:
             while part := file.read(_STEP_BYTES):
                 limit.add(len(part))
-                parts.append(part)
+                yield part
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{name}: the gzip data is damaged or cut short ({error}); fetch or compress the file again"
+            f"{name}: the {_METHODS[packing]} data is damaged or cut short ({error}); fetch or compress the file again"
         ) from None
-    return b"".join(parts)
+
+
+def _unpacking(packed: BinaryIO, packing: str) -> Any:
+    if packing == ".gz":
+        return gzip.GzipFile(fileobj=packed)
+    import pyarrow
+
+    return pyarrow.CompressedInputStream(pyarrow.PythonFile(packed, mode="r"), "zstd")
 
 
 def _ratio() -> float:

@@ -25,6 +25,7 @@ from jenga.files import (
     MANIFEST,
     atomic_file,
     atomic_folder,
+    cache_folder,
     damage,
     json_object,
     link_folder,
@@ -395,3 +396,11 @@ def test_a_linked_folder_outlives_what_it_is_of(tmp_path: Path, monkeypatch: pyt
     write(source, "new")
     shutil.rmtree(source)
     assert content(target) == "old"
+
+
+def test_caches_lie_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder("tokens") == tmp_path / "jenga" / "tokens"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert cache_folder("tokens") == tmp_path / "home" / ".cache" / "jenga" / "tokens"

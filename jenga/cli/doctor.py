@@ -47,8 +47,8 @@ def _examine() -> dict[str, Any]:
 
     import torch
 
+    from jenga.files import cache_folder
     from jenga.kernels import backend_info
-    from jenga.modalities.text.tokens import default_cache_dir
     from jenga.run.describe import environment
     from jenga.threads import spinning
 
@@ -68,7 +68,11 @@ def _examine() -> dict[str, Any]:
             op: {device: asdict(backend) for device, backend in by_device.items()}
             for op, by_device in backend_info().items()
         },
-        "caches": {"tokens": _cache(default_cache_dir()), "models": _cache(_hub_cache())},
+        "caches": {
+            "tokens": _cache(cache_folder("tokens")),
+            "rows": _cache(cache_folder("rows")),
+            "models": _cache(_hub_cache()),
+        },
     }
 
 

@@ -14,9 +14,9 @@ from jenga.distillation.origin import KEY, Origin
 from jenga.distillation.running import RunningTeacher
 from jenga.distillation.top_k import TopKCache, attach, default_folder, describe, identity
 from jenga.errors import ConfigError
+from jenga.files import cache_folder
 from jenga.labels import kind_named
 from jenga.modalities.text.pieces import EncodedLanguage
-from jenga.modalities.text.tokens import default_cache_dir
 from jenga.rows.batches import Source
 from jenga.rows.split import TRAIN
 from jenga.tasks.matching import Matching, Shape
@@ -111,7 +111,7 @@ def _keep_top_k(
     settings, backbone, inputs = origin.settings, origin.backbone, origin.inputs
     data = origin.student.config.data
     teacher = identity(origin.checkpoint, settings.teacher_dtype)
-    cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir().parent
+    cache_dir = Path(data.cache_dir) if data.cache_dir else cache_folder("teachers").parent
     running = None
     for source in sources:
         part = source.splits[TRAIN]

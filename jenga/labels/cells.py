@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice, repeat
 from typing import Any
 
 MISSING = ("", "n/a", "na", "null", "none", "nan", "#n/a", "<na>", "-")
@@ -52,6 +53,66 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     return value is None or (isinstance(value, float) and value != value)
+
+
+class Repeated(Sequence[Any]):
+    """Cells with how often each occurs: as many as stand in the rows, equal ones together."""
+
+    def __init__(self, counts: Sequence[tuple[Any, int]]) -> None:
+        self.counts = counts
+        self._length = sum(count for _, count in counts)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(repeat(cell, count) for cell, count in self.counts)
+
+    def __getitem__(self, at: Any) -> Any:
+        return list(self)[at] if isinstance(at, slice) else next(islice(self, at % max(1, len(self)), None))
+
+
+def counted(cells: Sequence[Any]) -> Iterable[tuple[Any, int]]:
+    """Yield cells with how often each occurs; where that is not known, each with 1."""
+    return cells.counts if isinstance(cells, Repeated) else ((cell, 1) for cell in cells)
+
+
+class Tally:
+    """Counts the cells of a column that are neither null nor NaN, as long as they are few and of simple types."""
+
+    MOST = 1 << 16
+
+    def __init__(self) -> None:
+        self._counts: dict[Any, int] | None = {}
+
+    def add(self, cell: Any, count: int = 1) -> None:
+        """Count a cell."""
+        counts = self._counts
+        if counts is None or cell is None or cell != cell:
+            return
+        # 1, 1.0 and True are equal and are no one label.
+        key = cell if type(cell) is str else (type(cell), cell)
+        try:
+            counts[key] = counts.get(key, 0) + count
+        except TypeError:  # a list, or an object
+            self._counts = None
+            return
+        if len(counts) > self.MOST:
+            self._counts = None
+
+    def merge(self, other: Tally) -> None:
+        """Count what `other` has counted."""
+        if (theirs := other.cells()) is None:
+            self._counts = None
+            return
+        for cell, count in theirs.counts:
+            self.add(cell, count)
+
+    def cells(self) -> Repeated | None:
+        """Return the cells in the order in which they came; None where they are too many or no simple ones."""
+        if self._counts is None:
+            return None
+        return Repeated([(key if type(key) is str else key[1], count) for key, count in self._counts.items()])
 
 
 def json_text(value: Any) -> str:

@@ -26,9 +26,10 @@ from jenga.labels.base import (
     Mask,
     Question,
     Reader,
+    Span,
     Texts,
 )
-from jenga.labels.cells import MISSING, class_name, folded
+from jenga.labels.cells import MISSING, class_name, counted, folded
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
 from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
@@ -67,10 +68,15 @@ class Classes(LabelKind):
         """Decide which words are missing labels; tell of those that could be, and of cells of several labels."""
         asked = column.cells.missing is None
         usual = folded(MISSING)
-        texts = Counter(cell.strip() for cell in cells if isinstance(cell, str) and cell.strip())
+        texts: Counter[str] = Counter()
+        for cell, count in counted(cells):
+            if isinstance(cell, str) and cell.strip():
+                texts[cell.strip()] += count
         doubtful = Counter({text: count for text, count in texts.items() if text.casefold() in usual})
         others = [
-            class_name(cell) for cell in cells if not (isinstance(cell, str) and cell.strip().casefold() in usual)
+            class_name(cell)
+            for cell, _ in counted(cells)
+            if not (isinstance(cell, str) and cell.strip().casefold() in usual)
         ]
         if column.labels is not None or not asked:
             return replace(column, cells=with_missing(column, ("",))), []
@@ -289,11 +295,19 @@ class ClassReader(CellReader):
         self.may_be_unseen = may_be_unseen(column)
         self.cells = column.cells
         self.index = {name: position for position, name in enumerate(space.labels)}
+        self.plain = {name: at for name, at in self.index.items() if not self.is_missing(name)}
         self.numbered = numbered = any(isinstance(class_name(name), int) for name in space.labels)
         # As JSON writes them, or Python ("True").
         self.truth = {name.lower(): at for name, at in self.index.items() if name.lower() in ("false", "true")}
         # An integer is a position only where the configuration gave the order of the names, or they are false, true.
         self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
+
+    def read(self, value: Any, text: str, words: Sequence[Span]) -> int:
+        """Return the class id of the label in a cell, -100 where there is none. Raises RowError."""
+        if type(value) is str and (code := self.plain.get(value)) is not None:
+            return code
+        found: int = super().read(value, text, words)
+        return found
 
     def encode(self, value: Any) -> int:
         """Return the class id of a label, a code of its own for one that no training row has; raises RowError."""
@@ -333,13 +347,19 @@ class ClassReader(CellReader):
 def _class_names(column: HeadColumn, values: Sequence[Any], max_bad_fraction: float) -> tuple[str, ...]:
     if column.labels is not None:
         return column.labels
-    if values and all(isinstance(value, bool) for value in values):
+    found = list(counted(values))
+    if found and all(isinstance(value, bool) for value, _ in found):
         return sized(column, ("false", "true"))
-    names = list(map(class_name, values))
-    if any(isinstance(value, bool) for value in values) and any(isinstance(name, str) for name in names):
+    names = [class_name(value) for value, _ in found]
+    if any(isinstance(value, bool) for value, _ in found) and any(isinstance(name, str) for name in names):
         # JSON's true beside names is that name, not the class 1.
-        names = [str(value).lower() if _is_truth(value) else name for value, name in zip(values, names, strict=True)]
-    counts = Counter(name for name in names if name is not None)
+        names = [
+            str(value).lower() if _is_truth(value) else name for (value, _), name in zip(found, names, strict=True)
+        ]
+    counts: Counter[str | int] = Counter()
+    for name, (_, count) in zip(names, found, strict=True):
+        if name is not None:
+            counts[name] += count
     if counts and all(isinstance(name, int) for name in counts):
         return _integer_classes(column, {int(name): count for name, count in counts.items()}, max_bad_fraction)
     return sized(column, tuple(sorted(map(str, counts)))) if counts else ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jenga.labels.base import kind_named
-from jenga.labels.cells import CellReading, folded
+from jenga.labels.cells import CellReading, Repeated, counted, folded
 from jenga.labels.column import HeadColumn, RowError, read_cell, show, some_of
 
 
@@ -17,7 +17,7 @@ class Settled:
     """A head with its reading decided, the cells that hold a label, and what to tell of it."""
 
     column: HeadColumn
-    labels: list[Any]
+    labels: Sequence[Any]
     warnings: list[str]
 
 
@@ -27,7 +27,8 @@ def settle(column: HeadColumn, cells: Sequence[Any]) -> Settled:
     What the configuration, or the training of a saved model, has decided stays as it is, and nothing is told of it.
     """
     settled, warnings = kind_named(column.kind).settle(column, cells)
-    labels = [cell for cell in cells if not settled.cells.is_missing(cell)]
+    found = [(cell, count) for cell, count in counted(cells) if not settled.cells.is_missing(cell)]
+    labels = Repeated(found) if isinstance(cells, Repeated) else [cell for cell, _ in found]
     if column.cells.missing is None:
         warnings = [*_missing_words(settled, cells), *warnings]
     return Settled(settled, labels, [f"{column.where}: {words}" for words in warnings])
@@ -59,7 +60,10 @@ def times(words: Counter[str]) -> str:
 
 
 def _missing_words(column: HeadColumn, cells: Sequence[Any]) -> list[str]:
-    found = Counter(cell.strip() for cell in cells if isinstance(cell, str) and column.cells.is_missing(cell))
+    found: Counter[str] = Counter()
+    for cell, count in counted(cells):
+        if isinstance(cell, str) and column.cells.is_missing(cell):
+            found[cell.strip()] += count
     found.pop("", None)
     if not found:
         return []

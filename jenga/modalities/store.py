@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import weakref
@@ -96,8 +95,3 @@ class PassingStore(FeatureStore):
             else:
                 weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         super().put(key, features)
-
-
-def default_cache_dir() -> Path:
-    """Return the folder of cached features under the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jenga" / "features"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jenga.errors import printable, suggest
 from jenga.labels.cells import is_missing
@@ -11,6 +12,17 @@ from jenga.labels.column import HeadColumn
 
 # Columns in an error message come from this many first rows.
 ROWS_LOOKED_AT = 1000
+
+
+Row = TypeVar("Row", bound=Mapping[str, Any], covariant=True)
+
+
+class KnownColumns(Sequence[Row]):
+    """Rows that are asked which columns they may have before they are looked through."""
+
+    @abstractmethod
+    def may_have(self, column: str) -> bool:
+        """Return whether some row may have dotted `column`; False: none has."""
 
 
 def lookup(row: Mapping[str, Any], column: str) -> Any:
@@ -34,11 +46,18 @@ def _has(row: Mapping[str, Any], column: str) -> bool:
     return isinstance(inner, Mapping) and _has(inner, rest)
 
 
+def first_cell(rows: Sequence[Mapping[str, Any]], column: str) -> Any:
+    """Return the first cell of `column` that is not missing; None where all are."""
+    if isinstance(rows, KnownColumns) and not rows.may_have(column):
+        return None
+    return next((cell for row in rows if not is_missing(cell := lookup(row, column))), None)
+
+
 def find_column(rows: Sequence[Mapping[str, Any]], candidates: Iterable[str]) -> str | None:
     """Return the first of `candidates` that some row fills, else the first that some row has at all, else None."""
-    candidates = tuple(candidates)
+    candidates = [column for column in candidates if not isinstance(rows, KnownColumns) or rows.may_have(column)]
     for column in candidates:
-        if any(not is_missing(lookup(row, column)) for row in rows):
+        if first_cell(rows, column) is not None:
             return column
     return next((column for column in candidates if any(_has(row, column) for row in rows)), None)
 

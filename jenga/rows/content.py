@@ -44,6 +44,19 @@ class Content(ABC):
     def answers(self) -> Sequence[str | None]:
         return ()
 
+    @property
+    def stored(self) -> tuple[dict[str, Sequence[str]], dict[str, np.ndarray]]:
+        """All of it as texts and as arrays, each by a name and one a row, where it can be kept on disk so.
+
+        Raises TypeError elsewhere; see `ContentSpec.kept`.
+        """
+        raise TypeError(f"{type(self).__name__} is held in memory alone")
+
+    @classmethod
+    def of_stored(cls, texts: Mapping[str, Sequence[str]], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the content of what `stored` gave."""
+        raise TypeError(f"{cls.__name__} is held in memory alone")
+
     @abstractmethod
     def take(self, at: np.ndarray) -> Self:
         """Return the content of the rows at `at`, int64, in its order."""
@@ -102,12 +115,14 @@ class ContentSpec(ABC):
 
     It travels with the model, as JSON. `form`: its name there, among those of its modality. `alone`: whether tasks
     that read alike are answered one by one all the same. `by_place`: whether equal rows in different folders may hold
-    different content, as those that name files beside them do.
+    different content, as those that name files beside them do. `kept`: what its readers give, where that can be kept on
+    disk.
     """
 
     form: ClassVar[str]
     alone: ClassVar[bool] = False
     by_place: ClassVar[bool] = False
+    kept: ClassVar[type[Content] | None] = None
 
     @abstractmethod
     def reader(self, raw: RawRows, *, learning: bool, per_word: bool) -> ContentReader:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jenga.rows.load import LoadedSource
 from jenga.rows.parse import Rows
+from jenga.rows.strings import coded
 
 
 class Fingerprint(TypedDict):
@@ -53,7 +54,7 @@ def _files(known: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
 
 def _places(rows: Rows) -> str:
     codes: dict[str, int] = {}
-    files = np.array([codes.setdefault(file, len(codes)) for file in rows.files], np.int64)
+    files = coded(rows.files, codes)
     digest = hashlib.sha256(json.dumps(list(codes)).encode())
     for part in (files, np.asarray(rows.numbers, np.int64)):
         digest.update(part.tobytes())

@@ -69,17 +69,20 @@ def checked(place: str, files: Sequence[str]) -> list[str]:
 def joined(place: str, files: Sequence[str], read: Callable[[str], RawRows]) -> RawRows:
     """Return the rows of `files` as those of one, numbered from 1 throughout; read: called with each."""
     whole = RawRows(place)
+    rows: list[dict[str, Any]] = []
+    in_whole: list[int] = []
     at = 0
     for name in files:
         part = read(name)
         numbers = sorted([*part.numbers, *(bad.number for bad in part.bad)])
         place_in = {number: at + position for position, number in enumerate(numbers, start=1)}
-        whole.rows += part.rows
-        whole.numbers += [place_in[number] for number in part.numbers]
+        rows += part.rows
+        in_whole += [place_in[number] for number in part.numbers]
         whole.bad += [
             BadRow(place, place_in[bad.number], f"{name}:{bad.number}: {bad.reason}", bad.raw) for bad in part.bad
         ]
         whole.told += part.told
         whole.table |= part.table
         at += len(numbers)
+    whole.rows, whole.numbers = rows, in_whole
     return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,23 @@ import numpy as np
 
 from jenga.errors import DataError
 from jenga.labels import kind_named
-from jenga.labels.cells import is_missing
-from jenga.labels.column import HeadColumn, near
+from jenga.labels.cells import Repeated, Tally, is_missing
+from jenga.labels.column import HeadColumn
 from jenga.labels.forms import Settled, settle
-from jenga.labels.judge import all_unseen, labelled_rows
-from jenga.labels.spaces import case_warnings, coverage_warnings, infer_normal_space, infer_space
+from jenga.labels.spaces import infer_normal_space, infer_space
 from jenga.labels.unseen import unseen_warnings
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.columns import absent_columns, column_names, find_column, label_place, lookup, no_column
+from jenga.rows.columns import absent_columns, find_column, label_place, no_column
 from jenga.rows.exclude import Excluded
+from jenga.rows.kept import Keeping, KeptSource, RowSink, keeping
+from jenga.rows.large import LargeRows
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
 from jenga.rows.partition import Share, Stake, check_roles, partition
 from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.read_once import ReadOnce
 from jenga.rows.readers import read_rows
-from jenga.rows.split import TRAIN, cut, duplicate_warning, leak_warning
+from jenga.rows.split import TRAIN, cut
+from jenga.rows.told import duplicate_ids, label_warnings, leaks, unlabelled
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 _VALID, _TEST = "valid", "test"
 _BAD_ROWS_SHOWN = 5
+_ROWS_AT_ONCE = 512
+"""Few: the more objects are alive, the more often the garbage collector goes through all of them."""
 
 
 @dataclass
@@ -96,6 +100,31 @@ def load_sources(
     `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
     judge another.
     """
+    with keeping(specs, data) as kept:
+        if isinstance(kept, list):
+            return [
+                LoadedSource(
+                    replace(spec, heads=each.heads), each.splits, each.spaces, each.bad, each.warnings, each.digests,
+                    each.sizes,
+                )
+                for spec, each in zip(specs, kept, strict=True)
+            ]  # fmt: skip
+        loaded = _load(specs, data, files, kept)
+        if kept is not None:
+            kept.finish(
+                [
+                    KeptSource(
+                        each.spec.heads, each.splits, each.spaces, each.bad, each.warnings, each.digests, each.sizes
+                    )
+                    for each in loaded
+                ]
+            )
+        return loaded
+
+
+def _load(
+    specs: Sequence[SourceSpec], data: DataConfig, files: Sequence[ReadOnce[Any]] | None, kept: Keeping | None
+) -> list[LoadedSource]:
     if files is None:
         read = ReadOnce(partial(read_rows, form=specs[0].form if specs else None), by_place=by_place(specs))
         files = [read] * len(specs)
@@ -105,9 +134,10 @@ def load_sources(
     ]
     told = check_roles([spec.name for spec in specs], given)
     parsed = []
-    for spec, splits in zip(specs, given, strict=True):
+    for number, (spec, splits) in enumerate(zip(specs, given, strict=True)):
         raw = {split: [each for _, each in pairs] for split, pairs in splits.items()}
-        parsed.append(_parsed(spec, raw, data.max_bad_fraction))
+        sinks = {split: RowSink(None, "") if kept is None else kept.sink(number, split) for split in raw}
+        parsed.append(_parsed(spec, raw, sinks, data.max_bad_fraction))
     fractions = {_VALID: data.valid_fraction, _TEST: data.test_fraction}
     shares = partition([_stake(each) for each in parsed], fractions, seed=data.split_seed)
     digests = [_digests(each, read) for each, read in zip(parsed, files, strict=True)]
@@ -134,25 +164,35 @@ def _paths(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
     return {TRAIN: spec.train, _VALID: spec.valid, _TEST: spec.test}
 
 
-def _parsed(spec: SourceSpec, raw: dict[str, list[RawRows]], max_bad_fraction: float) -> _Parsed:
+def _parsed(
+    spec: SourceSpec, raw: dict[str, list[RawRows]], sinks: Mapping[str, RowSink], max_bad_fraction: float
+) -> _Parsed:
     for each in raw[TRAIN]:
         stop_if_many_bad(each, each.bad, max_bad_fraction)
     spec, spaces, told = _spaces(spec, raw, max_bad_fraction)
     found = _Parsed(spec, raw, spaces, {}, [], Counter(), Counter(), told)
     for split, files in raw.items():
-        parts = []
         for each in files:
             parser = Parser(each, spec, spaces)
-            rows, unusable = parser.run()
+            unusable = _into(sinks[split], parser)
             stop_if_many_bad(each, unusable, max_bad_fraction, told=told)
             found.notes += parser.notes
             found.unseen += parser.unseen
             found.told += [words for words in each.told if words not in found.told]
             found.told += [f"{each.file}: {words}" for words in parser.blank_warnings()]
             found.bad += unusable
-            parts.append(rows)
-        found.given[split] = Rows.joined(parts)
+        found.given[split] = sinks[split].finish()
     return found
+
+
+def _into(sink: RowSink, parser: Parser) -> list[BadRow]:
+    """Put the rows that `parser` makes of its file into `sink`, and return all bad ones, in order."""
+    bad = list(parser.raw.bad)
+    for piece in parser.raw.pieces(_ROWS_AT_ONCE):
+        rows, unusable = parser.run(piece)
+        sink.add(rows)
+        bad += unusable
+    return sorted(bad, key=lambda row: row.number)
 
 
 def _loaded(
@@ -167,10 +207,10 @@ def _loaded(
         *note_warnings(parsed.notes),
         *unseen_warnings(parsed.unseen),
         *told,
-        *_duplicate_ids(spec, raw),
-        *_unlabelled(spec, raw),
-        *_label_warnings(spec, splits, spaces),
-        *_leaks(spec, splits),
+        *duplicate_ids(spec, raw),
+        *unlabelled(spec, raw),
+        *label_warnings(spec, splits, spaces),
+        *leaks(spec, splits),
     ]
     sizes = {each.file: len(each.rows) + len(each.bad) for files in raw.values() for each in files}
     return LoadedSource(spec, splits, spaces, parsed.bad, warnings, digests, sizes)
@@ -267,11 +307,26 @@ def _labels_of_all(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> Se
     return settle(head, _cells(files, head))
 
 
-def _cells(files: Sequence[RawRows], head: HeadColumn) -> list[Any]:
+def _cells(files: Sequence[RawRows], head: HeadColumn) -> Sequence[Any]:
     """Return the cells that are neither null nor NaN; blank ones may say something."""
+    if not head.joined and (known := _tallied(files, head)) is not None:
+        return known
     places = [label_place(raw.rows, head) for raw in files]
     cells = (place(row) for raw, place in zip(files, places, strict=True) if place for row in raw.rows)
     return [cell for cell in cells if isinstance(cell, str) or not is_missing(cell)]
+
+
+def _tallied(files: Sequence[RawRows], head: HeadColumn) -> Repeated | None:
+    """Return the cells as they were counted when the files were read; None where some were not."""
+    whole = Tally()
+    for raw in files:
+        column = find_column(raw.rows, head.candidates)
+        if column is None:
+            continue
+        if not isinstance(raw, LargeRows) or column not in raw.tallies:
+            return None
+        whole.merge(raw.tallies[column])
+    return whole.cells()
 
 
 def _lacks_written(head: HeadColumn, raw: Mapping[str, Sequence[RawRows]]) -> str | None:
@@ -330,71 +385,3 @@ def _first_strata(spec: SourceSpec) -> Key | None:
 def _strata(spec: SourceSpec, rows: Rows) -> np.ndarray:
     key = _first_strata(spec)
     return np.full(len(rows), IGNORE_INDEX, np.int64) if key is None else np.asarray(rows.labels[key])
-
-
-# ------------------------------------------------------------------------------------------------------------- warnings
-
-
-def _duplicate_ids(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> Iterable[str]:
-    for split, files in raw.items():
-        names = [lookup(row, spec.id) for each in files for row in each.rows]
-        ids = [str(name) for name in names if not is_missing(name)]
-        warning = duplicate_warning(ids, split=split, source=spec.name)
-        if warning:
-            yield warning
-
-
-def _leaks(spec: SourceSpec, splits: Mapping[str, Rows]) -> Iterable[str]:
-    keys = {split: rows.content.keys() for split, rows in splits.items()}
-    for split in (_VALID, _TEST):
-        what = splits[TRAIN].content.shared
-        own = keys.get(split, ())
-        warning = leak_warning(keys[TRAIN], own, split=split, source=spec.name, what=what)
-        if warning:
-            yield warning
-
-
-def _unlabelled(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> Iterable[str]:
-    for head in spec.heads:
-        for each in (each for files in raw.values() for each in files):
-            if head.absent is None or not each.rows or find_column(each.rows, head.candidates):
-                continue
-            found = column_names(each.examples)
-            close = next((words for words in (near(name, found) for name in head.candidates) if words != "."), ".")
-            wanted = " or ".join(f"'{name}'" for name in head.candidates)
-            yield (
-                f"{each.file} has no column {wanted} for {head.where}{close} All {len(each.rows)} rows are taken for "
-                f"normal; if their labels stand elsewhere, name the column (`heads[].column`)"
-            )
-
-
-def _label_warnings(spec: SourceSpec, splits: Mapping[str, Rows], spaces: Mapping[Key, HeadSpace]) -> list[str]:
-    warnings = []
-    if not len(splits[_VALID]):
-        warnings.append(
-            f"{spec.name}: there are no valid rows; nothing shows whether the model learns more than its rows"
-        )
-    for split, rows in splits.items():
-        if wrong := all_unseen((space, rows.labels[key]) for key, space in spaces.items() if key in rows.labels):
-            raise DataError(f"{spec.name}, {split}: {wrong}. Correct the labels, or list them all in `labels`")
-    unsupervised = {head.key for head in spec.heads if head.absent is not None}
-    listed = {head.key for head in spec.heads if head.labels is not None}
-    for key, space in spaces.items():
-        if kind_named(space.kind).from_text:
-            continue
-        where = f"head '{'.'.join(key)}'"
-        for split, rows in splits.items():
-            if len(rows) and not labelled_rows(space, rows.labels[key]):
-                if split == TRAIN and key not in unsupervised:
-                    raise DataError(
-                        f"{spec.name}: {where}: none of the {len(rows)} training rows that are left after the split "
-                        "and data.max_rows has a label; give more labelled rows, or take the head out"
-                    )
-                warnings.append(
-                    f"{spec.name}: {where}: none of the {len(rows)} {split} rows has a label; it gets no {split} scores"
-                )
-        if key not in unsupervised:
-            warnings += coverage_warnings(space, splits[TRAIN].labels[key])
-        if key not in listed:
-            warnings += case_warnings(space)
-    return warnings

@@ -20,6 +20,7 @@ from jenga.rows.columns import label_place, lookup
 from jenga.rows.content import Cells, Content, ContentSpec, Item
 from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.readers import FileForm
+from jenga.rows.strings import picked
 from jenga.types import SHARED, HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ class Rows:
     (`jenga.labels`); none of a head whose labels are the content itself. `marks` by column: the M cells, as they stand.
     """
 
-    ids: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    ids: Sequence[str] = field(default_factory=list)
+    files: Sequence[str] = field(default_factory=list)
+    numbers: Sequence[int] = field(default_factory=list)
     content: Content = field(default_factory=Cells)
     labels: dict[Key, Any] = field(default_factory=dict)
     marks: dict[str, list[Any]] = field(default_factory=dict)
@@ -73,18 +74,13 @@ class Rows:
         at = np.asarray(index, dtype=np.int64)
         if len(at) == len(self) and (at == np.arange(len(at))).all():
             return self
-        places = at.tolist()
-
-        def pick(column: Any) -> Any:
-            return column[at] if isinstance(column, np.ndarray) else [column[row] for row in places]
-
         return Rows(
-            ids=pick(self.ids),
-            files=pick(self.files),
-            numbers=pick(self.numbers),
+            ids=picked(self.ids, at),
+            files=picked(self.files, at),
+            numbers=picked(self.numbers, at),
             content=self.content.take(at),
-            labels={key: pick(column) for key, column in self.labels.items()},
-            marks={name: pick(column) for name, column in self.marks.items()},
+            labels={key: picked(column, at) for key, column in self.labels.items()},
+            marks={name: picked(column, at) for name, column in self.marks.items()},
         )
 
     @classmethod
@@ -154,6 +150,8 @@ class Parser:
         """Return the rows and all bad rows of the file, or of a piece of it, in its order."""
         raw = piece or self.raw
         rows = Rows(marks={name: [] for name in self.spec.marks} if self.labelled else {})
+        ids: list[str] = []
+        numbers: list[int] = []
         items: list[Item] = []
         codes: dict[Key, list[Any]] = {key: [] for key in self.places}
         bad = list(raw.bad)
@@ -169,14 +167,14 @@ class Parser:
             except RowError as error:
                 bad.append(BadRow(raw.file, number, str(error), json_text(row)[:RAW_LENGTH]))
                 continue
-            rows.ids.append(name or str(number))
-            rows.files.append(raw.file)
-            rows.numbers.append(number)
+            ids.append(name or str(number))
+            numbers.append(number)
             items.append(item)
             for mark, cells in rows.marks.items():
                 cells.append(lookup(row, mark))
             for key, code in labels.items():
                 codes[key].append(code)
+        rows.ids, rows.files, rows.numbers = ids, [raw.file] * len(ids), numbers
         rows.content = self.content.collect(items)
         for key, column in codes.items():
             rows.labels[key] = self.readers[key].stack(column)
@@ -188,11 +186,11 @@ class Parser:
         item = self.content.read(row)
         if not self.readers and not self.with_words:
             return name, item, {}
-        cells = {key: self._cell(row, key) for key in self.readers}
         if self.with_words and item.words is None:
-            by_space = any(reader.by_space(cells[key]) for key, reader in self.readers.items())
+            by_space = any(reader.by_space(self._cell(row, key)) for key, reader in self.readers.items())
             item.words = words_by_space(item.text) if by_space else split_words(item.text)
-        labels = {key: reader.read(cells[key], item.text, item.words or []) for key, reader in self.readers.items()}
+        text, words = item.text, item.words or []
+        labels = {key: reader.read(self._cell(row, key), text, words) for key, reader in self.readers.items()}
         return name, item, labels
 
     def _cell(self, row: dict[str, Any], key: Key) -> Any:

@@ -11,6 +11,7 @@ from jenga.errors import DataError
 from jenga.rows.parse import Rows
 from jenga.rows.raw import RawRows
 from jenga.rows.split import TRAIN, cut, part_sizes
+from jenga.rows.strings import coded
 from jenga.types import IGNORE_INDEX
 
 _NUMBER_BITS = 40
@@ -51,26 +52,32 @@ def partition(stakes: Sequence[Stake], fractions: Mapping[str, float], *, seed: 
     it would train what it judges.
     """
     units = _units(stakes)
-    part_of = [np.full(len(each), TRAIN, dtype=object) for each in units]
+    names = (TRAIN, *fractions)
+    part_of = [np.zeros(len(each), np.int8) for each in units]
     told: list[list[str]] = [[] for _ in stakes]
     for owners, inside in _groups(units):
         wanted = [name for name in fractions if any(name in stakes[owner].wants for owner in owners)]
-        population = np.unique(np.concatenate([units[owner][inside[owner]] for owner in owners]))
-        strata = _strata(population, [(stakes[owner], units[owner], inside[owner]) for owner in owners])
+        own = {owner: units[owner][inside[owner]] for owner in owners}
+        population = _distinct(list(own.values()))
+        places = {owner: _places_in(population, each) for owner, each in own.items()}
+        strata = _strata(len(population), [(stakes[owner], inside[owner], places[owner]) for owner in owners])
         sizes = part_sizes(len(population), {name: fractions[name] for name in wanted})
         parts = cut(strata, sizes, seed=seed)
         for name in wanted:
             judged = [owner for owner in owners if name in stakes[owner].wants]
-            rows = np.intersect1d(population[parts[name]], np.concatenate([units[owner] for owner in judged]))
+            held, drawn = (np.zeros(len(population), bool) for _ in range(2))
+            for owner in judged:
+                held[places[owner]] = True
+            drawn[parts[name]] = held[parts[name]]
             for owner in owners:
-                mine = inside[owner] & np.isin(units[owner], rows)
-                part_of[owner][mine] = name
-                if owner not in judged and mine.any():
+                mine = np.flatnonzero(inside[owner])[drawn[places[owner]]]
+                part_of[owner][mine] = names.index(name)
+                if owner not in judged and len(mine):
                     others = [stakes[other].name for other in judged]
-                    told[owner].append(_left_out(stakes[owner], np.flatnonzero(mine), name, others))
+                    told[owner].append(_left_out(stakes[owner], mine, name, others))
     return [
-        Share({name: np.flatnonzero(own == name) for name in (TRAIN, *stake.wants)}, warnings)
-        for stake, own, warnings in zip(stakes, part_of, told, strict=True)
+        Share({name: np.flatnonzero(part == names.index(name)) for name in (TRAIN, *stake.wants)}, warnings)
+        for stake, part, warnings in zip(stakes, part_of, told, strict=True)
     ]
 
 
@@ -119,9 +126,7 @@ def _units(stakes: Sequence[Stake]) -> list[np.ndarray]:
     """Return a number of each row, int64 ``(M,)``: equal for the same row of the same file, in the order of both."""
     codes: dict[str, int] = {}
     return [
-        np.array([codes.setdefault(file, len(codes)) for file in stake.rows.files], np.int64) << _NUMBER_BITS
-        | np.array(stake.rows.numbers, np.int64)
-        for stake in stakes
+        coded(stake.rows.files, codes) << _NUMBER_BITS | np.asarray(stake.rows.numbers, np.int64) for stake in stakes
     ]
 
 
@@ -130,19 +135,35 @@ def _groups(units: Sequence[np.ndarray]) -> Iterator[tuple[list[int], dict[int, 
     files = [each >> _NUMBER_BITS for each in units]
     owners: dict[int, list[int]] = {}
     for source, each in enumerate(files):
-        for file in np.unique(each).tolist():
+        for file in np.flatnonzero(np.bincount(each)).tolist():
             owners.setdefault(file, []).append(source)
     for group in dict.fromkeys(map(tuple, owners.values())):
         own = [file for file, sources in owners.items() if tuple(sources) == group]
         yield list(group), {source: np.isin(files[source], own) for source in group}
 
 
-def _strata(population: np.ndarray, owners: Sequence[tuple[Stake, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Return the class of each unit, int64; those of a later source stand behind those of an earlier one."""
-    strata = np.full(len(population), IGNORE_INDEX, np.int64)
+def _distinct(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return all numbers in `parts`, each once, ascending."""
+    first, *others = parts
+    if not others and (np.diff(first) > 0).all():  # as those of a file's rows are
+        return first
+    return np.unique(np.concatenate(parts))
+
+
+def _places_in(population: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return where `units` stand in `population`, which ascends and has them all."""
+    return np.arange(len(units)) if units is population else np.searchsorted(population, units)
+
+
+def _strata(count: int, owners: Sequence[tuple[Stake, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the class of each of `count` units, int64; those of a later source stand behind those of an earlier one.
+
+    owners: each with which of its rows are there, bool (M,), and the units that these are.
+    """
+    strata = np.full(count, IGNORE_INDEX, np.int64)
     begin = 0
-    for stake, units, inside in owners:
-        at, own = np.searchsorted(population, units[inside]), stake.strata[inside]
+    for stake, inside, at in owners:
+        own = stake.strata[inside]
         fresh = (strata[at] == IGNORE_INDEX) & (own != IGNORE_INDEX)
         strata[at[fresh]] = begin + own[fresh]
         begin += stake.n_strata

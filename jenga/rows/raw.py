@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from jenga.labels.cells import json_text
 
 RAW_LENGTH = 500
+Refuse = Callable[[int, str, str], None]
+"""Called with the number of a line, or a row, why it is none, and what stands there."""
 GIVEN, STANDARD_INPUT = "the given rows", "standard input"
 """Names in messages of rows that come from no file."""
 
@@ -33,16 +35,18 @@ class RawRows:
 
     `file`: the name by which a run tells files apart, see `jenga.rows.readers.place_of`. `numbers` ascend. `told`: how
     the file was read, where it could be read otherwise. `table`: whether cells are text, blank where there is nothing.
-    `folder`: that of several files that are read as one.
+    `folder`: that of several files that are read as one. `digest`: SHA-256 of the file, where its rows are not held but
+    read anew by each pass over them; None elsewhere.
     """
 
     file: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    rows: Sequence[dict[str, Any]] = field(default_factory=list)
+    numbers: Sequence[int] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     table: bool = False
     folder: str | None = None
+    digest: bytes | None = None
 
     @property
     def in_hand(self) -> bool:
@@ -62,7 +66,7 @@ class RawRows:
         return Path(self.file).absolute().parent if Path(self.file).exists() else None
 
     @property
-    def examples(self) -> list[dict[str, Any]]:
+    def examples(self) -> Sequence[dict[str, Any]]:
         """The rows with all their columns, for messages."""
         return self.rows
 
@@ -75,17 +79,16 @@ class RawRows:
         """Return the rows at `at`, with `bad` for those that cannot be read among them."""
         return replace(self, rows=self.rows[at], numbers=self.numbers[at], bad=bad)
 
+    def pieces(self, n_rows: int) -> Iterator[Self]:
+        """Yield the rows in order, some at a time where they are not held; `bad` of a piece is empty."""
+        yield replace(self, bad=[])
+
     def add(self, number: int, row: Any) -> None:
         """Keep `row` if it is an object with columns, else set it aside."""
-        if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict):
-            # As spaCy's training data have it.
-            row = {"text": row[0], **row[1]}
-        if isinstance(row, dict):
-            self.rows.append(row)
-            self.numbers.append(number)
-            return
-        what = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(row), "a number")
-        self.refuse(number, f"the row is {what}, not an object with columns", json_text(row))
+        if (found := object_in(number, row, self.refuse)) is not None:
+            # Rows that are added are held, in lists.
+            cast(list[dict[str, Any]], self.rows).append(found)
+            cast(list[int], self.numbers).append(number)
 
     def add_all(self, rows: Iterable[Any]) -> Self:
         """Add `rows`, numbered from 1, and return itself."""
@@ -96,3 +99,15 @@ class RawRows:
     def refuse(self, number: int, reason: str, raw: str) -> None:
         """Set a row aside."""
         self.bad.append(BadRow(self.file, number, reason, raw[:RAW_LENGTH]))
+
+
+def object_in(number: int, row: Any, refuse: Refuse) -> dict[str, Any] | None:
+    """Return a row as an object with columns; None, once it is refused, where it is none."""
+    if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict):
+        # As spaCy's training data have it.
+        row = {"text": row[0], **row[1]}
+    if isinstance(row, dict):
+        return row
+    what = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(row), "a number")
+    refuse(number, f"the row is {what}, not an object with columns", json_text(row))
+    return None

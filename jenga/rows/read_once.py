@@ -53,7 +53,7 @@ class ReadOnce(Generic[Raw]):
     def digest(self, raw: RawRows) -> bytes:
         """Return the SHA-256 of the rows of one of `files`, computed once."""
         if raw.file not in self._digests:
-            self._digests[raw.file] = content_digest(raw.content)
+            self._digests[raw.file] = raw.digest or content_digest(raw.content)
         return self._digests[raw.file]
 
 

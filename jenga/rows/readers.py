@@ -5,8 +5,9 @@ A row that cannot be read is set aside with its reason; a file that cannot be re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from jenga.errors import DataError
@@ -15,6 +16,7 @@ from jenga.refinery.envelope import list_at
 from jenga.rows.conll import looks_like_conll, read_conll
 from jenga.rows.folders import checked, has_splits, is_saved, joined, parts_of, saved_rows
 from jenga.rows.hub import HUB, hub_rows, is_hub
+from jenga.rows.large import Reading, Watched, are_large, one_after_the_other, read_large
 from jenga.rows.raw import RawRows
 from jenga.rows.spooled import spooled
 from jenga.rows.storage import (
@@ -25,19 +27,30 @@ from jenga.rows.storage import (
     is_folder,
     is_pattern,
     is_remote,
+    lines,
     matching,
     missing,
     seekable,
 )
 from jenga.rows.storage import suffixes as suffixes_of
-from jenga.rows.tables import read_table
-from jenga.rows.text_files import is_zeek, read_json, read_lines, read_log, read_text
+from jenga.rows.tables import layout, read_table, table_rows
+from jenga.rows.text_files import (
+    is_zeek,
+    json_lines,
+    read_json,
+    read_lines,
+    read_log,
+    read_text,
+    text_lines,
+)
 
 _PARQUET_ROWS = 4096
 _BATCH_BYTES = 2 << 20
 SAMPLE, NETWORK = "jenga/helpline", "jenga/network"
 TONES, SHAPES = "jenga/tones", "jenga/shapes"
 SPELT, SCENES = "jenga/spelt", "jenga/scenes"
+_SAMPLES = (SAMPLE, NETWORK, TONES, SHAPES, SPELT, SCENES)
+_HEAD_LINES = 1000
 FORMATS = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "txt",
     ".conll": "conll", ".bio": "conll", ".iob": "conll", ".conllu": "conllu", ".parquet": "parquet",
@@ -69,15 +82,22 @@ def place_of(path: str, split: str) -> str:
     return f"{path} ({split})" if is_hub(path) or has_splits(path) else path
 
 
-def read_rows(path: str, *, split: str = "train", form: FileForm | None = None) -> RawRows:
+def read_rows(
+    path: str, *, split: str = "train", form: FileForm | None = None, watched: Watched | None = None
+) -> RawRows:
     """Read every row of `path`: of a file, a folder or pattern of files, a data set, or a built-in sample.
 
     An address, such as ``s3://bucket/rows.csv``, is read by fsspec; ``hf://name`` and ``hf://name/configuration`` are
     data sets of the hub. `split` (train, valid or test) picks the part of a data set that has several; a file holds one
-    part only. form: how files are written. Raises DataError for a file that is missing, empty or unreadable, SetupError
-    where the hub or another storage cannot be reached.
+    part only. form: how files are written. watched: read the rows of large files anew in each pass, instead of holding
+    them, and look at these columns the first time.
+
+    Raises DataError for a file that is missing, empty or unreadable, SetupError where the hub or another storage cannot
+    be reached.
     """
     form = form or FileForm()
+    if watched is not None and (large := _large(path, form, watched)) is not None:
+        return large
     raw = RawRows(place_of(path, split))
     if path == SAMPLE:
         from jenga.samples.helpline import generate
@@ -102,19 +122,88 @@ def read_rows(path: str, *, split: str = "train", form: FileForm | None = None) 
     if is_saved(path):
         raw.folder = path
         raw.add_all(saved_rows(path, split))
-    elif is_pattern(path):
-        raw = joined(path, checked(path, matching(path)), lambda name: _read_file(name, form))
-        raw.folder = None if is_remote(path) else fixed_folder(path)
-    elif is_folder(path) and (form.format is not None or _format_of(path, form) is None):
-        raw = joined(
-            path, parts_of(path, FORMATS if form.format is None else None), lambda name: _read_file(name, form)
-        )
-        raw.folder = None if is_remote(path) else path
+    elif (files := _files_of(path, form)) is not None:
+        raw = joined(path, files, lambda name: _read_file(name, form))
+        raw.folder = None if is_remote(path) else _folder_of(path)
     else:
         raw = _read_file(path, form)
     if not raw.rows and not raw.bad:
         raise DataError(f"{path}: the file holds no rows")
     return raw
+
+
+def local_files(path: str, form: FileForm) -> list[str]:
+    """Return the files on this machine whose rows `path` stands for; none where they come from elsewhere.
+
+    Raises DataError as `read_rows` does.
+    """
+    if path in _SAMPLES or is_hub(path) or is_remote(path) or is_saved(path):
+        return []
+    return _files_of(path, form) or [path]
+
+
+def _files_of(path: str, form: FileForm) -> list[str] | None:
+    """Return the files that a pattern or a folder stands for; None of a path that is a file's."""
+    if is_pattern(path):
+        return checked(path, matching(path))
+    if is_folder(path) and (form.format is not None or _format_of(path, form) is None):
+        return parts_of(path, FORMATS if form.format is None else None)
+    return None
+
+
+def _folder_of(path: str) -> str:
+    return fixed_folder(path) if is_pattern(path) else path
+
+
+def _large(path: str, form: FileForm, watched: Watched) -> RawRows | None:
+    """Return the rows of `path` where they are too many to hold; None where they are few, or cannot be read anew."""
+    files = local_files(path, form)
+    if not files or not are_large(files):
+        return None
+    told = RawRows(path)
+    readings = {name: reading for name in files if (reading := _reading(told, name, form)) is not None}
+    if len(readings) < len(files):
+        return None
+    whole = files != [path]
+    reading = one_after_the_other(list(readings.items())) if whole else readings[path]
+    raw = read_large(path, files, reading, watched)
+    raw.told, raw.table = told.told, told.table
+    raw.folder = _folder_of(path) if whole else None
+    return raw if raw.rows else None
+
+
+def _reading(told: RawRows, path: str, form: FileForm) -> Reading | None:
+    """Return what reads a file row by row, any number of times; None where that cannot be. How is noted in `told`."""
+    written = _format_of(path, form)
+    if written == "parquet":
+        return lambda refuse: enumerate(_parquet_rows(path), start=1)
+    if written not in ("jsonl", "txt", "csv", "tsv"):
+        return None
+    head = _head(path)
+    if written == "txt" and form.format is None and looks_like_conll(head):
+        return None
+    if form.format is None and is_zeek(head):
+        return None
+    if written == "jsonl":
+        return lambda refuse: json_lines(lines(path), refuse)
+    if written == "txt":
+        return lambda refuse: text_lines(lines(path))
+    if "\r" in head.replace("\r\n", ""):  # which would be one line
+        return None
+    own = RawRows(path)
+    mark, header_line = layout(own, head, usual="," if written == "csv" else "\t", given=form.delimiter)
+    told.told, told.table = [*told.told, *own.told], True
+    return lambda refuse: table_rows(path, (f"{line}\n" for line in lines(path)), mark, refuse, header_line=header_line)
+
+
+def _head(path: str) -> str:
+    """Return the first lines of a file. Raises DataError where it is missing, empty or no text."""
+    if not exists(path):
+        raise DataError(missing(path, tuple(FORMATS)))
+    found = "".join(f"{line}\n" for line in islice(lines(path), _HEAD_LINES))
+    if not found.strip():
+        raise DataError(f"{path}: the file is empty")
+    return found
 
 
 def _format_of(path: str, form: FileForm) -> str | None:
@@ -129,7 +218,7 @@ def _read_file(path: str, form: FileForm) -> RawRows:
         raise DataError(f"{path}: unknown file type '{''.join(suffixes_of(path))}'. {ALLOWED}")
     raw = RawRows(path)
     if written == "parquet":
-        return raw.add_all(_parquet_rows(path))
+        return raw.add_all(list(_parquet_rows(path)))
     found = content(path)
     text = decoded(path, found)
     if written == "txt" and form.format is None and looks_like_conll(text):
@@ -163,21 +252,19 @@ def _rows_at_once(metadata: Any) -> int:
     return max(1, min(_PARQUET_ROWS, _BATCH_BYTES * rows // max(1, size)))
 
 
-def _parquet_rows(path: str) -> list[Any]:
+def _parquet_rows(path: str) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
 
     found, size = seekable(path)
     limit = UnpackLimit(path, size)
-    rows: list[Any] = []
     try:
         file = parquet.ParquetFile(found, memory_map=isinstance(found, str))
         # Few at a time: a column of equal values takes no room in the file, and a batch is unpacked at once.
         for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
             limit.add(batch.nbytes)
-            rows += spooled(batch.to_pylist())
+            yield from spooled(batch.to_pylist())
             # What arrow has freed it would keep for itself.
             pyarrow.default_memory_pool().release_unused()
-        return rows
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: the Parquet data is damaged or cut short ({error}); write the file again") from None

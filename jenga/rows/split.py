@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
+from jenga.rows.strings import hashed
+
 TRAIN = "train"
+_MANY = 100_000
+"""Rows of which it is better to hold a number each than what they hold."""
 
 
 def part_sizes(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -59,16 +63,30 @@ def _shares(left: np.ndarray, size: int, generator: np.random.Generator) -> np.n
     return take
 
 
-def leak_warning(
-    train: Sequence[object], other: Sequence[object], *, split: str, source: str, what: str = "a text that is"
-) -> str | None:
-    """Return a warning when texts of `split` stand in the training rows too, else None. `what` is shared, in words."""
-    known = set(train)
-    shared = sum(text in known for text in other)
+def shared_with(train: Sequence[Hashable]) -> Callable[[Sequence[Hashable]], int]:
+    """Return what counts the values that stand among those of the training rows too."""
+    if len(train) <= _MANY:
+        known = set(train)
+        return lambda other: sum(value in known for value in other)
+    numbers = np.sort(hashed(train))
+
+    def shared(other: Sequence[Hashable]) -> int:
+        own = hashed(other)
+        places = np.searchsorted(numbers, own).clip(max=len(numbers) - 1)
+        return int((numbers[places] == own).sum())
+
+    return shared
+
+
+def leak_warning(shared: int, count: int, *, split: str, source: str, what: str = "a text that is") -> str | None:
+    """Return a warning when `shared` of the `count` rows of `split` stand in the training rows too, else None.
+
+    `what` is shared, in words.
+    """
     if not shared:
         return None
     return (
-        f"{source}: {shared} of {len(other)} {split} rows have {what} in the training rows too; "
+        f"{source}: {shared} of {count} {split} rows have {what} in the training rows too; "
         f"{split} scores flatter the model"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import glob
 import io
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 from jenga.errors import DataError, SetupError, suggest
 from jenga.files import what_is
-from jenga.packed import UnpackLimit, gunzipped
+from jenga.packed import unpacked_parts
 from jenga.rows.hub import is_hub
 
 _MARKS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
@@ -21,7 +22,7 @@ _WILD = ("*", "?", "[")
 _CHECK = "Check data_path and data_root"
 _NO_FILE = {"a folder": "name a file in it"}
 _NO_FILE_ELSE = "its rows must be read to an end, and more than once: write them to a file and name that"
-_STEP_BYTES = 16 << 20
+_BLOCK_BYTES = 4 << 20
 
 
 def is_remote(path: str) -> bool:
@@ -106,6 +107,35 @@ def seekable(path: str) -> tuple[str | io.BytesIO, int]:
     return path, Path(path).stat().st_size
 
 
+def blocks(path: str) -> Iterator[bytes]:
+    """Yield the bytes of a file on this machine, unpacked, some megabytes at a time. Raises as `content` does."""
+    packing = suffixes(path)[1]
+    with _readable(path) as file:
+        if packing:
+            yield from unpacked_parts(path, file, Path(path).stat().st_size, packing)
+            return
+        while block := file.read(_BLOCK_BYTES):
+            yield block
+
+
+def lines(path: str) -> Iterator[str]:
+    """Yield the lines of a file on this machine, unpacked, without the line feeds that end them.
+
+    Raises DataError as `content` and `decoded` do, once it comes to what is wrong.
+    """
+    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+    rest = ""
+    try:
+        for block in blocks(path):
+            *whole, rest = (rest + decode(block)).split("\n")
+            yield from whole
+        rest += decode(b"", final=True)
+    except UnicodeDecodeError:
+        decoded(path, content(path))
+    if rest:
+        yield rest
+
+
 def decoded(path: str, found: bytes) -> str:
     """Return bytes as text. Raises DataError, which says how to convert them, where they are not UTF-8."""
     try:
@@ -182,21 +212,7 @@ def unpacked(path: str, found: bytes, packing: str) -> bytes:
     """
     if not packing:
         return found
-    if packing == ".gz":
-        return gunzipped(path, found)
-    import pyarrow
-
-    limit, parts = UnpackLimit(path, len(found)), []
-    try:
-        stream = pyarrow.CompressedInputStream(pyarrow.BufferReader(found), "zstd")
-        while part := stream.read(_STEP_BYTES):
-            limit.add(len(part))
-            parts.append(part)
-    except (OSError, EOFError) as error:
-        raise DataError(
-            f"{path}: the zstd data is damaged or cut short ({error}); fetch or compress the file again"
-        ) from None
-    return b"".join(parts)
+    return b"".join(unpacked_parts(path, io.BytesIO(found), len(found), packing))
 
 
 # ---------------------------------------------------------------------------------------------------------- elsewhere

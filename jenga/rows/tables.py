@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from jenga.errors import DataError
-from jenga.rows.raw import RawRows
+from jenga.rows.raw import RawRows, Refuse
 
 MARKS = (",", ";", "\t", "|")
 _LOOKED_AT = 100
@@ -22,6 +23,16 @@ def read_table(raw: RawRows, text: str, *, usual: str, given: str | None = None)
 
     usual: the mark between cells where the header shows no other. given: the mark that it is.
     """
+    mark, header_line = layout(raw, text, usual=usual, given=given)
+    for number, row in table_rows(raw.file, _lines(text), mark, raw.refuse, header_line=header_line):
+        raw.add(number, row)
+
+
+def layout(raw: RawRows, text: str, *, usual: str, given: str | None) -> tuple[str, int]:
+    """Return the mark that parts the cells of a table, whose first lines `text` has, and the line of its header.
+
+    The rest is as in `read_table`. What might be read otherwise is told in `raw`.
+    """
     raw.table = True
     # Excel's own first line, which other programs take for a header.
     skipped = text.startswith(_EXCEL) and text[5:6] in ("\n", "\r")
@@ -29,7 +40,7 @@ def read_table(raw: RawRows, text: str, *, usual: str, given: str | None = None)
     if mark is None:
         mark, words = find_delimiter(text, usual)
         raw.told += [f"{raw.file}: {words}"] if words else []
-    _read(raw, text, mark, header_line=2 if skipped else 1)
+    return mark, 2 if skipped else 1
 
 
 def find_delimiter(text: str, usual: str) -> tuple[str, str]:
@@ -49,6 +60,10 @@ def find_delimiter(text: str, usual: str) -> tuple[str, str]:
     return best, f"cells are read as parted by {shown(best)}{also}; data.delimiter says what parts them"
 
 
+def _lines(text: str) -> Iterable[str]:
+    return io.StringIO(text, newline="")
+
+
 def shown(mark: str) -> str:
     """Return a mark for messages."""
     return _NAMES.get(mark, f"'{mark}'")
@@ -56,7 +71,7 @@ def shown(mark: str) -> str:
 
 def _share_of_rows(text: str, mark: str) -> float:
     """Return the share of the first rows that have as many cells as the header, of several; 0 where it has one."""
-    reader = _reader(text, mark)
+    reader = _reader(_lines(text), mark)
     try:
         widths = [len(cells) for cells in islice(reader, _LOOKED_AT) if cells]
     except csv.Error:
@@ -66,17 +81,26 @@ def _share_of_rows(text: str, mark: str) -> float:
     return sum(width == widths[0] for width in widths) / len(widths)
 
 
-def _reader(text: str, mark: str) -> csv._reader:  # type: ignore[name-defined]
+def _reader(lines: Iterable[str], mark: str) -> csv._reader:  # type: ignore[name-defined]
     csv.field_size_limit(_CELL_LENGTH)
-    return csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    return csv.reader(lines, delimiter=mark, strict=True)
 
 
-def _read(raw: RawRows, text: str, mark: str, *, header_line: int) -> None:
-    reader = _reader(text, mark)
+def table_rows(
+    file: str, lines: Iterable[str], mark: str, refuse: Refuse, *, header_line: int
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows below the header of a table, each with the number of the line that it begins in.
+
+    lines: with what ends them, from the first one of the file on. Raises DataError for a quote that is never closed,
+    and where columns of one name have different cells.
+    """
+    read: list[str] = []
+    reader = _reader(_noted(lines, read), mark)
     header: list[str] | None = None
     twice: list[tuple[int, int]] = []
     while True:
         number = reader.line_num + 1
+        read.clear()
         try:
             cells = next(reader)
         except StopIteration:
@@ -84,10 +108,10 @@ def _read(raw: RawRows, text: str, mark: str, *, header_line: int) -> None:
         except csv.Error as error:
             if "unexpected end" in str(error):
                 raise DataError(
-                    f"{raw.file}:{number}: a quote that opens in this line is never closed; write a quote inside a "
+                    f"{file}:{number}: a quote that opens in this line is never closed; write a quote inside a "
                     'cell as two ("") and put the cell in quotes, or use JSON Lines'
                 ) from None
-            raw.refuse(number, f"the line is not CSV ({error})", text.split("\n")[number - 1])
+            refuse(number, f"the line is not CSV ({error})", read[0].removesuffix("\n"))
             continue
         if not cells or number < header_line:
             continue
@@ -96,10 +120,16 @@ def _read(raw: RawRows, text: str, mark: str, *, header_line: int) -> None:
             twice = [(header.index(name), at) for at, name in enumerate(header) if name and header.index(name) < at]
         elif len(cells) != len(header):
             reason = f"the row has {len(cells)} cells, the header {len(header)}, parted by {shown(mark)}"
-            raw.refuse(number, reason, mark.join(cells))
+            refuse(number, reason, mark.join(cells))
         else:
-            _refuse_others(raw.file, header_line, number, header, cells, twice)
-            raw.add(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})
+            _refuse_others(file, header_line, number, header, cells, twice)
+            yield number, {name: cell for name, cell in zip(header, cells, strict=True) if name}
+
+
+def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
+    for line in lines:
+        read.append(line)
+        yield line
 
 
 def _refuse_others(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jenga.modalities.store import FeatureStore, PassingStore, default_cache_dir
+from jenga.modalities.store import FeatureStore, PassingStore
 
 KEY = "ab" * 32
 
@@ -42,11 +42,6 @@ def test_without_room_on_the_disk_features_stay_in_memory(tmp_path: Path, caplog
     assert found.tolist() == [1, 1]
     assert store.shape(KEY) == (2,)
     assert "they stay in memory" in caplog.text
-
-
-def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "jenga" / "features"
 
 
 def test_what_passes_is_kept_in_memory_then_in_files_that_go_with_it(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jenga.rows.split import cut, duplicate_warning, leak_warning, part_sizes
+from jenga.rows.split import cut, duplicate_warning, leak_warning, part_sizes, shared_with
 
 pytestmark = pytest.mark.usefixtures("without_report")
 
@@ -108,10 +108,16 @@ def test_sizes_are_fractions_rounded_and_leave_train_a_row(
 
 
 def test_a_leak_is_counted() -> None:
-    assert leak_warning(["a", "b"], ["c"], split="valid", source="s") is None
-    words = leak_warning(["a", "b"], ["a", "a", "c"], split="valid", source="s")
+    assert leak_warning(0, 1, split="valid", source="s") is None
+    words = leak_warning(shared_with(["a", "b"])(["a", "a", "c"]), 3, split="valid", source="s")
     assert words is not None
     assert words.startswith("s: 2 of 3 valid rows have a text that is in the training rows too")
+
+
+def test_what_many_rows_share_is_counted_as_what_few_do() -> None:
+    train, other = [f"text {at}" for at in range(100_001)], ["text 5", "text 100000", "another", "text 5"]
+    assert shared_with(train)(other) == shared_with(train[:6] + train[-1:])(other) == 3
+    assert shared_with(train)([]) == 0
 
 
 def test_shared_ids_are_counted() -> None:

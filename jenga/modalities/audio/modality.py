@@ -11,12 +11,13 @@ from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import TaskConfig
 from jenga.config.yaml12 import Document
+from jenga.files import cache_folder
 from jenga.modalities.audio.backbone import AudioBackbone
 from jenga.modalities.audio.clips import AudioColumns
 from jenga.modalities.audio.encoder import AudioEncoder
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioColumnKeys, AudioConfig
 from jenga.modalities.base import MODALITIES, Modality
-from jenga.modalities.store import FeatureStore, default_cache_dir
+from jenga.modalities.store import FeatureStore
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource
 
@@ -53,7 +54,7 @@ class AudioModality(Modality):
     def fit(self, loaded: Sequence[LoadedSource], config: ExperimentConfig, workdir: Path) -> AudioEncoder:
         """Return the features as the checkpoint's own extractor makes them; nothing is fitted."""
         cache_dir = config.data.cache_dir
-        return AudioEncoder.of(config.model, FeatureStore(Path(cache_dir) if cache_dir else default_cache_dir()))
+        return AudioEncoder.of(config.model, FeatureStore(Path(cache_dir) if cache_dir else cache_folder("features")))
 
     def load(self, folder: Path, config: ExperimentConfig) -> AudioEncoder:
         """Read the extractor in `folder`."""

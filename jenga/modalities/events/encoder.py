@@ -31,7 +31,7 @@ from jenga.rows.given import LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import GIVEN, STANDARD_INPUT, BadRow, RawRows
-from jenga.rows.split import TRAIN, leak_warning
+from jenga.rows.split import TRAIN, leak_warning, shared_with
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
@@ -268,8 +268,9 @@ def _leaks(spec: SourceSpec, splits: Mapping[str, EncodedSplit]) -> Iterable[str
         for name, split in splits.items()
         if split.encoded.features is not None
     }
+    shared = shared_with(rows.get(TRAIN, []))
     for name in rows.keys() - {TRAIN}:
         what = "the same features as a row that is"
-        warning = leak_warning(rows[TRAIN], rows[name], split=name, source=spec.name, what=what)
+        warning = leak_warning(shared(rows[name]), len(rows[name]), split=name, source=spec.name, what=what)
         if warning:
             yield warning

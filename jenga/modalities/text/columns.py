@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from jenga.labels.base import Span
 from jenga.labels.cells import is_missing
 from jenga.labels.column import BlankError, HeadColumn, RowError, encodable, show
 from jenga.modalities.text.turns import turns_of, written
-from jenga.rows.columns import find_column, lookup, no_column
+from jenga.rows.columns import find_column, first_cell, lookup, no_column
 from jenga.rows.content import Content, ContentSpec, Item
 from jenga.rows.raw import RawRows
+from jenga.rows.strings import Zipped, picked
 
 
 @dataclass
@@ -25,18 +26,30 @@ class Texts(Content):
 
     shared: ClassVar[str] = "a text that is"
 
-    texts: list[str] = field(default_factory=list)
-    pairs: list[str] | None = None
+    texts: Sequence[str] = field(default_factory=list)
+    pairs: Sequence[str] | None = None
     words: list[list[Span]] | None = None
-    as_words: list[bool] = field(default_factory=list)
+    as_words: Sequence[bool] = field(default_factory=list)
+
+    @property
+    def stored(self) -> tuple[dict[str, Sequence[str]], dict[str, np.ndarray]]:
+        """The texts, and which were given as words."""
+        assert self.words is None, "words are held in memory alone"
+        pairs = {} if self.pairs is None else {"pair": self.pairs}
+        return {"text": self.texts, **pairs}, {"as_words": np.array(self.as_words, bool)}
+
+    @classmethod
+    def of_stored(cls, texts: Mapping[str, Sequence[str]], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the texts of what `stored` gave."""
+        return cls(texts["text"], texts.get("pair"), None, cast(Sequence[bool], arrays["as_words"]))
 
     def take(self, at: np.ndarray) -> Texts:
         """Return the texts at `at`."""
         return Texts(
-            [self.texts[row] for row in at],
-            None if self.pairs is None else [self.pairs[row] for row in at],
-            None if self.words is None else [self.words[row] for row in at],
-            [self.as_words[row] for row in at] if self.as_words else [],
+            picked(self.texts, at),
+            None if self.pairs is None else picked(self.pairs, at),
+            None if self.words is None else picked(self.words, at),
+            picked(self.as_words, at) if len(self.as_words) else [],
         )
 
     @classmethod
@@ -52,7 +65,7 @@ class Texts(Content):
 
     def keys(self) -> Sequence[Hashable]:
         """Return both texts of each row."""
-        return list(zip(self.texts, self.pairs or self.texts, strict=True))
+        return Zipped((self.texts, self.texts if self.pairs is None else self.pairs))
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class TextColumns(ContentSpec):
     """
 
     form: ClassVar[str] = "text"
+    kept: ClassVar[type[Content] | None] = Texts
 
     text: tuple[str, ...]
     pair: str | None = None
@@ -145,13 +159,15 @@ def _find(rows: Sequence[Mapping[str, Any]], candidates: Sequence[str]) -> str |
 
 
 def _holds_places(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    cell = next((cell for row in rows if not is_missing(cell := lookup(row, column))), None)
+    cell = first_cell(rows, column)
     return isinstance(cell, list) and bool(cell) and isinstance(cell[0], Mapping) and {"start", "end"} <= cell[0].keys()
 
 
 def _text(row: Mapping[str, Any], column: str, *, per_word: bool) -> tuple[str, list[Span] | None]:
     value = lookup(row, column)
     words = None
+    if type(value) is str and value[:1].isalnum() and value.isascii():
+        return value, None  # most are so: nothing else can be meant
     if (turns := turns_of(value)) is not None:
         if per_word:
             raise RowError(f"column '{column}': turns have no words that a head could label; give one text a row")

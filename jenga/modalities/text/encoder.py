@@ -13,6 +13,7 @@ import torch
 
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, DataError, SetupError
+from jenga.files import cache_folder
 from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Autocast, Encoder, Facts, Spaces
 from jenga.modalities.text.backbone import TextBackbone
@@ -22,7 +23,7 @@ from jenga.modalities.text.generation import Generator, readable
 from jenga.modalities.text.language_model import check_packing
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
 from jenga.modalities.text.pretrained import read_tokenizer
-from jenga.modalities.text.tokens import EncodedText, default_cache_dir, encode
+from jenga.modalities.text.tokens import EncodedText, encode
 from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.content import ContentSpec
 from jenga.rows.load import LoadedSource, stop_if_many
@@ -82,7 +83,7 @@ class TextEncoder(Encoder):
     ) -> tuple[list[Source], list[str]]:
         """Tokenise every split. Raises ConfigError where the model lacks positions or embeddings for the tokens."""
         _check_lengths(backbone, loaded)
-        cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+        cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else cache_folder("tokens")
         warnings: list[str] = []
         sources = []
         for each in loaded:

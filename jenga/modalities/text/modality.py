@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ from jenga.modalities.text.quick import latent_topics
 from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.content import ContentSpec
-from jenga.rows.load import LoadedSource
+from jenga.rows.large import Watched
+from jenga.rows.load import LoadedSource, by_place
+from jenga.rows.parse import SourceSpec
+from jenga.rows.read_once import ReadOnce
+from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN
 
 _PROMPTS, _COMPLETIONS = ("prompt", "question", INSTRUCTION), ("completion", "answer", "output")
@@ -84,6 +89,12 @@ class TextModality(Modality):
         # Words come first where tags are given by word.
         by_word = any(task.type in config.token_tasks and not getattr(task.columns, "entities", None) for task in tasks)
         return TextColumns(("tokens", "text") if by_word else ("text", "tokens"), columns.text_pair, length)
+
+    def reads(self, config: ExperimentConfig, specs: Sequence[SourceSpec]) -> ReadOnce[Any]:
+        """Return what reads the files of `specs`; the rows of large ones are not held."""
+        labels = [column for spec in specs for head in spec.heads if not head.joined for column in head.candidates]
+        watched = Watched(tuple(dict.fromkeys(spec.id for spec in specs)), tuple(dict.fromkeys(labels)))
+        return ReadOnce(partial(read_rows, form=specs[0].form, watched=watched), by_place=by_place(specs))
 
     def prepare(
         self, loaded: list[LoadedSource], files: Sequence[Any], config: ExperimentConfig, workdir: Path

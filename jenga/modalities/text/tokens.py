@@ -5,25 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from jenga.arrays import ArrayWriter, mapped_arrays
 from jenga.errors import ConfigError, SetupError
-from jenga.files import atomic_file
+from jenga.files import MANIFEST, atomic_folder, damage
 from jenga.rows.batches import Encoded
+from jenga.rows.strings import Strings
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK_ROWS = 1000
+_LENGTHS = " lengths"
+_NOTHING: dict[str, np.ndarray] = {
+    "input_ids": np.zeros(0, np.int32),
+    f"input_ids{_LENGTHS}": np.zeros(0, np.int32),
+    "truncated": np.zeros(0, bool),
+}
 WordSpans = Sequence[Sequence[tuple[int, int]]]
 
 
@@ -50,7 +59,7 @@ class EncodedText(Encoded):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (M,)."""
         return np.diff(self.offsets)
@@ -122,54 +131,70 @@ def encode(
     added = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     if max_length <= added:
         raise ConfigError(f"max_length: {max_length} leaves no room for text beside {added} special tokens; raise it")
-    path = None
+    parts = partial(_parts, texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
+    encoded = None
     if cache_dir is not None:
-        path = cache_dir / f"{_key(texts, pairs, words, tokenizer, max_length)}.safetensors"
-        if path.exists() and (cached := _read(path)) is not None:
-            cached.pad_token_id = tokenizer.pad_token_id or 0
-            return cached
-    encoded = _encode(texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
-    if path is not None:
-        _write(path, encoded)
+        encoded = _kept(cache_dir / _key(texts, pairs, words, tokenizer, max_length), parts)
+    if encoded is None:
+        encoded = _laid(parts())
     encoded.pad_token_id = tokenizer.pad_token_id or 0
     return encoded
 
 
-def default_cache_dir() -> Path:
-    """Return the folder for tokenised rows under the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jenga" / "tokens"
-
-
-def _encode(
+def _parts(
     texts: Sequence[str], tokenizer: Any, *, max_length: int, pairs: Sequence[str] | None, words: WordSpans | None
-) -> EncodedText:
-    ids: list[list[int]] = []
-    types: list[list[int]] = []
-    word_tokens: list[list[int]] = []
-    truncated: list[bool] = []
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the arrays of `EncodedText`, of some rows after the other, with lengths in place of offsets."""
     for start in range(0, len(texts), _CHUNK_ROWS):
         part = slice(start, start + _CHUNK_ROWS)
-        batch = tokenizer(
-            list(texts[part]), None if pairs is None else list(pairs[part]), truncation=True, max_length=max_length,
-            return_attention_mask=False, return_token_type_ids=pairs is not None,
-            return_offsets_mapping=words is not None, return_overflowing_tokens=tokenizer.is_fast,
-        )  # fmt: skip
-        rows = _first_pieces(batch, len(texts[part]))
-        ids += [batch["input_ids"][piece] for piece, _ in rows]
-        truncated += [cut or len(batch["input_ids"][piece]) > max_length for piece, cut in rows]
-        if pairs is not None:
-            types += [batch["token_type_ids"][piece] for piece, _ in rows]
-        if words is not None:
-            for (piece, _), spans in zip(rows, words[part], strict=True):
-                own = [side == 0 for side in batch.sequence_ids(piece)]
-                word_tokens.append(_align(spans, batch["offset_mapping"][piece], own))
-    flat_ids, offsets = _flatten(ids, np.int32)
-    encoded = EncodedText(flat_ids, offsets, np.array(truncated, bool))
+        own, others = list(texts[part]), None if pairs is None else list(pairs[part])
+        if tokenizer.is_fast and words is None:
+            yield _tokenised(own, others, tokenizer, max_length)
+        else:
+            yield _aligned(own, others, tokenizer, max_length, None if words is None else words[part])
+
+
+def _tokenised(texts: list[str], pairs: list[str] | None, tokenizer: Any, max_length: int) -> dict[str, np.ndarray]:
+    """Tokenise texts as the tokenizer's own call does, without the objects and the offsets that it makes of them."""
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils import PaddingStrategy
+
+    tokenizer.set_truncation_and_padding(
+        PaddingStrategy.DO_NOT_PAD, TruncationStrategy.LONGEST_FIRST, max_length, 0, None, None
+    )
+    backend = tokenizer.backend_tokenizer
+    if backend.encode_special_tokens != tokenizer.split_special_tokens:
+        backend.encode_special_tokens = tokenizer.split_special_tokens
+    found = backend.encode_batch_fast(texts if pairs is None else list(zip(texts, pairs, strict=True)))
+    arrays = _flat("input_ids", [each.ids for each in found], np.int32)
+    arrays["truncated"] = np.array([bool(each.overflowing) for each in found], bool)
     if pairs is not None:
-        encoded.type_ids = _flatten(types, np.int8)[0]
+        arrays["type_ids"] = _flat("type_ids", [each.type_ids for each in found], np.int8)["type_ids"]
+    return arrays
+
+
+def _aligned(
+    texts: list[str], pairs: list[str] | None, tokenizer: Any, max_length: int, words: WordSpans | None
+) -> dict[str, np.ndarray]:
+    """Tokenise texts by the tokenizer's call, and align their words."""
+    batch = tokenizer(
+        texts, pairs, truncation=True, max_length=max_length, return_attention_mask=False,
+        return_token_type_ids=pairs is not None, return_offsets_mapping=words is not None,
+        return_overflowing_tokens=tokenizer.is_fast,
+    )  # fmt: skip
+    rows = _first_pieces(batch, len(texts))
+    arrays = _flat("input_ids", [batch["input_ids"][piece] for piece, _ in rows], np.int32)
+    arrays["truncated"] = np.array([cut or len(batch["input_ids"][piece]) > max_length for piece, cut in rows], bool)
+    if pairs is not None:
+        types = [batch["token_type_ids"][piece] for piece, _ in rows]
+        arrays["type_ids"] = _flat("type_ids", types, np.int8)["type_ids"]
     if words is not None:
-        encoded.word_token, encoded.word_offsets = _flatten(word_tokens, np.int32)
-    return encoded
+        places = []
+        for (piece, _), spans in zip(rows, words, strict=True):
+            own = [side == 0 for side in batch.sequence_ids(piece)]
+            places.append(_align(spans, batch["offset_mapping"][piece], own))
+        arrays |= _flat("word_token", places, np.int32)
+    return arrays
 
 
 def _first_pieces(batch: Any, n_rows: int) -> list[tuple[int, bool]]:
@@ -200,11 +225,35 @@ def _align(spans: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]],
     return tokens
 
 
-def _flatten(rows: Sequence[Sequence[int]], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    flat = np.fromiter((value for row in rows for value in row), dtype, count=int(offsets[-1]))
-    return flat, offsets
+def _flat(name: str, rows: Sequence[Sequence[int]], dtype: Any) -> dict[str, np.ndarray]:
+    """Return values of rows end to end, and how many each row has."""
+    lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+    flat = np.fromiter(chain.from_iterable(rows), dtype, int(lengths.sum()))
+    return {name: flat, f"{name}{_LENGTHS}": lengths}
+
+
+def _laid(parts: Iterable[dict[str, np.ndarray]]) -> EncodedText:
+    pieces: dict[str, list[np.ndarray]] = {}
+    for part in chain([_NOTHING], parts):
+        for name, piece in part.items():
+            pieces.setdefault(name, []).append(piece)
+    return _with_offsets({name: np.concatenate(each) for name, each in pieces.items()})
+
+
+def _with_offsets(arrays: Mapping[str, np.ndarray]) -> EncodedText:
+    def ends(name: str) -> np.ndarray | None:
+        if (lengths := arrays.get(f"{name}{_LENGTHS}")) is None:
+            return None
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return offsets
+
+    offsets = ends("input_ids")
+    assert offsets is not None
+    return EncodedText(
+        arrays["input_ids"], offsets, arrays["truncated"], arrays.get("type_ids"), arrays.get("word_token"),
+        ends("word_token"),
+    )  # fmt: skip
 
 
 def _key(
@@ -213,7 +262,8 @@ def _key(
     digest = hashlib.sha256(json.dumps([_FORMAT, max_length, type(tokenizer).__name__]).encode())
     digest.update(json.dumps(tokenizer_identity(tokenizer), sort_keys=True).encode(errors="surrogatepass"))
     for part in (texts, pairs, words):
-        digest.update(json.dumps(part, ensure_ascii=False).encode(errors="surrogatepass"))
+        said = ["kept", part.digest] if isinstance(part, Strings) else part
+        digest.update(json.dumps(said, ensure_ascii=False).encode(errors="surrogatepass"))
     return digest.hexdigest()[:32]
 
 
@@ -224,25 +274,32 @@ def tokenizer_identity(tokenizer: Any) -> Any:
     return json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
 
 
-def _write(path: Path, encoded: EncodedText) -> None:
-    from safetensors.numpy import save
-
-    arrays = {name: value for name, value in vars(encoded).items() if isinstance(value, np.ndarray)}
+def _kept(folder: Path, parts: Callable[[], Iterable[dict[str, np.ndarray]]]) -> EncodedText | None:
+    """Return the tokens that are kept in `folder`, else those of `parts`, kept there; None where they cannot be."""
+    if (folder / MANIFEST).exists() and (cached := _read(folder)) is not None:
+        return cached
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            file.write(save(arrays))
+        with atomic_folder(folder) as staging:
+            writer = ArrayWriter(staging)
+            try:
+                for part in chain([_NOTHING], parts()):
+                    for name, piece in part.items():
+                        writer.append(name, piece)
+            except BaseException:
+                writer.abandon()
+                raise
+            writer.close()
     except (OSError, SetupError) as error:
         logger.warning("tokens are not cached: %s; the next run tokenises again", error)
+        return None
+    return _read(folder)
 
 
-def _read(path: Path) -> EncodedText | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+def _read(folder: Path) -> EncodedText | None:
     try:
-        arrays: dict[str, Any] = load_file(path)
-        return EncodedText(**arrays)
-    except (OSError, SafetensorError, TypeError) as error:
-        logger.warning("cached tokens in %s cannot be read: %s; tokenising again", path, error)
+        if (harm := damage(folder)) is not None:
+            raise ValueError(harm)
+        return _with_offsets(mapped_arrays(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("cached tokens cannot be read: %s; tokenising again", error)
         return None
