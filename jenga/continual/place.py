@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from jenga.config.schema import ExperimentConfig
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.memory import Kept
+from jenga.rows.order import OnDemand
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Stage
 from jenga.trainer.recipe import trainings_of
@@ -52,9 +54,13 @@ class Place:
         """Return the training rows of a source."""
         return self.sources[source].splits[TRAIN]
 
-    def learnt(self, rows: Sequence[Kept]) -> list[Kept]:
+    def learnt(self, rows: Sequence[Kept]) -> Sequence[Kept]:
         """Return those of `rows` that training has not left out."""
-        return [each for each in rows if each.row not in self.split(each.source).left_out]
+        if not any(source.splits[TRAIN].left_out for source in self.sources.values()):
+            return rows
+        there = np.fromiter((each.row not in self.split(each.source).left_out for each in rows), bool, len(rows))
+        places = np.flatnonzero(there)
+        return OnDemand(lambda at: rows[places[at]], range(len(places)))
 
     def size(self, source: str) -> int:
         """Return the rows of a forward pass."""

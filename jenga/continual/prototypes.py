@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jenga.continual.judging import Judged, Scores, scores_by_stage
 from jenga.labels import kind_named
 from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.order import longest_first
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Stage
 from jenga.trainer.evaluate import Runner
@@ -108,19 +109,16 @@ def prototype_scores(
 
 def encoded(runner: Runner, split: EncodedSplit, task: str) -> Float:
     """Return what the encoder of `task` says of each row as a whole, float64 ``(M, H)``."""
-    order = np.argsort(split.lengths, kind="stable")[::-1]
-    size = runner.size_for(task)
     runner.model.eval()
     found: Float | None = None
     with torch.no_grad():
-        for start in range(0, len(order), size):
-            index = order[start : start + size]
-            batch = split.batch(index.tolist()).to(runner.device)
+        for index in longest_first(split.lengths, runner.size_for(task)):
+            batch = split.batch(index).to(runner.device)
             with runner.autocast():
                 pooled = runner.model.encode(batch.inputs, [task])[task].pooler_output
             part = pooled.double().cpu().numpy()
             if found is None:
-                found = np.empty((len(order), part.shape[1]))
+                found = np.empty((len(split), part.shape[1]))
             found[index] = part
     assert found is not None, "a stage without rows"
     return found

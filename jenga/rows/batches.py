@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from jenga.types import SHARED, Batch, HeadSpace
 Key = tuple[str, str]
 FEATURES = "features"
 """What ``forward`` calls rows that are read as one vector each."""
+_ENTRIES_AT_ONCE = 1 << 14
 
 
 class Encoded(ABC):
@@ -105,15 +107,15 @@ class EncodedSplit:
     def __len__(self) -> int:
         return len(self.encoded)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """What each entry of a batch costs, int64."""
+        """What each entry of a batch costs, int64; kept, as each batch is cut by it."""
         return self.encoded.lengths
 
     @property
-    def learnt(self) -> list[int]:
-        """The entries that training learns from, ascending."""
-        return [entry for entry in range(len(self)) if entry not in self.left_out]
+    def learnt(self) -> np.ndarray:
+        """The entries that training learns from, int64, ascending."""
+        return np.delete(np.arange(len(self)), list(self.left_out))
 
     def batch(self, index: Sequence[int], *, changes: torch.Generator | None = None) -> Batch:
         """Return the entries at `index`, with their labels and what a teacher says of them.
@@ -132,6 +134,15 @@ class EncodedSplit:
             teacher.setdefault(task, {})[head] = said(index, self.encoded.extent(inputs))
         ids = [self.rows.ids[row] for row in self.encoded.rows_of(index)]
         return Batch(inputs, labels, ids, self.source, index, teacher)
+
+
+def rows_of_all(split: EncodedSplit) -> np.ndarray:
+    """Return the row that each entry of `split` is of, or begins with, int64."""
+    found = np.empty(len(split), np.int64)
+    for start in range(0, len(split), _ENTRIES_AT_ONCE):
+        some = range(start, min(start + _ENTRIES_AT_ONCE, len(split)))
+        found[some.start : some.stop] = split.encoded.rows_of(some)
+    return found
 
 
 @dataclass

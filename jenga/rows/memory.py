@@ -8,7 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from jenga.rows.order import OnDemand, permutation
+
 Keep = Literal["reservoir", "balanced"]
+
+_DRAWN_AT_ONCE = 1 << 16
 
 
 class Kept(NamedTuple):
@@ -27,7 +31,7 @@ def kept_rows(stages: Sequence[Sequence[Kept]], size: int, *, keep: Keep, seed: 
     stage seen, drawn at random.
     """
     streams = [
-        [rows[at] for at in np.random.default_rng([seed, zlib.crc32(b"memory"), stage]).permutation(len(rows))]
+        _shuffled(rows, np.random.default_rng([seed, zlib.crc32(b"memory"), stage]))
         for stage, rows in enumerate(stages)
     ]
     if keep == "balanced":
@@ -38,13 +42,20 @@ def kept_rows(stages: Sequence[Sequence[Kept]], size: int, *, keep: Keep, seed: 
     seen = 0
     for stream in streams:
         found.append(list(memory))
-        for row in stream:
-            seen += 1
-            if len(memory) < size:
-                memory.append(row)
-            elif (place := int(rng.integers(seen))) < size:
-                memory[place] = row
+        begin = size - len(memory)
+        memory += stream[:begin]
+        for start in range(begin, len(stream), _DRAWN_AT_ONCE):
+            stop = min(start + _DRAWN_AT_ONCE, len(stream))
+            places = rng.integers(np.arange(seen + start + 1, seen + stop + 1))
+            for at in np.flatnonzero(places < size).tolist():
+                memory[places[at]] = stream[start + at]
+        seen += len(stream)
     return found
+
+
+def _shuffled(rows: Sequence[Kept], rng: np.random.Generator) -> Sequence[Kept]:
+    order = permutation(rng, len(rows))
+    return OnDemand(lambda at: rows[order[at]], range(len(rows)))
 
 
 def _balanced(streams: Sequence[Sequence[Kept]], size: int) -> list[Kept]:

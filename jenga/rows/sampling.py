@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
+
+from jenga.rows.order import OnDemand, permutation, smallest
 
 BUCKET_TURNS = 8
 """Turns whose rows are sorted by length together. Wider groups pad less, but their batches are of one kind of row: with
@@ -80,7 +85,7 @@ class Sampler:
             self.turns = _apportion(self.turns, temperature)
         if kind == "together":
             self.turns = dict.fromkeys(self.turns, max(self.full_turns.values()))
-        self._passes: dict[tuple[str, int], list[list[int]]] = {}
+        self._sources = self._dealt()
 
     def __len__(self) -> int:
         """Turns of an epoch."""
@@ -99,51 +104,107 @@ class Sampler:
 
         To the run's end, since a pass over a source may go on over epochs. The number of turns is the same either way.
         """
-        self.halves, self._passes = halves, {}
+        self.halves = halves
+        self._sources = self._dealt()
 
-    def epoch(self, epoch: int) -> list[Turn]:
-        """Return the turns of `epoch` (from 0)."""
-        queues = {
-            name: [self._turn(name, epoch * turns + i) for i in range(turns)] for name, turns in self.turns.items()
-        }
+    def epoch(self, epoch: int) -> Sequence[Turn]:
+        """Return the turns of `epoch` (from 0), each of which is made when it is asked for."""
+        sources, counts = self._sources, list(self.turns.values())
         if self.kind == "together":
-            steps = zip(*queues.values(), strict=True)
-            return [first._replace(beside=tuple(others)) for first, *others in steps]
+
+            def step(number: int) -> Turn:
+                at = epoch * len(self) + number
+                first, *others = [each.turn(at) for each in sources]
+                return first._replace(beside=tuple(others))
+
+            return OnDemand(step, range(len(self)))
+        order, ends = self._order(epoch), list(accumulate(counts))
+
+        def turn(number: int) -> Turn:
+            place = int(order[number])
+            which = bisect_right(ends, place)
+            return sources[which].turn((epoch + 1) * counts[which] + place - ends[which])
+
+        return OnDemand(turn, range(len(self)))
+
+    def one_of_each_size(self, epochs: int) -> list[Turn]:
+        """Return a turn of each source and number of rows that there is in the first `epochs` epochs."""
+        return [turn for each in self._sources for turn in each.one_of_each_size(epochs * self.turns[each.source])]
+
+    def _order(self, epoch: int) -> np.ndarray | range:
+        """Return the order of an epoch's turns, each by its number where sources follow one another."""
+        counts = list(self.turns.values())
+        if len(counts) == 1:
+            return range(counts[0])
         if self.kind == "round_robin":
-            spread = [
-                ((2 * i + 1) / (2 * len(queue)), place, turn)
-                for place, queue in enumerate(queues.values())
-                for i, turn in enumerate(queue)
-            ]
-            return [turn for _, _, turn in sorted(spread, key=lambda each: each[:2])]
-        order = [name for name, queue in queues.items() for _ in queue]
-        self._rng("", epoch).shuffle(order)
-        heads = {name: iter(queue) for name, queue in queues.items()}
-        return [next(heads[name]) for name in order]
+            spread = np.concatenate([(2 * np.arange(count) + 1) / (2 * count) for count in counts])
+            return np.argsort(spread, kind="stable").astype(smallest(len(spread)))
+        sources = np.repeat(np.arange(len(counts), dtype=np.min_scalar_type(len(counts))), counts)
+        self._rng("", epoch).shuffle(sources)
+        order = np.empty(len(sources), smallest(len(sources)))
+        order[np.argsort(sources, kind="stable")] = np.arange(len(sources), dtype=order.dtype)
+        return order
 
-    def _turn(self, source: str, number: int) -> Turn:
-        which_pass, at = divmod(number, self.full_turns[source])
-        key = (source, which_pass)
-        if key not in self._passes:
-            self._passes = {k: v for k, v in self._passes.items() if k[0] != source or k[1] == which_pass - 1}
-            self._passes[key] = self._deal(source, which_pass)
-        return Turn(source, self._passes[key][at])
-
-    def _deal(self, source: str, which_pass: int) -> list[list[int]]:
-        """Cut all rows of a source into turns: shuffled, sorted by length within groups, turns shuffled."""
-        rng = self._rng(source, which_pass)
-        lengths = self.lengths[source]
-        order = rng.permutation(len(lengths))
-        group = self.rows_per_turn[source] * (1 if self.halves else BUCKET_TURNS)
-        turns: list[list[int]] = []
-        for start in range(0, len(order), group):
-            part = order[start : start + group]
-            part = part[np.argsort(lengths[part], kind="stable")]
-            turns += [each.tolist() for each in np.array_split(part, -(-len(part) // self.rows_per_turn[source]))]
-        return [turns[i] for i in rng.permutation(len(turns))]
+    def _dealt(self) -> list[_Passes]:
+        return [
+            _Passes(name, lengths, self.rows_per_turn[name], halves=self.halves, rng=partial(self._rng, name))
+            for name, lengths in self.lengths.items()
+        ]
 
     def _rng(self, name: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number])
+
+
+class _Passes:
+    """The turns of one source, pass after pass over its rows; of a pass, two permutations are kept.
+
+    In each pass the rows are shuffled, sorted by length within groups and cut into turns, which are shuffled, too.
+    """
+
+    def __init__(
+        self, source: str, lengths: np.ndarray, rows_per_turn: int, *, halves: bool,
+        rng: Callable[[int], np.random.Generator],
+    ) -> None:  # fmt: skip
+        """rng: returns what a pass is drawn from, by its number."""
+        self.source, self.lengths, self.rows_per_turn, self.rng = source, lengths, rows_per_turn, rng
+        self.turns_per_group = 1 if halves else BUCKET_TURNS
+        self.count = -(-len(lengths) // rows_per_turn)
+        self._permutations: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def turn(self, number: int) -> Turn:
+        """Return the turn `number`, from 0, over all passes."""
+        which_pass, at = divmod(number, self.count)
+        rows, turns = self._dealt(which_pass)
+        group, part = self._place(int(turns[at]))
+        own = rows[group]
+        by_length = np.argsort(self.lengths[own], kind="stable")
+        return Turn(self.source, own[by_length[part]].tolist())
+
+    def one_of_each_size(self, count: int) -> list[Turn]:
+        """Return a turn of each number of rows that there is among the first `count`."""
+        # All have as many but those of the last group.
+        in_last_group = self._dealt(0)[1][:count] >= (self.count - 1) // self.turns_per_group * self.turns_per_group
+        numbers = [*np.flatnonzero(~in_last_group)[:1].tolist(), *np.flatnonzero(in_last_group).tolist()]
+        return list({len(turn.rows): turn for turn in map(self.turn, numbers)}.values())
+
+    def _place(self, turn: int) -> tuple[slice, slice]:
+        """Return where the rows of a turn's group are in a pass, and where those of the turn are in the group."""
+        group, at = divmod(turn, self.turns_per_group)
+        size = self.rows_per_turn * self.turns_per_group
+        start, stop = group * size, min((group + 1) * size, len(self.lengths))
+        turns = -(-(stop - start) // self.rows_per_turn)
+        each, longer = divmod(stop - start, turns)
+        first = at * each + min(at, longer)
+        return slice(start, stop), slice(first, first + each + (at < longer))
+
+    def _dealt(self, which_pass: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the orders of the rows and of the turns of a pass."""
+        if which_pass not in self._permutations:
+            # Batches are made ahead: where a pass begins, turns of the one before are asked for, too.
+            self._permutations = {k: v for k, v in self._permutations.items() if k == which_pass - 1}
+            rng = self.rng(which_pass)
+            self._permutations[which_pass] = permutation(rng, len(self.lengths)), permutation(rng, self.count)
+        return self._permutations[which_pass]
 
 
 def micro_batches(rows: list[int], lengths: np.ndarray, size: int, *, halves: bool) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -9,6 +10,7 @@ from itertools import accumulate
 import numpy as np
 
 from jenga.rows.memory import Kept, by_reader, drawn
+from jenga.rows.order import OnDemand
 from jenga.rows.sampling import Sampler, Turn
 
 
@@ -27,9 +29,16 @@ class Stage:
     judged: Mapping[str, tuple[str, np.ndarray]]
 
     @property
-    def kept(self) -> list[Kept]:
-        """Its training rows, as a memory holds them."""
-        return [Kept(source, self.tasks[source], int(row)) for source, rows in self.rows.items() for row in rows]
+    def kept(self) -> Sequence[Kept]:
+        """Its training rows, as a memory holds them; each is made when it is asked for."""
+        names, rows = list(self.rows), list(self.rows.values())
+        ends = list(accumulate(len(each) for each in rows))
+
+        def kept(place: int) -> Kept:
+            which = bisect_right(ends, place)
+            return Kept(names[which], self.tasks[names[which]], int(rows[which][place - ends[which]]))
+
+        return OnDemand(kept, range(ends[-1] if ends else 0))
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,29 @@ class StagedSampler:
         for sampler in self.samplers:
             sampler.deal(halves=halves)
 
-    def epoch(self, epoch: int) -> list[Turn]:
-        """Return the turns of `epoch` (from 0)."""
+    def epoch(self, epoch: int) -> Sequence[Turn]:
+        """Return the turns of `epoch` (from 0), each of which is made when it is asked for."""
         at = self.stage_of(epoch)
-        within = epoch % self.ends[-1] - (self.ends[at - 1] if at else 0)
-        turns = [self._of_stage(turn, self.stages[at]) for turn in self.samplers[at].epoch(within)]
-        return turns if self.replay is None else [self._joined(turn, at, epoch, i) for i, turn in enumerate(turns)]
+        dealt = self.samplers[at].epoch(epoch % self.ends[-1] - (self.ends[at - 1] if at else 0))
+
+        def turn(number: int) -> Turn:
+            own = self._of_stage(dealt[number], self.stages[at])
+            return own if self.replay is None else self._joined(own, at, epoch, number)
+
+        return OnDemand(turn, range(len(dealt)))
+
+    def one_of_each_size(self, epochs: int) -> list[Turn] | None:
+        """Return a turn of each source and number of rows that there is in the first `epochs` epochs of each stage.
+
+        None where rows of the memory join them: how many, is told by no arithmetic.
+        """
+        if self.replay is not None:
+            return None
+        found = []
+        for stage, sampler, end in zip(self.stages, self.samplers, self.ends, strict=True):
+            own = min(stage.epochs, epochs - (end - stage.epochs))
+            found += [self._of_stage(turn, stage) for turn in sampler.one_of_each_size(max(0, own))]
+        return found
 
     def _of_stage(self, turn: Turn, stage: Stage) -> Turn:
         """Return a turn of the rows of `stage` as one of all rows."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+import numpy as np
 import torch
 
-from jenga.rows.batches import EncodedSplit
+from jenga.rows.batches import EncodedSplit, rows_of_all
 from jenga.sentinel.ledger import Cells
 from jenga.types import IGNORE_INDEX, Batch
 
@@ -23,8 +24,7 @@ def rows_aside(split: EncodedSplit, cells: Cells, unlabelled: Collection[str]) -
         row for row, name in enumerate(split.rows.ids if cells else ())
         if any(cell is None or cell[0] in unlabelled for cell in cells.get(name, ()))
     }  # fmt: skip
-    rows = split.encoded.rows_of(range(len(split))) if gone else []
-    return frozenset(entry for entry, row in enumerate(rows) if row in gone)
+    return frozenset(np.flatnonzero(np.isin(rows_of_all(split), list(gone))).tolist() if gone else ())
 
 
 def mask(batch: Batch, cells: Cells) -> bool:

@@ -34,7 +34,7 @@ def observe(runner: Runner, sources: Sequence[Source], stage: Stage) -> None:
             size = runner.size_for(source.tasks[0])
             for start in range(0, len(rows), size):
                 runner.on_batch()
-                batch = part.batch(rows[start : start + size]).to(runner.device)
+                batch = part.batch(rows[start : start + size].tolist()).to(runner.device)
                 with runner.autocast():
                     views = model.encode(batch.inputs, list(watching))
                 for name, observer in watching.items():
@@ -75,7 +75,7 @@ def settle_norms(runner: Runner, sources: Iterable[Source]) -> None:
             rows = part.learnt
             count = min(_NORM_BATCHES, -(-len(rows) // size))
             for at in range(count):
-                batch = part.batch(rows[at::count][:size]).to(runner.device)
+                batch = part.batch(rows[at::count][:size].tolist()).to(runner.device)
                 runner.model(batch.inputs, source.tasks)
     for each, momentum in zip(norms, momenta, strict=True):
         each.momentum = momentum

@@ -20,6 +20,7 @@ from jenga.labels.tables import stacked
 from jenga.model import MultiTaskModel
 from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.order import longest_first
 from jenga.tasks import BaseTask
 from jenga.types import HeadSpace
 
@@ -75,9 +76,7 @@ class Runner:
         Those of all rows are one tensor ``(M, K)`` where they are equally large, else a list. A word without a token of
         its own (cut off, or merged into the one before) gets NaN.
         """
-        order = np.argsort(split.lengths, kind="stable")[::-1]
-        size = self.size_for(tasks[0])
-        cut = [order[start : start + size].tolist() for start in range(0, len(order), size)]
+        cut = longest_first(split.lengths, self.size_for(tasks[0]))
         said: Iterable[_Said] = self._said(split, tasks, self.processes.share(cut), losses)
         if self.processes.size > 1:
             said = [each for of_process in self.processes.gathered(list(said)) for each in of_process]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from types import TracebackType
 from typing import NamedTuple
 
@@ -104,8 +106,22 @@ class Feed:
 
     def fewest(self, sampler: Sampler | StagedSampler, epochs: int) -> int:
         """Return how many rows the smallest batch of some epochs has, over all processes."""
-        turns = (turn for epoch in range(epochs) for turn in sampler.epoch(epoch))
-        return min(len(rows) for turn in turns for each in turn.parts for rows in self._cut(each))
+        some = sampler.one_of_each_size(epochs)
+        least = 1 if some is None else min(map(self._least, some))
+        found = sys.maxsize
+        # Which turns are parted in halves, and what joins them, is seen in their rows alone.
+        for turn in chain(some or (), *map(sampler.epoch, range(epochs))):
+            found = min(found, *(len(rows) for each in turn.parts for rows in self._cut(each)))
+            if found == least:
+                break
+        return found
+
+    def _least(self, turn: Turn) -> int:
+        """Return how many rows the smallest batch may have of a turn of as many rows of one source."""
+        rows, size = len(turn.rows), self.sizes[turn.source]
+        # Rows of one length are never parted.
+        middle = rows // 2 if self.halves and np.ptp(self.splits[turn.source].lengths) else 0
+        return min(part % size or size for part in (rows, middle, rows - middle) if part)
 
     def _cut(self, part: Turn) -> list[list[int]]:
         lengths = self.splits[part.source].lengths

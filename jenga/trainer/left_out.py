@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 from jenga.callbacks.chain import Asked
 from jenga.errors import DivergedError
+from jenga.rows.order import OnDemand
 from jenga.rows.sampling import Sampler, Turn
 from jenga.rows.stages import StagedSampler
 from jenga.trainer.run import RunFolder
@@ -45,11 +47,18 @@ class LeftOut:
         self.run = run
         self.turns: list[LeftOutTurn] = run.info().get(_KEY, [])
 
-    def of(self, sampler: Sampler | StagedSampler, epoch: int) -> list[tuple[Place, Turn]]:
-        """Return the turns that are taken in `epoch`, with their places."""
-        gone = {each["turn"] for each in self.turns if each["epoch"] == epoch}
-        turns = enumerate(sampler.epoch(epoch))
-        return [(Place(epoch, number), turn) for number, turn in turns if number not in gone]
+    def of(self, sampler: Sampler | StagedSampler, epoch: int) -> Sequence[tuple[Place, Turn]]:
+        """Return the turns that are taken in `epoch`, with their places; each is made when it is asked for."""
+        turns = sampler.epoch(epoch)
+        there = range(len(turns))
+        gone = sorted({each["turn"] for each in self.turns if each["epoch"] == epoch and each["turn"] in there})
+        taken_before = [number - at for at, number in enumerate(gone)]
+
+        def taken(at: int) -> tuple[Place, Turn]:
+            number = at + bisect_right(taken_before, at)
+            return Place(epoch, number), turns[number]
+
+        return OnDemand(taken, range(len(turns) - len(gone)))
 
     def coming(self, sampler: Sampler | StagedSampler, epoch: int, at: int, steps: int) -> Iterator[tuple[int, Turn]]:
         """Yield the next `steps` turns that are taken, from the one at place `at` of `epoch` on, with their epochs."""

@@ -12,7 +12,7 @@ from jenga.config.stages import Cell, StageConfig, Wanted
 from jenga.config.training import resolved
 from jenga.errors import ConfigError, DataError, printable
 from jenga.labels.cells import json_text
-from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.batches import EncodedSplit, Source, rows_of_all
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Stage
 
@@ -79,8 +79,8 @@ def _fitting(part: EncodedSplit, column: str, wanted: Wanted) -> np.ndarray:
     values = wanted if isinstance(wanted, list) else [wanted]
     names = {_name(each) for each in values}
     cells = part.rows.marks[column]
-    rows = part.encoded.rows_of(range(len(part)))
-    return np.array([_name(cells[row]) in names for row in rows], bool)
+    fitting: np.ndarray = np.fromiter((_name(cell) in names for cell in cells), bool, len(cells))[rows_of_all(part)]
+    return fitting
 
 
 def _name(cell: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from jenga.config.schema import DataConfig
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.tokens import EncodedText, encode
-from jenga.rows.batches import EncodedSplit
+from jenga.rows.batches import Encoded, EncodedSplit, rows_of_all
 from jenga.rows.load import load_sources
-from jenga.rows.parse import SourceSpec
+from jenga.rows.parse import Rows, SourceSpec
 
 ROWS = [
     {"id": "r0", "text": "the agent was kind", "pair": "a b", "mood": "good", "flags": [1, None], "price": 3.5,
@@ -127,3 +127,41 @@ def test_rows_without_labels_make_batches_without_labels(split: Callable[..., En
     made.rows.labels = {}
     bare = EncodedSplit("s", made.rows, made.encoded, {})
     assert bare.batch(np.arange(2).tolist()).labels == {}
+
+
+class Packs(Encoded):
+    """Four entries, of which each begins with another row; counts how often it is asked what they cost."""
+
+    asked = 0
+
+    @property
+    def lengths(self) -> np.ndarray:
+        self.asked += 1
+        return np.array([3, 1, 2, 1])
+
+    def inputs(self, index: Sequence[int]) -> dict[str, torch.Tensor]:
+        raise AssertionError("no batch is made")
+
+    def rows_of(self, index: Sequence[int]) -> list[int]:
+        return [2 * at + 1 for at in index]
+
+
+def test_what_entries_cost_is_asked_for_once() -> None:
+    """It may take a pass over all of them, and each batch is cut by it."""
+    encoded = Packs()
+    made = EncodedSplit("s", Rows(), encoded, {})
+    assert made.lengths is made.lengths
+    assert (made.lengths.tolist(), encoded.asked) == ([3, 1, 2, 1], 1)
+
+
+def test_learnt_are_the_entries_that_are_not_left_out() -> None:
+    made = EncodedSplit("s", Rows(), Packs(), {})
+    assert made.learnt.tolist() == [0, 1, 2, 3]
+    made.left_out = frozenset({2, 0})
+    assert made.learnt.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4, 9])
+def test_the_rows_of_all_entries_are_those_of_each(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("jenga.rows.batches._ENTRIES_AT_ONCE", at_once)
+    assert rows_of_all(EncodedSplit("s", Rows(), Packs(), {})).tolist() == [1, 3, 5, 7]

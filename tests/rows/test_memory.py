@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from jenga.rows.memory import Keep, Kept, by_reader, drawn, kept_rows
@@ -22,6 +24,39 @@ def test_a_memory_has_rows_of_earlier_stages_alone_and_never_gets_back_what_it_l
         assert len(set(memory)) == len(memory)
         lost = set(STAGES[stage - 1]) | set(found[stage - 1])
         assert stage == 0 or set(memory) <= lost
+
+
+def by_row(stages: list[list[Kept]], size: int, keep: Keep, seed: int) -> list[list[Kept]]:
+    """Keep rows as `kept_rows` does, one by one: runs that go on after an update must find the memory that they had."""
+    streams = [
+        [rows[at] for at in np.random.default_rng([seed, zlib.crc32(b"memory"), stage]).permutation(len(rows))]
+        for stage, rows in enumerate(stages)
+    ]
+    if keep == "balanced":
+        shares = [[size // done + (at < size % done) for at in range(done)] for done in range(1, len(stages))]
+        return [[], *([row for rows, n in zip(streams, own, strict=False) for row in rows[:n]] for own in shares)]
+    rng, memory, found, seen = np.random.default_rng([seed, zlib.crc32(b"reservoir")]), list[Kept](), [], 0
+    for stream in streams:
+        found.append(list(memory))
+        for row in stream:
+            seen += 1
+            if len(memory) < size:
+                memory.append(row)
+            elif (place := int(rng.integers(seen))) < size:
+                memory[place] = row
+    return found
+
+
+@pytest.mark.parametrize("keep", ["reservoir", "balanced"])
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 16])
+def test_a_memory_is_the_one_that_is_kept_row_by_row(monkeypatch: pytest.MonkeyPatch, keep: Keep, at_once: int) -> None:
+    monkeypatch.setattr("jenga.rows.memory._DRAWN_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        counts = rng.integers(0, rng.choice([4, 300]), rng.integers(1, 5)).tolist()
+        stages = [[Kept(f"s{at}", ("t",), row) for row in range(count)] for at, count in enumerate(counts)]
+        size = int(rng.choice([1, 5, 40, 1000]))
+        assert kept_rows(stages, size, keep=keep, seed=seed) == by_row(stages, size, keep, seed)
 
 
 def test_balanced_has_as_many_of_each_stage() -> None:

@@ -109,7 +109,7 @@ def test_rows_that_are_left_out_say_nothing_of_what_is_normal(of_events: Callabl
     task, source = made.bundle.model.tasks["Threat"], made.sources[0].splits["train"]
     source.left_out = frozenset(range(0, len(source), 3))
     observe(runner, made.sources, "start")
-    batch = source.batch(source.learnt)
+    batch = source.batch(source.learnt.tolist())
     normal = batch.inputs["features"][batch.labels["Threat"]["threat"] != 1]
     torch.testing.assert_close(task.feature_mean, normal.mean(0), atol=1e-5, rtol=1e-5)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from jenga.callbacks import Action, BaseCallback
 from jenga.processes import Processes
 from jenga.rows.batches import Encoded, EncodedSplit
 from jenga.rows.content import Cells
+from jenga.rows.memory import kept_rows
+from jenga.rows.order import OnDemand
 from jenga.rows.parse import Rows
-from jenga.rows.sampling import Sampler, Turn
+from jenga.rows.sampling import Sampler, Turn, micro_batches
+from jenga.rows.stages import Replay, Stage, StagedSampler
 from jenga.trainer.feed import Feed
 
 TURNS = [(epoch, Turn("ab"[at % 2], [at, at + 1, at + 2])) for epoch in range(3) for at in range(6)]
@@ -190,3 +195,65 @@ def test_each_row_of_a_turn_is_of_one_process(kind: Any, size: int) -> None:
             (part.source, row) for part in turn.parts for row in part.rows
         )
         assert len(found[0]) < turn.size or turn.size == 1
+
+
+def walked(feed: Feed, sampler: Sampler | StagedSampler, epochs: int) -> int:
+    """Return the rows of the smallest batch, by a walk through all turns."""
+    turns = [part for epoch in range(epochs) for turn in sampler.epoch(epoch) for part in turn.parts]
+    lengths = {name: split.lengths for name, split in feed.splits.items()}
+    return min(
+        len(rows)
+        for part in turns
+        for rows in micro_batches(part.rows, lengths[part.source], feed.sizes[part.source], halves=feed.halves)
+    )
+
+
+def sized(lengths: dict[str, np.ndarray], sizes: dict[str, int], *, halves: bool) -> Feed:
+    splits: Any = {name: SimpleNamespace(lengths=each, left_out=frozenset()) for name, each in lengths.items()}
+    return Feed(splits, sizes=sizes, halves=halves, seed=0, workers=0)
+
+
+@pytest.mark.parametrize("kind", ["round_robin", "proportional", "temperature", "together"])
+@pytest.mark.parametrize("halves", [False, True])
+def test_the_smallest_batch_is_the_one_that_a_walk_through_all_turns_finds(kind: Any, halves: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        lengths = {name: rng.integers(1, rng.choice([2, 3, 90]), rng.integers(1, 150)) for name in "ab"}
+        made = sized(lengths, {"a": int(rng.integers(1, 9)), "b": sys.maxsize}, halves=halves)
+        sampler = Sampler(
+            lengths, kind=kind, rows_per_turn={name: int(rng.integers(1, 12)) for name in "ab"}, temperature=10.0,
+            seed=0, halves=bool(rng.integers(2)), passes={"a": 0.3},
+        )  # fmt: skip
+        stages = [Stage(name, 2, {name: ("t",)}, {name: np.arange(len(lengths[name]))}, {}) for name in "ab"]
+        own = [
+            Sampler({name: lengths[name]}, kind=kind, rows_per_turn=5, temperature=2.0, seed=0, halves=halves)
+            for name in "ab"
+        ]
+        memory = kept_rows([stage.kept for stage in stages], 4, keep="balanced", seed=0)
+        for each in (sampler, StagedSampler(stages, own, lengths),
+                     StagedSampler(stages, own, lengths, replay=Replay(memory, 3, 0))):  # fmt: skip
+            for epochs in (1, 3):
+                assert made.fewest(each, epochs) == walked(made, each, epochs)
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_the_smallest_batch_is_found_without_a_walk_through_millions_of_turns(halves: bool) -> None:
+    lengths = {"a": np.arange(3_000_001) % 90}
+    made = sized(lengths, {"a": 4}, halves=halves)
+    sampler = Sampler(lengths, kind="round_robin", rows_per_turn=4, temperature=1.0, seed=0, halves=halves)
+    asked = 0
+
+    def counted(epoch: int) -> Any:
+        nonlocal asked
+        turns = Sampler.epoch(sampler, epoch)
+
+        def turn(number: int) -> Turn:
+            nonlocal asked
+            asked += 1
+            return turns[number]
+
+        return OnDemand(turn, range(len(turns)))
+
+    sampler.epoch = counted  # type: ignore[method-assign]
+    assert made.fewest(sampler, 1000) == 1
+    assert asked < 100

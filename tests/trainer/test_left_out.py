@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jenga.callbacks import Action
+from jenga.callbacks.chain import Asked
 from jenga.errors import DivergedError
-from jenga.rows.sampling import Sampler
+from jenga.rows.order import OnDemand
+from jenga.rows.sampling import Sampler, Turn
 from jenga.trainer.left_out import MOST_ROLLBACKS, LeftOut, Place
 from jenga.trainer.run import RunFolder
 
@@ -45,6 +48,29 @@ def test_the_turns_that_come_are_those_that_are_taken(run: RunFolder, epoch: int
         leave_out(left_out, place, back_to=10 * place.epoch + place.number)
     taken = [(each, turn) for each in range(epoch, epoch + 6) for _, turn in left_out.of(sampler(), each)]
     assert list(left_out.coming(sampler(), epoch, at, steps)) == taken[at : at + steps]
+
+
+def test_a_run_that_goes_on_in_the_middle_of_an_epoch_makes_no_turn_of_those_before(run: RunFolder) -> None:
+    made: list[int] = []
+
+    class Counted(Sampler):
+        def epoch(self, epoch: int) -> Any:
+            turns = super().epoch(epoch)
+
+            def turn(number: int) -> Turn:
+                made.append(number)
+                return turns[number]
+
+            return OnDemand(turn, range(len(turns)))
+
+    counted = Counted({"a": np.arange(40)}, kind="round_robin", rows_per_turn=2, temperature=2.0, seed=0)
+    left_out = LeftOut(run)
+    leave_out(left_out, Place(0, 3))
+    leave_out(left_out, Place(0, 16))
+    assert [place.number for place, _ in left_out.of(counted, 0)[14:16]] == [15, 17]
+    assert len(list(left_out.coming(counted, 0, 14, 3))) == 3
+    left_out.by_rollback(counted, Asked(Action.ROLLBACK, "Guard"), Place(0, 9), step=9, back_to=4)
+    assert made == [15, 17, 15, 17, 18, 9]
 
 
 def test_run_json_knows_them_for_a_run_that_is_resumed(run: RunFolder) -> None:
