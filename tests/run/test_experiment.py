@@ -125,6 +125,25 @@ def test_the_card_of_a_run_on_texts_tells_their_length(settings: Callable[..., d
 
 
 @pytest.mark.usefixtures("without_report")
+def test_a_run_over_rows_that_are_kept_on_disk_is_that_over_rows_that_are_held(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = {"base_model": "jenga/tiny-text"}
+    content = settings("mood", "flags", "price", model=tiny, training={**TRAINING, "epochs": 2})
+    content["data"] = {**content.get("data", {}), "cache_dir": str(tmp_path / "cache")}
+    held = train({**content, "output_dir": str(tmp_path / "held")}, device="cpu").run
+    monkeypatch.setattr("jenga.rows.large.LARGE_BYTES", 0)
+    kept = train({**content, "output_dir": str(tmp_path / "kept")}, device="cpu").run
+    assert list((tmp_path / "cache").glob("rows-*"))
+    assert_equal_runs(held, kept)
+    again = {**content, "output_dir": str(tmp_path / "again")}
+    with pytest.raises(InterruptedRun):
+        train(again, device="cpu", callbacks=[StopAt(3)])
+    train(again, device="cpu", resume="auto")
+    assert_equal_runs(held, only_run(tmp_path / "again"))
+
+
+@pytest.mark.usefixtures("without_report")
 def test_the_same_configuration_gives_the_same_run(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     content = settings("mood", "flags", model={"base_model": "jenga/tiny-text"}, training={**TRAINING, "epochs": 1})
     runs = [train({**content, "output_dir": str(tmp_path / name)}, device="cpu").run for name in ("one", "other")]

@@ -158,7 +158,7 @@ def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workd
     folder = workdir / "preset"
     if not folder.exists() or damage(folder):
         with atomic_folder(folder) as staging:
-            make_tiny_text(staging, list(_texts(loaded)), seed=config.training.seed)
+            make_tiny_text(staging, partial(_texts, loaded), seed=config.training.seed)
     return config.model.with_preset(str(folder))
 
 

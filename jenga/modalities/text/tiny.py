@@ -7,6 +7,8 @@ is speaking from the first epochs. It is an ordinary transformers model, so that
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from jenga.dropout import Dropout
 from jenga.modalities.text.pretrained import quiet
 
 _ALPHABET = 1000
+_MOST_TEXTS = 1_000_000
 
 
 class TinyTextConfig(PretrainedConfig):
@@ -81,12 +84,16 @@ class TinyTextModel(PreTrainedModel):
         )
 
 
-def make_tiny_text(folder: Path, texts: list[str], *, seed: int) -> None:
-    """Write the preset to `folder` as a checkpoint: a WordPiece tokenizer of the training `texts`, random weights."""
+def make_tiny_text(folder: Path, texts: Callable[[], Iterable[str]], *, seed: int) -> None:
+    """Write the preset to `folder` as a checkpoint: a WordPiece tokenizer of the training texts, random weights.
+
+    texts: gives them, from the first on each time; of more than a million, the vocabulary is of those.
+    """
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizerFast
 
-    made = BertWordPieceTokenizer(_train_vocabulary(texts), lowercase=False, strip_accents=False)
+    vocabulary = _train_vocabulary(lambda: islice(texts(), _MOST_TEXTS))
+    made = BertWordPieceTokenizer(vocabulary, lowercase=False, strip_accents=False)
     tokenizer = BertTokenizerFast(tokenizer_object=made._tokenizer, do_lower_case=False)
     config = TinyTextConfig(vocab_size=made.get_vocab_size(), pad_token_id=tokenizer.pad_token_id)
     with torch.random.fork_rng(devices=[]), quiet():
@@ -95,7 +102,7 @@ def make_tiny_text(folder: Path, texts: list[str], *, seed: int) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _train_vocabulary(texts: list[str]) -> dict[str, int]:
+def _train_vocabulary(texts: Callable[[], Iterable[str]]) -> dict[str, int]:
     """Return WordPiece's vocabulary of `texts`, the same in every process.
 
     The trainer numbers the pieces that continue a word in the random order of its hash maps, and breaks ties by number:
@@ -105,11 +112,11 @@ def _train_vocabulary(texts: list[str]) -> dict[str, int]:
 
     trained = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
     normalize = trained._tokenizer.normalizer.normalize_str
-    counts = Counter(char for text in texts for char in normalize(text) if not char.isspace())
+    counts = Counter(char for text in texts() for char in normalize(text) if not char.isspace())
     alphabet = sorted(counts, key=lambda char: (-counts[char], char))[:_ALPHABET]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trained.train_from_iterator(
-        texts, vocab_size=4096, min_frequency=2, show_progress=False, initial_alphabet=alphabet,
+        texts(), vocab_size=4096, min_frequency=2, show_progress=False, initial_alphabet=alphabet,
         limit_alphabet=len(alphabet), special_tokens=special + [f"##{char}" for char in alphabet],
     )  # fmt: skip
     return dict(trained.get_vocab())
