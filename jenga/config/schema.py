@@ -69,7 +69,10 @@ class DataConfig(Strict):
         description="File of rows to leave out of training and judging, by file and row, such as the audit.jsonl of "
         "jenga audit.",
     )
-    cache_dir: str | None = Field(None, description="Folder for tokenised rows; default: the user's cache folder.")
+    cache_dir: str | None = Field(
+        None,
+        description="Folder for tokenised rows, and for the rows of large files; default: the user's cache folder.",
+    )
     workers: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="Processes that decode rows and make batches ahead. Default: 0, but for pictures and sound on a "
