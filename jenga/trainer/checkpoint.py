@@ -67,13 +67,13 @@ def newest_checkpoint(parent: Path) -> Path | None:
     """Return the newest unharmed checkpoint, with a warning for each harmed one that is passed over."""
     for leftover in parent.glob(".step-*"):
         recover_folder(parent / leftover.name[1:].split(".", 1)[0])
-    for folder in sorted(parent.glob("step-*"), reverse=True):
+    folders = sorted(parent.glob("step-*"), reverse=True)
+    for folder in folders:
         harm = damage(folder)
         if harm is None:
             return folder
-        logger.warning(
-            "checkpoint %s is passed over: %s; the steps since the one before it are done again", folder, harm
-        )
+        lost = "the steps since the one before it" if folder != folders[-1] else "there is none before it: all steps"
+        logger.warning("checkpoint %s is passed over: %s; %s are done again", folder, harm, lost)
     return None
 
 

@@ -84,6 +84,16 @@ def test_a_harmed_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caplo
     assert "model.safetensors has another checksum" in caplog.text
 
 
+def test_where_all_checkpoints_are_harmed_it_is_told_that_all_steps_are_done_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (1, 2):
+        (save(tmp_path, step) / "state.json").unlink()
+    assert checkpoint.newest_checkpoint(tmp_path) is None
+    assert caplog.text.count("the steps since the one before it are done again") == 1
+    assert caplog.text.count("there is none before it: all steps are done again") == 1
+
+
 @pytest.mark.parametrize("text", ["[]", "null", ""])
 def test_a_manifest_that_is_no_object_is_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
