@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 
@@ -19,11 +21,44 @@ _ENVIRONMENT = 4
 _INTERRUPTED = 130
 
 
+class _Lasting(io.TextIOBase):
+    """Standard error, or nothing."""
+
+    def write(self, text: str) -> int:
+        """Write `text`, or drop it."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or drop it."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """Return the number by which the system knows it."""
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """How characters are written."""
+        return sys.stderr.encoding
+
+
+def lasting() -> TextIO:
+    """Return standard error, as long as somebody hears it: no run ends since its terminal, reader or disk is gone."""
+    return cast(TextIO, _Lasting())
+
+
 class _Sentences(logging.Handler):
     """Shows a record as one sentence on standard error, where a progress bar makes room for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {_lines(record.getMessage())}", err=True)
+        click.echo(f"{record.levelname.lower()}: {_lines(record.getMessage())}", file=lasting())
 
 
 def _lines(text: str) -> str:
@@ -52,9 +87,9 @@ def show_warnings(*, quiet: bool, debug: bool) -> None:
 def report_error(error: BaseException, *, debug: bool) -> int:
     """Write what went wrong as one block on standard error and return the exit code."""
     if debug:
-        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+        click.echo("".join(traceback.format_exception(error)).rstrip(), file=lasting())
     message, code = _message(error)
-    click.echo(f"error: {_lines(message)}", err=True)
+    click.echo(f"error: {_lines(message)}", file=lasting())
     return code
 
 
