@@ -22,36 +22,40 @@ _INTERRUPTED = 130
 
 
 class _Lasting(io.TextIOBase):
-    """Standard error, or nothing."""
+    """A stream, or nothing once it takes no more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
 
     def write(self, text: str) -> int:
         """Write `text`, or drop it."""
         with contextlib.suppress(OSError):
-            sys.stderr.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Write what is held back, or drop it."""
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # a stream that is closed holds nothing back
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
-        return sys.stderr.isatty()
+        return self._stream.isatty()
 
     def fileno(self) -> int:
         """Return the number by which the system knows it."""
-        return sys.stderr.fileno()
+        return self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """How characters are written."""
-        return sys.stderr.encoding
+        return self._stream.encoding
 
 
 def lasting() -> TextIO:
     """Return standard error, as long as somebody hears it: no run ends since its terminal, reader or disk is gone."""
-    return cast(TextIO, _Lasting())
+    # The one of now: a progress bar puts one of its own in its place, which writes to this.
+    return cast(TextIO, _Lasting(sys.stderr))
 
 
 class _Sentences(logging.Handler):

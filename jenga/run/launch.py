@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 600
 """How long processes that were asked to end have for their step and its checkpoint."""
+_CLOSE_S = 25
+"""Less than torch's launcher leaves processes to end once one of them has failed, before it kills them: 30 seconds."""
 _THREADS = "OMP_NUM_THREADS"
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -66,7 +68,11 @@ def _launched(processes: int, arguments: Sequence[str]) -> int:
         # Whoever waits for one that was killed or failed fails too, and those that are left are ended.
         codes = {rank: each.exitcode for rank, each in error.failures.items() if each.exitcode != -signal.SIGTERM}
         told = [code for code in codes.values() if code > 0 and code != LostProcessError.exit_code]
-        killed = [rank for rank, code in codes.items() if code < 0]
+        # One that was not heard of is killed after half a minute, and has been named by those that have waited for it.
+        begin = min(each.timestamp for each in error.failures.values())
+        killed = [
+            rank for rank, code in codes.items() if code < 0 and error.failures[rank].timestamp < begin + _CLOSE_S
+        ]
         if told or not killed:
             return (told or [code for code in codes.values() if code > 0] or [1])[0]
         name = signal.Signals(-codes[killed[0]]).name

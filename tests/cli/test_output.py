@@ -180,3 +180,17 @@ def test_what_nobody_can_be_told_ends_nothing(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.undo()
         with contextlib.suppress(OSError):
             full.close()
+
+
+def test_a_progress_bar_takes_what_is_told_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:
+    """It puts itself in the place of standard error, to which it writes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=output.lasting(), force_terminal=True)) as progress:
+        progress.add_task("steps")
+        output.show_warnings(quiet=False, debug=False)
+        logging.getLogger("jenga").warning("a sentence")
+    told = capfd.readouterr().err
+    assert told.count("a sentence") == 1
+    assert "steps" in told
