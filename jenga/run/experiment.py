@@ -45,7 +45,7 @@ from jenga.run.resume import find_run, record
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
 from jenga.trainer.calibrate import calibrate
-from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.checkpoint import forget_harmed_best, newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.optim import Maker, all_groups
@@ -278,6 +278,7 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
     )  # fmt: skip
     newest = newest_checkpoint(run.checkpoints) if trainer.processes.first else None
     trainer.load(trainer.processes.from_first(newest))
+    forget_harmed_best(trainer.state, run.best, trainer.processes)
     trainer.train()
     run.update(best_step=trainer.state.best_step, seconds=round(trainer.state.seconds, 3))
 
