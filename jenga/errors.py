@@ -75,7 +75,14 @@ class SetupError(JengaError):
 
 
 class LostProcessError(SetupError):
-    """Another process of the run is gone, which tells itself why, or is told by whoever started it."""
+    """Another process of the run is gone, which tells itself why, or is told by whoever started it.
+
+    told_here: whether this process is the one of those left that tells the user.
+    """
+
+    def __init__(self, message: str, *, told_here: bool = True) -> None:
+        super().__init__(message)
+        self.told_here = told_here
 
 
 class DivergedError(JengaError):

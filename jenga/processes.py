@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from datetime import timedelta
+from typing import ClassVar, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from jenga.errors import LostProcessError
+from jenga.launched import number, restarts, size
 
 T = TypeVar("T")
 
 _BUCKET = 1 << 24
 """Numbers of a message that carries gradients."""
+_POLL_S, _ANSWER_S = 0.1, 10.0
 
 
 class Processes:
@@ -23,6 +28,9 @@ class Processes:
     Every method that tells or asks is one that all of them call at the same place. They run the same program and trust
     one another. `device`: where tensors of theirs are. By default this one is alone.
     """
+
+    _limit_s: ClassVar[float] = 1800.0
+    """How long one of them waits for another; torch's group, of which there is one, has the same number."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
         self.rank, self.size, self.device = rank, size, device or torch.device("cpu")
@@ -33,6 +41,13 @@ class Processes:
         if not (dist.is_available() and dist.is_initialized()):
             return cls(device=device)
         return cls(dist.get_rank(), dist.get_world_size(), device)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Let each wait for another no longer than this from now on: then LostProcessError names who did not come."""
+        Processes._limit_s = seconds
+        if self.size > 1:
+            assert dist.group.WORLD is not None
+            dist.group.WORLD.set_timeout(timedelta(seconds=seconds))
 
     @property
     def first(self) -> bool:
@@ -132,13 +147,61 @@ class Processes:
     @contextmanager
     def _together(self) -> Iterator[None]:
         """Tell in our words that another process is gone, which libraries tell in theirs."""
+        began = time.monotonic()
         try:
             yield
         except RuntimeError as error:
-            raise LostProcessError(
-                f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, or "
-                "who started it does. What a run has saved is unharmed: go on with --resume auto"
-            ) from error
+            if time.monotonic() - began < 0.95 * self._limit_s:
+                raise LostProcessError(
+                    f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, "
+                    f"or who started it does. {_UNHARMED}",
+                    told_here=self.first,
+                ) from error
+            raise _late(self.rank, self.size, within_s=self._limit_s) from error
+
+
+_UNHARMED = "What a run has saved is unharmed: go on with --resume auto"
+
+
+@contextmanager
+def meeting(limit_s: float) -> Iterator[None]:
+    """Let LostProcessError name who has not come, where the processes of a run do not meet within `limit_s`."""
+    try:
+        yield
+    except dist.DistStoreError as error:
+        raise _late(number(), size(), within_s=limit_s) from error
+
+
+def _late(rank: int, size: int, *, within_s: float) -> LostProcessError:
+    """Return the error that names the processes which did not come to where this one has waited for `within_s`.
+
+    Whoever has waited in vain says so where the launcher keeps what they tell one another. One that began to wait later
+    says so later, by as long at most. Who has not by then is named by the first one of those that wait.
+    """
+    there = [rank]
+    try:
+        store = dist.TCPStore(
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False,
+            timeout=timedelta(seconds=_ANSWER_S),
+        )  # fmt: skip
+        keys = [f"jenga/{restarts()}/waited/{each}" for each in range(size)]
+        store.set(keys[rank], "")
+        end = time.monotonic() + within_s
+        while len(there) < size - 1 and time.monotonic() < end:
+            time.sleep(_POLL_S)
+            there = [each for each in range(size) if store.check([keys[each]])]
+        names = f"process {_listed(sorted(set(range(size)) - set(there)))} of {size}"
+    except (KeyError, ValueError, RuntimeError):
+        there, names = [rank], "another process (which one cannot be told, since the launcher is gone)"
+    return LostProcessError(
+        f"{names} did not come within {within_s:,g} s to where the others waited: stopped, stuck (in reading rows, or "
+        f"in a callback), or slower than that; then raise --wait-limit. {_UNHARMED}",
+        told_here=rank == min(there),
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from jenga.processes import Processes
@@ -86,3 +87,52 @@ def test_two_tell_one_another_and_notice_that_one_is_gone(tmp_path: Path) -> Non
         assert each["grads"] == [[2.0, 1.0], [3.0, 4.0], None, [2.0, 1.0]]
         assert each["spread"] == [0.0, 0.0]
     assert "process 0 of 2: another one has ended" in found[0]["gone"]
+
+
+WAITS = """
+import os, sys, time
+from datetime import timedelta
+import torch, torch.distributed as dist
+from jenga.errors import LostProcessError
+from jenga.processes import Processes, meeting
+
+rank, where = int(os.environ["RANK"]), sys.argv[1]
+try:
+    if where == "before":
+        time.sleep({0: 0, 1: 60, 2: 1.5}[rank])
+    with meeting(3):
+        dist.init_process_group("gloo", timeout=timedelta(seconds=3 if where == "before" else 60))
+    here = Processes.of_run(torch.device("cpu"))
+    here.any()
+    here.wait_at_most(3)
+    time.sleep({0: 0, 1: 60, 2: 1.5}[rank])
+    here.any()
+except LostProcessError as error:
+    print(f"{error.told_here}: {error}", flush=True)
+    os._exit(4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["before", "within"])
+def test_who_does_not_come_in_time_is_named_by_the_first_that_waited(where: str) -> None:
+    """The first waits from the beginning, the third begins to wait later: it is not the one that is missing."""
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    launched = {
+        "MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "WORLD_SIZE": "3",
+    }  # fmt: skip
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", WAITS, where], env={**os.environ, **launched, "RANK": str(rank)},
+            stdout=subprocess.PIPE, text=True,
+        )
+        for rank in range(3)
+    ]  # fmt: skip
+    told = [started[rank].communicate(timeout=120)[0] for rank in (0, 2)]
+    started[1].kill()
+    started[1].communicate()
+    assert [each.partition(": ")[0] for each in told] == ["True", "False"]
+    for each in told:
+        assert "process 1 of 3 did not come within 3 s" in each
+        assert "--wait-limit" in each

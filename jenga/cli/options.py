@@ -55,7 +55,9 @@ class Command(click.Command):
             # The reader has enough. Python would complain when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             context.exit(0)
-        except (ConfigError, DivergedError, InterruptedRun, LostProcessError) as error:
+        except LostProcessError as error:
+            context.exit(report_error(error, debug=debug) if error.told_here else error.exit_code)
+        except (ConfigError, DivergedError, InterruptedRun) as error:
             # They end together, for what one of them tells.
             context.exit(error.exit_code if number() > 0 else report_error(error, debug=debug))
         except (Exception, KeyboardInterrupt) as error:

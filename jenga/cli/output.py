@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 
@@ -19,11 +21,48 @@ _ENVIRONMENT = 4
 _INTERRUPTED = 130
 
 
+class _Lasting(io.TextIOBase):
+    """A stream, or nothing once it takes no more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`, or drop it."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or drop it."""
+        with contextlib.suppress(OSError, ValueError):  # a stream that is closed holds nothing back
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the number by which the system knows it."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """How characters are written."""
+        return self._stream.encoding
+
+
+def lasting() -> TextIO:
+    """Return standard error, as long as somebody hears it: no run ends since its terminal, reader or disk is gone."""
+    # The one of now: a progress bar puts one of its own in its place, which writes to this.
+    return cast(TextIO, _Lasting(sys.stderr))
+
+
 class _Sentences(logging.Handler):
     """Shows a record as one sentence on standard error, where a progress bar makes room for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {_lines(record.getMessage())}", err=True)
+        click.echo(f"{record.levelname.lower()}: {_lines(record.getMessage())}", file=lasting())
 
 
 def _lines(text: str) -> str:
@@ -52,9 +91,9 @@ def show_warnings(*, quiet: bool, debug: bool) -> None:
 def report_error(error: BaseException, *, debug: bool) -> int:
     """Write what went wrong as one block on standard error and return the exit code."""
     if debug:
-        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+        click.echo("".join(traceback.format_exception(error)).rstrip(), file=lasting())
     message, code = _message(error)
-    click.echo(f"error: {_lines(message)}", err=True)
+    click.echo(f"error: {_lines(message)}", file=lasting())
     return code
 
 

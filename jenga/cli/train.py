@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jenga.cli import options
-from jenga.cli.output import print_json, print_table
+from jenga.cli.output import lasting, print_json, print_table
 from jenga.imports import collector_at_rest
 from jenga.launched import number, size
 
@@ -40,6 +40,15 @@ if TYPE_CHECKING:
     metavar="N",
     help="With --processes: where one of them is killed, begin again at the newest checkpoint, so often at most.",
 )
+@click.option(
+    "--wait-limit",
+    "wait_s",
+    type=click.FloatRange(min=1),
+    default=1800,
+    show_default=True,
+    metavar="SECONDS",
+    help="With several processes: how long one waits for another before the run ends and says which did not come.",
+)
 @options.device_option
 @options.seed_option
 @options.output_dir_option
@@ -55,6 +64,7 @@ def train(
     changed_rows: bool,
     processes: int,
     restarts: int,
+    wait_s: float,
     device: str,
     seed: int | None,
     output_dir: str | None,
@@ -92,9 +102,15 @@ def train(
         more += [f"--{flag}" for flag in ("quiet", "debug") if context.meta[f"jenga.{flag}"]]
         more += ["--json"] if as_json else []
         changed = [word for each in given for word in ("--set", each)]
-        context.exit(launch(processes, [config, *changed, "--device", device, *more], restarts=restarts))
-    console = Console(stderr=True, quiet=context.meta[options.QUIET])
-    found = experiment.train(resolved, device=device, resume=resume, changed_rows=changed_rows, console=console)
+        context.exit(
+            launch(
+                processes, [config, *changed, "--device", device, "--wait-limit", str(wait_s), *more], restarts=restarts
+            )
+        )
+    console = Console(file=lasting(), quiet=context.meta[options.QUIET])
+    found = experiment.train(
+        resolved, device=device, resume=resume, changed_rows=changed_rows, wait_s=wait_s, console=console
+    )
     if number() == 0:
         _show(found, as_json)
 

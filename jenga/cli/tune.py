@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jenga.cli import options
-from jenga.cli.output import print_json, print_table
+from jenga.cli.output import lasting, print_json, print_table
 from jenga.imports import collector_at_rest
 
 
@@ -62,7 +62,7 @@ def tune(
         from jenga.tuning import study
 
     given = options.all_overrides(overrides, seed=seed, output_dir=output_dir, trust_remote_code=trust_remote_code)
-    console = Console(stderr=True, quiet=context.meta[options.QUIET])
+    console = Console(file=lasting(), quiet=context.meta[options.QUIET])
     # Ray tells on standard output what befalls its workers.
     with nullcontext() if ray is None else redirect_stdout(sys.stderr):
         found = study.tune(

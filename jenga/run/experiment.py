@@ -31,9 +31,9 @@ from jenga.continual.methods import check_stages, continual_callbacks
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import copy_folder, write_atomic
 from jenga.labels import kind_named
-from jenga.launched import BEGUN, restarted, size
+from jenga.launched import end_with_launcher, launch_id, restarted, size
 from jenga.modalities import MODALITIES
-from jenga.processes import Processes
+from jenga.processes import Processes, meeting
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
 from jenga.report.html import write_report
@@ -45,7 +45,7 @@ from jenga.run.resume import find_run, record
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
 from jenga.trainer.calibrate import calibrate
-from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.checkpoint import forget_harmed_best, newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
 from jenga.trainer.optim import Maker, all_groups
@@ -57,8 +57,10 @@ from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
 
-_WAIT_H = 6
-"""Hours that a process waits for another one. One that has ended is noticed at once."""
+WAIT_S = 1800.0
+"""How long a process waits for another one of the run in training. One that has ended is noticed at once."""
+_READING = 12
+"""Times as long others wait for the first one, which reads and makes all that they need."""
 
 
 @dataclass
@@ -92,6 +94,7 @@ def train(
     resume: str | None = None,
     changed_rows: bool = False,
     folder: str | os.PathLike[str] | None = None,
+    wait_s: float = WAIT_S,
     console: Console | None = None,
 ) -> Result:
     """Run an experiment to its end and return where its results are.
@@ -100,15 +103,16 @@ def train(
     a run's folder goes on with that run. changed_rows: go on though its rows are no longer those that it began with,
     which DataError tells otherwise. folder: of a new run, in place of one named by the time. console: where progress is
     shown; default: nowhere. Where a launcher has started several processes, which share each step's rows, all call
-    this, and the first one's result alone has an evaluation: the others return once training is done.
+    this, and the first one's result alone has an evaluation: the others return once training is done. Each waits for
+    the others for `wait_s` seconds at most, twelve times as long for the first one to read the rows.
     Raises a `JengaError` for whatever a user can mend.
     """
     console = console or Console(quiet=True)
     config = load_config(config, overrides)
-    accelerator = make_accelerator(config.training.precision, device)
+    end_with_launcher()
+    accelerator = make_accelerator(config.training.precision, device, wait_s=wait_s)
     processes = Processes.of_run(accelerator.device)
-    if restarted():
-        resume = resume or "auto"
+    processes.wait_at_most(_READING * wait_s)
     run = _found(config, resume, processes)
     try:
         resumed = run
@@ -117,6 +121,7 @@ def train(
         experiment, run = _open(config, run, folder, processes, console, chain)
         if resumed is not None:
             _check_rows(run, experiment.fingerprint, accepted=changed_rows)
+        processes.wait_at_most(wait_s)
         return _carry_out(config, experiment, run, accelerator, chain, console)
     finally:
         if run is not None:
@@ -125,10 +130,11 @@ def train(
 
 def _found(config: ExperimentConfig, resume: str | None, processes: Processes) -> RunFolder | None:
     """Return the run to go on with, which the first process holds; None: a new one is asked for."""
-    run = find_run(config, resume) if processes.first else None
-    if run is not None and restarted() and run.info()["created"] < os.environ.get(BEGUN, ""):
-        run.release()
-        run = None  # an older one of the same configuration, which is no business of this launch
+    run = None
+    if processes.first:
+        if restarted() and launch_id() is None:
+            resume = resume or "auto"  # torchrun's own restart: nothing tells its run from an older one
+        run = find_run(config, resume, launch=launch_id() if restarted() else None)
     path = processes.from_first(None if run is None else str(run.path))
     return run if processes.first or path is None else SeenRun(Path(path))
 
@@ -223,19 +229,22 @@ def _carry_out(
     return result
 
 
-def make_accelerator(precision: str, device: str) -> Accelerator:
-    """Return accelerate's view of the machine. Raises SetupError for a device that is not there."""
+def make_accelerator(precision: str, device: str, *, wait_s: float = WAIT_S) -> Accelerator:
+    """Return accelerate's view of the machine. Raises SetupError for a device that is not there.
+
+    wait_s: how long processes of one run wait for one another to begin; LostProcessError names who did not.
+    """
     chosen = choose_device(device)
     AcceleratorState._reset_state(reset_partial_state=True)
     if chosen.type == "cuda" and size() > 1 and int(os.environ.get("LOCAL_RANK", "0")) >= torch.cuda.device_count():
         raise SetupError(
             f"device: this machine has {torch.cuda.device_count()} GPUs; start one process for each at most"
         )
-    accelerator = Accelerator(
-        cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision,
-        # The first process reads and makes all that the others wait for.
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=_WAIT_H))] if size() > 1 else [],
-    )  # fmt: skip
+    limit = [InitProcessGroupKwargs(timeout=timedelta(seconds=wait_s))] if size() > 1 else []
+    with meeting(wait_s):
+        accelerator = Accelerator(
+            cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=limit
+        )
     if Processes.of_run(accelerator.device).size != size():
         raise SetupError(f"device: {chosen.type} cannot be used by several processes; start one, or use cpu")
     if precision == "fp16" and accelerator.device.type == "cpu":
@@ -269,6 +278,7 @@ def _train(experiment: Experiment, run: RunFolder, accelerator: Accelerator, cal
     )  # fmt: skip
     newest = newest_checkpoint(run.checkpoints) if trainer.processes.first else None
     trainer.load(trainer.processes.from_first(newest))
+    forget_harmed_best(trainer.state, run.best, trainer.processes)
     trainer.train()
     run.update(best_step=trainer.state.best_step, seconds=round(trainer.state.seconds, 3))
 

@@ -11,6 +11,7 @@ import yaml
 from jenga.config.render import computed, config_digest, differences
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
+from jenga.launched import launch_id
 from jenga.trainer.run import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -23,24 +24,28 @@ Changes = dict[str, tuple[Any, Any]]
 
 
 def record(config: ExperimentConfig) -> dict[str, Any]:
-    """Return what run.json says of the configuration that a run is begun with, by which it is known again.
+    """Return what run.json says of what a run is begun with and by, by which it is known again.
 
     What `config` leaves open stays open in it, unlike in config.yml.
     """
-    return {"digest": config_digest(config), "given": computed(config)}
+    return {"digest": config_digest(config), "given": computed(config), **_begun_by()}
 
 
-def find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
+def find_run(config: ExperimentConfig, resume: str | None, *, launch: str | None = None) -> RunFolder | None:
     """Return the run that `resume` asks for, held by this process; None for a new one.
 
     resume: ``auto`` takes the newest unfinished run that fits `config`, and tells which ones do not; or a run's folder.
-    Raises ConfigError for a folder that cannot be gone on with.
+    launch: of a launcher that has started all anew; the run that it began, or went on with, before is meant, unless a
+    folder is named. Raises ConfigError for a folder that cannot be gone on with.
     """
-    if resume is None:
-        return None
-    run = _newest(config) if resume == "auto" else _named(config, resume)
+    run = None if launch is None or resume not in (None, "auto") else _of_launch(config, launch)
+    if run is None:
+        if resume is None:
+            return None
+        run = _newest(config) if resume == "auto" else _named(config, resume)
     if run is not None:
         run.hold()
+        run.update(**_begun_by())
         changed = _changed(run, config)
         if changed:
             logger.warning("%s goes on with %s", run.path, _shown(changed))
@@ -48,6 +53,16 @@ def find_run(config: ExperimentConfig, resume: str | None) -> RunFolder | None:
             lengths = {key: getattr(config.training, key) for key in _LENGTHS}
             run.update(digest=config_digest(config), given={**given, "training": {**given["training"], **lengths}})
     return run
+
+
+def _begun_by() -> dict[str, str]:
+    launch = launch_id()
+    return {} if launch is None else {"launch": launch}
+
+
+def _of_launch(config: ExperimentConfig, launch: str) -> RunFolder | None:
+    runs = RunFolder.unfinished(Path(config.output_dir), str(config.project_name))
+    return next((run for run in runs if run.info().get("launch") == launch), None)
 
 
 def _newest(config: ExperimentConfig) -> RunFolder | None:

@@ -20,6 +20,7 @@ from jenga.errors import SetupError
 from jenga.files import atomic_folder, damage, json_object, recover_folder
 from jenga.model import MultiTaskModel
 from jenga.processes import Processes
+from jenga.trainer.state import State
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +68,23 @@ def newest_checkpoint(parent: Path) -> Path | None:
     """Return the newest unharmed checkpoint, with a warning for each harmed one that is passed over."""
     for leftover in parent.glob(".step-*"):
         recover_folder(parent / leftover.name[1:].split(".", 1)[0])
-    for folder in sorted(parent.glob("step-*"), reverse=True):
+    folders = sorted(parent.glob("step-*"), reverse=True)
+    for folder in folders:
         harm = damage(folder)
         if harm is None:
             return folder
-        logger.warning(
-            "checkpoint %s is passed over: %s; the steps since the one before it are done again", folder, harm
-        )
+        lost = "the steps since the one before it" if folder != folders[-1] else "there is none before it: all steps"
+        logger.warning("checkpoint %s is passed over: %s; %s are done again", folder, harm, lost)
     return None
+
+
+def forget_harmed_best(state: State, best: Path, processes: Processes) -> None:
+    """Let the next evaluation keep a best model where the one so far is harmed: no run is to end without one."""
+    known = processes.first and state.best_value is not None
+    harm = processes.from_first(damage(best) if known else None)
+    if harm is not None:
+        logger.warning("the best model so far is harmed: %s; the best one from here on takes its place", harm)
+        state.best_value, state.evaluated_step = None, -1
 
 
 def retain(newest: Path, keep: int) -> None:

@@ -110,8 +110,10 @@ class RunFolder(HeldFolder):
     def unfinished(cls, output_dir: Path, project: str) -> list[RunFolder]:
         """Return the runs that did not finish, the newest first; one whose run.json cannot be read is passed over."""
         found = []
-        for status in sorted((output_dir / project).glob("*/run.json"), reverse=True):
-            run = cls(status.parent)
+        for path in sorted((output_dir / project).glob("*"), reverse=True):
+            if not (path / "run.json").exists() and not (path / "checkpoints").exists():
+                continue
+            run = cls(path)
             try:
                 info = run.info()
             except SetupError as error:
@@ -255,8 +257,15 @@ class MetricsLog:
             return file.tell()
 
     def cut(self, length: int) -> None:
-        """Forget what was written after `length` bytes."""
+        """Forget what was written after `length` bytes. Where less is left of it, a warning says so."""
         if not self.written:
             return
         with writing(self.path), self.path.open("ab") as file:
-            file.truncate(length)
+            if file.tell() < length:
+                file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
+                logger.warning(
+                    "%s has %d bytes of the %d that it had: records of earlier steps are lost, and nothing else",
+                    self.path, file.tell(), length,
+                )  # fmt: skip
+            else:
+                file.truncate(length)

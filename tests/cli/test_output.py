@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import io
 import logging
@@ -161,3 +162,35 @@ def test_no_value_of_the_data_reaches_a_terminal_as_a_command(capsys: Capture) -
     assert "\x1b" not in found.out + found.err
     assert "x\\x1b[2J\\x1b]0;owned\\x07\\nline" in found.out
     assert found.err.splitlines()[-1] == "second line"
+
+
+def test_what_nobody_can_be_told_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full under a log, a terminal that was closed."""
+    from rich.console import Console
+
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        console = Console(file=output.lasting())
+        console.print("a line")
+        output.show_warnings(quiet=False, debug=False)
+        logging.getLogger("jenga").warning("another")
+        assert output.report_error(SetupError("no room"), debug=True) == 4
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+def test_a_progress_bar_takes_what_is_told_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:
+    """It puts itself in the place of standard error, to which it writes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=output.lasting(), force_terminal=True)) as progress:
+        progress.add_task("steps")
+        output.show_warnings(quiet=False, debug=False)
+        logging.getLogger("jenga").warning("a sentence")
+    told = capfd.readouterr().err
+    assert told.count("a sentence") == 1
+    assert "steps" in told

@@ -214,3 +214,66 @@ def test_a_restart_goes_on_at_the_newest_checkpoint(settings: Make, tmp_path: Pa
     os.kill(processes_of(folder)[0], signal.SIGKILL)
     assert begun.wait(timeout=300) == 0, (folder / "told").read_text()
     compared(alone, run_of(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_hangs_is_named_and_ended_and_so_are_the_others(
+    settings: Make, tmp_path: Path, rank: int
+) -> None:
+    folder = tmp_path / "two"
+    begun = start(settings("mood", training={"epochs": 4000}), folder, "--processes", "2", "--wait-limit", "30")
+    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
+    both = processes_of(folder)
+    os.kill(both[rank], signal.SIGSTOP)
+    assert begun.wait(timeout=200) == 4
+    told = (folder / "told").read_text()
+    assert told.count(f"error: process {rank} of 2 did not come within 30 s to where the others waited") == 1
+    assert "memory" not in told
+    assert not any(Path(f"/proc/{each}").exists() for each in both)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_launcher_ends_all_with_a_checkpoint(settings: Make, tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "two"
+    begun = start(settings("mood", training={"epochs": 4000}), folder, "--processes", "2")
+    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
+    both = processes_of(folder)
+    begun.send_signal(number)
+    assert begun.wait(timeout=120) == 130
+    assert "error: interrupted at step" in (folder / "told").read_text()
+    assert json.loads((run_of(folder) / "run.json").read_text())["status"] == "interrupted"
+    assert not any(Path(f"/proc/{each}").exists() for each in both)
+
+
+@pytest.mark.slow
+def test_a_second_signal_to_the_launcher_ends_all_at_once_though_one_of_them_is_stopped(
+    settings: Make, tmp_path: Path
+) -> None:
+    folder = tmp_path / "two"
+    begun = start(settings("mood", training={"epochs": 4000}), folder, "--processes", "2")
+    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
+    both = processes_of(folder)
+    os.kill(both[1], signal.SIGSTOP)
+    begun.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        begun.wait(timeout=2)
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(timeout=10) == 130
+    until(lambda: not processes_of(folder), folder, timeout_s=10)
+
+
+@pytest.mark.slow
+def test_a_restart_of_a_run_that_was_gone_on_with_goes_on_with_it(settings: Make, tmp_path: Path) -> None:
+    content, folder = settings("mood", training={"epochs": 60}), tmp_path / "two"
+    begun = start(content, folder, "--processes", "2")
+    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
+    begun.send_signal(signal.SIGINT)
+    assert begun.wait(timeout=120) == 130
+    before = records(run_of(folder))[-1]["step"]
+    begun = start(content, folder, "--processes", "2", "--restarts", "1", "--resume", "auto")
+    until(lambda: records(run_of(folder))[-1]["step"] > before, folder)
+    os.kill(processes_of(folder)[1], signal.SIGKILL)
+    assert begun.wait(timeout=300) == 0, (folder / "told").read_text()
+    assert [each["step"] for each in records(run_of(folder)) if each["event"] == "train"] == list(range(1, 241))

@@ -11,6 +11,7 @@ import pytest
 from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
+from jenga.launched import LAUNCH
 from jenga.run.experiment import load_config
 from jenga.run.resume import find_run, record
 from jenga.trainer.run import RunFolder
@@ -127,4 +128,23 @@ def test_an_older_run_that_fits_is_taken_and_nothing_is_said_of_newer_ones(
     assert run is not None
     assert run.path == path
     assert caplog.text == ""
+    run.release()
+
+
+@pytest.mark.parametrize("resume", [None, "auto"])
+def test_a_launcher_that_starts_all_anew_goes_on_with_its_own_run_whatever_the_clock_says(
+    changed: Callable[..., ExperimentConfig], monkeypatch: pytest.MonkeyPatch, resume: str | None
+) -> None:
+    """Also with one that was older than the launcher, and beside one whose name is later: a clock was set back."""
+    resumed = begun(changed())
+    monkeypatch.setenv(LAUNCH, "this")
+    run = find_run(changed(), str(resumed))
+    assert run is not None
+    run.release()
+    monkeypatch.setenv(LAUNCH, "other")
+    later = begun(changed())
+    assert later.name > resumed.name
+    run = find_run(changed(), resume, launch="this")
+    assert run is not None
+    assert run.path == resumed
     run.release()

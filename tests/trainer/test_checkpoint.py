@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from jenga.errors import SetupError
+from jenga.processes import Processes
 from jenga.trainer import checkpoint
 from jenga.trainer.memory import pack, unpack
+from jenga.trainer.state import State
 
 
 def save(parent: Path, step: int, value: float = 0.0) -> Path:
@@ -82,6 +84,16 @@ def test_a_harmed_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caplo
         assert checkpoint.newest_checkpoint(tmp_path) == checkpoint.checkpoint_folder(tmp_path, 1)
     assert "step-00000002 is passed over" in caplog.text
     assert "model.safetensors has another checksum" in caplog.text
+
+
+def test_where_all_checkpoints_are_harmed_it_is_told_that_all_steps_are_done_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (1, 2):
+        (save(tmp_path, step) / "state.json").unlink()
+    assert checkpoint.newest_checkpoint(tmp_path) is None
+    assert caplog.text.count("the steps since the one before it are done again") == 1
+    assert caplog.text.count("there is none before it: all steps are done again") == 1
 
 
 @pytest.mark.parametrize("text", ["[]", "null", ""])
@@ -216,3 +228,18 @@ def test_the_checkpoints_after_a_step_are_forgotten(tmp_path: Path) -> None:
     checkpoint.forget_after(tmp_path, 2)
     assert steps(tmp_path) == [1, 2]
     checkpoint.forget_after(tmp_path / "none", 2)
+
+
+@pytest.mark.parametrize("harmed", [False, True])
+def test_a_harmed_best_model_is_replaced_by_the_next_evaluation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harmed: bool
+) -> None:
+    best = save(tmp_path, 1)
+    if harmed:
+        harm(best)
+    state = State(best_value=0.5, evaluated_step=1)
+    checkpoint.forget_harmed_best(state, best, Processes())
+    assert (state.best_value, state.evaluated_step) == ((None, -1) if harmed else (0.5, 1))
+    assert ("the best model so far is harmed" in caplog.text) == harmed
+    checkpoint.forget_harmed_best(State(), tmp_path / "none", Processes())
+    assert "none" not in caplog.text

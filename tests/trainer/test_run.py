@@ -166,6 +166,16 @@ def test_a_half_written_last_line_is_cut_away(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
 
 
+def test_records_that_are_gone_are_told_and_leave_no_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.append({"step": 1})
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    log.cut(1000)
+    log.append({"step": 2})
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert "records of earlier steps are lost" in caplog.text
+
+
 def test_what_json_does_not_have_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.cut(0)
@@ -213,6 +223,16 @@ def test_a_harmed_run_is_passed_over_with_a_warning(
     (harmed.path / "run.json").write_text(text)
     assert [run.path for run in RunFolder.unfinished(tmp_path, "p")] == [whole.path]
     assert f"{harmed.path} is passed over: harmed: {harmed.path / 'run.json'}: " in caplog.text
+
+
+def test_a_run_whose_run_json_is_gone_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create(tmp_path)
+    run.checkpoints.mkdir()
+    (run.path / "run.json").unlink()
+    assert RunFolder.unfinished(tmp_path, "p") == []
+    assert f"{run.path} is passed over: {run.path / 'run.json'}: cannot be read (No such file" in caplog.text
 
 
 def test_how_a_run_ended_is_noted_where_there_is_no_room_for_the_reason(

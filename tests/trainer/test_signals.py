@@ -10,7 +10,7 @@ import pytest
 from jenga.trainer.signals import interruptible
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_handler_of_before_comes_back(number: int) -> None:
     before, asked = signal.getsignal(number), []
     with interruptible(lambda: asked.append(1)):
@@ -31,3 +31,13 @@ def test_outside_the_main_thread_nothing_is_listened_to() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_under_nohup_a_terminal_that_is_gone_asks_for_nothing() -> None:
+    before, asked = signal.signal(signal.SIGHUP, signal.SIG_IGN), []
+    try:
+        with interruptible(lambda: asked.append(1)):
+            signal.raise_signal(signal.SIGHUP)
+        assert asked == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
