@@ -175,8 +175,8 @@ def _addresses(document: Document, data_paths: Sequence[KeyPath]) -> Iterator[Fi
                 yield finding(document, below, "must not be empty")
             elif found and found[1] not in _protocols():
                 message = (
-                    f"{found[1]}:// addresses are not read; allowed: those that fsspec knows, such as hf://, s3://, gs:// "
-                    "and https://. Or download the file and give its path"
+                    f"{found[1]}:// addresses are not read; allowed: those that fsspec knows, such as hf://, s3:// and "
+                    "https://. Or download the file and give its path"
                 )
                 yield finding(document, below, message)
 
