@@ -213,8 +213,8 @@ CONFIG_CASES = [
     ),
     Case(
         "data from the web",
-        ["experiment.yml:7:16: tasks[0].data_path: https:// addresses are not read; download the file"],
-        [("rows.jsonl", "https://example.org/rows.jsonl")],
+        ["experiment.yml:7:16: tasks[0].data_path: nowhere:// addresses are not read; allowed: those"],
+        [("rows.jsonl", "nowhere://example.org/rows.jsonl")],
     ),
     Case(
         "unknown metric",

@@ -173,9 +173,19 @@ def _addresses(document: Document, data_paths: Sequence[KeyPath]) -> Iterator[Fi
             found = _ADDRESS.match(text)
             if not text.strip():
                 yield finding(document, below, "must not be empty")
-            elif found and found[1] != "hf":
-                message = f"{found[1]}:// addresses are not read; download the file and give its path, or use hf://"
+            elif found and found[1] not in _protocols():
+                message = (
+                    f"{found[1]}:// addresses are not read; allowed: those that fsspec knows, such as hf://, s3:// and "
+                    "https://. Or download the file and give its path"
+                )
                 yield finding(document, below, message)
+
+
+def _protocols() -> list[str]:
+    import fsspec
+
+    known: list[str] = fsspec.available_protocols()
+    return known
 
 
 def _teachers(document: Document, language_tasks: frozenset[str]) -> Iterator[Finding]:

@@ -69,6 +69,11 @@ class DataConfig(Strict):
         description="File of rows to leave out of training and judging, by file and row, such as the audit.jsonl of "
         "jenga audit.",
     )
+    streaming: bool = Field(
+        False,
+        description="Take training rows as they come, from files too large to index or to copy: shuffled in a buffer "
+        "of 10,000, over and over, for training.max_steps. The first rows say which labels there are.",
+    )
     cache_dir: str | None = Field(
         None,
         description="Folder for tokenised rows, and for the rows of large files; default: the user's cache folder.",

@@ -204,7 +204,7 @@ def _read(place: Path, specs: Sequence[SourceSpec]) -> list[KeptSource]:
 
 def _place(specs: Sequence[SourceSpec], data: DataConfig) -> Path | None:
     """Return the folder of the rows of `specs`; None where they are held."""
-    if not all(_can_be_kept(spec) for spec in specs):
+    if data.streaming or not all(_can_be_kept(spec) for spec in specs):
         return None
     paths = dict.fromkeys((path, spec.form) for spec in specs for path in (*spec.train, *spec.valid, *spec.test))
     files = {path: local_files(path, form) for path, form in paths}

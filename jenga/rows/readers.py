@@ -142,6 +142,32 @@ def local_files(path: str, form: FileForm) -> list[str]:
     return _files_of(path, form) or [path]
 
 
+def streamed_files(path: str, form: FileForm) -> list[str]:
+    """Return the files, here or at an address, that `path` stands for, each of which is read row by row.
+
+    Raises DataError where it stands for something else.
+    """
+    if path in _SAMPLES or is_hub(path) or is_saved(path):
+        raise DataError(
+            f"{path}: data.streaming reads files, folders and patterns, here or at addresses that fsspec knows; write "
+            "the rows to files, or take the key out"
+        )
+    return _files_of(path, form) or [path]
+
+
+def reading_of(path: str, form: FileForm) -> tuple[RawRows, Reading]:
+    """Return what reads a file row by row, any number of times, and what is told of how it is read.
+
+    Raises DataError where that cannot be, as of a list in one JSON file.
+    """
+    told = RawRows(path)
+    if (reading := _reading(told, path, form)) is None:
+        raise DataError(
+            f"{path}: cannot be read row by row; data.streaming takes JSON Lines, CSV, TSV, texts and Parquet"
+        )
+    return told, reading
+
+
 def _files_of(path: str, form: FileForm) -> list[str] | None:
     """Return the files that a pattern or a folder stands for; None of a path that is a file's."""
     if is_pattern(path):

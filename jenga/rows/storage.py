@@ -108,18 +108,19 @@ def seekable(path: str) -> tuple[str | io.BytesIO, int]:
 
 
 def blocks(path: str) -> Iterator[bytes]:
-    """Yield the bytes of a file on this machine, unpacked, some megabytes at a time. Raises as `content` does."""
+    """Yield the bytes of a file, unpacked, some megabytes at a time. Raises as `content` does."""
     packing = suffixes(path)[1]
-    with _readable(path) as file:
+    with _readable(path) if not is_remote(path) else _far(path) as file:
         if packing:
-            yield from unpacked_parts(path, file, Path(path).stat().st_size, packing)
+            size = _asked(path, "size") if is_remote(path) else Path(path).stat().st_size
+            yield from unpacked_parts(path, file, size or 0, packing)
             return
         while block := file.read(_BLOCK_BYTES):
             yield block
 
 
 def lines(path: str) -> Iterator[str]:
-    """Yield the lines of a file on this machine, unpacked, without the line feeds that end them.
+    """Yield the lines of a file, unpacked, without the line feeds that end them.
 
     Raises DataError as `content` and `decoded` do, once it comes to what is wrong.
     """
@@ -238,10 +239,24 @@ def _asked(path: str, what: str) -> Any:
     except FileNotFoundError:
         raise DataError(missing(path, ())) from None
     except Exception as error:  # each file system has errors of its own
-        raise SetupError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); check the address, the network and your "
-            "permissions"
-        ) from error
+        raise _unreachable(path, error) from error
+
+
+@contextmanager
+def _far(path: str) -> Iterator[BinaryIO]:
+    with _asked(path, "open") as file:
+        try:
+            yield file
+        except DataError:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            raise _unreachable(path, error) from error
+
+
+def _unreachable(path: str, error: Exception) -> SetupError:
+    return SetupError(
+        f"{path}: cannot be read ({type(error).__name__}: {error}); check the address, the network and your permissions"
+    )
 
 
 def _full(path: str, name: str) -> str:

@@ -23,9 +23,12 @@ from jenga.modalities.joint import assembled_source, part_of
 from jenga.rows.batches import Source
 from jenga.rows.fingerprint import Fingerprint, fingerprint
 from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import BadRow
+from jenga.rows.read_once import ReadOnce
 from jenga.rows.split import TRAIN
 from jenga.run.specs import source_specs
+from jenga.run.streaming import by_file, check_streaming, first_rows_told, reads_first, streamed
 from jenga.tasks import TASK_REGISTRY
 from jenga.trainer.recipe import resolved_config
 
@@ -73,6 +76,7 @@ def build(
         torch.use_deterministic_algorithms(config.training.deterministic)
     config = config.with_blocks({name: model_block(config.of_backbone(name)) for name in config.backbones})
     loaded, files = _read(config)
+    streaming = config.data.streaming
     views = _views(config, loaded)
     prepared = {name: _prepared(config, name, seen, files, workdir) for name, seen in views.items()}
     on_gpu = device is not None and device.type != "cpu"
@@ -90,6 +94,9 @@ def build(
         for (name, head), targets in source.splits[TRAIN].labels.items():
             model.tasks[name].fit_targets(head, targets)
     config = resolved_config(config, model, sources)
+    if streaming:
+        sources = streamed(sources, loaded, files, parts, config)
+        warnings += first_rows_told(loaded)
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
     bundle = Bundle(config, model, encoders_of(config, parts), [source.spec for source in loaded], spaces)
     bad = dict.fromkeys(row for source in loaded for row in source.bad)
@@ -105,14 +112,19 @@ def _read(config: ExperimentConfig) -> tuple[list[LoadedSource], dict[str, list[
     All are loaded together, so that a row which judges one task trains no other, whatever reads it.
     """
     specs = source_specs(config)
-    reads = {
-        name: modality_for(config, name).reads(config.seen_by(name), [each for each in specs if each.encoder == name])
-        for name in dict.fromkeys(spec.encoder for spec in specs)
-    }
+    if config.data.streaming:
+        check_streaming(config, specs)
+        specs = by_file(specs)
+    reads = {name: _reads(config, name, specs) for name in dict.fromkeys(spec.encoder for spec in specs)}
     loaded = load_sources(specs, data=config.data, files=[reads[spec.encoder] for spec in specs])
     for source in loaded:
         source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(_taught(config, source)))
     return loaded, {name: read.files for name, read in reads.items()}
+
+
+def _reads(config: ExperimentConfig, name: str, specs: Sequence[SourceSpec]) -> ReadOnce[Any]:
+    own = [each for each in specs if each.encoder == name]
+    return reads_first(own) if config.data.streaming else modality_for(config, name).reads(config.seen_by(name), own)
 
 
 def _views(config: ExperimentConfig, loaded: Sequence[LoadedSource]) -> dict[str, list[LoadedSource]]:

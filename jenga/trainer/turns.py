@@ -20,6 +20,7 @@ from jenga.rows.memory import kept_rows
 from jenga.rows.sampling import Sampler
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Replay, Stage, StagedSampler
+from jenga.rows.stream import StreamSampler
 from jenga.trainer.recipe import trainings_of
 from jenga.trainer.stages import stages_of
 
@@ -33,6 +34,8 @@ def make_sampler(
 
     Raises ConfigError for rows_per_step that gives tasks of the same rows different numbers, and as `stages_of`.
     """
+    if config.data.streaming:
+        return StreamSampler(_rows_per_turn(sources, config), steps=resolved(config.training).max_steps or 1)
     lengths = {source.name: source.splits[TRAIN].lengths for source in sources}
     if not config.stages:
         return _sampler(sources, lengths, config, halves)
@@ -50,7 +53,7 @@ def in_halves(model: MultiTaskModel, config: ExperimentConfig, device: torch.dev
     Raises ConfigError as `reads_losses_after` does.
     """
     whole = reads_losses_after(config.training)
-    return device.type == "cpu" and model.cost_follows_tokens and not whole
+    return device.type == "cpu" and model.cost_follows_tokens and not whole and not config.data.streaming
 
 
 def batch_rows(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
@@ -108,6 +111,19 @@ def _sampler(
     sources: Sequence[Source], lengths: Mapping[str, np.ndarray], config: ExperimentConfig, halves: bool
 ) -> Sampler:
     training, own = resolved(config.training), trainings_of(config)
+    return Sampler(
+        lengths,
+        kind=training.sampler,
+        rows_per_turn=_rows_per_turn(sources, config),
+        temperature=training.temperature,
+        seed=training.seed,
+        halves=halves,
+        passes={source.name: own[source.encoder].epochs / training.epochs for source in sources},
+    )
+
+
+def _rows_per_turn(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
+    training, own = resolved(config.training), trainings_of(config)
     rows = {source.name: own[source.encoder].batch_size * training.gradient_accumulation_steps for source in sources}
     for source in sources:
         given = {task: training.rows_per_step[task] for task in source.tasks if task in training.rows_per_step}
@@ -116,12 +132,4 @@ def _sampler(
             raise ConfigError(f"training.rows_per_step: {told}: these tasks read the same rows; give them one number")
         if given:
             rows[source.name] = next(iter(given.values()))
-    return Sampler(
-        lengths,
-        kind=training.sampler,
-        rows_per_turn=rows,
-        temperature=training.temperature,
-        seed=training.seed,
-        halves=halves,
-        passes={source.name: own[source.encoder].epochs / training.epochs for source in sources},
-    )
+    return rows

@@ -144,7 +144,7 @@ BROKEN = [
     ("all warmup", GOOD + "training: {warmup_steps: 9, max_steps: 9}\n", "4:26", "none of training.max_steps (9)"),
     ("no rows left", GOOD + "data:\n  test_fraction: 0.9\n", "5:18", "leave no rows to train on"),
     ("nothing to watch", GOOD + "data: {valid_fraction: 0}\nearly_stopping: {}\n", "5:17", "no validation rows"),
-    ("web address", GOOD.replace("a.jsonl", "https://x.org/a"), "3:48", "https:// addresses are not read"),
+    ("web address", GOOD.replace("a.jsonl", "nowhere://x.org/a"), "3:48", "nowhere:// addresses are not read"),
     ("empty path", GOOD.replace("a.jsonl", "''"), "3:48", "tasks[0].data_path: must not be empty"),
 ]
 

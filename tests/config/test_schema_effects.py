@@ -518,7 +518,7 @@ def accepted(settings: dict[str, Any]) -> Any:
 def cached_tokens(config: ExperimentConfig, folder: Path) -> Any:
     """The files of tokens under the folder that the probe gives."""
     build.build(config, folder)
-    return len(list((folder / "tokens-here").glob("*.safetensors")))
+    return len(list((folder / "tokens-here").glob("*/input_ids")))
 
 
 def remote_code(config: ExperimentConfig, folder: Path) -> Any:
@@ -896,6 +896,7 @@ PROBES: dict[str, Probe] = {
     "data.records": Probe(rows_of, "some.rows", {"tasks[].data_path": "listed.json"}, base="all.rows"),
     "data.max_rows": Probe(rows_of, 8),
     "data.exclude": Probe(rows_of, "{tmp}/audit.jsonl", {"tasks[].data_path": "marks.csv"}),
+    "data.streaming": Probe(turns, True, {"training.max_steps": 3}),
     "data.cache_dir": Probe(cached_tokens, "{tmp}/tokens-here"),
     "data.workers": Probe(workers, 1),
     # peft

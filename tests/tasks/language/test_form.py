@@ -90,7 +90,7 @@ def test_folders_are_relative_to_the_file() -> None:
         (DOCUMENT, "/srv/llm.yml:1:1: data.path: required key is missing"),
         (DOCUMENT + "data: {max_length: 3}\n", "/srv/llm.yml:8:1: data.path: required key is missing"),
         (DOCUMENT + 'data: {path: " "}\n', "/srv/llm.yml:8:14: data.path: must not be empty"),
-        (DOCUMENT + "data: {path: 's3://a/b'}\n", "/srv/llm.yml:8:14: data.path: s3:// addresses are not read"),
+        (DOCUMENT + "data: {path: 's9://a/b'}\n", "/srv/llm.yml:8:14: data.path: s9:// addresses are not read"),
         (
             DOCUMENT + "data: {path: x, valid_fraction: 0}\nearly_stopping: {patience: 2}\n",
             "early_stopping: there are no validation rows to watch",

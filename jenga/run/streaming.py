@@ -1,0 +1,111 @@
+"""Experiments whose training rows are taken as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from jenga.config.schema import ExperimentConfig
+from jenga.errors import ConfigError
+from jenga.modalities import Encoder
+from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.load import LoadedSource
+from jenga.rows.parse import Rows, SourceSpec
+from jenga.rows.raw import RawRows, object_in
+from jenga.rows.read_once import ReadOnce
+from jenga.rows.readers import FileForm, read_rows, reading_of, streamed_files
+from jenga.rows.split import TRAIN
+from jenga.rows.stream import HEAD_ROWS, Stream, StreamedSplit
+
+_KEY = "data.streaming"
+
+
+def check_streaming(config: ExperimentConfig, specs: Sequence[SourceSpec]) -> None:
+    """Raise ConfigError where rows that come one after the other are not enough."""
+    data, continual = config.data, config.continual
+    whole = {
+        "stages": config.stages, "continual.replay": continual.replay, "continual.agem": continual.agem,
+        "continual.ewc": continual.ewc, "data.max_rows": data.max_rows, "data.exclude": data.exclude,
+        "callbacks.sentinel": getattr(config.callbacks, "sentinel", None),
+        "model.teacher_student_config": getattr(config.model, "teacher_student_config", None),
+    }  # fmt: skip
+    problems = [f"{_KEY}: {key} needs all rows; take one of the two out" for key, given in whole.items() if given]
+    if config.training.max_steps is None:
+        problems.append(f"{_KEY}: rows without an end need training.max_steps; set it")
+    if config.training.sampler != "round_robin":
+        problems.append(f"{_KEY}: streams take turns; remove training.sampler: {config.training.sampler}")
+    problems += [
+        f"{_KEY}: the rows of {spec.name} are no texts with labels, which alone are read as they come; take the key out"
+        for spec in specs
+        if spec.content.kept is None
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def by_file(specs: Sequence[SourceSpec]) -> list[SourceSpec]:
+    """Return `specs` with their training files one by one. Raises DataError as `streamed_files` does."""
+    return [
+        replace(spec, train=tuple(file for path in spec.train for file in streamed_files(path, spec.form)))
+        for spec in specs
+    ]
+
+
+def reads_first(specs: Sequence[SourceSpec]) -> ReadOnce[RawRows]:
+    """Return what reads the first rows of each training file of `specs`, and all of the other files."""
+    files = {file for spec in specs for file in spec.train}
+    return ReadOnce(partial(_read, form=specs[0].form, count=max(1, HEAD_ROWS // len(files))))
+
+
+def _read(path: str, *, split: str, form: FileForm, count: int) -> RawRows:
+    if split != TRAIN:
+        return read_rows(path, split=split, form=form)
+    raw, reading = reading_of(path, form)
+    for number, row in islice(reading(raw.refuse), count):
+        if (found := object_in(number, row, raw.refuse)) is not None:
+            raw.add(number, found)
+    return raw
+
+
+def streamed(
+    sources: Sequence[Source],
+    loaded: Sequence[LoadedSource],
+    files: Mapping[str, Sequence[Any]],
+    encoders: Mapping[str, Encoder],
+    config: ExperimentConfig,
+) -> list[Source]:
+    """Return `sources` with their training rows as they come. files: what was read of each, by encoder."""
+    found = []
+    for source, each in zip(sources, loaded, strict=True):
+        spec, held = each.spec, source.splits[TRAIN]
+        heads = {raw.file: raw for raw in files[spec.encoder]}
+        judged = [rows for split, rows in each.splits.items() if split != TRAIN]
+        stream = Stream(
+            [(heads[name], reading_of(name, spec.form)[1]) for name in spec.train],
+            spec, each.spaces,
+            without=frozenset(place for rows in judged for place in zip(rows.files, rows.numbers, strict=True)),
+            seed=config.training.seed, max_bad_fraction=config.data.max_bad_fraction,
+        )  # fmt: skip
+        split = StreamedSplit(
+            held.source, held.rows, held.encoded, held.spaces, stream=stream,
+            encode=partial(_encoded, encoders[spec.encoder], each),
+        )  # fmt: skip
+        found.append(replace(source, splits={**source.splits, TRAIN: split}))
+    return found
+
+
+def first_rows_told(loaded: Sequence[LoadedSource]) -> list[str]:
+    """Return what is known of the first rows alone."""
+    return [
+        f"{each.spec.name}: the labels are those of the first {len(each.splits[TRAIN])} training rows; of a label that "
+        "comes later, nothing is learnt. List all of them in `labels` of the head"
+        for each in loaded
+        if any(head.labels is None and head.size is None for head in each.spec.heads)
+    ]
+
+
+def _encoded(encoder: Encoder, source: LoadedSource, rows: Rows) -> EncodedSplit:
+    return encoder.split_of(rows, source.spec, source.spaces)[0]

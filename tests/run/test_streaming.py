@@ -1,0 +1,158 @@
+"""Experiments over rows that are taken as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jenga.callbacks import BaseCallback
+from jenga.errors import ConfigError, DataError, InterruptedRun
+from jenga.rows.stream import StreamedSplit
+from jenga.run.build import build
+from jenga.run.experiment import load_config, train
+from jenga.trainer.checkpoint import newest_checkpoint
+
+MOODS = ("glad", "cross", "calm")
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> dict[str, Any]:
+    for shard in range(3):
+        rows = [{"text": f"{MOODS[at % 3]} words {at} of {shard}", "mood": MOODS[at % 3]} for at in range(60)]
+        (tmp_path / f"part-{shard}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "project_name": "stream", "model": {"base_model": "jenga/tiny-text"}, "output_dir": str(tmp_path / "runs"),
+        "data": {"streaming": True, "max_length": 16},
+        "tasks": [{"name": "t", "type": "classification", "data_path": f"{tmp_path}/part-*.jsonl",
+                   "columns": {"label": "mood"}}],
+        "training": {"max_steps": 20, "batch_size": 8}, "tracking": {"enabled": False},
+        "evaluation": {"baselines": [], "worst_errors": 0},
+    }  # fmt: skip
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    newest = newest_checkpoint(run / "checkpoints")
+    assert newest is not None
+    found = {
+        path.name: path.read_bytes() for path in [*newest.glob("*.safetensors"), *run.glob("best/**/*.safetensors")]
+    }
+    assert len(found) >= 3
+    return found
+
+
+class StopAt(BaseCallback):
+    """Interrupts once at each of some steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
+        if trainer.state.step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_rows_that_judge_never_train_and_all_others_do(content: dict[str, Any], tmp_path: Path) -> None:
+    (source,) = build(load_config(content), tmp_path / "work").sources
+    split = source.splits["train"]
+    assert isinstance(split, StreamedSplit)
+    judged = {text for name in ("valid", "test") for text in source.splits[name].rows.content.texts}
+    assert len(judged) == 36
+    assert split.stream is not None
+    streamed = list(split.stream.rows(range(144)).content.texts)
+    assert len(set(streamed)) == 144
+    assert not judged & set(streamed)
+    batch = split.batch([0, 5, 2])
+    assert batch.inputs["input_ids"].shape[0] == 3
+    assert batch.rows == [0, 5, 2]
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_run_that_is_stopped_again_and_again_ends_as_one_that_is_not(content: dict[str, Any], tmp_path: Path) -> None:
+    whole = train({**content, "output_dir": str(tmp_path / "whole")}, device="cpu").run
+    for number, step in enumerate((3, 4, 9, 17)):
+        with pytest.raises(InterruptedRun):
+            train(content, device="cpu", callbacks=[StopAt(step)], resume="auto" if number else None)
+    run = train(content, device="cpu", resume="auto").run
+    assert weights(run) == weights(whole)
+    evaluation = [(each / "evaluation.json").read_text() for each in (run, whole)]
+    assert evaluation[0] == evaluation[1]
+    assert json.loads(evaluation[0])["splits"]["test"]["metrics"]["t_label_accuracy"] > 0.5
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_ten_times_ends_as_one_that_is_not(content: dict[str, Any], tmp_path: Path) -> None:
+    """By signal 9, each time a few steps on from the newest checkpoint."""
+    content["training"]["max_steps"], content["checkpoint"] = 60, {"every_steps": 5}
+    (tmp_path / "c.yml").write_text(yaml.safe_dump(content))
+    whole = train({**content, "output_dir": str(tmp_path / "whole")}, device="cpu").run
+    driver = tmp_path / "driver.py"
+    driver.write_text(
+        "import os, signal, sys\n"
+        "from jenga.callbacks import BaseCallback\n"
+        "from jenga.run.experiment import load_config, train\n"
+        "class Kill(BaseCallback):\n"
+        "    def on_step_end(self, trainer, logs, **kwargs):\n"
+        "        if trainer.state.step == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "train(load_config(sys.argv[1]), device='cpu', callbacks=[Kill()], resume=sys.argv[3] or None)\n"
+    )
+    for number in range(10):
+        done = subprocess.run(
+            [sys.executable, str(driver), str(tmp_path / "c.yml"), str(7 + 5 * number), "auto" if number else ""],
+            capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    run = train(load_config(str(tmp_path / "c.yml")), device="cpu", resume="auto").run
+    assert weights(run) == weights(whole)
+
+
+def test_a_stream_from_an_address_is_that_from_files(content: dict[str, Any], tmp_path: Path) -> None:
+    here = build(load_config(content), tmp_path / "here").sources[0].splits["train"]
+    content["tasks"][0]["data_path"] = f"file://{tmp_path}/part-*.jsonl"
+    there = build(load_config(content), tmp_path / "there").sources[0].splits["train"]
+    assert isinstance(here, StreamedSplit)
+    assert isinstance(there, StreamedSplit)
+    assert here.stream is not None
+    assert there.stream is not None
+    assert list(here.stream.rows(range(50)).content.texts) == list(there.stream.rows(range(50)).content.texts)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["training"].pop("max_steps"), "rows without an end need training.max_steps"),
+        (lambda c: c["data"].update(max_rows=5), "data.max_rows needs all rows"),
+        (lambda c: c["training"].update(sampler="temperature"), "remove training.sampler: temperature"),
+        (lambda c: c.update(callbacks={"sentinel": {}}), "callbacks.sentinel needs all rows"),
+    ],
+)
+def test_what_needs_all_rows_is_refused_by_name(
+    content: dict[str, Any], tmp_path: Path, change: Callable[[dict[str, Any]], Any], words: str
+) -> None:
+    change(content)
+    with pytest.raises(ConfigError, match=words):
+        build(load_config(content), tmp_path / "work")
+
+
+@pytest.mark.parametrize("path", ["jenga/helpline", "list.json"])
+def test_rows_that_do_not_come_one_by_one_are_refused(content: dict[str, Any], tmp_path: Path, path: str) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    content["tasks"][0]["data_path"] = path if "/" in path else str(tmp_path / path)
+    with pytest.raises(DataError, match=r"data\.streaming"):
+        build(load_config(content), tmp_path / "work")
+
+
+def test_labels_of_the_first_rows_alone_are_told(content: dict[str, Any], tmp_path: Path) -> None:
+    told = build(load_config(content), tmp_path / "work").warnings
+    assert any("labels are those of the first 144 training rows" in words for words in told)
+    content["tasks"][0]["heads"] = [{"name": "t", "labels": list(MOODS)}]
+    told = build(load_config(content), tmp_path / "work").warnings
+    assert not any("labels are those of the first" in words for words in told)
