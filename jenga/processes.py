@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 _BUCKET = 1 << 24
 """Numbers of a message that carries gradients."""
+_WORDS = ("gloo", "NCCL")
+"""What torch's errors say where a connection is gone."""
 
 
 class Processes:
@@ -81,6 +83,15 @@ class Processes:
                 total[name] = total.get(name, 0.0) + each
         return {name: torch.tensor(each, device=self.device) for name, each in total.items()}
 
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all processes, each of which has one of its shape."""
+        if self.size == 1:
+            return value
+        found = value.detach().clone()
+        with self._together():
+            dist.all_reduce(found)
+        return found
+
     def sum_rows(self, rows: Mapping[str, torch.Tensor], like: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the sum of each vector, which has the numbers of all of `like`, over the processes that have it."""
         if self.size == 1:
@@ -135,10 +146,23 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            raise LostProcessError(
-                f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, or "
-                "who started it does. What a run has saved is unharmed: go on with --resume auto"
-            ) from error
+            raise self._lost() from error
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell so too where it is torch that talks to the others within, among other things that may go wrong."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size > 1 and (isinstance(error, dist.DistError) or any(each in str(error) for each in _WORDS)):
+                raise self._lost() from error
+            raise
+
+    def _lost(self) -> LostProcessError:
+        return LostProcessError(
+            f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, or "
+            "who started it does. What a run has saved is unharmed: go on with --resume auto"
+        )
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -52,7 +52,8 @@ from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
-from jenga.trainer.together import check_balance, check_chain
+from jenga.trainer.shards import check_layers
+from jenga.trainer.together import check_balance, check_chain, check_shards
 from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ def train(
     config = load_config(config, overrides)
     accelerator = make_accelerator(config.training.precision, device)
     processes = Processes.of_run(accelerator.device)
+    check_shards(config.training, processes)
     if restarted():
         resume = resume or "auto"
     run = _found(config, resume, processes)
@@ -168,6 +170,8 @@ def _open(
         groups, names = all_groups(model, balance, trainings_of(experiment.bundle.config))
         rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=steps_of(experiment))
         check_chain(chain, processes)
+        if training.fsdp:
+            check_layers(model)
         check_balance(balance, training, processes)
         run = _new_run(config, folder)
         try:

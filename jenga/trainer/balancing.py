@@ -47,8 +47,9 @@ class Balancing:
         *,
         total_steps: int,
         processes: Processes,
+        measures: bool = True,
     ) -> None:
-        """Raises ConfigError as `make_balance` does, and what `Conflicts` raises."""
+        """measures: whether gradients of single tasks can be had. Raises as `make_balance` and `Conflicts` do."""
         self.model, self.accelerator, self.window, self.processes = model, accelerator, window, processes
         self.balance = make_balance(training.loss_balance, list(model.tasks)).to(accelerator.device)
         self.conflicts: Conflicts | None = None
@@ -58,7 +59,7 @@ class Balancing:
             self.conflicts = Conflicts(training.gradient_conflict, shared, processes)
             trained = [*model.parameters(), *self.balance.parameters()]
             self._others = [p for p in trained if p.requires_grad and id(p) not in known]
-        layers = last_shared_layer(model, whole=self.balance.reads_norms)
+        layers = last_shared_layer(model, whole=self.balance.reads_norms) if measures else {}
         self.measured = TaskGradients(layers, processes) if layers else None
         self.dominance = Dominance()
         self._every = max(1, total_steps // MEASURES)
@@ -88,9 +89,14 @@ class Balancing:
             self.conflicts.add({name: self._scaled(each) for name, each in weighed.items()}, self._others)
         return loss.detach()
 
-    def settle(self, step: int, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`."""
-        self.processes.sum_gradients([*parameters, *self.balance.parameters()])
+    def settle(
+        self, step: int, parameters: Sequence[torch.nn.Parameter], *, to_sum: Sequence[torch.nn.Parameter]
+    ) -> None:
+        """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`.
+
+        to_sum: those of which each process has a gradient of its own.
+        """
+        self.processes.sum_gradients([*to_sum, *self.balance.parameters()])
         if self.balance.takes_losses or self._measures(step):
             self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
         if self.conflicts is not None:

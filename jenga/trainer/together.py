@@ -11,7 +11,7 @@ from jenga.balance import LossBalance
 from jenga.callbacks import Action
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.optimization import part_of
-from jenga.config.training import ResolvedTraining
+from jenga.config.training import ResolvedTraining, TrainingConfig
 from jenga.errors import SetupError
 from jenga.model import Named
 from jenga.processes import Processes
@@ -43,6 +43,26 @@ def check_balance(balance: LossBalance, training: ResolvedTraining, processes: P
             f"training.loss_balance: '{name}' needs the rows of a step in one process; train in one, or choose "
             "uncertainty, dwa or gradnorm"
         )
+    if training.fsdp and balance.reads_norms:
+        name, _ = part_of(training.loss_balance)
+        raise SetupError(
+            f"training.loss_balance: '{name}' needs the gradients of single tasks for a layer that training.fsdp "
+            "leaves no process whole; remove one of the two, or choose uncertainty or dwa"
+        )
+
+
+def check_shards(training: TrainingConfig, processes: Processes) -> None:
+    """Refuse parts of encoders where one process has all of them. Raises SetupError."""
+    if training.fsdp and processes.size == 1:
+        raise SetupError(
+            "training.fsdp: one process has nobody to share its encoders with; start several (--processes N), or set "
+            "training.fsdp=false, with which a run goes on too"
+        )
+
+
+def in_step(training: TrainingConfig, processes: Processes) -> bool:
+    """Whether all processes run the model equally often, also where one has no row of a batch: they meet in it."""
+    return processes.size > 1 and training.fsdp
 
 
 def agree_to_end(trainer: Trainer) -> None:
@@ -72,7 +92,7 @@ def step_counts(
     if processes.size == 1:
         return label_counts(batches, tasks) if len(batches) > 1 else None
     total: dict[str, torch.Tensor] = {}
-    for found in processes.gathered(label_counts(batches, tasks)):
+    for found in processes.gathered(label_counts([each for each in batches if not each.idle], tasks)):
         for task, counts in found.items():
             total[task] = total[task] + counts if task in total else counts
     return total
