@@ -125,7 +125,7 @@ class BaseBackbone(nn.Module):
         """
         return depths_of(self)
 
-    def layers(self) -> list[nn.Module]:
+    def parted_layers(self) -> list[nn.Module]:
         """Return the layers whose weights ``training.fsdp`` may part among processes, each used by its call alone.
 
         Between calls these are not there, and neither are those beside them outside of the backbone's own call; what

@@ -60,7 +60,7 @@ class TransformerBackbone(BaseBackbone):
         last = max(by_parameter.values(), default=0)
         return {name: by_parameter.get(id(p), last) for name, p in self.named_parameters()}
 
-    def layers(self) -> list[nn.Module]:
+    def parted_layers(self) -> list[nn.Module]:
         """Return the encoder's layers, as `depths` counts them."""
         return [each for each in layers_of(self.encoder) if not isinstance(each, nn.ModuleList | nn.ModuleDict)]
 

@@ -50,7 +50,7 @@ class Shards:
             check_layers(model)
             mesh = init_device_mesh(processes.device.type, (processes.size,))
             for name in model.encoders:
-                if model.encoders[name].layers():
+                if model.encoders[name].parted_layers():
                     self._part(f"encoders.{name}.", model.encoders[name], mesh)
             for module in model.modules():
                 _move(module, processes.device)
@@ -65,7 +65,7 @@ class Shards:
     def _part(self, prefix: str, backbone: BaseBackbone, mesh: DeviceMesh) -> None:
         named = dict(backbone.named_parameters())
         places = _places(backbone)
-        for module in (*backbone.layers(), backbone):
+        for module in (*backbone.parted_layers(), backbone):
             for each in module.modules():
                 _move(each, self.processes.device)
             self.processes.spread([p for p in module.parameters() if not isinstance(p, DTensor)])
@@ -251,7 +251,7 @@ class Shards:
 
 def check_layers(model: MultiTaskModel) -> None:
     """Raise ConfigError where no backbone of `model` has layers to part."""
-    if not any(each.layers() for each in model.encoders.values()):
+    if not any(each.parted_layers() for each in model.encoders.values()):
         kinds = " and ".join(dict.fromkeys(type(each).__name__ for each in model.encoders.values()))
         raise ConfigError(f"training.fsdp: {kinds} has no layers that could be parted; remove the key")
 
