@@ -2,8 +2,8 @@
 
     python -m torch.distributed.run --nproc-per-node 4 benchmarks/messages.py cfg.yml FOLDER [key=value ...]
 
-Every process writes FOLDER/RANK.json. All collectives of torch are wrapped; what one sends is counted as a ring does it:
-of n bytes that are added up 2 (N - 1) / N n, of n bytes that are gathered from all, or added up and shared out,
+Every process writes FOLDER/RANK.json. All collectives of torch are wrapped; what one sends is counted as by a ring: of
+n bytes that are added up 2 (N - 1) / N n, of n bytes that are gathered from all, or added up and shared out,
 (N - 1) / N n. Steps are counted from the second on, of one epoch, without evaluations and checkpoints; then the run
 is stopped. Give it enough steps that the gradients of single tasks are measured in the first one alone (a step in 20th
 parts of the run).

@@ -104,23 +104,28 @@ class Processes:
                 dist.all_reduce(total[name])
         return total
 
-    @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Give each parameter the sum of its gradients; one that no process has reached keeps none."""
+        for p, grad in zip(parameters, self.summed([p.grad for p in parameters], parameters), strict=True):
+            p.grad = grad
+
+    @torch.no_grad()
+    def summed(self, tensors: Sequence[torch.Tensor | None], like: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+        """Return the sums of `tensors`, in their place, each of the shape of its one in `like`; None where all are."""
         if self.size == 1:
-            return
-        used = self.any(*(p.grad is not None for p in parameters))
-        grads = []
-        for p, reached in zip(parameters, used, strict=True):
-            if reached:
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-                grads.append(p.grad)
-        for bucket in _buckets(grads):
+            return list(tensors)
+        there = self.any(*(each is not None for each in tensors))
+        found: list[torch.Tensor | None] = [
+            (torch.zeros_like(shape) if each is None else each) if some else None
+            for each, shape, some in zip(tensors, like, there, strict=True)
+        ]
+        for bucket in _buckets([each for each in found if each is not None]):
             flat = torch.cat([each.reshape(-1) for each in bucket])
             with self._together():
                 dist.all_reduce(flat)
             for each, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 each.copy_(part.view_as(each))
+        return found
 
     @contextmanager
     def same_draws(self, step: int) -> Iterator[None]:

@@ -172,7 +172,7 @@ def _open(
         check_chain(chain, processes)
         if training.fsdp:
             check_layers(model)
-        check_balance(balance, training, processes)
+        check_balance(balance, training)
         run = _new_run(config, folder)
         try:
             run.update(resolved_digest=config_digest(resolved_of(config, experiment)))

@@ -81,13 +81,26 @@ class Balancing:
             assert self.measured is not None
             losses = {name: self._scaled(part.loss) for name, part in parts.items() if part.loss.requires_grad}
             self.measured.add(losses, keep_graph=True)
-        weighed = self.balance.weighed(parts)
+        weighed = self.balance.weighed(self._of_all_rows(parts))
         loss = reduce(torch.add, weighed.values())
         if self.conflicts is None:
             self.accelerator.backward(loss)
         else:
             self.conflicts.add({name: self._scaled(each) for name, each in weighed.items()}, self._others)
         return loss.detach()
+
+    def _of_all_rows(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
+        """Return `parts` with the losses of a batch over all processes, where the balance needs them.
+
+        Their gradients stay those of the rows here, so that they add up.
+        """
+        if self.processes.size == 1 or not self.balance.reads_losses_after:
+            return parts
+        whole = self.processes.total(torch.stack([part.loss.detach() for part in parts.values()]))
+        return {
+            name: part._replace(loss=part.loss + (loss - part.loss).detach())
+            for (name, part), loss in zip(parts.items(), whole.unbind(), strict=True)
+        }
 
     def settle(
         self, step: int, parameters: Sequence[torch.nn.Parameter], *, to_sum: Sequence[torch.nn.Parameter]
@@ -170,8 +183,9 @@ class Balancing:
                     outputs = run(seen.batch, seen.tasks)
                 parts = Window(device).add(outputs, self.model.tasks, seen.counts, seen.share)
                 for name, part in parts.items():
-                    found[name] = found[name] + part.loss if name in found else part.loss
-        return found
+                    loss = part.loss * 0 if seen.batch.idle else part.loss
+                    found[name] = found[name] + loss if name in found else loss
+        return self.processes.sums(found)
 
     def _random(self) -> list[torch.Tensor]:
         device = self.accelerator.device

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jenga.balance import LossBalance
+from jenga.balance import LossBalance, reads_losses_after
 from jenga.callbacks import Action
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.optimization import part_of
@@ -35,14 +35,8 @@ def check_chain(chain: Chain, processes: Processes) -> None:
         )
 
 
-def check_balance(balance: LossBalance, training: ResolvedTraining, processes: Processes) -> None:
-    """Refuse a balance whose losses do not add up over parts of a step's rows. Raises SetupError."""
-    if processes.size > 1 and balance.reads_losses_after:
-        name, _ = part_of(training.loss_balance)
-        raise SetupError(
-            f"training.loss_balance: '{name}' needs the rows of a step in one process; train in one, or choose "
-            "uncertainty, dwa or gradnorm"
-        )
+def check_balance(balance: LossBalance, training: ResolvedTraining) -> None:
+    """Refuse a balance of gradients that no process has whole. Raises SetupError."""
     if training.fsdp and balance.reads_norms:
         name, _ = part_of(training.loss_balance)
         raise SetupError(
@@ -62,7 +56,7 @@ def check_shards(training: TrainingConfig, processes: Processes) -> None:
 
 def in_step(training: TrainingConfig, processes: Processes) -> bool:
     """Whether all processes run the model equally often, also where one has no row of a batch: they meet in it."""
-    return processes.size > 1 and training.fsdp
+    return processes.size > 1 and (training.fsdp or reads_losses_after(training))
 
 
 def agree_to_end(trainer: Trainer) -> None:
