@@ -79,13 +79,15 @@ def _check_parts(
         [(group, [(name, [rows, *shape[1:]] if shape else shape) for name, shape in own]) for group, own in shapes]
         for rows in (SIDE, half)
     )
-    whole, *parts = (_Stage(each, make, training, device, total_steps) for each in (longs, halves, halves))
+    whole = _Stage(longs, make, training, device, total_steps)
     cut = [slice(0, half), slice(half, SIDE)]
-    for part, rows in zip(parts, cut, strict=True):
-        part.set_weights([_rows_of(each, rows) for each in whole.weights()])
+    parts = [
+        _Stage(halves, make, training, device, total_steps, [_rows_of(each, rows) for each in whole.weights()])
+        for rows in cut
+    ]
     for number in range(STEPS):
         grads = [torch.randn_like(p) for p in whole.parameters]
-        whole.take(grads, seed=number)
+        whole.take([each.clone() for each in grads], seed=number)  # some write to their gradients
         for part, rows in zip(parts, cut, strict=True):
             part.take([_rows_of(each, rows) for each in grads], seed=number)
     same = all(
@@ -94,7 +96,8 @@ def _check_parts(
         for part, rows in zip(parts, cut, strict=True)
         for each, own in zip(whole.weights(), part.weights(), strict=True)
     )
-    if not same or not all(part.keeps_like() for part in (whole, *parts)):
+    alike = all(part.keeps_like() and part.numbers() == whole.numbers() for part in parts)
+    if not same or not alike or not whole.keeps_like():
         raise ConfigError(
             f"{make.what} trains a part of a matrix otherwise than the whole (tried on small tensors), and "
             "training.fsdp leaves each process a part; remove training.fsdp, or choose one that treats each number by "
@@ -120,12 +123,16 @@ class _Stage:
         training: ResolvedTraining,
         device: torch.device,
         total_steps: int,
+        weights: Sequence[torch.Tensor] | None = None,
     ) -> None:
+        """weights: of the stand-ins, in their order; default: drawn, always the same."""
         torch.manual_seed(0)
+        given = None if weights is None else iter(weights)
         names: dict[torch.nn.Parameter, str] = {}
         groups: list[Group] = []
         for group, stand_ins in shapes:
-            params = [torch.nn.Parameter(torch.rand(list(shape), device=device)) for _, shape in stand_ins]
+            drawn = [torch.rand(list(shape), device=device) for _, shape in stand_ins]
+            params = [torch.nn.Parameter(each if given is None else next(given)) for each in drawn]
             names |= {p: name for p, (name, _) in zip(params, stand_ins, strict=True)}
             groups.append({**group, "lr": RATE, "params": params})
         self.parameters, self.what = list(names), make.what
@@ -183,6 +190,12 @@ class _Stage:
             raise self._refused("cannot take a step on this model", error) from error
         self.scheduler.step()
 
+    def numbers(self) -> list[str]:
+        """Return the numbers that the optimizer keeps of its groups, such as a rate that it finds itself."""
+        found = [each for group in self.optimizer.param_groups for key, each in group.items() if key != "params"]
+        single = [each for each in found if isinstance(each, float) or (torch.is_tensor(each) and not each.ndim)]
+        return [f"{float(each):.4g}" for each in single]
+
     def keeps_like(self) -> bool:
         """Whether each tensor in the optimizer's state is a single number, or has the shape of its parameter."""
         states = [(p, each) for p in self.parameters for each in _tensors(self.optimizer.state.get(p))]
@@ -208,9 +221,6 @@ class _Stage:
         states = mapping(unpack(json.loads(saved[1]), tensors))
         load_optimizer(self.optimizer, states["optimizer"])
         self.scheduler.load_state_dict(states["scheduler"])
-        self.set_weights(weights)
-
-    def set_weights(self, weights: Sequence[torch.Tensor]) -> None:
         with torch.no_grad():
             for p, weight in zip(self.parameters, weights, strict=True):
                 p.copy_(weight)
