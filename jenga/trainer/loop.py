@@ -238,7 +238,7 @@ class Trainer:
 
     def _roll_back(self, place: Place, asked: Asked, before: int) -> None:
         """Go back to a checkpoint of step `before` or an earlier one, by default without the turn at `place`."""
-        folder = go_back_to(self.run, asked, before)
+        folder = go_back_to(self.run, asked, before, self.processes)
         self.left_out.by_rollback(self.sampler, asked, place, step=before + 1, back_to=checkpoint.step_of(folder))
         self.load(folder)
         self._begin()

@@ -71,9 +71,12 @@ def agreed(processes: Processes, asked: Asked | None) -> Asked | None:
     action, by = (None, "a callback of another process") if asked is None else (asked.action, asked.by)
     skips, stops, back = processes.any(action is Action.SKIP, action is Action.STOP, action in _BACKWARDS)
     if back:
-        raise SetupError(
-            f"callbacks: {by} asks to go back, which is not built for several processes; train in one, or remove it"
-        )
+        if any(each != asked for each in processes.gathered(asked)):
+            raise SetupError(
+                f"callbacks: {by} asks to go back in one process, and for something else in another; let it ask for "
+                "the same in all, or train in one"
+            )
+        return asked
     if not skips and not stops:
         return None
     return Asked(Action.STOP if stops else Action.SKIP, by)

@@ -59,11 +59,14 @@ def test_what_one_process_asks_for_all_do(
 
 
 @pytest.mark.parametrize("action", [Action.UNDO, Action.ROLLBACK])
-def test_steps_back_are_refused_by_name(action: Action) -> None:
-    with pytest.raises(SetupError, match="Mine asks to go back, which is not built for several processes"):
-        agreed(Beside(False, False, False), Asked(action, "Mine"))
+def test_all_go_back_together_or_not_at_all(action: Action) -> None:
+    mine = Asked(action, "Mine")
+    assert agreed(Beside(False, False, True, value=mine), mine) is mine
+    for other in (None, Asked(Action.SKIP, "Mine")):
+        with pytest.raises(SetupError, match="Mine asks to go back in one process, and for something else in another"):
+            agreed(Beside(False, False, False, value=other), mine)
     with pytest.raises(SetupError, match="a callback of another process asks to go back"):
-        agreed(Beside(False, False, True), None)
+        agreed(Beside(False, False, True, value=mine), None)
 
 
 def test_who_must_see_all_rows_is_refused_by_name() -> None:
