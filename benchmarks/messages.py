@@ -63,7 +63,8 @@ class Counted(jenga.BaseCallback):
     """Takes what was sent between the beginnings of the second and of the last step of an epoch."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.first, self.passes = folder, None, 0
+        self.folder, self.passes = folder, 0
+        self.first: tuple[int, dict[str, int], dict[str, int]] | None = None
 
     def on_batch_begin(self, trainer: Any, batch: Any, **kwargs: Any) -> None:
         self.passes += 1
@@ -72,12 +73,12 @@ class Counted(jenga.BaseCallback):
         if self.first is None and trainer.state.step == 1:
             self.first, self.passes = (trainer.state.step, dict(sent), dict(calls)), 0
         elif self.first is not None and place[0] == 0:
-            self.write(trainer, trainer.state.step - self.first[0])
+            self.write(trainer, *self.first)
         elif place[0] == 1:
             trainer.should_stop = True
 
-    def write(self, trainer: Any, steps: int) -> None:
-        _, before, called = self.first
+    def write(self, trainer: Any, first: int, before: dict[str, int], called: dict[str, int]) -> None:
+        steps = trainer.state.step - first
         weights = list(trainer.model.parameters())
         trained = [p for p in weights if p.requires_grad]
         state = [each for kept in trainer.optimizer.state.values() for each in kept.values() if torch.is_tensor(each)]
