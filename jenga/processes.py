@@ -20,6 +20,8 @@ T = TypeVar("T")
 _BUCKET = 1 << 24
 """Numbers of a message that carries gradients."""
 _POLL_S, _ANSWER_S = 0.1, 10.0
+_WORDS = ("gloo", "NCCL")
+"""What torch's errors say where a connection is gone."""
 
 
 class Processes:
@@ -96,6 +98,15 @@ class Processes:
                 total[name] = total.get(name, 0.0) + each
         return {name: torch.tensor(each, device=self.device) for name, each in total.items()}
 
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all processes, each of which has one of its shape."""
+        if self.size == 1:
+            return value
+        found = value.detach().clone()
+        with self._together():
+            dist.all_reduce(found)
+        return found
+
     def sum_rows(self, rows: Mapping[str, torch.Tensor], like: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the sum of each vector, which has the numbers of all of `like`, over the processes that have it."""
         if self.size == 1:
@@ -108,23 +119,28 @@ class Processes:
                 dist.all_reduce(total[name])
         return total
 
-    @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Give each parameter the sum of its gradients; one that no process has reached keeps none."""
+        for p, grad in zip(parameters, self.summed([p.grad for p in parameters], parameters), strict=True):
+            p.grad = grad
+
+    @torch.no_grad()
+    def summed(self, tensors: Sequence[torch.Tensor | None], like: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+        """Return the sums of `tensors`, in their place, each of the shape of its one in `like`; None where all are."""
         if self.size == 1:
-            return
-        used = self.any(*(p.grad is not None for p in parameters))
-        grads = []
-        for p, reached in zip(parameters, used, strict=True):
-            if reached:
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-                grads.append(p.grad)
-        for bucket in _buckets(grads):
+            return list(tensors)
+        there = self.any(*(each is not None for each in tensors))
+        found: list[torch.Tensor | None] = [
+            (torch.zeros_like(shape) if each is None else each) if some else None
+            for each, shape, some in zip(tensors, like, there, strict=True)
+        ]
+        for bucket in _buckets([each for each in found if each is not None]):
             flat = torch.cat([each.reshape(-1) for each in bucket])
             with self._together():
                 dist.all_reduce(flat)
             for each, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 each.copy_(part.view_as(each))
+        return found
 
     @contextmanager
     def same_draws(self, step: int) -> Iterator[None]:
@@ -151,13 +167,28 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            if time.monotonic() - began < 0.95 * self._limit_s:
-                raise LostProcessError(
-                    f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, "
-                    f"or who started it does. {_UNHARMED}",
-                    told_here=self.first,
-                ) from error
-            raise _late(self.rank, self.size, within_s=self._limit_s) from error
+            raise self._lost(began) from error
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell so too where it is torch that talks to the others within, among other things that may go wrong."""
+        began = time.monotonic()
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size > 1 and (isinstance(error, dist.DistError) or any(each in str(error) for each in _WORDS)):
+                raise self._lost(began) from error
+            raise
+
+    def _lost(self, began: float) -> LostProcessError:
+        """Return the error of who has waited for the others since `began`, in vain."""
+        if time.monotonic() - began >= 0.95 * self._limit_s:
+            return _late(self.rank, self.size, within_s=self._limit_s)
+        return LostProcessError(
+            f"process {self.rank} of {self.size}: another one has ended, or does not answer. It has told why, or who "
+            f"started it does. {_UNHARMED}",
+            told_here=self.first,
+        )
 
 
 _UNHARMED = "What a run has saved is unharmed: go on with --resume auto"

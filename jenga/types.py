@@ -48,7 +48,8 @@ class Batch:
     ``attention_mask (B, T)`` of texts, or float32 ``features (B, F)`` of events.
     `labels`: by task and head; int64 ``(B,)`` classes, int64 ``(B, T)`` tags, int64 ``(B, T)`` next tokens (all -100
     where missing), float32 ``(B, K)`` items or numbers (NaN where missing). `teacher`: by task and head, what a teacher
-    says of these rows (see `jenga.tasks.distillation`); `states`: what is inside it meanwhile.
+    says of these rows (see `jenga.tasks.distillation`); `states`: what is inside it meanwhile. `idle`: rows that
+    another process has, which this one runs to keep in step with it, and learns nothing of.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -58,6 +59,7 @@ class Batch:
     rows: list[int] = field(default_factory=list)
     teacher: dict[str, dict[str, Any]] = field(default_factory=dict)
     states: States | None = None
+    idle: bool = False
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device` (itself when it is there already)."""

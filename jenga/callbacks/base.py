@@ -14,6 +14,7 @@ from jenga.config.optimization import NamedPart
 from jenga.config.schema import ExperimentConfig
 from jenga.model import MultiTaskModel
 from jenga.optimizers.groups import Group
+from jenga.processes import Processes
 from jenga.registry import Registry
 from jenga.rows.batches import Source
 from jenga.types import Batch, TaskOutput
@@ -101,6 +102,7 @@ class TrainerView(Protocol):
     should_stop: bool
     folder: Path
     sources: dict[str, Source]
+    processes: Processes
 
     @property
     def state(self) -> TrainerState:

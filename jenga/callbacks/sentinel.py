@@ -16,12 +16,13 @@ from jenga.callbacks.base import CALLBACK_REGISTRY, Action, Answer, BaseCallback
 from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
 from jenga.errors import SetupError
 from jenga.files import writing
+from jenga.processes import Processes
 from jenga.sentinel.decisions import NAME, Decisions
 from jenga.sentinel.drift import between_splits
 from jenga.sentinel.given import check_left, given_entries
 from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, Ledger
 from jenga.sentinel.masks import mask
-from jenga.sentinel.ring import Ring
+from jenga.sentinel.ring import Ring, SeenRing
 from jenga.sentinel.settings import Mode, SentinelConfig, without_effect
 from jenga.sentinel.suspects import Caps
 from jenga.sentinel.watch import Alarm, Watch
@@ -50,9 +51,11 @@ class SentinelMemory(TypedDict):
 
 @CALLBACK_REGISTRY.register("sentinel", config=SentinelConfig)
 class Sentinel(BaseCallback[SentinelMemory]):
-    """Sees each step's losses, gradient norm and answers. What it does, by `mode`, is in docs/sentinel.md."""
+    """Sees each step's losses, gradient norm and answers. What it does, by `mode`, is in docs/sentinel.md.
 
-    alone = True
+    Of several processes each has it, and all know the same: what they see of their rows is gathered, what is drawn from
+    it is the same in all, and what depends on files the first one says, which alone writes.
+    """
 
     def __init__(
         self, *, mode: Mode, window: int, spike_z: float, undo_z: float, keep: int, verify_steps: int,
@@ -74,14 +77,17 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self._memory: RowsMemory | None = None
         self._later: list[dict[str, Any]] = []
         self._trainer: TrainerView | None = None
+        self._processes = Processes()
 
     # ---------------------------------------------------------------------------------------------------------- events
 
     def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
         """Open what is kept, and look at the rows as they are. Raises SetupError and DataError for what is missing."""
-        self.folder = trainer.folder / FOLDER
-        self.ring, self.ledger = Ring(self.folder / "verified", self.keep), Ledger(self.folder / FILE)
-        self.decisions = Decisions(self.folder / NAME)
+        self.folder, self._processes = trainer.folder / FOLDER, trainer.processes
+        first = self._processes.first
+        self.ring = (Ring if first else SeenRing)(self.folder / "verified", self.keep)
+        self.ledger = Ledger(self.folder / FILE, written=first)
+        self.decisions = Decisions(self.folder / NAME, written=first)
         if self.label_errors is not False and importlib.util.find_spec("cleanlab") is None:
             if self.label_errors:
                 raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
@@ -113,8 +119,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self._seen: list[tuple[Batch, Mapping[str, TaskOutput]]] = []
         self._ids = [row for batch in batches for row in batch.sample_ids]
         masked = [mask(batch, self.ledger.cells(batch.source)) for batch in batches]
-        self._masked = any(masked)
-        self._empty = not batches
+        self._masked, self._empty = any(masked), True
 
     def on_batch_end(
         self, trainer: TrainerView, batch: Batch, loss: torch.Tensor, outputs: Mapping[str, TaskOutput], **kwargs: Any
@@ -131,11 +136,11 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Judge the step, and do by `mode` what is to be done."""
         if self.decisions.to_the_start:
             return self._to_the_start(trainer)
-        if self._masked and not any(_teaches(each) for _, outputs in self._seen for each in outputs.values()):
-            self._empty = True
+        teaches = any(_teaches(each) for _, outputs in self._seen for each in outputs.values())
+        if any(self._processes.any(self._masked)) and not any(self._processes.any(teaches)):
             return Action.SKIP
-        self._norm = float(grad_norm)
-        self._means = {task: _mean(parts) for task, parts in self._losses.items()}
+        self._empty = False
+        self._norm, self._means = self._of_all_rows(grad_norm)
         alarms = self.watch.judge(self._means, self._norm)
         if trainer.config.training.precision == "fp16":
             # fp16: gradients that overflow are the loss scale's business.
@@ -152,6 +157,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
                 self.watch.add(self._means, self._norm)
         for batch, outputs in self._seen:
             self.rows.note(trainer, batch, outputs)
+        self.rows.end_step()
         self._verify(self.step - self.verify_steps)
         return None
 
@@ -167,7 +173,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
             return
         if self.decisions.starts >= _MOST_STARTS:
             self._learnt(trainer, f"it has begun again {_MOST_STARTS} times already")
-        elif self.ring.start() is None:
+        elif self._processes.from_first(self.ring.start()) is None:
             self._learnt(trainer, "the checkpoint of its start is gone")
         else:
             self.decisions.begin_again()
@@ -227,7 +233,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
         """Return UNDO, or a rollback where several turns in a row are amiss: then the weights are what is wrong."""
         if self.decisions.undo(step) <= _MOST_UNDONE:
             return Action.UNDO
-        kept = self.ring.newest(step - 1)
+        kept = self._processes.from_first(self.ring.newest(step - 1))
         if kept is None or (not must and self.decisions.rollbacks >= _MOST_ROLLBACKS):
             return Action.UNDO if must else None
         self.decisions.go_back(step)
@@ -237,7 +243,7 @@ class Sentinel(BaseCallback[SentinelMemory]):
 
     def _to_the_start(self, trainer: TrainerView) -> Answer:
         """Return a rollback to the start, without a step from it: the rows are left out from there on."""
-        kept = self.ring.start()
+        kept = self._processes.from_first(self.ring.start())
         assert kept is not None, "there was one when this was decided"
         self._tell(trainer, "trigger", later=True, action="rollback")
         return GoBack(kept.checkpoint, kept.best, None)
@@ -255,6 +261,19 @@ class Sentinel(BaseCallback[SentinelMemory]):
         if self.mode == "act" and before > self.last_alarm:
             self.ring.verify(self.step, before=before)
 
+    def _of_all_rows(self, grad_norm: torch.Tensor) -> tuple[float, dict[str, float]]:
+        """Return the gradient norm, and the mean loss of each task over the step's labels, heads alike."""
+        own = {
+            task: (torch.stack([each.sum() for each, _ in parts]).sum().cpu(), float(sum(n.sum() for _, n in parts)))
+            for task, parts in self._losses.items()
+        }
+        everyone = self._processes.gathered((float(grad_norm), own))
+        means: dict[str, float] = {}
+        for task in dict.fromkeys(task for _, found in everyone for task in found):
+            sums, counts = zip(*(found[task] for _, found in everyone if task in found), strict=True)
+            means[task] = float(torch.stack(sums).sum() / max(sum(counts), 1))
+        return everyone[0][0], means
+
     def _broken_rows(self) -> list[str]:
         """Return the ids of rows whose logits are not finite, or else those of the turn, the first ones."""
         found = []
@@ -264,7 +283,9 @@ class Sentinel(BaseCallback[SentinelMemory]):
                     if len(logits) == len(batch.sample_ids):
                         bad = ~logits.isfinite().flatten(1).all(1)
                         found += [batch.sample_ids[at] for at in bad.nonzero().flatten().tolist()]
-        return list(dict.fromkeys(found or self._ids))[:_SHOWN]
+        everyone = self._processes.gathered((found, self._ids))
+        broken, all_rows = ([row for each in lists for row in each] for lists in zip(*everyone, strict=True))
+        return list(dict.fromkeys(broken or all_rows))[:_SHOWN]
 
     # --------------------------------------------------------------------------------------------------------- keeping
 
@@ -294,22 +315,17 @@ class Sentinel(BaseCallback[SentinelMemory]):
         later: into metrics.jsonl once the run has gone back, which takes its lines back.
         """
         record = {"detector": detector, "found_at": trainer.state.step, **more}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / EVENTS
-        with writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": trainer.state.step, **record}, ensure_ascii=False, allow_nan=False) + "\n")
         if later:
             self._later.append(record)
         else:
             trainer.tell("sentinel", **record)
+        if not self._processes.first:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / EVENTS
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": trainer.state.step, **record}, ensure_ascii=False, allow_nan=False) + "\n")
         logger.warning("sentinel: step %d: %s", trainer.state.step, ", ".join(f"{k} {v}" for k, v in record.items()))
-
-
-def _mean(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Return the mean loss of a task over the step's labels, heads alike."""
-    sums = sum(each.sum() for each, _ in parts)
-    counts = sum(count.sum() for _, count in parts)
-    return float(sums / torch.as_tensor(counts).clamp_min(1))
 
 
 def _teaches(output: TaskOutput) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from jenga.callbacks.base import TrainerView
 from jenga.config.training import resolved
+from jenga.processes import Processes
 from jenga.rows.batches import Key, Source
 from jenga.sentinel.drift import class_heads, of_counts
 from jenga.sentinel.early import MOST_CELLS, EarlyProbabilities
@@ -28,8 +29,8 @@ Tell = Callable[..., None]
 """Notes an event: the trainer, a detector, and whatever is told."""
 
 
-_TOGETHER = 32
-"""Batches that are taken in at once."""
+_TOGETHER = 16
+"""Steps that are taken in at once."""
 
 
 class _Noted(NamedTuple):
@@ -79,11 +80,13 @@ class WatchedRows:
         self.answers: dict[str, list[torch.Tensor]] = {}
         self._heads: dict[str, list[Key]] = {}
         self._noted: dict[str, list[_Noted]] = {}
-        self._batches = 0
+        self._learnt: dict[str, list[int]] = {}
+        self._steps = 0
+        self._processes = Processes()
 
     def begin(self, trainer: TrainerView) -> None:
         """Make room for what is said of each row, where it can be held."""
-        self.early, self.searched = {}, False
+        self.early, self.searched, self._processes = {}, False, trainer.processes
         self.seen = {name: torch.zeros(len(each.splits["train"]), dtype=torch.bool)
                      for name, each in trainer.sources.items()}  # fmt: skip
         for source in trainer.sources.values() if self.label_errors else ():
@@ -111,7 +114,7 @@ class WatchedRows:
 
     def note(self, trainer: TrainerView, batch: Batch, outputs: Mapping[str, TaskOutput]) -> None:
         """Take in what was said of a batch of a step that was taken."""
-        self.seen[batch.source][batch.rows] = True
+        self._learnt.setdefault(batch.source, []).extend(batch.rows)
         if (heads := self._heads.get(batch.source)) is None:
             heads = self._heads[batch.source] = class_heads(trainer.sources[batch.source])
         for key in heads:
@@ -119,12 +122,34 @@ class WatchedRows:
             if logits is not None and logits.ndim == 2:
                 noted = _Noted(batch.rows, logits, batch.labels[key[0]][key[1]])
                 self._noted.setdefault(_name(batch.source, key), []).append(noted)
-        self._batches += 1
-        if self._batches >= _TOGETHER:
+
+    def end_step(self) -> None:
+        """Count a step, whether this process had rows of it or not."""
+        self._steps += 1
+        if self._steps >= _TOGETHER:
             self._take_in()
+
+    def _gather(self) -> None:
+        """Let all processes have what each has noted."""
+        if self._processes.size == 1:
+            return
+        own = {
+            name: [_Noted(each.rows, each.logits.cpu(), each.labels.cpu()) for each in noted]
+            for name, noted in self._noted.items()
+        }
+        everyone = self._processes.gathered((own, self._learnt))
+        self._noted, self._learnt = {}, {}
+        for noted, learnt in everyone:
+            for name, found in noted.items():
+                self._noted.setdefault(name, []).extend(found)
+            for source, rows in learnt.items():
+                self._learnt.setdefault(source, []).extend(rows)
 
     def _take_in(self) -> None:
         """Count what was noted, and keep it while the early epochs last: many batches at once cost what one does."""
+        self._gather()
+        for source, rows in self._learnt.items():
+            self.seen[source][rows] = True
         for name, noted in self._noted.items():
             rows = [row for each in noted for row in each.rows]
             logits = torch.cat([each.logits for each in noted]).float()
@@ -139,7 +164,7 @@ class WatchedRows:
             counts = [torch.bincount(each[known], minlength=size).cpu() for each in (logits.argmax(-1), labels)]
             before = self.answers.get(name)
             self.answers[name] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
-        self._noted, self._batches = {}, 0
+        self._noted, self._learnt, self._steps = {}, {}, 0
 
     def end_epoch(self, trainer: TrainerView, ledger: Ledger, epoch: int) -> list[Entry]:
         """Compare answers with labels; once the early epochs are over, look for wrong labels and triggers.
@@ -156,7 +181,9 @@ class WatchedRows:
         for name in over:
             source, task, head = json.loads(name)
             cells, step = ledger.cells(source), trainer.state.step
-            found = wrong_labels(trainer.sources[source], (task, head), self.early.pop(name), cells, step)
+            early, first = self.early.pop(name), self._processes.first
+            found = wrong_labels(trainer.sources[source], (task, head), early, cells, step) if first else []
+            found = self._processes.from_first(found)
             self._set_aside(trainer, ledger, source, (task, head), found)
         # Once the model may have learnt one, and once more while there are steps left to do without.
         if not self.triggers or self.searched or not (over or epoch >= epochs - 2):
@@ -181,7 +208,7 @@ class WatchedRows:
 
     def restore(self, trainer: TrainerView, state: RowsMemory) -> None:
         """Go on from what `state` returned."""
-        self._noted, self._batches = {}, 0
+        self._noted, self._learnt, self._steps = {}, {}, 0
         self.begin(trainer)
         self.early = {name: each for name, each in self.early.items() if name in state["early"]}
         for name, each in self.early.items():
@@ -202,7 +229,7 @@ class WatchedRows:
 
         def forward(inputs: dict[str, torch.Tensor], tasks: list[str]) -> Mapping[str, TaskOutput]:
             trainer.model.eval()  # the loop sees to it that it trains again
-            with torch.inference_mode():
+            with torch.no_grad():
                 found: Mapping[str, TaskOutput] = trainer.model(
                     {name: each.to(device) for name, each in inputs.items()}, tasks
                 )
@@ -212,7 +239,9 @@ class WatchedRows:
         for source in trainer.sources.values():
             for key in _learnt_heads(trainer, source):
                 cells, seen = ledger.cells(source.name), self.seen[source.name].numpy()
+                # All look, since parted weights need all; the last bits may differ.
                 found = rows_with_triggers(source, key, forward, cells, trainer.state.step, seen=seen)
+                found = self._processes.from_first(found)
                 if found:
                     aside += self._set_aside(trainer, ledger, source.name, key, found)
         return aside

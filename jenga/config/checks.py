@@ -23,6 +23,7 @@ def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) ->
     return [
         *_warmup(document),
         *_together(document),
+        *_sharded(document),
         *_fractions(document),
         *_stopping(document, data_paths),
         *_stages(document),
@@ -65,6 +66,19 @@ def _together(document: Document) -> Iterator[Finding]:
         if document.value_at(place) not in (None, document.value_at(("training", "epochs"))):
             message = "with sampler: together every step has rows of all backbones; remove it, and set training.epochs"
             yield finding(document, place, message)
+
+
+def _sharded(document: Document) -> Iterator[Finding]:
+    """What looks at the whole encoder at once cannot be had of its parts."""
+    if document.value_at(("training", "fsdp")) is not True:
+        return
+    whole = "needs the whole encoder in each process, of which training.fsdp leaves it a part; remove one of the two"
+    for path in (("training", "gradient_conflict"), ("continual", "ewc"), ("continual", "agem")):
+        if document.value_at(path) is not None:
+            yield finding(document, path, whole)
+    if document.value_at(("training", "precision")) == "fp16":
+        message = "scales its loss by the whole gradient, which no process has with training.fsdp; use bf16 or fp32"
+        yield finding(document, ("training", "precision"), message)
 
 
 def _fractions(document: Document) -> Iterator[Finding]:

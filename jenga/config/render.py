@@ -14,7 +14,9 @@ from pydantic.json_schema import models_json_schema
 from jenga.config.schema import ExperimentConfig
 from jenga.config.syntax import CORE_RESOLVERS
 
-_NOT_THE_RUN: dict[str, Any] = {"output_dir": True, "tracking": True, "data": {"workers": True}, "tune": True}
+_NOT_THE_RUN: dict[str, Any] = {
+    "output_dir": True, "tracking": True, "data": {"workers": True}, "training": {"fsdp": True}, "tune": True,
+}  # fmt: skip
 """Settings that change how fast a run is, and where it is written and shown, not what it computes, or are of none."""
 
 

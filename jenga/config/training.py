@@ -102,6 +102,11 @@ class TrainingConfig(Strict):
     gradient_checkpointing: bool = Field(
         False, description="Compute the encoder's activations again in the backward pass instead of keeping them."
     )
+    fsdp: bool = Field(
+        False,
+        description="Each of several processes keeps a part of the encoders, of their gradients and of what the "
+        "optimizer knows of them (FSDP2), in place of the whole. Changes no result.",
+    )
     deterministic: bool = Field(False, description="Refuse operations whose results differ from run to run.")
 
 

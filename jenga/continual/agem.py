@@ -9,7 +9,9 @@ import torch
 from jenga.callbacks import BaseCallback
 from jenga.continual.gradients import loss_gradients
 from jenga.continual.place import Place
+from jenga.errors import SetupError
 from jenga.rows.memory import Keep, by_reader, drawn, kept_rows
+from jenga.trainer.judged import batch_norms
 
 
 class Agem(BaseCallback[dict[str, Any]]):
@@ -20,11 +22,17 @@ class Agem(BaseCallback[dict[str, Any]]):
     drawn follows from the seed and the step, so that there is nothing to remember.
     """
 
-    alone = True
-
     def __init__(self, place: Place, *, memory: int, keep: Keep, rows_per_step: int) -> None:
         self.place, self.rows_per_step = place, rows_per_step
         self.memory = kept_rows([stage.kept for stage in place.stages], memory, keep=keep, seed=place.seed)
+
+    def on_train_begin(self, trainer: Any, **kwargs: Any) -> None:
+        """Raise SetupError where processes would wait for rows of the memory that they have none of."""
+        if trainer.processes.size > 1 and batch_norms(trainer.model):
+            raise SetupError(
+                "continual.agem: batch normalisation needs rows of the memory in every process, which share out few; "
+                "train in one process, or without batch normalisation"
+            )
 
     def on_gradients(self, trainer: Any, **kwargs: Any) -> None:
         """Project the gradient of the step."""
@@ -33,15 +41,15 @@ class Agem(BaseCallback[dict[str, Any]]):
             return
         rows = drawn(memory, self.rows_per_step, seed=self.place.seed, step=[trainer.state.step])
         parameters = [p for p in trainer.model.parameters() if p.requires_grad]
-        project(parameters, self._reference(trainer.model, parameters, rows))
+        project(parameters, self._reference(trainer, parameters, rows))
 
-    def _reference(self, model: Any, parameters: list[torch.nn.Parameter], rows: Any) -> list[torch.Tensor | None]:
+    def _reference(self, trainer: Any, parameters: list[torch.nn.Parameter], rows: Any) -> list[torch.Tensor | None]:
         place, total = self.place, len(rows)
         found: list[torch.Tensor | None] = [None] * len(parameters)
         for (source, tasks), own in by_reader(rows).items():
             grads = loss_gradients(
-                model, parameters, place.split(source), own, tasks, device=place.device, autocast=place.autocast,
-                size=place.size(source), scale=place.scale(),
+                trainer.model, parameters, place.split(source), own, tasks, device=place.device,
+                autocast=place.autocast, size=place.size(source), scale=place.scale(), processes=trainer.processes,
             )  # fmt: skip
             for at, grad in enumerate(grads):
                 if grad is not None:

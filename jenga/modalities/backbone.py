@@ -125,6 +125,14 @@ class BaseBackbone(nn.Module):
         """
         return depths_of(self)
 
+    def parted_layers(self) -> list[nn.Module]:
+        """Return the layers whose weights ``training.fsdp`` may part among processes, each used by its call alone.
+
+        Between calls these are not there, and neither are those beside them outside of the backbone's own call; what
+        `output_layer` gives is there until the backward pass. Default: none, and every process has the backbone whole.
+        """
+        return []
+
     def hidden_matrices(self) -> set[str]:
         """Return the names of the weights ``(.., ..)`` of hidden layers, which optimizers such as Muon are for.
 

@@ -15,7 +15,7 @@ def depths_of(network: nn.Module) -> dict[str, int]:
     are the entries of the largest ``nn.ModuleList`` and of those of like size after it (a decoder's), each stage's own
     list in its place where ``config.depths`` counts it. Without any, all but the embeddings is one layer.
     """
-    layers = [layer for stack in _stacks(network) for entry in stack for layer in _blocks(network, stack, entry)]
+    layers = layers_of(network)
     inside = {id(p): at for at, layer in enumerate(layers, start=1) for p in layer.parameters()}
     embedded = {id(p) for module in _embeddings(network) for p in module.parameters(recurse=False)}
     found, depth = {}, 0 if layers else 1
@@ -24,6 +24,11 @@ def depths_of(network: nn.Module) -> dict[str, int]:
         outside = id(parameter) in embedded and id(parameter) not in inside
         found[name] = 0 if outside else depth
     return found
+
+
+def layers_of(network: nn.Module) -> list[nn.Module]:
+    """Return the layers, as `depths_of` counts them, in their order."""
+    return [layer for stack in _stacks(network) for entry in stack for layer in _blocks(network, stack, entry)]
 
 
 def hidden_matrices(network: nn.Module) -> set[str]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from jenga.config.peft import PeftConfig
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.backbone import BaseBackbone
-from jenga.modalities.parameters import depths_of
+from jenga.modalities.parameters import depths_of, layers_of
 from jenga.peft import Adapters, inject, load_adapters
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class TransformerBackbone(BaseBackbone):
         by_parameter = {id(inside[name]): depth for name, depth in depths_of(self.encoder).items()}
         last = max(by_parameter.values(), default=0)
         return {name: by_parameter.get(id(p), last) for name, p in self.named_parameters()}
+
+    def parted_layers(self) -> list[nn.Module]:
+        """Return the encoder's layers, as `depths` counts them."""
+        return [each for each in layers_of(self.encoder) if not isinstance(each, nn.ModuleList | nn.ModuleDict)]
 
     def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
         """Hand on what every layer makes, in training, for a teacher's sake."""

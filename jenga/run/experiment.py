@@ -52,7 +52,8 @@ from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
-from jenga.trainer.together import check_balance, check_chain
+from jenga.trainer.shards import check_layers
+from jenga.trainer.together import check_balance, check_chain, check_shards
 from jenga.trainer.worst import add_worst
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def train(
     accelerator = make_accelerator(config.training.precision, device, wait_s=wait_s)
     processes = Processes.of_run(accelerator.device)
     processes.wait_at_most(_READING * wait_s)
+    check_shards(config.training, processes)
     run = _found(config, resume, processes)
     try:
         resumed = run
@@ -174,7 +176,9 @@ def _open(
         groups, names = all_groups(model, balance, trainings_of(experiment.bundle.config))
         rehearse(groups, names, training, torch.device("cpu"), make=make, total_steps=steps_of(experiment))
         check_chain(chain, processes)
-        check_balance(balance, training, processes)
+        if training.fsdp:
+            check_layers(model)
+        check_balance(balance, training)
         run = _new_run(config, folder)
         try:
             run.update(resolved_digest=config_digest(resolved_of(config, experiment)))

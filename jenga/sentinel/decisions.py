@@ -20,9 +20,9 @@ class Decisions:
     that the run went back from such a step. `starts`: times that it was to begin again; `to_the_start`: it has yet to.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises SetupError for a file that is damaged."""
-        self.path = path
+    def __init__(self, path: Path, *, written: bool = True) -> None:
+        """written: False where another process writes it. Raises SetupError for a file that is damaged."""
+        self.path, self.written = path, written
         try:
             found = json_object(path) if path.exists() else {}
             self.undone = Counter({int(step): int(times) for step, times in found.get("undone", {}).items()})
@@ -56,6 +56,8 @@ class Decisions:
             self._write()
 
     def _write(self) -> None:
-        content: dict[str, Any] = {name: value for name, value in vars(self).items() if name != "path"}
+        if not self.written:
+            return
+        content: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in ("path", "written")}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, json.dumps(content, indent=1) + "\n")

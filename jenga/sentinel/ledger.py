@@ -48,10 +48,13 @@ Cells = Mapping[str, frozenset[tuple[str, str] | None]]
 
 
 class Ledger:
-    """The entries in the file `path`, which is written anew, whole or not at all, with every change."""
+    """The entries in the file `path`, which is written anew, whole or not at all, with every change.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    written: False where another process writes it, and has the same entries.
+    """
+
+    def __init__(self, path: Path, *, written: bool = True) -> None:
+        self.path, self.written = path, written
         self.entries: list[Entry] = read_entries(path) if path.exists() else []
         self._cells: dict[str, Cells] | None = None
 
@@ -106,7 +109,8 @@ class Ledger:
 
     def _put(self, entries: list[Entry]) -> None:
         self.entries, self._cells = entries, None
-        write_entries(self.path, entries)
+        if self.written:
+            write_entries(self.path, entries)
 
 
 def capped(

@@ -116,6 +116,31 @@ class Ring:
         return found
 
 
+class SeenRing(Ring):
+    """A ring that another process keeps: here nothing is done, and nothing is known."""
+
+    def add(self, checkpoint: Path, best: Path, step: int) -> None:
+        """Leave it to the one that writes."""
+
+    def verify(self, step: int, *, before: int) -> list[int]:
+        """Leave it to the one that writes."""
+        return []
+
+    def thin(self, *, alarm: int) -> None:
+        """Leave it to the one that writes."""
+
+    def newest(self, before: int) -> Kept | None:
+        """Return None."""
+        return None
+
+    def start(self) -> Kept | None:
+        """Return None."""
+        return None
+
+    def forget_after(self, step: int) -> None:
+        """Leave it to the one that writes."""
+
+
 def _is_good(step: int, entry: Path) -> bool:
     """Whether a checkpoint is verified; that of step 0, before anything was learnt, is from the start."""
     return step == 0 or (entry / _VERIFIED).exists()

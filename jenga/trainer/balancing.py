@@ -47,8 +47,9 @@ class Balancing:
         *,
         total_steps: int,
         processes: Processes,
+        measures: bool = True,
     ) -> None:
-        """Raises ConfigError as `make_balance` does, and what `Conflicts` raises."""
+        """measures: whether gradients of single tasks can be had. Raises as `make_balance` and `Conflicts` do."""
         self.model, self.accelerator, self.window, self.processes = model, accelerator, window, processes
         self.balance = make_balance(training.loss_balance, list(model.tasks)).to(accelerator.device)
         self.conflicts: Conflicts | None = None
@@ -58,7 +59,7 @@ class Balancing:
             self.conflicts = Conflicts(training.gradient_conflict, shared, processes)
             trained = [*model.parameters(), *self.balance.parameters()]
             self._others = [p for p in trained if p.requires_grad and id(p) not in known]
-        layers = last_shared_layer(model, whole=self.balance.reads_norms)
+        layers = last_shared_layer(model, whole=self.balance.reads_norms) if measures else {}
         self.measured = TaskGradients(layers, processes) if layers else None
         self.dominance = Dominance()
         self._every = max(1, total_steps // MEASURES)
@@ -80,7 +81,7 @@ class Balancing:
             assert self.measured is not None
             losses = {name: self._scaled(part.loss) for name, part in parts.items() if part.loss.requires_grad}
             self.measured.add(losses, keep_graph=True)
-        weighed = self.balance.weighed(parts)
+        weighed = self.balance.weighed(self._of_all_rows(parts))
         loss = reduce(torch.add, weighed.values())
         if self.conflicts is None:
             self.accelerator.backward(loss)
@@ -88,9 +89,27 @@ class Balancing:
             self.conflicts.add({name: self._scaled(each) for name, each in weighed.items()}, self._others)
         return loss.detach()
 
-    def settle(self, step: int, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`."""
-        self.processes.sum_gradients([*parameters, *self.balance.parameters()])
+    def _of_all_rows(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
+        """Return `parts` with the losses of a batch over all processes, where the balance needs them.
+
+        Their gradients stay those of the rows here, so that they add up.
+        """
+        if self.processes.size == 1 or not self.balance.reads_losses_after:
+            return parts
+        whole = self.processes.total(torch.stack([part.loss.detach() for part in parts.values()]))
+        return {
+            name: part._replace(loss=part.loss + (loss - part.loss).detach())
+            for (name, part), loss in zip(parts.items(), whole.unbind(), strict=True)
+        }
+
+    def settle(
+        self, step: int, parameters: Sequence[torch.nn.Parameter], *, to_sum: Sequence[torch.nn.Parameter]
+    ) -> None:
+        """Make one gradient of those of the tasks of step `step`, over all processes, unscaled, in `parameters`.
+
+        to_sum: those of which each process has a gradient of its own.
+        """
+        self.processes.sum_gradients([*to_sum, *self.balance.parameters()])
         if self.balance.takes_losses or self._measures(step):
             self._losses, self._shares = self.processes.sums(self._losses), self.processes.sums(self._shares)
         if self.conflicts is not None:
@@ -164,8 +183,9 @@ class Balancing:
                     outputs = run(seen.batch, seen.tasks)
                 parts = Window(device).add(outputs, self.model.tasks, seen.counts, seen.share)
                 for name, part in parts.items():
-                    found[name] = found[name] + part.loss if name in found else part.loss
-        return found
+                    loss = part.loss * 0 if seen.batch.idle else part.loss
+                    found[name] = found[name] + loss if name in found else loss
+        return self.processes.sums(found)
 
     def _random(self) -> list[torch.Tensor]:
         device = self.accelerator.device

@@ -52,7 +52,7 @@ class Runner:
     """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor.
 
     `batch_sizes`: rows of a forward pass, by encoder. `workers`: processes that make batches ahead. `processes`: share
-    the batches, and have all answers in the end.
+    the batches, and have all answers in the end. `in_step`: whether each of them runs the model equally often.
     """
 
     model: MultiTaskModel
@@ -63,6 +63,7 @@ class Runner:
     on_batch: Callable[[], None] = lambda: None
     workers: int = 0
     processes: Processes = field(default_factory=Processes)
+    in_step: bool = False
 
     def size_for(self, task: str) -> int:
         """Return the rows of a forward pass of what `task` reads."""
@@ -77,7 +78,9 @@ class Runner:
         its own (cut off, or merged into the one before) gets NaN.
         """
         cut = longest_first(split.lengths, self.size_for(tasks[0]))
-        said: Iterable[_Said] = self._said(split, tasks, self.processes.share(cut), losses)
+        own = self.processes.share(cut)
+        idle = -(-len(cut) // self.processes.size) - len(own) if self.in_step else 0
+        said: Iterable[_Said] = self._said(split, tasks, own, losses, idle=list(cut[-1:]) * idle)
         if self.processes.size > 1:
             said = [each for of_process in self.processes.gathered(list(said)) for each in of_process]
             if losses is not None:
@@ -96,12 +99,23 @@ class Runner:
         return found
 
     def _said(
-        self, split: EncodedSplit, tasks: Sequence[str], cut: Sequence[list[int]], losses: dict[str, _LossSum] | None
+        self,
+        split: EncodedSplit,
+        tasks: Sequence[str],
+        cut: Sequence[list[int]],
+        losses: dict[str, _LossSum] | None,
+        *,
+        idle: Sequence[list[int]],
     ) -> Iterator[_Said]:
-        """Yield the rows of each batch in `cut`, and their logits by head; a list where they differ in size."""
+        """Yield the rows of each batch in `cut`, and their logits by head; a list where they differ in size.
+
+        idle: batches that are run after them, and of which nothing is told.
+        """
         tokens = split.encoded.tokens
         self.model.eval()
-        with torch.inference_mode(), made_ahead(split.batch, cut, workers=self.workers) as batches:
+        # What is gathered of parted weights, in place, is for training too.
+        mode = torch.no_grad() if self.in_step else torch.inference_mode()
+        with mode, self.processes.watched(), made_ahead(split.batch, cut, workers=self.workers) as batches:
             for index in cut:
                 self.on_batch()
                 batch = next(batches).to(self.device)
@@ -121,6 +135,9 @@ class Runner:
                                 for row, each in zip(index, exact.unbind(), strict=True)
                             ]
                 yield index, answers
+            for index in idle:
+                with self.autocast():
+                    self.model(split.batch(index).to(self.device).inputs, tasks)
 
     def predictions(self, logits: Mapping[HeadKey, Sequence[torch.Tensor]]) -> dict[HeadKey, Any]:
         """Decode `logits`: arrays over rows; for tags a list of int64 arrays over words, O where there is no token."""

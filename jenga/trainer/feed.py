@@ -7,6 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import NamedTuple
@@ -28,12 +29,14 @@ class _Part(NamedTuple):
     source: str
     epoch: int
     rows: tuple[int, ...]
+    idle: bool = False
 
 
 class Feed:
     """Makes the micro-batches of turns in `workers` processes ahead of them; 0: as asked for.
 
-    `sizes`: the most rows of one, by source. Of each, this process has its share in `processes`.
+    `sizes`: the most rows of one, by source. Of each, this process has its share in `processes`. in_step: whether one
+    that has none gets an idle batch instead, so that all run the model equally often.
 
     A batch is the same whoever makes it: what is changed of its rows is drawn from `seed`, the epoch and the rows.
     Processes are there from `begin` to the end of the block that the feed is the context of.
@@ -48,7 +51,9 @@ class Feed:
         seed: int,
         workers: int,
         processes: Processes | None = None,
+        in_step: bool = False,
     ) -> None:
+        self.in_step = in_step
         self.splits, self.sizes, self.halves, self.seed, self.workers = splits, sizes, halves, seed, workers
         self.processes = processes or Processes()
         self._made: Iterator[Batch] | None = None
@@ -136,8 +141,11 @@ class Feed:
     def _parts(self, epoch: int, turn: Turn) -> list[_Part]:
         parts = []
         for each in self.kept(turn).parts:
-            shares = [tuple(self.processes.share(rows)) for rows in self._cut(each)]
-            parts += [_Part(each.source, epoch, rows) for rows in shares if rows]
+            for rows in self._cut(each):
+                if own := tuple(self.processes.share(rows)):
+                    parts.append(_Part(each.source, epoch, own))
+                elif self.in_step and rows:
+                    parts.append(_Part(each.source, epoch, (rows[0],), idle=True))
         return parts
 
     def _left_out(self) -> dict[str, frozenset[int]]:
@@ -146,4 +154,5 @@ class Feed:
     def _make(self, part: _Part) -> Batch:
         entropy = [self.seed, zlib.crc32(part.source.encode()), part.epoch, *part.rows]
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-        return self.splits[part.source].batch(part.rows, changes=torch.Generator().manual_seed(seed))
+        made = self.splits[part.source].batch(part.rows, changes=torch.Generator().manual_seed(seed))
+        return replace(made, idle=True) if part.idle else made

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from jenga.balance import Part
 from jenga.callbacks.chain import Chain
 from jenga.config.training import ResolvedTraining
 from jenga.errors import DivergedError
@@ -29,6 +30,7 @@ from jenga.trainer.optim import (
 )
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.schedule import StagedSchedule
+from jenga.trainer.shards import Shards
 from jenga.trainer.window import Figures, Window
 from jenga.types import Batch, TaskOutput
 
@@ -61,28 +63,30 @@ class Learner:
         processes: Processes,
     ) -> None:
         self.accelerator, self.teacher, self.max_grad_norm = accelerator, teacher, training.max_grad_norm
+        self.shards = Shards(model, processes, parted=training.fsdp)
         # A checkpoint's encoder comes in evaluation mode, without dropout.
-        self.model: MultiTaskModel = model.to(accelerator.device).train()
-        processes.spread([*self.model.parameters(), *self.model.buffers()])
+        self.model: MultiTaskModel = model.train()
         self.processes, self.window = processes, Window(accelerator.device, processes)
         self.balancing = Balancing(
-            self.model, training, accelerator, self.window, total_steps=sum(steps), processes=processes
-        )
+            self.model, training, accelerator, self.window, total_steps=sum(steps), processes=processes,
+            measures=not self.shards,
+        )  # fmt: skip
         self.balance = self.balancing.balance
         processes.spread([*self.balance.parameters(), *self.balance.buffers()])
         groups, names = all_groups(self.model, self.balance, trainings)
         make = Maker(training, chain)
         rehearse(groups, names, training, accelerator.device, make=make, total_steps=sum(steps))
         warn_of_settings(training, sum(steps))
-        self.optimizer = make(groups, names)
+        self.optimizer = make(*self.shards.own_groups(groups, names))
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.staged = StagedSchedule(self.optimizer, training, steps) if len(steps) > 1 else None
         self.scheduler = self.staged or make_scheduler(self.optimizer, training, steps[0])
         if processes.rank:
             # Dropout differs from process to process, as from row to row.
             torch.manual_seed(int(np.random.SeedSequence([training.seed, processes.rank]).generate_state(1)[0]))
-        self.judged = Judged(judged_tensors(self.model), self.optimizer, decay=training.ema)
-        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        judged = {name: self.shards.own(each) for name, each in judged_tensors(self.model).items()}
+        self.judged = Judged(judged, self.optimizer, decay=training.ema)
+        self._parameters = [self.shards.own(p) for p in self.model.parameters() if p.requires_grad]
         self._lasting = [
             (module, name)
             for module in (*self.model.modules(), *self.balance.modules())
@@ -95,12 +99,18 @@ class Learner:
     ) -> tuple[torch.Tensor, dict[str, TaskOutput]]:
         """Add the gradients of a batch up; return its share of what the step minimises and what each task said.
 
-        Arguments as of `Window.add`.
+        Arguments as of `Window.add`. Of an idle batch nothing is learnt, and none of its losses is kept.
         """
-        self.balancing.note(batch, tasks, counts, share)
-        outputs = self._said_of(batch, tasks)
-        parts = self.window.add(outputs, self.model.tasks, counts, share)
-        loss = self.balancing.add_gradients(parts, self.scheduler.last_epoch)
+        if not self.model.training:
+            self.model.train()
+        window = Window(self.window.device) if batch.idle else self.window
+        with self.processes.watched():
+            self.balancing.note(batch, tasks, counts, share)
+            outputs = self._said_of(batch, tasks)
+            parts = window.add(outputs, self.model.tasks, counts, share)
+            if batch.idle:
+                parts = {name: Part(part.loss * 0, part.share * 0) for name, part in parts.items()}
+            loss = self.balancing.add_gradients(parts, self.scheduler.last_epoch)
         return loss, {name: output.detached() for name, output in outputs.items()}
 
     def _said_of(self, batch: Batch, tasks: Sequence[str]) -> Mapping[str, TaskOutput]:
@@ -119,12 +129,14 @@ class Learner:
 
     def settle_gradients(self) -> None:
         """Make the gradients of a step, unscaled, of what its batches have added up."""
-        self.balancing.settle(self.scheduler.last_epoch, self._parameters)
+        self.shards.take_gradients()
+        whole = self.shards.whole_ones(self._parameters)
+        self.balancing.settle(self.scheduler.last_epoch, self._parameters, to_sum=whole)
 
     def clip_gradients(self) -> torch.Tensor:
         """Scale the gradients down to training.max_grad_norm and return their norm before that, ``()``."""
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        return self.shards.clip(self._parameters, limit)
 
     def step(self, norm: torch.Tensor) -> None:
         """Take the step of the gradients, whose norm was `norm`."""
@@ -147,6 +159,7 @@ class Learner:
     def drop_gradients(self) -> None:
         """Forget the gradients, and the losses that they are of."""
         self.prepared.zero_grad()
+        self.shards.forget_gradients()
         self.balancing.forget()
         if self.accelerator.scaler is not None:
             # It has unscaled them and waits for their step.
@@ -181,7 +194,7 @@ class Learner:
         self.window.settle()
         window_tensors, window_state = self.window.state()
         tensors: dict[str, dict[str, torch.Tensor]] = {
-            "model": checkpoint.model_tensors(self.model),
+            "model": self.shards.whole(checkpoint.model_tensors(self.model)),
             "optimizer": {},
             "scheduler": {},
             "random": random_tensors,
@@ -190,11 +203,11 @@ class Learner:
         tensors["balance"] = self.balance.state_dict()
         average = self.judged.average
         if average is not None:
-            tensors["average"] = average.values
+            tensors["average"] = self.shards.whole(average.values)
         scaler = self.accelerator.scaler
         state = {
             "bases": self.model.bases,
-            "optimizer": pack(self.optimizer.state_dict(), "optimizer", tensors["optimizer"]),
+            "optimizer": pack(self.shards.whole_state(self.optimizer), "optimizer", tensors["optimizer"]),
             "scheduler": pack(self.scheduler.state_dict(), "scheduler", tensors["scheduler"]),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": random_state,
@@ -205,13 +218,14 @@ class Learner:
 
     def restore(self, tensors: Mapping[str, dict[str, torch.Tensor]], state: Mapping[str, Any], folder: Path) -> None:
         """Restore what `state` returned, as it stands in `folder`. Raises SetupError where it is of another model."""
-        checkpoint.load_model(self.model, tensors["model"], folder, bases=state["bases"])
-        checkpoint.load_optimizer(self.optimizer, checkpoint.mapping(unpack(state["optimizer"], tensors["optimizer"])))
+        checkpoint.load_model(self.model, self.shards.loadable(tensors["model"]), folder, bases=state["bases"])
+        kept = checkpoint.mapping(unpack(state["optimizer"], tensors["optimizer"]))
+        checkpoint.load_optimizer(self.optimizer, self.shards.part_state(self.optimizer, kept))
         self.scheduler.load_state_dict(checkpoint.mapping(unpack(state["scheduler"], tensors["scheduler"])))
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.judged.average is not None:
-            self.judged.average.restore(tensors["average"], state["averages"])
+            self.judged.average.restore(self.shards.parts(tensors["average"]), state["averages"])
         self.balance.load_state_dict(tensors.get("balance", {}))
         self.balancing.forget()
         self.window.restore(tensors["window"], state["window"])

@@ -112,7 +112,8 @@ class LeftOut:
             {"epoch": place.epoch, "turn": place.number, "source": source, "by": by, "step": step, "back_to": back_to},
         ]
         self.run.update(**{_KEY: self.turns})
-        logger.warning(
-            "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
-            step, by, back_to, place.number, place.epoch, source,
-        )  # fmt: skip
+        if self.run.written:
+            logger.warning(
+                "step %d: %s asked to go back; the run goes on from step %d without turn %d of epoch %d (source '%s')",
+                step, by, back_to, place.number, place.epoch, source,
+            )  # fmt: skip

@@ -37,7 +37,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.together import agree_to_end, agreed, check_chain, step_counts
+from jenga.trainer.together import agree_to_end, agreed, check_chain, in_step, step_counts
 from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps, warn_of_lone_tasks
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
@@ -75,7 +75,7 @@ class Trainer:
         splits = {source.name: source.splits["train"] for source in sources}
         self.feed = Feed(
             splits, sizes=batch_rows(sources, config), halves=self.halves, seed=self.training.seed, workers=workers,
-            processes=self.processes,
+            processes=self.processes, in_step=in_step(self.training, self.processes),
         )  # fmt: skip
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
@@ -192,7 +192,8 @@ class Trainer:
         losses = self.learner.window.snapshot()
         parts = [(part, self.feed.batches(self.state.epoch, part)) for part in turn.parts]
         place = place or Place(self.state.epoch, self.state.turn)
-        self.chain.call("on_step_begin", self, batches=[each for _, found in parts for each in found], place=place)
+        batches = [each for _, found in parts for each in found if not each.idle]
+        self.chain.call("on_step_begin", self, batches=batches, place=place)
         if not turn.size:
             self.learner.skip()
             return self._count(turn, (None, math.nan))
@@ -228,18 +229,16 @@ class Trainer:
     def _add_gradients(self, turn: Turn, batches: Sequence[Batch]) -> None:
         tasks = turn.tasks or self.sources[turn.source].tasks
         counts = step_counts(self.processes, batches, self.model.tasks)
-        if not self.model.training:
-            self.model.train()
         for batch in batches:
             batch = batch.to(self.accelerator.device)
-            self.chain.call("on_batch_begin", self, batch=batch)
-            share = len(batch.rows) / len(turn.rows)
-            loss, outputs = self.learner.add_gradients(batch, tasks, counts, share)
-            self.chain.call("on_batch_end", self, batch=batch, loss=loss, outputs=outputs)
+            listening = Chain([]) if batch.idle else self.chain
+            listening.call("on_batch_begin", self, batch=batch)
+            loss, outputs = self.learner.add_gradients(batch, tasks, counts, len(batch.rows) / len(turn.rows))
+            listening.call("on_batch_end", self, batch=batch, loss=loss, outputs=outputs)
 
     def _roll_back(self, place: Place, asked: Asked, before: int) -> None:
         """Go back to a checkpoint of step `before` or an earlier one, by default without the turn at `place`."""
-        folder = go_back_to(self.run, asked, before)
+        folder = go_back_to(self.run, asked, before, self.processes)
         self.left_out.by_rollback(self.sampler, asked, place, step=before + 1, back_to=checkpoint.step_of(folder))
         self.load(folder)
         self._begin()
@@ -329,20 +328,21 @@ class Trainer:
         return Runner(
             self.model, self.accelerator.device, self.accelerator.autocast, evaluation_batch_sizes(self.config), {},
             self._check_interrupt if self.processes.size == 1 else lambda: None,  # several end together, after a step
-            self.feed.workers, self.processes,
+            self.feed.workers, self.processes, in_step=len(self.learner.shards) > 0,
         )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
         best = self.state.best_value
         greater = self.greater_is_better(self.config.evaluation.metric)
         if best is None or (value > best if greater else value < best):
-            self.run.renew_best(self.write_best)
+            with self.learner.shards.whole_model():
+                self.run.renew_best(self.write_best)
             self.state.best_value, self.state.best_step = value, self.state.step
 
     def _keep_last(self) -> None:
         """Where no validation rows tell which model is the best, or those of one stage would, it is the last one."""
         self.learner.check_finite(self.state.step)
-        with self.judging():
+        with self.judging(), self.learner.shards.whole_model():
             self.write_best(self.run.best)
         self.state.best_step = self.state.step
 

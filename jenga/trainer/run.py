@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from jenga.errors import SetupError
 from jenga.files import json_object, recover_folder, write_atomic, writing
@@ -83,6 +83,9 @@ def new_folder(parent: Path, prefix: str = "") -> Path:
 
 class RunFolder(HeldFolder):
     """``<output_dir>/<project>/<timestamp>/``. One process at a time may hold it."""
+
+    written: ClassVar[bool] = True
+    """Whether this process writes in it, and tells what becomes of the run."""
 
     @classmethod
     def create(cls, output_dir: Path, project: str, record: Mapping[str, Any]) -> RunFolder:
@@ -211,6 +214,8 @@ class RunFolder(HeldFolder):
 
 class SeenRun(RunFolder):
     """The folder of a run in which another process writes: here nothing is."""
+
+    written = False
 
     def hold(self) -> None:
         """Leave it to the one that writes."""

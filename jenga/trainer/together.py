@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jenga.balance import LossBalance
+from jenga.balance import LossBalance, reads_losses_after
 from jenga.callbacks import Action
 from jenga.callbacks.chain import Asked, Chain
 from jenga.config.optimization import part_of
-from jenga.config.training import ResolvedTraining
+from jenga.config.training import ResolvedTraining, TrainingConfig
 from jenga.errors import SetupError
 from jenga.model import Named
 from jenga.processes import Processes
@@ -35,14 +35,28 @@ def check_chain(chain: Chain, processes: Processes) -> None:
         )
 
 
-def check_balance(balance: LossBalance, training: ResolvedTraining, processes: Processes) -> None:
-    """Refuse a balance whose losses do not add up over parts of a step's rows. Raises SetupError."""
-    if processes.size > 1 and balance.reads_losses_after:
+def check_balance(balance: LossBalance, training: ResolvedTraining) -> None:
+    """Refuse a balance of gradients that no process has whole. Raises SetupError."""
+    if training.fsdp and balance.reads_norms:
         name, _ = part_of(training.loss_balance)
         raise SetupError(
-            f"training.loss_balance: '{name}' needs the rows of a step in one process; train in one, or choose "
-            "uncertainty, dwa or gradnorm"
+            f"training.loss_balance: '{name}' needs the gradients of single tasks for a layer that training.fsdp "
+            "leaves no process whole; remove one of the two, or choose uncertainty or dwa"
         )
+
+
+def check_shards(training: TrainingConfig, processes: Processes) -> None:
+    """Refuse parts of encoders where one process has all of them. Raises SetupError."""
+    if training.fsdp and processes.size == 1:
+        raise SetupError(
+            "training.fsdp: one process has nobody to share its encoders with; start several (--processes N), or set "
+            "training.fsdp=false, with which a run goes on too"
+        )
+
+
+def in_step(training: TrainingConfig, processes: Processes) -> bool:
+    """Whether all processes run the model equally often, also where one has no row of a batch: they meet in it."""
+    return processes.size > 1 and (training.fsdp or reads_losses_after(training))
 
 
 def agree_to_end(trainer: Trainer) -> None:
@@ -57,9 +71,12 @@ def agreed(processes: Processes, asked: Asked | None) -> Asked | None:
     action, by = (None, "a callback of another process") if asked is None else (asked.action, asked.by)
     skips, stops, back = processes.any(action is Action.SKIP, action is Action.STOP, action in _BACKWARDS)
     if back:
-        raise SetupError(
-            f"callbacks: {by} asks to go back, which is not built for several processes; train in one, or remove it"
-        )
+        if any(each != asked for each in processes.gathered(asked)):
+            raise SetupError(
+                f"callbacks: {by} asks to go back in one process, and for something else in another; let it ask for "
+                "the same in all, or train in one"
+            )
+        return asked
     if not skips and not stops:
         return None
     return Asked(Action.STOP if stops else Action.SKIP, by)
@@ -72,7 +89,7 @@ def step_counts(
     if processes.size == 1:
         return label_counts(batches, tasks) if len(batches) > 1 else None
     total: dict[str, torch.Tensor] = {}
-    for found in processes.gathered(label_counts(batches, tasks)):
+    for found in processes.gathered(label_counts([each for each in batches if not each.idle], tasks)):
         for task, counts in found.items():
             total[task] = total[task] + counts if task in total else counts
     return total

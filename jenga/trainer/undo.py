@@ -11,6 +11,7 @@ import torch
 from jenga.callbacks.chain import Asked, Chain
 from jenga.errors import DivergedError
 from jenga.files import link_folder
+from jenga.processes import Processes
 from jenga.trainer import checkpoint
 from jenga.trainer.learner import Learner
 from jenga.trainer.run import RunFolder
@@ -47,11 +48,17 @@ class BeforeTurn:
         checkpoint.set_random_state(*self._random)
 
 
-def go_back_to(run: RunFolder, asked: Asked, before: int) -> Path:
-    """Make the checkpoint that `asked` is for the newest one of `run`, and return its folder.
+def go_back_to(run: RunFolder, asked: Asked, before: int, processes: Processes) -> Path:
+    """Make the checkpoint that `asked` is for the newest one of `run`, and return its folder; all processes ask for it.
 
     It is that of step `before` or an earlier one. Raises DivergedError where there is none.
     """
+    folder = processes.from_first(_made_newest(run, asked, before) if processes.first else None)
+    assert folder is not None
+    return folder
+
+
+def _made_newest(run: RunFolder, asked: Asked, before: int) -> Path:
     checkpoint.forget_after(run.checkpoints, before)
     if asked.back is None:
         folder = checkpoint.newest_checkpoint(run.checkpoints)

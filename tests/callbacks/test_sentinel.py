@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from launches import NO_DROPOUT, compared, run_of
 
 from jenga.callbacks import BaseCallback
 from jenga.callbacks.sentinel import Sentinel
 from jenga.errors import DivergedError
-from jenga.sentinel.ledger import Entry, write_entries
+from jenga.sentinel.ledger import Entry, read_entries, write_entries
 from jenga.sentinel.settings import SentinelConfig
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
 
@@ -574,3 +579,64 @@ def test_a_turn_that_has_lost_its_labels_is_a_step_of_a_task_that_needs_none(mak
     lines = [each for each in records(trainer) if each["event"] == "train"]
     assert [list(each["task_loss"]) for each in lines] == [["odd"]] * trainer.state.step
     assert not [each for each in records(trainer) if each["event"] == "skip"]
+
+
+POISONED = """
+import sys
+import jenga
+
+left = {(1, 2), (2, 1), (2, 2), (2, 3)}
+
+class Poison(jenga.BaseCallback):
+    def on_step_begin(self, trainer, batches, place, **kwargs):
+        self.now = tuple(place) in left
+        left.discard(tuple(place))
+
+    def on_gradients(self, trainer, **kwargs):
+        if self.now:
+            for p in trainer.model.tasks.parameters():
+                if p.grad is not None:
+                    p.grad.mul_(float("nan"))
+
+if __name__ == "__main__":
+    jenga.train(sys.argv[1], callbacks=[Poison()], device="cpu")
+"""
+
+
+@pytest.mark.slow
+def test_processes_watch_as_one_does(
+    settings: Callable[..., Any], make_bert: Callable[..., Path], write_rows: Callable[..., str], tmp_path: Path
+) -> None:
+    """Turns are undone, a run goes back, labels are found wrong and left out: all of it the same in three."""
+    (tmp_path / "poisoned.py").write_text(POISONED)
+    paths = {"train": write_rows(tmp_path / "train.jsonl", flipped(240, 0.1)[0]),
+             "valid": write_rows(tmp_path / "valid.jsonl", said(60, seed=9)),
+             "test": write_rows(tmp_path / "test.jsonl", said(60, seed=8))}  # fmt: skip
+    base = str(make_bert(words=" ".join([*FILL, *(word for each in KEYS for word in each), "thanks"])))
+    content = settings(
+        tasks=[{**TASK, "data_path": paths, "dropout": 0.0}], training={**LEARNS, "log_every_steps": 10},
+        callbacks={"sentinel": {"mode": "act", "verify_steps": 3, "early_epochs": 6}}, **NO_DROPOUT,
+    )  # fmt: skip
+    content["model"]["base_model"] = base
+    runs = []
+    for number in ("1", "3"):
+        folder = tmp_path / number
+        folder.mkdir()
+        (folder / "experiment.yml").write_text(yaml.safe_dump({**content, "output_dir": str(folder / "runs")}))
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", number]
+        words = [*launcher, str(tmp_path / "poisoned.py"), str(folder / "experiment.yml")]
+        subprocess.run(words, timeout=600, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        runs.append(run_of(folder))
+    compared(*runs, within=1e-2)  # the last bits grow over 400 steps
+    told = [[json.loads(line) for line in (run / "sentinel" / "events.jsonl").read_text().splitlines()] for run in runs]
+    assert [(each["step"], each["detector"], each["action"]) for each in told[0]] == [
+        (each["step"], each["detector"], each["action"]) for each in told[1]
+    ]
+    assert {"undo", "rollback"} <= {each["action"] for each in told[0]}
+    kept = [read_entries(run / "sentinel" / "quarantine.jsonl") for run in runs]
+    assert {(each.id, each.detector, each.state) for each in kept[0]} == {
+        (each.id, each.detector, each.state) for each in kept[1]
+    }
+    assert kept[0]
+    left_out = [json.loads((run / "run.json").read_text())["left_out"] for run in runs]
+    assert left_out[0] == left_out[1] != []

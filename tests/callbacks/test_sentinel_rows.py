@@ -15,6 +15,7 @@ from jenga.callbacks import sentinel_rows
 from jenga.callbacks.sentinel_rows import WatchedRows
 from jenga.config.stages import StageConfig
 from jenga.config.training import ResolvedTraining
+from jenga.processes import Processes
 from jenga.sentinel.ledger import Ledger
 from jenga.sentinel.suspects import Caps
 from jenga.types import Batch, TaskOutput
@@ -31,8 +32,9 @@ def view() -> Any:
     source = guarded.make_source()
     config = SimpleNamespace(stages=[])
     return SimpleNamespace(
-        state=state, sources={"calls": source}, model=guarded.Model(), total_steps=150, config=config
-    )
+        state=state, sources={"calls": source}, model=guarded.Model(), total_steps=150, config=config,
+        processes=Processes(),
+    )  # fmt: skip
 
 
 def note(rows: WatchedRows, trainer: Any, *, value: float | None = None, of: range = range(guarded.N_ROWS)) -> None:
@@ -124,3 +126,36 @@ def test_each_stage_has_early_epochs_of_its_own(tmp_path: Path) -> None:
         assert rows.seen["calls"].nonzero().flatten().tolist() == list(of)
     rows.begin_epoch(trainer, 2)
     assert (rows.stage, rows.early) == (1, {}), "it is still the second stage, whose early epochs are over"
+
+
+class Beside(Processes):
+    """One of two; `theirs` is what the other one gives, and `given` what this one does."""
+
+    def __init__(self, *theirs: Any) -> None:
+        super().__init__(0, 2)
+        self.theirs, self.given = list(theirs), None
+
+    def gathered(self, value: Any) -> list[Any]:
+        self.given = value
+        return [value, *self.theirs]
+
+
+def test_what_another_process_has_noted_counts_too() -> None:
+    half, states = guarded.N_ROWS // 2, []
+    beside = Beside()
+    for processes, of in (
+        (beside, range(half, guarded.N_ROWS)), (None, range(half)), (Processes(), range(guarded.N_ROWS))
+    ):  # fmt: skip
+        rows, trainer = watched([]), view()
+        trainer.processes = processes or Beside(beside.given)
+        rows.begin(trainer)
+        note(rows, trainer, of=of)
+        states.append(rows.state())
+    _, joined, whole = states
+    assert torch.equal(joined["seen"]["calls"], whole["seen"]["calls"])
+    assert joined["seen"]["calls"].all()
+    assert {name: [each.tolist() for each in counts] for name, counts in joined["answers"].items()} == {
+        name: [each.tolist() for each in counts] for name, counts in whole["answers"].items()
+    }
+    for name, early in whole["early"].items():
+        torch.testing.assert_close(joined["early"][name], early)

@@ -35,7 +35,7 @@ from jenga.config.load import load_search
 from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import entry_branches, field_branches, item_branches
 from jenga.config.training import resolved
-from jenga.errors import ConfigError, JengaError
+from jenga.errors import ConfigError, JengaError, SetupError
 from jenga.labels.metric import Metric
 from jenga.modalities import BackboneManager
 from jenga.modalities.audio.backbone import AudioBackbone
@@ -47,6 +47,7 @@ from jenga.modalities.text.dialogue import Dialogues
 from jenga.modalities.text.settings import ModelConfig
 from jenga.modalities.vision.backbone import VisionBackbone
 from jenga.modalities.vision.settings import VisionConfig
+from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.content import Content
 from jenga.rows.load import load_sources
@@ -57,6 +58,7 @@ from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.evaluate import Runner
 from jenga.trainer.optim import Maker, make_scheduler, parameter_groups, parameter_names
 from jenga.trainer.recipe import trainings_of
+from jenga.trainer.together import check_shards
 from jenga.trainer.turns import make_sampler
 from jenga.trainer.window import Window
 from jenga.tuning import study
@@ -388,6 +390,13 @@ def groups(built: Built) -> Any:
 def turns(built: Built) -> Any:
     sampler = make_sampler(built.experiment.sources, built.config)
     return [[(part.source, part.rows) for part in turn.parts] for epoch in range(3) for turn in sampler.epoch(epoch)]
+
+
+def refused_whole(built: Built) -> Any:
+    """What one process says of sharing its encoders with others."""
+    with contextlib.suppress(SetupError):
+        return check_shards(resolved(built.experiment.bundle.config.training), Processes())
+    return "refused"
 
 
 def is_deterministic(_: Built) -> Any:
@@ -970,6 +979,7 @@ PROBES: dict[str, Probe] = {
     "training.log_every_steps": Probe(train_records, 1),
     "training.gradient_checkpointing": Probe(checkpointing, True),
     "training.deterministic": Probe(is_deterministic, True),
+    "training.fsdp": Probe(refused_whole, True),
     # evaluation
     "evaluation.every_steps": Probe(evaluations, 1),
     "evaluation.metric": Probe(best_value, "eval_task_first_accuracy"),

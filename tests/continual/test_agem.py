@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from jenga.continual.agem import project
+import pytest
+import torch
+from launches import compared, run_of, start, without_dropout
+
+from jenga.continual.agem import Agem, project
+from jenga.errors import SetupError
+from jenga.processes import Processes
+from jenga.run.experiment import train
 
 
 def parameters(*grads: list[float] | None) -> list[torch.nn.Parameter]:
@@ -52,3 +62,26 @@ def test_where_half_precision_overflowed_the_gradient_stays_as_it_is() -> None:
     given = parameters([float("-inf"), 0.0], [-1.0, 0.0])
     project(given, [torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])])
     assert grads(given) == [[float("-inf"), 0.0], [-1.0, 0.0]]
+
+
+def test_batch_normalisation_is_refused_where_processes_share_the_memory() -> None:
+    place: Any = SimpleNamespace(stages=[], seed=0)
+    agem = Agem(place, memory=4, keep="balanced", rows_per_step=2)
+    plain, normed = torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)
+    agem.on_train_begin(SimpleNamespace(processes=Processes(0, 2), model=plain))
+    agem.on_train_begin(SimpleNamespace(processes=Processes(), model=normed))
+    with pytest.raises(SetupError, match=r"continual\.agem: batch normalisation needs rows of the memory in every"):
+        agem.on_train_begin(SimpleNamespace(processes=Processes(0, 2), model=normed))
+
+
+@pytest.mark.slow
+def test_processes_share_the_memory_and_make_the_run_of_one(
+    staged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Three rows of the memory a step, of which one of four processes has none."""
+    content = without_dropout(staged(continual={"agem": {"memory": 12, "rows_per_step": 3}}))
+    content["model"]["dropout"] = 0.0
+    alone, folder = train(content, device="cpu").run, tmp_path / "four"
+    assert start(content, folder, "--processes", "4").wait(timeout=300) == 0, (folder / "told").read_text()
+    compared(alone, run_of(folder))
+    assert (run_of(folder) / "continual.json").read_text() == (alone / "continual.json").read_text()

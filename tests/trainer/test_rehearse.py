@@ -140,6 +140,43 @@ def test_what_torch_has_can_be_resumed(model: Any, name: str) -> None:
     attempt(model, optimizer=name)
 
 
+@pytest.mark.parametrize(
+    "name", ["adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "halved"]
+)
+@pytest.mark.usefixtures("registered")
+def test_what_treats_each_number_by_itself_trains_parts(model: Any, name: str) -> None:
+    attempt(model, optimizer=name, fsdp=True)
+
+
+@pytest.mark.parametrize("name", ["muon", "adafactor"])
+def test_what_looks_at_whole_matrices_trains_no_parts(model: Any, name: str) -> None:
+    attempt(model, optimizer=name)
+    with pytest.raises(ConfigError, match=rf"training\.optimizer: '{name}' trains a part of a matrix otherwise than"):
+        attempt(model, optimizer=name, fsdp=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pytorch_optimizer") is None, reason="jenga[optimizers] is not there")
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("lion", True), ("schedulefreeadamw", True), ("soap", False), ("lamb", False), ("shampoo", False),
+     ("prodigy", False)],
+)  # fmt: skip
+def test_those_of_pytorch_optimizer_are_told_apart(model: Any, name: str, parts: bool) -> None:
+    if parts:
+        attempt(model, optimizer=name, fsdp=True)
+        return
+    with pytest.raises(ConfigError, match=rf"training\.optimizer: '{name}' trains a part of a matrix otherwise than"):
+        attempt(model, optimizer=name, fsdp=True)
+
+
+@pytest.mark.usefixtures("registered")
+def test_levels_train_parts_where_their_optimizers_do(model: Any) -> None:
+    slow = {"match": "*.weight", "period": 1000}
+    attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": "halved"}])], fsdp=True)
+    with pytest.raises(ConfigError, match="NestedLearning gives trains a part of a matrix otherwise than the whole"):
+        attempt(model, callbacks=[NestedLearning(levels=[{**slow, "optimizer": "m3"}])], fsdp=True)
+
+
 @pytest.mark.usefixtures("registered")
 def test_state_of_another_dtype_and_beside_tensors_can_be_resumed(model: Any) -> None:
     attempt(model, optimizer="halved")

@@ -14,7 +14,7 @@ from jenga.callbacks.chain import Asked, Chain
 from jenga.config.training import LearningRates, ResolvedTraining
 from jenga.errors import SetupError
 from jenga.processes import Processes
-from jenga.trainer.together import agreed, check_balance, check_chain, step_counts
+from jenga.trainer.together import agreed, check_balance, check_chain, check_shards, in_step, step_counts
 
 
 class Beside(Processes):
@@ -59,11 +59,14 @@ def test_what_one_process_asks_for_all_do(
 
 
 @pytest.mark.parametrize("action", [Action.UNDO, Action.ROLLBACK])
-def test_steps_back_are_refused_by_name(action: Action) -> None:
-    with pytest.raises(SetupError, match="Mine asks to go back, which is not built for several processes"):
-        agreed(Beside(False, False, False), Asked(action, "Mine"))
+def test_all_go_back_together_or_not_at_all(action: Action) -> None:
+    mine = Asked(action, "Mine")
+    assert agreed(Beside(False, False, True, value=mine), mine) is mine
+    for other in (None, Asked(Action.SKIP, "Mine")):
+        with pytest.raises(SetupError, match="Mine asks to go back in one process, and for something else in another"):
+            agreed(Beside(False, False, False, value=other), mine)
     with pytest.raises(SetupError, match="a callback of another process asks to go back"):
-        agreed(Beside(False, False, True), None)
+        agreed(Beside(False, False, True, value=mine), None)
 
 
 def test_who_must_see_all_rows_is_refused_by_name() -> None:
@@ -72,20 +75,35 @@ def test_who_must_see_all_rows_is_refused_by_name() -> None:
     check_chain(Chain([BaseCallback()]), Beside())
 
 
-def test_a_balance_that_needs_all_rows_is_refused_by_name() -> None:
-    training = ResolvedTraining(
-        epochs=1, batch_size=8, learning_rate=LearningRates(backbone=0.1, heads=0.1), loss_balance="famo"
-    )
-    balance = make_balance("famo", ["a", "b"])
-    check_balance(balance, training, Processes())
-    with pytest.raises(SetupError, match=r"training\.loss_balance: 'famo' needs the rows of a step in one process"):
-        check_balance(balance, training, Beside())
-    check_balance(make_balance("dwa", ["a", "b"]), training, Beside())
+def training_of(**given: Any) -> ResolvedTraining:
+    return ResolvedTraining(epochs=1, batch_size=8, learning_rate=LearningRates(backbone=0.1, heads=0.1), **given)
+
+
+def test_a_balance_of_gradients_that_nobody_has_is_refused_by_name() -> None:
+    balance = make_balance("gradnorm", ["a", "b"])
+    check_balance(balance, training_of(loss_balance="gradnorm"))
+    with pytest.raises(SetupError, match=r"training\.loss_balance: 'gradnorm' needs the gradients of single tasks"):
+        check_balance(balance, training_of(loss_balance="gradnorm", fsdp=True))
+    check_balance(make_balance("famo", ["a", "b"]), training_of(fsdp=True))
+
+
+def test_parts_of_one_process_are_refused() -> None:
+    check_shards(training_of(fsdp=True), Beside())
+    check_shards(training_of(), Processes())
+    with pytest.raises(SetupError, match=r"training\.fsdp: one process has nobody to share its encoders with"):
+        check_shards(training_of(fsdp=True), Processes())
+
+
+def test_processes_keep_in_step_where_they_meet_in_the_model() -> None:
+    assert in_step(training_of(fsdp=True), Beside())
+    assert in_step(training_of(loss_balance="famo"), Beside())
+    assert not in_step(training_of(), Beside())
+    assert not in_step(training_of(loss_balance="famo"), Processes())
 
 
 def test_labels_are_counted_over_all_processes() -> None:
     tasks: Any = {name: SimpleNamespace(count_labels=lambda heads: [float(len(heads))]) for name in ("a", "b")}
-    batch: Any = SimpleNamespace(labels={"a": [1, 2, 3]})
+    batch: Any = SimpleNamespace(labels={"a": [1, 2, 3]}, idle=False)
     assert step_counts(Processes(), [batch], tasks) is None
     found = step_counts(Beside(value={"a": torch.tensor([4.0]), "b": torch.tensor([2.0])}), [batch], tasks)
     assert found is not None

@@ -14,6 +14,7 @@ import torch
 from jenga.callbacks import Action, BaseCallback, GoBack
 from jenga.callbacks.chain import Asked, Chain
 from jenga.errors import DivergedError
+from jenga.processes import Processes
 from jenga.trainer.undo import BeforeTurn, go_back_to
 
 
@@ -51,4 +52,4 @@ def test_random_numbers_statistics_and_memories_are_taken_back(make_trainer: Cal
 def test_a_checkpoint_of_a_later_step_is_none_to_go_back_to(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
     asked = Asked(Action.ROLLBACK, "Someone", GoBack(tmp_path / "step-00000009", None, None))
     with pytest.raises(DivergedError, match="step 9: Someone asked to go back to step 9, which is no earlier one"):
-        go_back_to(make_trainer("mood").run, asked, 8)
+        go_back_to(make_trainer("mood").run, asked, 8, Processes())

@@ -57,7 +57,8 @@ class TextBackbone(TransformerBackbone):
         # In a tuple, since its encoder is a module of this one already; an output layer tied to the embeddings too.
         self._language = (model,)
         output = model.get_output_embeddings()
-        if output.weight is not model.get_input_embeddings().weight:
+        self._tied = output.weight is model.get_input_embeddings().weight
+        if not self._tied:
             self.lm_head = output
 
     @property
@@ -71,7 +72,9 @@ class TextBackbone(TransformerBackbone):
     def output_layer(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Weight ``(V, H)`` and bias ``(V,)`` of the layer that turns hidden states into logits of tokens."""
         layer = self.language_model.get_output_embeddings()
-        return layer.weight, getattr(layer, "bias", None)
+        # The embeddings are a module of ours, whose weight may be elsewhere between calls; a tied layer is none.
+        weight = self.language_model.get_input_embeddings().weight if self._tied else layer.weight
+        return weight, getattr(layer, "bias", None)
 
     @property
     def max_positions(self) -> int | None:
