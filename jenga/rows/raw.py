@@ -10,8 +10,8 @@ from typing import Any, Self
 from jenga.labels.cells import json_text
 
 RAW_LENGTH = 500
-GIVEN, STANDARD_INPUT = "the given rows", "standard input"
-"""Names in messages of rows that come from no file."""
+GIVEN, STANDARD_INPUT, REQUEST = "the given rows", "standard input", "the request"
+"""Names in messages of rows that come from no file; those of a request come over a network."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,18 @@ class RawRows:
         return self.file == GIVEN
 
     @property
+    def remote(self) -> bool:
+        """Whether the rows are the words of somebody on a network, who is to learn nothing of the files here."""
+        return self.file == REQUEST
+
+    @property
     def home(self) -> Path | None:
         """The folder of the rows' file, which paths in cells are relative to; None where it is on no disk here.
 
         Of standard input it is the working directory.
         """
+        if self.remote:
+            return None
         if self.folder is not None:
             return Path(self.folder).absolute()
         if self.file == STANDARD_INPUT:
@@ -70,6 +77,21 @@ class RawRows:
     def content(self) -> Sequence[Any]:
         """All that each row holds."""
         return self.rows
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of `parts`, which are of one name and kind, one after the other, with numbers of their own.
+
+        The last number of a part may be any; those of the next one follow it.
+        """
+        found = replace(parts[0], rows=[], numbers=[], bad=[])
+        before = 0
+        for part in parts:
+            found.rows += part.rows
+            found.numbers += [before + number for number in part.numbers]
+            found.bad += [replace(bad, number=before + bad.number) for bad in part.bad]
+            before += max([*part.numbers[-1:], *(bad.number for bad in part.bad)], default=0)
+        return found
 
     def piece(self, at: slice, bad: list[BadRow]) -> Self:
         """Return the rows at `at`, with `bad` for those that cannot be read among them."""
