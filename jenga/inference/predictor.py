@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -229,10 +230,7 @@ class Predictor:
         `predict`.
         """
         session = self.session(keep=self._keep, whole=self._whole)
-
-        def answered(raw: RawRows) -> list[dict[str, Any]]:
-            return session.predict(raw, batch_size=batch_size, probabilities=probabilities, drivers=drivers)
-
+        answered = partial(session.predict, batch_size=batch_size, probabilities=probabilities, drivers=drivers)
         lines = LineBatches(stream, limits)
         columns = {name for spec in self.bundle.specs for name in spec.content.readable}
         if lines.whole or is_header(lines.first_line, columns):
@@ -326,9 +324,9 @@ class Predictor:
             return dict(zip(numbers, (each if "error" in each else {first: each} for each in found), strict=True))
         runner = self._runner(batch_size)
         encoded = encoder.encode(rows, parsed.reading.spec, {})
-        if not (numbers := encoded.rows.numbers):
+        rows, numbers = encoded.rows, encoded.rows.numbers
+        if not numbers:
             return {}
-        rows = encoded.rows
         logits = runner.logits(encoded, parsed.reading.tasks)
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)

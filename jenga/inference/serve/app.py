@@ -39,7 +39,7 @@ class Service:
     models: Models
     metrics: Metrics
     limits: Limits = field(default_factory=Limits)
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.app = self._application()

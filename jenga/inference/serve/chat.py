@@ -100,9 +100,11 @@ class Chat:
         gone = threading.Event()
 
         def hear(text: str) -> bool:
+            if gone.is_set():
+                return False
             if text:
                 loop.call_soon_threadsafe(pieces.put_nowait, text)
-            return not gone.is_set()
+            return True
 
         future = None
         try:
@@ -186,7 +188,13 @@ class _Told:
 
 
 def _work(talker: Talker, call: Call, hear: Callable[[str], bool]) -> Callable[[], Said | Unanswered]:
-    return lambda: talker.generator.say(call.dialogue, call.decoding, stops=call.stops, hear=hear)
+    def work() -> Said | Unanswered:
+        try:
+            return talker.generator.say(call.dialogue, call.decoding, stops=call.stops, hear=hear)
+        except ConfigError as error:  # such as that there is no chat template, which this conversation needs
+            return Unanswered(str(error))
+
+    return work
 
 
 def _checked(said: Said | Unanswered) -> Said:

@@ -25,6 +25,8 @@ _UNREAD = frozenset({"user", "metadata", "safety_identifier"})
 """Parameters that change no answer."""
 _DRAWN = ("max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "model")
 MOST_STOPS = 4
+_LEAST_SHARE = 1e-6
+"""Share of the likeliest tokens that none but the first one makes up."""
 _RANDOM = random.SystemRandom()
 
 
@@ -49,7 +51,9 @@ def chat_call(body: Mapping[str, Any], talker: Talker) -> Call:
         raise _wrong("messages", str(error), "send role and content of each") from None
     if turns[-1].role == "assistant":
         raise _wrong("messages", "the last message is the assistant's", "let it end with the user's")
-    return _call(body, Dialogue(turns, chat=True), talker, body.get("max_completion_tokens", body.get("max_tokens")))
+    # Where a model has learnt prompts and no chats, one message is a prompt.
+    chat = bool(talker.language.messages) or talker.language.template == "chat" or len(turns) > 1
+    return _call(body, Dialogue(turns, chat=chat), talker, body.get("max_completion_tokens", body.get("max_tokens")))
 
 
 def completion_call(body: Mapping[str, Any], talker: Talker) -> Call:
@@ -74,8 +78,8 @@ def _call(body: Mapping[str, Any], dialogue: Dialogue, talker: Talker, longest: 
         raise _wrong("stream_options", "unknown keys", "allowed: include_usage")
     decoding = Decoding(
         max_new_tokens=longest,
-        temperature=_number("temperature", body.get("temperature"), 1.0, least=0, most=2),
-        top_p=_number("top_p", body.get("top_p"), 1.0, least=0, most=1) or 1e-6,
+        temperature=float(_number("temperature", body.get("temperature"), 1.0, least=0, most=2)),
+        top_p=float(_number("top_p", body.get("top_p"), 1.0, least=0, most=1)) or _LEAST_SHARE,
         seed=_number(
             "seed", body.get("seed"), _RANDOM.randrange(1 << 31), least=-(1 << 63), most=(1 << 63) - 1, whole=True
         ),

@@ -39,18 +39,21 @@ class Gate:
     ) -> None:
         self._app, self._metrics, self._refused, self._label = app, metrics, refused, label
         self._token = None if token is None else token.encode()
-        self._stops = asyncio.Event()
+        self._stops = False
         self._none_left = asyncio.Event()
         self._under_way = 0
 
     @property
     def stops(self) -> bool:
         """Whether no more requests are taken."""
-        return self._stops.is_set()
+        return self._stops
 
-    async def drain(self) -> None:
-        """Take no more requests, and wait until those under way are answered."""
-        self._stops.set()
+    def close(self) -> None:
+        """Take no more requests."""
+        self._stops = True
+
+    async def drained(self) -> None:
+        """Wait until the requests under way are answered."""
         while self._under_way:
             self._none_left.clear()
             await self._none_left.wait()
@@ -88,7 +91,7 @@ class Gate:
         if self._token is None or path in OPEN:
             return None
         kind, _, given = headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._token)
+        right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
         if right and kind.lower() == "bearer":
             return None
         what = "another token than the server's" if given else "no token"

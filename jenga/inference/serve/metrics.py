@@ -7,9 +7,9 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from jenga.inference.serve.workers import METRICS_FOLDER
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable of the environment that names where several processes keep their figures; to be set before this module."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 _TOKENS = (16, 64, 256, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
@@ -58,7 +58,7 @@ class Metrics:
     def written(self) -> bytes:
         """Return all figures as Prometheus reads them, where there are several processes those of all."""
         registry = self._registry
-        if SHARED_FOLDER in os.environ:
+        if METRICS_FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
         text: bytes = generate_latest(registry)

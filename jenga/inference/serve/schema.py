@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from jenga import __version__
 from jenga.inference.serve import chat_schema
@@ -25,9 +26,9 @@ def openapi(models: Mapping[str, Served], *, secured: bool) -> dict[str, Any]:
     schemas: dict[str, Shape] = {"Error": error_schema()}
     for name, served in models.items():
         schemas[f"Answer_{_id(name)}"] = answer_shape(served)
-    paths: dict[str, Any] = {"/predict": {"post": _predict(first, models[first], f"answer rows by {first}")}}
+    paths: dict[str, Any] = {"/predict": {"post": _predict(first, models[first], "predict")}}
     for name, served in models.items():
-        paths[f"/models/{name}/predict"] = {"post": _predict(name, served, f"answer rows by {name}")}
+        paths[f"/models/{quote(name, safe='')}/predict"] = {"post": _predict(name, served, f"predict_{_id(name)}")}
     paths |= _others()
     if talking := [name for name, served in models.items() if served.talker is not None]:
         paths |= chat_schema.paths(talking)
@@ -62,7 +63,7 @@ def responses(codes: Iterable[int], shape: str = "Error") -> dict[str, Any]:
     return {str(code): {"description": MEANINGS[code], "content": content} for code in codes}
 
 
-def _predict(name: str, served: Served, summary: str) -> dict[str, Any]:
+def _predict(name: str, served: Served, operation: str) -> dict[str, Any]:
     answer = {"$ref": f"#/components/schemas/Answer_{_id(name)}"}
     row: Shape = {"description": "An object with columns, or a text; what is neither is answered by its error."}
     example = {"rows": [served.example]}
@@ -71,8 +72,8 @@ def _predict(name: str, served: Served, summary: str) -> dict[str, Any]:
         "description": "An object of JSON a line; answered by a line each, also where it is wrong.",
     }
     return {
-        "summary": summary,
-        "operationId": f"predict_{_id(name)}_{_id(summary)}",
+        "summary": f"answer rows by {name}",
+        "operationId": operation,
         "parameters": [
             {"name": key, "in": "query", "description": words, "schema": {"type": "boolean", "default": default}}
             for key, (default, words) in _SWITCHES.items()
@@ -127,5 +128,5 @@ def _given(shape: Shape) -> dict[str, Any]:
 
 
 def _id(name: str) -> str:
-    """Return a name as OpenAPI has identifiers."""
-    return "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
+    """Return a name as OpenAPI has identifiers, those of two names never alike."""
+    return "".join(each if each.isascii() and (each.isalnum() or each in "_-") else f".{ord(each):x}." for each in name)

@@ -53,7 +53,8 @@ def ask(together: Callable[..., Any]) -> Ask:
     """Return a function that sends one request."""
 
     def request(service: Service, method: str, path: str, **options: Any) -> httpx.Response:
-        return together(service, lambda client: client.request(method, path, **options))
+        found: httpx.Response = together(service, lambda client: client.request(method, path, **options))
+        return found
 
     return request
 

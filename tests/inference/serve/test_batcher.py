@@ -66,7 +66,7 @@ def test_a_batch_is_closed_by_its_tokens_without_waiting_longer() -> None:
     async def work(batcher: Batcher, seen: Seen) -> None:
         futures = [batcher.put(at, rows=1, tokens=40) for at in range(5)]
         async with asyncio.timeout(10):
-            assert await asyncio.gather(*futures[:4]) == [0, 1, 2, 3]
+            assert [*await asyncio.gather(*futures[:4])] == [0, 1, 2, 3]
         assert seen.batches == [[0, 1], [2, 3]]
         assert not futures[4].done()
         futures[4].cancel()
@@ -76,7 +76,7 @@ def test_a_batch_is_closed_by_its_tokens_without_waiting_longer() -> None:
 
 def test_a_batch_is_closed_when_its_first_work_has_waited() -> None:
     async def work(batcher: Batcher, seen: Seen) -> None:
-        assert await asyncio.gather(*[batcher.put(at, rows=2, tokens=1) for at in range(3)]) == [0, 1, 2]
+        assert [*await asyncio.gather(*[batcher.put(at, rows=2, tokens=1) for at in range(3)])] == [0, 1, 2]
         assert seen.batches == [[0, 1, 2]]
         await until(lambda: seen.counted)
         assert seen.counted == [(6, 3)]
@@ -106,7 +106,7 @@ def test_a_full_queue_takes_no_more_and_says_when_to_come_again() -> None:
             batcher.put(2, rows=2, tokens=1)
         assert told.value.retry_s >= 1
         seen.open.set()
-        assert await asyncio.gather(first, waiting) == [0, 1]
+        assert [*await asyncio.gather(first, waiting)] == [0, 1]
         assert await batcher.put(3, rows=99, tokens=1) == 3
 
     with_batcher(QueueLimits(rows=10, wait_s=0.0), work)
@@ -122,7 +122,7 @@ def test_cancelled_work_is_dropped_from_the_queue() -> None:
         await asyncio.sleep(0)
         assert (batcher.rows, seen.dropped_rows) == (2, 7)
         seen.open.set()
-        assert await asyncio.gather(first, kept) == ["first", "kept"]
+        assert [*await asyncio.gather(first, kept)] == ["first", "kept"]
         assert seen.batches == [["first"], ["kept"]]
 
     with_batcher(QueueLimits(wait_s=0.0), work)
@@ -147,7 +147,7 @@ def test_a_closed_batcher_answers_what_waits_and_ends_its_thread() -> None:
         with pytest.raises(RuntimeError, match="closed"):
             batcher.put(9, rows=1, tokens=1)
         seen.open.set()
-        assert await asyncio.gather(*futures) == [0, 1, 2]
+        assert [*await asyncio.gather(*futures)] == [0, 1, 2]
         await asyncio.to_thread(batcher.join, 10)
         assert not [each for each in threading.enumerate() if each.name == "jenga-serve-test"]
 
