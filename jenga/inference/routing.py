@@ -33,10 +33,10 @@ class Router(Encoder):
         made.encoders = {name: encoder.session() for name, encoder in self.encoders.items()}
         return made
 
-    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[RawRows], int]:
+    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
         """Return what adds up what rows cost the encoders."""
         of_each = [encoder.counter(self.specs[name]) for name, encoder in self.encoders.items()]
-        return lambda raw: sum(count(raw) for count in of_each)
+        return lambda raws: [sum(costs) for costs in zip(*(count(raws) for count in of_each), strict=True)]
 
     def readers(self, row: Mapping[str, Any]) -> list[str]:
         """Return the names of the encoders that find something in `row`."""

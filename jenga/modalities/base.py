@@ -147,12 +147,9 @@ class Encoder(ABC):
         """Return lines of standard input as rows."""
         return batch.rows([spec.content for spec in specs])
 
-    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[RawRows], int]:
-        """Return what tells about how many units, such as tokens, rows cost together.
-
-        It may be called while the encoder does something else.
-        """
-        return lambda raw: self.row_cost * len(raw.rows)
+    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
+        """Return what tells about how many units, such as tokens, each of several callers' rows cost together."""
+        return lambda raws: [self.row_cost * len(raw.rows) for raw in raws]
 
     def by_backbone(self, name: str) -> Mapping[str, Encoder]:
         """Return the encoders that it consists of by the backbone that each is for; name: its own."""

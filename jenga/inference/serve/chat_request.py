@@ -21,12 +21,14 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
 }  # fmt: skip
 """Parameters that clients send and nobody here understands, with the values that ask for nothing."""
-_UNREAD = frozenset({"user", "metadata", "safety_identifier"})
-"""Parameters that change no answer."""
+_UNREAD: Mapping[str, type] = {"user": str, "metadata": dict, "safety_identifier": str}
+"""Parameters that change no answer, with their types."""
 _DRAWN = ("max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "model")
 MOST_STOPS = 4
 _LEAST_SHARE = 1e-6
 """Share of the likeliest tokens that none but the first one makes up."""
+_COLDEST = 1e-3
+"""Temperature below which logits that are divided by it have no finite exponential, and none but the first is drawn."""
 _RANDOM = random.SystemRandom()
 
 
@@ -76,9 +78,10 @@ def _call(body: Mapping[str, Any], dialogue: Dialogue, talker: Talker, longest: 
     options = body.get("stream_options") or {}
     if not isinstance(options, Mapping) or options.keys() - {"include_usage"}:
         raise _wrong("stream_options", "unknown keys", "allowed: include_usage")
+    temperature = _number("temperature", body.get("temperature"), 1.0, least=0, most=2)
     decoding = Decoding(
         max_new_tokens=longest,
-        temperature=float(_number("temperature", body.get("temperature"), 1.0, least=0, most=2)),
+        temperature=0.0 if temperature < _COLDEST else float(temperature),
         top_p=float(_number("top_p", body.get("top_p"), 1.0, least=0, most=1)) or _LEAST_SHARE,
         seed=_number(
             "seed", body.get("seed"), _RANDOM.randrange(1 << 31), least=-(1 << 63), most=(1 << 63) - 1, whole=True
@@ -92,8 +95,10 @@ def _call(body: Mapping[str, Any], dialogue: Dialogue, talker: Talker, longest: 
 
 def _known(body: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for name, value in body.items():
-        if name in allowed or name in _UNREAD or value is None:
+        if name in allowed or value is None or (name in _UNREAD and isinstance(value, _UNREAD[name])):
             continue
+        if name in _UNREAD:
+            raise _wrong(name, "it is of another type", f"allowed: {_UNREAD[name].__name__}")
         if name not in _NEUTRAL:
             raise _wrong(name, "unknown parameter", f"allowed: {', '.join(sorted({*allowed, *_UNREAD}))}")
         if not any(value == each and type(value) in (type(each), float) for each in _NEUTRAL[name]):
@@ -140,6 +145,8 @@ def _switch(body: Mapping[str, Any], name: str) -> bool:
 def _number(name: str, value: Any, default: Any, *, least: float, most: float, whole: bool = False) -> Any:
     if value is None:
         return default
+    if isinstance(value, float) and whole and value.is_integer():
+        value = int(value)
     right = isinstance(value, int) if whole else isinstance(value, int | float)
     if isinstance(value, bool) or not right or not least <= value <= most:
         kind = "a whole number" if whole else "a number"

@@ -25,7 +25,8 @@ def schemas() -> dict[str, Shape]:
 def paths(models: Sequence[str]) -> dict[str, Any]:
     """Return the addresses; models: the names of those that generate."""
     message = record({"role": TEXT, "content": TEXT})
-    asked = {"type": "array", "items": message, "minItems": 1}
+    # What else a message says, its chat template may read.
+    asked = {"type": "array", "items": {**message, "additionalProperties": True}, "minItems": 1}
     model = record({"id": TEXT, "object": TEXT, "created": _WHOLE, "owned_by": TEXT})
     listed = record({"object": TEXT, "data": list_of(model)})
     return {
@@ -38,12 +39,13 @@ def paths(models: Sequence[str]) -> dict[str, Any]:
 
 
 def _post(summary: str, models: Sequence[str], asked: dict[str, Shape], said: dict[str, Shape]) -> dict[str, Any]:
-    drawn = {
+    word = {"type": "string", "minLength": 1}
+    drawn: dict[str, Shape] = {
         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
         "temperature": NUMBER | {"minimum": 0, "maximum": 2},
         "top_p": NUMBER | {"minimum": 0, "maximum": 1},
         "seed": _WHOLE | {"minimum": -(1 << 63), "maximum": (1 << 63) - 1},
-        "stop": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": MOST_STOPS},
+        "stop": {"anyOf": [word, {"type": "array", "items": word, "maxItems": MOST_STOPS}]},
         "stream": TRUTH,
         "user": TEXT,
     }
@@ -54,9 +56,10 @@ def _post(summary: str, models: Sequence[str], asked: dict[str, Shape], said: di
         {"id": TEXT, "object": TEXT, "created": _WHOLE, "model": TEXT, "choices": list_of(choice),
          "usage": {"$ref": "#/components/schemas/Usage"}}
     )  # fmt: skip
-    body = record({"model": one_of(tuple(models)), **asked}, drawn)
+    optional = {name: {"anyOf": [shape, {"type": "null"}]} for name, shape in drawn.items()}
+    body = record({"model": one_of(tuple(models)), **asked}, optional)
     found = _answers(whole, _CODES)
-    found["200"]["content"]["text/event-stream"] = {"schema": TEXT}
+    found["200"]["content"]["text/event-stream"] = {"itemSchema": {"type": "object", "properties": {"data": TEXT}}}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {JSON: {"schema": body}}},

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from jenga.errors import DataError, JengaError
+from jenga.errors import JengaError
 from jenga.inference.serve.batcher import QueueFullError
 
 MEANINGS: Mapping[int, str] = {
@@ -18,7 +18,7 @@ MEANINGS: Mapping[int, str] = {
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body is of another type.",
-    422: "The rows are not as the model reads them.",
+    422: "The rows, or the options in the address, are of another form, or too many.",
     429: "Too much waits already; the header Retry-After says when to try again.",
     500: "A mistake in the server, which its log tells of.",
     503: "The server stops.",
@@ -53,8 +53,6 @@ def refusal_of(error: BaseException) -> RefusedError:
     if isinstance(error, QueueFullError):
         fix = f"try again in {error.retry_s} s"
         return RefusedError(429, "the queue", str(error), fix, headers={"Retry-After": str(error.retry_s)})
-    if isinstance(error, DataError):
-        return RefusedError(422, "rows", str(error), "GET /openapi.json shows a row such as the model reads")
     if isinstance(error, JengaError):
         return RefusedError(500, "the model", str(error), "tell whoever runs the server")
     return RefusedError(500, "the server", "an unexpected error", "tell whoever runs the server; its log has the cause")

@@ -53,6 +53,14 @@ class _Rows:
     asked: Asked
 
 
+@dataclass
+class _Call:
+    """A function that waits for its turn. `tokens`: that it takes at most."""
+
+    work: Callable[[], Any]
+    tokens: int
+
+
 @dataclass(frozen=True)
 class Talker:
     """The first language task of a model. `language`: how its rows are read; `max_new_tokens`: where nobody says."""
@@ -90,9 +98,9 @@ class Served:
         self.talker = Talker.of(self.predictor)
         self.loaded = int(time.time())
         self._shared = self.predictor.session()
-        self._count = self._shared.inputs.counter(self.predictor.bundle.specs)
+        self._tokens = self._shared.inputs.counter(self.predictor.bundle.specs)
         self._try()
-        self.batcher = Batcher(self._answer, limits, observer, name=name)
+        self.batcher = Batcher(self._answer, self._count, limits, observer, name=name)
 
     def session(self) -> Predictor:
         """Return what reads the rows of one caller, in one call or several that follow one another."""
@@ -112,16 +120,12 @@ class Served:
         return session.lines(LineBatch([line for line, _ in lines], first, True, refused, REQUEST))
 
     def predict(self, session: Predictor, raw: RawRows, asked: Asked) -> asyncio.Future[Answers]:
-        """Let rows of a `session` wait for their answers.
-
-        Raises QueueFullError. The future raises DataError where no row has a column that the model reads.
-        """
-        rows = len(raw.numbers) + len(raw.bad)
-        return self.batcher.put(_Rows(session, raw, asked), rows=rows, tokens=self._count(raw))
+        """Let rows of a `session` wait for their answers. Raises QueueFullError."""
+        return self.batcher.put(_Rows(session, raw, asked), rows=len(raw.numbers) + len(raw.bad))
 
     def call(self, work: Callable[[], Any], *, tokens: int) -> asyncio.Future[Any]:
         """Let a function wait for its turn in the thread that runs the model. Raises QueueFullError."""
-        return self.batcher.put(work, rows=1, tokens=tokens)
+        return self.batcher.put(_Call(work, tokens), rows=1)
 
     def _try(self) -> None:
         """Answer one row, so that what cannot answer is not served, and the first caller does not wait for it."""
@@ -134,6 +138,13 @@ class Served:
 
     # ------------------------------------------------------------------------------------------------- in the thread
 
+    def _count(self, works: Sequence[Any]) -> list[int]:
+        """Return the tokens of each work."""
+        found = {at: work.tokens for at, work in enumerate(works) if not isinstance(work, _Rows)}
+        places = [at for at in range(len(works)) if at not in found]
+        found |= zip(places, self._tokens([works[at].raw for at in places]), strict=True)
+        return [found[at] for at in range(len(works))]
+
     def _answer(self, batch: Sequence[Any]) -> Iterator[Mapping[int, Any]]:
         """Yield answers, or why there are none, by the places of the works of a batch."""
         groups: dict[Hashable, list[int]] = {}
@@ -144,7 +155,9 @@ class Served:
                 calls.append(at)
                 continue
             plan = _tried(partial(work.session.plan, work.raw))
-            if isinstance(plan, Exception):
+            if isinstance(plan, DataError):
+                plan = _unread(work, plan)
+            if not isinstance(plan, Plan):
                 yield {at: plan}
                 continue
             plans[at] = plan
@@ -153,7 +166,7 @@ class Served:
         for group in groups.values():
             yield _together([batch[at] for at in group], group, plans)
         for at in calls:
-            yield {at: _tried(batch[at])}
+            yield {at: _tried(batch[at].work)}
 
 
 def _together(works: Sequence[_Rows], places: Sequence[int], plans: Mapping[int, Plan]) -> dict[int, Any]:
@@ -161,13 +174,17 @@ def _together(works: Sequence[_Rows], places: Sequence[int], plans: Mapping[int,
     made = _tried(partial(_answers, works, plans[places[0]]))
     if not isinstance(made, Exception):
         return dict(zip(places, made, strict=True))
-    if len(works) == 1:
-        return {places[0]: made}
-    found = {}
-    for work, at in zip(works, places, strict=True):
-        alone = _tried(partial(_answers, [work], plans[at]))
-        found[at] = alone if isinstance(alone, Exception) else alone[0]
-    return found
+    if len(works) > 1:
+        found: dict[int, Any] = {}
+        for work, at in zip(works, places, strict=True):
+            found |= _together([work], [at], plans)
+        return found
+    return {places[0]: _unread(works[0], made) if isinstance(made, DataError) else made}
+
+
+def _unread(work: _Rows, error: DataError) -> Answers:
+    """Return the answers to rows of which none has a column that is read, which of a file would be one error."""
+    return work.session.unanswered(work.raw, str(error))
 
 
 def _answers(works: Sequence[_Rows], plan: Plan) -> list[Answers]:

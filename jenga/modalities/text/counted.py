@@ -1,8 +1,9 @@
-"""How many tokens rows have, told without encoding them and beside whoever does that."""
+"""How many tokens rows have, told without encoding them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from jenga.rows.columns import lookup
@@ -12,14 +13,16 @@ _CHARACTERS = 16
 """Characters looked at for each token that is read: texts have fewer in one, and what lies behind is seldom read."""
 
 
-def token_counter(tokenizer: Any, columns: Sequence[str], *, longest: int) -> Callable[[RawRows], int]:
-    """Return what counts the tokens of the texts in `columns` of rows, of each row at most `longest`."""
+def token_counter(tokenizer: Any, columns: Sequence[str], *, longest: int) -> Callable[[Sequence[RawRows]], list[int]]:
+    """Return what counts the tokens of the texts in `columns` of each caller's rows, of each row at most `longest`."""
     count = _of_fast(tokenizer) if tokenizer.is_fast else _of_slow(tokenizer)
     most = longest * _CHARACTERS
 
-    def counted(raw: RawRows) -> int:
-        texts = [" ".join(each for name in columns for each in _texts(lookup(row, name)))[:most] for row in raw.rows]
-        return sum(min(longest, max(1, tokens)) for tokens in count(texts))
+    def counted(raws: Sequence[RawRows]) -> list[int]:
+        rows = [row for raw in raws for row in raw.rows]
+        texts = [" ".join(each for name in columns for each in _texts(lookup(row, name)))[:most] for row in rows]
+        tokens = iter(count(texts))
+        return [sum(min(longest, max(1, each)) for each in islice(tokens, len(raw.rows))) for raw in raws]
 
     return counted
 

@@ -102,7 +102,7 @@ class TextEncoder(Encoder):
         self._check_vocabulary(backbone, sources)
         return sources, warnings
 
-    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[RawRows], int]:
+    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
         """Return what counts the tokens that are read of the texts of rows."""
         columns = tuple(dict.fromkeys(name for spec in specs for name in spec.content.readable))
         return token_counter(self.tokenizer, columns, longest=max(_length(spec.content) for spec in specs))

@@ -128,6 +128,7 @@ def test_a_conversation_goes_through_the_chat_template(
         ("completions", {**TEXT, "top_p": 2}, 400, "top_p"),
         ("completions", {**TEXT, "seed": True}, 400, "seed"),
         ("completions", {**TEXT, "stop": ["a"] * 5}, 400, "stop"),
+        ("completions", {**TEXT, "user": {}}, 400, "user"),
         ("completions", {**TEXT, "stream": "yes"}, 400, "stream"),
         ("completions", {**TEXT, "prompt": [1, 2]}, 400, "prompt"),
         ("completions", {**TEXT, "model": "other"}, 404, "model"),

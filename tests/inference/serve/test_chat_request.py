@@ -67,4 +67,5 @@ def test_contents_that_are_no_text_are_refused(content: Any) -> None:
 def test_a_seed_that_torch_does_not_take_is_refused() -> None:
     with pytest.raises(RefusedError, match="seed"):
         completion(seed=1 << 64)
+    assert completion(seed=4.0).decoding.seed == 4
     assert completion(seed=(1 << 63) - 1).decoding.seed == (1 << 63) - 1

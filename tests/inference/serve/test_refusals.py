@@ -7,7 +7,7 @@ import json
 import jsonschema
 import pytest
 
-from jenga.errors import ConfigError, DataError
+from jenga.errors import ConfigError
 from jenga.inference.serve.batcher import QueueFullError
 from jenga.inference.serve.refusals import MEANINGS, RefusedError, error_schema, refusal_of
 
@@ -15,7 +15,6 @@ from jenga.inference.serve.refusals import MEANINGS, RefusedError, error_schema,
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
-        (DataError("no column 'text'"), 422, "no column 'text'"),
         (QueueFullError(9, 3), 429, "9 rows wait already"),
         (ConfigError("the model is odd"), 500, "the model is odd"),
         (KeyError("/etc/inside"), 500, "an unexpected error"),

@@ -22,7 +22,12 @@ def tokenizer(tiny_bert: Path) -> Any:
 @pytest.fixture
 def count(tokenizer: Any) -> Callable[..., int]:
     counted = token_counter(tokenizer, ("text", "words", "turns.said"), longest=8)
-    return lambda *rows: counted(RawRows("rows").add_all(rows))
+
+    def total(*rows: Any) -> int:
+        [tokens] = counted([RawRows("rows").add_all(rows)])
+        return tokens
+
+    return total
 
 
 def test_tokens_are_those_of_the_tokenizer_special_ones_included(count: Callable[..., int], tokenizer: Any) -> None:
@@ -68,4 +73,5 @@ def test_a_slow_tokenizer_counts_by_itself() -> None:
         def tokenize(self, text: str) -> list[str]:
             return text.split()
 
-    assert token_counter(Slow(), ("text",), longest=9)(RawRows("rows").add_all([{"text": "a b c"}])) == 3
+    parts = [RawRows("rows").add_all([{"text": each} for each in texts]) for texts in (["a b c"], [], ["d", "e f"])]
+    assert token_counter(Slow(), ("text",), longest=9)(parts) == [3, 0, 3]
