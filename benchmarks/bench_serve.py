@@ -1,8 +1,9 @@
 """`jenga serve` in a process of its own, asked over sockets: 64 clients at once against one, and against `predict`.
 
-The model is trained in seconds; with --base-model it has that encoder. A client asks again once it is answered. One-row
-requests show what sharing batches gains, and what HTTP costs beside so small a model; with eight rows a request that
-cost is spread. Server and clients share the machine, so a core of its own for each is the least that tells something.
+The encoder is ``--base-model``, else the preset ``jenga/tiny-text``, over rows as long as SNIPS's. A client asks again
+once it is answered. Server and clients share the machine, so figures tell something only where each has a core of its
+own. Where every client waits for its answer, a latency is 64 over the throughput: of a model whose rows take long, as
+MiniLM's on a core do, neither bar can be met, since a batch of them costs little less than its rows one by one.
 """
 
 import asyncio
@@ -17,43 +18,43 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from bench_train_step import made_up_rows
 from paired import SMOKE, PairedRatio, compare, held
 
 import jenga
-from jenga.samples.helpline import generate
 
 CLIENTS = 64
 REQUESTS, ROUNDS = (1, 2) if SMOKE else (8, 15)
 """Requests of each client in a round."""
-CHARACTERS = 200
 Report = Callable[[str, PairedRatio], None]
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, str]]:
-    return [{"id": row["id"], "text": row["text"][:CHARACTERS]} for row in generate(600, seed=1)]
+    return [{"id": str(row["id"]), "tokens": " ".join(cast(list[str], row["tokens"]))} for row in made_up_rows()]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    folder = tmp_path_factory.mktemp("calls")
-    (folder / "calls.jsonl").write_text("\n".join(map(json.dumps, generate(200))))
-    base = request.config.getoption("--base-model")
-    task = {"type": "classification", "data_path": str(folder / "calls.jsonl")}
+    folder = tmp_path_factory.mktemp("intents")
+    base = request.config.getoption("--base-model") or "jenga/tiny-text"
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made_up_rows()))
+    task = {"name": "intent", "type": "classification", "data_path": str(folder / "rows.jsonl")}
     config: dict[str, Any] = {
-        "model": {"base_model": str(base or "jenga/tiny-text")},
-        "tasks": [{**task, "name": "mood", "columns": {"label": "sentiment"}, "heads": [{"name": "feeling"}]}],
+        "model": {"base_model": str(base)},
+        "tasks": [{**task, "columns": {"text": "tokens", "label": "intent"}, "heads": [{"name": "intent"}]}],
         "data": {"max_length": 64, "cache_dir": str(folder / "cache")},
-        "training": {"max_steps": 2, "batch_size": 8},
+        "training": {"max_steps": 1, "batch_size": 8},
         "tracking": {"enabled": False},
         "output_dir": str(folder),
     }
-    return jenga.train(config).run
+    made: Path = jenga.train(config).run
+    return made
 
 
 class Clients:
@@ -180,7 +181,7 @@ def test_64_clients_against_predict(
         rounds=ROUNDS, min_round_s=0.0, warmup=1,
     )  # fmt: skip
     report_ratio(f"serve, {per_request} rows a request, 64 clients / Predictor.predict of all rows at once", ratio)
-    held(ratio, below=1 / 0.85 * (3 if per_request == 1 else 1.5))
+    held(ratio, below=1 / 0.85 * 1.5)
 
 
 def test_memory_stays_flat(rows: list[dict[str, str]], clients: Clients) -> None:

@@ -26,6 +26,8 @@ from jenga.inference.serve.served import Loading, Served
 
 logger = logging.getLogger(__name__)
 _PARENT_S = 1.0
+_KEEP_ALIVE_S = 75
+"""Seconds that a connection may be idle: longer than clients keep one, which would else meet with its end."""
 _SWITCH_S = 0.0005
 """After which a thread hands Python's lock on; a tenth of Python's own choice."""
 
@@ -74,7 +76,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 service.gate, log_config=None, access_log=False, lifespan="off", server_header=False,
-                backlog=1024, timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+                backlog=1024, timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             )
         )  # fmt: skip
         self._service, self._settings = service, settings

@@ -17,7 +17,7 @@ from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Autocast, Encoder, Facts, Spaces
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
-from jenga.modalities.text.counted import token_counter
+from jenga.modalities.text.counted import TokenCounter
 from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
 from jenga.modalities.text.generation import Generator, readable
 from jenga.modalities.text.language_model import check_packing
@@ -103,9 +103,9 @@ class TextEncoder(Encoder):
         return sources, warnings
 
     def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
-        """Return what counts the tokens that are read of the texts of rows."""
+        """Return what tells about how many tokens are read of the texts of rows."""
         columns = tuple(dict.fromkeys(name for spec in specs for name in spec.content.readable))
-        return token_counter(self.tokenizer, columns, longest=max(_length(spec.content) for spec in specs))
+        return TokenCounter(self.tokenizer, columns, longest=max(_length(spec.content) for spec in specs))
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""

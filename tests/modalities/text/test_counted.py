@@ -1,8 +1,7 @@
-"""How many tokens rows have, told beside whoever encodes them."""
+"""About how many tokens rows have."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from jenga.modalities.text.counted import token_counter
+from jenga.modalities.text.counted import SAMPLE_ROWS, TokenCounter
 from jenga.rows.raw import RawRows
 
 
@@ -21,7 +20,7 @@ def tokenizer(tiny_bert: Path) -> Any:
 
 @pytest.fixture
 def count(tokenizer: Any) -> Callable[..., int]:
-    counted = token_counter(tokenizer, ("text", "words", "turns.said"), longest=8)
+    counted = TokenCounter(tokenizer, ("text", "words", "turns.said"), longest=8)
 
     def total(*rows: Any) -> int:
         [tokens] = counted([RawRows("rows").add_all(rows)])
@@ -48,22 +47,12 @@ def test_half_a_character_is_counted_and_not_refused(count: Callable[..., int]) 
     assert count({"text": "good \ud800 song"}) > 3
 
 
-def test_it_counts_while_the_tokenizer_cuts_in_another_thread(count: Callable[..., int], tokenizer: Any) -> None:
-    failed: list[Exception] = []
-
-    def cut() -> None:
-        try:
-            for at in range(200):
-                tokenizer(["hello this is good"] * 20, truncation=True, max_length=3 + at % 3)
-        except Exception as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=cut)
-    thread.start()
-    counts = {count({"text": "hello this is good"}) for _ in range(200)}
-    thread.join()
-    assert counts == {6}
-    assert not failed
+def test_after_a_sample_tokens_are_told_from_characters(count: Callable[..., int]) -> None:
+    text = "hello this is good"
+    assert count(*[{"text": text}] * SAMPLE_ROWS) == 6 * SAMPLE_ROWS
+    assert count({"text": text}) == 6
+    assert count({"text": text[: len(text) // 2]}) == 3
+    assert count({"text": text * 9}, {"text": ""}) == 8 + 1
 
 
 def test_a_slow_tokenizer_counts_by_itself() -> None:
@@ -74,4 +63,4 @@ def test_a_slow_tokenizer_counts_by_itself() -> None:
             return text.split()
 
     parts = [RawRows("rows").add_all([{"text": each} for each in texts]) for texts in (["a b c"], [], ["d", "e f"])]
-    assert token_counter(Slow(), ("text",), longest=9)(parts) == [3, 0, 3]
+    assert TokenCounter(Slow(), ("text",), longest=9)(parts) == [3, 0, 3]
