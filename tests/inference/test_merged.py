@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import jenga
 from jenga.inference.merged import kinship, together
-from jenga.inference.predictor import Predictor
+from jenga.inference.predictor import Predictor, load
+from jenga.rows.given import LineBatch
 from jenga.rows.raw import REQUEST, RawRows
+from jenga.samples.network import generate_flows
+
+UNTIMED = [{"kind": "numeric", "path": path} for path in ("bytes_in", "bytes_out", "duration")]
 
 
 def given(predictor: Predictor, *rows: Any) -> RawRows:
@@ -59,10 +65,6 @@ def test_rows_that_say_something_of_the_next_one_have_no_kin(detector: Predictor
 def test_events_without_a_clock_are_kin_as_mappings_and_as_lines(
     unclocked: Predictor, flows: list[dict[str, Any]], lines: bool
 ) -> None:
-    import json
-
-    from jenga.rows.given import LineBatch
-
     parts = [flows[:3], flows[3:4], flows[4:9]]
     if lines:
         raws = [
@@ -81,19 +83,12 @@ def test_events_without_a_clock_are_kin_as_mappings_and_as_lines(
 @pytest.fixture(scope="module")
 def unclocked(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """A session of a model of events whose schema reads no time."""
-    import json
-
-    import jenga
-    from jenga.inference.predictor import load
-    from jenga.samples.network import generate_flows
-
     folder: Path = tmp_path_factory.mktemp("unclocked")
     (folder / "flows.json").write_text(json.dumps(generate_flows(120)))
-    fields = [{"kind": "numeric", "path": path} for path in ("bytes_in", "bytes_out", "duration")]
     config: dict[str, Any] = {
         "model": {
             "base_model": "security_mlp_v1", "backbone_type": "sequential",
-            "refinery": {"schema": {"fields": fields}},
+            "refinery": {"schema": {"fields": UNTIMED}},
         },
         "tasks": [
             {"name": "find", "type": "classification", "data_path": str(folder / "flows.json"),
@@ -103,3 +98,40 @@ def unclocked(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
         "output_dir": str(folder / "runs"),
     }  # fmt: skip
     return load(jenga.train(config).run, device="cpu").session()
+
+
+def test_rows_for_several_backbones_are_kin_where_each_reads_its_own_alike(mixed: Predictor) -> None:
+    session = mixed.session()
+    event = generate_flows(1, seed=5)[0]
+    text, words = {"text": "Amina called about a bill"}, {"text": "thank you"}
+    assert kin(session, text, words) == kin(session, words, 7)
+    assert kin(session, text) != kin(session, {"bytes_in": 5})
+    assert kin(session, event) == kin(session, {"bytes_in": 3, "bytes_out": 2, "duration": 1.0})
+    raws = [given(session, text, event), given(session, event, 5, words), given(session, text, event)]
+    plans = [session.plan(raw) for raw in raws]
+    assert len({kinship(session, raw, plan) for raw, plan in zip(raws, plans, strict=True)}) == 1
+    for own, raw in zip(together(session, raws, plans[0]), raws, strict=True):
+        assert close(own) == close(mixed.session().predict(raw))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """A model of texts, and of events whose schema reads no time."""
+    folder = tmp_path_factory.mktemp("mixed")
+    flows = generate_flows(80)
+    texts = [{"text": f"call {at} was {('bad', 'good')[at % 2]}", "mood": ("bad", "good")[at % 2]} for at in range(40)]
+    for name, rows in (("texts", texts), ("events", flows)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mood = {"name": "mood", "type": "classification", "data_path": str(folder / "texts.jsonl"), "backbone": "words"}
+    find = {"name": "find", "type": "classification", "data_path": str(folder / "events.jsonl"), "backbone": "flows"}
+    config: dict[str, Any] = {
+        "model": {"backbones": {
+            "words": {"backbone_type": "text", "base_model": "jenga/tiny-text"},
+            "flows": {"backbone_type": "sequential", "base_model": "security_mlp_v1",
+                      "refinery": {"schema": {"fields": UNTIMED}}},
+        }},
+        "tasks": [{**mood, "heads": [{"name": "mood"}]}, {**find, "heads": [{"name": "threat"}]}],
+        "data": {"max_length": 16}, "training": {"max_steps": 4, "batch_size": 8}, "tracking": {"enabled": False},
+        "output_dir": str(folder / "runs"),
+    }  # fmt: skip
+    return load(jenga.train(config).run, device="cpu")

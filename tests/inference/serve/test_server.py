@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -212,6 +213,31 @@ def test_lines_are_answered_while_others_still_come(running: Callable[..., Runni
     client.sendall(b"0\r\n\r\n")
     assert file.read(2) is not None
     client.close()
+
+
+def test_a_client_that_reads_nothing_is_waited_for_keeps_nobody_waiting_and_is_given_up(
+    running: Callable[..., Running], run: Path
+) -> None:
+    made = running(f"calls={run}", limits=Limits(timeout_s=2.0))
+    deaf = socket.create_connection(("127.0.0.1", made.port))
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    deaf.sendall(head.encode())
+    deaf.settimeout(1.0)
+    # Refused at once, and each answer is longer than its line: what is not read piles up soon.
+    lines = b"[" + b"1" * 300 + b"]\n"
+    chunk = b"%x\r\n%s\r\n" % (len(lines) * 100, lines * 100)
+    sent = 0
+    with contextlib.suppress(OSError):  # the buffers are full, or the connection has been ended
+        while sent < 200e6:
+            deaf.sendall(chunk)
+            sent += len(chunk)
+    assert sent < 200e6
+    assert httpx.post(f"{made.url}/predict", json={"rows": ["hello"]}).status_code == 200
+    until(lambda: not made.figure("jenga_requests_under_way"))
+    deaf.close()
 
 
 def test_what_is_under_way_is_answered_and_what_comes_is_refused_as_the_server_stops(
