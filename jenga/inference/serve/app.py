@@ -55,10 +55,11 @@ class Service:
         asked = _asked(request)
         if media_type(request) in LINE_TYPES:
             return LineStream(request, served, asked, self.limits)
-        rows = _rows(await json_body(request, self.limits), self.limits)
-        session = served.session()
-        future = served.predict(session, served.given(session, rows), asked)
-        answers = await unless_gone(request, future, self.limits)
+        with served.in_use():
+            rows = _rows(await json_body(request, self.limits), self.limits)
+            session = served.session()
+            future = served.predict(session, served.given(session, rows), asked)
+            answers = await unless_gone(request, future, self.limits)
         content = json_lines(answers).replace(b"\n", b",").removesuffix(b",")
         return Response(b'{"answers":[' + content + b"]}", media_type="application/json")
 

@@ -99,6 +99,11 @@ class Batcher:
         self._thread.start()
 
     @property
+    def open(self) -> bool:
+        """Whether it takes work."""
+        return self._open
+
+    @property
     def rows(self) -> int:
         """Rows that wait."""
         return self._rows

@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from jenga.errors import ConfigError
 from jenga.inference.serve.bodies import Limits, json_body, unless_gone
@@ -77,14 +78,12 @@ class Chat:
         return served, served.talker
 
     async def _answered(self, request: Request, served: Served, talker: Talker, call: Call, form: _Form) -> Response:
-        told = _Told(form, served.name)
+        told, gone = _Told(form, served.name), threading.Event()
         if call.stream:
-            return StreamingResponse(
-                self._streamed(served, talker, call, told),
-                media_type="text/event-stream",
-                headers={"Cache-Control": "no-store"},
-            )
-        gone = threading.Event()
+            pieces = _Pieces(gone)
+            future = served.call(_work(talker, call, pieces.hear), tokens=call.tokens)
+            future.add_done_callback(lambda _: pieces.end())
+            return _Stream(self._streamed(served.name, call, told, pieces, future), gone, future)
         try:
             work = _work(talker, call, lambda text: not gone.is_set())
             said = await unless_gone(request, served.call(work, tokens=call.tokens), self._limits)
@@ -93,29 +92,17 @@ class Chat:
         self._generated(served.name, _checked(said).completion_tokens)
         return JSONResponse(told.whole(said))
 
-    async def _streamed(self, served: Served, talker: Talker, call: Call, told: _Told) -> AsyncIterator[bytes]:
-        """Yield the answer as events, and stop generating where nobody listens any more."""
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[str | None] = asyncio.Queue()
-        gone = threading.Event()
-
-        def hear(text: str) -> bool:
-            if gone.is_set():
-                return False
-            if text:
-                loop.call_soon_threadsafe(pieces.put_nowait, text)
-            return True
-
-        future = None
+    async def _streamed(
+        self, name: str, call: Call, told: _Told, pieces: _Pieces, future: asyncio.Future[Any]
+    ) -> AsyncIterator[bytes]:
+        """Yield the answer as events."""
         try:
-            future = served.call(_work(talker, call, hear), tokens=call.tokens)
-            future.add_done_callback(lambda _: pieces.put_nowait(None))
             async with asyncio.timeout(self._limits.timeout_s):
                 yield _event(told.begun())
-                while (piece := await pieces.get()) is not None:
+                while (piece := await pieces.next()) is not None:
                     yield _event(told.piece(piece))
                 said = _checked(await future)
-            self._generated(served.name, said.completion_tokens)
+            self._generated(name, said.completion_tokens)
             yield _event(told.ended(said))
             if call.with_usage:
                 yield _event(told.usage(said))
@@ -125,10 +112,46 @@ class Chat:
             yield _refused(RefusedError(504, "the answer", what, "ask for fewer tokens (max_tokens)"))
         except Exception as error:  # the head has been sent; what went wrong is an event
             yield _refused(refusal_of(error))
+
+
+class _Pieces:
+    """What is said, on its way from the thread that says it. `gone`: set once nobody listens any more."""
+
+    def __init__(self, gone: threading.Event) -> None:
+        self._gone, self._loop = gone, asyncio.get_running_loop()
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def hear(self, text: str) -> bool:
+        """Take a piece, in whatever thread, and return whether somebody listens."""
+        if self._gone.is_set():
+            return False
+        if text:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, text)
+        return True
+
+    def end(self) -> None:
+        """Say that there will be no more."""
+        self._queue.put_nowait(None)
+
+    async def next(self) -> str | None:
+        """Return the next piece; None where there is none any more."""
+        return await self._queue.get()
+
+
+class _Stream(StreamingResponse):
+    """Events, which end what is generated for them where the client goes."""
+
+    def __init__(self, events: AsyncIterator[bytes], gone: threading.Event, future: asyncio.Future[Any]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._gone, self._future = gone, future
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
         finally:
-            gone.set()
-            if future is not None:
-                future.cancel()
+            self._gone.set()
+            self._future.cancel()
 
 
 class _Form:

@@ -45,6 +45,10 @@ class LineStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answers; end early where the client goes, or reads nothing for too long."""
+        with self._served.in_use():
+            await self._answer(send)
+
+    async def _answer(self, send: Send) -> None:
         reads = asyncio.ensure_future(self._read())
         writes = asyncio.ensure_future(self._write(send))
         try:

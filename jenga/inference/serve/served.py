@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,15 +101,31 @@ class Served:
         self._shared = self.predictor.session()
         self._tokens = self._shared.inputs.counter(self.predictor.bundle.specs)
         self._try()
+        self._uses, self._closes = 0, False
         self.batcher = Batcher(self._answer, self._count, limits, observer, name=name)
 
     def session(self) -> Predictor:
         """Return what reads the rows of one caller, in one call or several that follow one another."""
         return self.predictor.session() if self.predictor.inputs.ordered else self._shared
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep it answering for one request, whatever takes its place meanwhile."""
+        self._uses += 1
+        try:
+            yield
+        finally:
+            self._uses -= 1
+            self._end()
+
     def close(self) -> None:
-        """Take no more rows; those that wait are answered."""
-        self.batcher.close()
+        """Let it end once no request uses it any more."""
+        self._closes = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._closes and not self._uses:
+            self.batcher.close()
 
     def given(self, session: Predictor, rows: RowsLike) -> RawRows:
         """Return rows of a request. Raises TypeError where they are none."""

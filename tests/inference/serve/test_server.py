@@ -296,6 +296,43 @@ def test_requests_under_way_keep_their_model_and_the_next_ones_have_the_new(
     assert made.service.models.first.folder == runs / "2026-01-02" / "best"
 
 
+def test_a_stream_and_a_body_that_began_before_a_new_run_end_with_the_old_one(
+    running: Callable[..., Running], run: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(run / "best", runs / "1" / "best")
+    made = running(f"calls={runs}", watch_s=0.05)
+    old = made.service.models.first
+    stream, slow = (socket.create_connection(("127.0.0.1", made.port)) for _ in range(2))
+    body = request(b'{"rows": ["hello"]}')
+    slow.sendall(body[:-5])
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    stream.sendall(head.encode())
+    stream.settimeout(10)
+    file = stream.makefile("rb")
+
+    def answered(at: int) -> None:
+        line = b'{"id": "r%d", "text": "hi"}\n' % at
+        stream.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+        while b'{"id": "r%d", "QA"' % at not in (got := file.readline()):
+            assert got
+
+    answered(1)
+    _retold(shutil.copytree(run / "best", tmp_path / "staged" / "best"))
+    os.rename(tmp_path / "staged", runs / "2")
+    until(lambda: made.service.models.first is not old)
+    answered(2)
+    slow.sendall(body[-5:])
+    assert slow.recv(1000).startswith(b"HTTP/1.1 200")
+    assert old.batcher.open
+    stream.sendall(b"0\r\n\r\n")
+    until(lambda: not old.batcher.open)
+    for each in (file, stream, slow):
+        each.close()
+
+
 def _retold(model: Path) -> None:
     """Write the manifest of a model anew, so that it is another one that answers alike."""
     from jenga.files import MANIFEST
