@@ -22,6 +22,7 @@ from jenga.cli.quarantine import quarantine
 from jenga.cli.refine import refine
 from jenga.cli.report import report
 from jenga.cli.schema import schema
+from jenga.cli.serve import serve
 from jenga.cli.train import train
 from jenga.cli.tune import tune
 
@@ -45,8 +46,8 @@ def jenga() -> None:
 
 
 _COMMANDS = (
-    init, check, audit, train, quarantine, tune, evaluate, predict, alerts, generate, export, report, refine, schema,
-    doctor,
+    init, check, audit, train, quarantine, tune, evaluate, predict, serve, alerts, generate, export, report, refine,
+    schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
     jenga.add_command(_command)

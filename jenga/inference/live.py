@@ -73,7 +73,7 @@ class LineBatches:
         return b"".join(parts)
 
     def __iter__(self) -> Iterator[LineBatch]:
-        cutter = _Cutter()
+        cutter = LineCutter()
         cutter.add(self._head)
         first, due = 1, time.monotonic() + self._limits.wait_s
         while self._open or cutter.lines:
@@ -122,7 +122,7 @@ class LineBatches:
         return self._file is None or bool(select.select([self._file], [], [], max(seconds, 0.0))[0])
 
 
-class _Cutter:
+class LineCutter:
     """Cuts lines out of bytes. `lines`: those that are whole, and whether only the beginning of one was kept."""
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -22,7 +23,7 @@ from jenga.inference.routing import Router
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, Tell
 from jenga.rows.batches import FEATURES, EncodedSplit, RowEncoder
-from jenga.rows.given import RowsLike, is_header
+from jenga.rows.given import LineBatch, RowsLike, is_header
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
@@ -114,6 +115,10 @@ class Predictor:
             return Plan(raw, [])
         return Plan(raw, readings(raw, self.bundle.specs, warn=self.inputs.warn))
 
+    def routed(self, raw: RawRows) -> list[tuple[Predictor, RawRows]]:
+        """Return what answers some of the rows in a model of several backbones, with these; nothing of one."""
+        return [(self._parts[name], own) for name, own in cast(Router, self.inputs).routed(raw)] if self._parts else []
+
     def pieces(self, raw: RawRows) -> Iterator[tuple[RawRows, RowEncoder | None]]:
         """Yield rows a piece at a time for `answers`, each with what was made beforehand of its rows, if anything."""
         encoder = None if self._parts else self.inputs.encoder([raw])
@@ -131,7 +136,7 @@ class Predictor:
         drivers: bool = True,
     ) -> list[dict[str, Any]]:
         """Return the answers to one of `pieces` of rows that are read by `plan`; the rest as in `predict`."""
-        ids = names(piece, self.bundle.specs[0].id)
+        ids = self.ids(piece)
         if self._parts:
 
             def predict(name: str, own: RawRows) -> list[dict[str, Any]]:
@@ -225,28 +230,40 @@ class Predictor:
         `predict`.
         """
         session = self.session(keep=self._keep, whole=self._whole)
-
-        def answered(raw: RawRows) -> list[dict[str, Any]]:
-            return session.predict(raw, batch_size=batch_size, probabilities=probabilities, drivers=drivers)
-
+        answered = partial(session.predict, batch_size=batch_size, probabilities=probabilities, drivers=drivers)
         lines = LineBatches(stream, limits)
         columns = {name for spec in self.bundle.specs for name in spec.content.readable}
         if lines.whole or is_header(lines.first_line, columns):
             yield answered(session.read(lines.rest()))
             return
         for batch in lines:
-            raw = session.inputs.lines(batch, self._unlabelled)
+            raw = session.lines(batch)
             try:
                 yield answered(raw)
             except DataError as error:
                 # Such as a batch without any column that is read: the next one may have it.
-                kept = session._kept(raw)
-                ids = names(raw, self.bundle.specs[0].id)
-                yield [{"id": name, **kept.get(number, {}), "error": str(error)} for number, name in ids.items()]
+                yield session.unanswered(raw, str(error))
+
+    def unanswered(self, raw: RawRows, reason: str) -> list[dict[str, Any]]:
+        """Return what `predict` gives for rows none of which can be used for the same reason."""
+        kept = self._kept(raw)
+        return [{"id": name, **kept.get(number, {}), "error": reason} for number, name in self.ids(raw).items()]
+
+    def ids(self, raw: RawRows) -> dict[int, str]:
+        """Return the ``id`` of the answer to each row, bad ones too, by its number and in that order."""
+        return names(raw, self.bundle.specs[0].id)
 
     def read(self, source: str | bytes) -> RawRows:
         """Return the rows of a file, or of bytes as standard input holds them, for `predict` and `stream`."""
         return self.inputs.read(source, self._unlabelled, split="test")
+
+    def lines(self, batch: LineBatch) -> RawRows:
+        """Return lines as rows, for `predict` and `stream`."""
+        return self.inputs.lines(batch, self._unlabelled)
+
+    def given(self, rows: RowsLike, file: str) -> RawRows:
+        """Return rows that come from somebody else; messages call them `file`."""
+        return replace(self.inputs.given(rows, self._unlabelled), file=file)
 
     @property
     def _unlabelled(self) -> list[SourceSpec]:
@@ -304,8 +321,7 @@ class Predictor:
         if self.model.tasks[first].generates:
             size = batch_size or self.inputs.rows_at_once
             found = self.model.tasks[first].respond(rows, self.generator(first), batch_size=size)
-            made = [each if "error" in each else {first: each} for each in found]
-            return dict(zip(numbers, made, strict=True))
+            return dict(zip(numbers, (each if "error" in each else {first: each} for each in found), strict=True))
         runner = self._runner(batch_size)
         encoded = encoder.encode(rows, parsed.reading.spec, {})
         rows, numbers = encoded.rows, encoded.rows.numbers
@@ -315,7 +331,7 @@ class Predictor:
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)
         cut = encoded.encoded.truncated
-        is_cut = [False] * len(numbers) if cut is None else cut.tolist()
+        is_cut = [False] * len(numbers) if cut is None else cut
         answered: list[dict[str, Any]] = [{"truncated": True} if each else {} for each in is_cut]
         for name in parsed.reading.tasks:
             task = self.model.tasks[name]
@@ -370,14 +386,11 @@ class Predictor:
         self.model.tasks[name].explain(answers, features, encode, tell)
 
     def _runner(self, batch_size: int | None) -> Runner:
-        sizes = dict.fromkeys(self.bundle.inputs, self._batch(batch_size))
+        """Return what runs the model. Raises ConfigError for less than one row of a forward pass."""
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size: got {batch_size}; allowed: 1 or more")
+        sizes = dict.fromkeys(self.bundle.inputs, batch_size or self.inputs.rows_at_once)
         return Runner(self.model, self.device, self._autocast, sizes, self.bundle.thresholds)
-
-    def _batch(self, size: int | None) -> int:
-        """Return the rows of a forward pass. Raises ConfigError for less than one."""
-        if size is not None and size < 1:
-            raise ConfigError(f"batch_size: got {size}; allowed: 1 or more")
-        return size or self.inputs.rows_at_once
 
     def _autocast(self) -> AbstractContextManager[Any]:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.bundle.config.training.precision)

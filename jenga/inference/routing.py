@@ -11,6 +11,7 @@ from jenga.bundle import Bundle
 from jenga.errors import DataError
 from jenga.inference.reading import Reasons
 from jenga.modalities import Encoder
+from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 
 
@@ -31,6 +32,11 @@ class Router(Encoder):
         made = super().session(keep)
         made.encoders = {name: encoder.session() for name, encoder in self.encoders.items()}
         return made
+
+    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
+        """Return what adds up what rows cost the encoders."""
+        of_each = [encoder.counter(self.specs[name]) for name, encoder in self.encoders.items()]
+        return lambda raws: [sum(costs) for costs in zip(*(count(raws) for count in of_each), strict=True)]
 
     def readers(self, row: Mapping[str, Any]) -> list[str]:
         """Return the names of the encoders that find something in `row`."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from jenga.config.tasks import HeadConfig
 from jenga.labels.cells import CellReading
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import ANYTHING, Shape
 from jenga.registry import Registry
 from jenga.types import HeadSpace
 
@@ -276,6 +277,10 @@ class LabelKind(ABC):
         as_words: Sequence[bool], probabilities: bool,
     ) -> Answers:  # fmt: skip
         """Return each row's answer as people and programs read it; arguments as of `BaseTask.answers`."""
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return the JSON schema of what `decode` gives of a row; default: of anything."""
+        return ANYTHING
 
     # ---------------------------------------------------------------------------------------------------------- judging
 

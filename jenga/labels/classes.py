@@ -34,6 +34,7 @@ from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, number
 from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
+from jenga.labels.shapes import SHARE, Shape, one_of, record
 from jenga.labels.spaces import sized
 from jenga.labels.tables import all_rounded, per_label, stacked
 from jenga.labels.unseen import is_unseen, learnable, may_be_unseen, unseen_code
@@ -159,6 +160,11 @@ class Classes(LabelKind):
             for answer, share in zip(answers, shares, strict=True):
                 answer["probabilities"] = dict(zip(space.labels, all_rounded(share), strict=True))
         return answers
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of an answer."""
+        shares = record(dict.fromkeys(space.labels, SHARE))
+        return record({"label": one_of(space.labels), "probability": SHARE}, {"probabilities": shares})
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return accuracy, macro and weighted F1; the former over the classes that occur in the targets.

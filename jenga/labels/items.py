@@ -18,6 +18,7 @@ from jenga.labels.column import HeadColumn
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
 from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import SHARE, TRUTH, Shape, record
 from jenga.labels.tables import columns, per_label, rounded, stacked
 from jenga.labels.thresholds import best_threshold
 from jenga.types import IGNORE_INDEX, HeadSpace
@@ -143,6 +144,10 @@ class Items(LabelKind):
             }
             for row, row_shares in zip(predictions, shares, strict=True)
         ]
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of an answer."""
+        return record(dict.fromkeys(space.labels, record({"value": TRUTH, "probability": SHARE})))
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return accuracy, macro and micro F1 of yes.

@@ -31,6 +31,7 @@ from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell,
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import NUMBER, Shape, record
 from jenga.labels.tables import columns
 from jenga.types import HeadSpace
 
@@ -92,6 +93,10 @@ class Numbers(LabelKind):
         if space.size == 1:
             return [{"value": float(row[0])} for row in predictions]
         return [{"values": dict(zip(space.labels, map(float, row), strict=True))} for row in predictions]
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of an answer."""
+        return record({"value": NUMBER} if space.size == 1 else {"values": record(dict.fromkeys(space.labels, NUMBER))})
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return means over the K targets; ``r2`` and ``spearman`` only over those that vary."""

@@ -36,6 +36,7 @@ from jenga.labels.column import HeadColumn, RowError, near, read_cell, show, som
 from jenga.labels.event_scores import COLLAR_S, Counts, f1, onset_counts, segment_counts
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import NUMBER, SHARE, Shape, list_of, one_of, record
 from jenga.labels.spaces import sized
 from jenga.labels.tables import per_label, rounded
 from jenga.labels.unseen import is_unseen, may_be_unseen, unseen_code
@@ -160,6 +161,11 @@ class SoundEvents(LabelKind):
             }
             for row in predictions
         ]  # fmt: skip
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of an answer."""
+        event = {"start": NUMBER, "end": NUMBER, "label": one_of(space.labels), "probability": SHARE}
+        return record({"events": list_of(record(event))})
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return the F1 of segments of a second, and that of onsets, over all labels (micro averages).

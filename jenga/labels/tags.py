@@ -19,6 +19,7 @@ from jenga.labels.column import HeadColumn
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.schemes import OUTSIDE, repair
+from jenga.labels.shapes import SHARE, TEXT, Shape, list_of, record
 from jenga.labels.tables import per_label, rounded
 from jenga.labels.tag_cells import TagReader, tags_of
 from jenga.labels.unseen import is_unseen, learnable, unseen_tag
@@ -139,6 +140,12 @@ class Tags(LabelKind):
                 answer["tags"] = repair([space.labels[tag] for tag in tags])
             answers.append(answer)
         return answers
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of an answer."""
+        place = {"type": "integer", "minimum": 0}
+        entity = {"start": place, "end": place, "label": TEXT, "text": TEXT, "probability": SHARE}
+        return record({"entities": list_of(record(entity))}, {"tags": list_of(TEXT)})
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return F1, precision and recall of spans, and the accuracy of labelled words.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jenga.labels.base import LABEL_KINDS, Encoding, LabelKind, Mask, Texts
 from jenga.labels.column import HeadColumn
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import TEXT, Shape, record
 from jenga.types import HeadSpace
 
 
@@ -53,6 +54,10 @@ class TextTokens(LabelKind):
     ) -> NoReturn:  # fmt: skip
         """Raise TypeError."""
         raise TypeError(f"{space.task}.{space.head}: a language head has no logits to read; it generates")
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of what is generated."""
+        return record({"text": TEXT})
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> NoReturn:
         """Raise TypeError."""

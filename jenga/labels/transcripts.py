@@ -30,6 +30,7 @@ from jenga.labels.column import HeadColumn, RowError, encodable, show, some_of
 from jenga.labels.edits import edits
 from jenga.labels.forms import with_missing
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import TEXT, Shape, record
 from jenga.labels.unseen import is_unseen, may_be_unseen
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -144,6 +145,10 @@ class Transcripts(LabelKind):
     ) -> Answers:  # fmt: skip
         """Return the ``text`` of each row."""
         return [{"text": text_of(row, space)} for row in predictions]
+
+    def shape(self, space: HeadSpace) -> Shape:
+        """Return that of an answer."""
+        return record({"text": TEXT})
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return the errors of all rows as a share of the words, and of the characters, that were said."""

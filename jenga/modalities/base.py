@@ -89,10 +89,12 @@ class Encoder(ABC):
     so much work that a GPU would wait for it, where `data.workers` does not say. `workers`: how many of
     them there are. `progress`: called with a line on how far long work is. `keep`: columns that rows keep beside
     what is read of them. `told`: what a session has warned of; None outside of one. `ordered`: whether what is
-    made of a row follows from the rows before it too.
+    made of a row follows from the rows before it too. `row_cost`: what a row counts for in batches that are bounded by
+    tokens, where it has none.
     """
 
     rows_at_once: int = 64
+    row_cost: ClassVar[int] = 256
     decodes: ClassVar[bool] = False
     workers: int = 0
     progress: Callable[[str], None] | None = None
@@ -144,6 +146,10 @@ class Encoder(ABC):
     def lines(self, batch: LineBatch, specs: Sequence[SourceSpec]) -> RawRows:
         """Return lines of standard input as rows."""
         return batch.rows([spec.content for spec in specs])
+
+    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
+        """Return what tells about how many units, such as tokens, each of several callers' rows cost together."""
+        return lambda raws: [self.row_cost * len(raw.rows) for raw in raws]
 
     def by_backbone(self, name: str) -> Mapping[str, Encoder]:
         """Return the encoders that it consists of by the backbone that each is for; name: its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from jenga.labels.column import RowError, show
 from jenga.rows.content import CellColumns
 from jenga.rows.raw import RawRows
 from jenga.rows.spooled import Spooled
+
+ALLOWED = "a path, {path}, {bytes}, {base64}, or {array, sampling_rate}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,9 @@ class MediaColumns(CellColumns):
     Of rows of standard input that folder is the working directory; of rows that come from elsewhere, such as the hub, a
     path is relative to `root`. In a caller's own rows it is relative to the working directory, and may lead anywhere.
 
-    A cell is a path, ``{"path"}`` or ``{"bytes"}`` as data sets of the hub have them, or numbers: a list, or
-    ``{"array", "sampling_rate"}``. `root`: an absolute folder; "": only that of the rows' file counts.
+    A cell is a path, ``{"path"}`` or ``{"bytes"}`` as data sets of the hub have them, ``{"base64"}``, or numbers: a
+    list, or ``{"array", "sampling_rate"}``. Rows that come over a network name no paths. `root`: an absolute folder;
+    "": only that of the rows' file counts.
     """
 
     by_place: ClassVar[bool] = True
@@ -75,8 +79,10 @@ class MediaColumns(CellColumns):
             if isinstance(value.get("bytes"), bytes | Spooled):
                 return Media(str(value.get("path") or f"{where}: bytes"), content=value["bytes"])
             if isinstance(value.get("bytes"), str | list):
-                fix = "give a path, or write the rows as Parquet"
+                fix = "give a path, or {base64}, or write the rows as Parquet"
                 raise RowError(f"{where}: its bytes are {show(value['bytes'])}, and JSON holds none; {fix}")
+            if isinstance(value.get("base64"), str):
+                return Media(f"{where}: bytes", content=_bytes(value["base64"], where))
             if isinstance(value.get("path"), str):
                 return self._at(value["path"], where, raw)
             if "array" in value:
@@ -86,9 +92,11 @@ class MediaColumns(CellColumns):
                 )
         if isinstance(value, list | np.ndarray):
             return Media(where, values=_numbers(value, where))
-        raise RowError(f"{where} is {show(value)}; allowed: a path, {{path}}, {{bytes}}, or {{array, sampling_rate}}")
+        raise RowError(f"{where} is {show(value)}; allowed: {ALLOWED}")
 
     def _at(self, given: str, where: str, raw: RawRows) -> Media:
+        if raw.remote:
+            raise RowError(f"{where}: a request names no files; give their content: {{base64}}, or numbers")
         allowed = [each.resolve() for each in (raw.home, Path(self.root) if self.root else None) if each is not None]
         if not raw.in_hand and not allowed:
             raise RowError(f"{where}: the rows are in no folder here that '{given}' could lie in; set data_root to one")
@@ -105,6 +113,13 @@ class MediaColumns(CellColumns):
         if not is_file:
             raise RowError(f"{where}: there is no file '{given}' in {beside}")
         return Media(str(path), path=path)
+
+
+def _bytes(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except ValueError as error:
+        raise RowError(f"{where}: its base64 cannot be read ({error})") from None
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:

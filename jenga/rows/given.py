@@ -24,13 +24,15 @@ RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | S
 class LineBatch:
     """Lines that follow one another on standard input, without their line breaks; the first has the number `first`.
 
-    `json`: whether they are JSON, else plain texts; `refused`: why some of them are no rows, by their places.
+    `json`: whether they are JSON, else plain texts; `refused`: why some of them are no rows, by their places. `file`:
+    where they come from instead, for messages.
     """
 
     lines: Sequence[bytes]
     first: int
     json: bool
     refused: Mapping[int, str] = field(default_factory=dict)
+    file: str = STANDARD_INPUT
 
     def whole(self, raw: RawRows) -> list[tuple[int, bytes]]:
         """Return lines with their numbers, but for those that are no rows, which `raw` refuses."""
@@ -40,7 +42,7 @@ class LineBatch:
 
     def rows(self, contents: Sequence[ContentSpec]) -> RawRows:
         """Return the lines as rows; a blank one is none, but for a text."""
-        raw = RawRows(STANDARD_INPUT)
+        raw = RawRows(self.file)
         for number, line in self.whole(raw):
             try:
                 text = line.decode().removesuffix("\r")

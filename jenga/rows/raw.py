@@ -12,8 +12,8 @@ from jenga.labels.cells import json_text
 RAW_LENGTH = 500
 Refuse = Callable[[int, str, str], None]
 """Called with the number of a line, or a row, why it is none, and what stands there."""
-GIVEN, STANDARD_INPUT = "the given rows", "standard input"
-"""Names in messages of rows that come from no file."""
+GIVEN, STANDARD_INPUT, REQUEST = "the given rows", "standard input", "the request"
+"""Names in messages of rows that come from no file; those of a request come over a network."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,18 @@ class RawRows:
         return self.file == GIVEN
 
     @property
+    def remote(self) -> bool:
+        """Whether the rows are the words of somebody on a network, who is to learn nothing of the files here."""
+        return self.file == REQUEST
+
+    @property
     def home(self) -> Path | None:
         """The folder of the rows' file, which paths in cells are relative to; None where it is on no disk here.
 
         Of standard input it is the working directory.
         """
+        if self.remote:
+            return None
         if self.folder is not None:
             return Path(self.folder).absolute()
         if self.file == STANDARD_INPUT:
@@ -74,6 +81,23 @@ class RawRows:
     def content(self) -> Sequence[Any]:
         """All that each row holds."""
         return self.rows
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of `parts`, which are of one name and kind, one after the other, with numbers of their own.
+
+        The last number of a part may be any; those of the next one follow it.
+        """
+        rows: list[dict[str, Any]] = []
+        numbers: list[int] = []
+        refused: list[BadRow] = []
+        before = 0
+        for part in parts:
+            rows += part.rows
+            numbers += [before + number for number in part.numbers]
+            refused += [replace(bad, number=before + bad.number) for bad in part.bad]
+            before += max([*part.numbers[-1:], *(bad.number for bad in part.bad)], default=0)
+        return replace(parts[0], rows=rows, numbers=numbers, bad=refused)
 
     def piece(self, at: slice, bad: list[BadRow]) -> Self:
         """Return the rows at `at`, with `bad` for those that cannot be read among them."""

@@ -18,6 +18,7 @@ from jenga.labels.base import Answers, Errors, Texts
 from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import Shape, record
 from jenga.modalities import BaseBackbone
 from jenga.modalities.base import Generates, Tell
 from jenga.registry import Registry
@@ -182,6 +183,10 @@ class BaseTask(nn.Module):
         return kind_named(space.kind).decode(
             space, predictions, logits, rows, as_words=as_words, probabilities=probabilities
         )
+
+    def shape(self, spaces: Sequence[HeadSpace]) -> Shape:
+        """Return the JSON schema of a row's answers by all heads, those of `spaces`, completed and explained."""
+        return record({space.head: kind_named(space.kind).shape(space) for space in spaces})
 
     def conditions(self, space: HeadSpace | None) -> frozenset[str]:
         """Return what a policy's rule may ask of the answers of one head, see `LabelKind.conditions`.

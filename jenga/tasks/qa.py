@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from jenga.labels import kind_named
 from jenga.labels.base import Answers
 from jenga.labels.items import ItemsHead
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import SHARE, Shape
 from jenga.labels.tables import rounded
 from jenga.tasks.base import TASK_REGISTRY, BaseTask
 from jenga.types import HeadSpace
@@ -91,6 +92,14 @@ class QAScoringTask(BaseTask):
                     answer[head][free_name("score", answer[head])] = rounded(column[at])
             if not np.isnan(overall[at]):
                 answer[free_name("score", scores)] = rounded(overall[at])
+
+    def shape(self, spaces: Sequence[HeadSpace]) -> Shape:
+        """Add the scores, which are there where some item counts."""
+        found = super().shape(spaces)
+        for shape in found["properties"].values():
+            shape["properties"][free_name("score", shape["properties"])] = SHARE
+        found["properties"][free_name("score", found["properties"])] = SHARE
+        return found
 
     def conditions(self, space: HeadSpace | None) -> frozenset[str]:
         """Return that of the task, and of its heads, ``score`` may be asked for too."""

@@ -11,7 +11,20 @@ from click.testing import CliRunner, Result
 from jenga.cli.main import jenga
 from jenga.cli.train import train
 
-HEAVY = ("torch", "transformers", "pydantic", "rich", "mlflow", "numpy", "pandas", "yaml", "sklearn", "datasets")
+HEAVY = (
+    "torch",
+    "fastapi",
+    "uvicorn",
+    "transformers",
+    "pydantic",
+    "rich",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "yaml",
+    "sklearn",
+    "datasets",
+)
 HELP = """
 import sys
 from jenga.cli.main import main
@@ -23,13 +36,21 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "audit", "train", "quarantine", "tune", "evaluate", "predict", "alerts", "generate", "export",
-    "report", "refine", "schema", "doctor",
+    "init", "check", "audit", "train", "quarantine", "tune", "evaluate", "predict", "serve", "alerts", "generate",
+    "export", "report", "refine", "schema", "doctor",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["tune", "--help"], ["predict", "--help"], ["init", "-o", "-"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["tune", "--help"],
+        ["predict", "--help"],
+        ["serve", "--help"],
+        ["init", "-o", "-"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(

@@ -69,6 +69,11 @@ def test_rows_keep_their_numbers_and_their_order_and_unreadable_ones_are_nobodys
     assert given.numbers == [1, 2, 3, 4]
 
 
+def test_what_rows_cost_is_added_up_over_the_encoders() -> None:
+    count = router().counter([])
+    assert count([raw({"text": "a"}, {"n": 1}), raw()]) == [2 * 2 * Plain.row_cost, 0]
+
+
 def test_an_encoder_without_rows_is_not_asked() -> None:
     assert [name for name, _ in router().routed(raw({"text": "a"}))] == ["words"]
     assert list(router().routed(raw({"n": 2}))) == []

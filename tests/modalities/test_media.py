@@ -14,7 +14,7 @@ from jenga.modalities.media import Media, MediaColumns
 from jenga.rows.content import Cells
 from jenga.rows.load import load_sources
 from jenga.rows.parse import SourceSpec
-from jenga.rows.raw import RawRows
+from jenga.rows.raw import REQUEST, RawRows
 
 COLUMNS = MediaColumns(columns=(("audio", ("audio",)),))
 
@@ -82,6 +82,22 @@ def test_bytes_and_numbers_are_taken_as_they_are(rows: RawRows) -> None:
     assert medium.values is not None
     assert medium.values.tolist() == [0.5, 1]
     assert medium.rate == 8000
+
+
+def test_base64_stands_for_bytes_where_rows_are_json(rows: RawRows) -> None:
+    for text in ("c291bmQ=", "data:audio/wav;base64,c291bmQ="):
+        assert COLUMNS.cell("audio", {"base64": text}, rows).read() == b"sound"
+    with pytest.raises(RowError, match="base64 cannot be read"):
+        COLUMNS.cell("audio", {"base64": "c291bmQ"}, rows)
+
+
+def test_rows_of_a_request_name_no_files_even_where_data_root_holds_them(rows: RawRows, tmp_path: Path) -> None:
+    inside = MediaColumns(columns=COLUMNS.columns, root=str(tmp_path))
+    request = RawRows(REQUEST)
+    for path in ("other.wav", {"path": str(tmp_path / "other.wav")}, "/etc/hostname"):
+        with pytest.raises(RowError, match=r"a request names no files; give their content: \{base64\}"):
+            inside.cell("audio", path, request)
+    assert inside.cell("audio", {"base64": "c291bmQ="}, request).read() == b"sound"
 
 
 def test_a_digest_is_of_all_that_is_held(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jenga.rows.raw import GIVEN, RAW_LENGTH, STANDARD_INPUT, RawRows
+from jenga.rows.raw import GIVEN, RAW_LENGTH, REQUEST, STANDARD_INPUT, RawRows
 
 
 def test_rows_are_numbered_and_what_is_none_is_set_aside() -> None:
@@ -46,3 +46,23 @@ def test_only_a_callers_own_rows_are_in_hand_and_what_is_piped_in_has_its_home_h
 def test_a_piece_keeps_what_the_whole_says_of_itself() -> None:
     raw = RawRows("f", [{"a": 1}, {"a": 2}], [1, 2], table=True)
     assert raw.piece(slice(1, 2), []) == RawRows("f", [{"a": 2}], [2], table=True)
+
+
+def test_rows_of_a_request_are_nobodys_here_whatever_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / REQUEST).touch()
+    raw = RawRows(REQUEST)
+    assert (raw.remote, raw.in_hand, raw.home) == (True, False, None)
+    assert not RawRows(GIVEN).remote
+
+
+def test_joined_rows_follow_one_another_with_numbers_of_their_own() -> None:
+    parts = [RawRows("f").add_all(rows) for rows in ([{"a": 1}, 2], [], [3, {"a": 4}], [{"a": 5}])]
+    parts[2].numbers[0] = 7
+    joined = RawRows.joined(parts)
+    assert joined.rows == [{"a": 1}, {"a": 4}, {"a": 5}]
+    assert joined.numbers == [1, 9, 10]
+    assert [bad.number for bad in joined.bad] == [2, 3]
+    assert parts[0].numbers == [1]

@@ -30,7 +30,7 @@ from jenga.rows.batches import EncodedSplit, RowEncoder, Source
 from jenga.rows.given import LineBatch, RowsLike
 from jenga.rows.load import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
-from jenga.rows.raw import GIVEN, STANDARD_INPUT, BadRow, RawRows
+from jenga.rows.raw import GIVEN, BadRow, RawRows
 from jenga.rows.split import TRAIN, leak_warning, shared_with
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class EventEncoder(Encoder):
     """
 
     rows_at_once = 1024
+    row_cost = 1
 
     def __init__(
         self, refinery: SecurityRefinery, files: Mapping[str, Events] | None = None, *, max_missing: float = 1.0
@@ -94,7 +95,7 @@ class EventEncoder(Encoder):
         """Return lines of JSON as events; blank ones are none."""
         from jenga.kernels.refinery import pack_rows
 
-        raw = RawRows(STANDARD_INPUT)
+        raw = RawRows(batch.file)
         whole = [(number, line) for number, line in batch.whole(raw) if line.strip()]
         numbers = [number for number, _ in whole]
         # Packed once, for all that reads them.

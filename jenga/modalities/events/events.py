@@ -60,6 +60,11 @@ class Events(RawRows):
         """The events with all their fields."""
         return self.events
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the events of `parts` one after the other."""
+        return replace(super().joined(parts), events=[event for part in parts for event in part.events])
+
     def piece(self, at: slice, bad: list[BadRow]) -> Self:
         """Return the events at `at`, with `bad` for those that cannot be read among them."""
         return replace(super().piece(at, bad), events=self.events[at])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from jenga.modalities.backbone import BaseBackbone
 from jenga.modalities.base import Autocast, Encoder, Facts, Spaces
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
+from jenga.modalities.text.counted import TokenCounter
 from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
 from jenga.modalities.text.generation import Generator, readable
 from jenga.modalities.text.language_model import check_packing
@@ -101,6 +102,11 @@ class TextEncoder(Encoder):
             sources.append(each.source(splits))
         self._check_vocabulary(backbone, sources)
         return sources, warnings
+
+    def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
+        """Return what tells about how many tokens are read of the texts of rows."""
+        columns = tuple(dict.fromkeys(name for spec in specs for name in spec.content.readable))
+        return TokenCounter(self.tokenizer, columns, longest=max(_length(spec.content) for spec in specs))
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""

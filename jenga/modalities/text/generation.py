@@ -14,6 +14,7 @@ from jenga.errors import SetupError
 from jenga.labels.column import RowError
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
+from jenga.modalities.text.heard import Heard, Said
 from jenga.modalities.text.joints import tokenise
 from jenga.modalities.text.written import write_question
 from jenga.rows.parse import Rows
@@ -102,6 +103,21 @@ class Generator:
             found.append(row)
         return found
 
+    def say(
+        self, dialogue: Dialogue, decoding: Decoding, *, stops: Sequence[str] = (), hear: Callable[[str], bool]
+    ) -> Said | Unanswered:
+        """Return the text that follows `dialogue`, up to where one of `stops` begins.
+
+        hear: is handed the text as it comes, and returns whether to go on.
+        """
+        prompt = self._prompt(dialogue)
+        if isinstance(prompt, Unanswered):
+            return prompt
+        heard = Heard(self.tokenizer, len(prompt), stops, hear, ends=self._ends())
+        with _generating(self.backbone, decoding.seed):
+            self._generate([prompt], decoding, stopping_criteria=[heard])
+        return heard.said()
+
     def _prompt(self, dialogue: Dialogue) -> list[int] | Unanswered:
         """Return the tokens that an answer is to follow, or why there is none."""
         try:
@@ -118,6 +134,13 @@ class Generator:
         return [next(each for each in ends if each is not None)]
 
     def _batch(self, prompts: Sequence[list[int]], decoding: Decoding, streamer: Any) -> list[str]:
+        made = self._generate(prompts, decoding, streamer=streamer)
+        width = max(map(len, prompts))
+        texts: list[str] = self.tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+        return texts
+
+    def _generate(self, prompts: Sequence[list[int]], decoding: Decoding, **more: Any) -> torch.Tensor:
+        """Return the tokens of `prompts`, padded on the left, and what follows; more: of transformers' generate."""
         width = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(each)) + each for each in prompts], device=self.device)
@@ -127,7 +150,10 @@ class Generator:
         model, settings = self.backbone.language_model, self._settings(decoding, room)
         try:
             with torch.inference_mode(), self.autocast():
-                made = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, streamer=streamer)
+                made: torch.Tensor = model.generate(
+                    input_ids=ids, attention_mask=mask, generation_config=settings, **more
+                )
+                return made
         except ValueError as error:
             if "trust_remote_code" not in str(error):
                 raise
@@ -136,14 +162,15 @@ class Generator:
                 f"{self.backbone.model_name}: its generation_config.json chooses a way to generate that is code of the "
                 f"hub, which Jenga does not run ({error}). Take what chooses it out of the file, such as penalty_alpha"
             ) from error
-        texts: list[str] = self.tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
-        return texts
+
+    def _ends(self) -> list[int]:
+        """Return the tokens that end an answer."""
+        own = getattr(self.backbone.language_model.generation_config, "eos_token_id", None)
+        return sorted({self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
 
     def _settings(self, decoding: Decoding, max_new_tokens: int) -> Any:
         from transformers import GenerationConfig as Settings
 
-        own = getattr(self.backbone.language_model.generation_config, "eos_token_id", None)
-        ends = {self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
         chosen: dict[str, Any] = {"do_sample": False}
         if decoding.temperature > 0:
             chosen = {
@@ -153,7 +180,7 @@ class Generator:
         return Settings(
             max_new_tokens=max_new_tokens,
             repetition_penalty=decoding.repetition_penalty,
-            eos_token_id=sorted(ends) or None,
+            eos_token_id=self._ends() or None,
             pad_token_id=self.tokenizer.pad_token_id,
             **chosen,
         )

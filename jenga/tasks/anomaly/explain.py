@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jenga.labels.shapes import ANYTHING, NUMBER, TEXT, record
 from jenga.tasks.anomaly.detectors import Autoencoder
 from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds
 from jenga.tasks.base import Tell
@@ -22,6 +23,8 @@ TOLERANCE = 0.02
 """Share of the score that the contributions may miss it by."""
 CHUNK_ROWS = 2048
 
+DRIVER = record({"field": TEXT, "contribution": NUMBER, "value": ANYTHING, "quantile": ANYTHING, "share": ANYTHING})
+"""The JSON schema of a driver."""
 Encode = Callable[..., BackboneOutput | Mapping[str, Any]]
 
 

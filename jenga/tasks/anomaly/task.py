@@ -14,6 +14,7 @@ from jenga.kernels import HeadSpec
 from jenga.labels.base import Answers, Errors, Texts
 from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
 from jenga.labels.metric import Metric
+from jenga.labels.shapes import SHARE, TRUTH, Shape, list_of, record
 from jenga.labels.tables import all_rounded, rounded, stacked
 from jenga.modalities import BaseBackbone
 from jenga.tasks.anomaly.calibration import Calibrator
@@ -176,6 +177,19 @@ class AnomalyDetectionTask(BaseTask):
             for answer, each in zip(answers, classes, strict=True):
                 answer |= each
         return answers
+
+    def shape(self, spaces: Sequence[HeadSpace]) -> Shape:
+        """Return that of answers with their drivers, and the class where the task learns some."""
+        from jenga.tasks.anomaly.explain import DRIVER
+
+        always = {"score": SHARE, "alert": TRUTH, "threshold": SHARE}
+        heads = {}
+        for space in spaces:
+            own = super().shape([space])["properties"][space.head] if self.supervised else record({})
+            probabilities = own["properties"].pop("probabilities", None)
+            more = {"drivers": list_of(DRIVER)} | ({} if probabilities is None else {"probabilities": probabilities})
+            heads[space.head] = record(always | own["properties"], more)
+        return record(heads)
 
     def conditions(self, space: HeadSpace | None) -> frozenset[str]:
         """Return that ``score`` and ``alert`` may be asked for, and the class where the task learns some."""

@@ -14,6 +14,7 @@ from jenga.config.peft import LoraConfig
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
 from jenga.modalities.text.generation import Decoding, Generator, Unanswered, matches, readable
+from jenga.modalities.text.heard import Said
 from jenga.modalities.text.messages import Turn
 from jenga.modalities.text.settings import ModelConfig
 from jenga.rows.parse import Rows
@@ -63,6 +64,21 @@ def test_an_answer_is_what_plain_greedy_steps_give(generator: Generator) -> None
             if best == tokenizer.eos_token_id:
                 break
     assert answer == tokenizer.decode(ids[begin:], skip_special_tokens=True)
+
+
+def test_what_is_said_piece_by_piece_is_the_answer(generator: Generator) -> None:
+    told: list[str] = []
+    said = generator.say(
+        asked("the agent was kind"), Decoding(max_new_tokens=6), hear=lambda text: not told.append(text)
+    )  # fmt: skip
+    assert isinstance(said, Said)
+    assert said.text == "".join(told) == generator.answers([asked("the agent was kind")], Decoding(max_new_tokens=6))[0]
+    assert said.prompt_tokens == len(generator.tokenizer("the agent was kind\n")["input_ids"])
+
+
+def test_what_has_no_room_says_why(generator: Generator) -> None:
+    said = generator.say(asked("line " * 80), Decoding(), hear=lambda text: True)
+    assert isinstance(said, Unanswered)
 
 
 def test_drawn_answers_follow_the_seed_and_leave_the_random_numbers_alone(generator: Generator) -> None:
