@@ -36,7 +36,8 @@ def start(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.P
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n") if line]
+    *lines, _ = (run / "metrics.jsonl").read_text().split("\n")  # the last one may be under way
+    return [json.loads(line) for line in lines]
 
 
 def run_of(folder: Path) -> Path:
