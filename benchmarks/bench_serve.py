@@ -181,7 +181,8 @@ def test_64_clients_against_predict(
         rounds=ROUNDS, min_round_s=0.0, warmup=1,
     )  # fmt: skip
     report_ratio(f"serve, {per_request} rows a request, 64 clients / Predictor.predict of all rows at once", ratio)
-    held(ratio, below=1 / 0.85 * 1.5)
+    # A row of so small a model takes less than its request does.
+    held(ratio, below=1 / 0.85 * (4 if per_request == 1 else 1.5))
 
 
 def test_memory_stays_flat(rows: list[dict[str, str]], clients: Clients) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,7 @@ class Models:
         self._refused: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self._reloading = asyncio.Lock()
+        self._forgets: set[asyncio.Task[None]] = set()
         self.reloads = 0
 
     @property
@@ -132,6 +134,9 @@ class Models:
         self._told.pop(place.name, None)
         self.reloads += 1
         known.close()
+        forgets = asyncio.ensure_future(_forgotten(known))
+        self._forgets.add(forgets)
+        forgets.add_done_callback(self._forgets.discard)
         logger.warning("%s: %s takes over from %s", place.name, made.folder, known.folder)
 
     def _tell(self, place: Place, error: Exception) -> None:
@@ -141,6 +146,23 @@ class Models:
             self._told[place.name] = reason
             folder = self._served[place.name].folder
             logger.error("%s: the new run is not served, %s stays: %s", place.name, folder, reason)
+
+
+def settle() -> None:
+    """Count all that is there among what the collector of cycles never looks at: else it halts the answers to do so.
+
+    With torch and models in the process, each of its full passes takes some hundred milliseconds.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+async def _forgotten(served: Served) -> None:
+    """Give back the memory of a model once its last request is answered."""
+    await asyncio.to_thread(served.join)
+    del served
+    settle()
 
 
 def _name_of(path: Path) -> str:

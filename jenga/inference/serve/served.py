@@ -123,6 +123,10 @@ class Served:
         self._closes = True
         self._end()
 
+    def join(self) -> None:
+        """Wait until all is answered, after `close`."""
+        self.batcher.join()
+
     def _end(self) -> None:
         if self._closes and not self._uses:
             self.batcher.close()

@@ -21,15 +21,15 @@ from jenga.inference.serve.app import Service
 from jenga.inference.serve.batcher import QueueLimits
 from jenga.inference.serve.bodies import Limits
 from jenga.inference.serve.metrics import Metrics
-from jenga.inference.serve.models import Models, places_of
+from jenga.inference.serve.models import Models, places_of, settle
 from jenga.inference.serve.served import Loading, Served
 
 logger = logging.getLogger(__name__)
 _PARENT_S = 1.0
 _KEEP_ALIVE_S = 75
 """Seconds that a connection may be idle: longer than clients keep one, which would else meet with its end."""
-_SWITCH_S = 0.0005
-"""After which a thread hands Python's lock on; a tenth of Python's own choice."""
+_SWITCH_S = 0.0001
+"""After which a thread hands Python's lock on; a fiftieth of Python's own choice."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Answer at `listener`, which is bound, until SIGTERM or SIGINT; SIGHUP looks for new runs."""
     # The thread of the model holds Python's lock while it prepares rows; requests are not to wait for it so long.
     sys.setswitchinterval(_SWITCH_S)
-    asyncio.run(Server(service(settings), settings).serve([listener]))
+    made = service(settings)
+    settle()
+    asyncio.run(Server(made, settings).serve([listener]))
 
 
 class Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,13 @@ from jenga.run import experiment
 
 Ask = Callable[..., httpx.Response]
 LANGUAGE = [{"prompt": f"is {n} good", "completion": "yes it is" if n % 3 else "no"} for n in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_frozen() -> Iterator[None]:
+    """Let the collector see again what a change of models hides from it."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ import pytest
 from jenga import saved
 from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST
-from jenga.inference.serve.models import Models, Place, places_of
+from jenga.inference.serve.models import Models, Place, places_of, settle
 from jenga.inference.serve.served import Served
 
 
@@ -28,6 +29,9 @@ class Loaded:
 
     def close(self) -> None:
         self.closed = True
+
+    def join(self) -> None:
+        assert self.closed
 
 
 def make(name: str, folder: Path) -> Served:
@@ -153,3 +157,21 @@ def test_unknown_names_are_told_with_those_that_are_known(runs: Path) -> None:
         models.named("projekt")
     models.close()
     assert cast(Any, models.first).closed
+
+
+def test_a_model_that_is_replaced_is_given_back(run: Path, runs: Path) -> None:
+    models = Models(places_of([str(runs)]), make)
+    old = cast(Any, models.first)
+    old.itself = old  # as modules of torch hold one another
+    gone = weakref.ref(old)
+    settle()
+    del old
+    add(runs, "2026-01-02", run)
+
+    async def renew() -> None:
+        await models.reload()
+        async with asyncio.timeout(10):
+            while gone() is not None:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(renew())
