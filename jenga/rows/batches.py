@@ -150,6 +150,7 @@ class Source:
     """Rows that several tasks read: encoded once a batch, whatever the number of tasks.
 
     `content`: how what is encoded was read. `encoder`: the name of that one of the model's encoders that reads them.
+    `stream`: the training rows as they come, where those of the split are only the first of them.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Source:
     splits: dict[str, EncodedSplit]
     content: ContentSpec
     encoder: str = SHARED
+    stream: EncodedSplit | None = None
 
 
 @dataclass(frozen=True)

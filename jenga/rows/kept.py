@@ -135,7 +135,7 @@ class Keeping:
         places = ArrayWriter(self._staging / _ARRAYS)
         said = [_said(at, source, places) for at, source in enumerate(found)]
         places.close()
-        (self._staging / _SOURCES).write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+        (self._staging / _SOURCES).write_text(json.dumps(said), encoding="utf-8")
 
 
 def _said(number: int, source: KeptSource, places: ArrayWriter) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _place(specs: Sequence[SourceSpec], data: DataConfig) -> Path | None:
         return None
     names += filter(None, (data.exclude,))
     settings = [getattr(data, name) for name in _SETTINGS]
-    said = json.dumps([_FORMAT, settings, *map(repr, specs), files])
+    said = json.dumps([_FORMAT, sys.version, settings, *map(repr, specs), files])
     digest = hashlib.sha256(said.encode(errors="surrogatepass"))
     for name in [*_code(specs), *names]:
         with open(name, "rb") as file:
@@ -229,9 +229,8 @@ def _can_be_kept(spec: SourceSpec) -> bool:
 
 
 def _code(specs: Sequence[SourceSpec]) -> list[str]:
-    """Return the files of all code that reads the rows."""
-    package = Path(__file__).parents[1]
-    own = [str(file) for room in ("rows", "labels") for file in sorted((package / room).glob("*.py"))]
+    """Return the files of all code that may have a part in what rows are read as: ours, and that of a user's parts."""
+    own = [str(file) for file in sorted(Path(__file__).parents[1].rglob("*.py"))]
     kinds: list[type] = [type(kind_named(head.kind)) for spec in specs for head in spec.heads]
     kinds += [each for spec in specs for kind in (type(spec.content), spec.content.kept) if kind for each in kind.mro()]
     found = [getattr(sys.modules[kind.__module__], "__file__", None) for kind in kinds]

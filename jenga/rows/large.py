@@ -168,8 +168,8 @@ def one_after_the_other(readings: Sequence[tuple[str, Reading]]) -> Reading:
     return read
 
 
-def repeated_ids(files: Sequence[RawRows], column: str) -> list[str]:
-    """Return the ids that several rows of `files` share, each as often as it stands there."""
+def repeated_ids(files: Sequence[RawRows], column: str) -> tuple[int, set[str]]:
+    """Return how many rows of `files` share their id with another one, and these ids."""
     hashes = [
         each.ids[column] if isinstance(each, LargeRows) and column in each.ids else _hashes(each, column)
         for each in files
@@ -177,9 +177,10 @@ def repeated_ids(files: Sequence[RawRows], column: str) -> list[str]:
     values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *hashes]), return_counts=True)
     twice = set(values[counts > 1].tolist())
     if not twice:
-        return []
+        return 0, set()
     own = (lookup(row, column) for each in files for row in each.rows)
-    return [str(each) for each in own if not is_missing(each) and hash(str(each)) in twice]
+    names = {str(each) for each in own if not is_missing(each) and hash(str(each)) in twice}
+    return int(counts[counts > 1].sum()), names
 
 
 def _hashes(raw: RawRows, column: str) -> np.ndarray:

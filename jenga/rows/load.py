@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _VALID, _TEST = "valid", "test"
 _BAD_ROWS_SHOWN = 5
+_ENOUGH_BAD = 100_000
 _ROWS_AT_ONCE = 512
 """Few: the more objects are alive, the more often the garbage collector goes through all of them."""
 
@@ -174,7 +175,7 @@ def _parsed(
     for split, files in raw.items():
         for each in files:
             parser = Parser(each, spec, spaces)
-            unusable = _into(sinks[split], parser)
+            unusable = _into(sinks[split], parser, max_bad_fraction)
             stop_if_many_bad(each, unusable, max_bad_fraction, told=told)
             found.notes += parser.notes
             found.unseen += parser.unseen
@@ -185,13 +186,16 @@ def _parsed(
     return found
 
 
-def _into(sink: RowSink, parser: Parser) -> list[BadRow]:
-    """Put the rows that `parser` makes of its file into `sink`, and return all bad ones, in order."""
+def _into(sink: RowSink, parser: Parser, max_bad_fraction: float) -> list[BadRow]:
+    """Put the rows that `parser` makes of its file into `sink`, and return all bad ones, in order; or too many."""
     bad = list(parser.raw.bad)
+    total = len(parser.raw.rows) + len(bad)
     for piece in parser.raw.pieces(_ROWS_AT_ONCE):
         rows, unusable = parser.run(piece)
         sink.add(rows)
         bad += unusable
+        if len(bad) > max_bad_fraction * total and len(bad) >= _ENOUGH_BAD:
+            break  # the caller stops the run: so many are enough to say why
     return sorted(bad, key=lambda row: row.number)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from jenga.errors import DataError
@@ -192,7 +191,10 @@ def _large(path: str, form: FileForm, watched: Watched) -> RawRows | None:
         return None
     whole = files != [path]
     reading = one_after_the_other(list(readings.items())) if whole else readings[path]
-    raw = read_large(path, files, reading, watched)
+    try:
+        raw = read_large(path, files, reading, watched)
+    except _LoneReturnError:
+        return None
     raw.told, raw.table = told.told, told.table
     raw.folder = _folder_of(path) if whole else None
     return raw if raw.rows else None
@@ -202,7 +204,7 @@ def _reading(told: RawRows, path: str, form: FileForm) -> Reading | None:
     """Return what reads a file row by row, any number of times; None where that cannot be. How is noted in `told`."""
     written = _format_of(path, form)
     if written == "parquet":
-        return lambda refuse: enumerate(_parquet_rows(path), start=1)
+        return lambda refuse: enumerate(_parquet_rows(path, held=False), start=1)
     if written not in ("jsonl", "txt", "csv", "tsv"):
         return None
     head = _head(path)
@@ -219,17 +221,37 @@ def _reading(told: RawRows, path: str, form: FileForm) -> Reading | None:
     own = RawRows(path)
     mark, header_line = layout(own, head, usual="," if written == "csv" else "\t", given=form.delimiter)
     told.told, told.table = [*told.told, *own.told], True
-    return lambda refuse: table_rows(path, (f"{line}\n" for line in lines(path)), mark, refuse, header_line=header_line)
+    return lambda refuse: table_rows(path, _whole_lines(path), mark, refuse, header_line=header_line)
+
+
+class _LoneReturnError(DataError):
+    """A table has lines that end in a carriage return alone, which only a reader of the whole file tells apart."""
+
+
+def _whole_lines(path: str) -> Iterator[str]:
+    for number, line in enumerate(lines(path), start=1):
+        if "\r" in line[:-1]:
+            raise _LoneReturnError(
+                f"{path}:{number}: a carriage return without a line feed; end lines with line feeds, or take "
+                "data.streaming out"
+            )
+        yield f"{line}\n"
 
 
 def _head(path: str) -> str:
     """Return the first lines of a file. Raises DataError where it is missing, empty or no text."""
     if not exists(path):
         raise DataError(missing(path, tuple(FORMATS)))
-    found = "".join(f"{line}\n" for line in islice(lines(path), _HEAD_LINES))
-    if not found.strip():
+    found: list[str] = []
+    filled = False
+    for line in lines(path):
+        found.append(f"{line}\n")
+        filled = filled or bool(line.strip())
+        if filled and len(found) >= _HEAD_LINES:
+            break
+    if not filled:
         raise DataError(f"{path}: the file is empty")
-    return found
+    return "".join(found)
 
 
 def _format_of(path: str, form: FileForm) -> str | None:
@@ -278,7 +300,8 @@ def _rows_at_once(metadata: Any) -> int:
     return max(1, min(_PARQUET_ROWS, _BATCH_BYTES * rows // max(1, size)))
 
 
-def _parquet_rows(path: str) -> Iterator[Any]:
+def _parquet_rows(path: str, *, held: bool = True) -> Iterator[Any]:
+    """Yield the rows of a Parquet file; of those that are held, long bytes are kept on disk."""
     import pyarrow
     from pyarrow import parquet
 
@@ -289,7 +312,8 @@ def _parquet_rows(path: str) -> Iterator[Any]:
         # Few at a time: a column of equal values takes no room in the file, and a batch is unpacked at once.
         for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
             limit.add(batch.nbytes)
-            yield from spooled(batch.to_pylist())
+            rows = batch.to_pylist()
+            yield from spooled(rows) if held else rows
             # What arrow has freed it would keep for itself.
             pyarrow.default_memory_pool().release_unused()
     except (pyarrow.ArrowException, OSError) as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from heapq import nsmallest
 
 import numpy as np
 
@@ -91,11 +91,9 @@ def leak_warning(shared: int, count: int, *, split: str, source: str, what: str 
     )
 
 
-def duplicate_warning(ids: Sequence[str], *, split: str, source: str) -> str | None:
-    """Return a warning when rows of `split` share an id, else None."""
-    twice = {name: count for name, count in Counter(ids).items() if count > 1}
+def duplicate_warning(rows: int, twice: Collection[str], *, split: str, source: str) -> str | None:
+    """Return a warning when `rows` rows of `split` share the ids `twice`, else None."""
     if not twice:
         return None
-    shown = ", ".join(sorted(twice)[:5])
-    rows = sum(twice.values())
+    shown = ", ".join(nsmallest(5, twice))
     return f"{source}: {rows} {split} rows share {len(twice)} ids ({shown}); predictions by id are ambiguous"

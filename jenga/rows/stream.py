@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,8 +28,8 @@ HEAD_ROWS = 10_000
 """Rows, of all files together, that are read and held beforehand: they say which labels there are."""
 BUFFER_ROWS = 10_000
 _AT_ONCE, _RECENT = 512, 16_384
-_EPOCHS = 10
-"""Parts of a training over a stream, after each of which it is judged and saved where nothing else is said."""
+_EPOCH_TURNS = 500
+"""Turns after which a training over a stream is judged and saved, where nothing else is said."""
 
 
 class _Row(NamedTuple):
@@ -66,6 +67,7 @@ class Stream:
         self._parsers = [Parser(raw, spec, spaces) for raw, _ in files]
         self._without, self._seed, self._buffer_rows = without, seed, buffer_rows
         self._max_bad_fraction = max_bad_fraction
+        self._told: set[str] = set()
         self._begin()
 
     def rows(self, places: Sequence[int]) -> Rows:
@@ -73,12 +75,15 @@ class Stream:
 
         Raises DataError where a file has more bad rows than are allowed, or no file has a row.
         """
-        if any(place < self._next and place not in self._recent for place in places):
+        behind = any(place < self._next and place not in self._recent for place in places)
+        # A fork reads from the same open file as its parent: what one has read, the other never sees.
+        if behind or self._process != os.getpid():
             self._begin()
+        room = max(_RECENT, 2 * (max(places) - min(places) + 1))
         while self._next <= max(places):
             self._recent[self._next] = next(self._coming)
             self._next += 1
-            if len(self._recent) > max(_RECENT, 2 * len(places)):
+            if len(self._recent) > room:
                 self._recent.popitem(last=False)
         wanted = [self._recent[place] for place in places]
         parts, order = [], []
@@ -89,7 +94,7 @@ class Stream:
         return Rows.joined(parts).take(np.argsort(order, kind="stable"))
 
     def _begin(self) -> None:
-        self._next = 0
+        self._next, self._process = 0, os.getpid()
         self._recent: OrderedDict[int, _Row] = OrderedDict()
         self._coming = self._endless()
 
@@ -110,7 +115,7 @@ class Stream:
         rng.shuffle(files)
         buffer: list[_Row] = []
         for file in files:
-            for row in self._usable(file, told=which == 0):
+            for row in self._usable(file):
                 if len(buffer) < self._buffer_rows:
                     buffer.append(row)
                     continue
@@ -120,14 +125,16 @@ class Stream:
         rng.shuffle(buffer)
         yield from buffer
 
-    def _usable(self, file: int, *, told: bool) -> Iterator[_Row]:
-        """Yield the rows of a file that can be used; told: warn of the others."""
+    def _usable(self, file: int) -> Iterator[_Row]:
+        """Yield the rows of a file that can be used; the first time, warn of the others."""
         name = self._parsers[file].raw.file
         bad: list[BadRow] = []
         waiting: list[_Row] = []
         total = 0
 
         def refused(number: int, reason: str, raw: str) -> None:
+            nonlocal total
+            total += 1
             bad.append(BadRow(name, number, reason, raw))
 
         def parsed() -> Iterator[_Row]:
@@ -146,14 +153,11 @@ class Stream:
                 yield from parsed()
                 waiting = []
         yield from parsed()
-        stop_if_many(name, bad, total + len(bad), self._max_bad_fraction)
-        if told and bad:
+        stop_if_many(name, bad, total, self._max_bad_fraction)
+        if bad and name not in self._told:
+            self._told.add(name)
             logger.warning(
-                "%s: %d of %d rows cannot be used and train nothing, such as %s",
-                name,
-                len(bad),
-                total + len(bad),
-                bad[0],
+                "%s: %d of %d rows cannot be used and train nothing, such as %s", name, len(bad), total, bad[0]
             )
 
     def _parsed(self, file: int, rows: Sequence[_Row]) -> tuple[Rows, list[BadRow]]:
@@ -167,7 +171,8 @@ class Stream:
 class StreamedSplit(EncodedSplit):
     """The training rows of a source as they come; `rows`, `encoded` and its size are those of the first ones, held.
 
-    Entries of a batch are places in `stream`. `encode`: returns parsed rows as a split of their own.
+    It is for who feeds a training; whoever judges, or fits something else, has the split of the first rows. Entries of
+    a batch are places in `stream`. `encode`: returns parsed rows as a split of their own.
     """
 
     stream: Stream | None = None
@@ -185,25 +190,25 @@ class StreamedSplit(EncodedSplit):
 class StreamSampler(Sampler):
     """Deals the rows of streams: each turn has the next ones of one source, and sources take turns.
 
-    What it deals is a tenth of `steps` an epoch, so that a run is judged and saved on its way.
+    An epoch has 500 of them, so that a run is judged and saved on its way.
     """
 
-    def __init__(self, rows_per_turn: Mapping[str, int], *, steps: int) -> None:
+    def __init__(self, rows_per_turn: Mapping[str, int]) -> None:
         """rows_per_turn: by source."""
         # Not the base's: there are no lengths to deal by.
         self.halves, self.kind = False, "round_robin"
         self.rows_per_turn = dict(rows_per_turn)
-        self._names, self._turns = list(rows_per_turn), max(1, -(-steps // _EPOCHS))
+        self._names = list(rows_per_turn)
 
     def __len__(self) -> int:
-        return self._turns
+        return _EPOCH_TURNS
 
     def deal(self, *, halves: bool) -> None:
         """Change nothing: there is one deal."""
 
     def epoch(self, epoch: int) -> OnDemand[Turn]:
         """Return the turns of `epoch` (from 0)."""
-        return OnDemand(self._turn_at, range(epoch * self._turns, (epoch + 1) * self._turns))
+        return OnDemand(self._turn_at, range(epoch * _EPOCH_TURNS, (epoch + 1) * _EPOCH_TURNS))
 
     def one_of_each_size(self, epochs: int) -> list[Turn]:
         """Return a turn of each source: all of one have as many rows."""

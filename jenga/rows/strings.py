@@ -15,7 +15,7 @@ from jenga.files import writing
 if TYPE_CHECKING:
     import pyarrow
 
-_CHUNK_ROWS = 1 << 16
+_CHUNK_ROWS = 4096
 """Rows of all chunks but the last, so that a row's chunk follows from its number."""
 _READ_ROWS = 4096
 

@@ -71,11 +71,13 @@ def shown(mark: str) -> str:
 
 def _share_of_rows(text: str, mark: str) -> float:
     """Return the share of the first rows that have as many cells as the header, of several; 0 where it has one."""
-    reader = _reader(_lines(text), mark)
+    widths = []
     try:
-        widths = [len(cells) for cells in islice(reader, _LOOKED_AT) if cells]
-    except csv.Error:
-        return 0
+        for cells in islice(_reader(_lines(text), mark), _LOOKED_AT):
+            widths += [len(cells)] if cells else []
+    except csv.Error:  # as in a text that is cut: what is before it says enough, if it is more than the header
+        if len(widths) < 2:
+            return 0
     if not widths or widths[0] < 2:
         return 0
     return sum(width == widths[0] for width in widths) / len(widths)

@@ -22,7 +22,7 @@ _VALID, _TEST = "valid", "test"
 def duplicate_ids(spec: SourceSpec, raw: Mapping[str, Sequence[RawRows]]) -> Iterable[str]:
     """Yield warnings of ids that several rows share; raw: the files of each split."""
     for split, files in raw.items():
-        warning = duplicate_warning(repeated_ids(files, spec.id), split=split, source=spec.name)
+        warning = duplicate_warning(*repeated_ids(files, spec.id), split=split, source=spec.name)
         if warning:
             yield warning
 

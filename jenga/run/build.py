@@ -35,6 +35,7 @@ from jenga.trainer.recipe import resolved_config
 __all__ = ["Bundle", "Experiment", "build", "schema", "source_specs"]
 
 logger = logging.getLogger(__name__)
+_FIRST_BAD = 0.5
 
 
 @dataclass
@@ -116,7 +117,11 @@ def _read(config: ExperimentConfig) -> tuple[list[LoadedSource], dict[str, list[
         check_streaming(config, specs)
         specs = by_file(specs)
     reads = {name: _reads(config, name, specs) for name in dict.fromkeys(spec.encoder for spec in specs)}
-    loaded = load_sources(specs, data=config.data, files=[reads[spec.encoder] for spec in specs])
+    data = config.data
+    if data.streaming:
+        # Of the few first rows of a file, a share says nothing; the stream counts all.
+        data = data.model_copy(update={"max_bad_fraction": max(_FIRST_BAD, data.max_bad_fraction)})
+    loaded = load_sources(specs, data=data, files=[reads[spec.encoder] for spec in specs])
     for source in loaded:
         source.splits[TRAIN] = source.splits[TRAIN].take(np.flatnonzero(_taught(config, source)))
     return loaded, {name: read.files for name, read in reads.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from jenga.config.schema import ExperimentConfig
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, DataError
 from jenga.modalities import Encoder
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.load import LoadedSource
@@ -47,11 +49,23 @@ def check_streaming(config: ExperimentConfig, specs: Sequence[SourceSpec]) -> No
 
 
 def by_file(specs: Sequence[SourceSpec]) -> list[SourceSpec]:
-    """Return `specs` with their training files one by one. Raises DataError as `streamed_files` does."""
-    return [
-        replace(spec, train=tuple(file for path in spec.train for file in streamed_files(path, spec.form)))
-        for spec in specs
-    ]
+    """Return `specs` with their training files one by one, each once, whatever it is called.
+
+    Raises DataError as `streamed_files` does, and for a file that trains and is given to judge.
+    """
+    names: dict[str, str] = {}
+    found = []
+    for spec in specs:
+        files = [file for path in spec.train for file in streamed_files(path, spec.form)]
+        found.append(replace(spec, train=tuple(dict.fromkeys(names.setdefault(_real(file), file) for file in files))))
+    for path in (path for spec in specs for path in (*spec.valid, *spec.test)):
+        if _real(path) in names:
+            raise DataError(f"{path}: its rows train, and are given to judge; give other rows, or the file alone")
+    return found
+
+
+def _real(path: str) -> str:
+    return path if "://" in path else os.path.realpath(path)
 
 
 def reads_first(specs: Sequence[SourceSpec]) -> ReadOnce[RawRows]:
@@ -64,6 +78,8 @@ def _read(path: str, *, split: str, form: FileForm, count: int) -> RawRows:
     if split != TRAIN:
         return read_rows(path, split=split, form=form)
     raw, reading = reading_of(path, form)
+    # Files are told apart by their names: their first rows may be the same.
+    raw.digest = hashlib.sha256(path.encode(errors="surrogatepass")).digest()
     for number, row in islice(reading(raw.refuse), count):
         if (found := object_in(number, row, raw.refuse)) is not None:
             raw.add(number, found)
@@ -79,21 +95,24 @@ def streamed(
 ) -> list[Source]:
     """Return `sources` with their training rows as they come. files: what was read of each, by encoder."""
     found = []
+    # A row that judges one task trains no other, as of rows that are held.
+    judged = [rows for each in loaded for split, rows in each.splits.items() if split != TRAIN]
+    without = frozenset(place for rows in judged for place in zip(rows.files, rows.numbers, strict=True))
     for source, each in zip(sources, loaded, strict=True):
         spec, held = each.spec, source.splits[TRAIN]
         heads = {raw.file: raw for raw in files[spec.encoder]}
-        judged = [rows for split, rows in each.splits.items() if split != TRAIN]
+        first = [row for name in spec.train for row in heads[name].rows]
         stream = Stream(
-            [(heads[name], reading_of(name, spec.form)[1]) for name in spec.train],
+            # Columns are those of all files, of which one may begin with rows that lack some.
+            [(replace(heads[name], rows=first), reading_of(name, spec.form)[1]) for name in spec.train],
             spec, each.spaces,
-            without=frozenset(place for rows in judged for place in zip(rows.files, rows.numbers, strict=True)),
-            seed=config.training.seed, max_bad_fraction=config.data.max_bad_fraction,
+            without=without, seed=config.training.seed, max_bad_fraction=config.data.max_bad_fraction,
         )  # fmt: skip
         split = StreamedSplit(
             held.source, held.rows, held.encoded, held.spaces, stream=stream,
             encode=partial(_encoded, encoders[spec.encoder], each),
         )  # fmt: skip
-        found.append(replace(source, splits={**source.splits, TRAIN: split}))
+        found.append(replace(source, stream=split))
     return found
 
 

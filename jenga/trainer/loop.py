@@ -72,7 +72,7 @@ class Trainer:
         self.sampler = make_sampler(sources, config, halves=self.halves)
         warn_of_lone_tasks(sources, config)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
-        splits = {source.name: source.splits["train"] for source in sources}
+        splits = {source.name: source.stream or source.splits["train"] for source in sources}
         self.feed = Feed(
             splits, sizes=batch_rows(sources, config), halves=self.halves, seed=self.training.seed, workers=workers,
             processes=self.processes, in_step=in_step(self.training, self.processes),

@@ -35,7 +35,7 @@ def make_sampler(
     Raises ConfigError for rows_per_step that gives tasks of the same rows different numbers, and as `stages_of`.
     """
     if config.data.streaming:
-        return StreamSampler(_rows_per_turn(sources, config), steps=resolved(config.training).max_steps or 1)
+        return StreamSampler(_rows_per_turn(sources, config))
     lengths = {source.name: source.splits[TRAIN].lengths for source in sources}
     if not config.stages:
         return _sampler(sources, lengths, config, halves)

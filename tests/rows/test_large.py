@@ -16,6 +16,7 @@ from jenga.labels.cells import Repeated
 from jenga.rows import large as module
 from jenga.rows.large import LargeRows, Watched, repeated_ids
 from jenga.rows.raw import RawRows
+from jenga.rows.read_once import ReadOnce
 from jenga.rows.readers import read_rows
 
 WATCHED = Watched(("id",), ("label", "labels.a", "score"))
@@ -114,9 +115,9 @@ def test_labels_are_counted_and_shared_ids_found_in_the_first_pass(tmp_path: Pat
     assert isinstance(cells, Repeated)
     wanted = [row["label"] for row in held.rows if "label" in row and row["label"] == row["label"]]
     assert Counter(map(repr, cells)) == Counter(map(repr, wanted)) == {"1": 1, "True": 1, "1.0": 1, "'1'": 1}
-    assert repeated_ids([found], "id") == repeated_ids([held], "id") == ["a", "a"]
-    assert sorted(repeated_ids([found, held], "id")) == ["7", "7", "a", "a", "a", "a"]
-    assert repeated_ids([found], "text") == repeated_ids([held], "text") == []
+    assert repeated_ids([found], "id") == repeated_ids([held], "id") == (2, {"a"})
+    assert repeated_ids([found, held], "id") == (6, {"a", "7"})
+    assert repeated_ids([found], "text") == repeated_ids([held], "text") == (0, set())
 
 
 def test_labels_that_are_many_or_lists_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +165,45 @@ def test_what_is_wrong_is_told_as_of_files_that_are_held(tmp_path: Path, name: s
 def test_a_missing_file_is_told_as_of_files_that_are_held(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_rows(str(tmp_path / "none.jsonl"), watched=WATCHED)
+
+
+def test_the_same_rows_are_one_file_whether_they_are_held_or_not(tmp_path: Path, monkeypatch: Any) -> None:
+    rows = [{"text": f"{at} " + "x" * 200} for at in range(50)]
+    (tmp_path / "large.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "spaced.jsonl").write_text("\n".join(json.dumps(row, separators=(" , ", " : ")) for row in rows))
+    with gzip.open(tmp_path / "small.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps({**row, "more": 1}) + "\n" for row in rows))
+    monkeypatch.setattr(module, "LARGE_BYTES", 5000)
+    files = ReadOnce(lambda path, *, split: read_rows(path, split=split, watched=WATCHED))
+    found = [files(str(tmp_path / name), split="train") for name in ("large.jsonl", "spaced.jsonl", "small.jsonl.gz")]
+    assert isinstance(found[0], LargeRows)
+    assert found[0] is found[1] is found[2]
+    assert files(str(tmp_path / "other.jsonl"), split="train") is not found[0]
+
+
+def test_a_table_of_long_cells_shows_what_parts_them(tmp_path: Path) -> None:
+    cell = "long, long\n" * 15
+    lines = "".join(f'a{at};"{cell}"\n' for at in range(100))
+    (tmp_path / "rows.csv").write_text(f"label;text\n{lines}")
+    assert_same(*both(str(tmp_path / "rows.csv")))
+
+
+def test_a_table_with_a_lone_carriage_return_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "a,b\n" * 1100 + 'x,"c\rd"\nlast,row\n', newline="")
+    assert type(read_rows(str(path), watched=WATCHED)) is RawRows
+
+
+def test_a_file_that_begins_with_many_blank_lines_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("\n" * 1500 + '{"text": "a"}\n')
+    assert_same(*both(str(tmp_path / "rows.jsonl")))
+
+
+def test_bytes_of_rows_that_are_not_held_are_not_spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pd.DataFrame({"text": ["a", "b"], "picture": [b"x" * 1000, b"y" * 1000]}).to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr("jenga.rows.readers.spooled", lambda rows: pytest.fail("spooled"))
+    assert [row["text"] for row in read_rows(str(tmp_path / "rows.parquet"), watched=WATCHED).rows] == ["a", "b"]
 
 
 def test_the_same_bytes_packed_or_not_have_one_digest(tmp_path: Path) -> None:

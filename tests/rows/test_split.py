@@ -121,7 +121,7 @@ def test_what_many_rows_share_is_counted_as_what_few_do() -> None:
 
 
 def test_shared_ids_are_counted() -> None:
-    assert duplicate_warning(["a", "b"], split="train", source="s") is None
-    words = duplicate_warning(["a", "b", "a", "c", "c"], split="train", source="s")
+    assert duplicate_warning(0, [], split="train", source="s") is None
+    words = duplicate_warning(4, {"c", "a"}, split="train", source="s")
     assert words is not None
     assert words.startswith("s: 4 train rows share 2 ids (a, c)")

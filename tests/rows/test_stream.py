@@ -94,6 +94,23 @@ def test_few_rows_are_held_and_those_just_passed_are_not_read_again(monkeypatch:
     assert len(read) == before <= 1024, "no more of the file than the places and the buffer need"
 
 
+def test_a_fork_reads_its_own_way() -> None:
+    found = stream(rows_of("x", 2000))
+    wanted = ids(stream(rows_of("x", 2000)), range(40))
+    ids(found, range(8))
+    before = found._coming
+    found._process = -1  # as in a child, whose number is another
+    assert ids(found, range(8, 40)) == wanted[8:]
+    assert found._coming is not before
+
+
+def test_a_turn_wider_than_what_is_remembered_has_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECENT", 16)
+    places = range(0, 200, 8)
+    whole = ids(stream(rows_of("x", 300)), range(200))
+    assert ids(stream(rows_of("x", 300)), places) == [whole[at] for at in places]
+
+
 def test_rows_that_judge_are_left_out() -> None:
     left_out = {("one", number) for number in range(1, 11)}
     seen = ids(stream(rows_of("x", 30), without=left_out), range(60))
@@ -107,7 +124,7 @@ def test_bad_rows_train_nothing_and_are_told_once(caplog: pytest.LogCaptureFixtu
         seen = ids(stream(rows, bad=0.1), range(84))
     assert Counter(seen) == {f"x{at}": 3 for at in range(1, 31) if at not in (5, 10)}
     (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith("one: 2 of 31 rows cannot be used and train nothing, such as one:")
+    assert told.startswith("one: 2 of 30 rows cannot be used and train nothing, such as one:")
 
 
 def test_too_many_bad_rows_stop_the_run() -> None:
@@ -118,8 +135,9 @@ def test_too_many_bad_rows_stop_the_run() -> None:
         ids(stream(rows_of("x", 5), without={("one", number) for number in range(1, 6)}), [0])
 
 
-def test_streams_take_turns_of_the_rows_that_come_next() -> None:
-    sampler = StreamSampler({"a": 4, "b": 2}, steps=40)
+def test_streams_take_turns_of_the_rows_that_come_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_EPOCH_TURNS", 4)
+    sampler = StreamSampler({"a": 4, "b": 2})
     assert len(sampler) == sampler.turns_in(3) == 4
     turns = [(turn.source, turn.rows) for epoch in (0, 1) for turn in sampler.epoch(epoch)]
     assert turns[:4] == [("a", [0, 1, 2, 3]), ("b", [0, 1]), ("a", [4, 5, 6, 7]), ("b", [2, 3])]

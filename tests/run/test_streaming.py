@@ -62,8 +62,9 @@ class StopAt(BaseCallback):
 
 def test_rows_that_judge_never_train_and_all_others_do(content: dict[str, Any], tmp_path: Path) -> None:
     (source,) = build(load_config(content), tmp_path / "work").sources
-    split = source.splits["train"]
+    split = source.stream
     assert isinstance(split, StreamedSplit)
+    assert not isinstance(source.splits["train"], StreamedSplit)
     judged = {text for name in ("valid", "test") for text in source.splits[name].rows.content.texts}
     assert len(judged) == 36
     assert split.stream is not None
@@ -115,14 +116,54 @@ def test_a_run_that_is_killed_ten_times_ends_as_one_that_is_not(content: dict[st
 
 
 def test_a_stream_from_an_address_is_that_from_files(content: dict[str, Any], tmp_path: Path) -> None:
-    here = build(load_config(content), tmp_path / "here").sources[0].splits["train"]
+    here = build(load_config(content), tmp_path / "here").sources[0].stream
     content["tasks"][0]["data_path"] = f"file://{tmp_path}/part-*.jsonl"
-    there = build(load_config(content), tmp_path / "there").sources[0].splits["train"]
+    there = build(load_config(content), tmp_path / "there").sources[0].stream
     assert isinstance(here, StreamedSplit)
     assert isinstance(there, StreamedSplit)
     assert here.stream is not None
     assert there.stream is not None
     assert list(here.stream.rows(range(50)).content.texts) == list(there.stream.rows(range(50)).content.texts)
+
+
+def test_a_row_that_judges_one_task_trains_no_other(content: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "valid.jsonl").write_text(
+        "".join(json.dumps({"text": f"v {at}", "mood": "glad"}) + "\n" for at in range(9))
+    )
+    files = f"{tmp_path}/part-*.jsonl"
+    other = {**content["tasks"][0], "name": "u", "data_path": {"train": files, "valid": f"{tmp_path}/valid.jsonl"}}
+    content["tasks"].append(other)
+    one, two = build(load_config(content), tmp_path / "work").sources
+    judged = {text for name in ("valid", "test") for text in one.splits[name].rows.content.texts}
+    assert isinstance(two.stream, StreamedSplit)
+    assert two.stream.stream is not None
+    assert not judged & set(two.stream.stream.rows(range(150)).content.texts)
+    content["tasks"][1]["data_path"]["valid"] = f"{tmp_path}/../{tmp_path.name}/part-0.jsonl"
+    with pytest.raises(DataError, match="its rows train, and are given to judge"):
+        build(load_config(content), tmp_path / "again")
+
+
+def test_files_that_begin_alike_are_all_read_each_once(content: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "part-1.jsonl").write_text((tmp_path / "part-0.jsonl").read_text())
+    content["tasks"][0]["data_path"] = [f"{tmp_path}/part-*.jsonl", f"{tmp_path}/./part-0.jsonl"]
+    (source,) = build(load_config(content), tmp_path / "work").sources
+    assert isinstance(source.stream, StreamedSplit)
+    assert source.stream.stream is not None
+    rows = source.stream.stream.rows(range(144))
+    assert len(set(zip(rows.files, rows.numbers, strict=True))) == 144
+
+
+def test_labels_that_come_late_in_a_file_are_read(content: dict[str, Any], tmp_path: Path) -> None:
+    rows = [{"text": f"late {at}", **({"mood": "calm"} if at >= 4000 else {})} for at in range(4100)]
+    (tmp_path / "part-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (source,) = build(load_config(content), tmp_path / "work").sources
+    assert isinstance(source.stream, StreamedSplit)
+    assert source.stream.stream is not None
+    found = source.stream.stream.rows(range(4100))
+    late = [label for text, label in zip(found.content.texts, next(iter(found.labels.values())), strict=True)
+            if text.startswith("late 40")]  # fmt: skip
+    assert len(late) > 90
+    assert sum(label >= 0 for label in late) > 90
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,6 @@ logger = logging.getLogger(__name__)
 _FORMAT = 2
 _CHUNK_ROWS = 1000
 _LENGTHS = " lengths"
-_NOTHING: dict[str, np.ndarray] = {
-    "input_ids": np.zeros(0, np.int32),
-    f"input_ids{_LENGTHS}": np.zeros(0, np.int32),
-    "truncated": np.zeros(0, bool),
-}
 WordSpans = Sequence[Sequence[tuple[int, int]]]
 
 
@@ -131,7 +126,7 @@ def encode(
     added = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     if max_length <= added:
         raise ConfigError(f"max_length: {max_length} leaves no room for text beside {added} special tokens; raise it")
-    parts = partial(_parts, texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
+    parts = partial(_all_parts, texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
     encoded = None
     if cache_dir is not None:
         encoded = _kept(cache_dir / _key(texts, pairs, words, tokenizer, max_length), parts)
@@ -139,6 +134,15 @@ def encode(
         encoded = _laid(parts())
     encoded.pad_token_id = tokenizer.pad_token_id or 0
     return encoded
+
+
+def _all_parts(texts: Sequence[str], tokenizer: Any, **options: Any) -> Iterator[dict[str, np.ndarray]]:
+    """Yield an empty part, so that no array is missing where there is no row, and `_parts` behind it."""
+    none = {"input_ids": np.int32, f"input_ids{_LENGTHS}": np.int32, "truncated": np.bool_}
+    none |= {} if options["pairs"] is None else {"type_ids": np.int8}
+    none |= {} if options["words"] is None else {"word_token": np.int32, f"word_token{_LENGTHS}": np.int32}
+    yield {name: np.zeros(0, dtype) for name, dtype in none.items()}
+    yield from _parts(texts, tokenizer, **options)
 
 
 def _parts(
@@ -234,7 +238,7 @@ def _flat(name: str, rows: Sequence[Sequence[int]], dtype: Any) -> dict[str, np.
 
 def _laid(parts: Iterable[dict[str, np.ndarray]]) -> EncodedText:
     pieces: dict[str, list[np.ndarray]] = {}
-    for part in chain([_NOTHING], parts):
+    for part in parts:
         for name, piece in part.items():
             pieces.setdefault(name, []).append(piece)
     return _with_offsets({name: np.concatenate(each) for name, each in pieces.items()})
@@ -282,7 +286,7 @@ def _kept(folder: Path, parts: Callable[[], Iterable[dict[str, np.ndarray]]]) ->
         with atomic_folder(folder) as staging:
             writer = ArrayWriter(staging)
             try:
-                for part in chain([_NOTHING], parts()):
+                for part in parts():
                     for name, piece in part.items():
                         writer.append(name, piece)
             except BaseException:

@@ -262,6 +262,16 @@ def test_texts_are_tokenised_as_the_tokenizers_own_call_does(
                 assert made.type_ids.tolist() == [each for row in own["token_type_ids"] for each in row]
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_no_rows_have_all_that_rows_have(make_tokenizer: Callable[[str], Any], tmp_path: Path, kept: bool) -> None:
+    found = encode(
+        [], make_tokenizer("wordpiece"), max_length=8, pairs=[], words=[], cache_dir=tmp_path if kept else None
+    )
+    assert found.tokens is found
+    assert found.type_ids is not None
+    assert len(found) == len(found.truncated) == 0
+
+
 def test_a_cache_that_fills_the_disk_on_the_way_leaves_all_tokens(
     make_tokenizer: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
