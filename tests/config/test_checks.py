@@ -38,8 +38,8 @@ def keys(text: str) -> list[str]:
         ("tasks: [{heads: [{num_labels: 2, class_weight: [1]}]}]", "tasks[0].heads[0].class_weight"),
         ("tasks: [{heads: [{num_labels: 2, pos_weight: [1]}]}]", "tasks[0].heads[0].pos_weight"),
         ("tasks: [{heads: [{num_labels: 2, item_weights: [1, 2, 3]}]}]", "tasks[0].heads[0].item_weights"),
-        ("tasks: [{data_path: s3://bucket/a}]", "tasks[0].data_path"),
-        ("tasks: [{data_path: [a, http://x/b]}]", "tasks[0].data_path[1]"),
+        ("tasks: [{data_path: nowhere://bucket/a}]", "tasks[0].data_path"),
+        ("tasks: [{data_path: [a, nowhere://x/b]}]", "tasks[0].data_path[1]"),
         ("tasks: [{data_path: {train: a, valid: ' '}}]", "tasks[0].data_path.valid"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 from jenga.callbacks import Action
 from jenga.callbacks.sentinel import Sentinel
 from jenga.files import atomic_folder
+from jenga.processes import Processes
 from jenga.types import Batch, TaskOutput
 
 N_ROWS, EPOCHS, TURNS = 120, 8, 15
@@ -89,7 +90,7 @@ def guarded(sentinel: Sentinel, config: Any, folder: Path) -> dict[str, Any]:
 
     trainer: Any = SimpleNamespace(
         folder=folder, state=state, sources={"calls": source}, model=Model(), config=config, save=save,
-        total_steps=EPOCHS * TURNS, tell=lambda event, **more: told.append(more),
+        processes=Processes(), total_steps=EPOCHS * TURNS, tell=lambda event, **more: told.append(more),
     )  # fmt: skip
     sentinel.on_train_begin(trainer)
     noise = np.random.default_rng(0).lognormal(0, 0.1, (EPOCHS * TURNS, 2))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jenga.errors import ConfigError, JengaError
+from jenga.errors import ConfigError, SetupError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class QueueLimits:
             )
 
 
-class QueueFullError(JengaError):
+class QueueFullError(SetupError):
     """No more work is taken now. `retry_s`: when there may be room again, in whole seconds."""
 
     def __init__(self, waiting: int, retry_s: int) -> None:
