@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,8 +32,14 @@ def start(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.P
     with (folder / "told").open("a") as told:
         return subprocess.Popen(
             [sys.executable, "-m", "jenga.train", str(path), *options], stdout=told, stderr=told, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=_hear_signals,
         )  # fmt: skip
+
+
+def _hear_signals() -> None:
+    """Undo what nohup, or a shell's background, has its children ignore."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def records(run: Path) -> list[dict[str, Any]]:

@@ -177,7 +177,10 @@ def test_a_signal_to_the_launcher_ends_all_with_a_checkpoint(settings: Make, tmp
     until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
     both = processes_of(folder)
     begun.send_signal(number)
-    assert begun.wait(timeout=120) == 130
+    try:
+        assert begun.wait(timeout=120) == 130
+    finally:
+        begun.kill()  # else they would train on beside all other tests
     assert "error: interrupted at step" in (folder / "told").read_text()
     assert json.loads((run_of(folder) / "run.json").read_text())["status"] == "interrupted"
     assert not any(Path(f"/proc/{each}").exists() for each in both)
