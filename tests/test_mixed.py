@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import torch
 import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from stops import StopAt
 
 import jenga
 from jenga.bundle import Bundle
-from jenga.callbacks import BaseCallback
 from jenga.cli import main
 from jenga.distillation import RunningTeacher
 from jenga.errors import ConfigError, DataError, InterruptedRun
@@ -37,17 +36,6 @@ FLOWS: dict[str, Any] = {
     "backbone_type": "sequential", "base_model": "mlp", "hidden_sizes": [8],
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.1},
 }  # fmt: skip
-
-
-class StopAt(BaseCallback):
-    """Interrupts at a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
-        if trainer.state.step == self.step:
-            signal.raise_signal(signal.SIGINT)
 
 
 class Mixed:

@@ -11,6 +11,10 @@ from jenga.config.schema import DataConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted
 from jenga.errors import suggest
 
+_WHOLE: tuple[KeyPath, ...] = (
+    ("stages",), ("continual", "replay"), ("continual", "agem"), ("continual", "ewc"), ("data", "max_rows"),
+    ("data", "exclude"), ("callbacks", "sentinel"), ("model", "teacher_student_config"),
+)  # fmt: skip
 _PER_LABEL = ("class_weight", "pos_weight", "item_weights")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
@@ -24,6 +28,7 @@ def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) ->
         *_warmup(document),
         *_together(document),
         *_sharded(document),
+        *_streaming(document),
         *_fractions(document),
         *_stopping(document, data_paths),
         *_stages(document),
@@ -79,6 +84,21 @@ def _sharded(document: Document) -> Iterator[Finding]:
     if document.value_at(("training", "precision")) == "fp16":
         message = "scales its loss by the whole gradient, which no process has with training.fsdp; use bf16 or fp32"
         yield finding(document, ("training", "precision"), message)
+
+
+def _streaming(document: Document) -> Iterator[Finding]:
+    """What looks at all rows cannot be had of rows that come one after the other."""
+    if document.value_at(("data", "streaming")) is not True:
+        return
+    if document.value_at(("training", "max_steps")) is None:
+        message = "rows that come without an end need training.max_steps; set it"
+        yield finding(document, ("data", "streaming"), message)
+    if document.value_at(("training", "sampler")) not in (None, "round_robin"):
+        yield finding(document, ("training", "sampler"), "data.streaming takes sources in turns; remove the key")
+    for path in _WHOLE:
+        if document.value_at(path) is not None:
+            message = "needs all rows, of which data.streaming sees one after the other; remove one of the two"
+            yield finding(document, path, message)
 
 
 def _fractions(document: Document) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from jenga.inference.routing import Router
 from jenga.labels.cells import json_text
 from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.load import by_place, load_sources, stop_if_many_bad
+from jenga.rows.load import by_place, load_sources
+from jenga.rows.loaded import stop_if_many_bad
 from jenga.rows.parse import SourceSpec, parse_rows
 from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce

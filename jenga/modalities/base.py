@@ -32,7 +32,8 @@ from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.columns import lookup
 from jenga.rows.content import CellColumns, Content, ContentSpec
 from jenga.rows.given import LineBatch, RowsLike, given_rows, read_stream
-from jenga.rows.load import LoadedSource, by_place
+from jenga.rows.load import by_place
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.read_once import ReadOnce

@@ -17,7 +17,7 @@ from jenga.labels.column import BlankError, HeadColumn
 from jenga.modalities.base import Encoder, Facts, Modality, Shown, Spaces
 from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.content import Content, ContentReader, ContentSpec, Item
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.split import TRAIN

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows
 from jenga.rows.strings import coded
 

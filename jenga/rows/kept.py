@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,13 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jenga.arrays import ArrayWriter, mapped_arrays
+from jenga.errors import SetupError
 from jenga.files import MANIFEST, atomic_folder, cache_folder, damage, json_object
 from jenga.labels import kind_named
 from jenga.labels.column import HeadColumn
 from jenga.rows.large import are_large
-from jenga.rows.parse import Key, Rows, SourceSpec
+from jenga.rows.loaded import LoadedSource
+from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import BadRow
 from jenga.rows.readers import local_files
 from jenga.rows.strings import Names, Strings, StringWriter, coded, mapped_strings
@@ -36,17 +38,8 @@ _TEXTS, _ARRAYS, _SOURCES = "texts.arrow", "arrays", "sources.json"
 _SETTINGS = ("valid_fraction", "test_fraction", "split_seed", "max_bad_fraction", "max_rows")
 
 
-@dataclass
-class KeptSource:
-    """What `jenga.rows.load` found of a source. The rows of `splits` are mapped."""
-
-    heads: tuple[HeadColumn, ...]
-    splits: dict[str, Rows]
-    spaces: dict[Key, HeadSpace]
-    bad: list[BadRow]
-    warnings: list[str]
-    digests: dict[str, str]
-    sizes: dict[str, int]
+class NotKeptError(Exception):
+    """Rows cannot be written to where they would be kept."""
 
 
 class RowSink:
@@ -130,7 +123,7 @@ class Keeping:
         for sink in self._sinks:
             sink.abandon()
 
-    def finish(self, found: Sequence[KeptSource]) -> None:
+    def finish(self, found: Sequence[LoadedSource]) -> None:
         """Write what is known of all sources beside their rows."""
         places = ArrayWriter(self._staging / _ARRAYS)
         said = [_said(at, source, places) for at, source in enumerate(found)]
@@ -138,7 +131,7 @@ class Keeping:
         (self._staging / _SOURCES).write_text(json.dumps(said), encoding="utf-8")
 
 
-def _said(number: int, source: KeptSource, places: ArrayWriter) -> dict[str, Any]:
+def _said(number: int, source: LoadedSource, places: ArrayWriter) -> dict[str, Any]:
     splits = {}
     for split, rows in source.splits.items():
         assert isinstance(rows.ids, Strings)
@@ -146,7 +139,7 @@ def _said(number: int, source: KeptSource, places: ArrayWriter) -> dict[str, Any
             places.append(f"{number}-{split}", rows.ids.places)
         splits[split] = {"of": rows.ids.column_digest.split("/")[1], "all": rows.ids.places is None}
     return {
-        "heads": [asdict(head) for head in source.heads],
+        "heads": [asdict(head) for head in source.spec.heads],
         "splits": splits,
         "spaces": [asdict(space) for space in source.spaces.values()],
         "bad": [list(asdict(row).values()) for row in source.bad],
@@ -155,10 +148,10 @@ def _said(number: int, source: KeptSource, places: ArrayWriter) -> dict[str, Any
 
 
 @contextmanager
-def keeping(specs: Sequence[SourceSpec], data: DataConfig) -> Iterator[Keeping | list[KeptSource] | None]:
+def keeping(specs: Sequence[SourceSpec], data: DataConfig) -> Iterator[Keeping | list[LoadedSource] | None]:
     """Yield what was kept of just these rows, read by the same code; else what keeps them once they are loaded.
 
-    None: they are held, since they are few, or not of files alone, or of a kind that is not kept. Raises SetupError
+    None: they are held, since they are few, or not of files alone, or of a kind that is not kept. Raises NotKeptError
     where they cannot be written.
     """
     place = _place(specs, data)
@@ -170,16 +163,19 @@ def keeping(specs: Sequence[SourceSpec], data: DataConfig) -> Iterator[Keeping |
             yield _read(place, specs)
             return
         logger.warning("rows that are kept in %s are read anew: %s", place, harm)
-    with atomic_folder(place) as staging:
-        kept = Keeping(place, staging)
-        try:
-            yield kept
-        except BaseException:
-            kept.abandon()
-            raise
+    try:
+        with atomic_folder(place) as staging:
+            kept = Keeping(place, staging)
+            try:
+                yield kept
+            except BaseException:
+                kept.abandon()
+                raise
+    except SetupError as error:  # of files that are read here, none raises it
+        raise NotKeptError(str(error)) from error
 
 
-def _read(place: Path, specs: Sequence[SourceSpec]) -> list[KeptSource]:
+def _read(place: Path, specs: Sequence[SourceSpec]) -> list[LoadedSource]:
     said = json.loads((place / _SOURCES).read_text(encoding="utf-8"))
     places = mapped_arrays(place / _ARRAYS)
     found = []
@@ -194,8 +190,8 @@ def _read(place: Path, specs: Sequence[SourceSpec]) -> list[KeptSource]:
         heads = TypeAdapter(tuple[HeadColumn, ...]).validate_python(each["heads"])
         spaces = TypeAdapter(list[HeadSpace]).validate_python(each["spaces"])
         found.append(
-            KeptSource(
-                heads, splits, {(space.task, space.head): space for space in spaces},
+            LoadedSource(
+                replace(spec, heads=heads), splits, {(space.task, space.head): space for space in spaces},
                 [BadRow(*row) for row in each["bad"]], each["warnings"], each["digests"], each["sizes"],
             )
         )  # fmt: skip

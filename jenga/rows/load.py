@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,11 @@ from jenga.labels.column import HeadColumn
 from jenga.labels.forms import Settled, settle
 from jenga.labels.spaces import infer_normal_space, infer_space
 from jenga.labels.unseen import unseen_warnings
-from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.columns import absent_columns, find_column, label_place, no_column
 from jenga.rows.exclude import Excluded
-from jenga.rows.kept import Keeping, KeptSource, RowSink, keeping
+from jenga.rows.kept import Keeping, NotKeptError, RowSink, keeping
 from jenga.rows.large import LargeRows
+from jenga.rows.loaded import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Key, Parser, Rows, SourceSpec, note_warnings
 from jenga.rows.partition import Share, Stake, check_roles, partition
 from jenga.rows.raw import BadRow, RawRows
@@ -34,40 +35,11 @@ from jenga.types import IGNORE_INDEX, HeadSpace
 if TYPE_CHECKING:
     from jenga.config.schema import DataConfig
 
+logger = logging.getLogger(__name__)
 _VALID, _TEST = "valid", "test"
-_BAD_ROWS_SHOWN = 5
 _ENOUGH_BAD = 100_000
 _ROWS_AT_ONCE = 512
 """Few: the more objects are alive, the more often the garbage collector goes through all of them."""
-
-
-@dataclass
-class LoadedSource:
-    """A source ready to be encoded. `splits` has train and valid, and test unless there is none.
-
-    `bad`: the rows set aside, of all files. `warnings`: sentences for the log. `digests`: SHA-256 of the rows of each
-    file, by its name; `sizes`: how many it has, bad ones too.
-    """
-
-    spec: SourceSpec
-    splits: dict[str, Rows]
-    spaces: dict[Key, HeadSpace]
-    bad: list[BadRow]
-    warnings: list[str]
-    digests: dict[str, str]
-    sizes: dict[str, int]
-
-    def set_aside(self, bad: Sequence[BadRow], max_bad_fraction: float) -> None:
-        """Add rows that parsed and cannot be encoded. Raises DataError where a file has too many bad ones now."""
-        for file in dict.fromkeys(row.file for row in bad):
-            of_file = [row for row in (*bad, *self.bad) if row.file == file]
-            stop_if_many(file, of_file, self.sizes[file], max_bad_fraction)
-        self.bad += bad
-
-    def source(self, splits: dict[str, EncodedSplit]) -> Source:
-        """Return the source of the encoded `splits`."""
-        tasks = tuple(dict.fromkeys(task for task, _ in self.spaces))
-        return Source(self.spec.name, tasks, splits, self.spec.content, self.spec.encoder)
 
 
 @dataclass
@@ -101,26 +73,17 @@ def load_sources(
     `num_labels`, when a head has no label in the training rows, and when rows are given to train one source and to
     judge another.
     """
-    with keeping(specs, data) as kept:
-        if isinstance(kept, list):
-            return [
-                LoadedSource(
-                    replace(spec, heads=each.heads), each.splits, each.spaces, each.bad, each.warnings, each.digests,
-                    each.sizes,
-                )
-                for spec, each in zip(specs, kept, strict=True)
-            ]  # fmt: skip
-        loaded = _load(specs, data, files, kept)
-        if kept is not None:
-            kept.finish(
-                [
-                    KeptSource(
-                        each.spec.heads, each.splits, each.spaces, each.bad, each.warnings, each.digests, each.sizes
-                    )
-                    for each in loaded
-                ]
-            )
-        return loaded
+    try:
+        with keeping(specs, data) as kept:
+            if isinstance(kept, list):
+                return kept
+            loaded = _load(specs, data, files, kept)
+            if kept is not None:
+                kept.finish(loaded)
+            return loaded
+    except NotKeptError as error:
+        logger.warning("%s. The rows are held in memory; data.cache_dir names another place for them", error)
+        return _load(specs, data, files, None)
 
 
 def _load(
@@ -218,41 +181,6 @@ def _loaded(
     ]
     sizes = {each.file: len(each.rows) + len(each.bad) for files in raw.values() for each in files}
     return LoadedSource(spec, splits, spaces, parsed.bad, warnings, digests, sizes)
-
-
-def stop_if_many_bad(
-    raw: RawRows,
-    bad: Sequence[BadRow],
-    max_bad_fraction: float,
-    *,
-    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
-    told: Sequence[str] = (),
-) -> None:
-    """Raise DataError, which shows the first of them, where `bad` are more than a share of the rows of a file.
-
-    told: how the labels were read, which may be what is wrong.
-    """
-    stop_if_many(raw.file, bad, len(raw.rows) + len(raw.bad), max_bad_fraction, fix=fix, told=told)
-
-
-def stop_if_many(
-    where: str,
-    bad: Sequence[BadRow],
-    total: int,
-    max_bad_fraction: float,
-    *,
-    fix: str = "Correct the rows or the configuration, or raise data.max_bad_fraction",
-    told: Sequence[str] = (),
-) -> None:
-    """Raise DataError, which shows the first of them, where `bad` are more than a share of `total` rows."""
-    if len(bad) <= max_bad_fraction * total:
-        return
-    shown = "\n".join(f"  {row}" for row in bad[:_BAD_ROWS_SHOWN])
-    more = f"\n  ... and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
-    raise DataError(
-        f"{where}: {len(bad)} of {total} rows cannot be used; data.max_bad_fraction allows {max_bad_fraction:g}. "
-        f"{fix}:\n{shown}{more}" + "".join(f"\n  {words}" for words in told)
-    )
 
 
 def _spaces(

@@ -16,7 +16,7 @@ import torch
 from jenga.errors import DataError
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.large import Reading
-from jenga.rows.load import stop_if_many
+from jenga.rows.loaded import stop_if_many
 from jenga.rows.order import OnDemand
 from jenga.rows.parse import Parser, Rows, SourceSpec, Spaces
 from jenga.rows.raw import BadRow, RawRows

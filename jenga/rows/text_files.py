@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jenga.errors import DataError
@@ -24,7 +24,7 @@ def read_lines(raw: RawRows, text: str) -> None:
 
 def json_lines(lines: Iterable[str], refuse: Refuse) -> Iterator[tuple[int, Any]]:
     """Yield the value in each line that is not blank, with the number of the line."""
-    scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
+    scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # typeshed lacks it
     for number, line in enumerate(lines, start=1):
         try:
             # Half of what json.loads takes, which is asked about what is no one value from the line's beginning on.

@@ -22,7 +22,8 @@ from jenga.modalities.base import Prepared
 from jenga.modalities.joint import assembled_source, part_of
 from jenga.rows.batches import Source
 from jenga.rows.fingerprint import Fingerprint, fingerprint
-from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.load import load_sources
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import BadRow
 from jenga.rows.read_once import ReadOnce
@@ -77,7 +78,6 @@ def build(
         torch.use_deterministic_algorithms(config.training.deterministic)
     config = config.with_blocks({name: model_block(config.of_backbone(name)) for name in config.backbones})
     loaded, files = _read(config)
-    streaming = config.data.streaming
     views = _views(config, loaded)
     prepared = {name: _prepared(config, name, seen, files, workdir) for name, seen in views.items()}
     on_gpu = device is not None and device.type != "cpu"
@@ -95,7 +95,7 @@ def build(
         for (name, head), targets in source.splits[TRAIN].labels.items():
             model.tasks[name].fit_targets(head, targets)
     config = resolved_config(config, model, sources)
-    if streaming:
+    if config.data.streaming:
         sources = streamed(sources, loaded, files, parts, config)
         warnings += first_rows_told(loaded)
     spaces = {key: space for source in loaded for key, space in source.spaces.items()}
@@ -114,7 +114,7 @@ def _read(config: ExperimentConfig) -> tuple[list[LoadedSource], dict[str, list[
     """
     specs = source_specs(config)
     if config.data.streaming:
-        check_streaming(config, specs)
+        check_streaming(specs)
         specs = by_file(specs)
     reads = {name: _reads(config, name, specs) for name in dict.fromkeys(spec.encoder for spec in specs)}
     data = config.data

@@ -14,7 +14,7 @@ from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, DataError
 from jenga.modalities import Encoder
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import RawRows, object_in
 from jenga.rows.read_once import ReadOnce
@@ -22,30 +22,15 @@ from jenga.rows.readers import FileForm, read_rows, reading_of, streamed_files
 from jenga.rows.split import TRAIN
 from jenga.rows.stream import HEAD_ROWS, Stream, StreamedSplit
 
-_KEY = "data.streaming"
 
-
-def check_streaming(config: ExperimentConfig, specs: Sequence[SourceSpec]) -> None:
-    """Raise ConfigError where rows that come one after the other are not enough."""
-    data, continual = config.data, config.continual
-    whole = {
-        "stages": config.stages, "continual.replay": continual.replay, "continual.agem": continual.agem,
-        "continual.ewc": continual.ewc, "data.max_rows": data.max_rows, "data.exclude": data.exclude,
-        "callbacks.sentinel": getattr(config.callbacks, "sentinel", None),
-        "model.teacher_student_config": getattr(config.model, "teacher_student_config", None),
-    }  # fmt: skip
-    problems = [f"{_KEY}: {key} needs all rows; take one of the two out" for key, given in whole.items() if given]
-    if config.training.max_steps is None:
-        problems.append(f"{_KEY}: rows without an end need training.max_steps; set it")
-    if config.training.sampler != "round_robin":
-        problems.append(f"{_KEY}: streams take turns; remove training.sampler: {config.training.sampler}")
-    problems += [
-        f"{_KEY}: the rows of {spec.name} are no texts with labels, which alone are read as they come; take the key out"
-        for spec in specs
-        if spec.content.kept is None
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+def check_streaming(specs: Sequence[SourceSpec]) -> None:
+    """Raise ConfigError for rows that are read otherwise than as texts with labels."""
+    others = ", ".join(spec.name for spec in specs if spec.content.kept is None)
+    if others:
+        raise ConfigError(
+            f"data.streaming: the rows of {others} are no texts with labels, which alone are read as they come; "
+            "take the key out"
+        )
 
 
 def by_file(specs: Sequence[SourceSpec]) -> list[SourceSpec]:

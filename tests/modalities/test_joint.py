@@ -24,7 +24,7 @@ from jenga.modalities.joint import (
 )
 from jenga.rows.batches import Encoded, EncodedSplit
 from jenga.rows.content import CellColumns
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
 from jenga.rows.raw import BadRow, RawRows
 

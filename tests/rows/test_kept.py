@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jenga.arrays import ArrayWriter
 from jenga.config.schema import DataConfig
-from jenga.errors import DataError
+from jenga.errors import DataError, SetupError
 from jenga.labels import kind_named
 from jenga.labels.column import HeadColumn
 from jenga.modalities.text.columns import TextColumns
 from jenga.rows.fingerprint import fingerprint
 from jenga.rows.large import Watched
-from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.load import load_sources
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.read_once import ReadOnce
 from jenga.rows.readers import read_rows
@@ -189,6 +191,29 @@ def test_rows_that_stop_a_run_leave_nothing_behind(
     os.unlink(paths["more.csv"])
     with pytest.raises(DataError, match=r"more\.csv: no such file"):
         load(specs(paths), tmp_path / "cache", monkeypatch)
+
+
+def test_rows_that_cannot_be_kept_for_want_of_a_place_are_held_with_a_warning(
+    paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = list(map(said, load(specs(paths), None, monkeypatch)))
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        assert list(map(said, load(specs(paths), tmp_path / "file" / "cache", monkeypatch))) == held
+    assert "The rows are held in memory; data.cache_dir names another place" in caplog.text
+    full, append = [0], ArrayWriter.append
+
+    def fill(self: ArrayWriter, name: str, piece: np.ndarray) -> None:
+        full[0] += 1
+        if full[0] > 9:
+            raise SetupError("no space left")
+        append(self, name, piece)
+
+    monkeypatch.setattr(ArrayWriter, "append", fill)
+    caplog.clear()
+    assert list(map(said, load(specs(paths), tmp_path / "cache", monkeypatch))) == held
+    assert "no space left. The rows are held" in caplog.text
+    assert not folders(tmp_path)
 
 
 @pytest.mark.parametrize("why", ["marks", "words", "sample"])

@@ -18,7 +18,8 @@ from jenga.labels.column import HeadColumn
 from jenga.labels.unseen import is_unseen
 from jenga.labels.words import split_words
 from jenga.modalities.text.columns import TextColumns
-from jenga.rows.load import LoadedSource, load_sources
+from jenga.rows.load import load_sources
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import BadRow
 from jenga.rows.readers import FileForm

@@ -18,6 +18,7 @@ import pytest
 import seeds
 import torch
 import yaml
+from stops import StopAt
 from torch.nn import functional as F
 
 from jenga.callbacks import CALLBACK_REGISTRY, BaseCallback
@@ -35,17 +36,6 @@ from jenga.trainer.run import RunFolder
 ALL = ("mood", "flags", "names", "price")
 DRIVER = Path(__file__).parents[1] / "crash_driver.py"
 TRAINING = {"epochs": 2, "batch_size": 8, "log_every_steps": 1}
-
-
-class StopAt(BaseCallback):
-    """Interrupts at a step, as Ctrl-C does; the user presses it once, whatever is resumed."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
-        if trainer.state.step == self.step:
-            signal.raise_signal(signal.SIGINT)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

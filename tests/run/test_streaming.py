@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from stops import StopAt
 
-from jenga.callbacks import BaseCallback
 from jenga.errors import ConfigError, DataError, InterruptedRun
 from jenga.rows.stream import StreamedSplit
 from jenga.run.build import build
@@ -47,17 +46,6 @@ def weights(run: Path) -> dict[str, bytes]:
     }
     assert len(found) >= 3
     return found
-
-
-class StopAt(BaseCallback):
-    """Interrupts once at each of some steps."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, trainer: Any, logs: Any, **kwargs: Any) -> None:
-        if trainer.state.step == self.step:
-            signal.raise_signal(signal.SIGINT)
 
 
 def test_rows_that_judge_never_train_and_all_others_do(content: dict[str, Any], tmp_path: Path) -> None:
@@ -166,20 +154,9 @@ def test_labels_that_come_late_in_a_file_are_read(content: dict[str, Any], tmp_p
     assert sum(label >= 0 for label in late) > 90
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda c: c["training"].pop("max_steps"), "rows without an end need training.max_steps"),
-        (lambda c: c["data"].update(max_rows=5), "data.max_rows needs all rows"),
-        (lambda c: c["training"].update(sampler="temperature"), "remove training.sampler: temperature"),
-        (lambda c: c.update(callbacks={"sentinel": {}}), "callbacks.sentinel needs all rows"),
-    ],
-)
-def test_what_needs_all_rows_is_refused_by_name(
-    content: dict[str, Any], tmp_path: Path, change: Callable[[dict[str, Any]], Any], words: str
-) -> None:
-    change(content)
-    with pytest.raises(ConfigError, match=words):
+def test_rows_that_are_no_texts_with_labels_are_refused(content: dict[str, Any], tmp_path: Path) -> None:
+    content["tasks"] = [{"name": "lm", "type": "causal_lm", "data_path": content["tasks"][0]["data_path"]}]
+    with pytest.raises(ConfigError, match="the rows of lm are no texts with labels"):
         build(load_config(content), tmp_path / "work")
 
 

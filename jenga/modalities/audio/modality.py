@@ -19,7 +19,7 @@ from jenga.modalities.audio.settings import TINY_AUDIO, AudioColumnKeys, AudioCo
 from jenga.modalities.base import MODALITIES, Modality
 from jenga.modalities.store import FeatureStore
 from jenga.rows.content import ContentSpec
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 
 __all__ = ["AudioBackbone", "AudioModality"]
 

@@ -28,7 +28,7 @@ from jenga.refinery.packed import PackedRows
 from jenga.refinery.paths import parts_of, values_in
 from jenga.rows.batches import EncodedSplit, RowEncoder, Source
 from jenga.rows.given import LineBatch, RowsLike
-from jenga.rows.load import LoadedSource, stop_if_many_bad
+from jenga.rows.loaded import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import GIVEN, BadRow, RawRows
 from jenga.rows.split import TRAIN, leak_warning, shared_with

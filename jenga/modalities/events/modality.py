@@ -27,7 +27,7 @@ from jenga.refinery.paths import put
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.columns import find_column
 from jenga.rows.content import Cells, ContentSpec, Item
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce

@@ -27,7 +27,7 @@ from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, encode
 from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.content import ContentSpec
-from jenga.rows.load import LoadedSource, stop_if_many
+from jenga.rows.loaded import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
 from jenga.rows.split import TRAIN

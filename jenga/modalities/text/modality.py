@@ -26,7 +26,8 @@ from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
 from jenga.rows.batches import EncodedSplit
 from jenga.rows.content import ContentSpec
 from jenga.rows.large import Watched
-from jenga.rows.load import LoadedSource, by_place
+from jenga.rows.load import by_place
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import SourceSpec
 from jenga.rows.read_once import ReadOnce
 from jenga.rows.readers import read_rows

@@ -22,7 +22,7 @@ from jenga.modalities.vision.pixels import Pixels
 from jenga.modalities.vision.settings import AugmentConfig
 from jenga.rows.batches import Encoded, Source
 from jenga.rows.content import Cells, Content
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec
 
 _THUMBNAIL = 160

@@ -18,7 +18,7 @@ from jenga.modalities.vision.pictures import ImageColumns
 from jenga.modalities.vision.pixels import MEAN, STD, Pixels
 from jenga.modalities.vision.settings import TINY_VISION, VisionColumnKeys, VisionConfig
 from jenga.rows.content import ContentSpec
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 
 __all__ = ["VisionBackbone", "VisionModality"]
 

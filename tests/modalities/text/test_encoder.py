@@ -14,7 +14,7 @@ from jenga.modalities.text.columns import TextColumns
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.messages import Turn
-from jenga.rows.load import LoadedSource
+from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
 from jenga.rows.raw import BadRow, RawRows
 from jenga.run.build import build
