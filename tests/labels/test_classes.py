@@ -270,3 +270,10 @@ def test_a_question_of_classes_takes_those_that_no_training_row_has_for_missing(
         HeadSpace("t", "h", "class", 2, ("a", "b")), np.array([0, 1, unseen_code("c"), IGNORE_INDEX])
     )
     assert (found.name, found.classes, found.answers.tolist()) == ("", ("a", "b"), [0, 1, -100, -100])
+
+
+def test_a_word_for_no_label_is_none_though_a_class_is_called_so() -> None:
+    column = HeadColumn("task", "head", "class", ("head",), None, None)
+    column = replace(column, cells=replace(column.cells, missing=("normal", "")))
+    reader = ClassReader(column, HeadSpace("task", "head", "class", 2, ("attack", "normal")))
+    assert [reader.read(cell, "", ()) for cell in ("attack", "normal", "")] == [0, IGNORE_INDEX, IGNORE_INDEX]

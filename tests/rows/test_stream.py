@@ -69,6 +69,11 @@ def test_each_pass_has_every_row_once_in_another_order() -> None:
     assert ids(stream(*files, buffer=1), range(30)) in in_order
 
 
+def test_files_come_in_another_order_in_each_pass() -> None:
+    seen = ids(stream(rows_of("x", 10), rows_of("y", 10), buffer=1), range(160))
+    assert {seen[start][0] for start in range(0, 160, 20)} == {"x", "y"}
+
+
 def test_rows_of_a_place_are_the_same_however_they_are_asked_for() -> None:
     files = rows_of("x", 40), rows_of("y", 15)
     whole = stream(*files).rows(range(200))

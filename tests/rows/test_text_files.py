@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from jenga.errors import DataError
 from jenga.rows.raw import RawRows
-from jenga.rows.text_files import read_json, read_lines, read_text
+from jenga.rows.text_files import json_lines, read_json, read_lines, read_text
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,22 @@ def test_rows_come_with_their_numbers(
 def test_json_that_holds_no_rows_is_refused_with_its_keys() -> None:
     with pytest.raises(DataError, match="an object with the keys a, b, not rows"):
         read_json(RawRows("f"), '{"a": 1, "b": [1]}')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"a": 1}', ' {"a": 1}', '{"a": 1} ', '{"a": 1}\r', '{"a": 1}\t\r', '{"a": 1} {"a": 2}', '{"a": 1}x', '{"a": 1',
+        "", "  ", "\ufeff{}", "NaN", "[1, -Infinity]", "3", '"text"', '{"a": 1, "a": 2}', '{"a": "\\ud83d"}', "[" * 100_000,
+        f"{10**30}", "nul", "\u2028", '{"a": "tab\t"}', "1" * 5000,
+    ],
+)  # fmt: skip
+def test_a_line_holds_what_json_says_it_does(line: str) -> None:
+    refused: list[int] = []
+    found = list(json_lines(["{}", line], lambda number, *_: refused.append(number)))[1:]
+    try:
+        wanted = [json.loads(line)] if line.strip() else []
+    except (ValueError, RecursionError):
+        assert (found, refused) == ([], [2])
+        return
+    assert (repr(found), refused) == (repr([(2, each) for each in wanted]), [])
