@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -308,15 +308,24 @@ def json_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def damage(folder: Path) -> str | None:
-    """Return what is wrong with a folder written by `atomic_folder`, or None when every checksum agrees."""
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damage(folder: Path, digest_of: Callable[[Path], str] = sha256_of) -> str | None:
+    """Return what is wrong with a folder written by `atomic_folder`, or None when every checksum agrees.
+
+    digest_of: returns the SHA-256 of a file in hex digits.
+    """
     try:
         wanted = json_object(folder / MANIFEST)
     except OSError as error:
         return f"{folder / MANIFEST}: {error.strerror}"
     except ValueError as error:
         return str(error)
-    found = _digests(folder)
+    found = _digests(folder, digest_of)
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             state = "is missing" if name not in found else "was added" if name not in wanted else "has another checksum"
@@ -324,13 +333,9 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            with path.open("rb") as file:
-                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+def _digests(folder: Path, digest_of: Callable[[Path], str] = sha256_of) -> dict[str, str]:
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST]
+    return {path.relative_to(folder).as_posix(): digest_of(path) for path in paths}
 
 
 def _sync(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jenga import __version__
 from jenga.errors import ConfigError, JengaError, SetupError, suggest
-from jenga.files import MANIFEST, damage
+from jenga.files import MANIFEST, damage, sha256_of
 from jenga.labels.column import HeadColumn
 from jenga.modalities import Modality, modality_of
 from jenga.modalities.joint import JointSpec
@@ -164,8 +163,7 @@ def find_model(run: str | Path) -> Path:
 
 def fingerprint(folder: Path) -> str:
     """Return the SHA-256, in hex, of the manifest of the model in `folder`, which has that of each of its files."""
-    with (folder / MANIFEST).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(folder / MANIFEST)
 
 
 @contextlib.contextmanager

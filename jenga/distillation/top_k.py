@@ -18,7 +18,7 @@ from safetensors.torch import save
 from jenga.config.distillation import TeacherStudentConfig
 from jenga.distillation.running import RunningTeacher
 from jenga.errors import ConfigError, SetupError
-from jenga.files import atomic_file, json_object, write_atomic
+from jenga.files import atomic_file, json_object, sha256_of, write_atomic
 from jenga.kernels import TeacherTopk, teacher_topk
 from jenga.modalities.text.pieces import EncodedLanguage
 from jenga.modalities.text.tokens import tokenizer_identity
@@ -97,7 +97,7 @@ class TopKCache:
             path = self.folder / self._name(number)
             with atomic_file(path) as file:
                 file.write(save({"logits": logits, "indices": indices}))
-            self.digests[path.name] = _sha256(path)
+            self.digests[path.name] = sha256_of(path)
             self.digests = dict(sorted(self.digests.items()))
             write_atomic(self.folder / MANIFEST, json.dumps({"of": self.of, "shards": self.digests}, indent=1) + "\n")
 
@@ -137,7 +137,7 @@ class TopKCache:
         kept = {}
         for name, digest in digests.items():
             path = self.folder / name
-            if path.is_file() and _sha256(path) == digest:
+            if path.is_file() and sha256_of(path) == digest:
                 kept[name] = digest
             else:
                 logger.warning("%s is gone or harmed; the teacher computes it again", path)
@@ -193,7 +193,7 @@ def identity(folder: Path, dtype: str) -> str:
             f"model.teacher_student_config.teacher_model: {folder} holds no safetensors, which top_k needs"
         )
     for path in [*weights, *sorted(folder.glob("*config.json")), *folder.glob(BASE_FILE)]:
-        digest.update(f"{path.name} {_sha256(path)}\n".encode())
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -227,8 +227,3 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise SetupError(
             f"{path}: harmed ({error}); delete the folder, and the teacher computes its logits again"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

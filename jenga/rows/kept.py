@@ -17,8 +17,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jenga.arrays import ArrayWriter, mapped_arrays
+from jenga.digests import DIGESTS, KnownDigests
 from jenga.errors import SetupError
-from jenga.files import MANIFEST, atomic_folder, cache_folder, damage, json_object
+from jenga.files import MANIFEST, atomic_folder, cache_folder, damage, json_object, sha256_of
 from jenga.labels import kind_named
 from jenga.labels.column import HeadColumn
 from jenga.rows.large import are_large
@@ -154,12 +155,16 @@ def keeping(specs: Sequence[SourceSpec], data: DataConfig) -> Iterator[Keeping |
     None: they are held, since they are few, or not of files alone, or of a kind that is not kept. Raises NotKeptError
     where they cannot be written.
     """
-    place = _place(specs, data)
+    folder = Path(data.cache_dir) if data.cache_dir else cache_folder("rows")
+    known = KnownDigests(folder / DIGESTS)
+    place = _place(folder, specs, data, known)
     if place is None:
         yield None
         return
     if (place / MANIFEST).exists():
-        if (harm := damage(place)) is None:
+        harm = damage(place, known.of)
+        known.save()
+        if harm is None:
             yield _read(place, specs)
             return
         logger.warning("rows that are kept in %s are read anew: %s", place, harm)
@@ -173,6 +178,8 @@ def keeping(specs: Sequence[SourceSpec], data: DataConfig) -> Iterator[Keeping |
                 raise
     except SetupError as error:  # of files that are read here, none raises it
         raise NotKeptError(str(error)) from error
+    known.note_folder(place)
+    known.save()
 
 
 def _read(place: Path, specs: Sequence[SourceSpec]) -> list[LoadedSource]:
@@ -198,8 +205,8 @@ def _read(place: Path, specs: Sequence[SourceSpec]) -> list[LoadedSource]:
     return found
 
 
-def _place(specs: Sequence[SourceSpec], data: DataConfig) -> Path | None:
-    """Return the folder of the rows of `specs`; None where they are held."""
+def _place(folder: Path, specs: Sequence[SourceSpec], data: DataConfig, known: KnownDigests) -> Path | None:
+    """Return the folder of the rows of `specs`, in `folder`; None where they are held."""
     if data.streaming or not all(_can_be_kept(spec) for spec in specs):
         return None
     paths = dict.fromkeys((path, spec.form) for spec in specs for path in (*spec.train, *spec.valid, *spec.test))
@@ -211,10 +218,11 @@ def _place(specs: Sequence[SourceSpec], data: DataConfig) -> Path | None:
     settings = [getattr(data, name) for name in _SETTINGS]
     said = json.dumps([_FORMAT, sys.version, settings, *map(repr, specs), files])
     digest = hashlib.sha256(said.encode(errors="surrogatepass"))
-    for name in [*_code(specs), *names]:
-        with open(name, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return (Path(data.cache_dir) if data.cache_dir else cache_folder("rows")) / f"rows-{digest.hexdigest()[:32]}"
+    for file in _code(specs):
+        digest.update(sha256_of(Path(file)).encode())
+    for name in names:
+        digest.update(known.of(name).encode())
+    return folder / f"rows-{digest.hexdigest()[:32]}"
 
 
 def _can_be_kept(spec: SourceSpec) -> bool:

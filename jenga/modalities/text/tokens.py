@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from jenga.arrays import ArrayWriter, mapped_arrays
+from jenga.digests import DIGESTS, KnownDigests
 from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST, atomic_folder, damage
 from jenga.rows.batches import Encoded
@@ -280,7 +281,9 @@ def tokenizer_identity(tokenizer: Any) -> Any:
 
 def _kept(folder: Path, parts: Callable[[], Iterable[dict[str, np.ndarray]]]) -> EncodedText | None:
     """Return the tokens that are kept in `folder`, else those of `parts`, kept there; None where they cannot be."""
-    if (folder / MANIFEST).exists() and (cached := _read(folder)) is not None:
+    known = KnownDigests(folder.parent / DIGESTS)
+    if (folder / MANIFEST).exists() and (cached := _read(folder, known)) is not None:
+        known.save()
         return cached
     try:
         with atomic_folder(folder) as staging:
@@ -296,12 +299,14 @@ def _kept(folder: Path, parts: Callable[[], Iterable[dict[str, np.ndarray]]]) ->
     except (OSError, SetupError) as error:
         logger.warning("tokens are not cached: %s; the next run tokenises again", error)
         return None
-    return _read(folder)
+    known.note_folder(folder)
+    known.save()
+    return _read(folder, known)
 
 
-def _read(folder: Path) -> EncodedText | None:
+def _read(folder: Path, known: KnownDigests) -> EncodedText | None:
     try:
-        if (harm := damage(folder)) is not None:
+        if (harm := damage(folder, known.of)) is not None:
             raise ValueError(harm)
         return _with_offsets(mapped_arrays(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
