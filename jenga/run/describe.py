@@ -62,8 +62,9 @@ def describe(
         console.print("tune: left aside, for jenga tune; this run has the settings of the file itself", highlight=False)
     for line in told(config, experiment.bundle.config, steps_of(experiment)):
         console.print(line, highlight=False, soft_wrap=True)
+    streamed = " to begin with, and more as they come" if config.data.streaming else ""
     console.print(
-        f"{run.path}: {rows['train']} training, {rows['valid']} validation, {rows['test']} test rows; "
+        f"{run.path}: {rows['train']} training{streamed}, {rows['valid']} validation, {rows['test']} test rows; "
         f"{len(experiment.sources)} source(s); {parameters:,} parameters{_share(trained, parameters)} on "
         f"{accelerator.device}{_several(accelerator)}",
         highlight=False, soft_wrap=True,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from launches import NO_DROPOUT, compared, run_of, start, without_dropout
 from stops import StopAt
 
 from jenga.errors import ConfigError, DataError, InterruptedRun
@@ -174,3 +175,14 @@ def test_labels_of_the_first_rows_alone_are_told(content: dict[str, Any], tmp_pa
     content["tasks"][0]["heads"] = [{"name": "t", "labels": list(MOODS)}]
     told = build(load_config(content), tmp_path / "work").warnings
     assert not any("labels are those of the first" in words for words in told)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_rows_that_one_does(content: dict[str, Any], tmp_path: Path) -> None:
+    content["training"]["log_every_steps"] = 1
+    content = without_dropout({**content, **NO_DROPOUT, "model": {**content["model"], **NO_DROPOUT["model"]}})
+    alone = train(content, device="cpu").run
+    folder = tmp_path / "two"
+    assert start(content, folder, "--processes", "2").wait(timeout=300) == 0, (folder / "told").read_text()
+    assert "144 training to begin with, and more as they come, 18 validation" in (folder / "told").read_text()
+    compared(alone, run_of(folder))
