@@ -158,13 +158,13 @@ def test_a_process_that_hangs_is_named_and_ended_and_so_are_the_others(
     settings: Make, tmp_path: Path, rank: int
 ) -> None:
     folder = tmp_path / "two"
-    begun = start(settings("mood", training={"epochs": 4000}), folder, "--processes", "2", "--wait-limit", "30")
+    begun = start(settings("mood", training={"epochs": 4000}), folder, "--processes", "2", "--wait-limit", "20")
     until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
     both = processes_of(folder)
     os.kill(both[rank], signal.SIGSTOP)
     assert begun.wait(timeout=200) == 4
     told = (folder / "told").read_text()
-    assert told.count(f"error: process {rank} of 2 did not come within 30 s to where the others waited") == 1
+    assert told.count(f"error: process {rank} of 2 did not come within 20 s to where the others waited") == 1
     assert "memory" not in told
     assert not any(Path(f"/proc/{each}").exists() for each in both)
 
