@@ -16,6 +16,7 @@ _PUBLIC = {
     "tune": "jenga.tuning.study",
     "load": "jenga.inference.predictor",
     "Predictor": "jenga.inference.predictor",
+    "JengaClassifier": "jenga.estimator",
     "accelerate": "jenga.peft.accelerate",
     "acceleration": "jenga.peft.accelerate",
     "restore": "jenga.peft.accelerate",

@@ -29,7 +29,7 @@ RANKS = {
     "distillation": 11, "continual": 11,
     "run": 12,
     "inference": 13, "tuning": 13, "audit": 13,
-    "cli": 14,
+    "cli": 14, "estimator": 14,
     "train": 15,
 }  # fmt: skip
 """A room (a package or module of jenga/, or kernels/) imports lower ranks only; those of rank 0 also one another."""

@@ -78,7 +78,8 @@ class Predictor:
         """Return for each row ``{"id": ..., task: {head: ...}}``, in the order of `rows`.
 
         rows: a text, texts, or mappings with the columns that the model was trained on (label columns may be absent);
-        for a model of events also JSON as bytes or text. A class is ``{"label", "probability"}``, with `probabilities`
+        for a model of events also JSON as bytes or text. Or a table of pandas (in which NaN is no value), polars or
+        Arrow with these columns, or a column of texts. A class is ``{"label", "probability"}``, with `probabilities`
         also all ``"probabilities"``. Items are ``{item: {"value", "probability"}}``. Tags are ``{"entities": [{"start",
         "end", "label", "text", "probability"}]}`` in characters of the text (words given as a list are joined by
         spaces), for a row given as words also ``"tags"`` by word. A number is ``{"value"}``, several are ``{"values":

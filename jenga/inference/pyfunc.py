@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,10 @@ class PyfuncModel:
 
         In a table, NaN is a value that is not there. params: `probabilities` and `batch_size` of `Predictor.predict`.
         """
-        rows: Sequence[Any] = model_input if isinstance(model_input, list) else _records(model_input)
         given = params or {}
         return self.predictor.predict(
-            rows, batch_size=given.get("batch_size"), probabilities=given.get("probabilities", False)
+            model_input, batch_size=given.get("batch_size"), probabilities=given.get("probabilities", False)
         )
-
-
-def _records(table: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return rows
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from jenga.errors import DataError
 from jenga.rows.content import ContentSpec
@@ -17,7 +17,17 @@ from jenga.rows.tables import MARKS, read_table
 
 logger = logging.getLogger(__name__)
 
-RowsLike = str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | Sequence[Mapping[str, Any]] | RawRows
+
+class Table(Protocol):
+    """A table of pandas, polars, Arrow or whatever else hands its columns on as Arrow has it (PyCapsule interface)."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a capsule with a stream of record batches."""
+
+
+RowsLike = (
+    str | bytes | Mapping[str, Any] | Sequence[str] | Sequence[bytes] | Sequence[Mapping[str, Any]] | Table | RawRows
+)
 
 
 @dataclass(frozen=True)
@@ -70,19 +80,41 @@ def _add_json(raw: RawRows, number: int, line: str) -> None:
         raw.refuse(number, f"the line is not JSON ({error})", line)
 
 
+def of_table(rows: object) -> object:
+    """Return the rows of a table as mappings, and the values of a column or a 1-D array; anything else as it is.
+
+    In a table of pandas NaN is a value that is not there.
+    """
+    found: Any = rows
+    if hasattr(rows, "notna") and hasattr(rows, "columns"):
+        # Columns of pandas may hold objects of several types, which Arrow's do not.
+        return found.astype(object).where(found.notna(), None).to_dict("records")
+    if type(rows).__name__ == "Series" and hasattr(rows, "to_list"):
+        return found.to_list()
+    if hasattr(rows, "__array_interface__") and found.ndim == 1:
+        return found.tolist()
+    if hasattr(rows, "__arrow_c_stream__"):
+        import pyarrow
+
+        return pyarrow.table(found).to_pylist()
+    return rows
+
+
 def given_rows(rows: RowsLike, contents: Sequence[ContentSpec]) -> RawRows:
     """Return bare contents, such as texts, or mappings as rows numbered from 1; a bare one fills its column of each.
+
+    Rows may be a table, or one of its columns.
 
     Raises TypeError for anything else.
     """
     if isinstance(rows, RawRows):
         return rows
-    given: object = rows
+    given = of_table(rows)
     if not isinstance(given, Sequence):
-        advice = "give a text, or a list of texts or of mappings (for a table: table.to_dict('records'))"
+        advice = "give a text, a list of texts or of mappings, or a table"
         raise TypeError(f"rows: got {type(rows).__name__}; {advice}")
     raw = RawRows(GIVEN)
-    for number, row in enumerate([rows] if isinstance(rows, str) else rows, start=1):
+    for number, row in enumerate([given] if isinstance(given, str) else given, start=1):
         if isinstance(row, str):
             raw.add(number, _filled(row, contents))
         else:

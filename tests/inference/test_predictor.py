@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 
@@ -175,10 +176,9 @@ def test_longer_texts_are_told_to_be_cut(predictor: Predictor, caplog: pytest.Lo
     assert "1 of 2 rows are longer than 64 tokens" in caplog.text
 
 
-def test_a_table_is_refused_and_not_read_as_its_column_names(predictor: Predictor) -> None:
-    pandas = pytest.importorskip("pandas")
-    with pytest.raises(TypeError, match=r"got DataFrame; .*to_dict"):
-        predictor.predict(pandas.DataFrame({"text": [TEXT]}))
+def test_a_table_is_answered_as_its_rows_are(predictor: Predictor) -> None:
+    rows = [{"id": "a", "text": TEXT}, {"id": "b", "text": TEXT[:9]}]
+    assert predictor.predict(pyarrow.Table.from_pylist(rows)) == predictor.predict(rows)
 
 
 def test_batch_size_below_one_is_refused(predictor: Predictor) -> None:

@@ -6,6 +6,9 @@ import gzip
 import json
 from typing import Any
 
+import numpy as np
+import pandas
+import polars
 import pyarrow
 import pytest
 
@@ -64,8 +67,39 @@ def test_rows_that_were_read_already_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("given", [{"text": "a"}, 3, None, iter(["a"])])
 def test_anything_else_is_refused_with_what_to_give(given: Any) -> None:
-    with pytest.raises(TypeError, match=rf"rows: got {type(given).__name__}; give a text, or a list of texts"):
+    with pytest.raises(TypeError, match=rf"rows: got {type(given).__name__}; give a text, a list of texts"):
         given_rows(given, [TEXTS])
+
+
+CELLS = {"text": ["a", "b", None], "kind": ["x", None, "y"], "n": [1, 2, 3]}
+ROWS = [{"text": "a", "kind": "x", "n": 1}, {"text": "b", "kind": None, "n": 2}, {"text": None, "kind": "y", "n": 3}]
+
+
+class Stream:
+    """What is known only for handing its columns on as Arrow has it."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return pyarrow.table(CELLS).__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("table", [pandas.DataFrame(CELLS), polars.DataFrame(CELLS), pyarrow.table(CELLS), Stream()])
+def test_the_rows_of_a_table_are_mappings(table: Any) -> None:
+    raw = given_rows(table, [TEXTS])
+    assert raw.rows == ROWS
+    assert list(raw.numbers) == [1, 2, 3]
+
+
+def test_a_table_of_pandas_may_hold_objects_of_several_types_and_nan_is_no_value() -> None:
+    table = pandas.DataFrame({"text": ["a", float("nan")], "tags": [["O"], "x"], "n": [1.5, float("nan")]})
+    assert given_rows(table, [TEXTS]).rows == [
+        {"text": "a", "tags": ["O"], "n": 1.5},
+        {"text": None, "tags": "x", "n": None},
+    ]
+
+
+@pytest.mark.parametrize("column", [pandas.Series(["a", "b"]), polars.Series(["a", "b"]), np.array(["a", "b"])])
+def test_a_column_of_texts_is_texts(column: Any) -> None:
+    assert given_rows(column, [TEXTS]).rows == [{"text": "a"}, {"text": "b"}]
 
 
 # ---------------------------------------------------------------------------------------------------- standard input

@@ -27,7 +27,7 @@ from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.paths import parts_of, values_in
 from jenga.rows.batches import EncodedSplit, RowEncoder, Source
-from jenga.rows.given import LineBatch, RowsLike
+from jenga.rows.given import LineBatch, RowsLike, of_table
 from jenga.rows.loaded import LoadedSource, stop_if_many_bad
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import GIVEN, BadRow, RawRows
@@ -122,7 +122,7 @@ class EventEncoder(Encoder):
         return tuple(dict.fromkeys([*label_columns(specs), *self.keep]))
 
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> Events:
-        """Return events given as JSON (text or bytes) or mappings, one or several, numbered from 1.
+        """Return events given as JSON (text or bytes) or mappings, one or several, or a table, numbered from 1.
 
         Raises TypeError where they are none.
         """
@@ -130,9 +130,9 @@ class EventEncoder(Encoder):
             return rows
         if isinstance(rows, RawRows):
             return self._events(rows.file, rows.rows, rows.numbers, rows.bad, specs)
-        given: object = [rows] if isinstance(rows, str | bytes | Mapping) else rows
+        given = [rows] if isinstance(rows, str | bytes | Mapping) else of_table(rows)
         if not isinstance(given, Sequence):
-            advice = "give an event, or a list of events, as mappings or JSON (for a table: table.to_dict('records'))"
+            advice = "give an event, or a list of events, as mappings or JSON, or a table"
             raise TypeError(f"rows: got {type(rows).__name__}; {advice}")
         events: dict[int, Any] = {}
         others = RawRows(GIVEN)
