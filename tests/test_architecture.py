@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 RANKS = {
     "errors": 0, "registry": 0, "types": 0, "files": 0, "packed": 0, "threads": 0, "dropout": 0,
     "imports": 0, "ahead": 0, "arrays": 0, "digests": 0, "tables": 0, "workers": 0, "processes": 0, "launched": 0,
+    "extras": 0,
     "config": 1, "kernels": 1, "detectors": 1,
     "refinery": 2, "peft": 2, "samples": 2, "optimizers": 2,
     "labels": 3, "balance": 3, "policy": 3,
@@ -44,6 +45,7 @@ WHOLE_PROJECT = {
     "tests/test_bad_media.py",
     "tests/test_batches_ahead.py", "tests/test_joint_inputs.py", "tests/test_media_memory.py",
     "tests/test_broken_inputs.py", "tests/test_clone.py", "tests/test_configs.py", "tests/test_docs.py",
+    "tests/test_reference.py",
     "tests/test_extension_snippets.py", "tests/test_hostile_folders.py", "tests/test_mixed.py",
     "tests/test_parts.py", "tests/test_seed_forms.py",
 }  # fmt: skip

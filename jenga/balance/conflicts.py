@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -11,10 +10,10 @@ import torch
 
 from jenga.balance.gradients import TaskGradients
 from jenga.errors import ConfigError, SetupError, suggest
+from jenga.extras import command, required
 from jenga.processes import Processes
 
 LIBRARY = "torchjd.aggregation"
-EXTRA = "pip install 'jenga[conflicts]'"
 
 METHODS: Mapping[str, tuple[str, Callable[[int], dict[str, object]]]] = {
     "sum": ("Sum", lambda n: {}),
@@ -87,8 +86,11 @@ class Conflicts(TaskGradients):
     def _aggregator(self, n_tasks: int) -> Callable[[torch.Tensor], torch.Tensor]:
         if n_tasks not in self._made:
             name, options = METHODS[self.method]
+            need = f"training.gradient_conflict: '{self.method}' needs torchjd"
+            library = required(LIBRARY, extra="conflicts", need=need)
             try:
-                self._made[n_tasks] = getattr(importlib.import_module(LIBRARY), name)(**options(n_tasks))
+                self._made[n_tasks] = getattr(library, name)(**options(n_tasks))
             except ImportError as error:
-                raise SetupError(f"training.gradient_conflict: '{self.method}' needs more: {EXTRA}") from error
+                # Some import a solver as they are made.
+                raise SetupError(f"{need} with its solvers ({error}): {command('conflicts')}") from error
         return self._made[n_tasks]

@@ -9,6 +9,7 @@ from rich.console import Console
 from jenga.callbacks.base import CALLBACK_REGISTRY, BaseCallback
 from jenga.callbacks.early_stopping import EarlyStopping
 from jenga.callbacks.mlflow import MlflowCallback
+from jenga.callbacks.mlflow_server import is_tracked
 from jenga.callbacks.progress import ProgressCallback
 from jenga.config.schema import ExperimentConfig
 
@@ -30,7 +31,7 @@ def beside_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
 def configured_callbacks(config: ExperimentConfig, console: Console) -> list[BaseCallback]:
     """Return the callbacks that `config` asks for; progress is shown on `console`."""
     found = beside_callbacks(config)
-    if config.tracking.enabled:
+    if is_tracked(config.tracking):
         found.append(
             MlflowCallback(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))
         )

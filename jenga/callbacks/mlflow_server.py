@@ -17,7 +17,10 @@ from typing import Any
 
 from jenga.callbacks.mlflow_database import quickly_made
 from jenga.config.schema import TrackingConfig
+from jenga.extras import command, is_here
 from jenga.imports import collector_at_rest
+
+logger = logging.getLogger(__name__)
 
 # MLflow's defaults try a dead server for four minutes; what the user sets wins.
 _ENVIRONMENT = {
@@ -82,6 +85,20 @@ class Server:
                 # Another run made it in between.
                 found = client.get_experiment_by_name(self.experiment)
         return str(found.experiment_id)
+
+
+def is_tracked(tracking: TrackingConfig) -> bool:
+    """Return whether runs go to MLflow. Where `tracking` leaves that open, a warning says why not."""
+    if tracking.enabled is not None:
+        return tracking.enabled
+    if not is_here("mlflow"):
+        logger.warning(
+            "not tracked: MLflow is not installed here; losses and metrics are kept in the run folder alone. For "
+            "tracking: %s; without this line: tracking: {enabled: false}",
+            command("track"),
+        )
+        return False
+    return True
 
 
 def import_mlflow() -> None:

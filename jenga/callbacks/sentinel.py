@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import math
@@ -14,7 +13,7 @@ import torch
 
 from jenga.callbacks.base import CALLBACK_REGISTRY, Action, Answer, BaseCallback, GoBack, TrainerView
 from jenga.callbacks.sentinel_rows import RowsMemory, WatchedRows
-from jenga.errors import SetupError
+from jenga.extras import command, is_here, missing
 from jenga.files import writing
 from jenga.processes import Processes
 from jenga.sentinel.decisions import NAME, Decisions
@@ -88,10 +87,10 @@ class Sentinel(BaseCallback[SentinelMemory]):
         self.ring = (Ring if first else SeenRing)(self.folder / "verified", self.keep)
         self.ledger = Ledger(self.folder / FILE, written=first)
         self.decisions = Decisions(self.folder / NAME, written=first)
-        if self.label_errors is not False and importlib.util.find_spec("cleanlab") is None:
+        if self.label_errors is not False and not is_here("cleanlab"):
             if self.label_errors:
-                raise SetupError("callbacks.sentinel.label_errors needs more: pip install 'jenga[audit]'")
-            logger.warning("sentinel: wrong labels are not looked for; they need more: pip install 'jenga[audit]'")
+                raise missing("audit", "callbacks.sentinel.label_errors needs cleanlab")
+            logger.warning("sentinel: wrong labels are not looked for; they need cleanlab: %s", command("audit"))
             self.rows.label_errors = False
         self._trainer = trainer
         self._settle(trainer)

@@ -131,8 +131,8 @@ evaluation:
 # early_stopping:                     # end before the learning rate has come down
 #   patience: 5
 
-tracking:
-  enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
+# tracking:                           # MLflow, where it is installed: pip install 'jenga[track]'
+#   uri: http://127.0.0.1:5000        #   a server; default: mlflow.db in output_dir
 
 output_dir: runs
 """
@@ -290,8 +290,8 @@ generation:                            # answers after training, shown in the re
   # exact_match: true                  # count those that equal the row's own
   # answer_pattern: "#### (-?[0-9.,]+)"    # what of an answer is compared
 
-tracking:
-  enabled: true                        # MLflow; uri: a server, default: mlflow.db in output_dir
+# tracking:                           # MLflow, where it is installed: pip install 'jenga[track]'
+#   uri: http://127.0.0.1:5000        #   a server; default: mlflow.db in output_dir
 
 output_dir: runs
 """
@@ -316,8 +316,8 @@ evaluation:
 # early_stopping:                     # end before the learning rate has come down
 #   patience: 3
 
-tracking:
-  enabled: true                       # MLflow; uri: a server, default: mlflow.db in output_dir
+# tracking:                           # MLflow, where it is installed: pip install 'jenga[track]'
+#   uri: http://127.0.0.1:5000        #   a server; default: mlflow.db in output_dir
 
 output_dir: runs
 """

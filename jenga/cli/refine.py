@@ -187,9 +187,9 @@ def inspect(
     """Show the fields of a state (.safetensors), or what a fit on DATA finds: kinds, missing values, quantiles,
     vocabularies and, for DATA, collisions of hashes.
     """
-    from jenga.refinery.drift import is_state
     from jenga.refinery.explain import collisions
     from jenga.refinery.inputs import replayable
+    from jenga.refinery.stability import is_state
 
     found: list[Any] = []
     if is_state(source):
@@ -242,7 +242,7 @@ def diff(
     as_json: bool,
 ) -> None:
     """Show how the values of B drifted from those of A, the most first. Each is a state (.safetensors) or DATA."""
-    from jenga.refinery.drift import drift, drift_table, is_state
+    from jenga.refinery.stability import drift, drift_table, is_state
 
     if is_state(before):
         _refuse_schema(preset, schema_file)

@@ -126,13 +126,11 @@ def _in_process(answer: Any, parent: int) -> int:
 
 def _check_installed() -> None:
     """Raise SetupError where what serves is not installed; before anything is loaded."""
-    from importlib.util import find_spec
+    from jenga.extras import is_here, missing
 
     names = {"fastapi": "FastAPI", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
-    if missing := [words for name, words in names.items() if find_spec(name) is None]:
-        from jenga.errors import SetupError
-
-        raise SetupError(f"jenga serve needs {' and '.join(missing)}, not installed here: pip install 'jenga[serve]'")
+    if absent := [words for name, words in names.items() if not is_here(name)]:
+        raise missing("serve", f"jenga serve needs {' and '.join(absent)}")
 
 
 def _bound(host: str, port: int) -> socket.socket:

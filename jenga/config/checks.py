@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jenga.config.explain import Finding
-from jenga.config.schema import DataConfig
+from jenga.config.schema import DataConfig, TrackingConfig
 from jenga.config.yaml12 import Document, KeyPath, dotted
 from jenga.errors import suggest
+from jenga.extras import command, is_here
 
 _WHOLE: tuple[KeyPath, ...] = (
     ("stages",), ("continual", "replay"), ("continual", "agem"), ("continual", "ewc"), ("data", "max_rows"),
@@ -36,6 +37,7 @@ def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) ->
         *_joined_names(document),
         *_lengths(document),
         *_addresses(document, data_paths),
+        *_tracking(document),
     ]
 
 
@@ -213,6 +215,17 @@ def _addresses(document: Document, data_paths: Sequence[KeyPath]) -> Iterator[Fi
                     "https://. Or download the file and give its path"
                 )
                 yield finding(document, below, message)
+
+
+def _tracking(document: Document) -> Iterator[Finding]:
+    """Who asks for tracking means it; who leaves it open has it where there is something to track with."""
+    block = document.value_at(("tracking",))
+    if not isinstance(block, dict) or block.get("enabled") is False or is_here("mlflow"):
+        return
+    asked = next((key for key in TrackingConfig.model_fields if key != "log_model" and block.get(key)), None)
+    if asked is not None:
+        message = f"needs MLflow, which is not installed here: {command('track')}; or set tracking.enabled: false"
+        yield finding(document, ("tracking", asked), message)
 
 
 def _protocols() -> list[str]:

@@ -143,7 +143,9 @@ class CheckpointConfig(Strict):
 class TrackingConfig(Strict):
     """MLflow."""
 
-    enabled: bool = Field(True, description="Log to MLflow.")
+    enabled: bool | None = Field(
+        None, description="Log to MLflow; default: where it is installed (pip install 'jenga[track]')."
+    )
     uri: str | None = Field(None, description="Tracking server; default: mlflow.db in output_dir.")
     experiment: str | None = Field(None, description="Experiment's name; default: project_name.")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of the run.")

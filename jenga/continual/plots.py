@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jenga.continual.compare import Comparison, Group
+from jenga.extras import required
 from jenga.files import atomic_file
 from jenga.imports import collector_at_rest
 from jenga.report.plots import COLOURS, MARGINS, plain
@@ -81,7 +82,8 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Write the figure of `matrices` as a PNG. Raises SetupError where it cannot be written."""
+    """Write the figure of `matrices` as a PNG. Raises SetupError without matplotlib, or where it cannot be written."""
+    required("matplotlib", extra="report", need="figures of runs need matplotlib")
     with collector_at_rest():
         figure = matrices(comparison)
     with atomic_file(path) as file:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jenga.detectors.robust import deviation
-from jenga.errors import SetupError
+from jenga.extras import required
 from jenga.types import IGNORE_INDEX
 
 ODDS = 15.0
@@ -104,17 +104,14 @@ def _checked(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray
 
 def _count(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> int:
     """Return how many labels confident learning counts as wrong."""
-    try:
-        from cleanlab.count import num_label_issues
-    except ImportError as error:
-        raise SetupError(f"label errors need cleanlab: pip install 'jenga[audit]' ({error})") from error
+    count = required("cleanlab.count", extra="audit", need="label errors need cleanlab")
     # Columns of classes without a row have no threshold of their own; cleanlab wants each class to have one.
     present = np.unique(labels)
     shares = probabilities[:, present]
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        counted = num_label_issues(
+        counted = count.num_label_issues(
             np.searchsorted(present, labels), shares, estimation_method="off_diagonal_calibrated"
         )
     return int(counted)

@@ -19,6 +19,7 @@ from typing import Any
 
 from jenga import __version__, errors
 from jenga.errors import ConfigError, DataError, JengaError, SetupError
+from jenga.extras import required
 from jenga.files import atomic_file, write_atomic
 from jenga.inference.parts import Part, as_file, digest_of, files_of, in_place, parts_of
 from jenga.inference.predictor import PIECE_ROWS
@@ -249,11 +250,8 @@ def _cluster(address: str | None) -> Iterator[Any]:
     """Yield Ray, connected; a connection that is made here ends with the block."""
     # Ray would tell its makers of each use.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise SetupError("scoring over Ray needs it; install it with: pip install 'jenga[ray]'") from None
+    ray = required("ray", extra="ray", need="scoring over Ray needs Ray")
+    required("ray.data", extra="ray", need="scoring over Ray needs Ray Data")
     if ray.is_initialized():
         yield ray
         return

@@ -100,7 +100,7 @@ class Numbers(LabelKind):
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return means over the K targets; ``r2`` and ``spearman`` only over those that vary."""
-        import pandas as pd
+        from scipy.stats import rankdata
         from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
         found: dict[str, list[float]] = {metric.name: [] for metric in self.metrics}
@@ -110,8 +110,7 @@ class Numbers(LabelKind):
             if np.ptp(gold) > 0:
                 found["r2"].append(r2_score(gold, predicted))
                 if np.ptp(predicted) > 0:
-                    ranks = pd.DataFrame({"gold": gold, "predicted": predicted}).rank()
-                    found["spearman"].append(ranks["gold"].corr(ranks["predicted"]))
+                    found["spearman"].append(np.corrcoef(rankdata(gold), rankdata(predicted))[0, 1])
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 
     def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:

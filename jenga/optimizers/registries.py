@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from jenga.config.strict import Strict
 from jenga.errors import ConfigError, suggest
+from jenga.extras import command, is_here
 from jenga.imports import collector_at_rest
 from jenga.optimizers.beside import Beside
 from jenga.optimizers.signature import parameters_of, settings_of
@@ -177,15 +178,15 @@ def _refused_schedule(part: Callable[..., LRScheduler]) -> str | None:
 
 
 def _optimizer_library() -> Mapping[str, Callable[..., Optimizer]]:
-    if importlib.util.find_spec(LIBRARY) is None:
+    if not is_here(LIBRARY):
         return {}
     library = importlib.import_module(LIBRARY)
     return {name: library.load_optimizer(name) for name in library.get_supported_optimizers()}
 
 
 def _more_optimizers() -> list[str]:
-    if importlib.util.find_spec(LIBRARY) is None:
-        return ["and more with pip install 'jenga[optimizers]'"]
+    if not is_here(LIBRARY):
+        return [f"and more with {command('optimizers')}"]
     return [f"and the {len(_optimizer_library())} of pytorch-optimizer"]
 
 

@@ -16,7 +16,7 @@ _PUBLIC = {
     "RawColumns": "jenga.refinery.result",
     "Counters": "jenga.refinery.result",
     "QuarantineRecord": "jenga.refinery.quarantine",
-    "drift": "jenga.refinery.drift",
+    "drift": "jenga.refinery.stability",
     "explain_rows": "jenga.refinery.explain",
     "collisions": "jenga.refinery.explain",
     "RefineBatches": "jenga.refinery.distributed",

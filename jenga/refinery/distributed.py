@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jenga.errors import SetupError
+from jenga.extras import required
 from jenga.refinery.calls import Call
 from jenga.refinery.estimator import KEPT_RECORDS, SAMPLE_ROWS, SecurityRefinery
 from jenga.refinery.quarantine import BadRowLimit
@@ -176,8 +176,4 @@ def _with_schema(refinery: SecurityRefinery, shard: Any) -> SecurityRefinery:
 
 
 def _ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise SetupError("fitting shards needs Ray; install it with: pip install 'jenga[ray]'") from None
-    return ray
+    return required("ray", extra="ray", need="fitting shards needs Ray")

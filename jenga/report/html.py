@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element
 
+from jenga.extras import command, is_here
 from jenga.files import write_atomic
 from jenga.imports import collector_at_rest
 from jenga.labels import kind_named
@@ -77,6 +78,9 @@ def _results(files: RunFiles) -> list[Element]:
 
 def _curves(files: RunFiles) -> list[Element]:
     parts = [node("h2", "Training")]
+    if not is_here("matplotlib"):
+        absent = f"This page has no plots: matplotlib is not installed where it was made ({command('report')})."
+        return [*parts, node("p", absent, attributes={"class": "warn"})]
     if any(record["event"] == "train" for record in files.records):
         parts.append(_picture(plots.loss_curves(files.records), "loss over optimizer steps"))
         parts.append(_picture(plots.learning_rates(files.records), "learning rate over optimizer steps"))
@@ -117,14 +121,15 @@ def _metric_table(head: Mapping[str, Any]) -> list[Element]:
 
 def _head_details(head: Mapping[str, Any]) -> list[Element]:
     details, name = head["details"], f"{head['task']} / {head['head']}"
+    drawn = is_here("matplotlib")
     per_label = details.get("per_label", [])
     parts = _detection(details["detection"], name) if "detection" in details else []
-    if "confusion" in details:
+    if drawn and "confusion" in details:
         parts.append(_picture(plots.confusion(details["confusion"], head["labels"]), f"confusion of {name}"))
-    if per_label and "f1" in per_label[0]:
+    if drawn and per_label and "f1" in per_label[0]:
         parts.append(_picture(plots.per_label_bars(per_label), f"F1 of each label of {name}"))
     for row in per_label:
-        if "points" in row:
+        if drawn and "points" in row:
             parts.append(_picture(plots.number_scatter(row["points"], row["label"]), f"{row['label']} of {name}"))
     if per_label:
         columns = [column for column in per_label[0] if column != "points"]
@@ -165,7 +170,7 @@ def _answers(answers: Sequence[Mapping[str, Any]]) -> list[Element]:
 
 def _detection(found: Mapping[str, Any], name: str) -> list[Element]:
     parts = [node("p", sentence) for sentence in detection_plots.sentences(found)]
-    for title, draw in detection_plots.FIGURES.items():
+    for title, draw in detection_plots.FIGURES.items() if is_here("matplotlib") else ():
         figure = draw(found)
         if figure is not None:
             parts.append(_picture(figure, f"{title} of {name}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jenga.errors import DataError
-from jenga.rows.hub import rows_of_split, with_class_names
+from jenga.rows.hub import library, rows_of_split, with_class_names
 from jenga.rows.raw import BadRow, RawRows
 from jenga.rows.storage import files_below, suffixes
 
@@ -27,13 +27,13 @@ def is_saved(folder: str) -> bool:
 def saved_rows(folder: str, split: str) -> list[Any]:
     """Return the rows of a data set that was saved to `folder`, class ids as their names; of one of its splits.
 
-    Raises DataError where it lacks the split, or is damaged.
+    Raises DataError where it lacks the split, or is damaged; SetupError without what reads it.
     """
-    from datasets import DatasetDict, load_from_disk
-
+    datasets = library(folder)
     try:
-        found = load_from_disk(folder)
-        return rows_of_split(folder, found, split) if isinstance(found, DatasetDict) else with_class_names(found)
+        found = datasets.load_from_disk(folder)
+        several = isinstance(found, datasets.DatasetDict)
+        return rows_of_split(folder, found, split) if several else with_class_names(found)
     except DataError:
         raise
     except Exception as error:  # arrow's, JSON's and the file system's own

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jenga.errors import DataError, SetupError
+from jenga.extras import required
 from jenga.rows.spooled import spooled
 
 HUB = "hf://"
@@ -35,8 +36,14 @@ def rows_of_split(path: str, dataset: Any, split: str) -> list[Any]:
     return with_class_names(dataset[found])
 
 
+def library(path: str) -> Any:
+    """Return the package that reads the data set at `path`. Raises SetupError where it is not installed."""
+    need = f"{path}: a data set of the hub, or one that save_to_disk wrote, needs datasets"
+    return required("datasets", extra="hub", need=need)
+
+
 def _hub_splits(path: str) -> Any:
-    from datasets import load_dataset
+    load_dataset = library(path).load_dataset
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     parts = path.removeprefix(HUB).strip("/").split("/")

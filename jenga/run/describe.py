@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,10 @@ def steps_of(experiment: Experiment) -> int:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return the versions and hardware that a run depends on."""
-    libraries = ("jenga", "torch", "transformers", "accelerate", "peft", "datasets", "scikit-learn", "mlflow", "numpy")
+    libraries = (
+        "jenga", "torch", "transformers", "accelerate", "peft", "scikit-learn", "numpy",
+        "datasets", "matplotlib", "mlflow",
+    )  # fmt: skip
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -97,8 +100,15 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in libraries},
+        "versions": {name: _version(name) for name in libraries},
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _set_aside(experiment: Experiment) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, InterruptedRun, JengaError, SetupError
+from jenga.extras import required
 from jenga.trainer.signals import interruptible
 from jenga.tuning.attempt import Judged, TrialReport
 from jenga.tuning.worker import Desk, Job, in_worker
@@ -167,11 +168,8 @@ def _raise(error: BaseException) -> Judged:
 
 def imported() -> Any:
     """Return Ray. Raises SetupError where it is not installed."""
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError:
-        raise SetupError("--ray needs Ray, which is not installed here: pip install 'jenga[ray]'") from None
+    ray = required("ray", extra="ray", need="--ray needs Ray")
+    required("ray.util.scheduling_strategies", extra="ray", need="--ray needs Ray")
     return ray
 
 

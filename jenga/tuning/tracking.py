@@ -12,7 +12,7 @@ from typing import Any
 from jenga.callbacks.base import Outcome
 from jenga.callbacks.beside import Beside
 from jenga.callbacks.mlflow_form import TAG_LENGTH, metric_name, reason_of, redacted
-from jenga.callbacks.mlflow_server import Server, import_mlflow
+from jenga.callbacks.mlflow_server import Server, import_mlflow, is_tracked
 from jenga.config.schema import ExperimentConfig
 from jenga.tuning.folder import StudyFolder
 from jenga.tuning.trials import Trial
@@ -36,7 +36,8 @@ class ParentRun:
         self.server = Server(config.tracking, project=str(config.project_name), output_dir=Path(config.output_dir))
         self.parameters = {f"tune.{key}": json.dumps(value) for key, value in _flat(search).items()}
         self.run_id: str | None = None
-        self.off = not config.tracking.enabled
+        self.enabled = is_tracked(config.tracking)
+        self.off = not self.enabled
         self._client: Any = None
         self._worker = Beside("jenga-mlflow-study")
 
@@ -55,7 +56,7 @@ class ParentRun:
         """
         tags = config.tracking.tags | ({} if self.run_id is None else {_PARENT: self.run_id})
         log_model = config.tracking.log_model and self.keeps_all
-        tracking = config.tracking.model_copy(update={"tags": tags, "log_model": log_model})
+        tracking = config.tracking.model_copy(update={"enabled": self.enabled, "tags": tags, "log_model": log_model})
         return config.model_copy(update={"tracking": tracking})
 
     def note(self, metric: str, trial: Trial, best: Trial | None) -> None:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from jenga.config.space import Dimension
 from jenga.config.tune import TuneConfig
 from jenga.errors import SetupError
+from jenga.extras import required
 from jenga.files import writing
-from jenga.imports import collector_at_rest
 
 if TYPE_CHECKING:
     import optuna
@@ -50,11 +50,7 @@ class Trial:
 
 def imported() -> Any:
     """Return Optuna. Raises SetupError where it is not installed."""
-    try:
-        with collector_at_rest():
-            import optuna
-    except ImportError:
-        raise SetupError("jenga tune needs Optuna, which is not installed here: pip install 'jenga[tune]'") from None
+    optuna = required("optuna", extra="tune", need="jenga tune needs Optuna")
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(logging.WARNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,3 +46,14 @@ def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_view: Ca
 def test_what_is_off_is_not_in_the_list(make_view: Callable[..., Any]) -> None:
     config = make_view(tracking={"enabled": False}).config
     assert names(configured_callbacks(config, Console(quiet=True))) == ["ProgressCallback"]
+
+
+def test_without_mlflow_a_run_is_not_tracked_and_one_warning_says_so(
+    make_view: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    for enabled, told in ((False, 0), (None, 1)):
+        config = make_view(tracking={"enabled": enabled}).config
+        assert names(configured_callbacks(config, Console(quiet=True))) == ["ProgressCallback"]
+        assert caplog.text.count("not tracked: MLflow is not installed here") == told
+    assert "pip install 'jenga[track]'" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from jenga.config.checks import contradictions
@@ -87,4 +89,23 @@ def test_names_whose_metrics_would_be_one_are_told_with_both_places() -> None:
     ],
 )
 def test_what_is_no_contradiction_is_left_alone(text: str) -> None:
+    assert keys(text) == []
+
+
+@pytest.mark.parametrize("asked", ["enabled: true", "uri: 'http://host:5000'", "experiment: calls", "tags: {team: a}"])
+def test_tracking_that_is_asked_for_needs_mlflow(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    document = read_document(f"seed: 0\ntracking:\n  {asked}\n", file="f.yml")
+    assert not contradictions(document)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    (found,) = contradictions(document)
+    key = asked.partition(":")[0]
+    assert str(found.problem) == (
+        f"f.yml:3:{5 + len(key)}: tracking.{key}: needs MLflow, which is not installed here: pip install "
+        "'jenga[track]'; or set tracking.enabled: false"
+    )
+
+
+@pytest.mark.parametrize("text", ["tracking: {enabled: false, uri: x}", "tracking: {log_model: true}", "seed: 0"])
+def test_tracking_that_is_not_asked_for_needs_nothing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     assert keys(text) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from jenga.continual.compare import Comparison, Group
 from jenga.continual.plots import MOST_CELLS, draw, matrices
+from jenga.errors import SetupError
 
 
 def comparison(stages: int, groups: int, *, greater: bool = True) -> Comparison:
@@ -42,3 +44,9 @@ def test_it_is_written_as_a_png(tmp_path: Path) -> None:
     draw(comparison(2, 4), tmp_path / "found.png")
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [tmp_path / "found.png"]
+
+
+def test_without_matplotlib_an_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SetupError, match=r"pip install 'jenga\[report\]'"):
+        draw(comparison(2, 1), tmp_path / "a.png")

@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -275,3 +276,15 @@ def test_the_worst_errors_are_shown_with_what_their_rows_hold(run: Path) -> None
     assert [line[0] for line in shown[1:]] == ["call-1", "call-2"]
     source = "data:image/png;base64," + base64.b64encode(picture).decode()
     assert [image["src"] for image in page.attributes("img")].count(source) == 1
+
+
+def test_without_matplotlib_the_page_has_all_but_plots_and_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_plots = page_of(run)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = page_of(run)
+    assert page.tables == with_plots.tables
+    assert not page.attributes("img")
+    (told,) = (text for text in page.text if "plots" in text)
+    assert told == (
+        "This page has no plots: matplotlib is not installed where it was made (pip install 'jenga[report]')."
+    )

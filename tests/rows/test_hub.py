@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -96,3 +98,14 @@ def test_an_unknown_configuration_is_a_data_error(hub: dict[Any, Any]) -> None:
     hub["glue", None] = ValueError("Config name is missing. Please pick one among: mrpc, sst2")
     with pytest.raises(DataError, match="pick one among: mrpc, sst2"):
         read_rows("hf://glue")
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_without_what_reads_data_sets_an_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: bool
+) -> None:
+    if saved:
+        part("a", 0).save_to_disk(tmp_path / "saved")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SetupError, match=r"needs datasets, which is not installed here: pip install 'jenga\[hub\]'"):
+        read_rows(str(tmp_path / "saved") if saved else "hf://snips", split="train")

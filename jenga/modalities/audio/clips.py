@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from jenga.errors import SetupError
+from jenga.extras import required
 from jenga.labels.cells import is_missing
 from jenga.labels.column import RowError, show
 from jenga.modalities.media import Media, MediaColumns
@@ -203,9 +203,4 @@ def _check_rate(rate: int) -> None:
 
 
 def _library(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SetupError(f"sound needs {name}, which is not installed here: pip install 'jenga[audio]'") from error
+    return required(name, extra="audio", need=f"sound needs {name}")

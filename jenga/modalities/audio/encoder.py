@@ -19,6 +19,7 @@ import torch
 from jenga.ahead import checked
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, JengaError, SetupError
+from jenga.extras import command, is_here
 from jenga.modalities.audio.augment import augmented
 from jenga.modalities.audio.clips import Clip, UnusableClipError, samples, seconds_of
 from jenga.modalities.audio.settings import TINY_AUDIO, AudioConfig, AugmentConfig
@@ -264,6 +265,8 @@ class AudioEncoder(Encoder):
     def shown(self, content: Content, row: int) -> Shown:
         """Return the spectrogram of a clip; where its file is gone since its features were made, that it is."""
         clip = _clips(content)[row]
+        if not is_here("matplotlib"):
+            return Shown(f"{clip.media.name}: not drawn, as matplotlib is not installed here: {command('report')}")
         try:
             return Shown(pictures=(spectrogram(clip, self.rate),))
         except (UnusableClipError, OSError) as error:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from jenga.errors import ConfigError, SetupError
+from jenga.extras import required
 from jenga.modalities.parameters import depths_of
 from jenga.modalities.text.pretrained import check_complete, checkpoint_of, read_checkpoint
 from jenga.modalities.vision.pixels import MEAN, STD, Pixels
@@ -178,8 +179,4 @@ def is_of_timm(folder: Path) -> bool:
 
 
 def _timm() -> Any:
-    try:
-        return importlib.import_module("timm")
-    except ImportError as error:
-        missing = "models of timm need timm, which is not installed here: pip install 'jenga[vision]'"
-        raise SetupError(missing) from error
+    return required("timm", extra="vision", need="models of timm need timm")

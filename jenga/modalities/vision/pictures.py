@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from jenga.errors import SetupError
+from jenga.extras import required
 from jenga.modalities.media import Media, MediaColumns
 
 if TYPE_CHECKING:
@@ -119,8 +119,5 @@ def _formats() -> tuple[str, ...]:
 
 
 def _pillow() -> tuple[Any, Any]:
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise SetupError("pictures need Pillow, which is not installed here: pip install 'jenga[vision]'") from error
-    return Image, ImageOps
+    need = "pictures need Pillow"
+    return required("PIL.Image", extra="vision", need=need), required("PIL.ImageOps", extra="vision", need=need)

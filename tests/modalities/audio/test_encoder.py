@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,13 @@ def test_a_person_is_told_of_a_clip_that_is_gone(wav2vec: str, tmp_path: Path) -
     told = encoder(wav2vec, tmp_path).shown(content, 0)
     assert told.text.startswith("call.wav: ")
     assert told.pictures == ()
+
+
+def test_without_matplotlib_a_person_is_told_instead_of_shown(
+    wav2vec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, content = encoder(wav2vec, tmp_path), rows(tone(300, 0.2)).content
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert made.shown(content, 0).text.endswith(
+        "not drawn, as matplotlib is not installed here: pip install 'jenga[report]'"
+    )

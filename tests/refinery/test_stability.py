@@ -11,8 +11,8 @@ from scipy import stats
 
 from jenga.errors import ConfigError
 from jenga.refinery import sketches
-from jenga.refinery.drift import drift, drift_table, is_state, population_stability
 from jenga.refinery.estimator import SecurityRefinery
+from jenga.refinery.stability import drift, drift_table, is_state, population_stability
 
 Rows = list[dict[str, Any]]
 SCHEMA = {

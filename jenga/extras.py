@@ -1,0 +1,63 @@
+"""Packages that Jenga can use and does not bring: which extra of pip has them, and how their absence is told."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from types import ModuleType
+
+from jenga.errors import SetupError
+from jenga.imports import collector_at_rest
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "audio": ("soundfile", "soxr"),
+    "audit": ("cleanlab",),
+    "conflicts": ("torchjd",),
+    "hub": ("datasets",),
+    "optimizers": ("pytorch_optimizer",),
+    "ray": ("ray",),
+    "report": ("matplotlib",),
+    "serve": ("fastapi", "starlette", "uvicorn", "prometheus_client"),
+    "track": ("mlflow", "sqlalchemy", "pandas"),
+    "tune": ("optuna",),
+    "vision": ("PIL", "timm"),
+}
+"""By extra, as pyproject.toml has it, the modules that are imported here of what it brings."""
+
+
+def is_here(module: str) -> bool:
+    """Return whether `module` is installed, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def command(extra: str) -> str:
+    """Return the command that installs what `extra` brings."""
+    return f"pip install 'jenga[{extra}]'"
+
+
+def missing(extra: str, need: str) -> SetupError:
+    """Return the error for something of `extra` that is not installed; need: who needs what, as a clause."""
+    return SetupError(f"{need}, which is not installed here: {command(extra)}")
+
+
+def required(module: str, *, extra: str, need: str) -> ModuleType:
+    """Return `module`, imported. Raises SetupError where it is not installed, or is there and cannot be imported.
+
+    extra, need: as `missing` has them, such as "audio" and "sound needs soxr".
+    """
+    library = module.partition(".")[0]
+    try:
+        with collector_at_rest():
+            importlib.import_module(library)
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise _broken(error, extra, need) from error
+        raise missing(extra, need) from None
+    except ImportError as error:
+        raise _broken(error, extra, need) from error
+
+
+def _broken(error: ImportError, extra: str, need: str) -> SetupError:
+    return SetupError(f"{need}, which is installed but cannot be imported ({error}); install it anew: {command(extra)}")
