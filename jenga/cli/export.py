@@ -11,13 +11,13 @@ from jenga.cli import options
 @options.run_argument
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write; it must not exist yet.")
 @click.option(
-    "--format", "format_name", type=click.Choice(["transformers", "onnx"]), default="transformers",
+    "--format", "format_name", type=click.Choice(["transformers", "onnx", "pt2", "gguf"]), default="transformers",
     show_default=True, help="What the folder is for; see docs/export.md.",
 )  # fmt: skip
 @click.option("--merge", is_flag=True, help="Work LoRA or DoRA into the weights, so that no base is needed.")
 @click.option(
-    "--dtype", type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="Type of the encoder's weights.  [default: fp32]",
+    "--dtype", type=click.Choice(["fp32", "bf16", "fp16", "q8_0"]),
+    help="Type of the encoder's weights; q8_0: of gguf alone.  [default: fp32, of gguf fp16]",
 )  # fmt: skip
 @click.option(
     "--int8", type=click.Choice(["dynamic", "static"]),
@@ -39,8 +39,8 @@ def export(
 
     transformers: what every command and jenga.load read; with --merge its backbone/ is a plain checkpoint, for
     AutoModel.from_pretrained too. Without it a model with adapters keeps them apart, and needs its base. onnx: graphs
-    for onnxruntime, which jenga predict and serve run too. See
-    docs/export.md.
+    for onnxruntime, which jenga predict and serve run too. pt2: models of events as packages of AOTInductor. gguf:
+    language models for llama.cpp. See docs/export.md.
     """
     from jenga.inference.export import export as write
 

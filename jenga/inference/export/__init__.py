@@ -13,6 +13,8 @@ from jenga.errors import ConfigError, suggest
 FORMATS: Mapping[str, frozenset[str]] = {
     "transformers": frozenset({"merge", "dtype", "base_model"}),
     "onnx": frozenset({"int8", "base_model"}),
+    "pt2": frozenset({"base_model"}),
+    "gguf": frozenset({"dtype", "base_model"}),
 }
 """The options that fit each format; its module here, of the same name, has ``write(source, target, options)``."""
 
