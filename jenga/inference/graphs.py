@@ -49,7 +49,8 @@ class Graph:
     """The pass of one encoder, in `file`.
 
     `inputs`, `outputs`: by name, the latter ``<task>.<head>``. `sizes`: of what varies, those that it was traced at.
-    `hidden_size`, `n_features`, `frame_seconds`: of the encoder, which tasks are told of.
+    `hidden_size`, `n_features`, `frame_seconds`: of the encoder, which tasks are told of. `from_bytes`: the file of one
+    that begins with rows as bytes.
     """
 
     file: str
@@ -59,6 +60,7 @@ class Graph:
     hidden_size: int
     n_features: int | None = None
     frame_seconds: float | None = None
+    from_bytes: str | None = None
 
     def fed(self, given: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
         """Return all of `inputs`: what is `given`, zeros for the rest. Raises SetupError for what does not fit."""

@@ -18,6 +18,8 @@ from jenga.inference.export import FORMATS, export
         ({"format": "onnx", "merge": True}, "--merge: does not go with --format onnx, whose options are: "
          "--base-model, --int8; leave it out"),
         ({"format": "onnx", "dtype": "bf16"}, "--dtype: does not go with --format onnx"),
+        ({"format": "pt2", "int8": "static"}, "--int8: does not go with --format pt2, whose options are: --base-model"),
+        ({"format": "gguf", "merge": True}, "--merge: does not go with --format gguf"),
         ({"int8": "dynamic"}, "--int8: does not go with --format transformers"),
     ],
 )  # fmt: skip
