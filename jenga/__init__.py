@@ -14,7 +14,7 @@ _LIBRARIES = ("_C", "_C_off")
 _PUBLIC = {
     "train": "jenga.run.experiment",
     "tune": "jenga.tuning.study",
-    "load": "jenga.inference.predictor",
+    "load": "jenga.inference.loading",
     "Predictor": "jenga.inference.predictor",
     "JengaClassifier": "jenga.estimator",
     "accelerate": "jenga.peft.accelerate",

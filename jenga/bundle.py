@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from jenga.callbacks import CALLBACK_REGISTRY
 from jenga.config.optimization import PartChoices
 from jenga.config.registered import experiment_model
 from jenga.config.schema import ExperimentConfig
-from jenga.errors import ConfigError
+from jenga.errors import ConfigError, SetupError
 from jenga.files import atomic_folder
 from jenga.fusion import AttentionFusion, JointBackbone
 from jenga.labels import kind_named
@@ -37,7 +37,7 @@ from jenga.types import SHARED, HeadSpace
 
 DEFAULT_BACKBONE = "text"
 """The `backbone_type` where none is given."""
-_HEADS_FILE = "heads.safetensors"
+HEADS_FILE = "heads.safetensors"
 HeadKey = tuple[str, str]
 
 
@@ -71,20 +71,28 @@ class Bundle:
         with atomic_folder(folder) as staging:
             for name, backbone in zip(self.model.encoders, self.model.encoders.values(), strict=True):
                 backbone.save(saved.encoder_folder(staging, name))
-            for name, encoder in self.parts.items():
-                encoder.save(saved.encoder_folder(staging, name))
-            # What only training needs, to compare a student with its teacher, is left behind.
-            state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(("encoders.", "matching."))}
-            save_file({k: v.contiguous().clone() for k, v in state.items()}, staging / _HEADS_FILE)
-            said = saved.Description(
-                # Where a run was tracked is no part of the model, and may hold a password.
-                config=self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
-                sources=self.specs,
-                inputs={name: encoder.describe() for name, encoder in self.parts.items()},
-                spaces=list(self.spaces.values()),
-                thresholds=[(task, head, list(map(float, t))) for (task, head), t in self.thresholds.items()],
-            )
-            saved.write(staging, said)
+            self.write_beside(staging, without=("encoders.",))
+
+    def write_beside(self, folder: Path, *, without: tuple[str, ...]) -> None:
+        """Write to `folder` what a saved model has beside its backbones: tokenizers and such, heads, what it says.
+
+        without: how the names of weights begin that are kept elsewhere.
+        """
+        for name, encoder in self.parts.items():
+            encoder.save(saved.encoder_folder(folder, name))
+        # What only training needs, to compare a student with its teacher, is left behind.
+        left = (*without, "matching.")
+        state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left)}
+        save_file({k: v.contiguous().clone() for k, v in state.items()}, folder / HEADS_FILE)
+        said = saved.Description(
+            # Where a run was tracked is no part of the model, and may hold a password.
+            config=self.config.model_dump(mode="json", exclude={"tracking", "output_dir"}),
+            sources=self.specs,
+            inputs={name: encoder.describe() for name, encoder in self.parts.items()},
+            spaces=list(self.spaces.values()),
+            thresholds=[(task, head, list(map(float, t))) for (task, head), t in self.thresholds.items()],
+        )
+        saved.write(folder, said)
 
     @classmethod
     def load(cls, folder: Path, *, base_model: str | None = None, trust_remote_code: bool = False) -> Bundle:
@@ -95,10 +103,11 @@ class Bundle:
         was trained with may run; what the folder says of itself allows nothing, and SetupError is raised where the code
         is needed.
         """
-        said = saved.read(folder)
-        with saved.fitting(folder / saved.FILE):
-            config = _experiment(said, folder)
-            _check_heads(said, config)
+        said, config = _read(folder)
+        if saved.is_graph(folder):
+            raise SetupError(
+                f"{folder}: holds graphs, and no weights that torch could load; give the run, or leave --runtime out"
+            )
         bases = _bases(folder, config, base_model)
         config = _with_permission(config, folder, bases, allowed=trust_remote_code)
         loaded = {name: _loaded(folder, name, config.of_backbone(name), base) for name, base in bases.items()}
@@ -106,13 +115,42 @@ class Bundle:
         encoders = {name: encoder for name, (_, encoder) in loaded.items()}
         with saved.fitting(folder / saved.FILE):
             model = join(config, backbones)
-        with saved.fitting(folder / _HEADS_FILE):
-            state = {_as_now(key, model): value for key, value in load_file(folder / _HEADS_FILE).items()}
+        with saved.fitting(folder / HEADS_FILE):
+            state = {_as_now(key, model): value for key, value in load_file(folder / HEADS_FILE).items()}
             for name, backbone in backbones.items():
                 state |= {f"encoders.{name}.{key}": value for key, value in backbone.state_dict().items()}
             model.load_state_dict(state)
         with saved.fitting(folder):
             _check_weights(model)
+        return cls._made(said, config, model, encoders)
+
+    @classmethod
+    def of_graph(
+        cls, folder: Path, make: Callable[[ExperimentConfig], MultiTaskModel], *, trust_remote_code: bool = False
+    ) -> Bundle:
+        """Read a model whose encoders are graphs; make: builds what runs them, with tasks whose state is read here.
+
+        Raises as `load` does.
+        """
+        said, config = _read(folder)
+        config = _with_permission(config, folder, dict.fromkeys(config.backbones), allowed=trust_remote_code)
+        with saved.fitting(folder):
+            encoders = {
+                name: modality_of(block.backbone_type).load(
+                    saved.encoder_folder(folder, name), config.of_backbone(name)
+                )
+                for name, block in config.backbones.items()
+            }
+            model = make(config)
+        with saved.fitting(folder / HEADS_FILE):
+            model.load_state_dict(load_file(folder / HEADS_FILE))
+            _check_weights(model)
+        return cls._made(said, config, model, encoders)
+
+    @classmethod
+    def _made(
+        cls, said: saved.Description, config: ExperimentConfig, model: MultiTaskModel, encoders: Mapping[str, Encoder]
+    ) -> Bundle:
         spaces = {(space.task, space.head): space for space in said.spaces}
         thresholds = {(task, head): np.array(values) for task, head, values in said.thresholds or ()}
         return cls(config, model.eval(), encoders_of(config, encoders), said.sources, spaces, thresholds)
@@ -176,10 +214,12 @@ def join(config: ExperimentConfig, backbones: Mapping[str, BaseBackbone]) -> Mul
         for name, width in widths.items():
             own = [task for task, encoder in reads.items() if encoder == name]
             fusion |= {name: AttentionFusion(width, own, dropout=config.fusion.dropout)} if own else {}
-    tasks: Mapping[str, BaseTask] = {
-        task.name: TASK_REGISTRY[task.type](task, widths[reads[task.name]]) for task in config.tasks
-    }
-    return MultiTaskModel(backbones, fusion, tasks, reads, joints)
+    return MultiTaskModel(backbones, fusion, tasks_of(config, widths), reads, joints)
+
+
+def tasks_of(config: ExperimentConfig, widths: Mapping[str, int]) -> dict[str, BaseTask]:
+    """Return the configured tasks, whose weights are new; widths: H of what each encoder makes."""
+    return {task.name: TASK_REGISTRY[task.type](task, widths[config.encoder_of(task)]) for task in config.tasks}
 
 
 def _as_now(key: str, model: MultiTaskModel) -> str:
@@ -230,6 +270,15 @@ def _with_permission(
     return config.with_blocks(
         {name: block.model_copy(update={"trust_remote_code": False}) for name, block in trusting.items()}
     )
+
+
+def _read(folder: Path) -> tuple[saved.Description, ExperimentConfig]:
+    """Return what the model in `folder` says of itself, and its experiment."""
+    said = saved.read(folder)
+    with saved.fitting(folder / saved.FILE):
+        config = _experiment(said, folder)
+        _check_heads(said, config)
+    return said, config
 
 
 def _experiment(said: saved.Description, folder: Path) -> ExperimentConfig:

@@ -104,16 +104,14 @@ class JointBackbone(BaseBackbone):
                 continue
             part = BackboneOutput.of(self.parts[name](**own), own)
             index = list(self.parts).index(name)
-            rows = (places[name] >= 0).nonzero().squeeze(1)
-            there = kept[:, at]
+            # A row that lacks the part takes what another one says, and then nothing of it.
+            rows, has = places[name].clamp(min=0), (places[name] >= 0).unsqueeze(1)
+            there = kept[:, at].unsqueeze(1)
             found = self.project[index](part.last_hidden_state) + self.kind[index]
-            mask = part.attention_mask.new_zeros(len(kept), part.attention_mask.shape[1])
-            mask[rows] = part.attention_mask
-            tokens.append(found.new_zeros(len(kept), *found.shape[1:]).index_copy(0, rows, found))
-            masks.append(mask * there.unsqueeze(1))
+            tokens.append(found[rows].masked_fill(~has.unsqueeze(2), 0.0))
+            masks.append(part.attention_mask[rows] * there)
             summary = self.pool[index](part.pooler_output)
-            spread = summary.new_zeros(len(kept), self.width).index_copy(0, rows, summary)
-            pooled.append(spread * there.unsqueeze(1))
+            pooled.append(summary[rows].masked_fill(~there, 0.0))
         hidden, mask = torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
         shares = kept.sum(1, keepdim=True).clamp(min=1)
         summary = torch.stack(pooled).sum(0) / shares.to(hidden.dtype)

@@ -44,8 +44,10 @@ class MultiTaskModel(nn.Module):
     `encoders`: the backbones by name. `fusion`: by the encoder's name, its tasks' own views of what it says; none of an
     encoder whose tasks all see the same. `joints`: encoders that consist of several of them, by name. `reads`: by task,
     the name of the encoder that it reads. `matching`: compares
-    what is inside the encoder `matched` with a teacher's.
+    what is inside the encoder `matched` with a teacher's. `explains`: whether gradients tell what drove an answer.
     """
+
+    explains = True
 
     def __init__(
         self,

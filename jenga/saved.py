@@ -26,6 +26,8 @@ from jenga.types import SHARED, HeadSpace
 ENCODER_FOLDER = "backbone"
 """The folder of a model's one backbone; where there are several each has one of its own in it, by its name."""
 FILE = "jenga.json"
+GRAPHS_FILE = "graphs.json"
+"""What says of a model's graphs what they take and give, where it has some in place of weights."""
 _FORMAT = 3
 _OF_ONE_ENCODER = 2
 """The format in which `inputs` were those of the one encoder that there was."""
@@ -147,6 +149,11 @@ def read(folder: Path) -> Description:
 def is_model(folder: Path) -> bool:
     """Return whether a model was saved to `folder` itself."""
     return (folder / FILE).is_file()
+
+
+def is_graph(folder: Path) -> bool:
+    """Return whether the encoders of the model in `folder` are graphs, of `jenga export`, and not weights."""
+    return (folder / GRAPHS_FILE).is_file()
 
 
 def model_in(run: str | Path) -> Path | None:

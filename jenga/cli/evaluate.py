@@ -31,7 +31,7 @@ def evaluate(
 ) -> None:
     """Judge the best model of RUN on labelled rows."""
     with collector_at_rest():
-        from jenga.inference.predictor import load
+        from jenga.inference.loading import load
     from jenga.report.card import closing_table
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)

@@ -77,7 +77,7 @@ def generate(
         raise click.UsageError("Give FILE (- for standard input), or --prompt.")
     options.check_outputs({"--output": output}, [file])
     with collector_at_rest():
-        from jenga.inference.predictor import load
+        from jenga.inference.loading import load
     from jenga.errors import DataError
     from jenga.modalities.text.generation import Decoding, Unanswered
 

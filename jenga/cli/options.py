@@ -79,6 +79,11 @@ device_option = click.option(
     show_default=True,
     help="Where to compute.",
 )
+runtime_option = click.option(
+    "--runtime",
+    type=click.Choice(["torch", "onnx"]),
+    help="What runs the model; onnx, on the CPU: see docs/export.md. Default: as the folder is.",
+)
 base_model_option = click.option(
     "--base-model",
     metavar="NAME|FOLDER",

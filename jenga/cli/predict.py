@@ -66,6 +66,7 @@ _YOUNG_OBJECTS = 200_000
 @options.base_model_option
 @options.trust_option
 @options.device_option
+@options.runtime_option
 def predict(
     run: str,
     file: str | None,
@@ -84,6 +85,7 @@ def predict(
     base_model: str | None,
     trust_remote_code: bool,
     device: str,
+    runtime: str | None,
 ) -> None:
     """Write the answers of RUN's best model for each row of FILE, one JSON object a line.
 
@@ -102,7 +104,8 @@ def predict(
         if file in (None, "-") or policy_file is not None or output in (None, "-"):
             raise click.UsageError("--ray: takes FILE and a folder (-o), and no texts, standard input or --policy.")
         chosen = {"batch_size": batch_size, "probabilities": probabilities, "drivers": not no_drivers, "keep": kept,
-                  "device": device, "base_model": base_model, "trust_remote_code": trust_remote_code}  # fmt: skip
+                  "device": device, "base_model": base_model, "trust_remote_code": trust_remote_code,
+                  "runtime": runtime}  # fmt: skip
         _over_ray(str(file), run, str(output), processes, chosen)
         return
     if output is not None and Path(output).is_dir():
@@ -111,13 +114,21 @@ def predict(
     options.check_outputs({"--output": output, **_written_by(policy)}, [file, policy_file])
     with collector_at_rest():
         from jenga.inference.live import Limits
-        from jenga.inference.predictor import load
+        from jenga.inference.loading import load
         from jenga.inference.processes import Asked, scored
 
-    loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
+    loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code, runtime=runtime)
     predictor = loaded.session(keep=kept, whole=policy is not None)
     asked = Asked(
-        run, device, base_model, trust_remote_code, tuple(kept), batch_size, probabilities, drivers=not no_drivers
+        run,
+        device,
+        base_model,
+        trust_remote_code,
+        tuple(kept),
+        batch_size,
+        probabilities,
+        drivers=not no_drivers,
+        runtime=runtime,
     )
     if file == "-":
         parts = _followed(predictor, asked, Limits(max_rows, max_wait), whole=policy is not None)

@@ -50,6 +50,7 @@ from jenga.imports import collector_at_rest
 @options.base_model_option
 @options.trust_option
 @options.device_option
+@options.runtime_option
 def serve(
     runs: tuple[str, ...],
     host: str,
@@ -65,6 +66,7 @@ def serve(
     base_model: str | None,
     trust_remote_code: bool,
     device: str,
+    runtime: str | None,
 ) -> None:
     """Answer HTTP requests by the best models of RUNs, until SIGTERM or Ctrl-C.
 
@@ -79,7 +81,7 @@ def serve(
         )
     queue = (max_batch_tokens, max_wait_ms / 1000, max_queue)
     limits = (round(max_body_mb * 1e6), max_rows, timeout)
-    loading = {"device": device, "base_model": base_model, "trust": trust_remote_code}
+    loading = {"device": device, "base_model": base_model, "trust": trust_remote_code, "runtime": runtime}
     with _bound(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"http://{shown}:{listener.getsockname()[1]}", err=True)
@@ -111,7 +113,7 @@ def _answer(
         from jenga.inference.serve.bodies import Limits
         from jenga.inference.serve.served import Loading
 
-    model = Loading(loading["device"], loading["base_model"], loading["trust"])
+    model = Loading(loading["device"], loading["base_model"], loading["trust"], loading["runtime"])
     server.serve(server.Settings(runs, model, QueueLimits(*queue), Limits(*limits), token, parent=parent), listener)
 
 

@@ -63,6 +63,7 @@ def score(
     device: str = "auto",
     base_model: str | None = None,
     trust_remote_code: bool = False,
+    runtime: str | None = None,
     num_cpus: float = 1,
     num_gpus: float = 0,
     address: str | None = None,
@@ -82,7 +83,15 @@ def score(
     if rows_per_part < 1 or rows_per_part % PIECE_ROWS:
         raise ConfigError(f"rows_per_part: got {rows_per_part}; allowed: multiples of {PIECE_ROWS:,}")
     asked = Asked(
-        os.path.abspath(model), device, base_model, trust_remote_code, tuple(keep), batch_size, probabilities, drivers
+        os.path.abspath(model),
+        device,
+        base_model,
+        trust_remote_code,
+        tuple(keep),
+        batch_size,
+        probabilities,
+        drivers,
+        runtime,
     )
     if asked.predictor().inputs.ordered:
         raise ConfigError(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import torch
 
-from jenga import saved
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, DataError
 from jenga.inference.judged import configured_sources, labelled_sources
@@ -32,25 +29,9 @@ from jenga.trainer.recipe import evaluation_batch_sizes
 from jenga.trainer.worst import add_worst
 from jenga.types import BackboneOutput
 
-logger = logging.getLogger(__name__)
-
 PIECE_ROWS = 4096
 """Rows, good or bad, that are answered together; what is scored apart has the same batches where it begins at one."""
 HeadKey = tuple[str, str]
-
-
-def load(
-    run: str | Path, *, device: str = "auto", base_model: str | None = None, trust_remote_code: bool = False
-) -> Predictor:
-    """Return the predictor of a trained model: a run folder, its best/, or any folder that a bundle was saved to.
-
-    device: auto, cpu, cuda or mps. base_model: name or folder of the base that the model's adapters stand on; default:
-    where it was in training. trust_remote_code: run the code that came with the checkpoint it was trained from; only
-    of an author you trust, since that code can do all that you can. Raises SetupError where there is no unharmed
-    model, base or device, or where such code is needed and not allowed.
-    """
-    bundle = Bundle.load(saved.find_model(run), base_model=base_model, trust_remote_code=trust_remote_code)
-    return Predictor(bundle, device=device)
 
 
 class Predictor:
@@ -379,6 +360,9 @@ class Predictor:
         """Let the task say which fields of its row drove an answer, where the encoder reads features of fields."""
         features = encoded.encoded.features
         if features is None or tell is None:
+            return
+        if not self.model.explains:
+            self.inputs.warn("drivers", "alerts come without what drove them: a graph has no gradients to tell it by")
             return
 
         def encode(some: torch.Tensor) -> BackboneOutput:

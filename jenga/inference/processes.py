@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from jenga.errors import ConfigError
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.loading import load
+from jenga.inference.predictor import Predictor
 from jenga.inference.reading import ASIDE, Plan, carried
 from jenga.inference.written import Written, written
 from jenga.rows.batches import RowEncoder
@@ -37,10 +38,14 @@ class Asked:
     batch_size: int | None = None
     probabilities: bool = False
     drivers: bool = True
+    runtime: str | None = None
 
     def predictor(self) -> Predictor:
         """Return the model, loaded."""
-        made = load(self.run, device=self.device, base_model=self.base_model, trust_remote_code=self.trust_remote_code)
+        made = load(
+            self.run, device=self.device, base_model=self.base_model, trust_remote_code=self.trust_remote_code,
+            runtime=self.runtime,
+        )  # fmt: skip
         return made.session(keep=self.keep)
 
     def answers(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.loading import load
+from jenga.inference.predictor import Predictor
 
 
 class PyfuncModel:

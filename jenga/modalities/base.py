@@ -201,7 +201,6 @@ class Encoder(ABC):
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return what encodes rows that were parsed from `files`, which `read` or `given` gave."""
-
         unread: list[BadRow] = []
 
         def encode(rows: Rows, spec: SourceSpec, spaces: Spaces) -> EncodedSplit:
@@ -220,9 +219,8 @@ class Encoder(ABC):
 
     def _cut(self, split: EncodedSplit) -> list[str]:
         count = 0 if split.encoded.truncated is None else int(split.encoded.truncated.sum())
-        if not count:
-            return []
-        return [f"{count} of {len(split)} rows are longer than {self.longest}; only that much of them is read"]
+        words = f"{count} of {len(split)} rows are longer than {self.longest}; only that much of them is read"
+        return [words] if count else []
 
     def passing(self) -> Self:
         """Return an encoder of rows that no run learns from, of which nothing is to stay behind; default: itself."""
@@ -249,6 +247,10 @@ class Encoder(ABC):
     ) -> Generates:
         """Return what answers rows that are read as `content` says. Raises ConfigError where nothing does."""
         raise ConfigError("this model generates nothing; use jenga predict")
+
+    def from_bytes(self) -> torch.nn.Module | None:
+        """Return what makes features of bytes, as `jenga.modalities.events.raw.Refined` does; None: nothing does."""
+        return None
 
     @property
     def tokenizer(self) -> Any:

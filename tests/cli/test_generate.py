@@ -139,7 +139,7 @@ def test_predict_and_evaluate_know_language_tasks(trained: Path, tmp_path: Path)
 
 
 def test_what_training_wrote_is_what_evaluate_says(trained: Path) -> None:
-    from jenga.inference.predictor import load
+    from jenga.inference.loading import load
 
     written = json.loads((trained / "evaluation.json").read_text())["splits"]["test"]
     found = load(trained, device="cpu").evaluate(split="test")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jenga.errors import ConfigError
-from jenga.inference.predictor import load
+from jenga.inference.loading import load
 from jenga.run import build, experiment
 from jenga.tasks.distillation import HeadTeacher
 from jenga.types import IGNORE_INDEX

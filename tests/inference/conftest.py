@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import jenga
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.loading import load
+from jenga.inference.predictor import Predictor
 from jenga.samples.helpline import generate
 from jenga.samples.network import generate_flows
 
@@ -110,3 +111,12 @@ def detector(event_run: Path) -> Predictor:
 def flows() -> list[dict[str, Any]]:
     """New flows."""
     return generate_flows(20, seed=1)
+
+
+@pytest.fixture(scope="session")
+def graphs(event_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the graph of `event_run`."""
+    pytest.importorskip("onnxruntime")
+    from jenga.inference.export import export
+
+    return export(event_run, tmp_path_factory.mktemp("graphs") / "onnx", format="onnx")

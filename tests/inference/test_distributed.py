@@ -20,7 +20,8 @@ import jenga
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.inference import distributed
 from jenga.inference.distributed import MANIFEST, TRIES, Scored, score
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.loading import load
+from jenga.inference.predictor import Predictor
 from jenga.kernels.json_lines import json_lines
 
 Rows = list[dict[str, Any]]

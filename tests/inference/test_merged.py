@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import jenga
+from jenga.inference.loading import load
 from jenga.inference.merged import kinship, together
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.predictor import Predictor
 from jenga.rows.given import LineBatch
 from jenga.rows.raw import REQUEST, RawRows
 from jenga.samples.network import generate_flows

@@ -16,7 +16,8 @@ import torch
 from jenga.errors import ConfigError, DataError, JengaError, SetupError
 from jenga.inference import predictor as module
 from jenga.inference.live import Limits
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.loading import load
+from jenga.inference.predictor import Predictor
 from jenga.inference.reading import Parsed, Reader
 from jenga.rows.raw import RawRows
 from jenga.run import experiment

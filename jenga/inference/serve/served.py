@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jenga import saved
 from jenga.errors import DataError, JengaError
+from jenga.inference.loading import load
 from jenga.inference.merged import Answers, kinship, together
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.predictor import Predictor
 from jenga.inference.reading import Plan
 from jenga.inference.serve.batcher import Batcher, Observer, QueueLimits
 from jenga.rows.given import LineBatch, RowsLike
@@ -30,11 +31,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loading:
-    """How models are loaded; see `jenga.inference.predictor.load`."""
+    """How models are loaded; see `jenga.inference.loading.load`."""
 
     device: str = "auto"
     base_model: str | None = None
     trust_remote_code: bool = False
+    runtime: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class Served:
         self.name, self.folder = name, folder
         self.fingerprint = saved.fingerprint(folder)
         self.predictor = load(
-            folder, device=loading.device, base_model=loading.base_model, trust_remote_code=loading.trust_remote_code
-        )
+            folder, device=loading.device, base_model=loading.base_model, trust_remote_code=loading.trust_remote_code,
+            runtime=loading.runtime,
+        )  # fmt: skip
         self.example = saved.read(folder).example()
         self.talker = Talker.of(self.predictor)
         self.loaded = int(time.time())

@@ -143,9 +143,10 @@ class AudioBackbone(TransformerBackbone):
         hidden = gelu(encoder.conv2(gelu(encoder.conv1(features)))).transpose(1, 2)
         length = hidden.shape[1]
         positions = encoder.embed_positions.weight
-        if length > len(positions):
+        if length > positions.shape[0]:
             raise ConfigError(
-                f"model.max_seconds: a clip has {length} frames, and the model positions for {len(positions)}; lower it"
+                f"model.max_seconds: a clip has {length} frames, and the model positions for {positions.shape[0]}; "
+                "lower it"
             )
         hidden = nn.functional.dropout(hidden + positions[:length], p=encoder.dropout, training=self.training)
         real = -(-mask.sum(1) // _SHORTENED)
@@ -153,7 +154,8 @@ class AudioBackbone(TransformerBackbone):
         at = torch.arange(length, device=mask.device)
         seen = at < real.clamp_min(least).unsqueeze(1)
         barrier = None
-        if not bool(seen.all()):
+        # A traced graph has to do for batches of either kind.
+        if torch.compiler.is_exporting() or not bool(seen.all()):
             barrier = torch.zeros(seen.shape, dtype=hidden.dtype, device=hidden.device)
             barrier = barrier.masked_fill(~seen, torch.finfo(hidden.dtype).min)[:, None, None, :]
         for layer in encoder.layers:
@@ -174,7 +176,7 @@ class AudioBackbone(TransformerBackbone):
         if hasattr(self.encoder, "_get_feature_vector_attention_mask"):
             shortened: torch.Tensor = self.encoder._get_feature_vector_attention_mask(length, mask)
             return shortened.long()
-        return mask.new_ones(len(mask), length)
+        return mask.new_ones(mask.shape[0], length)
 
     def save(self, folder: Path) -> None:
         """Write a plain transformers checkpoint, or adapters alone, and what pools beside it."""

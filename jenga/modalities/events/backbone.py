@@ -171,7 +171,8 @@ class SequentialBackbone(BaseBackbone):
         hidden = features
         for layer in self.layers:
             hidden = layer(hidden)
-        mask = torch.ones(len(features), 1, dtype=torch.int64, device=features.device)
+        # Not len(): a traced graph would have this many rows for ever.
+        mask = torch.ones(features.shape[0], 1, dtype=torch.int64, device=features.device)
         return BackboneOutput(hidden.unsqueeze(1), hidden, mask, features)
 
     def save(self, folder: Path) -> None:

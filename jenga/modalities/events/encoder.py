@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from torch import nn
 
 from jenga.errors import DataError, SetupError
 from jenga.modalities.backbone import BaseBackbone
@@ -66,6 +67,12 @@ class EventEncoder(Encoder):
     def save(self, folder: Path) -> None:
         """Write the refinery's fitted state beside the encoder's weights."""
         self.refinery.save(folder / REFINERY_FILE)
+
+    def from_bytes(self) -> nn.Module | None:
+        """Return the refinery's op with its plan; None where the time since the row before is read too."""
+        from jenga.modalities.events.raw import Refined
+
+        return None if self.ordered else Refined(self.refinery)
 
     @classmethod
     def load(cls, folder: Path, config: Any) -> Self:

@@ -129,7 +129,7 @@ class TextBackbone(TransformerBackbone):
             pooled = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
         else:
             last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
-            pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
+            pooled = hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
         states = States(output.get("hidden_states"), output.get("attentions")) if wanted else None
         return BackboneOutput(hidden, pooled, mask, states=states)
 
