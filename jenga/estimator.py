@@ -14,7 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from jenga.errors import ConfigError, DataError
-from jenga.inference.predictor import Predictor, load
+from jenga.inference.loading import load
+from jenga.inference.predictor import Predictor
 from jenga.rows.given import of_table
 from jenga.run.experiment import train
 
