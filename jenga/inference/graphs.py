@@ -16,6 +16,7 @@ from jenga import saved
 from jenga.bundle import Bundle, tasks_of
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, SetupError
+from jenga.extras import required
 from jenga.modalities import BaseBackbone
 from jenga.model import MultiTaskModel
 from jenga.types import PART, PLACE, BackboneOutput, States, TaskOutput
@@ -225,10 +226,7 @@ def load_graphs(folder: Path, *, trust_remote_code: bool = False) -> Bundle:
 
 def onnx_session(path: Path, graph: Graph) -> Run:
     """Return what runs a graph of ONNX by onnxruntime, with as many threads as torch has. Raises SetupError."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SetupError(f"--runtime onnx needs onnxruntime ({error}): pip install 'jenga[onnx]'") from error
+    onnxruntime = required("onnxruntime", extra="onnx", need="--runtime onnx needs onnxruntime")
     options = onnxruntime.SessionOptions()
     # OMP_NUM_THREADS, or what shares the cores out among processes: the library itself asks neither.
     options.intra_op_num_threads = torch.get_num_threads()

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from jenga.bundle import Bundle
-from jenga.errors import ConfigError, SetupError
+from jenga.errors import ConfigError
+from jenga.extras import required
 from jenga.files import atomic_folder
 from jenga.inference.export import Options
 from jenga.inference.export.transformers import adapted_parts, merge_adapters
@@ -48,10 +49,7 @@ def write(source: Path, target: Path, options: Options) -> None:
     dtype = options.dtype or DTYPES[0]
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype: got {dtype}; allowed with --format gguf: {', '.join(DTYPES)}")
-    try:
-        import gguf
-    except ImportError as error:
-        raise SetupError(f"--format gguf needs gguf ({error}): pip install 'jenga[gguf]'") from error
+    gguf = required("gguf", extra="gguf", need="--format gguf needs gguf")
     bundle = Bundle.load(source, base_model=options.base_model, trust_remote_code=options.trust_remote_code)
     task = _language_task(bundle)
     if adapted := adapted_parts(source):

@@ -12,7 +12,8 @@ from typing import Any
 
 from jenga import saved
 from jenga.bundle import Bundle
-from jenga.errors import ConfigError, SetupError
+from jenga.errors import ConfigError
+from jenga.extras import is_here, missing
 from jenga.files import atomic_folder
 from jenga.inference.export import Options
 from jenga.inference.export.lstm import translations
@@ -48,10 +49,9 @@ def write(source: Path, target: Path, options: Options) -> None:
 
 def check_installed() -> None:
     """Raise SetupError where what writes and runs ONNX is not installed."""
-    from importlib.util import find_spec
-
-    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise SetupError(f"--format onnx needs {' and '.join(missing)}, not installed here: pip install 'jenga[onnx]'")
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if not is_here(name):
+            raise missing("onnx", f"--format onnx needs {name}")
 
 
 def merge_what_can_be(bundle: Bundle, source: Path) -> None:
