@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jenga import __version__
+from jenga.certainty.head import Certainty
 from jenga.errors import ConfigError, JengaError, SetupError, suggest
 from jenga.files import MANIFEST, damage
 from jenga.labels.column import HeadColumn
@@ -27,11 +28,14 @@ from jenga.types import SHARED, HeadSpace
 ENCODER_FOLDER = "backbone"
 """The folder of a model's one backbone; where there are several each has one of its own in it, by its name."""
 FILE = "jenga.json"
-_FORMAT = 3
+_FORMAT = 4
 _OF_ONE_ENCODER = 2
 """The format in which `inputs` were those of the one encoder that there was."""
+_UNCALIBRATED = 3
+"""The last format that knew of no calibration."""
 # Both ends are possible: the probability of a sure answer rounds to them, and a tuned threshold is one.
 Thresholds = tuple[str, str, list[Annotated[float, Field(ge=0, le=1)]]]
+HeadKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Description:
     """A saved model in words: its configuration as it was dumped, how rows are read, its labels.
 
     `inputs`: what `Encoder.describe` said, by the encoder's name. `thresholds`: by task and head; None: not decided
-    yet, as in a run that has not ended. `written_by`: the version of Jenga.
+    yet, as in a run that has not ended. `certainty`: by head, of those that have some. `written_by`: the version of
+    Jenga.
     """
 
     config: dict[str, Any]
@@ -47,6 +52,7 @@ class Description:
     inputs: dict[str, dict[str, Any]]
     spaces: list[HeadSpace]
     thresholds: list[tuple[str, str, list[float]]] | None
+    certainty: dict[HeadKey, Certainty] = field(default_factory=dict)
     written_by: str = __version__
 
     @property
@@ -96,6 +102,7 @@ class _Content(BaseModel):
     inputs: dict[str, dict[str, Any]]
     spaces: list[HeadSpace]
     thresholds: list[Thresholds] | None
+    certainty: list[tuple[str, str, Certainty]] = []
 
 
 def write(folder: Path, said: Description) -> None:
@@ -109,6 +116,7 @@ def write(folder: Path, said: Description) -> None:
         "inputs": said.inputs,
         "spaces": [asdict(space) for space in said.spaces],
         "thresholds": said.thresholds or None,
+        "certainty": [(*key, asdict(each)) for key, each in said.certainty.items()],
     }
     (folder / FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -130,7 +138,7 @@ def read(folder: Path) -> Description:
             raise SetupError(f"{folder}: written by Jenga {found['jenga']}, a later version; upgrade Jenga")
         if found["format"] == _OF_ONE_ENCODER:
             text = json.dumps(found | {"inputs": {SHARED: found["inputs"]}})
-        elif found["format"] < _FORMAT:
+        elif found["format"] < _UNCALIBRATED:
             raise SetupError(
                 f"{folder}: written by Jenga {found['jenga']}, in a form that is no longer read; train again"
             )
@@ -141,8 +149,9 @@ def read(folder: Path) -> Description:
             raise not_here(folder, content.jenga, error) from error
         sources = [_source(each, modalities) for each in content.sources]
     return Description(
-        content.config, sources, content.inputs, content.spaces, content.thresholds, written_by=content.jenga
-    )
+        content.config, sources, content.inputs, content.spaces, content.thresholds,
+        {(task, head): each for task, head, each in content.certainty}, written_by=content.jenga,
+    )  # fmt: skip
 
 
 def is_model(folder: Path) -> bool:

@@ -16,7 +16,8 @@ from jenga.errors import ConfigError, DataError, SetupError
 from jenga.modalities.text.columns import Texts
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.anomaly.config import AnomalyConfig
-from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds, normal_class
+from jenga.tasks.anomaly.normal import anomaly_log_odds
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH, N_FEATURES = 6, 10
@@ -79,38 +80,6 @@ def test_it_is_registered() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- normal
-
-
-@pytest.mark.parametrize(
-    ("labels", "given", "expected"),
-    [
-        (["attack", "normal"], None, "normal"),
-        (["Benign", "DoS"], None, "Benign"),
-        (["0", "1"], None, "0"),
-        (["false", "true"], None, "false"),
-        (["bad", "good"], None, "good"),
-        (["a", "b"], "b", "b"),
-        (["normal", "b"], "b", "b"),
-        (["0", "benign"], None, "benign"),
-    ],
-)
-def test_the_normal_class_is_the_named_one_else_the_one_that_is_called_so(
-    labels: list[str], given: str | None, expected: str
-) -> None:
-    head = config(head={"labels": labels, "num_labels": len(labels), "normal": given}).heads[0]
-    assert labels[normal_class("t", head)] == expected
-
-
-def test_a_normal_class_that_the_rows_do_not_have_is_an_error_that_lists_the_labels() -> None:
-    head = config().heads[0].model_copy(update={"normal": "norml"})
-    with pytest.raises(
-        ConfigError, match=r"tasks\[t\].heads\[threat\].normal: 'norml' is no label; did you mean 'normal'"
-    ):
-        normal_class("t", head)
-    with pytest.raises(ConfigError, match=r"normal: which of legal, odd is normal\? .*; set it to the label of normal"):
-        normal_class("t", head.model_copy(update={"normal": None, "labels": ["legal", "odd"]}))
-    with pytest.raises(ConfigError, match=r"'quiet' is no label\. Labels: "):
-        normal_class("t", head.model_copy(update={"normal": "quiet"}))
 
 
 @pytest.mark.parametrize(
