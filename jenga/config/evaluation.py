@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from jenga.config.strict import PositiveFloat, PositiveInt, Strict
+from jenga.config.tasks import CalibrationMethod
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-CalibrationMethod = Literal["auto", "none", "temperature", "isotonic", "vector"]
 
 
 class CostsConfig(Strict):

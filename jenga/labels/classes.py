@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from jenga.config.strict import Fraction, PositiveFloat
-from jenga.config.tasks import HeadConfig
+from jenga.config.tasks import CalibrationMethod, HeadConfig
 from jenga.errors import DataError
 from jenga.labels.base import (
     LABEL_KINDS,
@@ -53,6 +53,9 @@ class ClassHead(HeadConfig):
     label_smoothing: Fraction = Field(0.0, description="Share of the target spread evenly over all classes.")
     class_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
         None, description="Factor of each class's loss; 'balanced': inverse to its frequency in the training rows."
+    )
+    calibration: CalibrationMethod | None = Field(
+        None, description="How this head's probabilities are calibrated. Default: as evaluation.calibration says."
     )
 
 

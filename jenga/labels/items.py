@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from jenga.config.strict import PositiveFloat
-from jenga.config.tasks import HeadConfig
+from jenga.config.tasks import CalibrationMethod, HeadConfig
 from jenga.labels.base import LABEL_KINDS, Answers, Errors, Estimators, LabelKind, Mask, Question, Reader, Texts
 from jenga.labels.certain import Additive, Evidence
 from jenga.labels.classes import kappa
@@ -45,6 +45,9 @@ class ItemsHead(HeadConfig):
     )
     false_values: list[str] | None = Field(
         None, min_length=1, description="Words for no, case aside. Default: no, false, 0 and the like."
+    )
+    calibration: CalibrationMethod | None = Field(
+        None, description="How this head's probabilities are calibrated. Default: as evaluation.calibration says."
     )
 
     @model_validator(mode="after")

@@ -284,6 +284,10 @@ class BaseTask(nn.Module):
         """
         return kind_named(space.kind).evidence(space, logits, targets)
 
+    def calibration_of(self, head: str) -> str | None:
+        """Return how the block of `head` wants its probabilities calibrated; None: as the evaluation does."""
+        return getattr(self._head_config(head), "calibration", None)
+
     def strangeness(
         self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], targets: Any
     ) -> np.ndarray | None:

@@ -6,13 +6,13 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jenga.certainty import calibration, conformal
-from jenga.certainty.calibration import Calibration
+from jenga.certainty.calibration import Calibration, Method
 from jenga.certainty.head import Certainty
 from jenga.certainty.intervals import Interval, intervals
 from jenga.certainty.scores import quality
@@ -72,15 +72,14 @@ def _certainty(
 ) -> Certainty:
     key, wanted = (space.task, space.head), settings.conformal
     raw, targets = valid.raw[key], valid.targets[key]
-    evidence = None if settings.calibration == "none" else task.evidence(space, raw, targets)
+    method = task.calibration_of(space.head) or settings.calibration
+    evidence = None if method == "none" else task.evidence(space, raw, targets)
     strange = None if wanted is None else task.strangeness(space, valid.predictions[key], raw, targets)
     half = np.random.default_rng(_SEED).permutation(len(targets)) % 2 == 1
-    if evidence is None:
-        fitted = None
-    else:
-        fitted = _calibration(
-            evidence if strange is None else evidence.take(half[evidence.rows]), space, settings, told
-        )
+    fitted = None
+    if evidence is not None:
+        own = evidence if strange is None else evidence.take(half[evidence.rows])
+        fitted = _calibration(method, own, space, told)
     if wanted is None or strange is None:
         if wanted is not None:
             told.append(f"{_where(space)}: conformal sets are of classes and numbers; its answers come without")
@@ -99,13 +98,10 @@ def _certainty(
     return Certainty(fitted, limits)
 
 
-def _calibration(
-    evidence: Evidence, space: HeadSpace, settings: EvaluationConfig, told: list[str]
-) -> Calibration | None:
-    method = settings.calibration
-    if method == "none" or not len(evidence.rows):
+def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[str]) -> Calibration | None:
+    if not len(evidence.rows):
         return None
-    chosen: calibration.Method = "temperature" if method == "auto" else method
+    chosen: Method = "temperature" if method == "auto" else cast(Method, method)
     needed = calibration.too_few(chosen, evidence)
     if needed is None:
         return calibration.fit(chosen, evidence)

@@ -84,6 +84,16 @@ def test_a_calibration_that_was_asked_for_and_cannot_be_had_is_told() -> None:
     assert len(found.warnings) == 2
 
 
+def test_a_head_may_be_calibrated_otherwise_than_the_others() -> None:
+    valid, model = judged(1200)
+    head = model.tasks["c"].config.heads[0].model_copy(update={"calibration": "isotonic"})
+    model.tasks["c"].config = model.tasks["c"].config.model_copy(update={"heads": [head]})
+    found = settle(valid, model, SPACES, EvaluationConfig(calibration="none")).certainty
+    assert found.keys() == {("c", "h")}
+    assert found["c", "h"].calibration is not None
+    assert found["c", "h"].calibration.method == "isotonic"
+
+
 def test_thresholds_are_of_calibrated_probabilities() -> None:
     valid, model = judged(400)
     plain, found = (settle(valid, model, SPACES, EvaluationConfig(calibration=each)) for each in ("none", "auto"))
