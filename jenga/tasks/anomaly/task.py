@@ -265,8 +265,10 @@ class AnomalyDetectionTask(BaseTask):
         known, anomalous = self._sides(space, targets)
         if not anomalous.any() and rule.objective != "false_positive_rate":
             return [f"without an anomaly {rule.objective} tells nothing; alerts keep the head's target_fpr"]
-        chosen = chosen_threshold(scores[known], anomalous[known].astype(np.float64), rule, highest=np.inf)
-        self.calibrator(space.head).alert_from(chosen.threshold)
+        own = scores[known]
+        chosen = chosen_threshold(own, anomalous[known].astype(np.float64), rule, highest=np.inf)
+        below = own[own < chosen.threshold].max(initial=-np.inf)
+        self.calibrator(space.head).alert_from(chosen.threshold, below=float(below))
         return [chosen.unmet] if chosen.unmet else []
 
     def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> None:

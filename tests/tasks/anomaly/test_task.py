@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from jenga.errors import ConfigError, DataError, SetupError
+from jenga.labels.thresholds import ThresholdRule
 from jenga.modalities.text.columns import Texts
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.anomaly.config import AnomalyConfig
@@ -99,6 +100,53 @@ def test_one_class_is_not_enough_to_learn_from_labels() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- supervised
+
+
+@pytest.mark.parametrize("mode", ["supervised", "unsupervised"])
+def test_alerts_begin_where_a_rule_has_them(mode: str) -> None:
+    task = task_of(mode=mode)
+    scores = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 9.0])
+    targets = np.array([0, 0, 1, 0, 1, 2, -100])
+    task.calibrator("threat").fit(scores[:6], targets[:6] > 0, method="none", target_fpr=0.5)
+
+    def alerts(rule: ThresholdRule) -> list[bool]:
+        assert task.decide(SPACE, scores, targets, rule) == []
+        limit = task.calibrator("threat").threshold
+        assert limit is not None
+        return (scores[:6] > limit).tolist()
+
+    assert alerts(ThresholdRule("recall", 0.99)) == [False, False, True, True, True, True]
+    assert alerts(ThresholdRule("precision", 0.99)) == [False, False, False, False, True, True]
+    assert alerts(ThresholdRule("cost", false_negative=0.1)) == [False, False, False, False, True, True]
+    assert alerts(ThresholdRule("recall", 0.1)) == [False, False, False, False, False, True]
+    assert alerts(ThresholdRule("false_positive_rate", 0.34)) == [False, False, True, True, True, True]
+
+
+def test_without_an_anomaly_only_a_rate_of_false_alarms_is_a_rule() -> None:
+    task = task_of()
+    scores, normal = np.arange(10.0), np.zeros(10, np.int64)
+    task.calibrator("threat").fit(scores, normal > 0, method="none", target_fpr=0.1)
+    before = task.calibrator("threat").threshold
+    (unmet,) = task.decide(SPACE, scores, normal, ThresholdRule("recall", 0.9))
+    assert unmet == "without an anomaly recall tells nothing; alerts keep the head's target_fpr"
+    assert task.calibrator("threat").threshold == before
+    assert task.decide(SPACE, scores, normal, ThresholdRule("false_positive_rate", 0.3)) == []
+    limit = task.calibrator("threat").threshold
+    assert limit is not None
+    assert (scores > limit).sum() <= 3
+
+
+def test_scores_that_only_float64_tells_apart_raise_no_alert_too_many() -> None:
+    calibrator, low = task_of().calibrator("threat"), 1.0 + 1e-12
+    calibrator.alert_from(low + 1e-12, below=low)
+    assert low <= float(calibrator.limit)
+
+
+def test_scores_are_calibrated_by_the_task_alone_and_classes_have_sets() -> None:
+    logits = torch.zeros(2, 3)
+    assert task_of().evidence(SPACE, logits, np.array([0, 1])) is None
+    assert task_of().strangeness(SPACE, np.array([0, 0]), logits, np.array([0, 1])) is not None
+    assert task_of(**UNSUPERVISED).strangeness(SPACE, np.array([0, 0]), logits[:, :1], np.array([0, 1])) is None
 
 
 def test_cross_entropy_is_that_of_the_classes() -> None:
