@@ -44,4 +44,5 @@ def evaluate(
     evaluation = {"splits": {split: found}}
     print_table(closing_table(evaluation, split))
     if certain := certainty_table(evaluation, split):
+        click.echo("certainty:")
         print_table(certain)

@@ -127,6 +127,7 @@ def _show(result: Result, as_json: bool) -> None:
         click.echo(f"{split} rows:")
         print_table(closing_table(result.evaluation, split))
         if certain := certainty_table(result.evaluation, split):
+            click.echo(f"certainty on {split} rows:")
             print_table(certain)
     if (result.run / RECORD).exists():
         from jenga.continual.compare import compare
