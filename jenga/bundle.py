@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from jenga import saved
 from jenga.balance import BALANCES
 from jenga.callbacks import CALLBACK_REGISTRY
+from jenga.certainty.head import Certainty
 from jenga.config.optimization import PartChoices
 from jenga.config.registered import experiment_model
 from jenga.config.schema import ExperimentConfig
@@ -51,6 +52,7 @@ class Bundle:
     specs: list[SourceSpec]
     spaces: dict[HeadKey, HeadSpace]
     thresholds: dict[HeadKey, np.ndarray] = field(default_factory=dict)
+    certainty: dict[HeadKey, Certainty] = field(default_factory=dict)
 
     def encoder_of(self, spec: SourceSpec) -> Encoder:
         """Return what makes inputs of the rows that `spec` reads."""
@@ -64,7 +66,8 @@ class Bundle:
     def part(self, encoder: str) -> Bundle:
         """Return the model as one that reads only what `encoder` does; it shares everything."""
         specs = [spec for spec in self.specs if spec.encoder == encoder]
-        return Bundle(self.config, self.model, {encoder: self.inputs[encoder]}, specs, self.spaces, self.thresholds)
+        inputs = {encoder: self.inputs[encoder]}
+        return Bundle(self.config, self.model, inputs, specs, self.spaces, self.thresholds, self.certainty)
 
     def save(self, folder: Path) -> None:
         """Write everything to `folder`, atomically: safetensors and JSON; a text encoder as transformers does it."""
@@ -91,6 +94,7 @@ class Bundle:
             inputs={name: encoder.describe() for name, encoder in self.parts.items()},
             spaces=list(self.spaces.values()),
             thresholds=[(task, head, list(map(float, t))) for (task, head), t in self.thresholds.items()],
+            certainty=self.certainty,
         )
         saved.write(folder, said)
 
@@ -153,7 +157,9 @@ class Bundle:
     ) -> Bundle:
         spaces = {(space.task, space.head): space for space in said.spaces}
         thresholds = {(task, head): np.array(values) for task, head, values in said.thresholds or ()}
-        return cls(config, model.eval(), encoders_of(config, encoders), said.sources, spaces, thresholds)
+        return cls(
+            config, model.eval(), encoders_of(config, encoders), said.sources, spaces, thresholds, said.certainty
+        )
 
 
 def schema() -> type[ExperimentConfig]:
@@ -312,6 +318,7 @@ def _check_heads(said: saved.Description, config: ExperimentConfig) -> None:
         _check_labels(space, heads[key])
     if said.thresholds is not None:
         _check_thresholds(said.thresholds, said.spaces)
+    _check_certainty(said)
 
 
 def _check_kind(key: HeadKey, found: str, made: str) -> None:
@@ -335,6 +342,18 @@ def _check_labels(space: HeadSpace, head: Any) -> None:
             raise ValueError(f"{where}: its labels are {head.labels} in config and {list(labels)} in spaces")
     if len(labels) != space.size:
         raise ValueError(f"{where}: its size is {space.size}, but its labels are {list(labels)}")
+
+
+def _check_certainty(said: saved.Description) -> None:
+    """Raise ValueError where a calibration is of a head that is not there, or of another number of labels."""
+    sizes = {(space.task, space.head): space.size for space in said.spaces}
+    for key, each in said.certainty.items():
+        if key not in sizes:
+            raise ValueError(f"certainty: given for {'.'.join(key)}, which is no head")
+        if each.calibration is not None:
+            each.calibration.check(sizes[key])
+        if each.conformal is not None and len(each.conformal.limits) not in (1, sizes[key]):
+            raise ValueError(f"head {'.'.join(key)} has {sizes[key]} labels and {len(each.conformal.limits)} limits")
 
 
 def _check_thresholds(given: Sequence[tuple[str, str, Sequence[float]]], spaces: Sequence[HeadSpace]) -> None:

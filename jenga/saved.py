@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jenga import __version__
+from jenga.certainty.head import Certainty
 from jenga.errors import ConfigError, JengaError, SetupError, suggest
 from jenga.files import MANIFEST, damage, sha256_of
 from jenga.labels.column import HeadColumn
@@ -28,11 +29,14 @@ ENCODER_FOLDER = "backbone"
 FILE = "jenga.json"
 GRAPHS_FILE = "graphs.json"
 """What says of a model's graphs what they take and give, where it has some in place of weights."""
-_FORMAT = 3
+_FORMAT = 4
 _OF_ONE_ENCODER = 2
 """The format in which `inputs` were those of the one encoder that there was."""
+_UNCALIBRATED = 3
+"""The last format that knew of no calibration."""
 # Both ends are possible: the probability of a sure answer rounds to them, and a tuned threshold is one.
 Thresholds = tuple[str, str, list[Annotated[float, Field(ge=0, le=1)]]]
+HeadKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Description:
     """A saved model in words: its configuration as it was dumped, how rows are read, its labels.
 
     `inputs`: what `Encoder.describe` said, by the encoder's name. `thresholds`: by task and head; None: not decided
-    yet, as in a run that has not ended. `written_by`: the version of Jenga.
+    yet, as in a run that has not ended. `certainty`: by head, of those that have some. `written_by`: the version of
+    Jenga.
     """
 
     config: dict[str, Any]
@@ -48,6 +53,7 @@ class Description:
     inputs: dict[str, dict[str, Any]]
     spaces: list[HeadSpace]
     thresholds: list[tuple[str, str, list[float]]] | None
+    certainty: dict[HeadKey, Certainty] = field(default_factory=dict)
     written_by: str = __version__
 
     @property
@@ -97,6 +103,7 @@ class _Content(BaseModel):
     inputs: dict[str, dict[str, Any]]
     spaces: list[HeadSpace]
     thresholds: list[Thresholds] | None
+    certainty: list[tuple[str, str, Certainty]] = []
 
 
 def write(folder: Path, said: Description) -> None:
@@ -110,6 +117,7 @@ def write(folder: Path, said: Description) -> None:
         "inputs": said.inputs,
         "spaces": [asdict(space) for space in said.spaces],
         "thresholds": said.thresholds or None,
+        "certainty": [(*key, asdict(each)) for key, each in said.certainty.items()],
     }
     (folder / FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -131,7 +139,7 @@ def read(folder: Path) -> Description:
             raise SetupError(f"{folder}: written by Jenga {found['jenga']}, a later version; upgrade Jenga")
         if found["format"] == _OF_ONE_ENCODER:
             text = json.dumps(found | {"inputs": {SHARED: found["inputs"]}})
-        elif found["format"] < _FORMAT:
+        elif found["format"] < _UNCALIBRATED:
             raise SetupError(
                 f"{folder}: written by Jenga {found['jenga']}, in a form that is no longer read; train again"
             )
@@ -142,8 +150,9 @@ def read(folder: Path) -> Description:
             raise not_here(folder, content.jenga, error) from error
         sources = [_source(each, modalities) for each in content.sources]
     return Description(
-        content.config, sources, content.inputs, content.spaces, content.thresholds, written_by=content.jenga
-    )
+        content.config, sources, content.inputs, content.spaces, content.thresholds,
+        {(task, head): each for task, head, each in content.certainty}, written_by=content.jenga,
+    )  # fmt: skip
 
 
 def is_model(folder: Path) -> bool:

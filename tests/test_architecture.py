@@ -20,7 +20,7 @@ RANKS = {
     "config": 1, "kernels": 1, "detectors": 1,
     "refinery": 2, "peft": 2, "samples": 2, "optimizers": 2,
     "labels": 3, "balance": 3, "policy": 3,
-    "rows": 4,
+    "rows": 4, "certainty": 4,
     "modalities": 5, "sentinel": 5,
     "fusion": 6,
     "tasks": 7,

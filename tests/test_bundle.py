@@ -20,6 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from jenga import bundle as module
 from jenga.bundle import Bundle
+from jenga.certainty.calibration import Calibration
+from jenga.certainty.conformal import Conformal
+from jenga.certainty.head import Certainty
 from jenga.errors import ConfigError, SetupError
 from jenga.files import atomic_folder
 from jenga.modalities.events.encoder import EventEncoder
@@ -280,6 +283,24 @@ def test_thresholds_that_are_not_one_probability_a_label_are_refused(
     said, weights = json.loads((whole / "jenga.json").read_text()), load_file(whole / "heads.safetensors")
     with pytest.raises(SetupError, match=rf"best/jenga.json: its content does not fit together .*{message}"):
         Bundle.load(rewritten(whole, tmp_path / "best", {**said, "thresholds": thresholds}, weights))
+
+
+@pytest.mark.parametrize(
+    ("certainty", "message"),
+    [
+        (("none", Certainty(Calibration("temperature", False, [1.0]))), "certainty: given for flags.none, which is no"),
+        (("flags", Certainty(Calibration("vector", True, [1.0] * 2, [0.0] * 2))), "is for no head of 3 labels"),
+        (("flags", Certainty(conformal=Conformal(0.9, [0.5] * 2))), "head flags.flags has 3 labels and 2 limits"),
+    ],
+)
+def test_a_calibration_of_another_head_is_refused(
+    built: Callable[..., Experiment], tmp_path: Path, certainty: tuple[str, Certainty], message: str
+) -> None:
+    bundle = built("flags").bundle
+    bundle.certainty = {("flags", certainty[0]): certainty[1]}
+    bundle.save(tmp_path / "best")
+    with pytest.raises(SetupError, match=message):
+        Bundle.load(tmp_path / "best")
 
 
 def test_a_model_whose_thresholds_are_not_decided_yet_can_be_loaded(

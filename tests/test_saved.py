@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from jenga import saved
+from jenga.certainty.calibration import Calibration
+from jenga.certainty.conformal import Conformal
+from jenga.certainty.head import Certainty
 from jenga.errors import SetupError
 from jenga.files import atomic_folder
 from jenga.labels.cells import CellReading
@@ -68,9 +71,17 @@ def written(folder: Path, said: saved.Description, **changes: Any) -> Path:
         description(source("mood+flags", TEXTS, MOOD, ITEMS), source("lm", PROMPTS, TOKENS)),
         description(source("mood", EventFields(), MOOD), backbone="sequential", inputs=FIELDS),
         description(written_by="1.2.3", thresholds=None),
+        description(certainty={("mood", "mood"): Certainty(Calibration("temperature", False, [1 / 3]))}),
+        description(
+            certainty={
+                ("mood", "mood"): Certainty(
+                    Calibration("isotonic", True, knots=[([0.0, 1.0], [0.1, 0.9])] * 2), Conformal(0.9, [0.25])
+                )
+            }
+        ),
         several(source("mood", TEXTS, MOOD, encoder="words"), source("odd", EventFields(), ITEMS, encoder="flows")),
     ],
-    ids=["texts", "events", "unfinished", "several"],
+    ids=["texts", "events", "unfinished", "calibrated", "isotonic", "several"],
 )
 def test_what_was_written_is_read_back_equal(tmp_path: Path, said: saved.Description) -> None:
     assert saved.read(written(tmp_path / "best", said)) == said
@@ -79,11 +90,21 @@ def test_what_was_written_is_read_back_equal(tmp_path: Path, said: saved.Descrip
 def test_a_model_of_the_format_before_which_knew_one_encoder_is_read(tmp_path: Path) -> None:
     said = description(source("mood", EventFields(), MOOD), backbone="sequential", inputs=FIELDS)
     content = json.loads((written(tmp_path / "best", said) / saved.FILE).read_text())
-    assert content["format"] == 3
+    assert content["format"] == 4
     for each in content["sources"]:
         del each["encoder"]
     old = written(tmp_path / "old", said, format=2, sources=content["sources"], inputs=FIELDS["shared"])
     assert saved.read(old) == said
+
+
+def test_a_model_of_the_format_before_which_knew_no_calibration_is_read(tmp_path: Path) -> None:
+    said = description(source("mood+flags", TEXTS, MOOD, ITEMS))
+    folder = written(tmp_path / "best", said, format=3)
+    content = json.loads((folder / saved.FILE).read_text())
+    del content["certainty"]
+    with atomic_folder(tmp_path / "old") as staging:
+        (staging / saved.FILE).write_text(json.dumps(content))
+    assert saved.read(tmp_path / "old") == said
 
 
 def test_rows_of_an_encoder_that_the_model_does_not_have_are_refused(tmp_path: Path) -> None:

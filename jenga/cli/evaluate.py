@@ -33,6 +33,7 @@ def evaluate(
     with collector_at_rest():
         from jenga.inference.loading import load
     from jenga.report.card import closing_table
+    from jenga.report.certainty import certainty_table
 
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     found = predictor.evaluate(data, split=split)
@@ -40,4 +41,8 @@ def evaluate(
         print_json(found)
         return
     click.echo(f"{data or f'{split} rows of {run}'}: {found['rows']} rows")
-    print_table(closing_table({"splits": {split: found}}, split))
+    evaluation = {"splits": {split: found}}
+    print_table(closing_table(evaluation, split))
+    if certain := certainty_table(evaluation, split):
+        click.echo("certainty:")
+        print_table(certain)

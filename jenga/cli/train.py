@@ -121,10 +121,14 @@ def _show(result: Result, as_json: bool) -> None:
         return
     from jenga.continual.summary import FILE as RECORD
     from jenga.report.card import closing_table
+    from jenga.report.certainty import certainty_table
 
     for split in result.evaluation["splits"]:
         click.echo(f"{split} rows:")
         print_table(closing_table(result.evaluation, split))
+        if certain := certainty_table(result.evaluation, split):
+            click.echo(f"certainty on {split} rows:")
+            print_table(certain)
     if (result.run / RECORD).exists():
         from jenga.continual.compare import compare
 

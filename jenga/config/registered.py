@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, create_model
 
+from jenga.config.evaluation import EvaluationConfig
 from jenga.config.optimization import PartChoices
 from jenga.config.parts import ModalityChoices, ShortForm
-from jenga.config.schema import BackboneName, EvaluationConfig, ExperimentConfig, SeveralBackbones
+from jenga.config.schema import BackboneName, ExperimentConfig, SeveralBackbones
 from jenga.config.strict import Strict
 from jenga.config.training import OwnTraining
 from jenga.registry import Registry

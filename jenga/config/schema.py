@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
+from jenga.config.evaluation import EvaluationConfig
 from jenga.config.optimization import PartChoices
 from jenga.config.parts import ModalityChoices, ShortForm
 from jenga.config.paths import PathMark
@@ -94,33 +95,6 @@ class FusionConfig(Strict):
         0.3,
         description="Of tasks with several inputs, the chance that training leaves one of them out, so that a row that "
         "lacks it is answered by the others.",
-    )
-
-
-class EvaluationConfig(Strict):
-    """When and by what the model is judged."""
-
-    every_steps: PositiveInt | None = Field(
-        None, description="Optimizer steps between evaluations; default: each epoch."
-    )
-    metric: str = Field("eval_loss", description="Metric that picks the best checkpoint.")
-    greater_is_better: bool | None = Field(
-        None, description="Which way `metric` is better, where its task does not say: a metric of a task of your own."
-    )
-    batch_size: PositiveInt | None = Field(
-        None, description="Rows of a forward pass; default: twice training.batch_size."
-    )
-    thresholds: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
-        "tuned",
-        description="Probability from which an item is a yes; tuned: best F1 on the valid rows, of each item with five "
-        "or more yes, of all others together. That flatters the scores there, but not on test rows. During training, "
-        "and without valid rows, 0.5.",
-    )
-    baselines: list[str] = Field(
-        ["majority"], description="Simple models, fitted on the same rows and printed beside the result."
-    )
-    worst_errors: Annotated[int, Field(ge=0)] = Field(
-        10, description="Rows of each head that report.html shows with what stands in them, the worst answers first."
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from jenga.config.paths import PathMark
 from jenga.config.strict import NAME, Fraction, PositiveFloat, PositiveInt, Strict
 
+CalibrationMethod = Literal["auto", "none", "temperature", "isotonic", "vector"]
 Paths = str | Annotated[list[str], Field(min_length=1)]
 
 

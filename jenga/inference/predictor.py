@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, DataError
+from jenga.inference.heads import head_answers, language_spec
 from jenga.inference.judged import configured_sources, labelled_sources
 from jenga.inference.live import LIMITS, Limits, LineBatches
 from jenga.inference.reading import Parsed, Plan, Reader, Reasons, carried, joined, names, pieces, readings
@@ -24,6 +25,7 @@ from jenga.rows.given import LineBatch, RowsLike, is_header
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
+from jenga.trainer.certain import add_certainty
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.trainer.recipe import evaluation_batch_sizes
 from jenga.trainer.worst import add_worst
@@ -64,7 +66,8 @@ class Predictor:
         also all ``"probabilities"``. Items are ``{item: {"value", "probability"}}``. Tags are ``{"entities": [{"start",
         "end", "label", "text", "probability"}]}`` in characters of the text (words given as a list are joined by
         spaces), for a row given as words also ``"tags"`` by word. A number is ``{"value"}``, several are ``{"values":
-        {name: ...}}``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
+        {name: ...}}``. With `evaluation.conformal` a class has a ``"set"`` and a number an ``"interval"`` (several:
+        ``"intervals"``). Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
         has that name). A language task gives ``{"text"}``, what it answers. An anomaly is ``{"score", "alert",
         "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
         `jenga.tasks.anomaly.explain.add_drivers` describes, unless `drivers` is False. A row that was cut has
@@ -146,6 +149,8 @@ class Predictor:
 
     def logits(self, rows: RowsLike, *, batch_size: int | None = None) -> dict[HeadKey, list[torch.Tensor]]:
         """Return each row's float32 logits by (task, head): ``(K,)``, or for tags ``(W, K)``, NaN without a token.
+
+        As the model gives them, before the calibration by which `predict` makes probabilities of them.
 
         Raises DataError for a row that cannot be used, and where backbones do not read the same rows.
         """
@@ -272,10 +277,11 @@ class Predictor:
         config = self.bundle.config
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
-        runner = Runner(self.model, self.device, self._autocast, evaluation_batch_sizes(config), bundle.thresholds)
+        runner = self._runs(evaluation_batch_sizes(config))
         most = config.evaluation.worst_errors
-        result = runner.evaluate(sources, split, errors=most > 0)
+        result = runner.evaluate(sources, split, errors=most > 0, logits=True)
         found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
+        add_certainty(found, self.model, result, bundle.certainty, config.evaluation)
         add_answers(found, runner, bundle.inputs, sources, split)
         add_worst(found, self.model, result, bundle.inputs, sources, split, most=most, run=None)
         return found
@@ -309,7 +315,7 @@ class Predictor:
         rows, numbers = encoded.rows, encoded.rows.numbers
         if not numbers:
             return {}
-        logits = runner.logits(encoded, parsed.reading.tasks)
+        logits = runner.calibrated(runner.logits(encoded, parsed.reading.tasks))
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)
         cut = encoded.encoded.truncated
@@ -317,13 +323,7 @@ class Predictor:
         answered: list[dict[str, Any]] = [{"truncated": True} if each else {} for each in is_cut]
         for name in parsed.reading.tasks:
             task = self.model.tasks[name]
-            by_head = {
-                head: task.answers(
-                    self.bundle.spaces[name, head], predictions[name, head], logits[name, head], rows.content,
-                    as_words=rows.content.as_words, probabilities=probabilities,
-                )
-                for head in task.heads.sizes
-            }  # fmt: skip
+            by_head = head_answers(self.bundle, name, predictions, logits, rows.content, probabilities=probabilities)
             answers = [dict(zip(by_head, each, strict=True)) for each in zip(*by_head.values(), strict=True)]
             if drivers:
                 self._explain(name, encoded, tell, answers)
@@ -337,17 +337,7 @@ class Predictor:
 
         Raises ConfigError where the model has no such task.
         """
-        specs = {
-            head.task: spec
-            for spec in self.bundle.specs
-            for head in spec.heads
-            if self.model.tasks[head.task].generates
-        }
-        if not specs:
-            raise ConfigError("this model has no language task and generates nothing; use jenga predict")
-        if name is not None and name not in specs:
-            raise ConfigError(f"task '{name}' generates nothing; those that do: {', '.join(specs)}")
-        return specs[name or next(iter(specs))]
+        return language_spec(self.bundle, name)
 
     def generator(self, task: str | None = None) -> Generates:
         """Return what answers prompts by a language task; `task`, and what is raised, as in `language_task`."""
@@ -375,7 +365,13 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size: got {batch_size}; allowed: 1 or more")
         sizes = dict.fromkeys(self.bundle.inputs, batch_size or self.inputs.rows_at_once)
-        return Runner(self.model, self.device, self._autocast, sizes, self.bundle.thresholds)
+        return self._runs(sizes)
+
+    def _runs(self, batch_sizes: Mapping[str, int]) -> Runner:
+        bundle = self.bundle
+        return Runner(
+            self.model, self.device, self._autocast, batch_sizes, bundle.thresholds, certainty=bundle.certainty
+        )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.bundle.config.training.precision)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from jenga.config.tasks import HeadConfig
 from jenga.labels.cells import CellReading
+from jenga.labels.certain import Additive, Evidence
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import ANYTHING, Shape
+from jenga.labels.thresholds import ThresholdRule
 from jenga.registry import Registry
 from jenga.types import HeadSpace
 
@@ -48,6 +50,13 @@ class Errors(NamedTuple):
     """
 
     name: str
+    sizes: NDArray[np.float64]
+
+
+class Plausible(NamedTuple):
+    """What may be true of M rows, as people and programs read it, and how large each set or interval is, ``(M, D)``."""
+
+    answers: Answers
     sizes: NDArray[np.float64]
 
 
@@ -267,6 +276,12 @@ class LabelKind(ABC):
         """Return `threshold` for each label, ``(K,)``; None where there are none."""
         return None
 
+    def chosen(
+        self, space: HeadSpace, scores: NDArray[np.float64], targets: Any, rule: ThresholdRule
+    ) -> tuple[NDArray[np.float64], list[str]] | None:
+        """Return the thresholds ``(K,)`` that `rule` asks for, and what it cannot have; None where there are none."""
+        return None
+
     def conditions(self, space: HeadSpace) -> frozenset[str]:
         """Return what a policy's rule may ask of an answer: ``label``, ``probability``, ``value``; default: nothing."""
         return frozenset()
@@ -281,6 +296,34 @@ class LabelKind(ABC):
     def shape(self, space: HeadSpace) -> Shape:
         """Return the JSON schema of what `decode` gives of a row; default: of anything."""
         return ANYTHING
+
+    # -------------------------------------------------------------------------------------------------------- certainty
+
+    def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> Evidence | None:
+        """Return logits beside what is right, of a kind whose logits stand for probabilities; default: None, of none.
+
+        logits: each row's, as in `decode`.
+        """
+        return None
+
+    def strangeness(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], targets: Any
+    ) -> NDArray[np.float64] | None:
+        """Return how strange the label of each row is beside its answer, ``(M, D)``, NaN where it has none.
+
+        None where the kind has no sets of labels, or intervals, that are plausible for a row.
+        """
+        return None
+
+    def plausible(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], limits: Sequence[float]
+    ) -> Plausible:
+        """Return what is no stranger for each row than `limits` ``(D,)``; of a kind that has `strangeness`."""
+        raise TypeError(f"{type(self).__name__} has no sets of labels")
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive | None:
+        """Return the metrics of the labelled rows as functions of sums over them; default: None, none is one."""
+        return None
 
     # ---------------------------------------------------------------------------------------------------------- judging
 

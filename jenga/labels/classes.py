@@ -13,37 +13,38 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from jenga.config.strict import Fraction, PositiveFloat
-from jenga.config.tasks import HeadConfig
-from jenga.errors import DataError, suggest
+from jenga.config.tasks import CalibrationMethod, HeadConfig
+from jenga.errors import DataError
 from jenga.labels.base import (
     LABEL_KINDS,
     Answers,
-    CellReader,
     Encoding,
     Errors,
     Estimators,
     LabelKind,
     Mask,
+    Plausible,
     Question,
     Reader,
-    Span,
     Texts,
 )
 from jenga.labels.cells import MISSING, class_name, counted, folded
-from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
+from jenga.labels.certain import Additive, Evidence
+from jenga.labels.class_cells import ClassReader, class_names
+from jenga.labels.class_sums import class_sums
+from jenga.labels.column import HeadColumn, show
 from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
-from jenga.labels.shapes import SHARE, Shape, one_of, record
-from jenga.labels.spaces import sized
+from jenga.labels.shapes import SHARE, Shape, list_of, one_of, record
 from jenga.labels.tables import all_rounded, per_label, stacked
-from jenga.labels.unseen import is_unseen, learnable, may_be_unseen, unseen_code
+from jenga.labels.unseen import is_unseen, learnable
 from jenga.types import IGNORE_INDEX, HeadSpace
 
-# Integer classes this sparse are identifiers, and a head for each number up to the largest would be mostly dead.
-_SPARSE_FACTOR, _SPARSE_OFFSET = 10, 100
 _UNSEEN = "(a class of no training row)"
 _LEAST_SHARE = 1e-12
+_STRANGEST = 2.0
+"""Stranger than any class can be, and a number that JSON has."""
 
 
 class ClassHead(HeadConfig):
@@ -52,6 +53,9 @@ class ClassHead(HeadConfig):
     label_smoothing: Fraction = Field(0.0, description="Share of the target spread evenly over all classes.")
     class_weight: Literal["balanced"] | list[PositiveFloat] | None = Field(
         None, description="Factor of each class's loss; 'balanced': inverse to its frequency in the training rows."
+    )
+    calibration: CalibrationMethod | None = Field(
+        None, description="How this head's probabilities are calibrated. Default: as evaluation.calibration says."
     )
 
 
@@ -100,7 +104,7 @@ class Classes(LabelKind):
 
     def infer(self, column: HeadColumn, values: Sequence[Any], *, max_bad_fraction: float) -> tuple[str, ...]:
         """Return the names of the classes, sorted; integers count from 0."""
-        names = _class_names(column, values, max_bad_fraction)
+        names = class_names(column, values, max_bad_fraction=max_bad_fraction)
         if len(names) == 1 and column.absent is None:
             raise DataError(
                 f"{column.where}: all training rows are of one class, '{names[0]}', which cannot be told from another; "
@@ -164,7 +168,48 @@ class Classes(LabelKind):
     def shape(self, space: HeadSpace) -> Shape:
         """Return that of an answer."""
         shares = record(dict.fromkeys(space.labels, SHARE))
-        return record({"label": one_of(space.labels), "probability": SHARE}, {"probabilities": shares})
+        label = one_of(space.labels)
+        return record({"label": label, "probability": SHARE}, {"probabilities": shares, "set": list_of(label)})
+
+    def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> Evidence | None:
+        """Return the logits of the rows with a class that training rows have."""
+        gold = np.asarray(targets, np.int64)
+        rows = np.flatnonzero(gold >= 0)
+        if not len(rows) or logits[0].shape != (space.size,):
+            return None
+        return Evidence(stacked(logits).double().numpy()[rows], gold[rows], rows)
+
+    def strangeness(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], targets: Any
+    ) -> NDArray[np.float64]:
+        """Return 1 - p of each row's class ``(M, 1)``, as least ambiguous sets have it (Sadinle et al. 2019).
+
+        0 of the answer itself, which is in every set; 2 of a class that no training row has, which is in none.
+        """
+        gold, predicted = np.asarray(targets, np.int64), np.asarray(predictions, np.int64)
+        shares = stacked(logits).double().softmax(-1).numpy()
+        found = 1.0 - shares[np.arange(len(gold)), gold.clip(0)]
+        found = np.where(gold == predicted, 0.0, np.where(gold < 0, _STRANGEST, found))
+        return np.where(gold == IGNORE_INDEX, np.nan, found)[:, None]
+
+    def plausible(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], limits: Sequence[float]
+    ) -> Plausible:
+        """Return the ``set`` of classes of each row, the likeliest first; the answer is always in it."""
+        codes = np.asarray(predictions, np.int64)
+        shares = stacked(logits).double().softmax(-1).numpy()
+        kept = 1.0 - shares <= limits[0]
+        kept[np.arange(len(codes)), codes] = True
+        order = np.argsort(-shares, axis=1, kind="stable")
+        answers: Answers = [
+            {"set": [space.labels[code] for code in ranked[own[ranked]].tolist()]}
+            for ranked, own in zip(order, kept, strict=True)
+        ]
+        return Plausible(answers, kept.sum(1, keepdims=True).astype(np.float64))
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive:
+        """Return what `judge` does, and the kappa of `agreement`, by how often each class gets each answer."""
+        return class_sums(*known_classes(predictions, targets))
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return accuracy, macro and weighted F1; the former over the classes that occur in the targets.
@@ -283,113 +328,3 @@ def kappa(predicted: NDArray[np.int64], gold: NDArray[np.int64], *, weights: str
         return None
     # Every grade up to the highest one: sklearn measures distance by position in `labels`.
     return float(cohen_kappa_score(gold, predicted, labels=np.arange(int(seen.max()) + 1), weights=weights))
-
-
-# ------------------------------------------------------------------------------------------------- finding and reading
-
-
-class ClassReader(CellReader):
-    """One of K classes: int64 scalar, -100 where missing."""
-
-    missing = IGNORE_INDEX
-
-    def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
-        super().__init__()
-        self.where = column.where
-        self.space = space
-        self.open = column.open
-        self.may_be_unseen = may_be_unseen(column)
-        self.cells = column.cells
-        self.index = {name: position for position, name in enumerate(space.labels)}
-        self.plain = {name: at for name, at in self.index.items() if not self.is_missing(name)}
-        self.numbered = numbered = any(isinstance(class_name(name), int) for name in space.labels)
-        # As JSON writes them, or Python ("True").
-        self.truth = {name.lower(): at for name, at in self.index.items() if name.lower() in ("false", "true")}
-        # An integer is a position only where the configuration gave the order of the names, or they are false, true.
-        self.by_position = not numbered and (column.labels is not None or space.labels == ("false", "true"))
-
-    def read(self, value: Any, text: str, words: Sequence[Span]) -> int:
-        """Return the class id of the label in a cell, -100 where there is none. Raises RowError."""
-        if type(value) is str and (code := self.plain.get(value)) is not None:
-            return code
-        found: int = super().read(value, text, words)
-        return found
-
-    def encode(self, value: Any) -> int:
-        """Return the class id of a label, a code of its own for one that no training row has; raises RowError."""
-        if isinstance(value, str) and value in self.index:
-            return self.index[value]
-        if self.truth and str(value).strip().lower() in self.truth:
-            return self.truth[str(value).strip().lower()]
-        name = class_name(value)
-        if str(name) in self.index and name is not None:
-            return self.index[str(name)]
-        if self.by_position and isinstance(name, int) and 0 <= name < self.space.size:
-            return name
-        if self.open and name is not None:
-            return 0 if str(name).strip().lower() in NORMAL_NAMES else 1
-        if self.may_be_unseen and self._is_like_the_others(name):
-            self.unseen[f"{show(value)}{suggest(str(name), self.index)}"] += 1
-            return unseen_code(str(name))
-        if isinstance(name, int):
-            raise RowError(f"{self.where}: class {name} is not one of {self.space.size}. {self._allowed()}")
-        hint = f", or set `missing_values: [{show(value)}]` of the head" if str(name).casefold() in MISSING else ""
-        raise RowError(f"{self.where}: {show(value)} is no class{near(value, self.index)} {self._allowed()}{hint}")
-
-    def stack(self, codes: Sequence[int]) -> np.ndarray:
-        """Return int64 ``(M,)``."""
-        return np.array(codes, dtype=np.int64)
-
-    def _is_like_the_others(self, name: str | int | None) -> bool:
-        """Whether a class could be one: a name among names, and no word for none; a number among numbers from 0 on."""
-        if isinstance(name, int):
-            return self.numbered and name >= 0
-        return name is not None and not self.numbered and name.casefold() not in MISSING
-
-    def _allowed(self) -> str:
-        return f"Allowed: {some_of(self.space.labels)}; null where there is none"
-
-
-def _class_names(column: HeadColumn, values: Sequence[Any], max_bad_fraction: float) -> tuple[str, ...]:
-    if column.labels is not None:
-        return column.labels
-    found = list(counted(values))
-    if found and all(isinstance(value, bool) for value, _ in found):
-        return sized(column, ("false", "true"))
-    names = [class_name(value) for value, _ in found]
-    if any(isinstance(value, bool) for value, _ in found) and any(isinstance(name, str) for name in names):
-        # JSON's true beside names is that name, not the class 1.
-        names = [
-            str(value).lower() if _is_truth(value) else name for (value, _), name in zip(found, names, strict=True)
-        ]
-    counts: Counter[str | int] = Counter()
-    for name, (_, count) in zip(names, found, strict=True):
-        if name is not None:
-            counts[name] += count
-    if counts and all(isinstance(name, int) for name in counts):
-        return _integer_classes(column, {int(name): count for name, count in counts.items()}, max_bad_fraction)
-    return sized(column, tuple(sorted(map(str, counts)))) if counts else ()
-
-
-def _is_truth(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("false", "true"))
-
-
-def _integer_classes(column: HeadColumn, counts: dict[int, int], max_bad_fraction: float) -> tuple[str, ...]:
-    shown = some_of(map(str, sorted(counts)))
-    fix = "name the classes in `labels`, or renumber them from 0"
-    if column.size is not None:
-        beyond = sum(count for value, count in counts.items() if not 0 <= value < column.size)
-        if beyond > max_bad_fraction * sum(counts.values()):
-            raise DataError(
-                f"{column.where}: the rows hold {len(counts)} classes ({shown}), but num_labels is {column.size}, "
-                f"which allows 0 to {column.size - 1}; {fix}"
-            )
-        return numbered_names(column.size)
-    first, last = min(counts), max(counts)
-    if first != 0 and last - first == len(counts) - 1 > 0:
-        # Grades from 1 to 5, or -1, 0 and 1, are the numbers that they are; a class 0 would never be seen.
-        return tuple(map(str, range(first, last + 1)))
-    if first < 0 or last >= _SPARSE_FACTOR * len(counts) + _SPARSE_OFFSET:
-        raise DataError(f"{column.where}: the classes {shown} are not numbers that count from 0; {fix}")
-    return numbered_names(last + 1)

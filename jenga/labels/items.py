@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from jenga.config.strict import PositiveFloat
-from jenga.config.tasks import HeadConfig
+from jenga.config.tasks import CalibrationMethod, HeadConfig
 from jenga.labels.base import LABEL_KINDS, Answers, Errors, Estimators, LabelKind, Mask, Question, Reader, Texts
+from jenga.labels.certain import Additive, Evidence
 from jenga.labels.classes import kappa
 from jenga.labels.column import HeadColumn
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
+from jenga.labels.item_sums import item_sums
 from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import SHARE, TRUTH, Shape, record
 from jenga.labels.tables import columns, per_label, rounded, stacked
-from jenga.labels.thresholds import best_threshold
+from jenga.labels.thresholds import F1, ThresholdRule, chosen_threshold
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 
@@ -43,6 +45,9 @@ class ItemsHead(HeadConfig):
     )
     false_values: list[str] | None = Field(
         None, min_length=1, description="Words for no, case aside. Default: no, false, 0 and the like."
+    )
+    calibration: CalibrationMethod | None = Field(
+        None, description="How this head's probabilities are calibrated. Default: as evaluation.calibration says."
     )
 
     @model_validator(mode="after")
@@ -109,19 +114,18 @@ class Items(LabelKind):
         return probabilities
 
     def tuned(self, scores: NDArray[np.float64], targets: Any) -> NDArray[np.float64]:
-        """Return for each item the probability that gives its best F1 over labelled rows.
+        """Return for each item the probability that gives its best F1 over labelled rows; see `chosen`."""
+        return _thresholds(scores, np.asarray(targets), F1)[0]
 
-        Items with fewer than `FEWEST_POSITIVE` such rows share the threshold that is best over all answers; without
-        any yes it is 0.5.
+    def chosen(
+        self, space: HeadSpace, scores: NDArray[np.float64], targets: Any, rule: ThresholdRule
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """Return for each item the probability that `rule` asks for, and the items that it cannot have it of.
+
+        Items with fewer than `FEWEST_POSITIVE` rows with a yes share the one of all answers.
         """
-        gold = np.asarray(targets)
-        shared = best_threshold(scores.ravel(), gold.ravel())
-        return np.array(
-            [
-                best_threshold(p, t) if np.count_nonzero(t > 0.5) >= FEWEST_POSITIVE else shared
-                for p, t in zip(scores.T, gold.T, strict=True)
-            ]
-        )
+        found, unmet = _thresholds(scores, np.asarray(targets), rule)
+        return found, [f"{space.labels[item]}: {words}" for item, words in unmet.items()]
 
     def untuned(self, space: HeadSpace, threshold: float) -> NDArray[np.float64]:
         """Return `threshold` for each item."""
@@ -148,6 +152,17 @@ class Items(LabelKind):
     def shape(self, space: HeadSpace) -> Shape:
         """Return that of an answer."""
         return record(dict.fromkeys(space.labels, record({"value": TRUTH, "probability": SHARE})))
+
+    def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> Evidence | None:
+        """Return the logits of the rows with an answer to any item."""
+        rows = np.flatnonzero(self.labelled(space, targets))
+        if not len(rows) or logits[0].shape != (space.size,):
+            return None
+        return Evidence(stacked(logits).double().numpy()[rows], columns(space, targets)[rows], rows)
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive:
+        """Return what `judge` does, and the kappa of `agreement`, by the verdicts on each row's items."""
+        return item_sums(columns(space, predictions) > 0.5, columns(space, targets))
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return accuracy, macro and micro F1 of yes.
@@ -252,6 +267,19 @@ class Items(LabelKind):
             else:
                 answers.append(np.asarray(estimators.classes(train[known], gold, test) == 1))
         return np.stack(answers, axis=1)
+
+
+def _thresholds(
+    scores: NDArray[np.float64], gold: NDArray[Any], rule: ThresholdRule
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Return the threshold of each item by `rule`, and why it is not met by those where it is not."""
+    shared = chosen_threshold(scores.ravel(), gold.ravel(), rule)
+    found = [
+        chosen_threshold(p, t, rule) if np.count_nonzero(t > 0.5) >= FEWEST_POSITIVE else shared
+        for p, t in zip(scores.T, gold.T, strict=True)
+    ]
+    unmet = {item: each.unmet for item, each in enumerate(found) if each.unmet}
+    return np.array([each.threshold for each in found]), unmet
 
 
 def _item_counts(space: HeadSpace, predictions: Any, targets: Any) -> dict[str, NDArray[np.int64]]:

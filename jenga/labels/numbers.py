@@ -22,16 +22,18 @@ from jenga.labels.base import (
     Estimators,
     LabelKind,
     Mask,
+    Plausible,
     Question,
     Reader,
     Texts,
 )
 from jenga.labels.cells import MISSING
+from jenga.labels.certain import Additive, Floats, mean_defined, ratio
 from jenga.labels.column import HeadColumn, RowError, numbered_names, read_cell, show
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
-from jenga.labels.shapes import NUMBER, Shape, record
+from jenga.labels.shapes import NUMBER, Shape, list_of, record
 from jenga.labels.tables import columns
 from jenga.types import HeadSpace
 
@@ -96,7 +98,39 @@ class Numbers(LabelKind):
 
     def shape(self, space: HeadSpace) -> Shape:
         """Return that of an answer."""
-        return record({"value": NUMBER} if space.size == 1 else {"values": record(dict.fromkeys(space.labels, NUMBER))})
+        ends = list_of(NUMBER) | {"minItems": 2, "maxItems": 2}
+        if space.size == 1:
+            return record({"value": NUMBER}, {"interval": ends})
+        values, intervals = (record(dict.fromkeys(space.labels, each)) for each in (NUMBER, ends))
+        return record({"values": values}, {"intervals": intervals})
+
+    def strangeness(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], targets: Any
+    ) -> NDArray[np.float64]:
+        """Return how far off each number is, ``(M, K)``."""
+        return np.abs(columns(space, predictions) - columns(space, targets))
+
+    def plausible(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], limits: Sequence[float]
+    ) -> Plausible:
+        """Return the ``interval`` of each row, or ``intervals`` by name, equally far to both sides of the answer."""
+        numbers, off = columns(space, predictions), np.array(limits)
+        ends = np.stack([numbers - off, numbers + off], axis=-1).tolist()
+        sizes = np.tile(2 * off, (len(numbers), 1))
+        if space.size == 1:
+            return Plausible([{"interval": row[0]} for row in ends], sizes)
+        return Plausible([{"intervals": dict(zip(space.labels, row, strict=True))} for row in ends], sizes)
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive:
+        """Return what `judge` does but for ``spearman``, by the errors of each row."""
+        labelled = self.labelled(space, targets)
+        gold, predicted = columns(space, targets)[labelled], columns(space, predictions)[labelled]
+        known = ~np.isnan(gold)
+        off = np.where(known, predicted - gold, 0.0)
+        # Centred, since squares of large numbers would leave no digits for what differs.
+        means = np.where(known, gold, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+        centred = np.where(known, gold - means, 0.0)
+        return Additive.of_rows(np.hstack([known, np.abs(off), off**2, centred, centred**2]), _of_sums)
 
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return means over the K targets; ``r2`` and ``spearman`` only over those that vary."""
@@ -180,6 +214,18 @@ class Numbers(LabelKind):
 def _mean(column: NDArray[np.float64]) -> float:
     known = column[~np.isnan(column)]
     return float(known.mean()) if len(known) else 0.0
+
+
+def _of_sums(sums: Floats) -> dict[str, Floats]:
+    """Return the metrics of sums ``(B, 5 K)``: labels, absolute and squared errors, centred targets, their squares."""
+    known, off, squares, centred, spread = np.split(sums, 5, axis=1)
+    varied = spread - ratio(centred**2, known)
+    r2 = np.where(varied > 0, 1 - ratio(squares, varied), np.nan)
+    return {
+        "mae": mean_defined(ratio(off, known)),
+        "rmse": mean_defined(np.sqrt(ratio(squares, known))),
+        "r2": mean_defined(r2),
+    }
 
 
 def _number_columns(space: HeadSpace, predictions: Any, targets: Any) -> list[tuple[str, Any, Any]]:

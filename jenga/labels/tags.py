@@ -14,6 +14,7 @@ from pydantic import Field
 
 from jenga.labels.base import LABEL_KINDS, Answers, Encoding, Errors, LabelKind, Mask, Reader, Texts
 from jenga.labels.cells import MISSING
+from jenga.labels.certain import Additive, Evidence, Floats, ratio
 from jenga.labels.classes import ClassHead, balanced_weights
 from jenga.labels.column import HeadColumn
 from jenga.labels.forms import readable, with_missing
@@ -147,6 +148,28 @@ class Tags(LabelKind):
         entity = {"start": place, "end": place, "label": TEXT, "text": TEXT, "probability": SHARE}
         return record({"entities": list_of(record(entity))}, {"tags": list_of(TEXT)})
 
+    def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> Evidence | None:
+        """Return the logits of the words with a tag that training rows have and a token of their own."""
+        gold = np.concatenate([np.empty(0, np.int64), *map(np.asarray, targets)])
+        if not len(gold) or logits[0].shape[-1:] != (space.size,):
+            return None
+        by_word = torch.cat(list(logits)).double().numpy()
+        rows = np.repeat(np.arange(len(targets)), [len(row) for row in targets])
+        known = (gold >= 0) & ~np.isnan(by_word).any(1)
+        return Evidence(by_word, gold, rows).take(known) if known.any() else None
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive:
+        """Return what `judge` does, by the spans and the words of each row."""
+        statistics = []
+        for row, (predicted, gold) in enumerate(zip(predictions, targets, strict=True)):
+            known = np.asarray(gold) != IGNORE_INDEX
+            if known.any():
+                spans_of = _span_counts(space, predictions[row : row + 1], targets[row : row + 1])
+                counted = [spans_of[name].total() for name in ("hits", "false_alarms", "misses")]
+                right = (np.asarray(predicted) == np.asarray(gold))[known].sum()
+                statistics.append([*counted, int(right), int(known.sum())])
+        return Additive.of_rows(np.array(statistics, np.float64), _of_sums)
+
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return F1, precision and recall of spans, and the accuracy of labelled words.
 
@@ -231,6 +254,18 @@ def spans(tags: Sequence[int] | Sequence[str] | NDArray[np.int64], labels: Seque
         if name_kind and not kind:
             start, kind = word, name_kind
     return found
+
+
+def _of_sums(sums: Floats) -> dict[str, Floats]:
+    """Return the metrics of sums ``(B, 5)``: hits, false alarms, misses, right words, words."""
+    hits, false_alarms, misses, right, words = sums.T
+    some = np.where(hits + false_alarms + misses > 0, 1.0, np.nan)
+    return {
+        "f1": ratio(2 * hits, 2 * hits + false_alarms + misses),
+        "precision": some * hits / np.maximum(hits + false_alarms, 1),
+        "recall": some * hits / np.maximum(hits + misses, 1),
+        "token_accuracy": ratio(right, words),
+    }
 
 
 def _name_of(tag: int, labels: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from jenga.errors import DataError
 from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
+from jenga.report.certainty import certainty_table, interval_words
+from jenga.report.figures import number
 from jenga.types import SHARED
 
 logger = logging.getLogger(__name__)
@@ -79,17 +81,21 @@ def read_run(run: Path) -> RunFiles:
 def closing_table(evaluation: Mapping[str, Any], split: str) -> list[list[str]]:
     """Return a header and one row a head: its primary metric, ours and the baselines', and what to watch.
 
+    Between what values ours lies, too, where that was told.
+
     `evaluation`: the content of evaluation.json. Raises ValueError for a split that was not evaluated.
     """
     if split not in evaluation["splits"]:
         raise ValueError(f"split '{split}' was not evaluated; evaluated: {', '.join(evaluation['splits'])}")
     heads = evaluation["splits"][split]["heads"]
     baselines = list(dict.fromkeys(name for head in heads for name in head["baselines"]))
-    table = [["task", "head", "metric", "ours", *baselines, "rows", "notes"]]
+    between = ["95%"] if any(head.get("intervals") for head in heads) else []
+    table = [["task", "head", "metric", "ours", *between, *baselines, "rows", "notes"]]
     for head in heads:
         metric = head["primary_metric"]
         scores = [head["metrics"], *(head["baselines"].get(name, {}) for name in baselines)]
-        shown = [number(score.get(metric)) for score in scores]
+        ours, *theirs = (number(score.get(metric)) for score in scores)
+        shown = [ours, *(interval_words(head, metric) for _ in between), *theirs]
         table.append([head["task"], head["head"], metric, *shown, str(head["rows"]), "; ".join(notes(head))])
     return table
 
@@ -109,13 +115,6 @@ def notes(head: Head) -> list[str]:
         if not (ours > theirs if greater else ours < theirs):
             found.append(f"not better than {name}")
     return found
-
-
-def number(value: float | None) -> str:
-    """Return a metric for people: three decimals, four digits where it is large, a dash where it is undefined."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def as_text(value: Any) -> str:
@@ -271,6 +270,8 @@ def _results(files: RunFiles) -> str:
     for split, result in files.splits.items():
         parts.append(f"### {_plain(split)} ({result['rows']:,} rows)")
         parts.append(_markdown(closing_table(files.evaluation, split)))
+        if certain := certainty_table(files.evaluation, split):
+            parts.append(_markdown(certain))
     return "\n\n".join(parts)
 
 

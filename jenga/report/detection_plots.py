@@ -25,10 +25,11 @@ def sentences(found: Found) -> list[str]:
     on = f"{rows['normal']:,} normal and {rows['anomalous']:,} anomalous validation rows"
     if found["calibration"] == "unfitted" or found["threshold_score"] is None:
         return ["The run ended before a threshold was fitted; the figures take one from their own rows."]
-    lines = [
-        f"Normal is '{found['normal']}'. A row raises an alert above a score of {found['threshold_score']:.4g}; at "
-        f"most a share of {found['target_fpr']:.3g} of the normal rows may have a higher one. Fitted on {on}."
-    ]
+    by = f"; at most a share of {found['target_fpr']:.3g} of the normal rows may have a higher one"
+    if "objective" in found:
+        by = f", chosen for {found['objective'].replace('_', ' ')}"
+    alerts = f"A row raises an alert above a score of {found['threshold_score']:.4g}{by}"
+    lines = [f"Normal is '{found['normal']}'. {alerts}. Fitted on {on}."]
     if found["calibration"] in ("isotonic", "platt", "temperature"):
         line = f"Scores are calibrated ({found['calibration']}) on the same rows, whose own calibration error flatters"
         if found["held_out_ece"] is not None:

@@ -18,7 +18,9 @@ from jenga.files import write_atomic
 from jenga.imports import collector_at_rest
 from jenga.labels import kind_named
 from jenga.report import detection_plots, plots
-from jenga.report.card import RunFiles, as_text, closing_table, notes, number, read_run
+from jenga.report.card import RunFiles, as_text, closing_table, notes, read_run
+from jenga.report.certainty import certainty_table, interval_words
+from jenga.report.figures import number
 from jenga.report.page import node, table, written
 from jenga.report.sentinel import sentinel_section
 
@@ -73,6 +75,8 @@ def _results(files: RunFiles) -> list[Element]:
     for split, result in files.splits.items():
         parts.append(node("h2", f"Results on {split} ({result['rows']:,} rows)"))
         parts.append(table(closing_table(files.evaluation, split)))
+        if certain := certainty_table(files.evaluation, split):
+            parts.append(table(certain))
     return parts
 
 
@@ -116,7 +120,11 @@ def _metric_table(head: Mapping[str, Any]) -> list[Element]:
     if not names:
         return []
     rows = [[name, *(number(metrics.get(name)) for metrics in columns.values())] for name in names]
-    return [table([["metric", *columns], *rows])]
+    header = ["metric", *columns]
+    if head.get("intervals"):
+        header.insert(2, "95%")
+        rows = [[name, ours, interval_words(head, name), *others] for name, ours, *others in rows]
+    return [table([header, *rows])]
 
 
 def _head_details(head: Mapping[str, Any]) -> list[Element]:

@@ -45,9 +45,10 @@ from jenga.run.resume import find_run, record
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
 from jenga.trainer.calibrate import calibrate
+from jenga.trainer.certain import add_certainty, settle
 from jenga.trainer.checkpoint import forget_harmed_best, newest_checkpoint
 from jenga.trainer.directions import metric_directions
-from jenga.trainer.evaluate import Runner, choose_device, describe_split, tune_thresholds
+from jenga.trainer.evaluate import Runner, choose_device, describe_split
 from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
@@ -299,20 +300,21 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
         bundle.model, accelerator.device, accelerator.autocast, sizes, bundle.thresholds, workers=experiment.workers
     )
     warnings = calibrate(runner, experiment.sources)
+    valid = runner.evaluate(experiment.sources, "valid", logits=True)
+    settled = settle(valid, bundle.model, bundle.spaces, config.evaluation)
+    warnings += settled.warnings
     for warning in warnings:
         logger.warning("%s", warning)
     run.update(warnings=[*run.info()["warnings"], *warnings])
-    given = config.evaluation.thresholds
-    start = 0.5 if given == "tuned" else given
-    found = {key: kind_named(space.kind).untuned(space, start) for key, space in bundle.spaces.items()}
-    thresholds = {key: each for key, each in found.items() if each is not None}
-    if thresholds and given == "tuned":
-        thresholds |= tune_thresholds(runner.evaluate(experiment.sources, "valid"))
-    runner.thresholds = bundle.thresholds = thresholds
+    runner.thresholds = bundle.thresholds = settled.thresholds
+    runner.certainty = bundle.certainty = settled.certainty
     bundle.save(run.best)
     splits = {}
     for split in ("valid", "test"):
-        result = runner.evaluate(experiment.sources, split, errors=config.evaluation.worst_errors > 0)
+        result = runner.evaluate(
+            experiment.sources, split,
+            errors=config.evaluation.worst_errors > 0, logits=True, known=valid if split == "valid" else None,
+        )  # fmt: skip
         if result.rows:
             splits[split] = describe_split(
                 result, bundle.model, experiment.sources, split, metric=config.evaluation.metric
@@ -322,6 +324,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
                 splits[split], bundle.model, result, bundle.inputs, experiment.sources, split,
                 most=config.evaluation.worst_errors, run=run.path,
             )  # fmt: skip
+            add_certainty(splits[split], bundle.model, result, bundle.certainty, config.evaluation)
             _add_baselines(splits[split], experiment, split)
     evaluation = {
         "project": config.project_name,

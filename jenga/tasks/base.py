@@ -14,11 +14,13 @@ from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.labels import LabelKind, kind_named
-from jenga.labels.base import Answers, Errors, Texts
+from jenga.labels.base import Answers, Errors, Plausible, Texts
+from jenga.labels.certain import Additive, Evidence
 from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import Shape, record
+from jenga.labels.thresholds import ThresholdRule
 from jenga.modalities import BaseBackbone
 from jenga.modalities.base import Generates, Tell
 from jenga.registry import Registry
@@ -274,6 +276,43 @@ class BaseTask(nn.Module):
         """Return what is expected of each row and what was answered, in words, of a head that has `errors`."""
         kind = kind_named(space.kind)
         return list(zip(kind.written(space, targets, rows), kind.written(space, predictions, rows), strict=True))
+
+    def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> Evidence | None:
+        """Return the logits of one head beside what is right, to calibrate them by; see `LabelKind.evidence`.
+
+        None where they stand for no probabilities, or the task calibrates them itself.
+        """
+        return kind_named(space.kind).evidence(space, logits, targets)
+
+    def calibration_of(self, head: str) -> str | None:
+        """Return how the block of `head` wants its probabilities calibrated; None: as the evaluation does."""
+        return getattr(self._head_config(head), "calibration", None)
+
+    def strangeness(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], targets: Any
+    ) -> np.ndarray | None:
+        """Return how strange the label of each row is beside its answer, see `LabelKind.strangeness`."""
+        return kind_named(space.kind).strangeness(space, predictions, logits, targets)
+
+    def plausible(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], limits: Sequence[float]
+    ) -> Plausible:
+        """Return the sets, or intervals, that are plausible for each row, see `LabelKind.plausible`."""
+        return kind_named(space.kind).plausible(space, predictions, logits, limits)
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive | None:
+        """Return metrics of the labelled rows as functions of sums over them, of which intervals are made quickly.
+
+        What it says of a metric that `metrics` has otherwise is not used.
+        """
+        return kind_named(space.kind).additive(space, predictions, targets)
+
+    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> list[str]:
+        """Take from `scores` of the validation rows the threshold that `rule` asks for; return what it cannot have.
+
+        Of a task whose thresholds are its own; those of its kinds of labels are `LabelKind.chosen`.
+        """
+        return []
 
     def metrics_of_loss(self, space: HeadSpace, loss: float) -> dict[str, float]:
         """Return the metrics of a head that is judged by its mean loss alone, such as a language model's."""

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from jenga.config.tasks import LabelColumns, TaskConfig
 from jenga.labels import kind_named
 from jenga.labels.base import Answers
+from jenga.labels.certain import Additive, ratio
 from jenga.labels.items import ItemsHead
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import SHARE, Shape
@@ -115,13 +116,35 @@ class QAScoringTask(BaseTask):
     ) -> dict[str, float]:
         """Add `score_mae` (share of points, over what applies) and Cohen's `kappa` to what the head's kind has."""
         found = super().metrics(space, predictions, targets)
-        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets >= 0
-        gold = self.score(space.head, np.where(applicable, targets, 0), applicable)
-        error = np.abs(self.score(space.head, predictions, applicable) - gold)
+        error = self._score_errors(space, predictions, targets)
         if not np.isnan(error).all():
             found["score_mae"] = float(np.nanmean(error))
         kappa = kind_named(space.kind).agreement(predictions, targets)
         return found if kappa is None else {**found, "kappa": kappa}
+
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive | None:
+        """Add ``score_mae``: rows that the kind takes for alike have one error."""
+        found = super().additive(space, predictions, targets)
+        if found is None:
+            return None
+        error = np.zeros(found.parts.shape[0])
+        error[found.cells] = self._score_errors(space, predictions, targets)[
+            kind_named(space.kind).labelled(space, targets)
+        ]
+        own = np.stack([np.nan_to_num(error), ~np.isnan(error)], axis=1)
+        parts = found.parts.toarray() if hasattr(found.parts, "toarray") else found.parts
+
+        def metrics(sums: np.ndarray) -> dict[str, np.ndarray]:
+            return {**found.metrics(sums[:, :-2]), "score_mae": ratio(sums[:, -2], sums[:, -1])}
+
+        return Additive(found.cells, np.hstack([parts, own]), metrics)
+
+    def _score_errors(self, space: HeadSpace, predictions: Any, targets: Any) -> np.ndarray:
+        """Return how far each row's score is off, NaN where nothing applies."""
+        applicable = ~np.isnan(targets) if targets.dtype.kind == "f" else targets >= 0
+        gold = self.score(space.head, np.where(applicable, targets, 0), applicable)
+        off: np.ndarray = np.abs(self.score(space.head, predictions, applicable) - gold)
+        return off
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

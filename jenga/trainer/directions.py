@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from jenga.config.schema import EvaluationConfig
+from jenga.config.evaluation import EvaluationConfig
 from jenga.errors import ConfigError, suggest
 from jenga.labels.metric import Metric
 from jenga.model import MultiTaskModel

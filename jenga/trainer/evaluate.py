@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from jenga.ahead import made_ahead
+from jenga.certainty.head import Certainty
 from jenga.errors import ConfigError, DataError, DivergedError, SetupError, suggest
 from jenga.labels import kind_named
 from jenga.labels.base import Errors
@@ -34,7 +35,8 @@ class SplitResult:
 
     `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. The rest by (task, head), in the order of the
     rows; `scores` of heads whose task gives any: probabilities ``(M, K)`` of items, raw scores ``(M,)`` of anomalies.
-    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors`: where they are asked for.
+    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors` and `logits`, before and after
+    calibration: where they are asked for.
     """
 
     rows: int = 0
@@ -45,6 +47,8 @@ class SplitResult:
     spaces: dict[HeadKey, HeadSpace] = field(default_factory=dict)
     judged_by_loss: dict[HeadKey, dict[str, float]] = field(default_factory=dict)
     errors: dict[HeadKey, Errors] = field(default_factory=dict)
+    raw: dict[HeadKey, Sequence[torch.Tensor]] = field(default_factory=dict)
+    logits: dict[HeadKey, Sequence[torch.Tensor]] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Runner:
     workers: int = 0
     processes: Processes = field(default_factory=Processes)
     in_step: bool = False
+    certainty: Mapping[HeadKey, Certainty] = field(default_factory=dict)
 
     def size_for(self, task: str) -> int:
         """Return the rows of a forward pass of what `task` reads."""
@@ -139,6 +144,11 @@ class Runner:
                 with self.autocast():
                     self.model(split.batch(index).to(self.device).inputs, tasks)
 
+    def calibrated(self, logits: Mapping[HeadKey, Sequence[torch.Tensor]]) -> dict[HeadKey, Sequence[torch.Tensor]]:
+        """Return what `logits` gave with the calibration of each head that has one; all probabilities are of these."""
+        plain = Certainty()
+        return {key: self.certainty.get(key, plain).calibrated(rows) for key, rows in logits.items()}
+
     def predictions(self, logits: Mapping[HeadKey, Sequence[torch.Tensor]]) -> dict[HeadKey, Any]:
         """Decode `logits`: arrays over rows; for tags a list of int64 arrays over words, O where there is no token."""
         decoded: dict[HeadKey, Any] = {}
@@ -151,10 +161,14 @@ class Runner:
                 decoded[task_name, head] = task.predict(head, stacked(rows), threshold)
         return decoded
 
-    def evaluate(self, sources: Sequence[Source], split: str, *, errors: bool = False) -> SplitResult:
+    def evaluate(
+        self, sources: Sequence[Source], split: str, *, errors: bool = False, logits: bool = False,
+        known: SplitResult | None = None,
+    ) -> SplitResult:  # fmt: skip
         """Run every source's `split` and judge every head by its task's metrics.
 
-        errors: tell how wrong the answer to each row is, too.
+        errors: tell how wrong the answer to each row is, too. logits: keep them. known: what was found of the same
+        split with its logits, which are not computed again.
         """
         result = SplitResult()
         weighted: list[float] = []
@@ -164,10 +178,15 @@ class Runner:
                 continue
             result.rows += len(part.rows)
             losses = {task: _LossSum() for task in source.tasks}
-            logits = self.logits(part, source.tasks, losses)
-            predictions = self.predictions(logits)
+            raw = known.raw if known is not None else self.logits(part, source.tasks, losses)
+            raw = {key: rows for key, rows in raw.items() if key[0] in source.tasks}
+            found_logits = self.calibrated(raw)
+            predictions = self.predictions(found_logits)
             for name in source.tasks:
-                loss = losses[name].mean([head.weight for head in self.model.tasks[name].config.heads])
+                if known is None:
+                    loss = losses[name].mean([head.weight for head in self.model.tasks[name].config.heads])
+                else:
+                    loss = known.metrics.get(f"{name}_loss")
                 if loss is not None:
                     result.metrics[f"{name}_loss"] = loss
                     weighted.append(self.model.tasks[name].config.weight * loss)
@@ -178,15 +197,17 @@ class Runner:
                     result.judged_by_loss[key], result.spaces[key] = found, space
                     result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
                     continue
-                targets = part.rows.labels[key]
+                targets, said = part.rows.labels[key], found_logits[key]
                 result.predictions[key], result.targets[key], result.spaces[key] = predictions[key], targets, space
-                scores = None if task.by_position else task.scores(space.head, stacked(logits[key]))
+                scores = None if task.by_position else task.scores(space.head, stacked(said))
                 if scores is not None:
                     result.scores[key] = scores
                 found = task.metrics(space, predictions[key], targets, scores=scores)
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
-                if errors and (sizes := task.errors(space, predictions[key], targets, logits[key])) is not None:
+                if errors and (sizes := task.errors(space, predictions[key], targets, said)) is not None:
                     result.errors[key] = sizes
+                if logits:
+                    result.raw[key], result.logits[key] = raw[key], said
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
@@ -251,16 +272,6 @@ def choose_device(name: str) -> torch.device:
     if not there[name]:
         raise SetupError(f"device: this machine, or this build of torch, has no {name}; use auto or cpu")
     return torch.device(name)
-
-
-def tune_thresholds(result: SplitResult) -> dict[HeadKey, np.ndarray]:
-    """Return the thresholds of each head that has some, as its kind of label tunes them to the rows of `result`."""
-    found: dict[HeadKey, np.ndarray] = {}
-    for key, scores in result.scores.items():
-        tuned = kind_named(result.spaces[key].kind).tuned(scores, result.targets[key])
-        if tuned is not None:
-            found[key] = tuned
-    return found
 
 
 def label_counts(batches: Sequence[Any], tasks: Any) -> dict[str, torch.Tensor]:

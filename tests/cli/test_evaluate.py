@@ -20,7 +20,8 @@ def test_table_has_a_row_a_head(invoke: Invoke, run: Path) -> None:
     lines = invoke("evaluate", run, "--split", "valid").stdout.splitlines()
     assert lines[0] == f"valid rows of {run}: 6 rows"
     assert [line.split()[:3] for line in lines[1:]] == [
-        ["task", "head", "metric"], ["mood", "feeling", "macro_f1"], ["rating", "stars", "mae"],
+        ["task", "head", "metric"], ["mood", "feeling", "macro_f1"], ["rating", "stars", "mae"], ["certainty:"],
+        ["task", "head", "calibration"], ["mood", "feeling", "none"],
     ]  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def test_other_rows_can_be_given(invoke: Invoke, run: Path, tmp_path: Path) -> N
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == f"{data}: 2 rows"
-    assert len(lines) == 3
+    assert lines[3:4] == ["certainty:"]
     assert lines[2].split()[0] == "mood"
 
 

@@ -20,7 +20,7 @@ def test_training_ends_with_a_table_of_each_split_and_the_run(invoke: Invoke, co
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "valid rows:"
-    assert lines[1].split()[:6] == ["task", "head", "metric", "ours", "majority", "rows"]
+    assert lines[1].split()[:7] == ["task", "head", "metric", "ours", "95%", "majority", "rows"]
     assert {line.split()[0] for line in lines if line.startswith(("mood", "rating"))} == {"mood", "rating"}
     run = Path(lines[-1].removeprefix("run: "))
     assert run.parent == tmp_path / "out" / "mood"

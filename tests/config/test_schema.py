@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from jenga.config import schema as models
+from jenga.config.evaluation import ConformalConfig, CostsConfig, EvaluationConfig, ThresholdsConfig
 from jenga.config.schema import ExperimentConfig
 from jenga.config.training import OwnTraining, TrainingConfig
 from jenga.modalities.text.settings import ModelConfig
@@ -67,8 +68,8 @@ def test_values_are_fixed_once_read(schema: type[ExperimentConfig]) -> None:
 
 def test_every_field_that_users_see_is_described() -> None:
     blocks = (
-        ModelConfig, models.DataConfig, TrainingConfig, models.EvaluationConfig, models.CheckpointConfig,
-        models.TrackingConfig, OwnTraining, models.SeveralBackbones,
+        ModelConfig, models.DataConfig, TrainingConfig, EvaluationConfig, models.CheckpointConfig,
+        models.TrackingConfig, OwnTraining, models.SeveralBackbones, ConformalConfig, CostsConfig, ThresholdsConfig,
     )  # fmt: skip
     bare = [
         f"{block.__name__}.{name}"

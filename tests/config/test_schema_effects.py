@@ -470,6 +470,18 @@ def thresholds(run: Run) -> Any:
     return json.loads((run.folder / "best" / "jenga.json").read_text())["thresholds"]
 
 
+def certainty(run: Run) -> Any:
+    return json.loads((run.folder / "best" / "jenga.json").read_text())["certainty"]
+
+
+def warned(run: Run) -> Any:
+    return json.loads((run.folder / "run.json").read_text())["warnings"]
+
+
+def metric_intervals(run: Run) -> Any:
+    return [head.get("intervals") for head in run.evaluation["splits"]["valid"]["heads"]]
+
+
 def baselines(run: Run) -> Any:
     return [list(head["baselines"]) for head in run.evaluation["splits"]["valid"]["heads"]]
 
@@ -510,6 +522,7 @@ def judged(run: Run) -> Any:
 RUN_VIEWS = {
     place, answers, judged, last_step, train_records, task_weights, task_cosines, evaluations, best_value,
     batch_sizes, checkpoints, recorded,
+    certainty, warned, metric_intervals,
     trained_weights, thresholds, baselines, worst_rows, tracked, tracking_server, tracked_experiment, tracked_tags,
     logged_models,
 }  # fmt: skip
@@ -659,6 +672,8 @@ ONE_SOURCE_MORE = {"second_task": True}
 TRACKED = {"tracking.enabled": True}
 FOUR_EPOCHS = {"training.epochs": 4}
 MORE_VALID_ROWS = {"data.valid_fraction": 0.4}
+ITEMS_TO_JUDGE = {"tasks[].type": "multi_label_classification", **MORE_VALID_ROWS}
+COSTS = {**ITEMS_TO_JUDGE, "evaluation.thresholds.objective": "cost"}
 OF_EVENTS = {"model": {"base_model": "mlp", "backbone_type": "sequential", "hidden_sizes": [8]}, "data": {}}
 
 SEARCHED = "training.weight_decay"
@@ -875,6 +890,7 @@ PROBES: dict[str, Probe] = {
     "tasks[sound_event_detection].heads[].threshold": Probe(metrics, 0.001),
     "tasks[sound_event_detection].heads[].min_seconds": Probe(metrics, 60.0),
     "tasks[*].heads[].weight": Probe(loss, 3.0),
+    "tasks[*].heads[].calibration": Probe(warned, "isotonic"),
     "tasks[*].heads[].label_smoothing": Probe(loss, 0.3),
     "tasks[*].heads[].class_weight": Probe(loss, "balanced"),
     "tasks[*].heads[].pos_weight": Probe(loss, [1.0, 2.0, 3.0]),
@@ -991,6 +1007,17 @@ PROBES: dict[str, Probe] = {
     ),
     "evaluation.batch_size": Probe(batch_sizes, 1),
     "evaluation.thresholds": Probe(thresholds, 0.3, {"tasks[].type": "multi_label_classification"}),
+    "evaluation.thresholds.objective": Probe(
+        thresholds, "recall", {**ITEMS_TO_JUDGE, "evaluation.thresholds.at": 0.9}, base="precision"
+    ),
+    "evaluation.thresholds.at": Probe(
+        thresholds, 0.01, {**ITEMS_TO_JUDGE, "evaluation.thresholds.objective": "false_positive_rate"}, base=0.99
+    ),
+    "evaluation.thresholds.costs.false_positive": Probe(thresholds, 1e6, COSTS, base=1e-6),
+    "evaluation.thresholds.costs.false_negative": Probe(thresholds, 1e6, COSTS, base=1e-6),
+    "evaluation.calibration": Probe(warned, "isotonic"),
+    "evaluation.conformal.coverage": Probe(certainty, 0.6, MORE_VALID_ROWS, base=0.3),
+    "evaluation.bootstrap": Probe(metric_intervals, 0),
     "evaluation.baselines": Probe(baselines, ["tfidf"]),
     "evaluation.worst_errors": Probe(worst_rows, 1, base=0),
     "early_stopping.patience": Probe(last_step, 2, {**FOUR_EPOCHS, "early_stopping.min_delta": 1000.0}, base=1),

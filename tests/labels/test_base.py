@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jenga import registry
 from jenga.labels import LABEL_KINDS, kind_named
-from jenga.labels.classes import ClassReader
+from jenga.labels.class_cells import ClassReader
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.item_cells import ItemReader
 from jenga.labels.numbers import NumberReader, Numbers

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jenga.labels.cells import NO, YES, CellReading
-from jenga.labels.classes import ClassReader
+from jenga.labels.class_cells import ClassReader
 from jenga.labels.column import HeadColumn, RowError
 from jenga.labels.forms import Settled, settle
 from jenga.labels.item_cells import ItemReader

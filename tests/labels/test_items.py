@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from jenga.labels import kind_named
 from jenga.labels.judge import head_details, head_metrics
+from jenga.labels.thresholds import ThresholdRule
 from jenga.types import HeadSpace
 
 STEPS = HeadSpace("qa", "opening", "items", 3, ("greeting", "name", "consent"))
@@ -100,3 +101,57 @@ def test_each_item_is_a_question_of_its_own() -> None:
     wet, cold = kind_named("items").questions(space, np.array([[1.0, np.nan], [0.0, 1.0]]))
     assert (wet.name, wet.classes, wet.answers.tolist()) == ("wet", ("no", "yes"), [1, 0])
     assert (cold.name, cold.answers.tolist()) == ("cold", [-100, 1])
+
+
+def f1(yes: np.ndarray, target: np.ndarray) -> float:
+    labelled = ~np.isnan(target)
+    yes, positive = yes[labelled], target[labelled] == 1
+    return float(2 * (yes & positive).sum() / max(yes.sum() + positive.sum(), 1))
+
+
+def test_tuned_thresholds_give_the_best_f1_of_each_item() -> None:
+    rng = np.random.default_rng(seeds.derived(0))
+    probabilities = np.round(rng.random((60, 4)), 1)  # with many ties
+    targets = (rng.random((60, 4)) < probabilities).astype(np.float32)
+    targets[rng.random((60, 4)) < 0.2] = NAN
+    found = kind_named("items").tuned(probabilities, targets)
+    assert found is not None
+    for item in range(4):
+        reached = f1(probabilities[:, item] >= found[item], targets[:, item])
+        best = max(f1(probabilities[:, item] >= cut, targets[:, item]) for cut in np.linspace(0, 1.01, 203))
+        assert reached == pytest.approx(best)
+
+
+def test_an_item_without_a_positive_row_keeps_one_half() -> None:
+    targets = np.array([[0.0, NAN], [0.0, NAN]])
+    found = kind_named("items").tuned(np.array([[0.2, 0.9], [0.7, 0.1]]), targets)
+    assert found is not None
+    assert found.tolist() == [0.5, 0.5]
+
+
+def few_of_some() -> tuple[np.ndarray, np.ndarray]:
+    targets = np.zeros((40, 3))
+    targets[:10, 0], targets[:4, 1] = 1, 1
+    probabilities = np.full((40, 3), 0.1)
+    probabilities[:10, 0], probabilities[:4, 1] = 0.9, 0.3
+    return probabilities, targets
+
+
+def test_items_with_few_positive_rows_share_a_threshold() -> None:
+    found = kind_named("items").tuned(*few_of_some())
+    assert found is not None
+    own, few, none = found
+    assert (own, few) == pytest.approx((0.5, 0.2))
+    assert none == few, "0.2 parts yes from no over all answers"
+
+
+def test_items_are_chosen_by_what_a_rule_asks_and_those_are_named_that_cannot_have_it() -> None:
+    probabilities, targets = few_of_some()
+    targets[10:20, 0] = 1
+    probabilities[20:30, 0] = 0.95
+    chosen = kind_named("items").chosen(STEPS, probabilities, targets, ThresholdRule("precision", 0.9))
+    assert chosen is not None
+    thresholds, unmet = chosen
+    assert thresholds.shape == (3,)
+    assert unmet[0] == "greeting: no threshold has a precision of 0.9; the best has 0.5"
+    assert [each.partition(":")[0] for each in unmet] == list(STEPS.labels), "two share what all answers cannot have"

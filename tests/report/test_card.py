@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jenga.errors import DataError
-from jenga.report.card import as_text, closing_table, encodable, notes, number, write_card
+from jenga.report.card import as_text, closing_table, encodable, notes, write_card
 
 
 def card_of(run: Path) -> str:
@@ -101,13 +101,6 @@ def test_notes_begin_with_the_warnings_of_the_head() -> None:
         "details": details,
     }  # fmt: skip
     assert notes(head) == ["predicts one class only (neutral)", "not better than majority"]
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(None, "-"), (0.0, "0.000"), (0.12345, "0.123"), (-1.5, "-1.500"), (12345.6, "1.235e+04")]
-)
-def test_numbers_are_short(value: float | None, shown: str) -> None:
-    assert number(value) == shown
 
 
 # ----------------------------------------------------------------------------------------------------------------- card

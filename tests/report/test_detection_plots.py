@@ -143,6 +143,10 @@ def test_sentences_tell_where_threshold_and_calibration_come_from() -> None:
     assert "isotonic" in second
     assert f"one of {found['held_out_ece']:.4f}" in second
     assert len(detection_plots.sentences(detection(method="none"))) == 1
+    (chosen,) = detection_plots.sentences({**detection(method="none"), "objective": "false_positive_rate"})
+    assert ", chosen for false positive rate. Fitted on" in chosen
+    assert "at most a share of" in first
+    assert "at most a share of" not in chosen
     assert "before a threshold was fitted" in detection_plots.sentences(detection(method=None))[0]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from jenga.errors import DataError
 from jenga.report import plots
-from jenga.report.card import closing_table
+from jenga.report.card import closing_table, write_card
 from jenga.report.html import write_report
 from jenga.report.page import STYLE
 
@@ -84,6 +84,21 @@ def test_the_headline_table_is_the_closing_table_of_each_split(page: Page, finis
     assert page.tables[0] == closing_table(evaluation, "test")
     assert page.tables[1] == closing_table(evaluation, "valid")
     assert page.tables[0][0] == ["task", "head", "metric", "ours", "majority", "tfidf", "rows", "notes"]
+
+
+def test_certainty_and_intervals_are_shown_where_they_were_told(run: Path) -> None:
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    head = evaluation["splits"]["test"]["heads"][0]
+    head["intervals"] = {head["primary_metric"]: [0.125, 0.875]}
+    head["certainty"] = {"calibration": "none", "before": {"ece": 0.0625, "nll": 1.5, "brier": 0.5}}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    page, card = write_report(run).read_text(encoding="utf-8"), write_card(run).read_text(encoding="utf-8")
+    assert page.count("0.125 to 0.875") == 2, "in the table of results, and in that of the head"
+    for text in (page, card):
+        assert "0.125 to 0.875" in text
+        assert "95%" in text
+        assert "calibration" in text
+        assert "0.062" in text
 
 
 def test_the_page_loads_nothing_from_elsewhere(page: Page) -> None:

@@ -90,6 +90,27 @@ def qa_task(*heads: QAHead) -> QAScoringTask:
     return QAScoringTask(config, 4)
 
 
+@pytest.mark.parametrize("kind", ["items", "class"])
+def test_the_score_error_of_rows_drawn_again_is_a_sum_too(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    if kind == "items":
+        space = HeadSpace("QA", "h", "items", 3, ("a", "b", "c"))
+        task = qa_task(QAHead(name="h", num_labels=3, item_weights=[3, 1, 0]))
+        predictions, targets = draw.random((40, 3)) < 0.5, draw.integers(0, 2, (40, 3)).astype(np.float32)
+        targets[draw.random((40, 3)) < 0.3] = np.nan
+    else:
+        space = HeadSpace("QA", "h", "class", 4, tuple("abcd"))
+        task = qa_task(QAHead(name="h", kind="class", num_labels=4))
+        predictions, targets = draw.integers(0, 4, 40), draw.integers(0, 4, 40)
+        targets[:5] = -100
+    found = task.additive(space, predictions, targets)
+    assert found is not None
+    counts = np.bincount(found.cells, minlength=found.parts.shape[0]).astype(float)
+    metrics = task.metrics(space, predictions, targets)
+    sums = found.metrics(counts[None] @ found.parts)
+    assert {name: sums[name][0] for name in metrics} == pytest.approx(metrics)
+
+
 def test_score_of_a_task_weighs_its_heads_by_their_points() -> None:
     task = qa_task(
         QAHead(name="items", num_labels=2, item_weights=[3, 1]),

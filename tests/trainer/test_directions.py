@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jenga.config.schema import EvaluationConfig
+from jenga.config.evaluation import EvaluationConfig
 from jenga.errors import ConfigError
 from jenga.labels import kind_named
 from jenga.labels.metric import Metric

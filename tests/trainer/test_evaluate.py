@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import seeds
 import torch
 
 from jenga.labels.classes import ClassHead
 from jenga.processes import Processes
 from jenga.tasks.base import ClassificationConfig
 from jenga.tasks.classification import ClassificationTask
-from jenga.trainer.evaluate import Runner, SplitResult, describe_split, label_counts, tune_thresholds
+from jenga.trainer.evaluate import Runner, SplitResult, describe_split, label_counts
 from jenga.types import Batch, HeadSpace
 
 NAN = float("nan")
@@ -171,50 +170,6 @@ def test_predictions_of_items_obey_their_thresholds(make_trainer: Callable[..., 
     found = runner.predictions(logits)["flags", "flags"]
     assert found[:, 0].all()
     assert not found[:, 1].any()
-
-
-def f1(yes: np.ndarray, target: np.ndarray) -> float:
-    labelled = ~np.isnan(target)
-    yes, positive = yes[labelled], target[labelled] == 1
-    return float(2 * (yes & positive).sum() / max(yes.sum() + positive.sum(), 1))
-
-
-def test_tuned_thresholds_give_the_best_f1_of_each_item() -> None:
-    rng = np.random.default_rng(seeds.derived(0))
-    probabilities = np.round(rng.random((60, 4)), 1)  # with many ties
-    targets = (rng.random((60, 4)) < probabilities).astype(np.float32)
-    targets[rng.random((60, 4)) < 0.2] = NAN
-    result = SplitResult(targets={KEY: targets}, scores={KEY: probabilities}, spaces={KEY: ITEMS})
-    (found,) = tune_thresholds(result).values()
-    for item in range(4):
-        reached = f1(probabilities[:, item] >= found[item], targets[:, item])
-        best = max(f1(probabilities[:, item] >= cut, targets[:, item]) for cut in np.linspace(0, 1.01, 203))
-        assert reached == pytest.approx(best)
-
-
-def test_an_item_without_a_positive_row_keeps_one_half() -> None:
-    targets = np.array([[0.0, NAN], [0.0, NAN]])
-    result = SplitResult(
-        targets={KEY: targets}, scores={KEY: np.array([[0.2, 0.9], [0.7, 0.1]])}, spaces={KEY: ITEMS}
-    )  # fmt: skip
-    assert tune_thresholds(result)[KEY].tolist() == [0.5, 0.5]
-
-
-def test_items_with_few_positive_rows_share_a_threshold() -> None:
-    targets = np.zeros((40, 3))
-    targets[:10, 0], targets[:4, 1] = 1, 1
-    probabilities = np.full((40, 3), 0.1)
-    probabilities[:10, 0], probabilities[:4, 1] = 0.9, 0.3
-    result = SplitResult(targets={KEY: targets}, scores={KEY: probabilities}, spaces={KEY: ITEMS})
-    own, few, none = tune_thresholds(result)[KEY]
-    assert (own, few) == pytest.approx((0.5, 0.2))
-    assert none == few, "0.2 parts yes from no over all answers"
-
-
-def test_only_items_have_thresholds_of_their_own() -> None:
-    space = HeadSpace("t", "h", "class", 2, ("normal", "attack"))
-    result = SplitResult(targets={KEY: np.array([0, 1])}, scores={KEY: np.array([0.1, 0.9])}, spaces={KEY: space})
-    assert tune_thresholds(result) == {}
 
 
 def test_labels_are_counted_over_micro_batches_by_head() -> None:

@@ -91,6 +91,19 @@ class Calibrator(nn.Module):
         if self.kind in ("platt", "temperature", "isotonic"):
             self.held_out.fill_(self._held_out_ece(scores, anomalous, method))
 
+    def alert_from(self, score: float, *, below: float) -> None:
+        """Let rows raise an alert from a raw `score` on, instead of where `fit` has it.
+
+        below: the highest score that is to raise none, which decides where float32 cannot tell the two apart.
+        """
+        # Alerts lie above the limit, so that it has to be below the score.
+        limit = torch.tensor(score, dtype=torch.float32)
+        if float(limit) >= score:
+            limit = torch.nextafter(limit, torch.tensor(-torch.inf))
+        if float(limit) < below:
+            limit = torch.nextafter(limit, torch.tensor(torch.inf))
+        self.limit.copy_(limit)
+
     def _fit_map(self, scores: Floats, anomalous: NDArray[np.bool_], method: Method) -> None:
         if method == "none":
             kind = "none"

@@ -19,7 +19,7 @@ class AnomalyHead(ClassHead):
         description="Label of normal rows. Default: the one named normal, benign, legitimate, legit, good, clean, ok, "
         "false or 0; where none is, it has to be given.",
     )
-    calibration: Literal["auto", "isotonic", "platt", "temperature", "none"] = Field(
+    calibration: Literal["auto", "isotonic", "platt", "temperature", "none"] = Field(  # type: ignore[assignment]
         "auto",
         description="How the raw score becomes a share of anomalies, by the validation rows. auto: isotonic from 1,000 "
         "rows with 100 of either side on, else platt; temperature: supervised only.",

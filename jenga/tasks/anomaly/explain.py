@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from jenga.labels.shapes import ANYTHING, NUMBER, TEXT, record
 from jenga.tasks.anomaly.detectors import Autoencoder
-from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds
+from jenga.tasks.anomaly.normal import anomaly_log_odds
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.tasks.base import Tell
 from jenga.types import BackboneOutput
 

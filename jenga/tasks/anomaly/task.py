@@ -12,15 +12,17 @@ import torch
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.kernels import HeadSpec
 from jenga.labels.base import Answers, Errors, Texts
-from jenga.labels.column import NORMAL_NAMES, near, some_of, usual_normal
+from jenga.labels.column import NORMAL_NAMES
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import SHARE, TRUTH, Shape, list_of, record
 from jenga.labels.tables import all_rounded, rounded, stacked
+from jenga.labels.thresholds import ThresholdRule, chosen_threshold
 from jenga.modalities import BaseBackbone
 from jenga.tasks.anomaly.calibration import Calibrator
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.detection import Detection, declared_detection_metrics, detection_details, detection_metrics
 from jenga.tasks.anomaly.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
+from jenga.tasks.anomaly.normal import anomaly_log_odds, normal_class
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage, Tell
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
@@ -258,6 +260,26 @@ class AnomalyDetectionTask(BaseTask):
             "threshold lies at the highest of their scores"
         ]
 
+    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> list[str]:
+        """Let alerts begin where `rule` says, not `target_fpr`; it needs anomalies, but for a rate of alarms."""
+        known, anomalous = self._sides(space, targets)
+        if not anomalous.any() and rule.objective != "false_positive_rate":
+            return [f"without an anomaly {rule.objective} tells nothing; alerts keep the head's target_fpr"]
+        own = scores[known]
+        chosen = chosen_threshold(own, anomalous[known].astype(np.float64), rule, highest=np.inf)
+        below = own[own < chosen.threshold].max(initial=-np.inf)
+        self.calibrator(space.head).alert_from(chosen.threshold, below=float(below))
+        return [chosen.unmet] if chosen.unmet else []
+
+    def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> None:
+        """Return None: scores are calibrated by `calibrate`."""
+
+    def strangeness(
+        self, space: HeadSpace, predictions: Any, logits: Sequence[torch.Tensor], targets: Any
+    ) -> np.ndarray | None:
+        """Return that of each row's class, where the task learns some."""
+        return super().strangeness(space, predictions, logits, targets) if self.supervised else None
+
     def metrics(
         self, space: HeadSpace, predictions: Any, targets: Any, *, scores: np.ndarray | None = None
     ) -> dict[str, float]:
@@ -347,36 +369,6 @@ class _NormalRows:
                     "from; give such rows, or name the normal class (`normal` of the head)"
                 )
             store(moments)
-
-
-def normal_class(task: str, head: Any) -> int:
-    """Return the class id of normal rows.
-
-    Raises ConfigError where `head.normal` is not among `head.labels`, or is not given and no label says it.
-    """
-    labels = list(head.labels)
-    if head.normal is not None:
-        if head.normal not in labels:
-            raise ConfigError(
-                f"tasks[{task}].heads[{head.name}].normal: '{head.normal}' is no label{near(head.normal, labels)} "
-                f"Labels: {', '.join(labels)}"
-            )
-        return labels.index(head.normal)
-    usual = usual_normal(labels)
-    if usual is None and len(labels) > 1:
-        raise ConfigError(
-            f"tasks[{task}].heads[{head.name}].normal: which of {some_of(labels)} is normal? None is called as normal "
-            f"rows usually are ({', '.join(NORMAL_NAMES)}); set it to the label of normal rows"
-        )
-    return usual or 0
-
-
-def anomaly_log_odds(logits: torch.Tensor, normal: int) -> torch.Tensor:
-    """Return ``log((1 - p) / p)`` ``(M,)`` with p the softmax of ``logits (M, K)`` at class `normal`."""
-    if logits.shape[1] == 2:
-        return logits[:, 1 - normal] - logits[:, normal]
-    others = torch.cat([logits[:, :normal], logits[:, normal + 1 :]], dim=1)
-    return others.logsumexp(1) - logits[:, normal]
 
 
 def _where(kept: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -13,10 +13,12 @@ import torch
 from torch.nn import functional as F
 
 from jenga.errors import ConfigError, DataError, SetupError
+from jenga.labels.thresholds import ThresholdRule
 from jenga.modalities.text.columns import Texts
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.tasks.anomaly.config import AnomalyConfig
-from jenga.tasks.anomaly.task import AnomalyDetectionTask, anomaly_log_odds, normal_class
+from jenga.tasks.anomaly.normal import anomaly_log_odds
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.types import BackboneOutput, HeadSpace, TaskOutput
 
 WIDTH, N_FEATURES = 6, 10
@@ -82,38 +84,6 @@ def test_it_is_registered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "given", "expected"),
-    [
-        (["attack", "normal"], None, "normal"),
-        (["Benign", "DoS"], None, "Benign"),
-        (["0", "1"], None, "0"),
-        (["false", "true"], None, "false"),
-        (["bad", "good"], None, "good"),
-        (["a", "b"], "b", "b"),
-        (["normal", "b"], "b", "b"),
-        (["0", "benign"], None, "benign"),
-    ],
-)
-def test_the_normal_class_is_the_named_one_else_the_one_that_is_called_so(
-    labels: list[str], given: str | None, expected: str
-) -> None:
-    head = config(head={"labels": labels, "num_labels": len(labels), "normal": given}).heads[0]
-    assert labels[normal_class("t", head)] == expected
-
-
-def test_a_normal_class_that_the_rows_do_not_have_is_an_error_that_lists_the_labels() -> None:
-    head = config().heads[0].model_copy(update={"normal": "norml"})
-    with pytest.raises(
-        ConfigError, match=r"tasks\[t\].heads\[threat\].normal: 'norml' is no label; did you mean 'normal'"
-    ):
-        normal_class("t", head)
-    with pytest.raises(ConfigError, match=r"normal: which of legal, odd is normal\? .*; set it to the label of normal"):
-        normal_class("t", head.model_copy(update={"normal": None, "labels": ["legal", "odd"]}))
-    with pytest.raises(ConfigError, match=r"'quiet' is no label\. Labels: "):
-        normal_class("t", head.model_copy(update={"normal": "quiet"}))
-
-
-@pytest.mark.parametrize(
     ("labels", "given", "guessed"),
     [(["normal", "x"], None, False), (["0", "1"], None, True), (["b", "a"], "b", False)],
 )
@@ -130,6 +100,53 @@ def test_one_class_is_not_enough_to_learn_from_labels() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- supervised
+
+
+@pytest.mark.parametrize("mode", ["supervised", "unsupervised"])
+def test_alerts_begin_where_a_rule_has_them(mode: str) -> None:
+    task = task_of(mode=mode)
+    scores = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 9.0])
+    targets = np.array([0, 0, 1, 0, 1, 2, -100])
+    task.calibrator("threat").fit(scores[:6], targets[:6] > 0, method="none", target_fpr=0.5)
+
+    def alerts(rule: ThresholdRule) -> list[bool]:
+        assert task.decide(SPACE, scores, targets, rule) == []
+        limit = task.calibrator("threat").threshold
+        assert limit is not None
+        return (scores[:6] > limit).tolist()
+
+    assert alerts(ThresholdRule("recall", 0.99)) == [False, False, True, True, True, True]
+    assert alerts(ThresholdRule("precision", 0.99)) == [False, False, False, False, True, True]
+    assert alerts(ThresholdRule("cost", false_negative=0.1)) == [False, False, False, False, True, True]
+    assert alerts(ThresholdRule("recall", 0.1)) == [False, False, False, False, False, True]
+    assert alerts(ThresholdRule("false_positive_rate", 0.34)) == [False, False, True, True, True, True]
+
+
+def test_without_an_anomaly_only_a_rate_of_false_alarms_is_a_rule() -> None:
+    task = task_of()
+    scores, normal = np.arange(10.0), np.zeros(10, np.int64)
+    task.calibrator("threat").fit(scores, normal > 0, method="none", target_fpr=0.1)
+    before = task.calibrator("threat").threshold
+    (unmet,) = task.decide(SPACE, scores, normal, ThresholdRule("recall", 0.9))
+    assert unmet == "without an anomaly recall tells nothing; alerts keep the head's target_fpr"
+    assert task.calibrator("threat").threshold == before
+    assert task.decide(SPACE, scores, normal, ThresholdRule("false_positive_rate", 0.3)) == []
+    limit = task.calibrator("threat").threshold
+    assert limit is not None
+    assert (scores > limit).sum() <= 3
+
+
+def test_scores_that_only_float64_tells_apart_raise_no_alert_too_many() -> None:
+    calibrator, low = task_of().calibrator("threat"), 1.0 + 1e-12
+    calibrator.alert_from(low + 1e-12, below=low)
+    assert low <= float(calibrator.limit)
+
+
+def test_scores_are_calibrated_by_the_task_alone_and_classes_have_sets() -> None:
+    logits = torch.zeros(2, 3)
+    assert task_of().evidence(SPACE, logits, np.array([0, 1])) is None
+    assert task_of().strangeness(SPACE, np.array([0, 0]), logits, np.array([0, 1])) is not None
+    assert task_of(**UNSUPERVISED).strangeness(SPACE, np.array([0, 0]), logits[:, :1], np.array([0, 1])) is None
 
 
 def test_cross_entropy_is_that_of_the_classes() -> None:

@@ -1,0 +1,1 @@
+"""How far the answers of a head can be relied on: calibration, sets and intervals, and what resampled rows say."""
