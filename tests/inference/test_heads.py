@@ -10,7 +10,7 @@ import pytest
 
 from jenga.errors import ConfigError
 from jenga.inference.heads import language_spec
-from jenga.inference.predictor import load
+from jenga.inference.loading import load
 from jenga.run.experiment import train
 
 
