@@ -50,4 +50,8 @@ def export(
     )  # fmt: skip
     files = [path for path in folder.rglob("*") if path.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)
+    if int8 is not None:
+        from jenga.inference.export.int8 import told
+
+        click.echo("\n".join(told(folder)))
     click.echo(f"wrote {folder}: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB, most of it {largest}")

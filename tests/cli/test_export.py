@@ -67,3 +67,21 @@ def test_a_base_that_has_moved_is_named_on_the_command_line(
         result = invoke(*command, "--base-model", tmp_path / "nowhere")
         assert (result.exit_code, result.stdout) == (4, "")
         assert f"their base '{tmp_path / 'nowhere'}' cannot be loaded" in result.stderr
+
+
+def test_a_folder_of_graphs_is_asked_like_a_run(invoke: Invoke, event_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    made, rows = tmp_path / "onnx", event_run.parents[1] / "flows.json"
+    result = invoke("export", event_run, "-o", made, "--format", "onnx", "--int8", "dynamic")
+    assert result.exit_code == 0, result.stderr
+    *told, last = result.stdout.splitlines()
+    assert last.startswith(f"wrote {made}: ")
+    assert told, "what 8 bits cost is told"
+    assert all("  fp32 " in line and "  int8 " in line for line in told)
+    answers = invoke("predict", made, rows, "--no-drivers")
+    assert answers.exit_code == 0, answers.stderr
+    assert invoke("predict", made, rows, "--runtime", "onnx", "--no-drivers").stdout == answers.stdout != ""
+    refused = invoke("predict", made, rows, "--runtime", "torch")
+    assert refused.exit_code == 2
+    assert "--runtime torch" in refused.stderr
+    assert invoke("export", event_run, "-o", tmp_path / "new", "--format", "onnx", "--merge").exit_code == 2

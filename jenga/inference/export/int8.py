@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +18,6 @@ from jenga.inference.judged import configured_sources
 from jenga.inference.predictor import Predictor
 from jenga.rows.order import longest_first
 
-logger = logging.getLogger(__name__)
 METHODS = ("dynamic", "static")
 SPLIT = "valid"
 _CALIBRATION_ROWS, _CALIBRATION_BATCH = 256, 32
@@ -47,9 +45,14 @@ def quantize(bundle: Bundle, folder: Path, method: str) -> None:
     after = _scores(bundle, said, folder)
     measured = {"rows": f"the run's {SPLIT} rows", "before": before, "after": after}
     replace(said, dtype=f"int8, {method}", measured=measured).write(folder)
+
+
+def told(folder: Path) -> list[str]:
+    """Return what the graphs in `folder` lost by 8 bits, a line a metric."""
+    measured = Graphs.read(folder).measured
+    before, after = measured["before"], measured["after"]
     width = max(map(len, before), default=0)
-    for metric, score in before.items():
-        logger.info("%s  fp32 %8.4f  int8 %8.4f", metric.ljust(width), score, after[metric])
+    return [f"{name:{width}}  fp32 {score:8.4f}  int8 {after[name]:8.4f}" for name, score in before.items()]
 
 
 def _scores(bundle: Bundle, said: Graphs, folder: Path) -> dict[str, float]:

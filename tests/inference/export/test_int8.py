@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 import jenga
 from jenga.errors import ConfigError, DataError
 from jenga.inference.export import export
+from jenga.inference.export.int8 import told
 from jenga.inference.graphs import Graphs
 
 pytest.importorskip("onnxruntime")
@@ -20,9 +20,8 @@ pytest.importorskip("onnxruntime")
 
 @pytest.mark.parametrize("method", ["dynamic", "static"])
 def test_eight_bits_take_less_room_and_their_loss_is_told(
-    event_run: Path, flows: list[dict[str, Any]], tmp_path: Path, method: str, caplog: pytest.LogCaptureFixture
+    event_run: Path, flows: list[dict[str, Any]], tmp_path: Path, method: str
 ) -> None:
-    caplog.set_level(logging.INFO, logger="jenga")
     exact, small = export(event_run, tmp_path / "fp32", format="onnx"), tmp_path / "int8"
     export(event_run, small, format="onnx", int8=method)
     assert (small / "model.onnx").stat().st_size < 0.7 * (exact / "model.onnx").stat().st_size
@@ -36,7 +35,8 @@ def test_eight_bits_take_less_room_and_their_loss_is_told(
     assert [before[name] for name in untuned] == pytest.approx([wanted[name] for name in untuned], rel=1e-3)
     assert before.keys() == after.keys()
     assert "find_threat_accuracy" in before
-    assert any("find_threat_accuracy" in line and "int8" in line for line in caplog.messages)
+    (line,) = [each for each in told(small) if each.startswith("find_threat_accuracy ")]
+    assert line.split()[1::2] == ["fp32", "int8"]
     one, other = (jenga.load(folder).logits(flows)["find", "threat"] for folder in (exact, small))
     off = (torch.stack(other) - torch.stack(one)).abs().numpy()
     # Three layers, each rounded to 1/127 of its largest weight and of its largest input.

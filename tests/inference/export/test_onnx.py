@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from jenga.errors import ConfigError
 from jenga.files import damage
 from jenga.inference.export import export
 from jenga.inference.graphs import Graphs
+from jenga.samples.helpline import generate
 from jenga.samples.media import generate_scenes, generate_shapes, generate_spelt, generate_tones
 
 pytest.importorskip("onnxruntime")
@@ -24,13 +27,14 @@ Saved = Callable[[dict[str, Any]], Path]
 TOLERANCE = 1e-5
 """Of float32 sums that are added up in another order, in shares of the largest logit."""
 TEXTS = ["the agent was kind", "line dropped after two minutes of music", "please", "thank you never again café refund"]
+NSL = Path(__file__).parents[3].parent / "shared" / "data" / "nsl-kdd"
 HEAD = {"heads": [{"name": "label"}]}
 
 
-def assert_same_logits(run: Path, graphs: Path, rows: Any) -> None:
+def assert_same_logits(run: Path, graphs: Path, rows: Any, sizes: Sequence[int | None] = (1, 3, None)) -> None:
     """Rows of any length in batches of one, of three and of all give what torch gives, NaN where it gives none."""
     predictors = jenga.load(run, device="cpu"), jenga.load(graphs)
-    for size in (1, 3, None):
+    for size in sizes:
         wanted, found = (predictor.logits(rows, batch_size=size) for predictor in predictors)
         assert wanted
         assert found.keys() == wanted.keys()
@@ -65,8 +69,14 @@ def test_texts_of_every_task(
 def test_adapters_are_part_of_the_graph(
     settings: Callable[..., Any], saved_model: Saved, tmp_path: Path, peft: str
 ) -> None:
+    import onnx
+
     run = saved_model(settings("mood", peft={"type": peft}))
-    assert_same_logits(run, export(run, tmp_path / "onnx", format="onnx"), TEXTS)
+    made = export(run, tmp_path / "onnx", format="onnx")
+    assert_same_logits(run, made, TEXTS)
+    graph = onnx.load(str(made / "model.onnx"))
+    assert {node.domain for node in graph.graph.node} == {""}, "operators that onnxruntime alone does not have"
+    assert [(each.domain, each.version) for each in graph.opset_import] == [("", 20)]
 
 
 @pytest.mark.slow
@@ -229,6 +239,61 @@ def test_a_folder_of_graphs_answers_as_its_run_does(run: Path, rows: list[dict[s
     assert not list(made.glob("backbone/model.safetensors"))
     wanted, found = (jenga.load(folder, device="cpu").predict(rows) for folder in (run, made))
     assert_alike(found, wanted)
+
+
+@pytest.mark.slow
+def test_500_calls_of_the_helpline_give_the_same_logits(tmp_path: Path) -> None:
+    rows = [{**row, "words": 1000 + len(row["text"].split())} for row in generate(500)]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = {"data_path": str(path)}
+    closing = {"name": "closing", "labels": ["summarises_call", "says_goodbye_politely", "gives_reference"]}
+    config: dict[str, Any] = {
+        "model": {"base_model": "jenga/tiny-text"},
+        "tasks": [
+            {**task, "name": "QA", "type": "qa_scoring", "heads": [closing]},
+            {**task, "name": "mood", "type": "classification", "heads": [{"name": "caller", "column": "sentiment"}]},
+            {**task, "name": "entities", "type": "ner"},
+            {**task, "name": "length", "type": "regression", "heads": [{"name": "words", "column": "words"}]},
+        ],
+        "training": {"max_steps": 20, "batch_size": 16},
+        "tracking": {"enabled": False},
+        "output_dir": str(tmp_path / "runs"),
+    }
+    run = jenga.train(config, device="cpu").run
+    made = export(run, tmp_path / "onnx", format="onnx")
+    assert_same_logits(run, made, rows, sizes=(None,))
+    wanted, found = (jenga.load(folder, device="cpu").predict(rows) for folder in (run, made))
+    assert_alike(found, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NSL.is_dir(), reason="the real rows (../shared/data) are not beside this checkout")
+@pytest.mark.parametrize("mode", ["supervised", "unsupervised"])
+def test_500_real_flows_give_the_same_scores(tmp_path: Path, mode: str) -> None:
+    flows = real_flows("KDDTrain+.jsonl.gz", 3000)
+    path = tmp_path / "flows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in flows), encoding="utf-8")
+    head = {"name": "attack", "column": "label", "normal": "0"}
+    config: dict[str, Any] = {
+        "model": {"backbone_type": "sequential", "base_model": "security_mlp_v1", "refinery": {"preset": "nsl_kdd"}},
+        "tasks": [{"name": "find", "type": "anomaly_detection", "mode": mode, "data_path": str(path), "heads": [head]}],
+        "training": {"max_steps": 40, "batch_size": 64},
+        "tracking": {"enabled": False},
+        "output_dir": str(tmp_path / "runs"),
+    }
+    run = jenga.train(config, device="cpu").run
+    made = export(run, tmp_path / "onnx", format="onnx")
+    rows = real_flows("KDDTest+.jsonl.gz", 500)
+    assert_same_logits(run, made, rows, sizes=(None,))
+    wanted, found = (jenga.load(folder, device="cpu").predict(rows, drivers=False) for folder in (run, made))
+    assert_alike(found, wanted)
+
+
+def real_flows(name: str, count: int) -> list[dict[str, Any]]:
+    """Return the first rows of a file of NSL-KDD."""
+    with gzip.open(NSL / name, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in itertools.islice(lines, count)]
 
 
 def assert_alike(found: Any, wanted: Any, where: str = "answers") -> None:
