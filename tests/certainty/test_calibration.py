@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_isotonic_rises_and_stays_within_what_rows_can_prove() -> None:
 @pytest.mark.parametrize("method", LEARNT)
 @pytest.mark.parametrize("make", [classes, items])
 def test_probabilities_of_other_rows_get_better(
-    method: Literal["temperature", "isotonic", "vector"], make: type[Evidence]
+    method: Literal["temperature", "isotonic", "vector"], make: Callable[..., Evidence]
 ) -> None:
     whole = make(6000, sharper=3.0)
     train, test = whole.take(np.arange(3000)), whole.take(np.arange(3000, 6000))

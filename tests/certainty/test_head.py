@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from jenga.certainty.calibration import Calibration
@@ -17,5 +19,6 @@ def test_logits_are_calibrated_whether_they_stand_together_or_apart() -> None:
     own = Certainty(Calibration("temperature", independent=False, scale=[0.5]))
     together = torch.tensor([[1.0, 2.0], [4.0, 8.0]])
     expected = together.double() / 2
-    for rows in (together, list(together)):
+    given: list[Any] = [together, list(together)]
+    for rows in given:
         assert torch.equal(torch.stack(list(own.calibrated(rows))), expected)

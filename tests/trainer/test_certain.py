@@ -54,7 +54,7 @@ def judged(rows: int, *, sharper: float = 3.0, seed: int = 0) -> tuple[SplitResu
         ("i", "h"): (draw.random((rows, 2)) < probabilities(items, independent=True)).astype(np.float32),
         ("n", "h"): (numbers + draw.normal(size=(rows, 1))).astype(np.float32),
     }
-    raw = {
+    raw: dict[tuple[str, str], Any] = {
         key: torch.from_numpy(each).float()
         for key, each in zip(SPACES, (classes * sharper, items * sharper, numbers), strict=True)
     }
@@ -100,7 +100,7 @@ def test_thresholds_are_of_calibrated_probabilities() -> None:
     calibration = found.certainty["i", "h"].calibration
     assert calibration is not None
     before, after = plain.thresholds["i", "h"], found.thresholds["i", "h"]
-    calibrated = calibration.apply(valid.raw["i", "h"]).sigmoid().numpy()
+    calibrated = calibration.apply(torch.stack(list(valid.raw["i", "h"]))).sigmoid().numpy()
     assert not np.allclose(before, after, atol=0.01)
     assert ((calibrated >= after) == (valid.scores["i", "h"] >= before)).all(), "the same answers as without"
     assert settle(valid, model, SPACES, EvaluationConfig(thresholds=0.3)).thresholds["i", "h"].tolist() == [0.3, 0.3]

@@ -188,9 +188,8 @@ class AnomalyDetectionTask(BaseTask):
         heads = {}
         for space in spaces:
             own = super().shape([space])["properties"][space.head] if self.supervised else record({})
-            probabilities = own["properties"].pop("probabilities", None)
-            more = {"drivers": list_of(DRIVER)} | ({} if probabilities is None else {"probabilities": probabilities})
-            heads[space.head] = record(always | own["properties"], more)
+            required = {name: own["properties"].pop(name) for name in own.get("required", ())}
+            heads[space.head] = record(always | required, own["properties"] | {"drivers": list_of(DRIVER)})
         return record(heads)
 
     def conditions(self, space: HeadSpace | None) -> frozenset[str]:
