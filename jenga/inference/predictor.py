@@ -291,11 +291,10 @@ class Predictor:
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
         runner = Runner(self.model, self.device, self._autocast, evaluation_batch_sizes(config), bundle.thresholds)
-        most = config.evaluation.worst_errors
-        result = runner.evaluate(sources, split, errors=most > 0)
-        found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
+        result, judged = runner.evaluate(sources, split, report=True), config.evaluation
+        found = describe_split(result, self.model, sources, split, metric=judged.metric, slices=judged.slices)
         add_answers(found, runner, bundle.inputs, sources, split)
-        add_worst(found, self.model, result, bundle.inputs, sources, split, most=most, run=None)
+        add_worst(found, self.model, result, bundle.inputs, sources, split, most=judged.worst_errors, run=None)
         return found
 
     # --------------------------------------------------------------------------------------------------------- model

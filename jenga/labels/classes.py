@@ -31,6 +31,7 @@ from jenga.labels.base import (
 )
 from jenga.labels.cells import MISSING, class_name, counted, folded
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
+from jenga.labels.curves import class_curves
 from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
@@ -213,6 +214,10 @@ class Classes(LabelKind):
         losses = np.where(is_unseen(gold), certain, -shares[rows, gold.clip(0)])
         wrong = (gold != IGNORE_INDEX) & (gold != predicted)
         return Errors("loss", np.where(wrong, losses, 0.0))
+
+    def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+        """Return them of each class told from all others, and of the likeliest one's probability."""
+        return class_curves(space.labels, stacked(logits).double().softmax(-1).numpy(), np.asarray(targets, np.int64))
 
     def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
         """Return the name of each class."""

@@ -53,6 +53,7 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
 from jenga.trainer.shards import check_layers
+from jenga.trainer.slices import check_slices
 from jenga.trainer.together import check_balance, check_chain, check_shards
 from jenga.trainer.worst import add_worst
 
@@ -169,6 +170,7 @@ def _open(
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
+        check_slices(experiment.bundle.config.evaluation, experiment.sources)
         check_stages(experiment.bundle.config, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
         model, make = experiment.bundle.model, Maker(training, chain)
@@ -312,11 +314,12 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     bundle.save(run.best)
     splits = {}
     for split in ("valid", "test"):
-        result = runner.evaluate(experiment.sources, split, errors=config.evaluation.worst_errors > 0)
+        result = runner.evaluate(experiment.sources, split, report=True)
         if result.rows:
             splits[split] = describe_split(
-                result, bundle.model, experiment.sources, split, metric=config.evaluation.metric
-            )
+                result, bundle.model, experiment.sources, split,
+                metric=config.evaluation.metric, slices=config.evaluation.slices,
+            )  # fmt: skip
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
             add_worst(
                 splits[split], bundle.model, result, bundle.inputs, experiment.sources, split,

@@ -15,6 +15,7 @@ from jenga.labels.joined import joined_names
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import FileForm
 from jenga.tasks import TASK_REGISTRY
+from jenga.trainer.slices import slice_columns
 
 
 def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
@@ -47,9 +48,12 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
 
 
 def _marks(config: ExperimentConfig, tasks: list[str]) -> tuple[str, ...]:
-    """Return the columns that tell the rows of stages apart, of those stages in which one of `tasks` learns."""
+    """Return the columns that tell rows apart: in slices, and in those stages in which one of `tasks` learns."""
     own = [stage for stage in config.stages if stage.tasks is None or set(stage.tasks) & set(tasks)]
-    return tuple(dict.fromkeys(column for stage in own for column in stage.where))
+    return tuple(
+        dict.fromkeys(column for stage in own for column in stage.where)
+        | dict.fromkeys(slice_columns(config.evaluation))
+    )
 
 
 def _paths(data_path: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

@@ -22,6 +22,7 @@ from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.order import longest_first
 from jenga.tasks import BaseTask
+from jenga.trainer.slices import described, slices_of
 from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
@@ -34,7 +35,7 @@ class SplitResult:
 
     `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. The rest by (task, head), in the order of the
     rows; `scores` of heads whose task gives any: probabilities ``(M, K)`` of items, raw scores ``(M,)`` of anomalies.
-    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors`: where they are asked for.
+    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors` and `curves`: for a report.
     """
 
     rows: int = 0
@@ -44,6 +45,7 @@ class SplitResult:
     scores: dict[HeadKey, np.ndarray] = field(default_factory=dict)
     spaces: dict[HeadKey, HeadSpace] = field(default_factory=dict)
     judged_by_loss: dict[HeadKey, dict[str, float]] = field(default_factory=dict)
+    curves: dict[HeadKey, dict[str, Any]] = field(default_factory=dict)
     errors: dict[HeadKey, Errors] = field(default_factory=dict)
 
 
@@ -151,10 +153,10 @@ class Runner:
                 decoded[task_name, head] = task.predict(head, stacked(rows), threshold)
         return decoded
 
-    def evaluate(self, sources: Sequence[Source], split: str, *, errors: bool = False) -> SplitResult:
+    def evaluate(self, sources: Sequence[Source], split: str, *, report: bool = False) -> SplitResult:
         """Run every source's `split` and judge every head by its task's metrics.
 
-        errors: tell how wrong the answer to each row is, too.
+        report: tell how wrong the answer to each row is, and how they rank, too.
         """
         result = SplitResult()
         weighted: list[float] = []
@@ -185,11 +187,19 @@ class Runner:
                     result.scores[key] = scores
                 found = task.metrics(space, predictions[key], targets, scores=scores)
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
-                if errors and (sizes := task.errors(space, predictions[key], targets, logits[key])) is not None:
-                    result.errors[key] = sizes
+                if report:
+                    _add_figures(result, task, key, logits[key])
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
+
+
+def _add_figures(result: SplitResult, task: BaseTask, key: HeadKey, logits: Sequence[torch.Tensor]) -> None:
+    space, targets = result.spaces[key], result.targets[key]
+    if (sizes := task.errors(space, result.predictions[key], targets, logits)) is not None:
+        result.errors[key] = sizes
+    if (curves := task.curves(space, targets, logits)) is not None:
+        result.curves[key] = curves
 
 
 def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, float]:
@@ -208,17 +218,19 @@ def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, f
 
 
 def describe_split(
-    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str, *, metric: str = ""
-) -> dict[str, Any]:
+    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str, *, metric: str = "",
+    slices: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``.
 
-    metric: `evaluation.metric`; the head that it is of shows it first.
+    metric: `evaluation.metric`; the head that it is of shows it first. slices: as of `evaluation.slices`.
     """
     heads = []
     for source in sources:
         part = source.splits.get(split)
         if part is None or not len(part):
             continue
+        cut = slices_of(part, slices)
         for key, space in part.spaces.items():
             task = model.tasks[space.task]
             head = {"task": space.task, "head": space.head, "kind": space.kind, "labels": list(space.labels)}
@@ -227,12 +239,14 @@ def describe_split(
                 judged = {"rows": len(part.rows), "metrics": found, "details": {"warnings": [], "answers": []}}
             else:
                 targets = result.targets[key]
-                known = (space, result.predictions[key], targets)
-                judged = {
-                    "rows": labelled_rows(space, targets),
-                    "metrics": task.metrics(*known, scores=result.scores.get(key)),
-                    "details": task.details(*known, scores=result.scores.get(key)),
-                }
+                known, scores = (space, result.predictions[key], targets), result.scores.get(key)
+                details = task.details(*known, scores=scores)
+                if key in result.curves:
+                    details["curves"] = result.curves[key]
+                if lines := described(task, space, cut, *known[1:], scores):
+                    details["slices"] = lines
+                metrics = task.metrics(*known, scores=scores)
+                judged = {"rows": labelled_rows(space, targets), "metrics": metrics, "details": details}
             declared = task.declared_metrics(space)
             chosen = [each for each in declared if metric == f"eval_{space.task}_{space.head}_{each.name}"]
             primary = (chosen or declared)[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jenga.files import atomic_file
+from jenga.labels import kind_named
 from jenga.labels.base import Errors
 from jenga.modalities import Encoder
 from jenga.modalities.base import Shown
@@ -30,8 +31,9 @@ def add_worst(
     """Add to the details of each head that has errors ``worst``: up to `most` rows, the worst first.
 
     Each is ``{"id", "error", "expected", "answer", "text", "pictures"}``, the pictures by their paths in the folder
-    `run`, which they are written to; None: without pictures. inputs: what made inputs of the rows of `sources`, by the
-    name of their encoder. description: what `describe_split` gave for `split`.
+    `run`, which they are written to; None: without pictures. Where labels are of parts of the text, ``"spans"`` has
+    those that are ``"expected"`` and those of the ``"answer"``. inputs: what made inputs of the rows of `sources`, by
+    the name of their encoder. description: what `describe_split` gave for `split`.
     """
     described = {(head["task"], head["head"]): head for head in description["heads"]}
     for source in sources:
@@ -63,16 +65,24 @@ def _written(
     task: BaseTask, result: SplitResult, key: HeadKey, part: EncodedSplit, at: Sequence[int]
 ) -> list[dict[str, Any]]:
     predictions, targets = ([column[row] for row in at] for column in (result.predictions[key], result.targets[key]))
-    words = task.written(result.spaces[key], predictions, targets, part.rows.content.take(np.asarray(at))) if at else []
-    return [
+    if not at:
+        return []
+    rows, space = part.rows.content.take(np.asarray(at)), result.spaces[key]
+    found = [
         {
             "id": part.rows.ids[row],
             "error": float(result.errors[key].sizes[row]),
             "expected": expected,
             "answer": answer,
         }
-        for row, (expected, answer) in zip(at, words, strict=True)
+        for row, (expected, answer) in zip(at, task.written(space, predictions, targets, rows), strict=True)
     ]
+    kind = kind_named(space.kind)
+    expected, answered = (kind.spans(space, labels, rows) for labels in (targets, predictions))
+    if expected is not None and answered is not None:
+        for each, wanted, given in zip(found, expected, answered, strict=True):
+            each["spans"] = {"expected": wanted, "answer": given}
+    return found
 
 
 def _kept(shown: Shown, run: Path | None, name: str) -> list[str]:
