@@ -28,7 +28,7 @@ for (const table of document.querySelectorAll("table.sorted")) {
       body.append(...keyed.map(([, row]) => row));
     });
   });
-  if (rows.length > 8) {
+  if (rows.length > 12) {
     const field = document.createElement("input");
     field.type = "search"; field.className = "filter"; field.placeholder = "Filter rows";
     field.setAttribute("aria-label", "Filter rows");

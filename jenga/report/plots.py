@@ -22,6 +22,7 @@ _STEP = "optimizer step"
 
 Record = Mapping[str, Any]
 Curve = tuple[list[float], list[float]]
+Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def loss_curves(records: Sequence[Record]) -> list[Element]:
@@ -218,7 +219,12 @@ def of_event(records: Sequence[Record], event: str) -> list[Record]:
     return [record for record in records if record["event"] == event]
 
 
-def _series(points: Iterable[tuple[int, float | None]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def series(records: Sequence[Record], event: str, key: str) -> Series:
+    """Return steps and values of a figure of records, or of a metric in them."""
+    return _series((each["step"], each.get("metrics", each).get(key)) for each in of_event(records, event))
+
+
+def _series(points: Iterable[tuple[int, float | None]]) -> Series:
     pairs = np.array([point for point in points if point[1] is not None], dtype=float).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 

@@ -36,6 +36,7 @@ from jenga.modalities import MODALITIES
 from jenga.processes import Processes, meeting
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
+from jenga.report.errors import write_errors
 from jenga.report.html import write_report
 from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
@@ -55,7 +56,7 @@ from jenga.trainer.run import RunFolder, SeenRun
 from jenga.trainer.shards import check_layers
 from jenga.trainer.slices import check_slices
 from jenga.trainer.together import check_balance, check_chain, check_shards
-from jenga.trainer.worst import add_worst
+from jenga.trainer.worst import add_worst, rows_apart
 
 logger = logging.getLogger(__name__)
 
@@ -312,7 +313,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
         thresholds |= tune_thresholds(runner.evaluate(experiment.sources, "valid"))
     runner.thresholds = bundle.thresholds = thresholds
     bundle.save(run.best)
-    splits = {}
+    splits, errors = {}, {}
     for split in ("valid", "test"):
         result = runner.evaluate(experiment.sources, split, report=True)
         if result.rows:
@@ -326,6 +327,8 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
                 most=config.evaluation.worst_errors, run=run.path,
             )  # fmt: skip
             _add_baselines(splits[split], experiment, split)
+            errors[split] = rows_apart(result)
+    write_errors(run.path, errors)
     evaluation = {
         "project": config.project_name,
         "best_step": run.info()["best_step"],

@@ -251,7 +251,8 @@ def describe_split(
             chosen = [each for each in declared if metric == f"eval_{space.task}_{space.head}_{each.name}"]
             primary = (chosen or declared)[0]
             shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
-            heads.append({**head, **shown, **judged, "baselines": {}})
+            directions = {each.name: each.greater_is_better for each in declared}
+            heads.append({**head, **shown, "directions": directions, **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jenga.files import atomic_file
 from jenga.labels import kind_named
 from jenga.labels.base import Errors
+from jenga.labels.judge import labelled_rows
 from jenga.modalities import Encoder
 from jenga.modalities.base import Shown
 from jenga.model import MultiTaskModel
@@ -53,6 +54,17 @@ def add_worst(
                     "pictures": _kept(shown, run, f"{split}-{source.name}-{row}"),
                 }
             described[key]["details"]["worst"] = {"error": errors.name, "rows": found}
+
+
+def rows_apart(result: SplitResult) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return by task and head which rows are answered wrongly, by their places, and how wrongly; ready for JSON."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (task, head), errors in result.errors.items():
+        at = np.flatnonzero(errors.sizes > 0)
+        wrong = {"at": at.tolist(), "sizes": [float(f"{size:.4g}") for size in errors.sizes[at].tolist()]}
+        rows = labelled_rows(result.spaces[task, head], result.targets[task, head])
+        found.setdefault(task, {})[head] = {"rows": rows, "error": errors.name, "wrong": wrong}
+    return found
 
 
 def worst_rows(errors: Errors, most: int) -> list[int]:
