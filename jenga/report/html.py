@@ -117,7 +117,7 @@ def _data(files: RunFiles) -> list[Element]:
 
 
 def _set_aside(files: RunFiles, run: Path) -> list[Element]:
-    """Return the first rows that could not be used, with why."""
+    """Return the first rows that could not be used, with why; with what they hold where the report shows rows."""
     path = run / "quarantine.jsonl"
     if not path.is_file():
         return []
@@ -127,10 +127,14 @@ def _set_aside(files: RunFiles, run: Path) -> list[Element]:
     except ValueError as error:
         raise DataError(f"{path}: a line is not JSON ({error}); restore it from a copy, or delete the file") from None
     count = int(files.run.get("set_aside", len(shown)))
+    held = files.config.get("evaluation", {}).get("worst_errors") != 0
     rows = [
-        [f"{Path(str(line['file'])).name}:{line['row']}", str(line["reason"]), str(line["raw"])[:_ROW_LENGTH]]
+        [
+            f"{Path(str(line['file'])).name}:{line['row']}", str(line["reason"]),
+            str(line["raw"])[:_ROW_LENGTH] if held else "(evaluation.worst_errors: 0)",
+        ]
         for line in shown
-    ]
+    ]  # fmt: skip
     some = f", the first {len(shown):,}" if len(shown) < count else ""
     drawn = table([["row", "why", "what it holds"], *rows])
     return [node("details", node("summary", f"Rows that could not be used ({count:,}{some})"), drawn)]

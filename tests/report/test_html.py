@@ -302,6 +302,9 @@ def test_rows_that_could_not_be_used_and_what_rows_hold_are_shown(run: Path) -> 
     assert "Rows that could not be used (3, the first 1)" in page.text
     assert ["rows.jsonl:7", "no <b>class</b>", "x" * 300] in [row for table in page.tables for row in table]
     assert ["QA", "opening", "greeted", "12,345"] in [row for table in page.tables for row in table]
+    config = run / "config.yml"
+    config.write_text(config.read_text() + "evaluation: {worst_errors: 0}\n")
+    assert "xxx" not in write_report(run).read_text(), "no row's content leaves its file then"
     (run / "quarantine.jsonl").write_text("{")
     with pytest.raises(DataError, match=r"quarantine\.jsonl: a line is not JSON"):
         write_report(run)
