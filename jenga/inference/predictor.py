@@ -294,7 +294,7 @@ class Predictor:
         result, judged = runner.evaluate(sources, split, report=True), config.evaluation
         found = describe_split(result, self.model, sources, split, metric=judged.metric, slices=judged.slices)
         add_answers(found, runner, bundle.inputs, sources, split)
-        add_worst(found, self.model, result, bundle.inputs, sources, split, most=judged.worst_errors, run=None)
+        add_worst(found, runner, result, bundle.inputs, sources, split, most=judged.worst_errors, run=None)
         return found
 
     # --------------------------------------------------------------------------------------------------------- model

@@ -303,6 +303,13 @@ class LabelKind(ABC):
         """
         return None
 
+    def said(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Return what stands for the answers of rows, ``(M,)``, of logits ``(M, K)`` with a gradient.
+
+        The more it is, the surer the answer. None, the default: no one number stands for it.
+        """
+        return None
+
     def spans(self, space: HeadSpace, labels: Any, rows: Texts) -> list[list[tuple[int, int, str]]] | None:
         """Return the parts of each row's text that `labels` name: first character, the one after the last, and name.
 

@@ -37,7 +37,7 @@ from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
 from jenga.labels.shapes import SHARE, Shape, one_of, record
 from jenga.labels.spaces import sized
-from jenga.labels.tables import all_rounded, per_label, stacked
+from jenga.labels.tables import all_rounded, kappa, per_label, stacked
 from jenga.labels.unseen import is_unseen, learnable, may_be_unseen, unseen_code
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -215,6 +215,10 @@ class Classes(LabelKind):
         wrong = (gold != IGNORE_INDEX) & (gold != predicted)
         return Errors("loss", np.where(wrong, losses, 0.0))
 
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the logit of the likeliest class, beside those of all."""
+        return logits.amax(-1) - logits.mean(-1)
+
     def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
         """Return them of each class told from all others, and of the likeliest one's probability."""
         return class_curves(space.labels, stacked(logits).double().softmax(-1).numpy(), np.asarray(targets, np.int64))
@@ -277,17 +281,6 @@ def known_classes(predictions: Any, targets: Any) -> tuple[NDArray[np.int64], ND
     gold = np.asarray(targets, dtype=np.int64)
     known = gold != IGNORE_INDEX
     return np.asarray(predictions, dtype=np.int64)[known], gold[known]
-
-
-def kappa(predicted: NDArray[np.int64], gold: NDArray[np.int64], *, weights: str | None) -> float | None:
-    """Return Cohen's kappa; None without labels, and where one and the same label is all there is."""
-    from sklearn.metrics import cohen_kappa_score
-
-    seen = np.union1d(predicted, gold)
-    if len(seen) < 2:
-        return None
-    # Every grade up to the highest one: sklearn measures distance by position in `labels`.
-    return float(cohen_kappa_score(gold, predicted, labels=np.arange(int(seen.max()) + 1), weights=weights))
 
 
 # ------------------------------------------------------------------------------------------------- finding and reading

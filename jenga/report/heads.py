@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -115,17 +116,28 @@ def _worst(worst: Mapping[str, Any] | None, run: Path) -> list[Element]:
     rows = []
     for row in worst["rows"]:
         spans = row.get("spans")
-        text = [row["text"]] if spans is None else marked(row["text"], spans["expected"], spans["answer"])
+        text = weighted(row["text"], row.get("mattered", ()))
+        if spans is not None:
+            text = marked(row["text"], spans["expected"], spans["answer"])
         held = node("td", *text, attributes={"class": "held", "dir": "auto"})
+        if row.get("attention"):
+            looked = [of_class("faint", "small", "the fusion looks at"), "\n", *weighted(row["text"], row["attention"])]
+            held.append(of_class("looked", "div", *looked))
         held.extend(_image(path, row["id"]) for name in row["pictures"] if (path := run / name).is_file())
         rows.append([row["id"], held, row["expected"], row["answer"], number(row["error"])])
     drawn = table([["row", "what it holds", "expected", "answer", worst["error"]], *rows])
     legend = [_legend()] if any("spans" in row for row in worst["rows"]) else []
+    if any(row.get("mattered") for row in worst["rows"]):
+        words = "Shaded: the tokens that speak most for the answer (gradient times input), the darker the more."
+        legend.append(of_class("faint", "p", words))
     return [node("details", node("summary", f"Worst errors ({len(rows)})"), *legend, drawn)]
 
 
 def _legend() -> Element:
-    kinds = {"both": "found as labelled", "missed": "labelled, but not found", "extra": "found, but not labelled"}
+    kinds = {
+        "both": "found as labelled", "missed": "labelled, but not found", "extra": "found, but not labelled",
+        "differs": "found otherwise than labelled",
+    }  # fmt: skip
     parts: list[Element | str] = []
     for kind, words in kinds.items():
         parts += [of_class(kind, "mark", words), "  "]
@@ -150,10 +162,24 @@ def marked(text: str, expected: Sequence[Span], answer: Sequence[Span]) -> list[
         if not over["-"] and not over["+"]:
             parts.append(piece)
             continue
-        style = "both" if over["-"] == over["+"] else "missed" if over["-"] else "extra"
+        style = "both" if over["-"] == over["+"] else "differs" if over["-"] and over["+"] else "missed"
+        style = style if over["-"] else "extra"
         words = _named(over["-"], over["+"], at=start)
         parts.append(of_class(style, "mark", piece, *([node("small", words)] if words else [])))
     return parts
+
+
+def weighted(text: str, parts: Sequence[Sequence[float]]) -> list[Element | str]:
+    """Return a text with parts of it shaded; parts: (first character, the one after the last, weight up to 1)."""
+    found: list[Element | str] = []
+    done = 0
+    for start, end, weight in sorted(parts, key=lambda part: part[0]):
+        begin, stop = max(int(start), done), min(int(end), len(text))
+        if begin < stop:
+            shade = of_class(f"w{max(1, math.ceil(4 * min(weight, 1.0)))}", "mark", text[begin:stop])
+            found += [*([text[done:begin]] if begin > done else []), shade]
+            done = stop
+    return [*found, text[done:]]
 
 
 def _named(expected: set[Span], answer: set[Span], *, at: int) -> str:

@@ -314,6 +314,8 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     runner.thresholds = bundle.thresholds = thresholds
     bundle.save(run.best)
     splits, errors = {}, {}
+    # The split whose heads the report shows.
+    shown = "test" if any(len(source.splits.get("test", ())) for source in experiment.sources) else "valid"
     for split in ("valid", "test"):
         result = runner.evaluate(experiment.sources, split, report=True)
         if result.rows:
@@ -323,8 +325,8 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
             )  # fmt: skip
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
             add_worst(
-                splits[split], bundle.model, result, bundle.inputs, experiment.sources, split,
-                most=config.evaluation.worst_errors, run=run.path,
+                splits[split], runner, result, bundle.inputs, experiment.sources, split,
+                most=config.evaluation.worst_errors, run=run.path, explained=split == shown,
             )  # fmt: skip
             _add_baselines(splits[split], experiment, split)
             errors[split] = rows_apart(result)

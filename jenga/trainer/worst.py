@@ -14,26 +14,30 @@ from jenga.labels.base import Errors
 from jenga.labels.judge import labelled_rows
 from jenga.modalities import Encoder
 from jenga.modalities.base import Shown
-from jenga.model import MultiTaskModel
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.tasks import BaseTask
-from jenga.trainer.evaluate import HeadKey, SplitResult
+from jenga.trainer.evaluate import HeadKey, Runner, SplitResult
+from jenga.trainer.mattered import mattered
 
 FOLDER = "worst"
 """In the folder of a run: the pictures of what its evaluation.json names."""
+MOST_PARTS = 20
+"""Tokens of a row that are marked as those that mattered."""
 TEXT_LENGTH = 1000
 """Characters that are shown of a row."""
 
 
 def add_worst(
-    description: dict[str, Any], model: MultiTaskModel, result: SplitResult, inputs: Mapping[str, Encoder],
-    sources: Sequence[Source], split: str, *, most: int, run: Path | None,
+    description: dict[str, Any], runner: Runner, result: SplitResult, inputs: Mapping[str, Encoder],
+    sources: Sequence[Source], split: str, *, most: int, run: Path | None, explained: bool = True,
 ) -> None:  # fmt: skip
     """Add to the details of each head that has errors ``worst``: up to `most` rows, the worst first.
 
     Each is ``{"id", "error", "expected", "answer", "text", "pictures"}``, the pictures by their paths in the folder
     `run`, which they are written to; None: without pictures. Where labels are of parts of the text, ``"spans"`` has
-    those that are ``"expected"`` and those of the ``"answer"``. inputs: what made inputs of the rows of `sources`, by
+    those that are ``"expected"`` and those of the ``"answer"``. explained: add ``"mattered"``, the parts of the text
+    that speak most for the answer, and ``"attention"``, those that the fusion looks at, where they can be told; see
+    `jenga.trainer.mattered`. inputs: what made inputs of the rows of `sources`, by
     the name of their encoder. description: what `describe_split` gave for `split`.
     """
     described = {(head["task"], head["head"]): head for head in description["heads"]}
@@ -46,14 +50,38 @@ def add_worst(
                 continue
             errors = result.errors[key]
             at = worst_rows(errors, most)
-            found = _written(model.tasks[key[0]], result, key, part, at)
-            for row, each in zip(at, found, strict=True):
+            found = _written(runner.model.tasks[key[0]], result, key, part, at)
+            why = (
+                mattered(runner.model, part, result.spaces[key], at, device=runner.device, autocast=runner.autocast)
+                if explained
+                else None
+            )
+            for place, (row, each) in enumerate(zip(at, found, strict=True)):
                 shown = inputs[source.encoder].shown(part.rows.content, row)
+                if why is not None and shown.places:
+                    each["mattered"] = _strongest(why.shares[place], shown)
+                    if why.attention is not None:
+                        each["attention"] = _strongest(why.attention[place], shown)
                 each |= {
                     "text": shown.text[:TEXT_LENGTH],
                     "pictures": _kept(shown, run, f"{split}-{source.name}-{row}"),
                 }
             described[key]["details"]["worst"] = {"error": errors.name, "rows": found}
+
+
+def _strongest(weights: np.ndarray, shown: Shown) -> list[list[float]]:
+    """Return ``[start, end, weight]`` of the characters with the greatest weights, as shares of the greatest one."""
+    places = list(shown.places)
+    # What was cut off has no weight; a last token that ends the row stands for none of its characters.
+    places = places if len(places) == len(weights) else places[: len(weights) - 1]
+    kept = [
+        (start, min(end, TEXT_LENGTH), float(weight))
+        for (start, end), weight in zip(places, weights.tolist(), strict=False)
+        if start < min(end, TEXT_LENGTH)
+    ]
+    kept = sorted(kept, key=lambda each: -each[2])[:MOST_PARTS]
+    most = max((weight for *_, weight in kept), default=0.0)
+    return [[start, end, round(weight / most, 3)] for start, end, weight in sorted(kept)] if most > 0 else []
 
 
 def rows_apart(result: SplitResult) -> dict[str, dict[str, dict[str, Any]]]:
