@@ -40,6 +40,8 @@ def add_worst(
     `jenga.trainer.mattered`. inputs: what made inputs of the rows of `sources`, by
     the name of their encoder. description: what `describe_split` gave for `split`.
     """
+    if not most:
+        return
     described = {(head["task"], head["head"]): head for head in description["heads"]}
     for source in sources:
         part = source.splits.get(split)

@@ -5,14 +5,14 @@ from jenga.report.heads import marked, weighted
 
 def test_parts_of_a_text_that_are_labelled_or_found_are_told_apart() -> None:
     text = "Ann met Bob in Rome"
-    parts = marked(
-        text, [(0, 3, "PER"), (4, 7, "VERB"), (15, 19, "LOC")], [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "PER")]
-    )
+    labelled = [(0, 3, "PER"), (4, 7, "VERB"), (15, 19, "LOC")]
+    parts = marked(text, labelled, [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "PER")])
     shown = [
         part if isinstance(part, str) else (part.get("class"), part.text, part.findtext("small")) for part in parts
     ]
     assert shown == [
-        ("both", "Ann", "PER"), " ", ("missed", "met", "-VERB"), " ", ("extra", "Bob", "+PER"), " in ", ("differs", "Rome", "-LOC, +PER"),
+        ("both", "Ann", "PER"), " ", ("missed", "met", "-VERB"), " ", ("extra", "Bob", "+PER"),
+        " in ", ("differs", "Rome", "-LOC, +PER"),
     ]  # fmt: skip
 
 
