@@ -220,7 +220,9 @@ def _place(specs: Sequence[SourceSpec], data: DataConfig) -> Path | None:
 def _can_be_kept(spec: SourceSpec) -> bool:
     kinds = [kind_named(head.kind) for head in spec.heads]
     return (
-        spec.content.kept is not None and not spec.marks and not any(kind.per_word or kind.from_text for kind in kinds)
+        spec.content.kept is not None
+        and not (spec.marks or spec.slices)
+        and not any(kind.per_word or kind.from_text for kind in kinds)
     )
 
 

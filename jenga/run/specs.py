@@ -42,18 +42,16 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 skip_blank=config.data.blank_rows == "skip",
                 encoder=encoder,
                 marks=_marks(config, [task.name for task in tasks]),
+                slices=tuple(slice_columns(config.evaluation)),
             )
         )
     return specs
 
 
 def _marks(config: ExperimentConfig, tasks: list[str]) -> tuple[str, ...]:
-    """Return the columns that tell rows apart: in slices, and in those stages in which one of `tasks` learns."""
+    """Return the columns that tell the rows of stages apart, of those stages in which one of `tasks` learns."""
     own = [stage for stage in config.stages if stage.tasks is None or set(stage.tasks) & set(tasks)]
-    return tuple(
-        dict.fromkeys(column for stage in own for column in stage.where)
-        | dict.fromkeys(slice_columns(config.evaluation))
-    )
+    return tuple(dict.fromkeys(column for stage in own for column in stage.where))
 
 
 def _paths(data_path: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
