@@ -16,6 +16,7 @@ from jenga.audit.page import write_page
 from jenga.report.compare import compare_runs
 from jenga.report.compare_page import comparison_page
 from jenga.report.html import write_report
+from jenga.report.watch import page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = (
@@ -30,17 +31,39 @@ const found = [], pages = PAGES, widths = [400, 1600];
 for (const page of pages) for (const width of widths) {
   const frame = document.createElement("iframe");
   frame.style.width = width + "px"; frame.style.border = "0"; frame.src = page;
-  frame.onload = () => {
+  // The live page draws once its server has answered.
+  frame.onload = () => setTimeout(() => {
     const inner = frame.contentDocument;
     inner.querySelectorAll("details").forEach(each => { each.open = true; });
     found.push({page, width, wide: inner.documentElement.scrollWidth, scheme: inner.title !== "owned",
-      buttons: inner.querySelectorAll("th button").length,
+      buttons: inner.querySelectorAll("th button, td button").length,
       right: [...inner.querySelectorAll("figure > svg")].every(each => each.getBoundingClientRect().width > 100)});
     document.body.dataset.found = JSON.stringify(found);
-  };
+  }, 300);
   document.body.append(frame);
 }
 </script></body>"""
+
+
+def answered(text: str) -> str:
+    """Return the live page with what its server would answer of runs with such names."""
+    runs = [
+        {"id": str(at), "name": each, "created": "2030", "status": each, "steps": 2, "metric": each, "value": 0.5,
+         "rows": 3, "seconds": 1.0, "heads": [[each, each]], "epochs": 1, "max_steps": None, "reason": each}
+        for at, each in enumerate(HOSTILE)
+    ]  # fmt: skip
+    records = [
+        {"event": "train", "step": step, "epoch": 0.1, "loss": 1.0 / step, "task_loss": dict.fromkeys(HOSTILE, 1.0),
+         "learning_rate": dict.fromkeys(HOSTILE, 1.0), "grad_norm": 1.0, "time_s": 1.0}
+        for step in range(1, 9)
+    ]  # fmt: skip
+    metrics = {f"eval_{each}_{each}_f1": 0.5 for each in HOSTILE} | {f"eval_{each}": 0.5 for each in HOSTILE}
+    records.append({"event": "eval", "step": 8, "metrics": metrics})
+    told = {"runs": {"title": HOSTILE[0], "runs": runs}, "log": {"records": records, "next": 9, "more": False}}
+    content = json.dumps(told).replace("<", "\\u003c")
+    stub = f"const told = {content}; window.fetch = async path => new Response(JSON.stringify(told[path.slice(0, 4) ==="
+    stub += ' "runs" ? "runs" : "log"]));'
+    return text.replace("<script>", f"<script>{stub}</script><script>", 1)
 
 
 def spoilt(run: Path) -> Path:
@@ -85,6 +108,7 @@ def test_no_page_scrolls_sideways_complains_or_runs_what_a_text_says(run: Path, 
     findings = [Finding("leak", "test", f"/x/{at}.jsonl", at, "r", each, each, each, each, 0.5, each, each)
                 for at, each in enumerate(HOSTILE)]  # fmt: skip
     write_page(Audit(HOSTILE[1], findings, {HOSTILE[2]: 80}, list(HOSTILE), 2, 1.0, {}), pages / "audit.html")
+    (pages / "watch.html").write_text(answered(page()[0]), encoding="utf-8")
     names = sorted(path.name for path in pages.iterdir())
     (pages / "all.html").write_text(WRAPPER.replace("PAGES", json.dumps(names)))
     assert BROWSER is not None
@@ -98,7 +122,7 @@ def test_no_page_scrolls_sideways_complains_or_runs_what_a_text_says(run: Path, 
     match = re.search(r'data-found="([^"]*)"', done.stdout)
     assert match is not None, done.stdout[-2000:]
     found = json.loads(match[1].replace("&quot;", '"'))
-    assert len(found) == 2 * len(names) == 6
+    assert len(found) == 2 * len(names) == 8
     for each in found:
         assert each["wide"] <= each["width"], each
         assert each["scheme"], "a text became a script"
