@@ -9,6 +9,7 @@ import click
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
 from jenga.files import write_atomic
+from jenga.tables import number
 
 
 @click.group()
@@ -24,7 +25,6 @@ def list_runs(folder: Path, as_json: bool) -> None:
 
     stopped: a run that did not end, and that no process has now; jenga train --resume goes on with it.
     """
-    from jenga.report.card import number
     from jenga.report.runs import find_runs, run_line, shown_time
 
     found = [run_line(run, within=folder) for run in find_runs(folder)]

@@ -12,7 +12,8 @@ from typing import Any
 from jenga.continual.summary import FILE
 from jenga.errors import DataError
 from jenga.files import json_object
-from jenga.report.card import as_text, number
+from jenga.report.card import as_text
+from jenga.tables import number
 
 FIGURES = ("final", "forgetting", "backward_transfer", "forward_transfer")
 _NEITHER = {"training": ("seed",)}

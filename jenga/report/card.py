@@ -17,6 +17,8 @@ from jenga.errors import DataError
 from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
+from jenga.report.page import encodable
+from jenga.tables import number
 from jenga.types import SHARED
 
 logger = logging.getLogger(__name__)
@@ -111,13 +113,6 @@ def notes(head: Head) -> list[str]:
     return found
 
 
-def number(value: float | None) -> str:
-    """Return a metric for people: three decimals, four digits where it is large, a dash where it is undefined."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
-
-
 def as_text(value: Any) -> str:
     """Return a setting as it is written in JSON, a string without its quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -142,11 +137,6 @@ def write_card(run: Path) -> Path:
     path = run / "README.md"
     write_atomic(path, encodable("\n\n".join(sections) + "\n"))
     return path
-
-
-def encodable(text: str) -> str:
-    """Return `text` with half characters, which JSON can carry and UTF-8 cannot, replaced by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 # --------------------------------------------------------------------------------------------------------------- files

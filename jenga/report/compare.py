@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jenga.errors import DataError
-from jenga.report.card import RunFiles, as_text, number, read_run
+from jenga.report.card import RunFiles, as_text, read_run
 from jenga.report.errors import Paired, paired, read_errors
-from jenga.tables import NONE
+from jenga.tables import NONE, number
 
 _APART = ("tracking", "output_dir", "project_name")
 """Settings that say where a run is told of, and not what it is."""

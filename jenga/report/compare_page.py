@@ -5,11 +5,11 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element
 
 from jenga.report import plots
-from jenga.report.card import number
 from jenga.report.compare import Line, RunComparison, change_words, pair_words, settings_table
 from jenga.report.draw import Plot, colour
 from jenga.report.page import Cell, anchored, contents, node, of_class, table, written
 from jenga.report.runs import shown_time
+from jenga.tables import number
 
 
 def comparison_page(found: RunComparison) -> str:

@@ -12,8 +12,9 @@ from xml.etree.ElementTree import Element
 
 from jenga.labels import kind_named
 from jenga.report import detection_plots, plots
-from jenga.report.card import Head, RunFiles, notes, number
+from jenga.report.card import Head, RunFiles, notes
 from jenga.report.page import anchored, node, of_class, table
+from jenga.tables import number
 
 MAX_OPEN_HEADS = 3
 _BARS = ("precision", "recall", "f1")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from jenga.report.card import encodable
 from jenga.tables import is_numeric
 
 STYLE: Final = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
@@ -48,6 +47,11 @@ def written(title: str, body: Sequence[Element]) -> str:
     page = shown.replace("</head>", f"<style>{STYLE}</style></head>", 1)
     page = page[: -len("</body>")] + f"<script>{SCRIPT}</script></body>"
     return encodable(f'<!DOCTYPE html>\n<html lang="en">{page}</html>\n')
+
+
+def encodable(text: str) -> str:
+    """Return `text` with half characters, which JSON can carry and UTF-8 cannot, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _html(element: Element) -> str:

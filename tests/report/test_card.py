@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from jenga.errors import DataError
-from jenga.report.card import as_text, closing_table, encodable, notes, number, write_card
+from jenga.report.card import as_text, closing_table, notes, write_card
+from jenga.report.page import encodable
+from jenga.tables import number
 
 
 def card_of(run: Path) -> str:

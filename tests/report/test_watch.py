@@ -3,6 +3,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +104,12 @@ def test_a_run_that_is_harmed_is_listed(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_foreign_name_is_not_answered(given: list[str], allowed: bool) -> None:
     assert host_allowed(given, {"localhost", "box.lan"}) == allowed
+
+
+def test_a_page_is_served_at_once_without_what_trains() -> None:
+    program = "import sys; from jenga.report import watch; print({'torch', 'numpy', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.fixture
