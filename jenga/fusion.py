@@ -33,15 +33,12 @@ class AttentionFusion(nn.Module):
 
     def forward(self, encoded: BackboneOutput, tasks: Sequence[str]) -> dict[str, BackboneOutput]:
         """Return the view of ``encoded`` of each of `tasks`; masked tokens take no part, so padding changes nothing."""
-        hidden, masked = encoded.last_hidden_state, encoded.attention_mask == 0
+        hidden = encoded.last_hidden_state
         projected = self.project(hidden)
         views = {}
         for task in tasks:
             at = self.index[task]
-            score = self.score(torch.tanh(projected + self.query[at])).squeeze(-1)
-            weight = torch.softmax(score.float().masked_fill(masked, torch.finfo(torch.float32).min), dim=-1).to(
-                hidden.dtype
-            )
+            weight = self._weight(projected, encoded.attention_mask, at).to(hidden.dtype)
             context = torch.bmm(weight.unsqueeze(1), hidden).squeeze(1)
             update = torch.nn.functional.linear(self.dropout(context), self.update_weight[at], self.update_bias[at])
             views[task] = replace(
@@ -50,6 +47,14 @@ class AttentionFusion(nn.Module):
                 pooler_output=encoded.pooler_output + update,
             )
         return views
+
+    def attention(self, encoded: BackboneOutput, task: str) -> torch.Tensor:
+        """Return how much a task looks at each token, float32 ``(B, T)``, which add up to 1 in each row."""
+        return self._weight(self.project(encoded.last_hidden_state), encoded.attention_mask, self.index[task])
+
+    def _weight(self, projected: torch.Tensor, mask: torch.Tensor, at: int) -> torch.Tensor:
+        score = self.score(torch.tanh(projected + self.query[at])).squeeze(-1)
+        return torch.softmax(score.float().masked_fill(mask == 0, torch.finfo(torch.float32).min), dim=-1)
 
 
 class JointBackbone(BaseBackbone):

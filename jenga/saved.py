@@ -208,7 +208,7 @@ def not_here(folder: Path, written_by: str, error: Exception) -> SetupError:
 def _shallow(spec: SourceSpec) -> dict[str, Any]:
     return {
         # What tells the rows of stages apart is of the training alone.
-        **{each.name: getattr(spec, each.name) for each in fields(spec) if each.name != "marks"},
+        **{each.name: getattr(spec, each.name) for each in fields(spec) if each.name not in ("marks", "slices")},
         "heads": [asdict(head) for head in spec.heads],
         "form": asdict(spec.form),
     }

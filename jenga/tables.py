@@ -14,5 +14,12 @@ def is_numeric(column: Sequence[str]) -> bool:
     return bool(cells) and all(map(_is_number, cells))
 
 
+def number(value: float | None) -> str:
+    """Return a metric for people: three decimals, four digits where it is large, a dash where it is undefined."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
 def _is_number(cell: str) -> bool:
     return cell.lstrip("-").replace(",", "").replace(".", "", 1).isdigit()

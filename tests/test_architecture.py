@@ -41,8 +41,8 @@ TABLES = {"jenga/samples/phrases.py"}
 
 WHOLE_PROJECT = {
     "tests/config/test_schema_effects.py", "tests/kernels/test_fuzz.py", "tests/refinery/test_real_files.py",
-    "tests/refinery/test_streaming_memory.py", "tests/rows/test_dealt.py", "tests/test_architecture.py",
-    "tests/test_bad_media.py",
+    "tests/refinery/test_streaming_memory.py", "tests/report/test_browser.py", "tests/rows/test_dealt.py",
+    "tests/test_architecture.py", "tests/test_bad_media.py",
     "tests/test_batches_ahead.py", "tests/test_joint_inputs.py", "tests/test_media_memory.py",
     "tests/test_broken_inputs.py", "tests/test_clone.py", "tests/test_configs.py", "tests/test_docs.py",
     "tests/test_reference.py",

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from jenga.audit.findings import KINDS, Audit, Finding
 from jenga.files import write_atomic
-from jenga.report.page import node, table, written
+from jenga.report.page import facts, node, table, written
 
 MAX_SHOWN = 200
 """Findings of a kind that a page shows; audit.jsonl has all of them."""
@@ -16,10 +16,11 @@ _MAX_OPEN = 25
 
 def write_page(found: Audit, path: Path) -> None:
     """Write the page."""
-    parts = " · ".join(f"{name} rows: {count:,}" for name, count in found.rows.items())
+    known = [(f"{name} rows", f"{count:,}") for name, count in found.rows.items()]
+    known += [("rows that cannot be used", f"{found.bad:,}"), ("time", f"{found.seconds:,.0f} s")]
     body = [
         node("h1", f"{found.project}: audit of its rows"),
-        node("p", f"{parts} · rows that cannot be used: {found.bad:,} · time: {found.seconds:,.0f} s"),
+        facts(known),
         # What each is stands above its findings; a phone has no room for it here.
         table([row[:-1] for row in found.counts()]),
         *[part for kind in KINDS for part in _kind(found, kind)],

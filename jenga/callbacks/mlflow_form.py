@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import zlib
@@ -69,10 +68,19 @@ def training_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+_FIGURE = re.compile(
+    r'<figure class="plot"><figcaption>([^<]*)</figcaption>.*?(<svg viewBox="[^>]*role="img".*?</svg>)'
+)
+"""A figure of report.html: its title, and its picture behind its legend."""
+
+
 def write_plots(report: Path, folder: Path) -> None:
-    """Write the pictures of the report as files of their own, named by what they show."""
+    """Write the pictures of the report as files of their own, in its order, named by what they show."""
     folder.mkdir()
     page = report.read_text(encoding="utf-8")
-    for content, title in re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)"', page):
+    style = "".join(re.findall(r"<style>(.*?)</style>", page, re.DOTALL)).replace("&", "&amp;").replace("<", "&lt;")
+    for place, (title, svg) in enumerate(_FIGURE.findall(page), start=1):
         name = re.sub(r"[^\w.-]+", "-", title).strip("-")[:100]
-        (folder / f"{name}.svg").write_bytes(base64.b64decode(content))
+        begin = f'<svg xmlns="http://www.w3.org/2000/svg" {svg.removeprefix("<svg ").partition(">")[0]}>'
+        content = f"{begin}<style>{style}</style>{svg.partition('>')[2]}\n"
+        (folder / f"{place:02d}-{name}.svg").write_text(content, encoding="utf-8")

@@ -21,10 +21,12 @@ from jenga.cli.predict import predict
 from jenga.cli.quarantine import quarantine
 from jenga.cli.refine import refine
 from jenga.cli.report import report
+from jenga.cli.runs import runs
 from jenga.cli.schema import schema
 from jenga.cli.serve import serve
 from jenga.cli.train import train
 from jenga.cli.tune import tune
+from jenga.cli.watch import watch
 
 _EPILOG = """\b
 Start with:  jenga init && jenga check experiment.yml && jenga train experiment.yml
@@ -46,8 +48,8 @@ def jenga() -> None:
 
 
 _COMMANDS = (
-    init, check, audit, train, quarantine, tune, evaluate, predict, serve, alerts, generate, export, report, refine,
-    schema, doctor,
+    init, check, audit, train, watch, runs, quarantine, tune, evaluate, predict, serve, alerts, generate, export,
+    report, refine, schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
     jenga.add_command(_command)

@@ -87,3 +87,8 @@ class EvaluationConfig(Strict):
     worst_errors: Annotated[int, Field(ge=0)] = Field(
         10, description="Rows of each head that report.html shows with what stands in them, the worst answers first."
     )
+    slices: list[str] = Field(
+        ["length"],
+        description="Columns of the rows, such as lang, by whose values each head is judged apart too; length: by how "
+        "long rows are.",
+    )

@@ -13,7 +13,7 @@ from jenga.continual.summary import FILE
 from jenga.errors import DataError
 from jenga.files import json_object
 from jenga.report.card import as_text
-from jenga.report.figures import number
+from jenga.tables import number
 
 FIGURES = ("final", "forgetting", "backward_transfer", "forward_transfer")
 _NEITHER = {"training": ("seed",)}

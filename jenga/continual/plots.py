@@ -12,15 +12,18 @@ from jenga.continual.compare import Comparison, Group
 from jenga.extras import required
 from jenga.files import atomic_file
 from jenga.imports import collector_at_rest
-from jenga.report.plots import COLOURS, MARGINS, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Those of Okabe and Ito, told apart by most eyes."""
 MOST_CELLS = 12
 """Stages whose scores are written into the cells of a matrix; more would not be read."""
 _PANEL = 3.4
+_BESIDE, _BELOW = 0.95, 0.6
+"""Inches left of axes and below them."""
 _COLUMNS = 3
 
 
@@ -35,7 +38,7 @@ def matrices(comparison: Comparison) -> Figure:
     count = len(groups) + 1
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
-    figure = Figure(figsize=(columns * (_PANEL + MARGINS[0]), rows * (_PANEL + MARGINS[2] + 0.4)), layout="constrained")
+    figure = Figure(figsize=(columns * (_PANEL + _BESIDE), rows * (_PANEL + _BELOW + 0.4)), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     known = [score for group in groups for row in group.matrix for score in row if score is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -88,3 +91,11 @@ def draw(comparison: Comparison, path: Path) -> None:
         figure = matrices(comparison)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=150)
+
+
+def plain(name: str, *, width: int = 28) -> str:
+    """Return a label fit for a figure: short, printable, and with dollar signs that do not start a formula."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+    if len(shown) > width:
+        shown = shown[: width - 1] + "…"
+    return shown.replace("$", r"\$")

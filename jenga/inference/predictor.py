@@ -277,13 +277,12 @@ class Predictor:
         config = self.bundle.config
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
-        runner = self._runs(evaluation_batch_sizes(config))
-        most = config.evaluation.worst_errors
-        result = runner.evaluate(sources, split, errors=most > 0, logits=True)
-        found = describe_split(result, self.model, sources, split, metric=config.evaluation.metric)
-        add_certainty(found, self.model, result, bundle.certainty, config.evaluation)
+        runner, judged = self._runs(evaluation_batch_sizes(config)), config.evaluation
+        result = runner.evaluate(sources, split, report=True, logits=True)
+        found = describe_split(result, self.model, sources, split, metric=judged.metric, slices=judged.slices)
+        add_certainty(found, self.model, result, bundle.certainty, judged)
         add_answers(found, runner, bundle.inputs, sources, split)
-        add_worst(found, self.model, result, bundle.inputs, sources, split, most=most, run=None)
+        add_worst(found, runner, result, bundle.inputs, sources, split, most=judged.worst_errors, run=None)
         return found
 
     # --------------------------------------------------------------------------------------------------------- model

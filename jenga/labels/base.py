@@ -339,6 +339,27 @@ class LabelKind(ABC):
         """Return how wrong the answer to each row is, by which a report picks what it shows; default: None, of none."""
         return None
 
+    def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+        """Return how rows are ranked and how far probabilities can be believed, as `jenga.labels.curves` has it.
+
+        None, the default: answers have no probabilities, or no row is labelled.
+        """
+        return None
+
+    def said(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Return what stands for the answers of rows, ``(M,)``, of logits ``(M, K)`` with a gradient.
+
+        The more it is, the surer the answer. None, the default: no one number stands for it.
+        """
+        return None
+
+    def spans(self, space: HeadSpace, labels: Any, rows: Texts) -> list[list[tuple[int, int, str]]] | None:
+        """Return the parts of each row's text that `labels` name: first character, the one after the last, and name.
+
+        None, the default: labels are not of parts of a text.
+        """
+        return None
+
     def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
         """Return each row's label, a target or a prediction, in words; of a kind that has `errors`."""
         raise TypeError(f"{type(self).__name__} does not write its labels in words")

@@ -33,11 +33,12 @@ from jenga.labels.certain import Additive, Evidence
 from jenga.labels.class_cells import ClassReader, class_names
 from jenga.labels.class_sums import class_sums
 from jenga.labels.column import HeadColumn, show
+from jenga.labels.curves import class_curves
 from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
 from jenga.labels.shapes import SHARE, Shape, list_of, one_of, record
-from jenga.labels.tables import all_rounded, per_label, stacked
+from jenga.labels.tables import all_rounded, kappa, per_label, stacked
 from jenga.labels.unseen import is_unseen, learnable
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -259,6 +260,14 @@ class Classes(LabelKind):
         wrong = (gold != IGNORE_INDEX) & (gold != predicted)
         return Errors("loss", np.where(wrong, losses, 0.0))
 
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the logit of the likeliest class, beside those of all."""
+        return logits.amax(-1) - logits.mean(-1)
+
+    def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+        """Return them of each class told from all others, and of the likeliest one's probability."""
+        return class_curves(space.labels, stacked(logits).double().softmax(-1).numpy(), np.asarray(targets, np.int64))
+
     def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
         """Return the name of each class."""
         codes = np.asarray(labels, np.int64).tolist()
@@ -317,14 +326,3 @@ def known_classes(predictions: Any, targets: Any) -> tuple[NDArray[np.int64], ND
     gold = np.asarray(targets, dtype=np.int64)
     known = gold != IGNORE_INDEX
     return np.asarray(predictions, dtype=np.int64)[known], gold[known]
-
-
-def kappa(predicted: NDArray[np.int64], gold: NDArray[np.int64], *, weights: str | None) -> float | None:
-    """Return Cohen's kappa; None without labels, and where one and the same label is all there is."""
-    from sklearn.metrics import cohen_kappa_score
-
-    seen = np.union1d(predicted, gold)
-    if len(seen) < 2:
-        return None
-    # Every grade up to the highest one: sklearn measures distance by position in `labels`.
-    return float(cohen_kappa_score(gold, predicted, labels=np.arange(int(seen.max()) + 1), weights=weights))

@@ -14,14 +14,14 @@ from jenga.config.strict import PositiveFloat
 from jenga.config.tasks import CalibrationMethod, HeadConfig
 from jenga.labels.base import LABEL_KINDS, Answers, Errors, Estimators, LabelKind, Mask, Question, Reader, Texts
 from jenga.labels.certain import Additive, Evidence
-from jenga.labels.classes import kappa
 from jenga.labels.column import HeadColumn
+from jenga.labels.curves import curves_of
 from jenga.labels.item_cells import ItemReader, item_names, settle_items
 from jenga.labels.item_sums import item_sums
 from jenga.labels.joined import JOINED, check_joined
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import SHARE, TRUTH, Shape, record
-from jenga.labels.tables import columns, per_label, rounded, stacked
+from jenga.labels.tables import columns, kappa, per_label, rounded, stacked
 from jenga.labels.thresholds import F1, ThresholdRule, chosen_threshold
 from jenga.types import IGNORE_INDEX, HeadSpace
 
@@ -208,6 +208,20 @@ class Items(LabelKind):
         losses = np.logaddexp(0.0, signs * torch.stack(list(logits)).double().numpy())
         wrong = ~np.isnan(gold) & ((gold > 0.5) != np.asarray(predictions, bool))
         return Errors("loss", np.where(wrong, losses, 0.0).sum(1))
+
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return how far all answers are from a toss."""
+        return logits.abs().sum(-1)
+
+    def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+        """Return them of each item, and of the probability of yes over all items."""
+        gold = columns(space, targets)
+        known = ~np.isnan(gold)
+        if not known.any():
+            return None
+        shares, yes = self.scores(stacked(logits)), gold > 0.5
+        by_item = zip(space.labels, shares.T, yes.T, known.T, strict=True)
+        return curves_of((shares[known], yes[known]), ((name, p[k], y[k]) for name, p, y, k in by_item))
 
     def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
         """Return the names of the items that hold; "-" where none does."""

@@ -173,6 +173,10 @@ class Numbers(LabelKind):
         off = np.abs(np.asarray(predictions, np.float64) - gold) / np.where(deviations > 0, deviations, 1.0)
         return Errors("deviations off", np.nan_to_num(off).max(axis=1))
 
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the numbers together."""
+        return logits.sum(-1)
+
     def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
         """Return the numbers, with their names where there are several."""
         numbers = columns(space, labels)

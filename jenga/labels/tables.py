@@ -58,3 +58,14 @@ def per_label(
             labels, hits.tolist(), false_alarms.tolist(), misses.tolist(), strict=True
         )
     ]
+
+
+def kappa(predicted: NDArray[np.int64], gold: NDArray[np.int64], *, weights: str | None) -> float | None:
+    """Return Cohen's kappa; None without labels, and where one and the same label is all there is."""
+    from sklearn.metrics import cohen_kappa_score
+
+    seen = np.union1d(predicted, gold)
+    if len(seen) < 2:
+        return None
+    # Every grade up to the highest one: sklearn measures distance by position in `labels`.
+    return float(cohen_kappa_score(gold, predicted, labels=np.arange(int(seen.max()) + 1), weights=weights))

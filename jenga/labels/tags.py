@@ -212,6 +212,14 @@ class Tags(LabelKind):
         wrong = [each["false_alarms"].total() + each["misses"].total() for each in pairs]
         return Errors("wrong entities", np.array(wrong, np.float64))
 
+    def spans(self, space: HeadSpace, labels: Any, rows: Texts) -> list[list[tuple[int, int, str]]]:
+        """Return each row's entities."""
+        assert rows.words is not None
+        return [
+            [(words[first][0], words[last - 1][1], kind) for first, last, kind in sorted(spans(tags, space.labels))]
+            for tags, words in zip(labels, rows.words, strict=True)
+        ]
+
     def written(self, space: HeadSpace, labels: Any, rows: Texts) -> list[str]:
         """Return the words of each entity with its type; "-" where there is none."""
         assert rows.words is not None

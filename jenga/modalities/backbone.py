@@ -105,6 +105,11 @@ class BaseBackbone(nn.Module):
         return Recipe.pretrained(self.hidden_size)
 
     @property
+    def embeddings(self) -> nn.Module | None:
+        """What makes vectors ``(B, T, E)`` of what is read; None: there are none by which positions could be told."""
+        return None
+
+    @property
     def cost_follows_tokens(self) -> bool:
         """Whether two passes over the halves of a batch cost about what one does: not in recurrent networks.
 

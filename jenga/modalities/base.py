@@ -54,10 +54,11 @@ class Facts(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a person sees of a row. `pictures`: PNG files."""
+    """What a person sees of a row. `pictures`: PNG files. `places`: the characters of each position that is read."""
 
     text: str = ""
     pictures: tuple[bytes, ...] = ()
+    places: Sequence[tuple[int, int]] = ()
 
 
 class Tell(Protocol):

@@ -18,7 +18,8 @@ from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
 from jenga.report.certainty import certainty_table, interval_words
-from jenga.report.figures import number
+from jenga.report.page import encodable
+from jenga.tables import number
 from jenga.types import SHARED
 
 logger = logging.getLogger(__name__)
@@ -141,11 +142,6 @@ def write_card(run: Path) -> Path:
     path = run / "README.md"
     write_atomic(path, encodable("\n\n".join(sections) + "\n"))
     return path
-
-
-def encodable(text: str) -> str:
-    """Return `text` with half characters, which JSON can carry and UTF-8 cannot, replaced by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jenga.report.figures import number
+from jenga.tables import number
 
 Head = Mapping[str, Any]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from jenga.report.plots import COLOURS, head_line, new_figure, plain
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from jenga.report.draw import Plot, Scale
+from jenga.report.plots import add_bins
 
 Found = Mapping[str, Any]
 
@@ -38,100 +36,68 @@ def sentences(found: Found) -> list[str]:
     return lines
 
 
-def roc(found: Found) -> Figure | None:
-    """Return recall over the false alarm rate, on a plain and on a logarithmic axis; None without both sides."""
-    if "roc" not in found:
-        return None
-    fpr, recall = np.array(found["roc"]).T
-    figure = new_figure(width=8.0, height=3.6, columns=2)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, scale in zip(panels, ("linear", "log"), strict=True):
-        axes.plot(np.maximum(fpr, LEAST_FPR) if scale == "log" else fpr, recall, color=COLOURS[0], label="ROC")
-        axes.set_xscale(scale)
-        axes.set_xlim((LEAST_FPR, 1) if scale == "log" else (-0.02, 1.02))
-        chance = np.geomspace(LEAST_FPR, 1, 100)
-        axes.plot(chance, chance, color="grey", linestyle=":", linewidth=1, label="chance")
-        axes.axvline(found["target_fpr"], color=COLOURS[4], linestyle="--", linewidth=1, label="target rate")
-        point = found["operating_point"]
-        if point["fpr"] is not None and point["recall"] is not None:
-            axes.plot(max(point["fpr"], LEAST_FPR), point["recall"], "o", color=COLOURS[1], label="alerts")
-        axes.set_xlabel(f"false alarm rate ({scale})")
-    panels[0].set_ylabel("recall of anomalies")
-    _finish(figure, *panels, title="ROC: recall over false alarm rate")
-    return figure
+def figures(found: Found) -> list[Element]:
+    """Return every figure that `found` has the rows for."""
+    drawn = [score_histogram(found)]
+    if "roc" in found:
+        drawn += [roc(found, "linear"), roc(found, "log")]
+    if "precision_recall" in found:
+        drawn.append(precision_recall(found))
+    if found.get("reliability"):
+        drawn.append(reliability(found))
+    return [each.drawn() for each in drawn]
 
 
-def precision_recall(found: Found) -> Figure | None:
-    """Return precision over recall with the share of anomalies as the chance line; None without both sides."""
-    if "precision_recall" not in found:
-        return None
-    recall, precision = np.array(found["precision_recall"]).T
-    figure = new_figure(width=4.2, height=3.6)
-    axes = figure.subplots()
-    axes.plot(recall, precision, color=COLOURS[0], label="precision")
+def roc(found: Found, scale: Scale) -> Plot:
+    """Return recall over the false alarm rate."""
+    rates, recall = np.array(found["roc"]).T.tolist()
+    left = LEAST_FPR if scale == "log" else 0.0
+    words = "false alarm rate" + (", logarithmic" if scale == "log" else "")
+    plot = Plot("ROC: recall over false alarm rate", words, "recall of anomalies", (left, 1.0), (0.0, 1.02), scale)
+    plot.line([max(rate, left) for rate in rates], recall, style="s0", name="ROC")
+    chance = np.geomspace(LEAST_FPR, 1, 60).tolist()
+    plot.line(chance, chance, style="s6 pale d2", name="chance")
+    plot.rule(x=max(found["target_fpr"], left), name="target rate")
+    point = found["operating_point"]
+    if point["fpr"] is not None and point["recall"] is not None:
+        plot.dots([max(point["fpr"], left)], [point["recall"]], style="s1", name="alerts", sizes=[5.0])
+    return plot
+
+
+def precision_recall(found: Found) -> Plot:
+    """Return precision over recall with the share of anomalies as the chance line."""
+    recall, precision = np.array(found["precision_recall"]).T.tolist()
+    plot = Plot("Precision over recall", "recall of anomalies", "precision of alerts", (0.0, 1.0), (0.0, 1.02))
+    plot.line(recall, precision, style="s0", name="precision")
     normal, anomalous = (sum(found["histogram"][side]) for side in ("normal", "anomalous"))
-    axes.axhline(anomalous / (normal + anomalous), color="grey", linestyle=":", linewidth=1, label="share of anomalies")
+    plot.rule(y=anomalous / (normal + anomalous), name="share of anomalies")
     point = found["operating_point"]
     if point["recall"] is not None and point["precision"] is not None:
-        axes.plot(point["recall"], point["precision"], "o", color=COLOURS[1], label="alerts")
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.05)
-    axes.set_xlabel("recall of anomalies")
-    axes.set_ylabel("precision of alerts")
-    _finish(figure, axes, title="Precision over recall")
-    return figure
+        plot.dots([point["recall"]], [point["precision"]], style="s1", name="alerts", sizes=[5.0])
+    return plot
 
 
-def score_histogram(found: Found) -> Figure:
+def score_histogram(found: Found) -> Plot:
     """Return the raw scores of normal rows and of anomalies, each as shares of its side, with the threshold."""
-    edges = np.array(found["histogram"]["edges"])
-    figure = new_figure(width=5.5, height=3.6)
-    axes = figure.subplots()
-    for colour, (side, label) in enumerate((("normal", "normal"), ("anomalous", "anomalies"))):
+    edges = list(found["histogram"]["edges"])
+    plot = Plot("Scores of normal rows and anomalies", f"raw score: {found['scale']}", "share of the side's rows")
+    for place, (side, label) in enumerate((("normal", "normal"), ("anomalous", "anomalies"))):
         counts = np.array(found["histogram"][side])
         if counts.sum():
-            text = f"{label} ({counts.sum():,})"
-            axes.stairs(counts / counts.sum(), edges, fill=True, alpha=0.45, color=COLOURS[colour], label=text)
+            plot.steps(edges, (counts / counts.sum()).tolist(), style=f"s{place}", name=f"{label} ({counts.sum():,})")
     if found["threshold"] is not None:
-        axes.axvline(found["threshold"], color="black", linestyle="--", linewidth=1, label="threshold of alerts")
-    axes.set_xlabel(f"raw score: {plain(found['scale'], width=60)}")
-    axes.set_ylabel("share of the side's rows")
-    _finish(figure, axes, title="Scores of normal rows and anomalies")
-    return figure
+        plot.rule(x=found["threshold"], name="threshold of alerts")
+    return plot
 
 
-def reliability(found: Found) -> Figure | None:
-    """Return the share of anomalies over the score, before and after calibration; None where scores claim no share."""
-    if not found.get("reliability"):
-        return None
-    figure = new_figure(width=4.2, height=3.9)
-    axes = figure.subplots()
-    axes.plot((0, 1), (0, 1), color="grey", linestyle=":", linewidth=1, label="perfect")
-    for colour, (when, bins) in enumerate(sorted(found["reliability"].items(), reverse=True)):
-        mean, share, rows = np.array(bins).T
-        shade = COLOURS[1 - colour] if len(found["reliability"]) > 1 else COLOURS[0]
-        label = f"{when} calibration"
-        axes.plot(mean, share, color=shade, linewidth=1, linestyle="--" if when == "before" else "-", label=label)
-        axes.scatter(mean, share, s=8 + 90 * rows / rows.sum(), color=shade, alpha=0.7, linewidths=0)
-    axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("mean score of the bin (15 of one width)")
-    axes.set_ylabel("share of anomalies in the bin")
-    _finish(figure, axes, title="Reliability (area of a dot: rows)")
-    return figure
-
-
-FIGURES: dict[str, Callable[[Found], Figure | None]] = {
-    "ROC": roc,
-    "precision and recall": precision_recall,
-    "scores": score_histogram,
-    "reliability": reliability,
-}
-"""Every figure by what it shows, in the order of the report."""
-
-
-def _finish(figure: Figure, *panels: Axes, title: str) -> None:
-    for axes in panels:
-        axes.grid(alpha=0.3)
-    panels[-1].legend(fontsize=8)
-    head_line(figure, title)
+def reliability(found: Found) -> Plot:
+    """Return the share of anomalies over the score, before and after calibration."""
+    plot = Plot(
+        "Reliability (area: rows)", "mean score of the bin (15 of one width)", "share of anomalies", (0, 1), (0, 1.02)
+    )
+    plot.rule(x=0.0, y=0.0, name="perfect")
+    several = len(found["reliability"]) > 1
+    for when, bins in sorted(found["reliability"].items(), reverse=True):
+        style = ("s1 d1" if when == "before" else "s0") if several else "s0"
+        add_bins(plot, bins, style=style, name=f"{when} calibration")
+    return plot

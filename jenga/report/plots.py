@@ -1,282 +1,235 @@
-"""Figures of a run, made without pyplot's global state. Colours are those of Okabe and Ito, told apart by most eyes."""
+"""Figures of a run, from its records and from evaluation.json."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from jenga.report.draw import Plot, colour
+from jenga.report.page import Cell, node, of_class, table
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", ":", "-.")
 SMOOTHED_SHARE = 0.02
 MAX_CURVE_POINTS = 400
 MAX_CONFUSION_CLASSES = 30
-MAX_CONFUSED_PAIRS = 20
-MAX_BARS = 40
-MARGINS = (0.95, 0.25, 0.6, 0.4)
-"""Inches left, right, below and above of axes: a text in an SVG is set in the reader's font, which may run wide."""
+MAX_CONFUSED_PAIRS = 50
+MAX_POINTS = 600
+_SHADES = 8
+_STEP = "optimizer step"
 
 Record = Mapping[str, Any]
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+Curve = tuple[list[float], list[float]]
+Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def loss_curves(records: Sequence[Record]) -> Figure:
+def loss_curves(records: Sequence[Record]) -> list[Element]:
     """Return the training and evaluation losses over steps: the total, and beside it each task where there are several.
 
-    `records`: lines of metrics.jsonl. Thin: as recorded; thick: exponential mean; diamonds: on the validation rows.
+    `records`: lines of metrics.jsonl. Pale: as recorded; full: exponential mean; points: on the validation rows.
     """
-    train, evals = _of(records, "train"), _of(records, "eval")
+    train, evals = of_event(records, "train"), of_event(records, "eval")
     tasks = sorted({task for record in train for task in record["task_loss"]})
-    panels = 2 if len(tasks) > 1 else 1
-    figure = new_figure(width=5.5 * panels, height=3.8, columns=panels)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
     steps, losses = _series((record["step"], record["loss"]) for record in train)
-    axes[0].plot(*_thinned(steps, losses), color=COLOURS[0], alpha=0.25, linewidth=0.8)
-    axes[0].plot(*_thinned(steps, _smoothed(losses)), color=COLOURS[0], label="train")
-    _points(axes[0], evals, "eval_loss", 1, "eval")
-    _decorate(axes[0], title="Loss, all tasks", y="loss")
-    if panels == 2:
-        for i, task in enumerate(tasks):
-            steps, losses = _series((record["step"], record["task_loss"].get(task)) for record in train)
-            axes[1].plot(*_thinned(steps, _smoothed(losses)), label=plain(task), **_style(i))
-            _points(axes[1], evals, f"eval_{task}_loss", i, None)
-        _decorate(axes[1], title="Loss of each task (line: train, diamond: eval)", y="loss")
-    return figure
+    total = Plot("Loss, all tasks", _STEP, "loss")
+    total.line(*thinned(steps, losses), style="s0 pale")
+    total.line(*thinned(steps, smoothed(losses)), style="s0", name="train")
+    _points(total, evals, "eval_loss", 1, "valid")
+    if len(tasks) < 2:
+        return [total.drawn()]
+    by_task = Plot("Loss of each task (line: train, points: valid)", _STEP, "loss")
+    for i, task in enumerate(tasks):
+        steps, losses = _series((record["step"], record["task_loss"].get(task)) for record in train)
+        by_task.line(*thinned(steps, smoothed(losses)), style=colour(i), name=task)
+        _points(by_task, evals, f"eval_{task}_loss", i, None)
+    return [total.drawn(), by_task.drawn()]
 
 
-def learning_rates(records: Sequence[Record]) -> Figure:
+def learning_rates(records: Sequence[Record]) -> Element:
     """Return the learning rate of each parameter group over steps."""
-    train = _of(records, "train")
-    figure = new_figure(width=5.5, height=3.2)
-    axes = figure.subplots()
+    train = of_event(records, "train")
+    plot = Plot("Learning rate", _STEP, "learning rate")
     for i, group in enumerate(sorted({group for record in train for group in record["learning_rate"]})):
         steps, rates = _series((record["step"], record["learning_rate"].get(group)) for record in train)
         # Groups often share one rate; dashes let the line below show through.
-        style = {**_style(i), "linestyle": LINES[i % len(LINES)]}
-        axes.plot(*_thinned(steps, rates), label=plain(group), **style)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-    _decorate(axes, title="Learning rate", y="learning rate per step")
-    return figure
+        plot.line(*thinned(steps, rates), style=f"s{i % 7} d{i % 4}", name=group)
+    return plot.drawn()
 
 
-def task_gradients(records: Sequence[Record]) -> Figure | None:
-    """Return how the tasks pull at what they share, over steps; None where the records tell nothing of it.
+def gradient_norm(records: Sequence[Record]) -> Element | None:
+    """Return the norm of all gradients over steps, before it is clipped; None where no record tells of it."""
+    steps, norms = _series((record["step"], record.get("grad_norm")) for record in of_event(records, "train"))
+    if not len(steps):
+        return None
+    plot = Plot("Norm of the gradient", _STEP, "norm")
+    plot.line(*thinned(steps, norms), style="s0 pale")
+    plot.line(*thinned(steps, smoothed(norms)), style="s0")
+    return plot.drawn()
+
+
+def task_gradients(records: Sequence[Record]) -> list[Element]:
+    """Return how the tasks pull at what they share, over steps; nothing where the records tell nothing of it.
 
     The norm of each one's gradient for the last shared layer; each one's weight, where weights move; and the cosine of
     each pair's gradients, where these are taken apart: below 0 they pull apart.
     """
-    train = _of(records, "train")
+    train = of_event(records, "train")
     named = (
         ("task_grad_norm", "Gradient of each task (last shared layer)", "norm"),
         ("task_weight", "Weight of each task", "weight"),
         ("task_cosine", "Agreement of the tasks' gradients", "cosine"),
     )
-    shown = [each for each in named if len({name for record in train for name in record.get(each[0], ())}) > 1]
-    shown += [each for each in named[2:] if each not in shown and any(record.get(each[0]) for record in train)]
-    if not shown:
-        return None
-    figure = new_figure(width=5.5, height=3.2 * len(shown), rows=len(shown))
-    for (key, title, y), axes in zip(shown, figure.subplots(len(shown), 1, squeeze=False)[:, 0], strict=True):
-        for i, name in enumerate(sorted({name for record in train for name in record.get(key, ())})):
+    drawn = []
+    for key, title, y in named:
+        names = sorted({name for record in train for name in record.get(key, ())})
+        # One task alone has nothing to be compared with, but one pair has.
+        if len(names) < (1 if key == "task_cosine" else 2):
+            continue
+        plot = Plot(title, _STEP, y)
+        for i, name in enumerate(names):
             steps, values = _series((record["step"], record.get(key, {}).get(name)) for record in train)
-            axes.plot(*_thinned(steps, _smoothed(values)), label=plain(name.replace("|", " and ")), **_style(i))
+            plot.line(*thinned(steps, smoothed(values)), style=colour(i), name=name.replace("|", " and "))
         if key == "task_cosine":
-            axes.axhline(0.0, color="black", linewidth=0.8)
-        _decorate(axes, title=title, y=y)
-    return figure
+            plot.rule(y=0.0)
+        drawn.append(plot.drawn())
+    return drawn
 
 
-def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, str]]) -> Figure:
-    """Return each head's primary metric on the validation rows over steps, one panel a task.
+def metric_curves(records: Sequence[Record], heads: Sequence[tuple[str, str, str]]) -> list[Element]:
+    """Return each head's primary metric on the validation rows over steps, one figure a task.
 
     `heads`: (task, head, metric) in the order to show them.
     """
-    evals = _of(records, "eval")
-    tasks = list(dict.fromkeys(task for task, _, _ in heads))
-    columns = min(len(tasks), 2)
-    rows = -(-len(tasks) // columns)
-    figure = new_figure(width=5.5 * columns, height=3.4 * rows, rows=rows, columns=columns)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in panels[len(tasks) :]:
-        axes.remove()
-    for task, axes in zip(tasks, panels, strict=False):
+    evals = of_event(records, "eval")
+    drawn = []
+    for task in dict.fromkeys(task for task, _, _ in heads):
         own = [(head, metric) for name, head, metric in heads if name == task]
+        plot = Plot(f"{task}: on the validation rows", _STEP, " / ".join(dict.fromkeys(metric for _, metric in own)))
         shown: list[float] = []
         for i, (head, metric) in enumerate(own):
             key = f"eval_{task}_{head}_{metric}"
             steps, values = _series((record["step"], record["metrics"].get(key)) for record in evals)
-            axes.plot(steps, values, marker="o", markersize=4, label=plain(head), **_style(i))
+            plot.line(steps.tolist(), values.tolist(), style=colour(i), name=head)
+            plot.dots(steps.tolist(), values.tolist(), style=colour(i))
             shown += values.tolist()
-        metrics = dict.fromkeys(metric for _, metric in own)
-        _decorate(axes, title=plain(task), y=" / ".join(metrics))
-        if not {"mae"} & set(metrics) and not any(value > 1 for value in shown):
-            axes.set_ylim(-0.02, 1.02)
-    return figure
+        if "mae" not in {metric for _, metric in own} and all(0 <= value <= 1 for value in shown):
+            plot.y_range = (-0.02, 1.02)
+        drawn.append(plot.drawn())
+    return drawn
 
 
-def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
-    """Return a confusion matrix (rows: targets, columns: predictions), coloured by share of the row, with counts.
+def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[Element]:
+    """Return a confusion matrix (rows: targets, columns: predictions), shaded by the share of the row, with counts.
 
-    Above 30 classes the cells cannot be read, so the 20 most frequent confusions are shown as bars instead.
+    Above 30 classes it cannot be read, so the 50 most frequent confusions are listed instead.
     """
     counts = np.asarray(matrix, dtype=np.int64)
-    return _confused_pairs(counts, labels) if len(labels) > MAX_CONFUSION_CLASSES else _heat_map(counts, labels)
-
-
-def per_label_bars(table: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return the F1 of each label with its support; `table` is ``per_label`` of `head_details`.
-
-    Of more than 40 labels, those with the most support are shown.
-    """
-    shown = sorted(table, key=lambda row: -row["support"])[:MAX_BARS]
-    shown = [row for row in table if row in shown]
-    names = [plain(row["label"]) for row in shown]
-    figure = new_figure(width=3.5 + _inches(names), height=1.2 + 0.24 * len(shown), left=0.25 + _inches(names))
-    axes = figure.subplots()
-    places = np.arange(len(shown))
-    scores = [row["f1"] or 0.0 for row in shown]
-    axes.barh(places, scores, color=COLOURS[0], height=0.7)
-    for place, row, score in zip(places, shown, scores, strict=True):
-        text = "undefined" if row["f1"] is None else f"{score:.2f}"
-        inside = score > 0.75
-        axes.annotate(
-            f"{text}  n={row['support']}",
-            (score, place),
-            xytext=(-4 if inside else 4, 0),
-            textcoords="offset points",
-            ha="right" if inside else "left",
-            va="center",
-            fontsize=7,
-            color="white" if inside else "black",
-        )
-    axes.set_yticks(places, names, fontsize=8)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("F1 (n: rows with that label)")
-    some = "" if len(shown) == len(table) else f", the {len(shown)} most frequent of {len(table)}"
-    head_line(figure, f"F1 of each label{some}")
-    return figure
-
-
-def number_scatter(points: Sequence[Sequence[float]], label: str) -> Figure:
-    """Return predictions over targets with the line of perfect prediction; `points`: (target, prediction) pairs."""
-    targets, predictions = np.asarray(points, dtype=float).reshape(-1, 2).T
-    figure = new_figure(width=4.2, height=4.0)
-    axes = figure.subplots()
-    axes.scatter(targets, predictions, s=12, alpha=0.5, color=COLOURS[0], linewidths=0)
-    axes.axline((float(targets.mean()), float(targets.mean())), slope=1, color=COLOURS[1], linestyle="--", linewidth=1)
-    axes.set_xlabel("target")
-    axes.set_ylabel("prediction")
-    axes.set_title(f"{plain(label)} (dashed: perfect)", fontsize=10)
-    axes.grid(alpha=0.3)
-    return figure
-
-
-# ----------------------------------------------------------------------------------------------------------- confusion
-
-
-def _heat_map(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    size = len(labels)
+    if len(labels) > MAX_CONFUSION_CLASSES:
+        return [node("h4", "Most frequent confusions"), _confused_pairs(counts, labels)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [plain(label) for label in labels]
-    beside, side = 0.5 + _inches(names), 0.36 * size
-    width = max(beside + side + 0.25, 4.0)
-    figure = new_figure(width=width, height=beside + side + 0.4, left=beside, bottom=beside)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.55 else "black"
-        count = counts[row, column]
-        text = f"{count}" if count < 10_000 else f"{count / 1000:.0f}k"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8 if size <= 12 else 7, color=colour)
-    axes.set_xticks(range(size), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(size), names, fontsize=8)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("labelled")
-    head_line(figure, "Confusion matrix: rows (colour: share of the label)")
-    return figure
+    names = [_name(label) for label in labels]
+    corner = node("th", "labelled \N{DOWNWARDS ARROW}, predicted \N{RIGHTWARDS ARROW}")
+    lines = []
+    for label, row, parts in zip(labels, counts.tolist(), shares.tolist(), strict=True):
+        cells = [_shaded(count, part) for count, part in zip(row, parts, strict=True)]
+        lines.append(node("tr", node("th", _name(label)), *cells))
+    head = node("thead", node("tr", corner, *(node("th", name) for name in names)))
+    drawn = of_class("matrix", "table", head, node("tbody", *lines))
+    title = node("h4", "Confusion matrix: rows, shaded by the share of the label")
+    return [title, of_class("scroll", "div", drawn)]
 
 
-def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    from matplotlib.ticker import MaxNLocator
+def number_scatter(points: Sequence[Sequence[float]], label: str) -> Element:
+    """Return predictions over targets with the line of perfect prediction; `points`: (target, prediction) pairs."""
+    pairs = np.asarray(points, dtype=float).reshape(-1, 2)
+    stride = -(-len(pairs) // MAX_POINTS) or 1
+    targets, predictions = pairs[::stride].T.tolist()
+    plot = Plot(f"{label} (dotted: perfect)", "target", "prediction")
+    plot.dots(targets, predictions, style="s0 pale")
+    plot.rule(x=0.0, y=0.0)
+    return plot.drawn()
 
+
+def reliability(bins: Sequence[Sequence[float]]) -> Element:
+    """Return how often answers are right over how probable they are said to be; bins: (mean, share right, rows)."""
+    plot = Plot("Reliability (area: rows)", "probability of the answer", "share that is right", (0, 1), (0, 1.02))
+    plot.rule(x=0.0, y=0.0, name="perfect")
+    add_bins(plot, bins, style="s0", name="answers")
+    return plot.drawn()
+
+
+def add_bins(plot: Plot, bins: Sequence[Sequence[float]], *, style: str, name: str) -> None:
+    """Draw (mean, share, rows) as a line through points whose area is the share of the rows."""
+    mean, share, rows = np.asarray(bins, dtype=float).reshape(-1, 3).T
+    plot.line(mean.tolist(), share.tolist(), style=style, name=name)
+    plot.dots(mean.tolist(), share.tolist(), style=style, sizes=(2 + 7 * np.sqrt(rows / rows.sum())).tolist())
+
+
+def ranked(curves: Sequence[Mapping[str, Any]]) -> list[Element]:
+    """Return ROC and precision over recall of labels, each told from all others; `curves`: of `jenga.labels.curves`."""
+    roc = Plot("ROC of each label", "false positive rate", "recall", (0, 1), (0, 1.02))
+    precision = Plot("Precision over recall", "recall", "precision", (0, 1), (0, 1.02))
+    roc.rule(x=0.0, y=0.0)
+    for i, each in enumerate(curves):
+        for plot, key, score in ((roc, "roc", "roc_auc"), (precision, "precision_recall", "average_precision")):
+            xs, ys = np.asarray(each[key], dtype=float).reshape(-1, 2).T.tolist()
+            plot.line(xs, ys, style=colour(i), name=f"{each['label']} ({each[score]:.3f})")
+    return [roc.drawn(), precision.drawn()]
+
+
+def bar(value: float | None, *, most: float = 1.0) -> Element:
+    """Return a cell with a number from 0 to `most` and a bar of its length beside it."""
+    if value is None:
+        return node("td", "-")
+    width = f"{90 * min(max(value / most, 0.0), 1.0):.1f}"
+    drawn = node(
+        "svg",
+        node("rect", attributes={"width": "90", "height": "8", "rx": "2", "class": "rest"}),
+        node("rect", attributes={"width": width, "height": "8", "rx": "2"}),
+        attributes={"viewBox": "0 0 90 8", "class": "bar", "aria-hidden": "true"},
+    )
+    return node("td", f"{value:.3f}", drawn, attributes={"data-value": f"{value:.6g}"})
+
+
+def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Element:
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSED_PAIRS]
     pairs = [divmod(int(place), len(labels)) for place in order if wrong.flat[place]]
-    names = [f"{plain(labels[gold])} → {plain(labels[predicted])}" for gold, predicted in pairs]
-    figure = new_figure(width=3.5 + _inches(names), height=1.4 + 0.26 * len(pairs), left=0.25 + _inches(names))
-    axes = figure.subplots()
-    totals = counts.sum(axis=1)
-    values = [int(wrong[gold, predicted]) for gold, predicted in pairs]
-    axes.barh(range(len(pairs)), values, color=COLOURS[1], height=0.7)
-    for place, ((gold, _), value) in enumerate(zip(pairs, values, strict=True)):
-        text = f"{value} of {totals[gold]}"
-        axes.annotate(text, (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set_yticks(range(len(pairs)), names, fontsize=8)
-    axes.set_xlim(0, 1.4 * max(values, default=1))
-    axes.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    axes.set_xlabel("rows (of all with that label)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    head_line(figure, f"Most frequent confusions of {len(labels)} classes (label → predicted)")
-    return figure
+    totals = counts.sum(axis=1).tolist()
+    rows: list[list[Cell]] = [
+        [labels[gold], labels[found], f"{count:,}", f"{totals[gold]:,}", bar(count / totals[gold])]
+        for (gold, found), count in zip(pairs, (int(wrong[pair]) for pair in pairs), strict=True)
+    ]
+    return table([["labelled", "predicted", "rows", "of all with that label", "share"], *rows])
 
 
-# -------------------------------------------------------------------------------------------------------------- shared
+def _shaded(count: int, part: float) -> Element:
+    shade = {"class": f"h{round(part * _SHADES)}", "title": f"{part:.1%} of the label"}
+    return node("td", f"{count:,}", attributes=shade)
 
 
-def new_figure(
-    *,
-    width: float,
-    height: float,
-    rows: int = 1,
-    columns: int = 1,
-    left: float = MARGINS[0],
-    bottom: float = MARGINS[2],
-) -> Figure:
-    """Return an empty figure for panels in `rows` and `columns`; sizes, and the room beside a panel, in inches.
-
-    The room is given, not found: matplotlib's layouts draw a figure three times, to measure each of its words.
-    """
-    from matplotlib.figure import Figure
-
-    _, right, _, top = MARGINS
-    figure = Figure(figsize=(width, height))
-    panel_width, panel_height = width / columns - left - right, height / rows - bottom - top
-    figure.subplots_adjust(
-        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height,
-        wspace=(left + right) / panel_width, hspace=(bottom + top) / panel_height,
-    )  # fmt: skip
-    return figure
+def _name(label: str) -> Element:
+    return node("span", label, attributes={"class": "name", "title": label})
 
 
-def head_line(figure: Figure, text: str) -> None:
-    """Write `text` over all panels of a figure."""
-    figure.suptitle(text, fontsize=10, y=1 - 0.1 / figure.get_figheight())
-
-
-def _inches(names: Iterable[str]) -> float:
-    """Return how wide the longest of `names` may run at 8 points; ideographs are twice as wide as letters."""
-    wide = (sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in name) for name in names)
-    return 0.075 * max(wide, default=0)
-
-
-def _of(records: Sequence[Record], event: str) -> list[Record]:
+def of_event(records: Sequence[Record], event: str) -> list[Record]:
+    """Return the records of one kind."""
     return [record for record in records if record["event"] == event]
 
 
-def _series(points: Iterable[tuple[int, float | None]]) -> Curve:
+def series(records: Sequence[Record], event: str, key: str) -> Series:
+    """Return steps and values of a figure of records, or of a metric in them."""
+    return _series((each["step"], each.get("metrics", each).get(key)) for each in of_event(records, event))
+
+
+def _series(points: Iterable[tuple[int, float | None]]) -> Series:
     pairs = np.array([point for point in points if point[1] is not None], dtype=float).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
-def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the exponential mean over about a fiftieth of the curve; a value that is not finite is passed over."""
     keep = 1 - 1 / max(1.0, SMOOTHED_SHARE * len(values))
     mean, weight, out = 0.0, 0.0, np.empty_like(values)
@@ -288,38 +241,13 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> Curve:
+def thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> Curve:
     """Return about 400 evenly chosen points and the last one, so that a long run's picture stays small."""
     stride = -(-len(steps) // MAX_CURVE_POINTS) or 1
     chosen = np.union1d(np.arange(0, len(steps), stride), np.arange(len(steps))[-1:])
-    return steps[chosen], values[chosen]
+    return steps[chosen].tolist(), values[chosen].tolist()
 
 
-def _points(axes: Axes, evals: Sequence[Record], key: str, colour: int, label: str | None) -> None:
+def _points(plot: Plot, evals: Sequence[Record], key: str, place: int, name: str | None) -> None:
     steps, values = _series((record["step"], record["metrics"].get(key)) for record in evals)
-    shade = COLOURS[colour % len(COLOURS)]
-    axes.plot(steps, values, "D", markersize=5, color=shade, label=label, markeredgecolor="white")
-
-
-def _style(i: int) -> dict[str, Any]:
-    return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
-
-
-def _decorate(axes: Axes, *, title: str, y: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
-
-
-def plain(name: str, *, width: int = 28) -> str:
-    """Return a label fit for a figure: short, printable, and with dollar signs that do not start a formula."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
-    if len(shown) > width:
-        shown = shown[: width - 1] + "…"
-    return shown.replace("$", r"\$")
+    plot.dots(steps.tolist(), values.tolist(), style=colour(place), name=name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from jenga.report.page import node, table
+from jenga.report.page import anchored, node, table
 from jenga.sentinel.ledger import EVENTS, FILE, FOLDER, STATES, read_entries
 
 
@@ -23,7 +23,7 @@ def sentinel_section(run: Path) -> list[Element]:
     entries = read_entries(folder / FILE) if (folder / FILE).exists() else []
     if not events and not entries:
         return []
-    parts = [node("h2", "Sentinel")]
+    parts = [anchored("sentinel", "Sentinel")]
     if events:
         seen: dict[str, list[Mapping[str, Any]]] = {}
         for event in events:

@@ -228,7 +228,9 @@ def _place(folder: Path, specs: Sequence[SourceSpec], data: DataConfig, known: K
 def _can_be_kept(spec: SourceSpec) -> bool:
     kinds = [kind_named(head.kind) for head in spec.heads]
     return (
-        spec.content.kept is not None and not spec.marks and not any(kind.per_word or kind.from_text for kind in kinds)
+        spec.content.kept is not None
+        and not (spec.marks or spec.slices)
+        and not any(kind.per_word or kind.from_text for kind in kinds)
     )
 
 

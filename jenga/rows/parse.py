@@ -35,7 +35,8 @@ class SourceSpec:
     `train`, `valid`, `test`: paths; without valid, valid rows are cut from train, and without both, test rows too.
     `content`: how what the encoder reads is read of a row, `encoder`: the name of that one of the model's. `form`: how
     the files are written. `skip_blank`: whether rows without content that are to learn or to judge are passed over, and
-    are no bad ones.
+    are no bad ones. `marks`: columns whose cells tell the rows of stages apart; `slices`: those by which rows are
+    judged apart. Both are kept beside the rows.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SourceSpec:
     skip_blank: bool = False
     encoder: str = SHARED
     marks: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
 
 
 @dataclass
@@ -149,7 +151,7 @@ class Parser:
     def run(self, piece: RawRows | None = None) -> tuple[Rows, list[BadRow]]:
         """Return the rows and all bad rows of the file, or of a piece of it, in its order."""
         raw = piece or self.raw
-        rows = Rows(marks={name: [] for name in self.spec.marks} if self.labelled else {})
+        rows = Rows(marks={name: [] for name in (*self.spec.marks, *self.spec.slices)} if self.labelled else {})
         ids: list[str] = []
         numbers: list[int] = []
         items: list[Item] = []

@@ -20,6 +20,7 @@ from jenga.files import write_atomic
 from jenga.modalities.base import Facts
 from jenga.processes import Processes
 from jenga.run.build import Experiment
+from jenga.run.statistics import statistics
 from jenga.trainer.recipe import told
 from jenga.trainer.run import RunFolder
 from jenga.trainer.turns import make_sampler, planned_steps
@@ -47,6 +48,7 @@ def describe(
         status="running", reason=None, rows=rows, parameters=parameters, trained=trained, warnings=warnings,
         pretrained=[name for name in model.encoders if model.encoders[name].pretrained],
         inputs=_facts(experiment.bundle)._asdict(), fingerprint=experiment.fingerprint,
+        statistics=statistics(experiment.sources), set_aside=len(experiment.bad),
     )  # fmt: skip
     write_atomic(run.path / "config.yml", to_yaml(resolved_of(config, experiment)))
     write_atomic(run.path / "environment.json", json.dumps(environment(accelerator.device), indent=1) + "\n")

@@ -36,6 +36,7 @@ from jenga.modalities import MODALITIES
 from jenga.processes import Processes, meeting
 from jenga.report.baselines import baselines
 from jenga.report.card import write_card
+from jenga.report.errors import write_errors
 from jenga.report.html import write_report
 from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
@@ -54,8 +55,9 @@ from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
 from jenga.trainer.shards import check_layers
+from jenga.trainer.slices import check_slices
 from jenga.trainer.together import check_balance, check_chain, check_shards
-from jenga.trainer.worst import add_worst
+from jenga.trainer.worst import add_worst, rows_apart
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +172,7 @@ def _open(
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
         experiment = build(config, Path(scratch), device=device, tell=tell)
         metric_directions(config.evaluation, experiment.bundle.model, experiment.sources)
+        check_slices(experiment.bundle.config.evaluation, experiment.sources)
         check_stages(experiment.bundle.config, experiment.bundle.model, experiment.sources)
         training = resolved(experiment.bundle.config.training)
         model, make = experiment.bundle.model, Maker(training, chain)
@@ -309,23 +312,27 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     runner.thresholds = bundle.thresholds = settled.thresholds
     runner.certainty = bundle.certainty = settled.certainty
     bundle.save(run.best)
-    splits = {}
+    splits, errors = {}, {}
+    # The split whose heads the report shows.
+    shown = "test" if any(len(source.splits.get("test", ())) for source in experiment.sources) else "valid"
     for split in ("valid", "test"):
         result = runner.evaluate(
-            experiment.sources, split,
-            errors=config.evaluation.worst_errors > 0, logits=True, known=valid if split == "valid" else None,
-        )  # fmt: skip
+            experiment.sources, split, report=True, logits=True, known=valid if split == "valid" else None
+        )
         if result.rows:
             splits[split] = describe_split(
-                result, bundle.model, experiment.sources, split, metric=config.evaluation.metric
-            )
+                result, bundle.model, experiment.sources, split,
+                metric=config.evaluation.metric, slices=config.evaluation.slices,
+            )  # fmt: skip
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
             add_worst(
-                splits[split], bundle.model, result, bundle.inputs, experiment.sources, split,
-                most=config.evaluation.worst_errors, run=run.path,
+                splits[split], runner, result, bundle.inputs, experiment.sources, split,
+                most=config.evaluation.worst_errors, run=run.path, explained=split == shown,
             )  # fmt: skip
             add_certainty(splits[split], bundle.model, result, bundle.certainty, config.evaluation)
             _add_baselines(splits[split], experiment, split)
+            errors[split] = rows_apart(result)
+    write_errors(run.path, errors)
     evaluation = {
         "project": config.project_name,
         "best_step": run.info()["best_step"],

@@ -15,6 +15,7 @@ from jenga.labels.joined import joined_names
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import FileForm
 from jenga.tasks import TASK_REGISTRY
+from jenga.trainer.slices import slice_columns
 
 
 def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
@@ -41,6 +42,7 @@ def source_specs(config: ExperimentConfig) -> list[SourceSpec]:
                 skip_blank=config.data.blank_rows == "skip",
                 encoder=encoder,
                 marks=_marks(config, [task.name for task in tasks]),
+                slices=tuple(slice_columns(config.evaluation)),
             )
         )
     return specs

@@ -272,6 +272,10 @@ class BaseTask(nn.Module):
         """Return how wrong the answer to each row of a split is, see `LabelKind.errors`; logits: as in `answers`."""
         return kind_named(space.kind).errors(space, predictions, targets, logits)
 
+    def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+        """Return how the rows of a split are ranked, see `LabelKind.curves`; logits: as in `answers`."""
+        return kind_named(space.kind).curves(space, targets, logits)
+
     def written(self, space: HeadSpace, predictions: Any, targets: Any, rows: Texts) -> list[tuple[str, str]]:
         """Return what is expected of each row and what was answered, in words, of a head that has `errors`."""
         kind = kind_named(space.kind)

@@ -23,6 +23,7 @@ from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.order import longest_first
 from jenga.tasks import BaseTask
+from jenga.trainer.slices import described, slices_of
 from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
@@ -35,8 +36,8 @@ class SplitResult:
 
     `metrics`: ``loss``, ``<task>_loss`` and ``<task>_<head>_<metric>``. The rest by (task, head), in the order of the
     rows; `scores` of heads whose task gives any: probabilities ``(M, K)`` of items, raw scores ``(M,)`` of anomalies.
-    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors` and `logits`, before and after
-    calibration: where they are asked for.
+    `judged_by_loss`: the metrics of language heads, which have nothing else. `errors` and `curves`: for a report.
+    `raw` and `logits`: before and after calibration, where they are asked for.
     """
 
     rows: int = 0
@@ -46,6 +47,7 @@ class SplitResult:
     scores: dict[HeadKey, np.ndarray] = field(default_factory=dict)
     spaces: dict[HeadKey, HeadSpace] = field(default_factory=dict)
     judged_by_loss: dict[HeadKey, dict[str, float]] = field(default_factory=dict)
+    curves: dict[HeadKey, dict[str, Any]] = field(default_factory=dict)
     errors: dict[HeadKey, Errors] = field(default_factory=dict)
     raw: dict[HeadKey, Sequence[torch.Tensor]] = field(default_factory=dict)
     logits: dict[HeadKey, Sequence[torch.Tensor]] = field(default_factory=dict)
@@ -162,13 +164,13 @@ class Runner:
         return decoded
 
     def evaluate(
-        self, sources: Sequence[Source], split: str, *, errors: bool = False, logits: bool = False,
+        self, sources: Sequence[Source], split: str, *, report: bool = False, logits: bool = False,
         known: SplitResult | None = None,
     ) -> SplitResult:  # fmt: skip
         """Run every source's `split` and judge every head by its task's metrics.
 
-        errors: tell how wrong the answer to each row is, too. logits: keep them. known: what was found of the same
-        split with its logits, which are not computed again.
+        report: tell how wrong the answer to each row is, and how they rank, too. logits: keep them. known: what was
+        found of the same split with its logits, which are not computed again.
         """
         result = SplitResult()
         weighted: list[float] = []
@@ -204,13 +206,21 @@ class Runner:
                     result.scores[key] = scores
                 found = task.metrics(space, predictions[key], targets, scores=scores)
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
-                if errors and (sizes := task.errors(space, predictions[key], targets, said)) is not None:
-                    result.errors[key] = sizes
+                if report:
+                    _add_figures(result, task, key, said)
                 if logits:
                     result.raw[key], result.logits[key] = raw[key], said
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
         return result
+
+
+def _add_figures(result: SplitResult, task: BaseTask, key: HeadKey, logits: Sequence[torch.Tensor]) -> None:
+    space, targets = result.spaces[key], result.targets[key]
+    if (sizes := task.errors(space, result.predictions[key], targets, logits)) is not None:
+        result.errors[key] = sizes
+    if (curves := task.curves(space, targets, logits)) is not None:
+        result.curves[key] = curves
 
 
 def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, float]:
@@ -229,17 +239,19 @@ def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, f
 
 
 def describe_split(
-    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str, *, metric: str = ""
-) -> dict[str, Any]:
+    result: SplitResult, model: MultiTaskModel, sources: Sequence[Source], split: str, *, metric: str = "",
+    slices: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Return one split's part of evaluation.json: ``rows``, ``metrics`` and, with its tables, each of the ``heads``.
 
-    metric: `evaluation.metric`; the head that it is of shows it first.
+    metric: `evaluation.metric`; the head that it is of shows it first. slices: as of `evaluation.slices`.
     """
     heads = []
     for source in sources:
         part = source.splits.get(split)
         if part is None or not len(part):
             continue
+        cut = slices_of(part, slices)
         for key, space in part.spaces.items():
             task = model.tasks[space.task]
             head = {"task": space.task, "head": space.head, "kind": space.kind, "labels": list(space.labels)}
@@ -248,17 +260,20 @@ def describe_split(
                 judged = {"rows": len(part.rows), "metrics": found, "details": {"warnings": [], "answers": []}}
             else:
                 targets = result.targets[key]
-                known = (space, result.predictions[key], targets)
-                judged = {
-                    "rows": labelled_rows(space, targets),
-                    "metrics": task.metrics(*known, scores=result.scores.get(key)),
-                    "details": task.details(*known, scores=result.scores.get(key)),
-                }
+                known, scores = (space, result.predictions[key], targets), result.scores.get(key)
+                details = task.details(*known, scores=scores)
+                if key in result.curves:
+                    details["curves"] = result.curves[key]
+                if lines := described(task, space, cut, *known[1:], scores):
+                    details["slices"] = lines
+                metrics = task.metrics(*known, scores=scores)
+                judged = {"rows": labelled_rows(space, targets), "metrics": metrics, "details": details}
             declared = task.declared_metrics(space)
             chosen = [each for each in declared if metric == f"eval_{space.task}_{space.head}_{each.name}"]
             primary = (chosen or declared)[0]
             shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
-            heads.append({**head, **shown, **judged, "baselines": {}})
+            directions = {each.name: each.greater_is_better for each in declared}
+            heads.append({**head, **shown, "directions": directions, **judged, "baselines": {}})
     return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
 
 

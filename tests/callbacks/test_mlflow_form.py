@@ -1,11 +1,13 @@
-import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from jenga.callbacks.mlflow_form import metric_name, parameters_of, reason_of, redacted, training_metrics, write_plots
+from jenga.report.draw import Plot
+from jenga.report.page import written
 
 
 def test_password_in_an_address_is_hidden_and_the_rest_is_kept() -> None:
@@ -66,10 +68,15 @@ def test_head_that_got_no_label_in_these_steps_has_no_number() -> None:
 
 
 def test_pictures_of_the_report_become_files(tmp_path: Path) -> None:
-    content = base64.b64encode(b"<svg/>").decode()
-    image = f'<img src="data:image/svg+xml;base64,{content}" alt="confusion of QA / grade">'
-    (tmp_path / "report.html").write_text(f"<p>{image}</p>")
+    plots = [Plot("Loss <all> / tasks", "step", "loss"), Plot("ROC", "rate", "recall")]
+    for plot in plots:
+        plot.line([1, 2], [1, 2], style="s0", name="train <b>")
+    (tmp_path / "report.html").write_text(written("a run", [plot.drawn() for plot in plots]))
     write_plots(tmp_path / "report.html", tmp_path / "plots")
-    assert [(path.name, path.read_text()) for path in (tmp_path / "plots").iterdir()] == [
-        ("confusion-of-QA-grade.svg", "<svg/>")
-    ]
+    files = sorted((tmp_path / "plots").iterdir())
+    assert [path.name for path in files] == ["01-Loss-lt-all-gt-tasks.svg", "02-ROC.svg"]
+    for path in files:
+        root = ElementTree.fromstring(path.read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.find("{*}path") is not None
+        assert "--c0" in (root.findtext("{*}style") or "")

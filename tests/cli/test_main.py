@@ -36,8 +36,8 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "audit", "train", "quarantine", "tune", "evaluate", "predict", "serve", "alerts", "generate",
-    "export", "report", "refine", "schema", "doctor",
+    "init", "check", "audit", "train", "watch", "runs", "quarantine", "tune", "evaluate", "predict", "serve", "alerts",
+    "generate", "export", "report", "refine", "schema", "doctor",
 ]  # fmt: skip
 
 

@@ -490,6 +490,10 @@ def worst_rows(run: Run) -> Any:
     return [list(head["details"].get("worst", ())) for head in run.evaluation["splits"]["valid"]["heads"]]
 
 
+def slices(run: Run) -> Any:
+    return [head["details"].get("slices") for head in run.evaluation["splits"]["valid"]["heads"]]
+
+
 def tracked(run: Run) -> Any:
     return len(run.client.mock_calls) > 0
 
@@ -523,7 +527,8 @@ RUN_VIEWS = {
     place, answers, judged, last_step, train_records, task_weights, task_cosines, evaluations, best_value,
     batch_sizes, checkpoints, recorded,
     certainty, warned, metric_intervals,
-    trained_weights, thresholds, baselines, worst_rows, tracked, tracking_server, tracked_experiment, tracked_tags,
+    trained_weights, thresholds, baselines, worst_rows, slices, tracked, tracking_server, tracked_experiment,
+    tracked_tags,
     logged_models,
 }  # fmt: skip
 
@@ -1020,6 +1025,7 @@ PROBES: dict[str, Probe] = {
     "evaluation.bootstrap": Probe(metric_intervals, 0),
     "evaluation.baselines": Probe(baselines, ["tfidf"]),
     "evaluation.worst_errors": Probe(worst_rows, 1, base=0),
+    "evaluation.slices": Probe(slices, ["id"]),
     "early_stopping.patience": Probe(last_step, 2, {**FOUR_EPOCHS, "early_stopping.min_delta": 1000.0}, base=1),
     "early_stopping.min_delta": Probe(last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1}, base=0.0),
     "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,3 +78,18 @@ def test_kinds_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch, 
 
 def test_labels_of_parts_of_a_row_answer_no_question_of_the_row() -> None:
     assert kind_named("tags").questions(HeadSpace("t", "h", "tags", 1, ("O",)), [[0, 0]]) == []
+
+
+def test_what_stands_for_an_answer_grows_as_the_answer_gets_surer_and_has_a_gradient() -> None:
+    unsure = torch.tensor([[0.2, 0.1], [0.5, -0.5]], requires_grad=True)
+    for kind in ("class", "items"):
+        said, surer = (kind_named(kind).said(logits) for logits in (unsure, 3 * unsure))
+        assert said is not None
+        assert surer is not None
+        assert (surer > said).all()
+        (gradient,) = torch.autograd.grad(said.sum(), unsure)
+        assert gradient.abs().sum() > 0
+    number = kind_named("number").said(unsure)
+    assert number is not None
+    assert number.tolist() == pytest.approx([0.3, 0.0], abs=1e-6)
+    assert kind_named("tags").said(unsure) is None

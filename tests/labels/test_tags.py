@@ -142,3 +142,10 @@ def test_an_error_counts_entities_that_are_missed_or_are_none() -> None:
         words=[[(0, 5), (6, 11), (12, 18), (19, 24)], [(0, 2), (3, 6)], [(0, 2), (3, 5)]],
     )
     assert kind.written(NER, targets, rows) == ["Amina Njoki (PER); Thika (LOC)", "Ann (PER)", "-"]
+
+
+def test_entities_are_told_by_their_characters() -> None:
+    rows = SimpleNamespace(texts=["Ann met Bob"], words=[[(0, 3), (4, 7), (8, 11)]])
+    found = kind_named("tags").spans(NER, [np.array([NER.labels.index("B-PER"), 0, NER.labels.index("I-PER")])], rows)
+    assert found == [[(0, 3, "PER"), (8, 11, "PER")]]
+    assert kind_named("class").spans(NER, np.array([0]), rows) is None

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from jenga.errors import DataError
-from jenga.report.card import as_text, closing_table, encodable, notes, write_card
+from jenga.report.card import as_text, closing_table, notes, write_card
+from jenga.report.page import encodable
 
 
 def card_of(run: Path) -> str:

@@ -119,7 +119,7 @@ def test_a_run_resumes_is_judged_by_errors_predicts_exports_and_shows_its_worst_
     assert worst["error"] > 0
     assert worst["expected"] != worst["answer"]
     report = (whole.run / "report.html").read_text(encoding="utf-8")
-    assert f"<td>{worst['id']}</td>" in report
+    assert f">{worst['id']}</td>" in report
     (picture,) = worst["pictures"]
     assert base64.b64encode((whole.run / picture).read_bytes()).decode() in report
     with pytest.raises(InterruptedRun):

@@ -66,8 +66,8 @@ def described(sizes: list[float], *, most: int, run: Path, picture: bool = False
         result.errors[KEY] = Errors("loss", np.array(sizes))
     head: dict[str, Any] = {"task": "mood", "head": "label", "details": {"kept": 1}}
     add_worst(
-        {"heads": [head]}, cast(Any, SimpleNamespace(tasks={"mood": Task()})), result,
-        {"words": cast(Encoder, Drawn(picture))}, [source], "test", most=most, run=run,
+        {"heads": [head]}, cast(Any, SimpleNamespace(model=SimpleNamespace(tasks={"mood": Task()}))), result,
+        {"words": cast(Encoder, Drawn(picture))}, [source], "test", most=most, run=run, explained=False,
     )  # fmt: skip
     return head["details"]
 

@@ -25,8 +25,8 @@ def page() -> Response:
 def _read() -> tuple[str, str]:
     text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     script, style = (_hash(re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)) for tag in ("script", "style"))
-    rules = f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; base-uri 'none'"
-    return text, f"{rules}; form-action 'none'; frame-ancestors 'none'"
+    rules = f"default-src 'none'; script-src {script}; style-src {style}; img-src data:; connect-src 'self'"
+    return text, f"{rules}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def _hash(parts: list[str]) -> str:

@@ -105,7 +105,8 @@ class EventModality(Modality):
                 "it with a config derived from jenga.modalities.events.backbone.TabularConfig"
             )
         reader = _refinery(config)
-        columns = label_columns(specs)
+        # Rows are told apart by a slice, which is no reason to make no feature of its column.
+        columns = tuple(dict.fromkeys([*label_columns(specs), *(name for spec in specs for name in spec.slices)]))
         form = specs[0].form
         return ReadOnce(
             lambda path, *, split: read_events(path, columns=columns, refinery=reader, split=split, form=form)

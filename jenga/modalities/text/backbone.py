@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+from torch import nn
 
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.backbone import BackboneManager, Recipe
@@ -75,6 +76,15 @@ class TextBackbone(TransformerBackbone):
         # The embeddings are a module of ours, whose weight may be elsewhere between calls; a tied layer is none.
         weight = self.language_model.get_input_embeddings().weight if self._tied else layer.weight
         return weight, getattr(layer, "bias", None)
+
+    @property
+    def embeddings(self) -> nn.Module | None:
+        """The embeddings of tokens."""
+        try:
+            found: nn.Module = self.encoder.get_input_embeddings()
+        except NotImplementedError:  # a model of somebody's own, which does not say where they are
+            return None
+        return found
 
     @property
     def max_positions(self) -> int | None:

@@ -15,7 +15,7 @@ from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.files import cache_folder
 from jenga.modalities.backbone import BaseBackbone
-from jenga.modalities.base import Autocast, Encoder, Facts, Spaces
+from jenga.modalities.base import Autocast, Encoder, Facts, Shown, Spaces
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.counted import TokenCounter
@@ -26,7 +26,7 @@ from jenga.modalities.text.pieces import EncodedLanguage, encode_language, langu
 from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, encode
 from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
-from jenga.rows.content import ContentSpec
+from jenga.rows.content import Content, ContentSpec
 from jenga.rows.loaded import LoadedSource, stop_if_many
 from jenga.rows.parse import Rows, SourceSpec
 from jenga.rows.raw import RAW_LENGTH, BadRow, RawRows
@@ -135,6 +135,14 @@ class TextEncoder(Encoder):
         if not isinstance(content, LanguageSpec) or not isinstance(backbone, TextBackbone):
             raise ConfigError("this model generates nothing; use jenga predict")
         return Generator(backbone, self.tokenizer, content, device=device, autocast=autocast)
+
+    def shown(self, content: Content, row: int) -> Shown:
+        """Return the text of a row, with the characters of each token where it is one text that tells of them."""
+        found = super().shown(content, row)
+        if not isinstance(content, Texts) or content.pairs is not None or not self.tokenizer.is_fast:
+            return found
+        read = self.tokenizer(found.text, return_offsets_mapping=True, truncation=False, padding=False, verbose=False)
+        return found._replace(places=tuple(read["offset_mapping"]))
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return the lengths at which texts are cut, and what becomes of longer ones, by task where they differ."""

@@ -66,6 +66,10 @@ class TinyTextModel(PreTrainedModel):
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.1)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embeddings of tokens."""
+        return self.embeddings
+
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> BaseModelOutput:
         """Encode ``(B, T)`` token ids, padded on the right, to hidden states ``(B, T, H)``.
 

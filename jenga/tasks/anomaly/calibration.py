@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from jenga.labels.curves import calibration_error
+
 Floats = NDArray[np.float64]
 Method = Literal["auto", "isotonic", "platt", "temperature", "none"]
 
-N_BINS = 15
 N_FOLDS = 5
 N_KNOTS = 256
 ISOTONIC_ROWS, ISOTONIC_SIDE = 1000, 100
@@ -185,21 +186,6 @@ def chosen_method(anomalous: NDArray[np.bool_]) -> Literal["isotonic", "platt"]:
     """Return the method that ``auto`` stands for with these rows."""
     side = min(int(anomalous.sum()), int((~anomalous).sum()))
     return "isotonic" if len(anomalous) >= ISOTONIC_ROWS and side >= ISOTONIC_SIDE else "platt"
-
-
-def calibration_error(scores: Floats, anomalous: NDArray[np.bool_]) -> float:
-    """Return the expected calibration error of scores in [0, 1] over 15 bins of one width (Guo et al. 2017, eq. 3)."""
-    bins = reliability(scores, anomalous)
-    return float(sum(abs(mean - share) * rows for mean, share, rows in bins) / len(scores))
-
-
-def reliability(scores: Floats, anomalous: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
-    """Return the mean score, the share of anomalies and the number of rows of each of 15 bins that has rows."""
-    bins = np.minimum((scores * N_BINS).astype(int), N_BINS - 1)
-    return [
-        (float(scores[bins == each].mean()), float(anomalous[bins == each].mean()), int((bins == each).sum()))
-        for each in np.unique(bins)
-    ]
 
 
 def _sigmoid(scores: Floats) -> Floats:

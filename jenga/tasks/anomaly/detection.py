@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jenga.labels.curves import calibration_error, reliability
 from jenga.labels.judge import head_details
 from jenga.labels.metric import Metric
-from jenga.tasks.anomaly.calibration import Calibrator, Floats, alert_threshold, calibration_error, reliability
+from jenga.tasks.anomaly.calibration import Calibrator, Floats, alert_threshold
 from jenga.types import HeadSpace
 
 MAX_CURVE_POINTS = 300

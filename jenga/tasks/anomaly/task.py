@@ -231,8 +231,7 @@ class AnomalyDetectionTask(BaseTask):
             scores = anomaly_log_odds(exact, self.normal[head])
         else:
             scores = exact[:, 0].clamp_min(_LEAST_ERROR).log()
-        finite: np.ndarray = np.nan_to_num(scores.numpy(), nan=_HIGHEST, posinf=_HIGHEST, neginf=-_HIGHEST)
-        return finite
+        return np.asarray(np.nan_to_num(scores.numpy(), nan=_HIGHEST, posinf=_HIGHEST, neginf=-_HIGHEST))
 
     def calibrate(self, space: HeadSpace, scores: np.ndarray, targets: Any) -> list[str]:
         """Fit the threshold and the calibrated score of one head to validation rows; return warnings.
@@ -302,10 +301,14 @@ class AnomalyDetectionTask(BaseTask):
         if limit is None:
             return None
         known, anomalous = self._sides(space, targets)
-        scores = self.scores(space.head, torch.stack(list(logits)))
+        scores = self.scores(space.head, stacked(logits))
         wrong = known & (anomalous != (scores > limit))
         # A score at the threshold itself is missed by nothing, and wrong all the same.
         return Errors("off the threshold", np.where(wrong, np.abs(scores - limit).clip(min=_LEAST_ERROR), 0.0))
+
+    def curves(self, space: HeadSpace, targets: Any, logits: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+        """Return those of the classes, of a task that learns some; `details` has those of its alerts."""
+        return super().curves(space, targets, logits) if self.supervised else None
 
     def written(self, space: HeadSpace, predictions: Any, targets: Any, rows: Texts) -> list[tuple[str, str]]:
         """Return the class of each row beside its answer; of a head that learns no class, whether that is an alert."""
@@ -328,8 +331,8 @@ class AnomalyDetectionTask(BaseTask):
         ]
 
     def _sides(self, space: HeadSpace, targets: Any) -> tuple[np.ndarray, np.ndarray]:
-        gold = np.asarray(targets)
-        return gold != IGNORE_INDEX, (gold != IGNORE_INDEX) & (gold != self.normal[space.head])
+        known = np.asarray(targets) != IGNORE_INDEX
+        return known, known & (np.asarray(targets) != self.normal[space.head])
 
     def _detection(self, space: HeadSpace, predictions: Any, targets: Any, scores: np.ndarray | None) -> Detection:
         if scores is None:

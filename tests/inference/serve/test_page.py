@@ -30,6 +30,7 @@ def test_the_page_is_served_and_loads_nothing_from_elsewhere(
     policy = found.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "connect-src 'self'" in policy
+    assert "img-src data:" in policy, "the empty icon, of which a browser would complain, or ask for another"
     assert "unsafe" not in policy
 
 

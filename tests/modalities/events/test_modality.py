@@ -55,6 +55,15 @@ def test_no_feature_is_made_of_labels_and_ids(built: Callable[..., Experiment], 
     assert {"bytes_out", "service"} <= {field.path for field in schema.fields}
 
 
+def test_a_column_that_rows_are_judged_apart_by_stays_a_feature(built: Callable[..., Experiment], flows: Any) -> None:
+    plain = built()
+    cut = built(evaluation={"slices": ["service"]})
+    assert refinery_of(cut).schema_ == refinery_of(plain).schema_
+    cells = cut.sources[0].splits["train"].rows.marks["service"]
+    assert set(cells) <= {flow["service"] for flow in flows}
+    assert len(cells) == len(cut.sources[0].splits["train"])
+
+
 def test_what_else_is_left_out_is_told(built: Callable[..., Experiment], flows: Any) -> None:
     warnings = built([{**flow, "attack": "scan", "same": 1} for flow in flows]).warnings
     assert any("no feature is made of 'attack': a label by its name" in each for each in warnings)

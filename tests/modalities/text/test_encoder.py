@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from jenga.errors import DataError, SetupError
-from jenga.modalities.text.columns import TextColumns
+from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.messages import Turn
@@ -185,3 +185,13 @@ def test_given_rows_that_the_chat_template_refuses_are_told(
     made, loaded = chats(make_tokenizer, 2, 3)
     with pytest.raises(DataError, match=r"no row can be written out: .*no system here"):
         made.encoder([]).encode(loaded.splits["train"].take([1, 2]), loaded.spec, {})
+
+
+def test_each_token_of_a_text_is_shown_with_its_characters_and_a_pair_of_texts_with_none(inputs: Any) -> None:
+    encoder, _ = inputs
+    text = "the caller waits"
+    shown = encoder.shown(Texts([text]), 0)
+    ids = encoder.tokenizer(text)["input_ids"]
+    assert len(shown.places) == len(ids)
+    assert {text[start:end] for start, end in shown.places} >= {"the"}
+    assert encoder.shown(Texts([text], pairs=["other"]), 0).places == ()

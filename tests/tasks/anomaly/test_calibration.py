@@ -12,6 +12,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
+from jenga.labels.curves import calibration_error, reliability
 from jenga.tasks.anomaly.calibration import (
     ISOTONIC_ROWS,
     ISOTONIC_SIDE,
@@ -19,9 +20,7 @@ from jenga.tasks.anomaly.calibration import (
     Calibrator,
     Method,
     alert_threshold,
-    calibration_error,
     chosen_method,
-    reliability,
 )
 
 METHODS: tuple[Method, ...] = ("isotonic", "platt", "temperature")

@@ -10,7 +10,8 @@ import pytest
 import seeds
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
-from jenga.tasks.anomaly.calibration import Calibrator, Method, calibration_error
+from jenga.labels.curves import calibration_error
+from jenga.tasks.anomaly.calibration import Calibrator, Method
 from jenga.tasks.anomaly.detection import (
     HISTOGRAM_BINS,
     MAX_CURVE_POINTS,
