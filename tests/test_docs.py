@@ -150,3 +150,15 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path, monke
     assert said.getvalue().count("macro_f1") >= 7
     assert "majority" in said.getvalue()
     assert seen["answer"]["sentiment"]
+
+
+# ----------------------------------------------------------------------------------------------------------- container
+
+
+def test_the_image_is_made_of_what_its_context_lets_through() -> None:
+    steps = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    copied = set(" ".join(re.findall(r"^COPY (?!--from)(.*) \S+$", steps, flags=re.MULTILINE)).split())
+    ignored = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored
+    assert copied == {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert all((REPOSITORY / name).exists() for name in copied)
