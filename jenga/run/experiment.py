@@ -314,8 +314,6 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     runner.thresholds = bundle.thresholds = thresholds
     bundle.save(run.best)
     splits, errors = {}, {}
-    # The split whose heads the report shows.
-    shown = "test" if any(len(source.splits.get("test", ())) for source in experiment.sources) else "valid"
     for split in ("valid", "test"):
         result = runner.evaluate(experiment.sources, split, report=True)
         if result.rows:
@@ -326,7 +324,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
             add_worst(
                 splits[split], runner, result, bundle.inputs, experiment.sources, split,
-                most=config.evaluation.worst_errors, run=run.path, explained=split == shown,
+                most=config.evaluation.worst_errors, run=run.path,
             )  # fmt: skip
             _add_baselines(splits[split], experiment, split)
             errors[split] = rows_apart(result)
