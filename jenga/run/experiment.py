@@ -313,8 +313,6 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     runner.certainty = bundle.certainty = settled.certainty
     bundle.save(run.best)
     splits, errors = {}, {}
-    # The split whose heads the report shows.
-    shown = "test" if any(len(source.splits.get("test", ())) for source in experiment.sources) else "valid"
     for split in ("valid", "test"):
         result = runner.evaluate(
             experiment.sources, split, report=True, logits=True, known=valid if split == "valid" else None
@@ -327,7 +325,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
             add_answers(splits[split], runner, bundle.inputs, experiment.sources, split)
             add_worst(
                 splits[split], runner, result, bundle.inputs, experiment.sources, split,
-                most=config.evaluation.worst_errors, run=run.path, explained=split == shown,
+                most=config.evaluation.worst_errors, run=run.path,
             )  # fmt: skip
             add_certainty(splits[split], bundle.model, result, bundle.certainty, config.evaluation)
             _add_baselines(splits[split], experiment, split)

@@ -29,16 +29,16 @@ TEXT_LENGTH = 1000
 
 def add_worst(
     description: dict[str, Any], runner: Runner, result: SplitResult, inputs: Mapping[str, Encoder],
-    sources: Sequence[Source], split: str, *, most: int, run: Path | None, explained: bool = True,
+    sources: Sequence[Source], split: str, *, most: int, run: Path | None,
 ) -> None:  # fmt: skip
     """Add to the details of each head that has errors ``worst``: up to `most` rows, the worst first.
 
     Each is ``{"id", "error", "expected", "answer", "text", "pictures"}``, the pictures by their paths in the folder
     `run`, which they are written to; None: without pictures. Where labels are of parts of the text, ``"spans"`` has
-    those that are ``"expected"`` and those of the ``"answer"``. explained: add ``"mattered"``, the parts of the text
-    that speak most for the answer, and ``"attention"``, those that the fusion looks at, where they can be told; see
-    `jenga.trainer.mattered`. inputs: what made inputs of the rows of `sources`, by
-    the name of their encoder. description: what `describe_split` gave for `split`.
+    those that are ``"expected"`` and those of the ``"answer"``. ``"mattered"`` has the parts of the text that speak
+    most for the answer, and ``"attention"`` those that the fusion looks at, where they can be told (see
+    `jenga.trainer.mattered`). inputs: what made inputs of the rows of `sources`, by the name of their encoder.
+    description: what `describe_split` gave for `split`.
     """
     if not most:
         return
@@ -53,11 +53,7 @@ def add_worst(
             errors = result.errors[key]
             at = worst_rows(errors, most)
             found = _written(runner.model.tasks[key[0]], result, key, part, at)
-            why = (
-                mattered(runner.model, part, result.spaces[key], at, device=runner.device, autocast=runner.autocast)
-                if explained
-                else None
-            )
+            why = mattered(runner.model, part, result.spaces[key], at, device=runner.device, autocast=runner.autocast)
             for place, (row, each) in enumerate(zip(at, found, strict=True)):
                 shown = inputs[source.encoder].shown(part.rows.content, row)
                 if why is not None and shown.places:

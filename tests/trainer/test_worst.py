@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from jenga.labels.base import Errors
 from jenga.modalities import Encoder
@@ -65,9 +67,12 @@ def described(sizes: list[float], *, most: int, run: Path, picture: bool = False
     if sizes:
         result.errors[KEY] = Errors("loss", np.array(sizes))
     head: dict[str, Any] = {"task": "mood", "head": "label", "details": {"kept": 1}}
+    untold = SimpleNamespace(embeddings=None)
+    model = SimpleNamespace(tasks={"mood": Task()}, encoder_of=lambda task: untold)
+    runner = SimpleNamespace(model=model, device=torch.device("cpu"), autocast=nullcontext)
     add_worst(
-        {"heads": [head]}, cast(Any, SimpleNamespace(model=SimpleNamespace(tasks={"mood": Task()}))), result,
-        {"words": cast(Encoder, Drawn(picture))}, [source], "test", most=most, run=run, explained=False,
+        {"heads": [head]}, cast(Any, runner), result, {"words": cast(Encoder, Drawn(picture))}, [source], "test",
+        most=most, run=run,
     )  # fmt: skip
     return head["details"]
 
