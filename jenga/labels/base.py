@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from jenga.config.tasks import HeadConfig
-from jenga.labels.cells import CellReading
+from jenga.labels.cells import CellReader as CellReader  # handed on to kinds of others
 from jenga.labels.certain import Additive, Evidence
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import ANYTHING, Shape
@@ -93,38 +93,6 @@ class Reader(Protocol):
 
     def stack(self, codes: Sequence[Any]) -> Any:
         """Return what `read` gave for M rows as one column, with M entries."""
-
-
-class CellReader(ABC):
-    """A `Reader` of labels that are one a row. `missing`: the label of a cell without one."""
-
-    where: str
-    cells: CellReading
-    missing: Any
-
-    def __init__(self) -> None:
-        self.notes: Counter[str] = Counter()
-        self.unseen: Counter[str] = Counter()
-
-    def is_missing(self, value: Any) -> bool:
-        """Whether a cell holds no label."""
-        return self.cells.is_missing(value)
-
-    @abstractmethod
-    def encode(self, value: Any) -> Any:
-        """Return the label in a cell that holds one. Raises RowError."""
-
-    @abstractmethod
-    def stack(self, codes: Sequence[Any]) -> NDArray[Any]:
-        """Return labels of M rows as one column."""
-
-    def by_space(self, value: Any) -> bool:
-        """Return False: the label is the row's."""
-        return False
-
-    def read(self, value: Any, text: str, words: Sequence[Span]) -> Any:
-        """Return the label in a cell, `missing` where there is none. Raises RowError."""
-        return self.missing if self.is_missing(value) else self.encode(value)
 
 
 class Tokens(Protocol):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, repeat
 from typing import Any
+
+from numpy.typing import NDArray
 
 MISSING = ("", "n/a", "na", "null", "none", "nan", "#n/a", "<na>", "-")
 """Words for a label that is not there, case aside."""
@@ -196,3 +200,35 @@ def parted(text: str, separator: str, *, blanks: bool = False) -> list[str]:
     """
     parts = [part.strip() for part in (text.split(separator) if separator else [text])]
     return parts if blanks and any(parts) else [part for part in parts if part]
+
+
+class CellReader(ABC):
+    """A `jenga.labels.base.Reader` of labels that are one a row. `missing`: the label of a cell without one."""
+
+    where: str
+    cells: CellReading
+    missing: Any
+
+    def __init__(self) -> None:
+        self.notes: Counter[str] = Counter()
+        self.unseen: Counter[str] = Counter()
+
+    def is_missing(self, value: Any) -> bool:
+        """Whether a cell holds no label."""
+        return self.cells.is_missing(value)
+
+    @abstractmethod
+    def encode(self, value: Any) -> Any:
+        """Return the label in a cell that holds one. Raises RowError."""
+
+    @abstractmethod
+    def stack(self, codes: Sequence[Any]) -> NDArray[Any]:
+        """Return labels of M rows as one column."""
+
+    def by_space(self, value: Any) -> bool:
+        """Return False: the label is the row's."""
+        return False
+
+    def read(self, value: Any, text: str, words: Sequence[tuple[int, int]]) -> Any:
+        """Return the label in a cell, `missing` where there is none. Raises RowError."""
+        return self.missing if self.is_missing(value) else self.encode(value)

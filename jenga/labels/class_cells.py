@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from jenga.errors import DataError, suggest
-from jenga.labels.base import CellReader, Span
-from jenga.labels.cells import MISSING, class_name, counted
+from jenga.labels.base import Span
+from jenga.labels.cells import MISSING, CellReader, class_name, counted
 from jenga.labels.column import NORMAL_NAMES, HeadColumn, RowError, near, numbered_names, show, some_of
 from jenga.labels.spaces import sized
 from jenga.labels.unseen import may_be_unseen, unseen_code

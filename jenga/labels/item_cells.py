@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from jenga.errors import DataError
-from jenga.labels.base import CellReader
-from jenga.labels.cells import MISSING, NO, PAIRS, WHOLE, YES, CellReading, class_name, folded, parted
+from jenga.labels.cells import MISSING, NO, PAIRS, WHOLE, YES, CellReader, CellReading, class_name, folded, parted
 from jenga.labels.column import HeadColumn, RowError, near, numbered_names, read_cell, show, some_of
 from jenga.labels.forms import readable, with_missing
 from jenga.labels.separators import SEPARATORS, find_separator

@@ -373,11 +373,8 @@ def modality_of(backbone_type: str) -> Modality:
     if backbone.modality is not None:
         return modality_named(backbone.modality)
     MODALITIES.load_entry_points()
-    named = [
-        name
-        for name, each in inspect.signature(backbone.forward).parameters.items()
-        if name != "self" and each.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
+    taken = inspect.signature(backbone.forward).parameters.items()
+    named = [name for name, each in taken if name != "self" and each.kind is not inspect.Parameter.VAR_KEYWORD]
     fitting = {name: each for name, each in MODALITIES.items() if set(each.inputs) & set(named)}
     if len(fitting) > 1:
         raise ConfigError(

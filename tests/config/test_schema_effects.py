@@ -16,8 +16,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from torch import nn
 from jenga.callbacks.chain import Chain
 from jenga.callbacks.configured import configured_callbacks, named_callbacks
 from jenga.callbacks.sentinel import Sentinel
+from jenga.callbacks.trackers import Trackers
 from jenga.config.load import load_search
 from jenga.config.schema import ExperimentConfig
 from jenga.config.shape import entry_branches, field_branches, item_branches
@@ -637,7 +639,28 @@ def watched_training(config: ExperimentConfig, folder: Path) -> Any:
         return guarded(sentinel, config, Path(run))
 
 
-WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits, watched_training}
+def told_trackers(config: ExperimentConfig, folder: Path) -> Any:
+    """What stands in for trackers is made with."""
+    made: list[Any] = []
+
+    class Tracker(MagicMock):
+        def __init__(self, run: str = "", **options: Any) -> None:
+            super().__init__()
+            made.append((run, sorted(options)))
+
+    known = dict.fromkeys(("wandb", "comet_ml"), Tracker)
+    with (
+        patch("accelerate.tracking.get_available_trackers", return_value=list(known)),
+        patch.dict("accelerate.tracking.LOGGER_TYPE_TO_CLASS", known),
+    ):
+        (told,) = (each for each in configured_callbacks(config, Console(quiet=True)) if isinstance(each, Trackers))
+        here, state = SimpleNamespace(first=True), SimpleNamespace(step=0)
+        told.on_train_begin(SimpleNamespace(processes=here, config=config, folder=folder, state=state))
+        told.on_close("finished")
+    return made
+
+
+WHOLE_VIEWS = {cached_tokens, remote_code, kept_rows, refused_events, kept_logits, watched_training, told_trackers}
 
 
 # ----------------------------------------------------------------------------------------------------------- the probes
@@ -1031,6 +1054,9 @@ PROBES: dict[str, Probe] = {
     "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),
     "checkpoint.keep": Probe(checkpoints, 2, {"checkpoint.every_steps": 1}),
     # callbacks
+    "callbacks.trackers.to": Probe(told_trackers, ["comet_ml"], base=["wandb"]),
+    "callbacks.trackers.project": Probe(told_trackers, "ours", {"callbacks.trackers.to": ["wandb"]}),
+    "callbacks.trackers.init": Probe(told_trackers, {"wandb": {"entity": "us"}}, {"callbacks.trackers.to": ["wandb"]}),
     "callbacks.sentinel.mode": Probe(watched_training, "act", base="observe"),
     "callbacks.sentinel.window": Probe(watched_training, 25, WATCHED),
     "callbacks.sentinel.spike_z": Probe(watched_training, 20.0, WATCHED),
