@@ -234,8 +234,7 @@ def test_a_plain_installation_trains_answers_and_refines(tmp_path: Path) -> None
     assert said.count("not tracked: MLflow is not installed here") == 1
     (run,) = (tmp_path / "quickstart").iterdir()
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "This page has no plots: matplotlib is not installed where it was made" in page
-    assert "<img" not in page
+    assert page.count("<svg") > 3
     assert not list(tmp_path.glob("mlflow.db"))
     versions = json.loads((run / "environment.json").read_text(encoding="utf-8"))["versions"]
     assert versions["mlflow"] == "not installed"
