@@ -34,7 +34,7 @@ def calibration_error(scores: Floats, right: Mask) -> float:
 
 
 def curves_of(probable: tuple[Floats, Mask], columns: Iterable[tuple[str, Floats, Mask]]) -> dict[str, Any]:
-    """Return ``reliability``, ``ece`` and, of the labels with the most rows, ``ranked``.
+    """Return ``reliability`` and, of the labels with the most rows, ``ranked``.
 
     probable: how probable answers are said to be, and which are right. columns: each label's name with the scores of
     the rows that are labelled for it, and which of them have it; one that all or none have ranks nothing.
@@ -44,7 +44,6 @@ def curves_of(probable: tuple[Floats, Mask], columns: Iterable[tuple[str, Floats
     shown = sorted(both, key=lambda each: -int(each[2].sum()))[:MAX_RANKED]
     return {
         "reliability": [[round(mean, 4), round(share, 4), rows] for mean, share, rows in reliability(scores, right)],
-        "ece": calibration_error(scores, right),
         "ranked": [_ranked(*each) for each in both if any(each is other for other in shown)],
         "labels": len(both),
     }

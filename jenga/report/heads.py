@@ -69,8 +69,8 @@ def _figures(head: Head) -> list[Element]:
             drawn += plots.ranked(curves["ranked"])
         drawn.append(plots.reliability(curves["reliability"]))
         shown, labels = len(curves["ranked"]), curves["labels"]
-        some = f" Curves are of the {shown} most frequent of {labels} labels." if shown < labels else ""
-        parts.append(node("p", f"Expected calibration error: {curves['ece']:.3f}.{some}"))
+        if shown < labels:
+            parts.append(node("p", f"Curves are of the {shown} most frequent of {labels} labels."))
     drawn += [
         plots.number_scatter(row["points"], row["label"]) for row in details.get("per_label", []) if "points" in row
     ]

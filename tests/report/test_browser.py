@@ -82,7 +82,7 @@ def spoilt(run: Path) -> Path:
             head["details"]["slices"] = [{"by": HOSTILE[3], "rows": [line, line]}]
             curve = {"label": text, "support": 3, "roc_auc": 0.5, "average_precision": 0.5, "roc": [[0, 0], [1, 1]],
                      "precision_recall": [[0, 1], [1, 0.5]]}  # fmt: skip
-            head["details"]["curves"] = {"reliability": [[0.5, 0.5, 3]], "ece": 0.1, "ranked": [curve], "labels": 1}
+            head["details"]["curves"] = {"reliability": [[0.5, 0.5, 3]], "ranked": [curve], "labels": 1}
             worst = [
                 {"id": each, "error": 1.0, "expected": each, "answer": each, "text": each, "pictures": [],
                  "spans": {"expected": [[0, 5, each]], "answer": [[2, 9, each]]}}
