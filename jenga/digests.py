@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from jenga.errors import SetupError
@@ -54,10 +55,12 @@ class KnownDigests:
 
     def note_folder(self, folder: Path) -> None:
         """Take the digests that `atomic_folder` has just made of the files in `folder`."""
-        for name, digest in json_object(folder / MANIFEST).items():
-            path = os.path.abspath(folder / name)
-            if (state := _state(path))[0] >= _SMALL_BYTES:
-                self._note(path, state, digest)
+        # Another run that writes the same may put its own in this place meanwhile.
+        with suppress(OSError, ValueError):
+            for name, digest in json_object(folder / MANIFEST).items():
+                path = os.path.abspath(folder / name)
+                if (state := _state(path))[0] >= _SMALL_BYTES:
+                    self._note(path, state, digest)
 
     def save(self) -> None:
         """Write what is known of files that are there, if anything is new."""

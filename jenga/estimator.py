@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from jenga.errors import ConfigError, DataError
+from jenga.files import write_atomic
 from jenga.inference.loading import load
 from jenga.inference.predictor import Predictor
 from jenga.rows.given import of_table
@@ -35,8 +36,9 @@ class JengaClassifier(ClassifierMixin, BaseEstimator):
     `base_model`: as in YAML, the name or folder of a checkpoint, or a preset; `settings`: any other blocks of an
     experiment, such as ``{"model": {"backbone_type": "sequential"}, "training": {"epochs": 3}}``; `columns`: where the
     content of rows stands (``{"text": "transcript"}``), for rows that are mappings or tables; `output_dir`: where the
-    run is written to; `device`: auto, cpu, cuda or mps. Tracking is off unless `settings` asks for it. A tenth of the
-    rows that `fit` is given decides which epoch is the best and how far training goes.
+    run is written to, and below it in rows/ what it was trained on, which `jenga evaluate` reads again; `device`: auto,
+    cpu, cuda or mps. Tracking is off unless `settings` asks for it. A tenth of the rows that `fit` is given decides
+    which epoch is the best and how far training goes.
 
     Wherever a method takes X: texts, mappings, or a table of pandas, polars or Arrow. For several labels at once, write
     an experiment and call `jenga.train`.
@@ -75,12 +77,10 @@ class JengaClassifier(ClassifierMixin, BaseEstimator):
         column = _TASK
         while any(column in row for row in rows):
             column += "_"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rows.jsonl"
-            with path.open("w", encoding="utf-8") as file:
-                for row, code in zip(rows, codes.tolist(), strict=True):
-                    file.write(json.dumps({**row, column: names[code]}, default=_plain) + "\n")
-            self.run_ = train(self._experiment(path, names, column), device=self.device).run.resolve()
+        labelled = ({**row, column: names[code]} for row, code in zip(rows, codes, strict=True))
+        content = "".join(json.dumps(row, default=_plain) + "\n" for row in labelled)
+        path = _kept(content, Path(self.output_dir).resolve() / "rows")
+        self.run_ = train(self._experiment(path, names, column), device=self.device).run.resolve()
         self._predictor: Predictor | None = None
         return self
 
@@ -159,6 +159,15 @@ class JengaClassifier(ClassifierMixin, BaseEstimator):
 def _names(classes: NDArray[Any]) -> list[str]:
     """Return labels as an experiment names them."""
     return [str(each) for each in classes.tolist()]
+
+
+def _kept(content: str, folder: Path) -> Path:
+    """Return the file in `folder` that holds `content`, by its digest; the same rows are there once."""
+    path = folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.jsonl"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+    return path
 
 
 def _plain(value: Any) -> Any:

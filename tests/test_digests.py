@@ -74,6 +74,7 @@ def test_the_digests_of_a_folder_are_taken_from_its_manifest(tmp_path: Path, rea
     digests.save()
     assert damage(folder, known(tmp_path).of) is None
     assert read == []
+    digests.note_folder(tmp_path / "taken away meanwhile")
     (folder / "numbers.npy").write_bytes(b"124")
     assert "has another checksum" in str(damage(folder, known(tmp_path).of))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +16,7 @@ from jenga.callbacks.beside import Beside
 from jenga.callbacks.mlflow_form import parameters_of, reason_of, training_metrics
 from jenga.config.strict import Strict
 from jenga.errors import ConfigError
+from jenga.files import json_object
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +82,9 @@ class Trackers(BaseCallback[dict[str, Any]]):
     def on_result(self, run: Path, evaluation: Mapping[str, Any], **kwargs: Any) -> None:
         """Send the final metrics."""
         for split, result in evaluation["splits"].items():
-            found = {f"{split}_{name}": value for name, value in result["metrics"].items()}
-            self._log(found, int(evaluation["best_step"]))
+            found = _numbers({f"{split}_{name}": value for name, value in result["metrics"].items()})
+            for name in self._names:
+                self._submit(name, self._send_final, name, found, int(evaluation["best_step"]))
 
     def on_close(self, outcome: Outcome, **kwargs: Any) -> None:
         """End the runs, and wait until all is sent, or nothing gets done any more, or the user presses Ctrl-C."""
@@ -101,7 +105,7 @@ class Trackers(BaseCallback[dict[str, Any]]):
             "tensorboard": {"logging_dir": folder.parent / "tensorboard", "purge_step": step + 1},
             "aim": {"logging_dir": folder.parent},
             "dvclive": {"dir": str(folder / "dvclive")},
-            "wandb": {"name": folder.name, "id": f"{project}-{folder.name}", "resume": "allow"},
+            "wandb": {"name": folder.name, "id": _id(folder), "resume": "allow"},
             "trackio": {"name": folder.name, "resume": "allow"},
         }
         # TensorBoard's runs are folders, which it compares; with the others that is the project.
@@ -111,14 +115,20 @@ class Trackers(BaseCallback[dict[str, Any]]):
         tracker.store_init_configuration(dict(parameters))
         self._open[name] = tracker
 
+    def _send_final(self, name: str, values: Mapping[str, float], step: int) -> None:
+        if name == "wandb" and name in self._open:
+            # It drops what comes for a step before the last one, and shows this in its tables of runs.
+            self._open[name].run.summary.update(dict(values))
+        else:
+            self._send(name, values, step)
+
     def _end(self, name: str) -> None:
         if (tracker := self._open.pop(name, None)) is not None:
             tracker.finish()
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
-        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
         for name in self._names:
-            self._submit(name, self._send, name, numbers, step)
+            self._submit(name, self._send, name, _numbers(values), step)
 
     def _send(self, name: str, values: Mapping[str, float], step: int) -> None:
         if (tracker := self._open.get(name)) is not None:
@@ -137,3 +147,13 @@ class Trackers(BaseCallback[dict[str, Any]]):
                 "callbacks.trackers: %s failed and is off for the rest of this run: %s. Training goes on",
                 name, reason_of(error),
             )  # fmt: skip
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _id(folder: Path) -> str:
+    """Return what tells a run from all others, and is the same where it is gone on with."""
+    created = json_object(folder / "run.json").get("created", "")
+    return hashlib.sha256(f"{platform.node()} {folder.resolve()} {created}".encode()).hexdigest()[:16]

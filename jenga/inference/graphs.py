@@ -32,7 +32,9 @@ they read rows, run the graphs and write the answers that they would of the run.
 
 Without it: each graph takes the inputs below and gives the logits of each head. `backbone/` holds what makes inputs of
 rows (a tokenizer, a feature extractor, or the refinery's state), `jenga.json` the labels of each head in the order of
-its logits (`spaces`) and the thresholds of items (`thresholds`), `graphs.json` this page for programs.
+its logits (`spaces`), `graphs.json` this page for programs. Logits are as the model gives them: where `certainty` of
+jenga.json has a calibration of a head, its probabilities are those of `scale * logit + shift` (temperature, vector), or
+of its rising functions (isotonic), and `thresholds` are of these probabilities, not of the logits' own.
 """
 _TABLE = "| | name | type | shape |\n|---|---|---|---|\n"
 

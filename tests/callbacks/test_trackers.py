@@ -34,6 +34,7 @@ class StandIn:
         self.settings: dict[str, Any] = {}
         self.told: list[tuple[int, dict[str, Any]]] = []
         self.calls: list[str] = []
+        self.run = SimpleNamespace(summary={})
         self.made.append(self)
 
     def _call(self, name: str) -> None:
@@ -50,6 +51,8 @@ class StandIn:
 
     def log(self, values: dict[str, Any], step: int) -> None:
         self._call("log")
+        if "resume" in self.options and self.told and step < self.told[-1][0]:
+            return  # as Weights & Biases has it
         self.told.append((step, values))
 
     def finish(self) -> None:
@@ -81,20 +84,26 @@ def test_a_run_tells_its_settings_losses_and_metrics(view: Any) -> None:
     tracked.on_step_end(view, LOGS)
     tracked.on_step_end(view, None)
     tracked.on_evaluate(view, {"eval_loss": 0.7})
-    evaluation = {"best_step": 10, "splits": {"test": {"metrics": {"intent_topic_f1": 0.9, "note": None}}}}
+    evaluation = {"best_step": 5, "splits": {"test": {"metrics": {"intent_topic_f1": 0.9, "note": None}}}}
     tracked.on_result(view.folder, evaluation)
     tracked.on_close("finished")
     board, wandb = StandIn.made
     for each in (board, wandb):
         assert each.settings["tasks.intent.heads.topic.labels"] == '["a", "b"]'
-        assert [step for step, _ in each.told] == [10, 10, 10]
+        assert [step for step, _ in each.told[:2]] == [10, 10]
         assert each.told[0][1]["train_intent_topic_loss"] == 1.0
         assert each.told[1][1] == {"eval_loss": 0.7}
-        assert each.told[2][1] == {"test_intent_topic_f1": 0.9}
         assert each.calls[-1] == "finish"
+    assert board.told[2:] == [(5, {"test_intent_topic_f1": 0.9})]
+    assert wandb.run.summary == {"test_intent_topic_f1": 0.9}
     assert (board.run_name, wandb.run_name) == ("run", "calls")
     assert board.options == {"logging_dir": view.folder.parent / "tensorboard", "purge_step": 1}
-    assert wandb.options == {"name": "run", "id": "calls-run", "resume": "allow", "entity": "us"}
+    identity = wandb.options.pop("id")
+    assert wandb.options == {"name": "run", "resume": "allow", "entity": "us"}
+    again, other = view.folder, view.folder.parent.parent / "others" / "run"
+    other.mkdir(parents=True)
+    (other / "run.json").write_text("{}")
+    assert module._id(again) == identity != module._id(other), "a trial of another study has the same name"
 
 
 @pytest.mark.parametrize("broken", ["start", "store", "log", "finish"])
@@ -162,6 +171,6 @@ def test_yaml_names_them(tmp_path: Path) -> None:
     jenga.train({**content, "callbacks": {"trackers": {"to": ["wandb"], "project": "calls"}}}, device="cpu")
     (made,) = StandIn.made
     assert made.run_name == "calls"
-    assert "test_loss" in made.told[-1][1]
+    assert "test_loss" in made.run.summary
     with pytest.raises(ConfigError, match=r"callbacks\.trackers\.to\[0\]: unknown 'tb'"):
         load_config({**content, "callbacks": {"trackers": {"to": ["tb"]}}})

@@ -17,6 +17,7 @@ from jenga.inference.graphs import Graph, GraphModel, Graphs, onnx_session
 from jenga.inference.judged import configured_sources
 from jenga.inference.predictor import Predictor
 from jenga.rows.order import longest_first
+from jenga.tables import NONE
 
 METHODS = ("dynamic", "static")
 SPLIT = "valid"
@@ -51,8 +52,14 @@ def told(folder: Path) -> list[str]:
     """Return what the graphs in `folder` lost by 8 bits, a line a metric."""
     measured = Graphs.read(folder).measured
     before, after = measured["before"], measured["after"]
-    width = max(map(len, before), default=0)
-    return [f"{name:{width}}  fp32 {score:8.4f}  int8 {after[name]:8.4f}" for name, score in before.items()]
+    names = list(dict.fromkeys((*before, *after)))
+    width = max(map(len, names), default=0)
+    # A metric may be undefined on one side, such as the precision of a model that alerts no more.
+    return [f"{name:{width}}  fp32 {_cell(before.get(name))}  int8 {_cell(after.get(name))}" for name in names]
+
+
+def _cell(score: float | None) -> str:
+    return f"{NONE:>8}" if score is None else f"{score:8.4f}"
 
 
 def _scores(bundle: Bundle, said: Graphs, folder: Path) -> dict[str, float]:

@@ -43,6 +43,12 @@ def test_eight_bits_take_less_room_and_their_loss_is_told(
     assert 0 < off.max() < 0.1 * np.abs(torch.stack(one).numpy()).max()
 
 
+def test_a_score_that_there_is_no_more_is_told_as_none(tmp_path: Path) -> None:
+    measured = {"rows": "those", "before": {"precision": 0.5, "loss": 1.0}, "after": {"loss": 2.0}}
+    Graphs("onnx", {}, "int8, static", measured=measured).write(tmp_path)
+    assert told(tmp_path) == ["precision  fp32   0.5000  int8        -", "loss       fp32   1.0000  int8   2.0000"]
+
+
 def test_another_method_and_rows_that_are_gone_are_refused(event_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--int8: unknown 'fp4'"):
         export(event_run, tmp_path / "a", format="onnx", int8="fp4")
