@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 import torch
 
 from jenga.labels.base import Errors
@@ -17,6 +18,7 @@ from jenga.modalities.base import Shown
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.parse import Rows
+from jenga.trainer import worst
 from jenga.trainer.evaluate import SplitResult
 from jenga.trainer.worst import TEXT_LENGTH, add_worst, worst_rows
 from jenga.types import HeadSpace
@@ -69,7 +71,7 @@ def described(sizes: list[float], *, most: int, run: Path, picture: bool = False
     head: dict[str, Any] = {"task": "mood", "head": "label", "details": {"kept": 1}}
     untold = SimpleNamespace(embeddings=None)
     model = SimpleNamespace(tasks={"mood": Task()}, encoder_of=lambda task: untold)
-    runner = SimpleNamespace(model=model, device=torch.device("cpu"), autocast=nullcontext)
+    runner = SimpleNamespace(model=model, device=torch.device("cpu"), autocast=nullcontext, size_for=lambda task: 32)
     add_worst(
         {"heads": [head]}, cast(Any, runner), result, {"words": cast(Encoder, Drawn(picture))}, [source], "test",
         most=most, run=run,
@@ -101,3 +103,19 @@ def test_pictures_lie_beside_in_the_run(tmp_path: Path) -> None:
 def test_a_head_whose_answers_are_all_right_has_none_and_one_without_errors_says_nothing(tmp_path: Path) -> None:
     assert described([0.0] * 4, most=5, run=tmp_path)["worst"]["rows"] == []
     assert "worst" not in described([], most=5, run=tmp_path)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("no kernel")])
+def test_where_a_pass_with_gradients_fails_the_rows_are_shown_unshaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: RuntimeError
+) -> None:
+    def fails(*arguments: Any, batch_size: int, **options: Any) -> None:
+        assert batch_size == 8, "of the 32 of an evaluation"
+        raise error
+
+    monkeypatch.setattr(worst, "mattered", fails)
+    (row,) = described([0.0, 0.0, 2.0, 0.0], most=5, run=tmp_path)["worst"]["rows"]
+    assert (row["id"], "mattered" in row) == ("y", False)
+    (record,) = caplog.records
+    assert "mood.label: what its worst answers rest on cannot be told" in record.getMessage()
+    assert "Tried" not in record.getMessage()
