@@ -105,9 +105,14 @@ def _strongest(weights: np.ndarray, shown: Shown) -> list[list[float]]:
 
 
 def rows_apart(result: SplitResult) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return by task and head which rows are answered wrongly, by their places, and how wrongly; ready for JSON."""
+    """Return by task and head which rows are answered wrongly, by their places, and how wrongly; ready for JSON.
+
+    Without the heads whose answers are not right or wrong, but off by some distance.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for (task, head), errors in result.errors.items():
+        if errors.distance:
+            continue
         at = np.flatnonzero(errors.sizes > 0)
         wrong = {"at": at.tolist(), "sizes": [float(f"{size:.4g}") for size in errors.sizes[at].tolist()]}
         rows = labelled_rows(result.spaces[task, head], result.targets[task, head])

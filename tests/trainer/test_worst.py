@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from jenga.labels import kind_named
 from jenga.labels.base import Errors
 from jenga.modalities import Encoder
 from jenga.modalities.base import Shown
@@ -20,7 +21,7 @@ from jenga.rows.batches import Encoded, EncodedSplit, Source
 from jenga.rows.parse import Rows
 from jenga.trainer import worst
 from jenga.trainer.evaluate import SplitResult
-from jenga.trainer.worst import TEXT_LENGTH, add_worst, worst_rows
+from jenga.trainer.worst import TEXT_LENGTH, add_worst, rows_apart, worst_rows
 from jenga.types import HeadSpace
 
 SPACE = HeadSpace("mood", "label", "class", 2, ("glad", "sad"))
@@ -119,3 +120,13 @@ def test_where_a_pass_with_gradients_fails_the_rows_are_shown_unshaded(
     (record,) = caplog.records
     assert "mood.label: what its worst answers rest on cannot be told" in record.getMessage()
     assert "Tried" not in record.getMessage()
+
+
+def test_rows_are_told_apart_by_right_and_wrong_and_not_by_how_far_numbers_are_off() -> None:
+    price = HeadSpace("price", "value", "number", 1, ("value",))
+    keys, targets = (KEY, ("price", "value")), np.array([0.0, 1.0])
+    result = SplitResult(targets=dict.fromkeys(keys, targets), spaces=dict(zip(keys, (SPACE, price), strict=True)))
+    off = kind_named(price.kind).errors(price, np.array([0.1, 0.9]), targets, [])
+    assert off is not None
+    result.errors = {KEY: Errors("loss", np.array([0.0, 0.5])), keys[1]: off}
+    assert rows_apart(result) == {"mood": {"label": {"rows": 2, "error": "loss", "wrong": {"at": [1], "sizes": [0.5]}}}}
