@@ -66,9 +66,11 @@ def training_metrics(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 _FIGURE = re.compile(
-    r'<figure class="plot"><figcaption>([^<]*)</figcaption>.*?(<svg viewBox="[^>]*role="img".*?</svg>)'
+    r'<figure class="plot"><figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?'
+    r'(<svg viewBox="[^>]*role="img".*?</svg>)',
+    re.DOTALL,
 )
-"""A figure of report.html: its title, and its picture behind its legend."""
+"""A figure of report.html: its title, and its picture behind its legend; names in both may have line breaks."""
 
 
 def write_plots(report: Path, folder: Path) -> None:

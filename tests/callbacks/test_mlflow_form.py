@@ -73,7 +73,7 @@ def test_head_that_got_no_label_in_these_steps_has_no_number() -> None:
 def test_pictures_of_the_report_become_files(tmp_path: Path) -> None:
     plots = [Plot("Loss <all> / tasks", "step", "loss"), Plot("ROC", "rate", "recall")]
     for plot in plots:
-        plot.line([1, 2], [1, 2], style="s0", name="train <b>")
+        plot.line([1, 2], [1, 2], style="s0", name="train\n<b>")
     (tmp_path / "report.html").write_text(written("a run", [plot.drawn() for plot in plots]))
     write_plots(tmp_path / "report.html", tmp_path / "plots")
     files = sorted((tmp_path / "plots").iterdir())
