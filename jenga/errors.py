@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def redacted(text: str) -> str:
+    """Return `text` with the user and password of every address in it hidden."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 @dataclass(frozen=True, order=True)

@@ -9,6 +9,7 @@ from jenga.errors import (
     Problem,
     SetupError,
     printable,
+    redacted,
     suggest,
 )
 
@@ -50,3 +51,8 @@ def test_what_a_terminal_would_act_on_is_shown_as_its_escape() -> None:
     assert printable("plain é 中 \N{GRINNING FACE}") == "plain é 中 \N{GRINNING FACE}"
     assert printable("a\x1b[31mb\n\r\t\x07") == "a\\x1b[31mb\\n\\r\\t\\x07"
     assert printable("\u202egnp.exe\x9b\ud800") == "\\u202egnp.exe\\x9b\\ud800"
+
+
+def test_password_in_an_address_is_hidden_and_the_rest_is_kept() -> None:
+    text = "cannot reach https://ann:p%40ss@host:5000/api; tried postgresql://u@db/x, file:///a@b"
+    assert redacted(text) == "cannot reach https://***@host:5000/api; tried postgresql://***@db/x, file:///a@b"

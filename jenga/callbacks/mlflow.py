@@ -19,13 +19,13 @@ from jenga.callbacks.mlflow_form import (
     metric_name,
     parameters_of,
     reason_of,
-    redacted,
     training_metrics,
     write_plots,
 )
 from jenga.callbacks.mlflow_model import log_model
 from jenga.callbacks.mlflow_server import Server, import_mlflow
 from jenga.config.schema import TrackingConfig
+from jenga.errors import redacted
 from jenga.files import json_object, write_atomic
 from jenga.imports import collector_at_rest
 

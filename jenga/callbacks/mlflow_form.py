@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jenga.config.schema import ExperimentConfig
+from jenga.errors import redacted
 
 TAG_LENGTH = 5000
 _KEY_LENGTH, _VALUE_LENGTH = 250, 6000
-
-
-def redacted(text: str) -> str:
-    """Return `text` with the user and password of every address in it hidden."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def reason_of(error: Exception) -> str:
@@ -40,7 +36,8 @@ def metric_name(name: str) -> str:
 def parameters_of(config: ExperimentConfig) -> dict[str, str]:
     """Return the settings of a run by dotted name, list items under their `name`; what is unset is left out.
 
-    `tracking` may hold a password, and where a run is kept does not describe it, nor what might be searched.
+    Passwords in addresses are hidden. `tracking` may hold one elsewhere, and where a run is kept does not describe it,
+    nor what might be searched.
     """
     found: dict[str, str] = {}
     _flatten(config.model_dump(mode="json", exclude={"tracking", "output_dir", "tune"}), "", found)
@@ -54,7 +51,7 @@ def _flatten(value: Any, prefix: str, found: dict[str, str]) -> None:
         for name, each in items:
             _flatten(each, f"{prefix}.{name}".removeprefix("."), found)
     elif value is not None and value != []:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = redacted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         found[prefix] = text if len(text) <= _VALUE_LENGTH else f"{text[: _VALUE_LENGTH - 3]}..."
 
 
@@ -69,9 +66,11 @@ def training_metrics(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 _FIGURE = re.compile(
-    r'<figure class="plot"><figcaption>([^<]*)</figcaption>.*?(<svg viewBox="[^>]*role="img".*?</svg>)'
+    r'<figure class="plot"><figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?'
+    r'(<svg viewBox="[^>]*role="img".*?</svg>)',
+    re.DOTALL,
 )
-"""A figure of report.html: its title, and its picture behind its legend."""
+"""A figure of report.html: its title, and its picture behind its legend; names in both may have line breaks."""
 
 
 def write_plots(report: Path, folder: Path) -> None:

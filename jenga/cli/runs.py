@@ -23,7 +23,8 @@ def runs() -> None:
 def list_runs(folder: Path, as_json: bool) -> None:
     """Show the runs in FOLDER, the newest first. Default: runs, where trainings write unless output_dir says else.
 
-    stopped: a run that did not end, and that no process has now; jenga train --resume goes on with it.
+    stopped: a run that did not end, and that no process has now; jenga train --resume goes on with it. running (on
+    HOST): one that another machine or container began, whose processes are not seen from here.
     """
     from jenga.report.runs import find_runs, run_line, shown_time
 

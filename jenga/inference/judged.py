@@ -10,7 +10,7 @@ from jenga.bundle import Bundle
 from jenga.errors import DataError
 from jenga.inference.reading import readings
 from jenga.inference.routing import Router
-from jenga.labels.cells import json_text
+from jenga.labels.cells import is_missing, json_text
 from jenga.labels.judge import all_unseen, labelled_rows
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.load import by_place, load_sources
@@ -18,6 +18,7 @@ from jenga.rows.loaded import stop_if_many_bad
 from jenga.rows.parse import SourceSpec, parse_rows
 from jenga.rows.raw import RawRows
 from jenga.rows.read_once import ReadOnce
+from jenga.trainer.slices import slice_columns
 from jenga.types import HeadSpace
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
 
     Raises DataError where no row has any, or more of them than data.max_bad_fraction cannot be used.
     """
+    bundle = _cut(bundle)
     sources: list[Source] = []
     for name, raw in _files(bundle, path, split):
         sources += _labelled(bundle.part(name), raw, path, split=split)
@@ -36,6 +38,7 @@ def labelled_sources(bundle: Bundle, path: str, *, split: str) -> list[Source]:
         heads = [head for spec in bundle.specs for head in spec.heads]
         wanted = [f"{'.'.join(head.key)} ({' or '.join(map(repr, head.candidates))})" for head in heads]
         raise DataError(f"{path}: no row has a label; the model's heads and their columns: {', '.join(wanted)}")
+    _warn_of_slices(bundle, path, sources, split)
     return sources
 
 
@@ -95,6 +98,7 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
 
     Raises DataError where it had none, or they have other labels now.
     """
+    bundle = _cut(bundle)
     specs = bundle.specs
     files = {name: _read_once(bundle.part(name)) for name in bundle.inputs}
     found = load_sources(specs, data=bundle.config.data, files=[files[spec.encoder] for spec in specs])
@@ -111,7 +115,21 @@ def configured_sources(bundle: Bundle, split: str) -> list[Source]:
         logger.warning("%d rows cannot be used and do not count; the first: %s", len(bad), bad[0])
     if not sources:
         raise DataError(f"the run has no {split} rows; choose another split, or give a file (--data)")
+    _warn_of_slices(bundle, f"the {split} rows", sources, split)
     return sources
+
+
+def _cut(bundle: Bundle) -> Bundle:
+    """Return the model as one whose rows keep the columns that they are judged apart by, which no answer needs."""
+    columns = tuple(slice_columns(bundle.config.evaluation))
+    return replace(bundle, specs=[replace(spec, slices=columns) for spec in bundle.specs])
+
+
+def _warn_of_slices(bundle: Bundle, where: str, sources: list[Source], split: str) -> None:
+    marks = [source.splits[split].rows.marks for source in sources]
+    for name in slice_columns(bundle.config.evaluation):
+        if all(is_missing(cell) for each in marks for cell in each.get(name, ())):
+            logger.warning("%s: no value in the column '%s', so nothing is judged apart by it", where, name)
 
 
 def _read_once(bundle: Bundle) -> ReadOnce[RawRows]:

@@ -46,11 +46,12 @@ class Moments:
 class Errors(NamedTuple):
     """How wrong answers are: `sizes` float64 ``(M,)``, 0 where one is right, or the row has no label.
 
-    `name`: what is measured, for the head of a column.
+    `name`: what is measured, for the head of a column. `distance`: every answer is off by some, and none simply right.
     """
 
     name: str
     sizes: NDArray[np.float64]
+    distance: bool = False
 
 
 class Plausible(NamedTuple):

@@ -171,7 +171,7 @@ class Numbers(LabelKind):
         gold = columns(space, targets)
         deviations = np.array([np.nanstd(column) if (~np.isnan(column)).any() else 1.0 for column in gold.T])
         off = np.abs(np.asarray(predictions, np.float64) - gold) / np.where(deviations > 0, deviations, 1.0)
-        return Errors("deviations off", np.nan_to_num(off).max(axis=1))
+        return Errors("deviations off", np.nan_to_num(off).max(axis=1), distance=True)
 
     def said(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the numbers together."""

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from jenga.config.strict import UNSEEN
-from jenga.errors import DataError
+from jenga.errors import DataError, redacted
 from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
@@ -70,7 +70,7 @@ def read_run(run: Path) -> RunFiles:
     text = (run / "config.yml").read_text(encoding="utf-8")
     return RunFiles(
         # A tracking address may hold a password, and reports are passed around.
-        config_text=re.sub(r"://[^/@\s]+@", "://***@", text),
+        config_text=redacted(text),
         config=yaml.safe_load(text) or {},
         environment=_json(run / "environment.json"),
         run=_json(run / "run.json"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jenga.errors import DataError
+from jenga.errors import DataError, redacted
 from jenga.report.card import RunFiles, as_text, read_run
 from jenga.report.errors import Paired, paired, read_errors
 from jenga.tables import NONE, number
@@ -99,14 +99,17 @@ def _settings(files: Sequence[RunFiles]) -> dict[str, tuple[str, ...]]:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """Return the settings in a block by their dotted names; of a list, by the names of its parts or their places."""
+    """Return the settings in a block by their dotted names; of a list, by the names of its parts or their places.
+
+    Passwords in addresses are hidden: what compares runs is passed around.
+    """
     inner: dict[str, Any]
     if isinstance(value, Mapping) and value:
         inner = {f".{name}": each for name, each in value.items()}
     elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         inner = {f"[{each.get('name', at)}]": each for at, each in enumerate(value)}
     else:
-        return {prefix.removeprefix("."): as_text(value)}
+        return {prefix.removeprefix("."): redacted(as_text(value))}
     return {key: text for name, each in inner.items() for key, text in _flat(each, prefix + name).items()}
 
 

@@ -1,6 +1,7 @@
 """errors.json: which rows of each split a run answers wrongly, so that runs on the same rows are compared row by row.
 
 ``{split: {task: {head: {"rows", "wrong": {"at", "sizes"}}}}}``: places of rows in the split, and how wrong each is.
+Heads whose answers are not right or wrong, but off by some distance, are not in it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +17,16 @@ _DEPTH = 3
 """Folders in one another that are looked into: of outputs, of a project, of a run."""
 _TAIL = 1 << 16
 _LOCKS = Path("/proc/locks")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
 class RunLine:
     """A run as a list shows it. None where a run does not say, as one that just began.
 
-    `status`: that of run.json; ``stopped`` where it says ``running`` and no process has the run. `metric`: that by
-    which models are told apart, `value`: on the validation rows. `seconds`: of training.
+    `status`: that of run.json; ``stopped`` where it says ``running`` and no process of this machine, which began it,
+    has the run; ``running (on HOST)`` where another one did. `metric`: that by which models are told apart, `value`: on
+    the validation rows. `seconds`: of training.
     """
 
     name: str
@@ -70,27 +73,53 @@ def run_line(run: Path, *, within: Path) -> RunLine:
 
 
 def _told(run: Path, name: str, info: Mapping[str, Any]) -> RunLine:
-    status = str(info.get("status", "unknown"))
-    if status == "running" and is_held(run) is False:
-        status = "stopped"
     last = last_records(run)
     newest = last.get("train") or last.get("eval") or {}
     metric = _metric(info)
     seconds = info.get("seconds") or newest.get("time_s")
     return RunLine(
-        name, str(run), _text(info.get("created")), status, newest.get("step"), metric, _value(run, last, metric),
-        (info.get("rows") or {}).get("train"), None if seconds is None else float(seconds),
+        name, str(run), _text(info.get("created")), _status(run, info), newest.get("step"), metric,
+        _value(run, last, metric), (info.get("rows") or {}).get("train"), None if seconds is None else float(seconds),
     )  # fmt: skip
 
 
-def is_held(run: Path) -> bool | None:
-    """Return whether a process has the run, as the system lists its locks; None where it lists none."""
+def _status(run: Path, info: Mapping[str, Any]) -> str:
+    status, machine = str(info.get("status", "unknown")), info.get("machine")
+    if status != "running" or machine is None:
+        return status
+    if machine != this_machine():
+        return f"running (on {machine.get('host')})"
+    return "stopped" if is_held(run) is False else status
+
+
+def this_machine() -> dict[str, str]:
+    """Return by what a machine, or a container, is told from others, as run.json has it; ``boot``: "" but on Linux."""
     try:
-        node = (run / ".lock").stat().st_ino
+        boot = _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        boot = ""
+    return {"host": socket.gethostname(), "boot": boot}
+
+
+def is_held(run: Path) -> bool | None:
+    """Return whether a process of this machine has the run, as it lists its locks; None where it lists none."""
+    try:
+        file = (run / ".lock").stat()
         listed = _LOCKS.read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    return any(line.split()[5:6] and line.split()[5].endswith(f":{node}") for line in listed.splitlines())
+    return any(_is_of(place, file) for line in listed.splitlines() for place in line.split()[5:6])
+
+
+def _is_of(place: str, file: os.stat_result) -> bool:
+    """Return whether a lock at ``major:minor:inode``, the device in base 16, is that of a file."""
+    try:
+        major, minor, node = (int(part, base) for part, base in zip(place.split(":"), (16, 16, 10), strict=True))
+    except ValueError:
+        return False
+    device = os.major(file.st_dev), os.minor(file.st_dev)
+    # A file system without a device, such as btrfs, may list its locks under another number than its files have.
+    return node == file.st_ino and (0 in (major, device[0]) or (major, minor) == device)
 
 
 def last_records(run: Path) -> dict[str, dict[str, Any]]:

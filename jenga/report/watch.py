@@ -12,12 +12,14 @@ import ipaddress
 import json
 import os
 import re
+import socket
+import sys
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from jenga.errors import DataError
@@ -28,7 +30,16 @@ from jenga.report.runs import RunLine, find_runs, run_line, shown_time
 CHUNK = 1 << 20
 """Bytes of a log that one answer tells of at most."""
 _TIMEOUT_S = 15.0
+_ALL = ("", "0.0.0.0", "::")
+_READ = ("run.json", "evaluation.json", "metrics.jsonl")
 _ID = re.compile(r"[0-9a-f]{16}")
+
+
+class _Told(NamedTuple):
+    """What the list says of a run, and the times and sizes of the files that it is from."""
+
+    stamp: tuple[tuple[int, int] | None, ...]
+    words: dict[str, Any]
 
 
 class Watched:
@@ -36,18 +47,34 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         """Raises DataError where there is no such folder."""
-        find_runs(folder)
         self.folder = folder
+        self._told: dict[str, _Told] = {}
+        self._paths = self._scanned()
 
-    def _paths(self) -> dict[str, Path]:
+    def _scanned(self) -> dict[str, Path]:
         return {hashlib.sha256(os.fsencode(run)).hexdigest()[:16]: run for run in find_runs(self.folder)}
+
+    def _path(self, run: str) -> Path:
+        """Return where a run is, of those found last; the tree is looked through again where it is none of them."""
+        if run not in self._paths or not (self._paths[run] / "run.json").exists():
+            self._paths = self._scanned()
+        return self._paths[run]
 
     def runs(self) -> dict[str, Any]:
         """Return all runs, the newest first, ready for JSON."""
-        found = [
-            {"id": key, **_shown(run_line(run, within=self.folder)), **_plan(run)} for key, run in self._paths().items()
-        ]
+        self._paths = paths = self._scanned()
+        self._told = told = {key: self._read(key, run) for key, run in paths.items()}
+        found = [{"id": key, **each.words} for key, each in told.items()]
         return {"title": self.folder.resolve().name, "runs": found}
+
+    def _read(self, key: str, run: Path) -> _Told:
+        """Return what is told of a run, which is read again where its files have changed since."""
+        stamp = tuple(_stamp(run / name) for name in _READ)
+        known = self._told.get(key)
+        # That a process is gone shows in no file.
+        if known is not None and known.stamp == stamp and not known.words["status"].startswith("running"):
+            return known
+        return _Told(stamp, {**_shown(run_line(run, within=self.folder)), **_plan(run)})
 
     def log(self, run: str, start: int) -> dict[str, Any]:
         """Return the records of a run's log from the byte `start` on, at most a chunk of them.
@@ -55,7 +82,7 @@ class Watched:
         ``next``: where the next answer begins; ``more``: whether there are more already; ``reset``: the log was cut
         back, and is to be read anew. Raises KeyError for a run that is not there.
         """
-        path = self._paths()[run] / "metrics.jsonl"
+        path = self._path(run) / "metrics.jsonl"
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -69,6 +96,14 @@ class Watched:
         whole = content[: content.rfind(b"\n") + 1]
         end = start + len(whole)
         return {"records": _records(whole), "next": end, "more": bool(whole) and end < size}
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _records(lines: bytes) -> list[Any]:
@@ -118,11 +153,16 @@ def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
     watched = Watched(folder)
 
     class Handler(_Handler):
-        runs, names = watched, {"localhost", host.lower()}
+        runs, names = watched, names_of(host)
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
-        address_family = 10 if ":" in host else 2
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            # A page that is closed while it is answered is no error of ours.
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)
 
     return Server((host, port), Handler)
 
@@ -177,6 +217,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Tell nothing of each request: a page asks every two seconds."""
+
+
+def names_of(host: str) -> set[str]:
+    """Return the names that what listens at `host` is asked by; at all addresses, the machine's own is one too."""
+    return {"localhost", host.lower(), *([socket.gethostname().lower()] if host in _ALL else [])}
 
 
 def host_allowed(given: list[str], names: set[str]) -> bool:

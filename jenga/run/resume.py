@@ -12,6 +12,7 @@ from jenga.config.render import computed, config_digest, differences
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.launched import launch_id
+from jenga.report.runs import this_machine
 from jenga.trainer.run import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -55,9 +56,9 @@ def find_run(config: ExperimentConfig, resume: str | None, *, launch: str | None
     return run
 
 
-def _begun_by() -> dict[str, str]:
+def _begun_by() -> dict[str, Any]:
     launch = launch_id()
-    return {} if launch is None else {"launch": launch}
+    return {"machine": this_machine(), **({} if launch is None else {"launch": launch})}
 
 
 def _of_launch(config: ExperimentConfig, launch: str) -> RunFolder | None:

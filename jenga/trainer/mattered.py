@@ -13,7 +13,7 @@ from torch import nn
 
 from jenga.labels import kind_named
 from jenga.model import MultiTaskModel
-from jenga.rows.batches import EncodedSplit
+from jenga.rows.batches import Batch, EncodedSplit
 from jenga.types import BackboneOutput, HeadSpace
 
 Weights = NDArray[np.float64]
@@ -27,19 +27,34 @@ class Mattered(NamedTuple):
 
 
 def mattered(
-    model: MultiTaskModel, part: EncodedSplit, space: HeadSpace, rows: Sequence[int], *, device: torch.device,
-    autocast: Callable[[], AbstractContextManager[Any]],
+    model: MultiTaskModel, part: EncodedSplit, space: HeadSpace, rows: Sequence[int], *, batch_size: int,
+    device: torch.device, autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Mattered | None:  # fmt: skip
     """Return how much each position of `rows` speaks for the answers of a head; None where that cannot be told.
 
     A share is the size of gradient times input at the embeddings (Shrikumar et al. 2017, section 3.2) of what stands
     for the answer, see `LabelKind.said`, as a share of the row's. It can be told of a head that reads the pooled vector
-    of a backbone with embeddings. One pass forward and one back over these rows alone.
+    of a backbone with embeddings. One pass forward and one back over each `batch_size` of these rows, as a gradient
+    holds all that lies between.
     """
     layer, task = model.encoder_of(space.task).embeddings, model.tasks[space.task]
     if layer is None or task.by_position or not rows:
         return None
-    batch = part.batch(list(rows)).to(device)
+    found: list[Mattered] = []
+    for start in range(0, len(rows), batch_size):
+        batch = part.batch(list(rows[start : start + batch_size])).to(device)
+        each = _of_batch(model, batch, space, layer, autocast=autocast)
+        if each is None:
+            return None
+        found.append(each)
+    attention = [row for each in found for row in each.attention or ()]
+    return Mattered([row for each in found for row in each.shares], attention or None)
+
+
+def _of_batch(
+    model: MultiTaskModel, batch: Batch, space: HeadSpace, layer: nn.Module, *,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> Mattered | None:  # fmt: skip
     mask = batch.inputs.get("attention_mask")
     if mask is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ from jenga.modalities.base import Shown
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.tasks import BaseTask
 from jenga.trainer.evaluate import HeadKey, Runner, SplitResult
-from jenga.trainer.mattered import mattered
+from jenga.trainer.mattered import Mattered, mattered
+from jenga.types import HeadSpace
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "worst"
 """In the folder of a run: the pictures of what its evaluation.json names."""
 MOST_PARTS = 20
 """Tokens of a row that are marked as those that mattered."""
+_BATCH_SIZE = 8
+"""Rows of a pass with gradients at most: it needs several times the memory of one without."""
 TEXT_LENGTH = 1000
 """Characters that are shown of a row."""
 
@@ -53,7 +59,7 @@ def add_worst(
             errors = result.errors[key]
             at = worst_rows(errors, most)
             found = _written(runner.model.tasks[key[0]], result, key, part, at)
-            why = mattered(runner.model, part, result.spaces[key], at, device=runner.device, autocast=runner.autocast)
+            why = _why(runner, part, result.spaces[key], at)
             for place, (row, each) in enumerate(zip(at, found, strict=True)):
                 shown = inputs[source.encoder].shown(part.rows.content, row)
                 if why is not None and shown.places:
@@ -65,6 +71,22 @@ def add_worst(
                     "pictures": _kept(shown, run, f"{split}-{source.name}-{row}"),
                 }
             described[key]["details"]["worst"] = {"error": errors.name, "rows": found}
+
+
+def _why(runner: Runner, part: EncodedSplit, space: HeadSpace, at: Sequence[int]) -> Mattered | None:
+    """Return what `mattered` tells; where its pass fails, as for want of memory, None: a run is not to end of it."""
+    size = min(_BATCH_SIZE, runner.size_for(space.task))
+    try:
+        return mattered(
+            runner.model, part, space, at, batch_size=size, device=runner.device, autocast=runner.autocast
+        )  # fmt: skip
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        logger.warning(
+            "%s.%s: what its worst answers rest on cannot be told, and the report shows these rows unshaded: %s",
+            space.task, space.head, reason,
+        )  # fmt: skip
+        return None
 
 
 def _strongest(weights: np.ndarray, shown: Shown) -> list[list[float]]:
@@ -83,9 +105,14 @@ def _strongest(weights: np.ndarray, shown: Shown) -> list[list[float]]:
 
 
 def rows_apart(result: SplitResult) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return by task and head which rows are answered wrongly, by their places, and how wrongly; ready for JSON."""
+    """Return by task and head which rows are answered wrongly, by their places, and how wrongly; ready for JSON.
+
+    Without the heads whose answers are not right or wrong, but off by some distance.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for (task, head), errors in result.errors.items():
+        if errors.distance:
+            continue
         at = np.flatnonzero(errors.sizes > 0)
         wrong = {"at": at.tolist(), "sizes": [float(f"{size:.4g}") for size in errors.sizes[at].tolist()]}
         rows = labelled_rows(result.spaces[task, head], result.targets[task, head])

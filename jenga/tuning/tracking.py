@@ -11,9 +11,10 @@ from typing import Any
 
 from jenga.callbacks.base import Outcome
 from jenga.callbacks.beside import Beside
-from jenga.callbacks.mlflow_form import TAG_LENGTH, metric_name, reason_of, redacted
+from jenga.callbacks.mlflow_form import TAG_LENGTH, metric_name, reason_of
 from jenga.callbacks.mlflow_server import Server, import_mlflow, is_tracked
 from jenga.config.schema import ExperimentConfig
+from jenga.errors import redacted
 from jenga.tuning.folder import StudyFolder
 from jenga.tuning.trials import Trial
 

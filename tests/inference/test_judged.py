@@ -75,12 +75,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration=None: DatasetDict(splits))
 
 
-@pytest.mark.usefixtures("hub")
-@pytest.mark.parametrize(
+OF_TWO_FORMS = pytest.mark.parametrize(
     "model",
     [{"base_model": "jenga/tiny-text"}, {"backbone_type": "sequential", "base_model": "security_mlp_v1"}],
     ids=["texts", "events"],
 )
+
+
+@pytest.mark.usefixtures("hub")
+@OF_TWO_FORMS
 def test_each_split_of_a_hub_data_set_is_judged_by_its_own_rows(tmp_path: Path, model: dict[str, Any]) -> None:
     data_path = dict.fromkeys(("train", "valid", "test"), "hf://owner/calls")
     content: dict[str, Any] = {
@@ -96,6 +99,36 @@ def test_each_split_of_a_hub_data_set_is_judged_by_its_own_rows(tmp_path: Path, 
         assert sorted(source.splits[split].rows.ids) == sorted(f"{name}{n}" for n in range(HUB_ROWS[name]))
     found = predictor.evaluate(split="test")["metrics"]
     assert found == {name.removeprefix("test_"): value for name, value in result.metrics.items() if "test_" in name}
+
+
+@OF_TWO_FORMS
+def test_slices_by_a_column_are_told_of_a_saved_model_too_and_where_the_column_is_absent_that_is(
+    tmp_path: Path, model: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"text": f"call {n}", "size": n, "lang": ("sw", "en")[n // 2 % 2], "label": "ab"[n % 2]} for n in range(120)
+    ]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content: dict[str, Any] = {
+        "model": model, "tasks": [{"name": "mood", "type": "classification", "data_path": str(path)}],
+        "training": {"max_steps": 1}, "evaluation": {"baselines": [], "slices": ["lang"]},
+        "tracking": {"enabled": False}, "output_dir": str(tmp_path / "runs"),
+    }  # fmt: skip
+    result = jenga.train(content, device="cpu")
+    predictor = jenga.load(result.run, device="cpu")
+
+    def lines(found: dict[str, Any]) -> Any:
+        return found["heads"][0]["details"].get("slices")
+
+    assert lines(result.evaluation["splits"]["test"])
+    assert lines(predictor.evaluate(split="test")) == lines(result.evaluation["splits"]["test"])
+    (line,) = lines(predictor.evaluate(str(path)))
+    assert {each["value"]: each["rows"] for each in line["rows"]} == {"sw": 60, "en": 60}
+    assert not [record for record in caplog.records if "judged apart" in record.getMessage()]
+    path.write_text("".join(json.dumps({**row, "lang": None}) + "\n" for row in rows))
+    assert lines(predictor.evaluate(str(path))) is None
+    assert "calls.jsonl: no value in the column 'lang', so nothing is judged apart by it" in caplog.text
 
 
 def test_rows_that_judge_are_those_of_the_run_where_two_tasks_read_one_file(

@@ -44,6 +44,17 @@ def test_settings_that_differ_are_told_and_no_others(run: Path) -> None:
     ]
 
 
+def test_passwords_in_addresses_are_no_settings_that_are_told(run: Path) -> None:
+    again = other_run(run)
+    for place, address in ((run, "https://ann:secret@one/data"), (again, "https://bob:secret@two/data")):
+        config = (place / "config.yml").read_text()
+        (place / "config.yml").write_text(config.replace("/home/someone/secret", address))
+    found = compare_runs([run, again])
+    told = json.dumps(found.as_json()) + str(settings_table(found))
+    assert "https://***@two/data" in told
+    assert "secret" not in told
+
+
 def test_better_and_worse_follow_the_direction_of_the_metric(run: Path) -> None:
     found = compare_runs([run, other_run(run)])
     assert line(found, "QA", "macro_f1").verdict(1) == "better"

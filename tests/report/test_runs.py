@@ -10,7 +10,7 @@ import pytest
 
 from jenga.errors import DataError
 from jenga.report import runs
-from jenga.report.runs import find_runs, is_held, last_records, run_line, shown_time
+from jenga.report.runs import find_runs, is_held, last_records, run_line, shown_time, this_machine
 
 
 def make(folder: Path, name: str, **info: Any) -> Path:
@@ -57,18 +57,48 @@ def test_a_run_that_is_harmed_is_listed_and_hides_no_other(tmp_path: Path, conte
 
 
 def test_a_run_that_no_process_has_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make(tmp_path, "r", status="running")
+    run = make(tmp_path, "r", status="running", machine=this_machine())
     with (run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        node = os.fstat(lock.fileno()).st_ino
+        node, device = os.fstat(lock.fileno()).st_ino, os.fstat(lock.fileno()).st_dev
+        major, minor = os.major(device), os.minor(device)
         listed = tmp_path / "locks"
         monkeypatch.setattr(runs, "_LOCKS", listed)
         assert is_held(run) is None, "a system that lists no locks says nothing"
         assert run_line(run, within=tmp_path).status == "running"
-        listed.write_text(f"1: FLOCK  ADVISORY  WRITE 1 00:1c:{node} 0 EOF\n2: ->\n")
+        listed.write_text(f"1: FLOCK  ADVISORY  WRITE 1 {major:02x}:{minor:02x}:{node} 0 EOF\n2: ->\n")
         assert run_line(run, within=tmp_path).status == "running"
-    listed.write_text(f"1: FLOCK  ADVISORY  WRITE 1 00:1c:1{node} 0 EOF\n")
+        listed.write_text(f"1: FLOCK  ADVISORY  WRITE 1 00:1c:{node} 0 EOF\n")
+        assert run_line(run, within=tmp_path).status == "running", "as btrfs lists it"
+    listed.write_text(f"1: FLOCK  ADVISORY  WRITE 1 {major:02x}:{minor:02x}:1{node} 0 EOF\n")
     assert run_line(run, within=tmp_path).status == "stopped"
+
+
+def test_a_lock_of_a_file_of_the_same_number_on_another_disk_is_not_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".lock").touch()
+    fields = list((tmp_path / ".lock").stat())
+    fields[1], fields[2] = 77, os.makedev(8, 17)
+    monkeypatch.setattr(Path, "stat", lambda path: os.stat_result(fields))
+    monkeypatch.setattr(runs, "_LOCKS", tmp_path / "locks")
+    for device, held in (("08:11", True), ("08:01", False)):
+        (tmp_path / "locks").write_text(f"1: FLOCK  ADVISORY  WRITE 1 {device}:77 0 EOF\n")
+        assert is_held(tmp_path) == held
+
+
+def test_what_another_machine_began_is_not_called_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locks").touch()
+    monkeypatch.setattr(runs, "_LOCKS", tmp_path / "locks")
+    for name, machine, status in (
+        ("here", this_machine(), "stopped"),
+        ("there", {**this_machine(), "host": "gpu-7"}, "running (on gpu-7)"),
+        ("namesake", {**this_machine(), "boot": "other"}, f"running (on {this_machine()['host']})"),
+        ("unsaid", None, "running"),
+    ):
+        run = make(tmp_path, name, status="running", machine=machine)
+        (run / ".lock").touch()
+        assert run_line(run, within=tmp_path).status == status
 
 
 def test_of_a_long_log_the_end_alone_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

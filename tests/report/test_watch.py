@@ -3,19 +3,22 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from jenga.errors import DataError
 from jenga.report import watch
 from jenga.report.page import hashed
-from jenga.report.watch import Watched, host_allowed, page, serve
+from jenga.report.runs import RunLine, run_line
+from jenga.report.watch import Watched, host_allowed, names_of, page, serve
 
 HOSTILE = "<script>alert(1)</script>\u202e'\""
 
@@ -93,6 +96,33 @@ def test_a_run_that_is_harmed_is_listed(tmp_path: Path) -> None:
         Watched(tmp_path / "gone")
 
 
+def test_a_run_is_read_again_where_its_files_changed_or_it_trains_and_its_log_needs_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(run: Path, *, within: Path) -> RunLine:
+        read.append(run.name)
+        return run_line(run, within=within)
+
+    monkeypatch.setattr(watch, "run_line", counted)
+    ended, trains = make(tmp_path, "ended", 1), make(tmp_path, "trains", 1)
+    (trains / "run.json").write_text('{"status": "running"}')
+    watched = Watched(tmp_path)
+    first = watched.runs()
+    assert sorted(read) == ["ended", "trains"]
+    assert watched.runs() == first
+    assert read[2:] == ["trains"], "that its process is gone shows in no file"
+    append(ended, 2)
+    assert {each["name"]: each["steps"] for each in watched.runs()["runs"]} == {"ended": 2, "trains": 1}
+    (key,) = [each["id"] for each in first["runs"] if each["name"] == "ended"]
+    monkeypatch.setattr(watch, "find_runs", lambda folder: [])
+    assert steps_of(watched.log(key, 0)) == [1, 2]
+    shutil.rmtree(ended)
+    with pytest.raises(KeyError):
+        watched.log(key, 0)
+
+
 @pytest.mark.parametrize(
     ("given", "allowed"),
     [
@@ -104,6 +134,28 @@ def test_a_run_that_is_harmed_is_listed(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_foreign_name_is_not_answered(given: list[str], allowed: bool) -> None:
     assert host_allowed(given, {"localhost", "box.lan"}) == allowed
+
+
+def test_at_all_addresses_the_machine_is_asked_by_its_own_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "Box")
+    for host in ("0.0.0.0", "::"):
+        assert host_allowed(["box:8010"], names_of(host))
+    assert not host_allowed(["box:8010"], names_of("127.0.0.1"))
+
+
+def test_a_page_that_is_closed_while_it_is_answered_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(error: Exception) -> str:
+        try:
+            raise error
+        except type(error):
+            server.handle_error(cast(socket.socket, None), ("127.0.0.1", 1))
+        return capsys.readouterr().err
+
+    with serve(tmp_path, "127.0.0.1", 0) as server:
+        assert told(BrokenPipeError()) == told(ConnectionResetError()) == ""
+        assert "ValueError: ours" in told(ValueError("ours"))
 
 
 def test_a_page_is_served_at_once_without_what_trains() -> None:

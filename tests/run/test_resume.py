@@ -12,6 +12,7 @@ from jenga.config.render import config_digest, to_yaml
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
 from jenga.launched import LAUNCH
+from jenga.report.runs import this_machine
 from jenga.run.experiment import load_config
 from jenga.run.resume import find_run, record
 from jenga.trainer.run import RunFolder
@@ -58,6 +59,18 @@ def test_a_run_of_the_same_settings_goes_on_also_for_longer(
         assert run.path == path
         assert run.is_of(config_digest(changed(**training)))
         run.release()
+
+
+def test_a_run_says_which_machine_has_it_also_where_another_one_began_it(
+    changed: Callable[..., ExperimentConfig],
+) -> None:
+    path = begun(changed())
+    assert RunFolder(path).info()["machine"] == this_machine()
+    RunFolder(path).update(machine={"host": "gpu-7", "boot": "x"})
+    run = find_run(changed(), "auto")
+    assert run is not None
+    assert run.info()["machine"] == this_machine()
+    run.release()
 
 
 @pytest.mark.parametrize(

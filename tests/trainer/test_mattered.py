@@ -46,7 +46,11 @@ class Model(nn.Module):
 
 
 class Part:
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
     def batch(self, rows: list[int]) -> Any:
+        self.asked.append(rows)
         ids = torch.tensor([[1, 2, TELLING, 4], [TELLING, 1, 0, 0]])[rows]
         mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])[rows]
         batch = SimpleNamespace(inputs={"input_ids": ids, "attention_mask": mask})
@@ -54,10 +58,11 @@ class Part:
         return batch
 
 
-def found(model: Model, rows: list[int]) -> Any:
+def found(model: Model, rows: list[int], part: Part | None = None, batch_size: int = 8) -> Any:
     return mattered(
-        cast(MultiTaskModel, model), cast(Any, Part()), SPACE, rows, device=torch.device("cpu"), autocast=nullcontext
-    )
+        cast(MultiTaskModel, model), cast(Any, part or Part()), SPACE, rows, batch_size=batch_size,
+        device=torch.device("cpu"), autocast=nullcontext,
+    )  # fmt: skip
 
 
 def test_the_token_that_an_answer_rests_on_has_the_greatest_share_and_padding_has_none() -> None:
@@ -78,6 +83,14 @@ def test_the_attention_of_a_fusion_is_told_beside_it_and_nothing_stays_behind() 
     assert not model.words._forward_hooks
     assert not model.fusion["shared"]._forward_hooks
     assert all(each.grad is None for each in model.parameters())
+
+
+def test_no_pass_is_over_more_rows_than_a_batch_and_each_row_has_its_own() -> None:
+    model, part = Model(fused=True), Part()
+    why, whole = found(model, [0, 1, 0], part, batch_size=2), found(model, [0, 1, 0])
+    assert part.asked == [[0, 1], [0]]
+    for parts, together in zip(why, whole, strict=True):
+        assert [row.tolist() for row in parts] == [pytest.approx(row.tolist()) for row in together]
 
 
 @pytest.mark.parametrize(("options", "rows"), [({"embedded": False}, [0]), ({"by_position": True}, [0]), ({}, [])])

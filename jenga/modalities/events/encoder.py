@@ -126,7 +126,8 @@ class EventEncoder(Encoder):
         return made
 
     def _columns(self, specs: Sequence[SourceSpec]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*label_columns(specs), *self.keep]))
+        slices = (name for spec in specs for name in spec.slices)
+        return tuple(dict.fromkeys([*label_columns(specs), *slices, *self.keep]))
 
     def given(self, rows: RowsLike, specs: Sequence[SourceSpec]) -> Events:
         """Return events given as JSON (text or bytes) or mappings, one or several, or a table, numbered from 1.
