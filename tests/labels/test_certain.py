@@ -67,6 +67,15 @@ def test_metrics_of_sums_are_those_of_the_judge_for_any_rows_drawn_again(kind: s
             assert sums[name][0] == pytest.approx(judged[name], abs=1e-6), name
 
 
+def test_a_draw_of_one_number_alone_has_no_r2() -> None:
+    alone, gold = HeadSpace("t", "h", "number", 1, ("a",)), np.array([[0.1], [0.3], [0.7]])
+    additive = kind_named("number").additive(alone, gold + 0.5, gold)
+    assert additive is not None
+    drawn = np.eye(3)[additive.cells] * 3  # three times the same row
+    assert np.isnan(additive.metrics(drawn @ additive.parts)["r2"]).all()
+    assert not np.isnan(additive.metrics(np.ones((1, 3)) @ additive.parts)["r2"]).any()
+
+
 def test_rows_of_a_kind_are_put_together() -> None:
     gold = np.tile([0, 1, 1, 2], 25)
     additive = kind_named("class").additive(CLASSES, np.tile([0, 1, 2, 2], 25), gold)
