@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -56,14 +56,28 @@ def settle(
         if (untuned := kind.untuned(space, start)) is not None:
             found.thresholds[key] = untuned
         if key not in valid.raw:
-            if settings.conformal is not None and not kind.from_text:
-                found.warnings.append(f"{_where(space)}: no validation row has a label, so its answers have no sets")
+            found.warnings += _unused(task, space, settings)
             continue
         certainty = _certainty(task, space, valid, settings, found.warnings)
+        if not task.by_position:
+            certainty = replace(certainty, objective=_choose(task, space, certainty, valid, settings, found))
         if certainty != Certainty():
             found.certainty[key] = certainty
-        if not task.by_position:
-            _choose(task, space, certainty, valid, settings, found)
+    return found
+
+
+def _unused(task: BaseTask, space: HeadSpace, settings: EvaluationConfig) -> list[str]:
+    """Return which settings come to nothing for a head that has no validation row."""
+    kind, found = kind_named(space.kind), []
+    if settings.conformal is not None and not kind.from_text:
+        found.append(f"{_where(space)}: no validation row has a label, so its answers have no sets")
+    items = not task.by_position and kind.untuned(space, 0.5) is not None
+    if isinstance(settings.thresholds, ThresholdsConfig) and (items or task.calibrated):
+        kept = "stay at 0.5" if items else "keep the head's target_fpr"
+        objective = settings.thresholds.objective
+        found.append(
+            f"{_where(space)}: there are no validation rows to choose thresholds for {objective} by; they {kept}"
+        )
     return found
 
 
@@ -116,26 +130,30 @@ def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[s
 def _choose(
     task: BaseTask, space: HeadSpace, certainty: Certainty, valid: SplitResult, settings: EvaluationConfig,
     found: Settled,
-) -> None:  # fmt: skip
-    """Choose the thresholds of a head as the settings say, where it has some."""
+) -> str | None:  # fmt: skip
+    """Choose the thresholds of a head as the settings say, where it has some.
+
+    Return the objective where its task decided them for that.
+    """
     key, given = (space.task, space.head), settings.thresholds
     scores = task.scores(space.head, stacked(certainty.calibrated(valid.raw[key])))
     if scores is None or isinstance(given, float):
-        return
+        return None
     kind, targets = kind_named(space.kind), valid.targets[key]
     if not isinstance(given, ThresholdsConfig):
         if (tuned := kind.tuned(scores, targets)) is not None:
             found.thresholds[key] = tuned
-        return
-    rule = _rule(given)
+        return None
+    rule, decided = _rule(given), False
     chosen = kind.chosen(space, scores, targets, rule)
     if chosen is not None:
         found.thresholds[key], unmet = chosen
     else:
-        unmet = task.decide(space, scores, targets, rule)
+        decided, unmet = task.decide(space, scores, targets, rule)
     if unmet:
         more = f" (and {len(unmet) - _SHOWN} more)" if len(unmet) > _SHOWN else ""
         found.warnings.append(f"{_where(space)}, on the validation rows: {'; '.join(unmet[:_SHOWN])}{more}")
+    return given.objective if decided else None
 
 
 def _rule(given: ThresholdsConfig) -> ThresholdRule:
@@ -159,8 +177,8 @@ def add_certainty(
         task, space, own = model.tasks[key[0]], result.spaces[key], certainty.get(key, Certainty())
         if told := _told(task, space, result, own):
             head["certainty"] = told
-        if isinstance(settings.thresholds, ThresholdsConfig) and "detection" in head["details"]:
-            head["details"]["detection"]["objective"] = settings.thresholds.objective
+        if own.objective is not None and "detection" in head["details"]:
+            head["details"]["detection"]["objective"] = own.objective
         if settings.bootstrap:
             head["intervals"] = _intervals(task, space, result, head["metrics"], settings.bootstrap)
 

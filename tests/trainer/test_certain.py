@@ -18,6 +18,8 @@ from jenga.labels.classes import ClassHead
 from jenga.labels.items import ItemsHead
 from jenga.labels.numbers import NumberHead
 from jenga.labels.thresholds import ThresholdRule, chosen_threshold
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.tasks.base import BaseTask, ClassificationConfig
 from jenga.tasks.classification import ClassificationTask, MultiLabelConfig, MultiLabelTask
 from jenga.tasks.regression import RegressionConfig, RegressionTask
@@ -119,6 +121,39 @@ def test_thresholds_follow_an_objective_and_tell_what_cannot_be_reached() -> Non
     settings = EvaluationConfig.model_validate({"thresholds": {"objective": "precision", "at": 0.99}})
     (warning,) = settle(valid, model, SPACES, settings).warnings
     assert warning.startswith("head 'i.h', on the validation rows: p: no threshold has a precision of 0.99; the best")
+
+
+def test_alerts_are_chosen_for_an_objective_only_where_their_task_decided_so() -> None:
+    space = HeadSpace("a", "h", "class", 2, ("normal", "attack"))
+    head = {"name": "h", "num_labels": 2, "labels": list(space.labels)}
+    block = {"name": "a", "type": "anomaly_detection", "data_path": "x", "mode": "unsupervised", "heads": [head]}
+    task = AnomalyDetectionTask(AnomalyConfig.model_validate(block), 4)
+    raw, key = torch.arange(1.0, 101.0)[:, None], ("a", "h")
+    model: Any = SimpleNamespace(tasks={"a": task})
+    settings = EvaluationConfig.model_validate({"thresholds": {"objective": "cost"}, "bootstrap": 0})
+    for anomalies, objective in ((0, None), (20, "cost")):
+        targets = (np.arange(100) >= 100 - anomalies).astype(np.int64)
+        task.calibrate(space, task.scores("h", raw), targets)
+        valid = SplitResult(rows=100, targets={key: targets}, spaces={key: space}, raw={key: raw}, logits={key: raw})
+        valid.predictions[key] = task.predict("h", raw)
+        found = settle(valid, model, {key: space}, settings)
+        assert len(found.warnings) == (objective is None)
+        details: dict[str, Any] = {"detection": {}}
+        told: dict[str, Any] = {"heads": [{"task": "a", "head": "h", "metrics": {}, "details": details}]}
+        add_certainty(told, model, valid, found.certainty, settings)
+        assert details["detection"].get("objective") == objective
+    (warning,) = settle(SplitResult(), model, {key: space}, settings).warnings
+    assert warning == (
+        "head 'a.h': there are no validation rows to choose thresholds for cost by; they keep the head's target_fpr"
+    )
+
+
+def test_an_objective_without_validation_rows_is_told_of_heads_with_thresholds() -> None:
+    settings = EvaluationConfig.model_validate({"thresholds": {"objective": "f1"}})
+    found = settle(SplitResult(), judged(2)[1], SPACES, settings)
+    assert found.warnings == [
+        "head 'i.h': there are no validation rows to choose thresholds for f1 by; they stay at 0.5"
+    ]
 
 
 def test_sets_cover_other_rows_as_often_as_asked_and_items_come_without() -> None:

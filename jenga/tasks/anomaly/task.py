@@ -256,17 +256,17 @@ class AnomalyDetectionTask(BaseTask):
             "threshold lies at the highest of their scores"
         ]
 
-    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> list[str]:
+    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> tuple[bool, list[str]]:
         """Let alerts begin where `rule` says, not `target_fpr`; it needs anomalies, but for a rate of alarms."""
         own, anomalous = self._fitted(space, scores, targets)
         if not len(own):
-            return ["no row has a label; alerts keep the head's target_fpr"]
+            return False, ["no row has a label; alerts keep the head's target_fpr"]
         if not anomalous.any() and rule.objective != "false_positive_rate":
-            return [f"without an anomaly {rule.objective} tells nothing; alerts keep the head's target_fpr"]
+            return False, [f"without an anomaly {rule.objective} tells nothing; alerts keep the head's target_fpr"]
         chosen = chosen_threshold(own, anomalous.astype(np.float64), rule, highest=np.inf)
         below = own[own < chosen.threshold].max(initial=-np.inf)
         self.calibrator(space.head).alert_from(chosen.threshold, below=float(below))
-        return [chosen.unmet] if chosen.unmet else []
+        return True, [chosen.unmet] if chosen.unmet else []
 
     def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> None:
         """Return None: scores are calibrated by `calibrate`."""

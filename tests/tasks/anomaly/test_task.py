@@ -111,7 +111,7 @@ def test_alerts_begin_where_a_rule_has_them(mode: str, unlabelled: float) -> Non
     task.calibrator("threat").fit(scores[:6], targets[:6] > 0, method="none", target_fpr=0.5)
 
     def alerts(rule: ThresholdRule) -> list[bool]:
-        assert task.decide(SPACE, scores, targets, rule) == []
+        assert task.decide(SPACE, scores, targets, rule) == (True, [])
         limit = task.calibrator("threat").threshold
         assert limit is not None
         return (scores[:6] > limit).tolist()
@@ -128,10 +128,11 @@ def test_without_an_anomaly_only_a_rate_of_false_alarms_is_a_rule() -> None:
     scores, normal = np.arange(10.0), np.zeros(10, np.int64)
     task.calibrator("threat").fit(scores, normal > 0, method="none", target_fpr=0.1)
     before = task.calibrator("threat").threshold
-    (unmet,) = task.decide(SPACE, scores, normal, ThresholdRule("recall", 0.9))
+    taken, (unmet,) = task.decide(SPACE, scores, normal, ThresholdRule("recall", 0.9))
+    assert not taken
     assert unmet == "without an anomaly recall tells nothing; alerts keep the head's target_fpr"
     assert task.calibrator("threat").threshold == before
-    assert task.decide(SPACE, scores, normal, ThresholdRule("false_positive_rate", 0.3)) == []
+    assert task.decide(SPACE, scores, normal, ThresholdRule("false_positive_rate", 0.3)) == (True, [])
     limit = task.calibrator("threat").threshold
     assert limit is not None
     assert (scores > limit).sum() <= 3
@@ -142,14 +143,15 @@ def test_rows_without_a_label_are_normal_to_a_rule_where_none_is_learnt_from() -
     rule = ThresholdRule("false_positive_rate", 0.05)
     task = task_of(**UNSUPERVISED, head={"calibration": "none"})
     task.calibrate(SPACE, scores, unlabelled)
-    assert task.decide(SPACE, scores, unlabelled, rule) == []
+    assert task.decide(SPACE, scores, unlabelled, rule) == (True, [])
     limit = task.calibrator("threat").threshold
     assert limit is not None
     assert (scores > limit).sum() == 5
     learning = task_of()
     learning.calibrator("threat").fit(scores, scores < 0, method="none", target_fpr=0.5)
     before = learning.calibrator("threat").threshold
-    assert learning.decide(SPACE, scores, unlabelled, rule) == ["no row has a label; alerts keep the head's target_fpr"]
+    told = ["no row has a label; alerts keep the head's target_fpr"]
+    assert learning.decide(SPACE, scores, unlabelled, rule) == (False, told)
     assert learning.calibrator("threat").threshold == before
 
 
