@@ -44,8 +44,6 @@ from jenga.types import IGNORE_INDEX, HeadSpace
 
 _UNSEEN = "(a class of no training row)"
 _LEAST_SHARE = 1e-12
-_STRANGEST = 2.0
-"""Stranger than any class can be, and a number that JSON has."""
 
 
 class ClassHead(HeadConfig):
@@ -185,12 +183,12 @@ class Classes(LabelKind):
     ) -> NDArray[np.float64]:
         """Return 1 - p of each row's class ``(M, 1)``, as least ambiguous sets have it (Sadinle et al. 2019).
 
-        0 of the answer itself, which is in every set; 2 of a class that no training row has, which is in none.
+        0 of the answer itself, which is in every set; infinite of a class that no training row has, which is in none.
         """
         gold, predicted = np.asarray(targets, np.int64), np.asarray(predictions, np.int64)
         shares = stacked(logits).double().softmax(-1).numpy()
         found = 1.0 - shares[np.arange(len(gold)), gold.clip(0)]
-        found = np.where(gold == predicted, 0.0, np.where(gold < 0, _STRANGEST, found))
+        found = np.where(gold == predicted, 0.0, np.where(gold < 0, np.inf, found))
         return np.where(gold == IGNORE_INDEX, np.nan, found)[:, None]
 
     def plausible(

@@ -93,7 +93,7 @@ def _certainty(
     fitted = None
     if evidence is not None:
         own = evidence if strange is None else evidence.take(half[evidence.rows])
-        fitted = _calibration(method, own, space, told)
+        fitted = _calibration(method, own, space, told, of_half=strange is not None)
     if wanted is None or strange is None:
         if wanted is not None:
             told.append(f"{_where(space)}: conformal sets are of classes and numbers; its answers come without")
@@ -109,10 +109,17 @@ def _certainty(
             f"{_where(space)}: a coverage of {wanted.coverage:g} needs {conformal.rows_for(wanted.coverage)} labelled "
             f"validation rows at least{' beside those of the calibration' if fitted else ''}; its answers have no sets"
         )
+    elif (had := limits.covered(strange)) < wanted.coverage:
+        told.append(
+            f"{_where(space)}: a coverage of {wanted.coverage:g} cannot be had, since {1 - had:.1%} of the labelled "
+            "validation rows are of classes that no training row has, which are in no set; its sets hold all classes"
+        )
     return Certainty(fitted, limits)
 
 
-def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[str]) -> Calibration | None:
+def _calibration(
+    method: str, evidence: Evidence, space: HeadSpace, told: list[str], *, of_half: bool
+) -> Calibration | None:
     if not len(evidence.rows):
         return None
     chosen: Method = "temperature" if method == "auto" else cast(Method, method)
@@ -120,9 +127,10 @@ def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[s
     if needed is None:
         return calibration.fit(chosen, evidence)
     if method != "auto":
+        there = f"{len(np.unique(evidence.rows))}{' of the half that calibrates' if of_half else ''}"
         told.append(
-            f"{_where(space)}: {chosen} needs {needed} labelled validation rows and there are "
-            f"{len(np.unique(evidence.rows))}; its probabilities stay as they are"
+            f"{_where(space)}: {chosen} needs {needed} labelled validation rows and there are {there}; its "
+            "probabilities stay as they are"
         )
     return None
 

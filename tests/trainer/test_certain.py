@@ -86,6 +86,29 @@ def test_a_calibration_that_was_asked_for_and_cannot_be_had_is_told() -> None:
     assert len(found.warnings) == 2
 
 
+def test_with_sets_a_calibration_has_half_of_the_rows_and_says_so() -> None:
+    settings = EvaluationConfig.model_validate({"calibration": "isotonic", "conformal": {}})
+    warning = settle(*judged(1200), SPACES, settings).warnings[0]
+    assert warning.startswith("head 'c.h': isotonic needs 1000 labelled validation rows and there are 600 of the half")
+
+
+def test_a_coverage_that_unseen_classes_make_impossible_is_told_and_not_claimed() -> None:
+    valid, model = judged(400)
+    valid.targets["c", "h"][np.arange(400) % 5 == 0] = -200
+    settings = EvaluationConfig.model_validate({"conformal": {"coverage": 0.9}, "calibration": "none"})
+    found = settle(valid, model, {("c", "h"): CLASSES}, settings)
+    assert found.warnings == [
+        "head 'c.h': a coverage of 0.9 cannot be had, since 20.0% of the labelled validation rows are of classes that "
+        "no training row has, which are in no set; its sets hold all classes"
+    ]
+    conformal = found.certainty["c", "h"].conformal
+    assert conformal is not None
+    assert conformal.limits == [1.0]
+    heads: list[dict[str, Any]] = [{"task": "c", "head": "h", "metrics": {}, "details": {}}]
+    add_certainty({"heads": heads}, model, valid, found.certainty, settings)
+    assert heads[0]["certainty"]["conformal"]["coverage"] == 0.8
+
+
 def test_a_head_may_be_calibrated_otherwise_than_the_others() -> None:
     valid, model = judged(1200)
     head = model.tasks["c"].config.heads[0].model_copy(update={"calibration": "isotonic"})
