@@ -251,7 +251,7 @@ class Classes(LabelKind):
     def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
         """Return the cross-entropy of wrong answers; of a class that no training row has, how certain the answer is."""
         gold, predicted = np.asarray(targets, np.int64), np.asarray(predictions, np.int64)
-        shares = torch.stack(list(logits)).double().log_softmax(-1).numpy()
+        shares = stacked(logits).double().log_softmax(-1).numpy()
         rows = np.arange(len(gold))
         certain = -np.log1p(-np.exp(shares[rows, predicted]).clip(max=1 - _LEAST_SHARE))
         losses = np.where(is_unseen(gold), certain, -shares[rows, gold.clip(0)])

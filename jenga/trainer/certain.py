@@ -176,14 +176,14 @@ def add_certainty(
     """Add to each head of a split's description its ``certainty`` and the ``intervals`` of its metrics.
 
     ``certainty``: how good its probabilities are ``before`` and ``after`` the ``calibration``, and how often and how
-    widely its ``conformal`` sets hold the truth. description: what `describe_split` gave; `result` has the logits.
+    widely its ``conformal`` sets hold the truth. description: what `describe_split` gave; `result` has logits.
     """
     for head in description["heads"]:
         key = (head["task"], head["head"])
-        if key not in result.raw:
+        if key not in result.predictions:
             continue
         task, space, own = model.tasks[key[0]], result.spaces[key], certainty.get(key, Certainty())
-        if told := _told(task, space, result, own):
+        if key in result.raw and (told := _told(task, space, result, own)):
             head["certainty"] = told
         if own.objective is not None and "detection" in head["details"]:
             head["details"]["detection"]["objective"] = own.objective

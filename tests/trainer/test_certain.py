@@ -274,3 +274,20 @@ def test_what_is_known_of_a_split_is_not_computed_again(make_trainer: Callable[.
     assert describe_split(again, trainer.model, sources, "valid") == describe_split(
         known, trainer.model, sources, "valid"
     )
+
+
+def test_a_report_keeps_the_logits_of_heads_whose_certainty_they_tell(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer("mood", "flags", data={"valid_fraction": 0.3})
+    for silent in ("evidence", "strangeness"):
+        monkeypatch.setattr(trainer.model.tasks["mood"], silent, lambda *_: None)
+    sources = trainer.experiment.sources
+    runner = Runner(trainer.model, torch.device("cpu"), contextlib.nullcontext, {"shared": 8}, {})
+    assert len(runner.evaluate(sources, "valid", logits=True).raw) == 3, "a calibration is fitted to any of them"
+    result = runner.evaluate(sources, "valid", report=True, logits=True)
+    assert [task for task, _ in result.raw] == [task for task, _ in result.logits] == ["flags"]
+    description = describe_split(result, trainer.model, sources, "valid")
+    add_certainty(description, trainer.model, result, {}, EvaluationConfig(bootstrap=10))
+    assert all(head["intervals"] for head in description["heads"])
+    assert [head["task"] for head in description["heads"] if "certainty" in head] == ["flags"]
