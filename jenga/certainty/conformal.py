@@ -9,12 +9,15 @@ import numpy as np
 
 from jenga.labels.certain import Floats
 
+_STRANGEST = 1.0
+
 
 @dataclass(frozen=True)
 class Conformal:
     """How strange a label may be and still belong to an answer's set, by its kind's `LabelKind.strangeness`.
 
     `coverage`: the share of rows whose label is to be in the set. `limits`: of the strangeness, one for each column.
+    A label that is infinitely strange is in no set.
     """
 
     coverage: float
@@ -31,7 +34,9 @@ def fit(strangeness: Floats, coverage: float) -> Conformal | None:
 
     The ``ceil((n + 1) * coverage)``-th smallest of n (Papadopoulos et al. 2002; Angelopoulos & Bates 2023, section 1):
     where rows to come and these are exchangeable, and the model saw neither, the share that is covered is at least
-    `coverage` on average. None where some column has fewer rows than `rows_for` it.
+    `coverage` on average. None where some column has fewer rows than `rows_for` it. Where so many labels are in no set
+    that it cannot be had, the limit is the strangest one that can be: 1, as that of classes that are out of the
+    question.
     """
     limits = []
     for column in strangeness.T:
@@ -40,7 +45,7 @@ def fit(strangeness: Floats, coverage: float) -> Conformal | None:
         place = math.ceil((len(ranked) + 1) * coverage - 1e-9)
         if place > len(ranked):
             return None
-        limits.append(float(ranked[place - 1]))
+        limits.append(float(ranked[place - 1]) if np.isfinite(ranked[place - 1]) else _STRANGEST)
     return Conformal(coverage, limits)
 
 

@@ -74,7 +74,8 @@ class EvaluationConfig(Strict):
     )
     conformal: ConformalConfig | None = Field(
         None,
-        description="Answer with a set of classes, or an interval of numbers, too. Absent: with the likeliest alone.",
+        description="Answer with a set of classes, or an interval of numbers, too. Absent: with the likeliest alone. "
+        "Calibration gets half of the validation rows then, so that auto begins at 200 labelled rows.",
     )
     bootstrap: Annotated[int, Field(ge=0)] = Field(
         1000,

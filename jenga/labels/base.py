@@ -280,7 +280,8 @@ class LabelKind(ABC):
     ) -> NDArray[np.float64] | None:
         """Return how strange the label of each row is beside its answer, ``(M, D)``, NaN where it has none.
 
-        None where the kind has no sets of labels, or intervals, that are plausible for a row.
+        Infinite where no set can hold it. None where the kind has no sets of labels, or intervals, that are plausible
+        for a row.
         """
         return None
 

@@ -44,8 +44,6 @@ from jenga.types import IGNORE_INDEX, HeadSpace
 
 _UNSEEN = "(a class of no training row)"
 _LEAST_SHARE = 1e-12
-_STRANGEST = 2.0
-"""Stranger than any class can be, and a number that JSON has."""
 
 
 class ClassHead(HeadConfig):
@@ -185,12 +183,12 @@ class Classes(LabelKind):
     ) -> NDArray[np.float64]:
         """Return 1 - p of each row's class ``(M, 1)``, as least ambiguous sets have it (Sadinle et al. 2019).
 
-        0 of the answer itself, which is in every set; 2 of a class that no training row has, which is in none.
+        0 of the answer itself, which is in every set; infinite of a class that no training row has, which is in none.
         """
         gold, predicted = np.asarray(targets, np.int64), np.asarray(predictions, np.int64)
         shares = stacked(logits).double().softmax(-1).numpy()
         found = 1.0 - shares[np.arange(len(gold)), gold.clip(0)]
-        found = np.where(gold == predicted, 0.0, np.where(gold < 0, _STRANGEST, found))
+        found = np.where(gold == predicted, 0.0, np.where(gold < 0, np.inf, found))
         return np.where(gold == IGNORE_INDEX, np.nan, found)[:, None]
 
     def plausible(
@@ -253,7 +251,7 @@ class Classes(LabelKind):
     def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
         """Return the cross-entropy of wrong answers; of a class that no training row has, how certain the answer is."""
         gold, predicted = np.asarray(targets, np.int64), np.asarray(predictions, np.int64)
-        shares = torch.stack(list(logits)).double().log_softmax(-1).numpy()
+        shares = stacked(logits).double().log_softmax(-1).numpy()
         rows = np.arange(len(gold))
         certain = -np.log1p(-np.exp(shares[rows, predicted]).clip(max=1 - _LEAST_SHARE))
         losses = np.where(is_unseen(gold), certain, -shares[rows, gold.clip(0)])

@@ -9,7 +9,7 @@ from jenga.labels.certain import Additive, Floats, mean_defined, ratio
 
 _FEW = 16
 """Items up to so many, of which it pays to look for rows that are alike; of more, hardly any are."""
-_HIT, _FALSE_ALARM, _MISS, _NO = 1, 2, 3, 4
+_MISSING, _HIT, _FALSE_ALARM, _MISS, _NO = np.arange(5, dtype=np.int8)
 
 
 def item_sums(yes: NDArray[np.bool_], gold: Floats) -> Additive:
@@ -18,7 +18,7 @@ def item_sums(yes: NDArray[np.bool_], gold: Floats) -> Additive:
     Rows without any label do not count.
     """
     known, wanted = ~np.isnan(gold), gold > 0.5
-    verdicts = np.select([~known, wanted & yes, yes, wanted], [0, _HIT, _FALSE_ALARM, _MISS], _NO).astype(np.int8)
+    verdicts = np.select([~known, wanted & yes, yes, wanted], [_MISSING, _HIT, _FALSE_ALARM, _MISS], _NO)
     verdicts = np.ascontiguousarray(verdicts[known.any(1)])
     kinds, cells = verdicts, np.arange(len(verdicts))
     if verdicts.shape[1] <= _FEW:

@@ -205,7 +205,7 @@ class Items(LabelKind):
         """Return the binary cross-entropy of the items that are wrong, all together."""
         gold = np.asarray(targets, np.float64)
         signs = np.where(gold > 0.5, -1.0, 1.0)
-        losses = np.logaddexp(0.0, signs * torch.stack(list(logits)).double().numpy())
+        losses = np.logaddexp(0.0, signs * stacked(logits).double().numpy())
         wrong = ~np.isnan(gold) & ((gold > 0.5) != np.asarray(predictions, bool))
         return Errors("loss", np.where(wrong, losses, 0.0).sum(1))
 

@@ -39,6 +39,7 @@ from jenga.types import HeadSpace
 
 MAX_POINTS = 500
 _LARGEST = float(np.finfo(np.float32).max)
+_TINY, _LEAST_VARIANCE = float(np.finfo(np.float64).tiny), 1e-9
 
 
 class NumberHead(HeadConfig):
@@ -224,7 +225,9 @@ def _of_sums(sums: Floats) -> dict[str, Floats]:
     """Return the metrics of sums ``(B, 5 K)``: labels, absolute and squared errors, centred targets, their squares."""
     known, off, squares, centred, spread = np.split(sums, 5, axis=1)
     varied = spread - ratio(centred**2, known)
-    r2 = np.where(varied > 0, 1 - ratio(squares, varied), np.nan)
+    # Of a draw of one number alone, rounding leaves a trace of a variance; `judge` leaves such a column out.
+    varies = varied > _LEAST_VARIANCE * np.maximum(spread, _TINY)
+    r2 = np.where(varies, 1 - ratio(squares, varied), np.nan)
     return {
         "mae": mean_defined(ratio(off, known)),
         "rmse": mean_defined(np.sqrt(ratio(squares, known))),

@@ -64,7 +64,9 @@ def chosen_threshold(score: Floats, target: Floats, rule: ThresholdRule, *, high
             return _reaching(cuts, hits / yes, rule.at, of=f"a recall of {rule.at:g}", then=precision)
         case "false_positive_rate":
             rate = alarms / max(no, 1)
-            return _reaching(cuts, -rate, -rule.at, of=f"a false positive rate of {rule.at:g}", then=hits)
+            # Without a yes no cut has hits to be chosen by, and the lowest one has the most alarms that are allowed.
+            most = hits if yes else alarms
+            return _reaching(cuts, -rate, -rule.at, of=f"a false positive rate of {rule.at:g}", then=most)
 
 
 def _reaching(cuts: Floats, quality: Floats, least: float, *, of: str, then: Floats) -> Threshold:

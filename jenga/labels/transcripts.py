@@ -26,6 +26,7 @@ from jenga.labels.base import (
     Reader,
     Texts,
 )
+from jenga.labels.certain import Additive, Floats, ratio
 from jenga.labels.column import HeadColumn, RowError, encodable, show, some_of
 from jenga.labels.edits import edits
 from jenga.labels.forms import with_missing
@@ -150,15 +151,14 @@ class Transcripts(LabelKind):
         """Return that of an answer."""
         return record({"text": TEXT})
 
+    def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive:
+        """Return what `judge` does, by the edits of each row."""
+        return Additive.of_rows(_edit_counts(space, predictions, targets), _of_sums)
+
     def judge(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, float]:
         """Return the errors of all rows as a share of the words, and of the characters, that were said."""
-        found = _judged(space, predictions, targets)
-        words = sum(edits(said.split(), written.split()) for _, said, written in found)
-        characters = sum(edits(said, written) for _, said, written in found)
-        return {
-            "wer": words / sum(len(said.split()) for _, said, _ in found),
-            "cer": characters / sum(len(said) for _, said, _ in found),
-        }
+        shares = _of_sums(_edit_counts(space, predictions, targets).sum(0, keepdims=True))
+        return {name: float(share[0]) for name, share in shares.items()}
 
     def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
         """Return ``warnings``."""
@@ -203,6 +203,20 @@ def _judged(space: HeadSpace, predictions: Any, targets: Any) -> list[tuple[int,
         for at, (said, written) in enumerate(zip(targets, predictions, strict=True))
         if len(said)
     ]
+
+
+def _edit_counts(space: HeadSpace, predictions: Any, targets: Any) -> Floats:
+    """Return of each row with a transcript ``(M, 4)``: wrong words, words, wrong characters, characters."""
+    counts = [
+        (edits(said.split(), written.split()), len(said.split()), edits(said, written), len(said))
+        for _, said, written in _judged(space, predictions, targets)
+    ]
+    return np.array(counts, np.float64).reshape(-1, 4)
+
+
+def _of_sums(sums: Floats) -> dict[str, Floats]:
+    wrong_words, words, wrong_characters, characters = sums.T
+    return {"wer": ratio(wrong_words, words), "cer": ratio(wrong_characters, characters)}
 
 
 def _text(value: Any, column: HeadColumn) -> str:

@@ -49,7 +49,7 @@ from jenga.trainer.calibrate import calibrate
 from jenga.trainer.certain import add_certainty, settle
 from jenga.trainer.checkpoint import forget_harmed_best, newest_checkpoint
 from jenga.trainer.directions import metric_directions
-from jenga.trainer.evaluate import Runner, choose_device, describe_split
+from jenga.trainer.evaluate import Runner, SplitResult, choose_device, describe_split
 from jenga.trainer.optim import Maker, all_groups
 from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
 from jenga.trainer.rehearse import rehearse
@@ -313,10 +313,13 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     runner.certainty = bundle.certainty = settled.certainty
     bundle.save(run.best)
     splits, errors = {}, {}
+    known: SplitResult | None = valid
+    del valid
     for split in ("valid", "test"):
         result = runner.evaluate(
-            experiment.sources, split, report=True, logits=True, known=valid if split == "valid" else None
+            experiment.sources, split, report=True, logits=True, known=known if split == "valid" else None
         )
+        known = None  # all logits of the validation rows, beside which those of the test rows need no room
         if result.rows:
             splits[split] = describe_split(
                 result, bundle.model, experiment.sources, split,
@@ -330,6 +333,7 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
             add_certainty(splits[split], bundle.model, result, bundle.certainty, config.evaluation)
             _add_baselines(splits[split], experiment, split)
             errors[split] = rows_apart(result)
+        del result
     write_errors(run.path, errors)
     evaluation = {
         "project": config.project_name,

@@ -311,12 +311,13 @@ class BaseTask(nn.Module):
         """
         return kind_named(space.kind).additive(space, predictions, targets)
 
-    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> list[str]:
-        """Take from `scores` of the validation rows the threshold that `rule` asks for; return what it cannot have.
+    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> tuple[bool, list[str]]:
+        """Take from `scores` of the validation rows the threshold that `rule` asks for.
 
-        Of a task whose thresholds are its own; those of its kinds of labels are `LabelKind.chosen`.
+        Return whether it was taken, and sentences on what cannot be had. Of a task whose thresholds are its own; those
+        of its kinds of labels are `LabelKind.chosen`.
         """
-        return []
+        return False, []
 
     def metrics_of_loss(self, space: HeadSpace, loss: float) -> dict[str, float]:
         """Return the metrics of a head that is judged by its mean loss alone, such as a language model's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -56,14 +56,28 @@ def settle(
         if (untuned := kind.untuned(space, start)) is not None:
             found.thresholds[key] = untuned
         if key not in valid.raw:
-            if settings.conformal is not None and not kind.from_text:
-                found.warnings.append(f"{_where(space)}: no validation row has a label, so its answers have no sets")
+            found.warnings += _unused(task, space, settings)
             continue
         certainty = _certainty(task, space, valid, settings, found.warnings)
+        if not task.by_position:
+            certainty = replace(certainty, objective=_choose(task, space, certainty, valid, settings, found))
         if certainty != Certainty():
             found.certainty[key] = certainty
-        if not task.by_position:
-            _choose(task, space, certainty, valid, settings, found)
+    return found
+
+
+def _unused(task: BaseTask, space: HeadSpace, settings: EvaluationConfig) -> list[str]:
+    """Return which settings come to nothing for a head that has no validation row."""
+    kind, found = kind_named(space.kind), []
+    if settings.conformal is not None and not kind.from_text:
+        found.append(f"{_where(space)}: no validation row has a label, so its answers have no sets")
+    items = not task.by_position and kind.untuned(space, 0.5) is not None
+    if isinstance(settings.thresholds, ThresholdsConfig) and (items or task.calibrated):
+        kept = "stay at 0.5" if items else "keep the head's target_fpr"
+        objective = settings.thresholds.objective
+        found.append(
+            f"{_where(space)}: there are no validation rows to choose thresholds for {objective} by; they {kept}"
+        )
     return found
 
 
@@ -79,7 +93,7 @@ def _certainty(
     fitted = None
     if evidence is not None:
         own = evidence if strange is None else evidence.take(half[evidence.rows])
-        fitted = _calibration(method, own, space, told)
+        fitted = _calibration(method, own, space, told, of_half=strange is not None)
     if wanted is None or strange is None:
         if wanted is not None:
             told.append(f"{_where(space)}: conformal sets are of classes and numbers; its answers come without")
@@ -95,10 +109,17 @@ def _certainty(
             f"{_where(space)}: a coverage of {wanted.coverage:g} needs {conformal.rows_for(wanted.coverage)} labelled "
             f"validation rows at least{' beside those of the calibration' if fitted else ''}; its answers have no sets"
         )
+    elif (had := limits.covered(strange)) < wanted.coverage:
+        told.append(
+            f"{_where(space)}: a coverage of {wanted.coverage:g} cannot be had, since {1 - had:.1%} of the labelled "
+            "validation rows are of classes that no training row has, which are in no set; its sets hold all classes"
+        )
     return Certainty(fitted, limits)
 
 
-def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[str]) -> Calibration | None:
+def _calibration(
+    method: str, evidence: Evidence, space: HeadSpace, told: list[str], *, of_half: bool
+) -> Calibration | None:
     if not len(evidence.rows):
         return None
     chosen: Method = "temperature" if method == "auto" else cast(Method, method)
@@ -106,9 +127,10 @@ def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[s
     if needed is None:
         return calibration.fit(chosen, evidence)
     if method != "auto":
+        there = f"{len(np.unique(evidence.rows))}{' of the half that calibrates' if of_half else ''}"
         told.append(
-            f"{_where(space)}: {chosen} needs {needed} labelled validation rows and there are "
-            f"{len(np.unique(evidence.rows))}; its probabilities stay as they are"
+            f"{_where(space)}: {chosen} needs {needed} labelled validation rows and there are {there}; its "
+            "probabilities stay as they are"
         )
     return None
 
@@ -116,26 +138,30 @@ def _calibration(method: str, evidence: Evidence, space: HeadSpace, told: list[s
 def _choose(
     task: BaseTask, space: HeadSpace, certainty: Certainty, valid: SplitResult, settings: EvaluationConfig,
     found: Settled,
-) -> None:  # fmt: skip
-    """Choose the thresholds of a head as the settings say, where it has some."""
+) -> str | None:  # fmt: skip
+    """Choose the thresholds of a head as the settings say, where it has some.
+
+    Return the objective where its task decided them for that.
+    """
     key, given = (space.task, space.head), settings.thresholds
     scores = task.scores(space.head, stacked(certainty.calibrated(valid.raw[key])))
     if scores is None or isinstance(given, float):
-        return
+        return None
     kind, targets = kind_named(space.kind), valid.targets[key]
     if not isinstance(given, ThresholdsConfig):
         if (tuned := kind.tuned(scores, targets)) is not None:
             found.thresholds[key] = tuned
-        return
-    rule = _rule(given)
+        return None
+    rule, decided = _rule(given), False
     chosen = kind.chosen(space, scores, targets, rule)
     if chosen is not None:
         found.thresholds[key], unmet = chosen
     else:
-        unmet = task.decide(space, scores, targets, rule)
+        decided, unmet = task.decide(space, scores, targets, rule)
     if unmet:
         more = f" (and {len(unmet) - _SHOWN} more)" if len(unmet) > _SHOWN else ""
         found.warnings.append(f"{_where(space)}, on the validation rows: {'; '.join(unmet[:_SHOWN])}{more}")
+    return given.objective if decided else None
 
 
 def _rule(given: ThresholdsConfig) -> ThresholdRule:
@@ -150,17 +176,17 @@ def add_certainty(
     """Add to each head of a split's description its ``certainty`` and the ``intervals`` of its metrics.
 
     ``certainty``: how good its probabilities are ``before`` and ``after`` the ``calibration``, and how often and how
-    widely its ``conformal`` sets hold the truth. description: what `describe_split` gave; `result` has the logits.
+    widely its ``conformal`` sets hold the truth. description: what `describe_split` gave; `result` has logits.
     """
     for head in description["heads"]:
         key = (head["task"], head["head"])
-        if key not in result.raw:
+        if key not in result.predictions:
             continue
         task, space, own = model.tasks[key[0]], result.spaces[key], certainty.get(key, Certainty())
-        if told := _told(task, space, result, own):
+        if key in result.raw and (told := _told(task, space, result, own)):
             head["certainty"] = told
-        if isinstance(settings.thresholds, ThresholdsConfig) and "detection" in head["details"]:
-            head["details"]["detection"]["objective"] = settings.thresholds.objective
+        if own.objective is not None and "detection" in head["details"]:
+            head["details"]["detection"]["objective"] = own.objective
         if settings.bootstrap:
             head["intervals"] = _intervals(task, space, result, head["metrics"], settings.bootstrap)
 

@@ -169,8 +169,9 @@ class Runner:
     ) -> SplitResult:  # fmt: skip
         """Run every source's `split` and judge every head by its task's metrics.
 
-        report: tell how wrong the answer to each row is, and how they rank, too. logits: keep them. known: what was
-        found of the same split with its logits, which are not computed again.
+        report: tell how wrong the answer to each row is, and how they rank, too. logits: keep them, in a report those
+        that tell how certain a head is. known: what was found of the same split with all its logits, which are not
+        computed again.
         """
         result = SplitResult()
         weighted: list[float] = []
@@ -208,7 +209,7 @@ class Runner:
                 result.metrics |= {f"{space.task}_{space.head}_{name}": value for name, value in found.items()}
                 if report:
                     _add_figures(result, task, key, said)
-                if logits:
+                if logits and (not report or _tells_certainty(result, task, key, raw[key])):
                     result.raw[key], result.logits[key] = raw[key], said
         if weighted:
             result.metrics = {"loss": sum(weighted), **result.metrics}
@@ -221,6 +222,14 @@ def _add_figures(result: SplitResult, task: BaseTask, key: HeadKey, logits: Sequ
         result.errors[key] = sizes
     if (curves := task.curves(space, targets, logits)) is not None:
         result.curves[key] = curves
+
+
+def _tells_certainty(result: SplitResult, task: BaseTask, key: HeadKey, raw: Sequence[torch.Tensor]) -> bool:
+    """Whether `raw` logits are of use beyond the answers; those of each frame of hours of sound are large."""
+    space, targets = result.spaces[key], result.targets[key]
+    if task.evidence(space, raw, targets) is not None:
+        return True
+    return task.strangeness(space, result.predictions[key], raw, targets) is not None
 
 
 def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, float]:

@@ -36,3 +36,10 @@ def test_each_column_has_its_limit_and_missing_labels_do_not_count() -> None:
     assert found is not None
     assert found.limits == [10.0, 100.0]
     assert found.covered(np.array([[10.0, np.nan], [10.5, 7.0]])) == pytest.approx(2 / 3)
+
+
+def test_labels_that_no_set_can_hold_are_not_covered() -> None:
+    strange = np.append(np.linspace(0, 0.9, 80), [np.inf] * 20)[:, None]
+    found = fit(strange, 0.9)
+    assert found == Conformal(0.9, [1.0]), "every class that can be in a set, which JSON has a number for"
+    assert found.covered(strange) == 0.8

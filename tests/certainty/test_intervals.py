@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import seeds
@@ -54,6 +56,19 @@ def test_many_rows_are_not_judged_again_and_again(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "MOST_JUDGED", 10_000)
     found = intervals({"mean": 499.5, "other": 1.0}, mean_of(values), nothing, rows=1000, resamples=100, seed=0)
     assert list(found) == ["mean"]
+
+
+def test_a_metric_that_takes_long_to_judge_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count(0.0, 0.8)
+    judged: list[int] = []
+
+    def slow(places: np.ndarray) -> dict[str, float]:
+        judged.append(len(places))
+        return {"slow": 1.0}
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    assert intervals({"slow": 1.0}, None, slow, rows=20, resamples=100, seed=0) == {}
+    assert len(judged) == 7, "no more once five seconds are over"
 
 
 def test_the_same_rows_have_the_same_interval() -> None:

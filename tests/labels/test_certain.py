@@ -19,7 +19,8 @@ CLASSES = HeadSpace("t", "h", "class", 4, ("a", "b", "c", "d"))
 ITEMS = HeadSpace("t", "h", "items", 3, ("a", "b", "c"))
 NUMBERS = HeadSpace("t", "h", "number", 2, ("a", "b"))
 TAGS = HeadSpace("t", "h", "tags", 3, ("O", "B-X", "I-X"))
-SPACES = {"class": CLASSES, "items": ITEMS, "number": NUMBERS, "tags": TAGS}
+TRANSCRIPTS = HeadSpace("t", "h", "transcript", 3, ("a", "b", "␣"))
+SPACES = {"class": CLASSES, "items": ITEMS, "number": NUMBERS, "tags": TAGS, "transcript": TRANSCRIPTS}
 
 
 def rows_of(kind: str, count: int = 40) -> tuple[Any, Any]:
@@ -39,6 +40,11 @@ def rows_of(kind: str, count: int = 40) -> tuple[Any, Any]:
         gold[draw.random((count, 2)) < 0.3] = np.nan
         return gold.round(1) + draw.normal(size=(count, 2)), gold
     lengths = draw.integers(1, 6, count)
+    if kind == "transcript":
+        said = [
+            np.array([0, *draw.integers(0, 3, n)] * (not no), np.int64) for n, no in zip(lengths, missing, strict=True)
+        ]
+        return [draw.integers(0, 3, n) for n in lengths], said
     tags = [np.full(n, -100) if no else draw.integers(0, 3, n) for n, no in zip(lengths, missing, strict=True)]
     return [draw.integers(0, 3, n) for n in lengths], tags
 
@@ -57,14 +63,23 @@ def test_metrics_of_sums_are_those_of_the_judge_for_any_rows_drawn_again(kind: s
         at = labelled[rows].tolist()
         weights = np.bincount(additive.cells[rows], minlength=additive.parts.shape[0]).astype(float)
         sums = additive.metrics(weights[None] @ additive.parts)
-        judged = head_metrics(space, [predictions[i] for i in at], np.stack([targets[i] for i in at])
-                              if kind != "tags" else [targets[i] for i in at])  # fmt: skip
+        judged = head_metrics(space, [predictions[i] for i in at], [targets[i] for i in at]
+                              if isinstance(targets, list) else targets[at])  # fmt: skip
         agreed = kind_named(kind).agreement(np.array([predictions[i] for i in at]), targets[at]) if kind in (
             "class", "items") else None  # fmt: skip
         judged |= {} if agreed is None else {"kappa": agreed}
         assert judged.keys() - sums.keys() <= {"spearman"}
         for name in sums.keys() & judged.keys():
             assert sums[name][0] == pytest.approx(judged[name], abs=1e-6), name
+
+
+def test_a_draw_of_one_number_alone_has_no_r2() -> None:
+    alone, gold = HeadSpace("t", "h", "number", 1, ("a",)), np.array([[0.1], [0.3], [0.7]])
+    additive = kind_named("number").additive(alone, gold + 0.5, gold)
+    assert additive is not None
+    drawn = np.eye(3)[additive.cells] * 3  # three times the same row
+    assert np.isnan(additive.metrics(drawn @ additive.parts)["r2"]).all()
+    assert not np.isnan(additive.metrics(np.ones((1, 3)) @ additive.parts)["r2"]).any()
 
 
 def test_rows_of_a_kind_are_put_together() -> None:
@@ -105,7 +120,7 @@ def test_a_set_holds_the_answer_and_what_is_no_stranger_than_the_limit() -> None
     assert found.sizes.tolist() == [[2], [4]]
     strange = kind.strangeness(CLASSES, predictions, logits, np.array([1, -200]))
     assert strange is not None
-    assert strange[:, 0] == pytest.approx([0.7, 2.0]), "a class of no training row is in no set"
+    assert strange[:, 0] == pytest.approx([0.7, np.inf]), "a class of no training row is in no set"
     missing = kind.strangeness(CLASSES, predictions, logits, np.array([0, -100]))
     assert missing is not None
     assert missing[:, 0] == pytest.approx([0.0, np.nan], nan_ok=True)

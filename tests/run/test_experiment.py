@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,12 @@ from jenga.config.schema import Strict
 from jenga.errors import ConfigError, DataError, InterruptedRun, SetupError
 from jenga.files import damage
 from jenga.modalities import BackboneManager, BaseBackbone
+from jenga.run import experiment
 from jenga.run.build import Bundle
 from jenga.run.experiment import load_config, make_accelerator, train
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.checkpoint import newest_checkpoint
+from jenga.trainer.evaluate import Runner, SplitResult
 from jenga.trainer.run import RunFolder
 
 ALL = ("mood", "flags", "names", "price")
@@ -85,6 +89,31 @@ def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str,
         each["metrics"] for each in lines(result.run) if each["event"] == "eval" and each["step"] == info["best_step"]
     )
     assert {name: result.metrics[name] for name in best} == pytest.approx(best)
+
+
+def test_the_logits_of_a_split_are_let_go_once_it_is_described(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[weakref.ref[SplitResult]] = []
+    alive: list[int] = []
+    evaluate, described = Runner.evaluate, experiment.add_certainty
+
+    def noted(*given: Any, **options: Any) -> SplitResult:
+        result = evaluate(*given, **options)
+        if options.get("logits"):
+            seen.append(weakref.ref(result))
+        return result
+
+    def counted(*given: Any) -> None:
+        gc.collect()
+        alive.append(sum(each() is not None for each in seen))
+        described(*given)
+
+    monkeypatch.setattr(Runner, "evaluate", noted)
+    monkeypatch.setattr(experiment, "add_certainty", counted)
+    train(settings())
+    assert len(seen) == 3
+    assert alive == [1, 1], "of the split alone that is described"
 
 
 def test_a_run_is_written_where_it_is_asked_for_and_over_nothing(

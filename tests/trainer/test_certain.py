@@ -18,6 +18,8 @@ from jenga.labels.classes import ClassHead
 from jenga.labels.items import ItemsHead
 from jenga.labels.numbers import NumberHead
 from jenga.labels.thresholds import ThresholdRule, chosen_threshold
+from jenga.tasks.anomaly.config import AnomalyConfig
+from jenga.tasks.anomaly.task import AnomalyDetectionTask
 from jenga.tasks.base import BaseTask, ClassificationConfig
 from jenga.tasks.classification import ClassificationTask, MultiLabelConfig, MultiLabelTask
 from jenga.tasks.regression import RegressionConfig, RegressionTask
@@ -84,6 +86,29 @@ def test_a_calibration_that_was_asked_for_and_cannot_be_had_is_told() -> None:
     assert len(found.warnings) == 2
 
 
+def test_with_sets_a_calibration_has_half_of_the_rows_and_says_so() -> None:
+    settings = EvaluationConfig.model_validate({"calibration": "isotonic", "conformal": {}})
+    warning = settle(*judged(1200), SPACES, settings).warnings[0]
+    assert warning.startswith("head 'c.h': isotonic needs 1000 labelled validation rows and there are 600 of the half")
+
+
+def test_a_coverage_that_unseen_classes_make_impossible_is_told_and_not_claimed() -> None:
+    valid, model = judged(400)
+    valid.targets["c", "h"][np.arange(400) % 5 == 0] = -200
+    settings = EvaluationConfig.model_validate({"conformal": {"coverage": 0.9}, "calibration": "none"})
+    found = settle(valid, model, {("c", "h"): CLASSES}, settings)
+    assert found.warnings == [
+        "head 'c.h': a coverage of 0.9 cannot be had, since 20.0% of the labelled validation rows are of classes that "
+        "no training row has, which are in no set; its sets hold all classes"
+    ]
+    conformal = found.certainty["c", "h"].conformal
+    assert conformal is not None
+    assert conformal.limits == [1.0]
+    heads: list[dict[str, Any]] = [{"task": "c", "head": "h", "metrics": {}, "details": {}}]
+    add_certainty({"heads": heads}, model, valid, found.certainty, settings)
+    assert heads[0]["certainty"]["conformal"]["coverage"] == 0.8
+
+
 def test_a_head_may_be_calibrated_otherwise_than_the_others() -> None:
     valid, model = judged(1200)
     head = model.tasks["c"].config.heads[0].model_copy(update={"calibration": "isotonic"})
@@ -119,6 +144,39 @@ def test_thresholds_follow_an_objective_and_tell_what_cannot_be_reached() -> Non
     settings = EvaluationConfig.model_validate({"thresholds": {"objective": "precision", "at": 0.99}})
     (warning,) = settle(valid, model, SPACES, settings).warnings
     assert warning.startswith("head 'i.h', on the validation rows: p: no threshold has a precision of 0.99; the best")
+
+
+def test_alerts_are_chosen_for_an_objective_only_where_their_task_decided_so() -> None:
+    space = HeadSpace("a", "h", "class", 2, ("normal", "attack"))
+    head = {"name": "h", "num_labels": 2, "labels": list(space.labels)}
+    block = {"name": "a", "type": "anomaly_detection", "data_path": "x", "mode": "unsupervised", "heads": [head]}
+    task = AnomalyDetectionTask(AnomalyConfig.model_validate(block), 4)
+    raw, key = torch.arange(1.0, 101.0)[:, None], ("a", "h")
+    model: Any = SimpleNamespace(tasks={"a": task})
+    settings = EvaluationConfig.model_validate({"thresholds": {"objective": "cost"}, "bootstrap": 0})
+    for anomalies, objective in ((0, None), (20, "cost")):
+        targets = (np.arange(100) >= 100 - anomalies).astype(np.int64)
+        task.calibrate(space, task.scores("h", raw), targets)
+        valid = SplitResult(rows=100, targets={key: targets}, spaces={key: space}, raw={key: raw}, logits={key: raw})
+        valid.predictions[key] = task.predict("h", raw)
+        found = settle(valid, model, {key: space}, settings)
+        assert len(found.warnings) == (objective is None)
+        details: dict[str, Any] = {"detection": {}}
+        told: dict[str, Any] = {"heads": [{"task": "a", "head": "h", "metrics": {}, "details": details}]}
+        add_certainty(told, model, valid, found.certainty, settings)
+        assert details["detection"].get("objective") == objective
+    (warning,) = settle(SplitResult(), model, {key: space}, settings).warnings
+    assert warning == (
+        "head 'a.h': there are no validation rows to choose thresholds for cost by; they keep the head's target_fpr"
+    )
+
+
+def test_an_objective_without_validation_rows_is_told_of_heads_with_thresholds() -> None:
+    settings = EvaluationConfig.model_validate({"thresholds": {"objective": "f1"}})
+    found = settle(SplitResult(), judged(2)[1], SPACES, settings)
+    assert found.warnings == [
+        "head 'i.h': there are no validation rows to choose thresholds for f1 by; they stay at 0.5"
+    ]
 
 
 def test_sets_cover_other_rows_as_often_as_asked_and_items_come_without() -> None:
@@ -216,3 +274,20 @@ def test_what_is_known_of_a_split_is_not_computed_again(make_trainer: Callable[.
     assert describe_split(again, trainer.model, sources, "valid") == describe_split(
         known, trainer.model, sources, "valid"
     )
+
+
+def test_a_report_keeps_the_logits_of_heads_whose_certainty_they_tell(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer("mood", "flags", data={"valid_fraction": 0.3})
+    for silent in ("evidence", "strangeness"):
+        monkeypatch.setattr(trainer.model.tasks["mood"], silent, lambda *_: None)
+    sources = trainer.experiment.sources
+    runner = Runner(trainer.model, torch.device("cpu"), contextlib.nullcontext, {"shared": 8}, {})
+    assert len(runner.evaluate(sources, "valid", logits=True).raw) == 3, "a calibration is fitted to any of them"
+    result = runner.evaluate(sources, "valid", report=True, logits=True)
+    assert [task for task, _ in result.raw] == [task for task, _ in result.logits] == ["flags"]
+    description = describe_split(result, trainer.model, sources, "valid")
+    add_certainty(description, trainer.model, result, {}, EvaluationConfig(bootstrap=10))
+    assert all(head["intervals"] for head in description["heads"])
+    assert [head["task"] for head in description["heads"] if "certainty" in head] == ["flags"]

@@ -239,9 +239,7 @@ class AnomalyDetectionTask(BaseTask):
         Raises DataError where none of the rows is normal.
         """
         head = self._head_config(space.head)
-        known, anomalous = self._sides(space, targets)
-        if self.supervised:
-            scores, anomalous = scores[known], anomalous[known]
+        scores, anomalous = self._fitted(space, scores, targets)
         where = f"head '{space.task}.{space.head}'"
         if anomalous.all():
             raise DataError(
@@ -258,16 +256,17 @@ class AnomalyDetectionTask(BaseTask):
             "threshold lies at the highest of their scores"
         ]
 
-    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> list[str]:
+    def decide(self, space: HeadSpace, scores: np.ndarray, targets: Any, rule: ThresholdRule) -> tuple[bool, list[str]]:
         """Let alerts begin where `rule` says, not `target_fpr`; it needs anomalies, but for a rate of alarms."""
-        known, anomalous = self._sides(space, targets)
+        own, anomalous = self._fitted(space, scores, targets)
+        if not len(own):
+            return False, ["no row has a label; alerts keep the head's target_fpr"]
         if not anomalous.any() and rule.objective != "false_positive_rate":
-            return [f"without an anomaly {rule.objective} tells nothing; alerts keep the head's target_fpr"]
-        own = scores[known]
-        chosen = chosen_threshold(own, anomalous[known].astype(np.float64), rule, highest=np.inf)
+            return False, [f"without an anomaly {rule.objective} tells nothing; alerts keep the head's target_fpr"]
+        chosen = chosen_threshold(own, anomalous.astype(np.float64), rule, highest=np.inf)
         below = own[own < chosen.threshold].max(initial=-np.inf)
         self.calibrator(space.head).alert_from(chosen.threshold, below=float(below))
-        return [chosen.unmet] if chosen.unmet else []
+        return True, [chosen.unmet] if chosen.unmet else []
 
     def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> None:
         """Return None: scores are calibrated by `calibrate`."""
@@ -333,6 +332,11 @@ class AnomalyDetectionTask(BaseTask):
     def _sides(self, space: HeadSpace, targets: Any) -> tuple[np.ndarray, np.ndarray]:
         known = np.asarray(targets) != IGNORE_INDEX
         return known, known & (np.asarray(targets) != self.normal[space.head])
+
+    def _fitted(self, space: HeadSpace, scores: np.ndarray, targets: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores that thresholds are fitted to, and which are anomalous; unsupervised, all rows have one."""
+        known, anomalous = self._sides(space, targets)
+        return (scores[known], anomalous[known]) if self.supervised else (scores, anomalous)
 
     def _detection(self, space: HeadSpace, predictions: Any, targets: Any, scores: np.ndarray | None) -> Detection:
         if scores is None:

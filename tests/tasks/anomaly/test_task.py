@@ -102,15 +102,16 @@ def test_one_class_is_not_enough_to_learn_from_labels() -> None:
 # ----------------------------------------------------------------------------------------------------------- supervised
 
 
-@pytest.mark.parametrize("mode", ["supervised", "unsupervised"])
-def test_alerts_begin_where_a_rule_has_them(mode: str) -> None:
+@pytest.mark.parametrize(("mode", "unlabelled"), [("supervised", 9.0), ("unsupervised", -9.0)])
+def test_alerts_begin_where_a_rule_has_them(mode: str, unlabelled: float) -> None:
     task = task_of(mode=mode)
-    scores = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 9.0])
+    # A row without a label says nothing to what learns from labels, and is normal to what does not.
+    scores = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, unlabelled])
     targets = np.array([0, 0, 1, 0, 1, 2, -100])
     task.calibrator("threat").fit(scores[:6], targets[:6] > 0, method="none", target_fpr=0.5)
 
     def alerts(rule: ThresholdRule) -> list[bool]:
-        assert task.decide(SPACE, scores, targets, rule) == []
+        assert task.decide(SPACE, scores, targets, rule) == (True, [])
         limit = task.calibrator("threat").threshold
         assert limit is not None
         return (scores[:6] > limit).tolist()
@@ -127,13 +128,31 @@ def test_without_an_anomaly_only_a_rate_of_false_alarms_is_a_rule() -> None:
     scores, normal = np.arange(10.0), np.zeros(10, np.int64)
     task.calibrator("threat").fit(scores, normal > 0, method="none", target_fpr=0.1)
     before = task.calibrator("threat").threshold
-    (unmet,) = task.decide(SPACE, scores, normal, ThresholdRule("recall", 0.9))
+    taken, (unmet,) = task.decide(SPACE, scores, normal, ThresholdRule("recall", 0.9))
+    assert not taken
     assert unmet == "without an anomaly recall tells nothing; alerts keep the head's target_fpr"
     assert task.calibrator("threat").threshold == before
-    assert task.decide(SPACE, scores, normal, ThresholdRule("false_positive_rate", 0.3)) == []
+    assert task.decide(SPACE, scores, normal, ThresholdRule("false_positive_rate", 0.3)) == (True, [])
     limit = task.calibrator("threat").threshold
     assert limit is not None
     assert (scores > limit).sum() <= 3
+
+
+def test_rows_without_a_label_are_normal_to_a_rule_where_none_is_learnt_from() -> None:
+    scores, unlabelled = np.arange(100.0) + 7, np.full(100, -100)
+    rule = ThresholdRule("false_positive_rate", 0.05)
+    task = task_of(**UNSUPERVISED, head={"calibration": "none"})
+    task.calibrate(SPACE, scores, unlabelled)
+    assert task.decide(SPACE, scores, unlabelled, rule) == (True, [])
+    limit = task.calibrator("threat").threshold
+    assert limit is not None
+    assert (scores > limit).sum() == 5
+    learning = task_of()
+    learning.calibrator("threat").fit(scores, scores < 0, method="none", target_fpr=0.5)
+    before = learning.calibrator("threat").threshold
+    told = ["no row has a label; alerts keep the head's target_fpr"]
+    assert learning.decide(SPACE, scores, unlabelled, rule) == (False, told)
+    assert learning.calibrator("threat").threshold == before
 
 
 def test_scores_that_only_float64_tells_apart_raise_no_alert_too_many() -> None:
