@@ -87,9 +87,11 @@ def _status(run: Path, info: Mapping[str, Any]) -> str:
     status, machine = str(info.get("status", "unknown")), info.get("machine")
     if status != "running" or machine is None:
         return status
-    if machine != this_machine():
+    here = this_machine()
+    if machine.get("host") != here["host"]:
         return f"running (on {machine.get('host')})"
-    return "stopped" if is_held(run) is False else status
+    # What ran before this machine was started anew, runs no more.
+    return "stopped" if machine.get("boot") != here["boot"] or is_held(run) is False else status
 
 
 def this_machine() -> dict[str, str]:

@@ -93,7 +93,7 @@ def test_what_another_machine_began_is_not_called_stopped(tmp_path: Path, monkey
     for name, machine, status in (
         ("here", this_machine(), "stopped"),
         ("there", {**this_machine(), "host": "gpu-7"}, "running (on gpu-7)"),
-        ("namesake", {**this_machine(), "boot": "other"}, f"running (on {this_machine()['host']})"),
+        ("before it was booted anew", {**this_machine(), "boot": "other"}, "stopped"),
         ("unsaid", None, "running"),
     ):
         run = make(tmp_path, name, status="running", machine=machine)
