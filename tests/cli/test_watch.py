@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from launches import hear_signals
 
 
 def test_a_folder_that_is_not_there_and_a_port_that_is_taken_are_told(
@@ -33,12 +34,15 @@ def test_it_answers_until_it_is_interrupted(tmp_path: Path) -> None:
     run.mkdir(parents=True)
     (run / "run.json").write_text(json.dumps({"status": "finished"}))
     command = [sys.executable, "-c", "from jenga.cli.main import main; main()", "watch", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        address = process.stderr.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(f"{address}/runs", timeout=10) as answer:
-            assert [each["name"] for each in json.load(answer)["runs"]] == ["p/r"]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
-        assert process.stderr.read() == ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals) as process:
+        try:
+            assert process.stderr is not None
+            address = process.stderr.readline().strip()
+            assert address.startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(f"{address}/runs", timeout=10) as answer:
+                assert [each["name"] for each in json.load(answer)["runs"]] == ["p/r"]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()  # else a failure waits for it without an end

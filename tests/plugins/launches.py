@@ -32,11 +32,11 @@ def start(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.P
     with (folder / "told").open("a") as told:
         return subprocess.Popen(
             [sys.executable, "-m", "jenga.train", str(path), *options], stdout=told, stderr=told, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=_hear_signals,
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=hear_signals,
         )  # fmt: skip
 
 
-def _hear_signals() -> None:
+def hear_signals() -> None:
     """Undo what nohup, or a shell's background, has its children ignore."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
