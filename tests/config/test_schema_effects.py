@@ -654,6 +654,7 @@ def told_trackers(config: ExperimentConfig, folder: Path) -> Any:
         patch.dict("accelerate.tracking.LOGGER_TYPE_TO_CLASS", known),
     ):
         (told,) = (each for each in configured_callbacks(config, Console(quiet=True)) if isinstance(each, Trackers))
+        (folder / "run.json").write_text("{}")
         here, state = SimpleNamespace(first=True), SimpleNamespace(step=0)
         told.on_train_begin(SimpleNamespace(processes=here, config=config, folder=folder, state=state))
         told.on_close("finished")
