@@ -92,10 +92,10 @@ def peak(kind: str, form: str, count: int, folder: Path) -> int:
 @pytest.mark.parametrize("kind", ["audio", "vision"])
 def test_a_run_holds_little_of_each_file_that_its_rows_name_or_hold(kind: str, form: str, tmp_path: Path) -> None:
     write(kind, tmp_path)
-    many = peak(kind, form, MANY, tmp_path)
-    few = 0
-    for _ in range(3):  # A watch that waits for a core misses a peak; what it saw was held.
-        few = max(few, peak(kind, form, FEW, tmp_path))
-        if (many - few) / (MANY - FEW) < MOST_A_ROW:
+    found = []
+    for _ in range(3):  # Peaks come and go by some megabytes; the content of all rows would be there each time.
+        few, many = (peak(kind, form, count, tmp_path) for count in (FEW, MANY))
+        found.append((many - few) / (MANY - FEW))
+        if found[-1] < MOST_A_ROW:
             break
-    assert (many - few) / (MANY - FEW) < MOST_A_ROW
+    assert min(found) < MOST_A_ROW
