@@ -118,5 +118,8 @@ def test_small_files_are_not_kept_track_of(tmp_path: Path, rows: Path, monkeypat
     monkeypatch.setattr(jenga.digests, "_SMALL_BYTES", 4)
     digests = known(tmp_path)
     digests.of(rows)
+    with atomic_folder(tmp_path / "kept") as staging:
+        (staging / "numbers.npy").write_bytes(b"123")
+    digests.note_folder(tmp_path / "kept")
     digests.save()
     assert not (tmp_path / "cache").exists()

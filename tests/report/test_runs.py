@@ -93,12 +93,14 @@ def test_what_another_machine_began_is_not_called_stopped(tmp_path: Path, monkey
     for name, machine, status in (
         ("here", this_machine(), "stopped"),
         ("there", {**this_machine(), "host": "gpu-7"}, "running (on gpu-7)"),
-        ("before it was booted anew", {**this_machine(), "boot": "other"}, "stopped"),
         ("unsaid", None, "running"),
     ):
         run = make(tmp_path, name, status="running", machine=machine)
         (run / ".lock").touch()
         assert run_line(run, within=tmp_path).status == status
+    monkeypatch.setattr(runs, "is_held", lambda run: True)
+    before = make(tmp_path, "before", status="running", machine={**this_machine(), "boot": "another"})
+    assert run_line(before, within=tmp_path).status == "stopped", "the machine was started anew since"
 
 
 def test_of_a_long_log_the_end_alone_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_rows_that_were_read_already_stay_as_they_are() -> None:
     assert given_rows(raw, [TEXTS]) is raw
 
 
-@pytest.mark.parametrize("given", [{"text": "a"}, 3, None, iter(["a"])])
+@pytest.mark.parametrize("given", [{"text": "a"}, 3, None, iter(["a"]), np.zeros((2, 2))])
 def test_anything_else_is_refused_with_what_to_give(given: Any) -> None:
     with pytest.raises(TypeError, match=rf"rows: got {type(given).__name__}; give a text, a list of texts"):
         given_rows(given, [TEXTS])

@@ -44,9 +44,13 @@ def test_eight_bits_take_less_room_and_their_loss_is_told(
 
 
 def test_a_score_that_there_is_no_more_is_told_as_none(tmp_path: Path) -> None:
-    measured = {"rows": "those", "before": {"precision": 0.5, "loss": 1.0}, "after": {"loss": 2.0}}
+    measured = {"rows": "those", "before": {"precision": 0.5, "loss": 1.0}, "after": {"loss": 2.0, "f1": 0.1}}
     Graphs("onnx", {}, "int8, static", measured=measured).write(tmp_path)
-    assert told(tmp_path) == ["precision  fp32   0.5000  int8        -", "loss       fp32   1.0000  int8   2.0000"]
+    assert told(tmp_path) == [
+        "precision  fp32   0.5000  int8        -",
+        "loss       fp32   1.0000  int8   2.0000",
+        "f1         fp32        -  int8   0.1000",
+    ]
 
 
 def test_another_method_and_rows_that_are_gone_are_refused(event_run: Path, tmp_path: Path) -> None:
