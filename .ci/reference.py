@@ -157,7 +157,9 @@ def cli_page() -> str:
 
     parts = ["# Commands", _MADE, "What `--help` says of each. `jenga-train` is `jenga train`."]
     for name, command in _commands("jenga", jenga):
-        context = click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH)
+        context = click.Context(
+            command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH, **jenga.context_settings
+        )
         parts += [f"## {name}", f"```text\n{command.get_help(context).rstrip()}\n```"]
     return "\n\n".join(parts) + "\n"
 

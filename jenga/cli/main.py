@@ -52,6 +52,7 @@ _COMMANDS = (
     report, refine, schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
+    _command.context_settings.update(jenga.context_settings)  # jenga-train has no group above it to take them from.
     jenga.add_command(_command)
 
 
