@@ -82,12 +82,17 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
     from jenga.continual.methods import check_stages
     from jenga.run.build import build
     from jenga.run.experiment import make_accelerator
+    from jenga.run.precision import AUTO, settled, with_precision
     from jenga.trainer.directions import metric_directions
+    from jenga.trainer.evaluate import choose_device
     from jenga.trainer.optim import Maker, all_groups
     from jenga.trainer.recipe import told, trainings_of
     from jenga.trainer.rehearse import rehearse
     from jenga.trainer.turns import make_sampler, planned_steps
 
+    if config.training.precision == AUTO:
+        precision, _ = settled(choose_device(device))
+        config = with_precision(config, precision)
     accelerator = make_accelerator(config.training.precision, device)
     teacher = getattr(config.model, "teacher_student_config", None)
     if teacher is not None and teacher.top_k is not None:

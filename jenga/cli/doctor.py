@@ -79,7 +79,11 @@ def _examine() -> dict[str, Any]:
 def _devices(capability: str) -> list[dict[str, str]]:
     import torch
 
-    devices = [{"name": "cpu", "what": f"{len(os.sched_getaffinity(0))} cores, {capability}"}]
+    from jenga.run.precision import multiplies_bf16
+
+    able, why = multiplies_bf16()
+    bf16 = f"training.precision: {'bf16 or auto' if able else 'fp32'}, {why}"
+    devices = [{"name": "cpu", "what": f"{len(os.sched_getaffinity(0))} cores, {capability}; {bf16}"}]
     for at in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(at)
         what = f"{card.name}, {card.total_memory / _GIB:.0f} GiB, CUDA {torch.version.cuda}"

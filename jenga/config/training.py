@@ -72,7 +72,11 @@ class TrainingConfig(Strict):
         description="Decay of a moving average of the trained weights, such as 0.999: it is judged and saved in their "
         "place. Early on it forgets sooner.",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Type of the forward pass.")
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        "fp32",
+        description="Type of the forward pass; auto: bf16 where a short trial shows that it is the faster on this "
+        "machine, else fp32.",
+    )
     loss_balance: str | LossBalanceConfig = Field(
         "fixed",
         description="What weighs the losses of tasks beside their `weight`: fixed: nothing; uncertainty: a learned "

@@ -42,6 +42,7 @@ from jenga.rows.fingerprint import Fingerprint, changes
 from jenga.rows.split import TRAIN
 from jenga.run.build import Experiment, build
 from jenga.run.describe import describe, resolved_of, steps_of
+from jenga.run.precision import AUTO, precision_of, with_precision
 from jenga.run.resume import find_run, record
 from jenga.trainer import Trainer
 from jenga.trainer.answers import add_answers
@@ -121,9 +122,12 @@ def train(
     run = _found(config, resume, processes)
     try:
         resumed = run
+        precision = precision_of(config, run, processes, console)
+        if config.training.precision == AUTO:
+            accelerator = make_accelerator(precision, device, wait_s=wait_s)
         own = configured_callbacks(config, console) if processes.first else beside_callbacks(config)
         chain = Chain([*own, *callbacks])
-        experiment, run = _open(config, run, folder, processes, console, chain)
+        experiment, run = _open(config, run, folder, processes, console, chain, precision)
         if resumed is not None:
             _check_rows(run, experiment.fingerprint, accepted=changed_rows)
         processes.wait_at_most(wait_s)
@@ -151,12 +155,15 @@ def _open(
     processes: Processes,
     console: Console,
     chain: Chain,
+    precision: str,
 ) -> tuple[Experiment, RunFolder]:
     """Build the experiment in `run`; in a new one where it is None, made only once nothing is wrong.
 
     Other processes wait for the first one, whose run has the tokenizer and the encoder that are made of rows.
     """
     device = processes.device
+    given = config
+    config = with_precision(config, precision)
     if not processes.first:
         seen = SeenRun(Path(processes.from_first("")))
         return build(config, seen.path, device=device), seen
@@ -183,8 +190,9 @@ def _open(
         if training.fsdp:
             check_layers(model)
         check_balance(balance, training)
-        run = _new_run(config, folder)
+        run = _new_run(given, folder)
         try:
+            run.update(precision=precision)
             run.update(resolved_digest=config_digest(resolved_of(config, experiment)))
             for made in Path(scratch).rglob("preset"):
                 copy_folder(made, run.path / made.relative_to(scratch))
@@ -251,7 +259,9 @@ def make_accelerator(precision: str, device: str, *, wait_s: float = WAIT_S) -> 
     limit = [InitProcessGroupKwargs(timeout=timedelta(seconds=wait_s))] if size() > 1 else []
     with meeting(wait_s):
         accelerator = Accelerator(
-            cpu=chosen.type == "cpu", mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=limit
+            cpu=chosen.type == "cpu",
+            mixed_precision="no" if precision in ("fp32", AUTO) else precision,
+            kwargs_handlers=limit,
         )
     if Processes.of_run(accelerator.device).size != size():
         raise SetupError(f"device: {chosen.type} cannot be used by several processes; start one, or use cpu")

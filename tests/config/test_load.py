@@ -110,7 +110,12 @@ BROKEN = [
     ("too large", GOOD + "evaluation: {thresholds: 1}\n", "4:26", "evaluation.thresholds: must be less than 1, got 1"),
     ("infinite", GOOD + "training: {weight_decay: .inf}\n", "4:26", "needs a finite number, got .inf"),
     ("unknown choice", GOOD + "training: {sampler: proportional_}\n", "4:21", "did you mean 'proportional'? Known: ro"),
-    ("number for a choice", GOOD + "training: {precision: 16}\n", "4:23", "needs 'fp32', 'bf16' or 'fp16', got 16"),
+    (
+        "number for a choice",
+        GOOD + "training: {precision: 16}\n",
+        "4:23",
+        "needs 'fp32', 'bf16', 'fp16' or 'auto', got 16",
+    ),
     ("empty name", GOOD.replace("name: a", "name: ''"), "3:12", "must not be empty"),
     (
         "name with a dot",
