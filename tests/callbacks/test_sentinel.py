@@ -607,7 +607,7 @@ if __name__ == "__main__":
 def test_processes_watch_as_one_does(
     settings: Callable[..., Any], make_bert: Callable[..., Path], write_rows: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Turns are undone, a run goes back, labels are found wrong and left out: all of it the same in three."""
+    """Turns are undone, a run goes back, labels are found wrong and left out: all of it the same in two."""
     (tmp_path / "poisoned.py").write_text(POISONED)
     paths = {"train": write_rows(tmp_path / "train.jsonl", flipped(240, 0.1)[0]),
              "valid": write_rows(tmp_path / "valid.jsonl", said(60, seed=9)),
@@ -619,7 +619,7 @@ def test_processes_watch_as_one_does(
     )  # fmt: skip
     content["model"]["base_model"] = base
     runs = []
-    for number in ("1", "3"):
+    for number in ("1", "2"):
         folder = tmp_path / number
         folder.mkdir()
         (folder / "experiment.yml").write_text(yaml.safe_dump({**content, "output_dir": str(folder / "runs")}))

@@ -139,7 +139,6 @@ def test_bad_rows_and_absent_fields_are_judged_over_all_files(
 
 
 @pytest.mark.slow
-@pytest.mark.serial
 def test_processes_fit_files_to_the_same_bytes(event_schema: dict[str, Any], shards: list[str], tmp_path: Path) -> None:
     states = [tmp_path / f"state{processes}.safetensors" for processes in (1, 2)]
     for processes, state in enumerate(states, start=1):

@@ -303,7 +303,6 @@ def test_trials_under_way_at_the_timeout_are_carried_out(searched: Searched, mon
 
 
 @pytest.mark.slow
-@pytest.mark.serial
 def test_a_study_that_is_killed_again_and_again_loses_and_repeats_no_trial(
     searched: Searched, outcome: Outcome, tmp_path: Path
 ) -> None:
