@@ -277,7 +277,7 @@ class Predictor:
         config = self.bundle.config
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
-        runner, judged = self._runs(evaluation_batch_sizes(config)), config.evaluation
+        runner, judged = self.runs(evaluation_batch_sizes(config)), config.evaluation
         result = runner.evaluate(sources, split, report=True, logits=True)
         found = describe_split(result, self.model, sources, split, metric=judged.metric, slices=judged.slices)
         add_certainty(found, self.model, result, bundle.certainty, judged)
@@ -364,9 +364,10 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size: got {batch_size}; allowed: 1 or more")
         sizes = dict.fromkeys(self.bundle.inputs, batch_size or self.inputs.rows_at_once)
-        return self._runs(sizes)
+        return self.runs(sizes)
 
-    def _runs(self, batch_sizes: Mapping[str, int]) -> Runner:
+    def runs(self, batch_sizes: Mapping[str, int]) -> Runner:
+        """Return what runs the model over rows. batch_sizes: rows of a forward pass, by encoder."""
         bundle = self.bundle
         return Runner(
             self.model, self.device, self._autocast, batch_sizes, bundle.thresholds, certainty=bundle.certainty
