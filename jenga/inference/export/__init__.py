@@ -15,6 +15,7 @@ FORMATS: Mapping[str, frozenset[str]] = {
     "onnx": frozenset({"int8", "base_model"}),
     "pt2": frozenset({"base_model"}),
     "gguf": frozenset({"dtype", "base_model"}),
+    "mlflow": frozenset({"merge", "dtype", "base_model"}),
 }
 """The options that fit each format; its module here, of the same name, has ``write(source, target, options)``."""
 

@@ -33,6 +33,7 @@ class AudioModality(Modality):
     settings = AudioConfig
     columns = AudioColumnKeys
     content_specs = (AudioColumns,)
+    extra = "audio"
     keys = frozenset({"data.cache_dir"})
     frames = True
 
