@@ -18,6 +18,7 @@ from jenga.cli.export import export
 from jenga.cli.generate import generate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
+from jenga.cli.push import push
 from jenga.cli.quarantine import quarantine
 from jenga.cli.refine import refine
 from jenga.cli.report import report
@@ -48,7 +49,7 @@ def jenga() -> None:
 
 
 _COMMANDS = (
-    init, check, audit, train, watch, runs, quarantine, tune, evaluate, predict, serve, alerts, generate, export,
+    init, check, audit, train, watch, runs, quarantine, tune, evaluate, predict, serve, alerts, generate, export, push,
     report, refine, schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:

@@ -128,6 +128,16 @@ def write_card(run: Path) -> Path:
 
     Raises DataError when `run` is no run folder or a file in it is damaged.
     """
+    path = run / "README.md"
+    write_atomic(path, card(run))
+    return path
+
+
+def card(run: Path, *, address: str | None = None) -> str:
+    """Return the model card of a run; address: where it says the model is; default: the folder that it lies in.
+
+    Raises as `write_card` does.
+    """
     files = read_run(run)
     sections = [
         _front_matter(files),
@@ -137,11 +147,9 @@ def write_card(run: Path) -> Path:
         _results(files),
         f"## Training\n\n{_markdown(_training_table(files))}",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(files)),
-        _usage(generates=any(kind_named(head["kind"]).from_text for head in files.heads)),
+        _usage(address, generates=any(kind_named(head["kind"]).from_text for head in files.heads)),
     ]
-    path = run / "README.md"
-    write_atomic(path, encodable("\n\n".join(sections) + "\n"))
-    return path
+    return encodable("\n\n".join(sections) + "\n")
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -301,21 +309,20 @@ def _limits(files: RunFiles) -> list[str]:
     return lines
 
 
-def _usage(*, generates: bool) -> str:
-    generate = '\njenga generate RUN --prompt "..."' if generates else ""
+def _usage(address: str | None, *, generates: bool) -> str:
+    run, explained = (address, "") if address else ("RUN", "\n\n`RUN` is this folder.")
+    generate = f'\njenga generate {run} --prompt "..."' if generates else ""
     return f"""## Use
 
 ```bash
-jenga predict RUN rows.jsonl{generate}
+jenga predict {run} rows.jsonl{generate}
 ```
 
 ```python
 import jenga
 
-predictor = jenga.load("RUN")
-```
-
-`RUN` is this folder."""
+predictor = jenga.load("{run}")
+```{explained}"""
 
 
 # ------------------------------------------------------------------------------------------------------------ markdown
