@@ -283,7 +283,7 @@ class Modality(ABC):
     column may hold other types from row to row. `words`: whether rows have words, which tasks may label; `frames`:
     whether their encoders' positions are moments, which others label. `by_row`: whether a row is read by itself, so
     that a task can read it beside what other backbones read. `baselines`: by name, what its models can be compared
-    with. `extra`: of pip, the extra that brings what reads its rows; empty: none is needed.
+    with. `extra`: of pip, for what reads its rows. `hub_noun`: its rows in names of the hub's tasks (``image-...``).
     """
 
     noun: ClassVar[str]
@@ -298,6 +298,7 @@ class Modality(ABC):
     by_row: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, type[Baseline]]] = {}
     extra: ClassVar[str] = ""
+    hub_noun: ClassVar[str] = ""
 
     def complete(self, model: dict[str, Any]) -> None:
         """Fill in what the block `model`, which is not checked yet, says without naming it."""

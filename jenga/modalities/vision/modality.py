@@ -34,6 +34,7 @@ class VisionModality(Modality):
     settings = VisionConfig
     columns = VisionColumnKeys
     content_specs = (ImageColumns,)
+    hub_noun = "image"
     extra = "vision"
 
     def checks(self, document: Document) -> Iterable[Finding]:
