@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
 from types import ModuleType
 
 from jenga.errors import SetupError
@@ -41,6 +44,28 @@ def command(extra: str) -> str:
 def missing(extra: str, need: str) -> SetupError:
     """Return the error for something of `extra` that is not installed; need: who needs what, as a clause."""
     return SetupError(f"{need}, which is not installed here: {command(extra)}")
+
+
+def pinned(extras: Iterable[str]) -> list[str]:
+    """Return, as pip reads it, what this installation has of what Jenga with `extras` asks for, and Jenga itself.
+
+    Each stands in the version that is here, without the part of it that names a build (``+cpu``). What is not here, as
+    a library of an extra that this model does without, is left out.
+    """
+    asked = {None, *extras}
+    found = {"jenga": f"jenga=={_public('jenga')}"}
+    for each in requires("jenga") or ():
+        # As pip writes it: name>=1.2; extra == "audio"
+        name, of = re.match(r"[\w.-]+", each), re.search(r"extra == ['\"]([\w-]+)", each)
+        if name is None or (of[1] if of else None) not in asked:
+            continue
+        with contextlib.suppress(PackageNotFoundError):
+            found.setdefault(name[0], f"{name[0]}=={_public(name[0])}")
+    return list(found.values())
+
+
+def _public(name: str) -> str:
+    return version(name).partition("+")[0]
 
 
 def required(module: str, *, extra: str, need: str) -> ModuleType:

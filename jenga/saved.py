@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from jenga import __version__
+from jenga import __version__, hub
 from jenga.certainty.head import Certainty
 from jenga.errors import ConfigError, JengaError, SetupError, suggest
 from jenga.files import MANIFEST, damage, sha256_of
@@ -171,7 +171,11 @@ def model_in(run: str | Path) -> Path | None:
 
 
 def find_model(run: str | Path) -> Path:
-    """Return the folder of the model in `run`: itself or its best/. Raises SetupError where there is none."""
+    """Return the folder of the model in `run`: itself or its best/, or where the hub's has been fetched to.
+
+    Raises SetupError where there is none, ConfigError for an address of the hub (``hf://``) that is none.
+    """
+    run = hub.fetched(run)
     if (found := model_in(run)) is not None:
         return found
     raise SetupError(f"{run}: {_what_is(Path(run))}")

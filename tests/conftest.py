@@ -15,8 +15,8 @@ os.environ["PYTHONSAFEPATH"] = "1"
 import numpy as np
 import pytest
 
-# How tests draw numbers and how they share the machine: tests/plugins.
-pytest_plugins = ("seeds", "workers")
+# How tests draw numbers and share the machine, and a hub of their own: tests/plugins.
+pytest_plugins = ("hub_server", "seeds", "workers")
 
 _TEXT = """
 the agent was kind and quick but line dropped after two minutes of music Amina called from Nairobi about her bill which

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 RANKS = {
     "errors": 0, "registry": 0, "types": 0, "files": 0, "packed": 0, "threads": 0, "dropout": 0,
     "imports": 0, "ahead": 0, "arrays": 0, "digests": 0, "tables": 0, "workers": 0, "processes": 0, "launched": 0,
-    "extras": 0,
+    "extras": 0, "hub": 0,
     "config": 1, "kernels": 1, "detectors": 1,
     "refinery": 2, "peft": 2, "samples": 2, "optimizers": 2,
     "labels": 3, "balance": 3, "policy": 3,

@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from jenga.errors import SetupError
-from jenga.extras import EXTRAS, is_here, required
+from jenga.extras import EXTRAS, is_here, pinned, required
+from jenga.modalities import MODALITIES
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -173,6 +174,20 @@ def test_a_library_that_is_there_and_broken_is_told_apart(
     assert is_here("broken_library")
     with pytest.raises(SetupError, match=r"is installed but cannot be imported \(.*(no_such_library|libsound).*anew"):
         required("broken_library", extra="audio", need="sound needs it")
+
+
+def test_what_is_pinned_is_what_pip_brings_for_the_extras_asked_for() -> None:
+    plain, sound = pinned([]), pinned(["audio"])
+    asked = {canonicalize_name(Requirement(each).name) for each in PROJECT["dependencies"]}
+    assert {canonicalize_name(Requirement(each).name) for each in plain} == {"jenga", *asked}
+    assert set(sound) - set(plain) == {f"{name}=={distribution(name).version}" for name in ("soundfile", "soxr")}
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", each) for each in sound)
+
+
+def test_a_modality_names_an_extra_that_there_is() -> None:
+    named = {name: MODALITIES[name].extra for name in MODALITIES}
+    assert named["audio"] == "audio"
+    assert set(named.values()) - {""} <= EXTRAS.keys()
 
 
 # ------------------------------------------------------------------------------------------------- without any of them

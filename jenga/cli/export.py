@@ -11,8 +11,8 @@ from jenga.cli import options
 @options.run_argument
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write; it must not exist yet.")
 @click.option(
-    "--format", "format_name", type=click.Choice(["transformers", "onnx", "pt2", "gguf"]), default="transformers",
-    show_default=True, help="What the folder is for; see docs/export.md.",
+    "--format", "format_name", type=click.Choice(["transformers", "onnx", "pt2", "gguf", "mlflow"]),
+    default="transformers", show_default=True, help="What the folder is for; see docs/export.md.",
 )  # fmt: skip
 @click.option("--merge", is_flag=True, help="Work LoRA or DoRA into the weights, so that no base is needed.")
 @click.option(
@@ -40,7 +40,7 @@ def export(
     transformers: what every command and jenga.load read; with --merge its backbone/ is a plain checkpoint, for
     AutoModel.from_pretrained too. Without it a model with adapters keeps them apart, and needs its base. onnx: graphs
     for onnxruntime, which jenga predict and serve run too. pt2: models of events as packages of AOTInductor. gguf:
-    language models for llama.cpp. See docs/export.md.
+    language models for llama.cpp. mlflow: what mlflow models serve reads. See docs/export.md.
     """
     from jenga.inference.export import export as write
 

@@ -18,6 +18,7 @@ from jenga.cli.export import export
 from jenga.cli.generate import generate
 from jenga.cli.init import init
 from jenga.cli.predict import predict
+from jenga.cli.push import push
 from jenga.cli.quarantine import quarantine
 from jenga.cli.recalibrate import recalibrate
 from jenga.cli.refine import refine
@@ -50,7 +51,7 @@ def jenga() -> None:
 
 _COMMANDS = (
     init, check, audit, train, watch, runs, quarantine, tune, evaluate, recalibrate, predict, serve, alerts, generate,
-    export, report, refine, schema, doctor,
+    export, push, report, refine, schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
     _command.context_settings.update(jenga.context_settings)  # jenga-train has no group above it to take them from.

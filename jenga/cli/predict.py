@@ -113,10 +113,14 @@ def predict(
     policy = _policy(policy_file)
     options.check_outputs({"--output": output, **_written_by(policy)}, [file, policy_file])
     with collector_at_rest():
+        from jenga.hub import check_code, fetched
         from jenga.inference.live import Limits
         from jenga.inference.loading import load
         from jenga.inference.processes import Asked, scored
 
+    # Once, so that all processes answer by the same one.
+    check_code(run, trusted=trust_remote_code)
+    run = str(fetched(run))
     loaded = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code, runtime=runtime)
     predictor = loaded.session(keep=kept, whole=policy is not None)
     asked = Asked(

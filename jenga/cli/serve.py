@@ -74,7 +74,12 @@ def serve(
     one of several models, /v1 language models in the forms of OpenAI's API. RUN may be a folder of runs, of which the
     newest is served, and newer ones take over; so they do on SIGHUP. A page to try it is at /. See docs/serve.md.
     """
+    from jenga import hub
+
     _check_installed()
+    for run in runs:
+        hub.check_code(run.partition("=")[2] or run, trusted=trust_remote_code)
+    runs = tuple(map(hub.named, runs))
     if token is not None and not token.strip():
         raise click.UsageError(
             "--token: it is blank, so that every request would be refused; leave it out, or fill it."

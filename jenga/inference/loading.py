@@ -6,7 +6,7 @@ import logging
 import tempfile
 from pathlib import Path
 
-from jenga import saved
+from jenga import hub, saved
 from jenga.bundle import Bundle
 from jenga.errors import ConfigError, suggest
 from jenga.inference.predictor import Predictor
@@ -23,7 +23,8 @@ def load(
     trust_remote_code: bool = False,
     runtime: str | None = None,
 ) -> Predictor:
-    """Return the predictor of a trained model: a run folder, its best/, or any folder that a bundle was saved to.
+    """Return the predictor of a trained model: a run folder, its best/, any folder that a bundle was saved to, or an
+    address of the Hugging Face hub, ``hf://owner/name`` or ``hf://owner/name@revision``.
 
     device: auto, cpu, cuda or mps. base_model: name or folder of the base that the model's adapters stand on; default:
     where it was in training. trust_remote_code: run the code that came with the checkpoint it was trained from; only
@@ -33,6 +34,7 @@ def load(
     """
     if runtime not in (None, *RUNTIMES):
         raise ConfigError(f"runtime: unknown '{runtime}'{suggest(runtime, RUNTIMES)} Known: {', '.join(RUNTIMES)}")
+    hub.check_code(run, trusted=trust_remote_code)
     folder = saved.find_model(run)
     if runtime in (None, "torch") and not saved.is_graph(folder):
         bundle = Bundle.load(folder, base_model=base_model, trust_remote_code=trust_remote_code)

@@ -151,7 +151,8 @@ class LabelKind(ABC):
     `block`: the settings that a head of this kind has. `metrics`: what `judge` may return, the one that stands for a
     head first. `loss`: by `multi_head_loss`; None: the task brings its own. `noun`: what its labels are called in
     messages. `per_word`: each word of a text has a label. `from_text`: the labels are the row's own text, in no column
-    of their own, and are judged by their loss. `strata`: a split keeps the shares of its labels.
+    of their own, and are judged by their loss. `strata`: a split keeps the shares of its labels. `hub_task`: what the
+    Hugging Face hub calls a task of them, with ``{}`` for what is read (`Modality.hub_noun`); empty: it has no name.
 
     Targets are the column that `Reader.stack` made, with M rows: -100 or NaN where a label is missing.
     """
@@ -163,6 +164,7 @@ class LabelKind(ABC):
     per_word: ClassVar[bool] = False
     from_text: ClassVar[bool] = False
     strata: ClassVar[bool] = False
+    hub_task: ClassVar[str] = ""
 
     # ------------------------------------------------------------------------------------------- finding and reading
 

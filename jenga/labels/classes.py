@@ -64,6 +64,7 @@ class Classes(LabelKind):
 
     block = ClassHead
     metrics = (Metric("macro_f1"), Metric("accuracy"), Metric("weighted_f1"))
+    hub_task = "{}-classification"
     loss = "ce"
     noun = "classes"
     strata = True

@@ -75,6 +75,7 @@ class Items(LabelKind):
 
     block = ItemsHead
     metrics = (Metric("macro_f1"), Metric("micro_f1"), Metric("accuracy"))
+    hub_task = "{}-classification"
     loss = "bce"
     noun = "items"
 

@@ -60,6 +60,7 @@ class Numbers(LabelKind):
 
     block = NumberHead
     metrics = (Metric("mae"), Metric("rmse"), Metric("r2"), Metric("spearman"))
+    hub_task = "{}-regression"
     loss = "mse"
     noun = "numbers"
 

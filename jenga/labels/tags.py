@@ -53,6 +53,7 @@ class Tags(LabelKind):
 
     block = TagHead
     metrics = (Metric("f1"), Metric("precision"), Metric("recall"), Metric("token_accuracy"))
+    hub_task = "token-classification"
     loss = "ce"
     noun = "tags"
     per_word = True

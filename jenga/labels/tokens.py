@@ -21,6 +21,7 @@ class TextTokens(LabelKind):
     """Texts that a language model learns: they stand in no column of labels, and are judged by their loss."""
 
     metrics = (Metric("perplexity"),)
+    hub_task = "text-generation"
     noun = "tokens"
     from_text = True
 

@@ -67,6 +67,7 @@ class Transcripts(LabelKind):
 
     block = TranscriptHead
     metrics = (Metric("wer"), Metric("cer"))
+    hub_task = "automatic-speech-recognition"
     noun = "characters"
 
     def columns(self, head: str) -> tuple[str, ...]:

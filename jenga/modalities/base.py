@@ -283,7 +283,7 @@ class Modality(ABC):
     column may hold other types from row to row. `words`: whether rows have words, which tasks may label; `frames`:
     whether their encoders' positions are moments, which others label. `by_row`: whether a row is read by itself, so
     that a task can read it beside what other backbones read. `baselines`: by name, what its models can be compared
-    with.
+    with. `extra`: of pip, for what reads its rows. `hub_noun`: its rows in names of the hub's tasks (``image-...``).
     """
 
     noun: ClassVar[str]
@@ -297,6 +297,8 @@ class Modality(ABC):
     frames: ClassVar[bool] = False
     by_row: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, type[Baseline]]] = {}
+    extra: ClassVar[str] = ""
+    hub_noun: ClassVar[str] = ""
 
     def complete(self, model: dict[str, Any]) -> None:
         """Fill in what the block `model`, which is not checked yet, says without naming it."""

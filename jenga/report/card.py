@@ -18,9 +18,9 @@ from jenga.files import json_object, write_atomic
 from jenga.labels import kind_named
 from jenga.report.baselines import baselines as known_baselines
 from jenga.report.certainty import certainty_table, interval_words
+from jenga.report.matter import backbones, file_name, front_matter, paths
 from jenga.report.page import encodable
 from jenga.tables import number
-from jenga.types import SHARED
 
 logger = logging.getLogger(__name__)
 
@@ -128,20 +128,28 @@ def write_card(run: Path) -> Path:
 
     Raises DataError when `run` is no run folder or a file in it is damaged.
     """
+    path = run / "README.md"
+    write_atomic(path, card(run))
+    return path
+
+
+def card(run: Path, *, address: str | None = None) -> str:
+    """Return the model card of a run; address: where it says the model is; default: the folder that it lies in.
+
+    Raises as `write_card` does.
+    """
     files = read_run(run)
     sections = [
-        _front_matter(files),
+        front_matter(files),
         f"# {_plain(files.project)}\n\n{_summary(files)}",
         f"## Tasks\n\n{_markdown(_task_table(files))}",
         f"## Data\n\n{_markdown(_data_table(files))}",
         _results(files),
         f"## Training\n\n{_markdown(_training_table(files))}",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(files)),
-        _usage(generates=any(kind_named(head["kind"]).from_text for head in files.heads)),
+        _usage(address, generates=any(kind_named(head["kind"]).from_text for head in files.heads)),
     ]
-    path = run / "README.md"
-    write_atomic(path, encodable("\n\n".join(sections) + "\n"))
-    return path
+    return encodable("\n\n".join(sections) + "\n")
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -171,31 +179,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------------------ sections
 
 
-def _front_matter(files: RunFiles) -> str:
-    types = sorted({str(task["type"]) for task in files.config.get("tasks", [])})
-    matter: dict[str, Any] = {"library_name": "jenga", "tags": ["jenga", "multi-task-learning", *types]}
-    pretrained = files.run.get("pretrained") or ()
-    if pretrained is True:  # as runs say it that were trained before there were several backbones
-        pretrained = (SHARED,)
-    bases = [str(block.get("base_model", "")) for name, block in _backbones(files).items() if name in pretrained]
-    known = [
-        base for base in bases if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base) and not base.startswith("jenga/")
-    ]
-    if known:
-        matter["base_model"] = known[0] if len(known) == 1 else known
-    return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---"
-
-
-def _backbones(files: RunFiles) -> dict[str, dict[str, Any]]:
-    """Return the block of each backbone with its peft, by name."""
-    model = files.config.get("model", {})
-    several: dict[str, dict[str, Any]] | None = model.get("backbones")
-    return several or {SHARED: {**model, "peft": files.config.get("peft")}}
-
-
 def _summary(files: RunFiles) -> str:
     tasks = len(files.config.get("tasks", []))
-    blocks = _backbones(files)
+    blocks = backbones(files)
     text = f"{tasks} task{'s' if tasks != 1 else ''} over "
     if len(blocks) == 1:
         return f"{text}one shared encoder{_told_of(next(iter(blocks.values())))}, trained with Jenga."
@@ -206,13 +192,13 @@ def _summary(files: RunFiles) -> str:
 def _told_of(block: Mapping[str, Any]) -> str:
     """Return what a card says of a backbone behind its name."""
     base = str(block.get("base_model", ""))
-    text = f" (`{_plain(_file_name(base))}`)" if base else ""
+    text = f" (`{_plain(file_name(base))}`)" if base else ""
     kind = (block.get("peft") or {}).get("type")
     if kind:
         text += f", frozen but for its adapters ({_plain(str(kind))}), which need that encoder to run"
     teacher = block.get("teacher_student_config") or {}
     if teacher.get("enabled"):
-        text += f", taught by `{_plain(_file_name(str(teacher['teacher_model'])))}`"
+        text += f", taught by `{_plain(file_name(str(teacher['teacher_model'])))}`"
     return text
 
 
@@ -233,11 +219,9 @@ def _task_table(files: RunFiles) -> list[list[str]]:
 def _data_table(files: RunFiles) -> list[list[str]]:
     table = [["what", "value"]]
     table += [[f"rows, {split}", f"{rows:,}"] for split, rows in files.run.get("rows", {}).items()]
-    for task in files.config.get("tasks", []):
-        paths = task.get("data_path", [])
-        given = paths.values() if isinstance(paths, dict) else [paths]
-        names = [name for entry in given if entry for name in ([entry] if isinstance(entry, str) else entry)]
-        table.append([f"files of {task['name']}", ", ".join(dict.fromkeys(map(_file_name, names)))])
+    table += [
+        [f"files of {task}", ", ".join(dict.fromkeys(map(file_name, names)))] for task, names in paths(files).items()
+    ]
     return table + [[name, value] for name, value in _facts(files)["data"].items()]
 
 
@@ -245,11 +229,6 @@ def _facts(files: RunFiles) -> dict[str, Any]:
     """Return what the inputs say of how rows are read, which only they know; nothing in a run that ended before."""
     facts: dict[str, Any] = files.run.get("inputs", {"data": {}, "limits": []})
     return facts
-
-
-def _file_name(path: str) -> str:
-    # A card is published; the folders of the machine that trained are nobody's business.
-    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _results(files: RunFiles) -> str:
@@ -301,21 +280,20 @@ def _limits(files: RunFiles) -> list[str]:
     return lines
 
 
-def _usage(*, generates: bool) -> str:
-    generate = '\njenga generate RUN --prompt "..."' if generates else ""
+def _usage(address: str | None, *, generates: bool) -> str:
+    run, explained = (address, "") if address else ("RUN", "\n\n`RUN` is this folder.")
+    generate = f'\njenga generate {run} --prompt "..."' if generates else ""
     return f"""## Use
 
 ```bash
-jenga predict RUN rows.jsonl{generate}
+jenga predict {run} rows.jsonl{generate}
 ```
 
 ```python
 import jenga
 
-predictor = jenga.load("RUN")
-```
-
-`RUN` is this folder."""
+predictor = jenga.load("{run}")
+```{explained}"""
 
 
 # ------------------------------------------------------------------------------------------------------------ markdown

@@ -37,7 +37,7 @@ print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
     "init", "check", "audit", "train", "watch", "runs", "quarantine", "tune", "evaluate", "predict", "serve", "alerts",
-    "generate", "export", "report", "refine", "schema", "doctor",
+    "generate", "export", "push", "report", "refine", "schema", "doctor",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from jenga import saved
+from jenga import hub, saved
 from jenga.errors import ConfigError, suggest
 
 FORMATS: Mapping[str, frozenset[str]] = {
@@ -15,6 +15,7 @@ FORMATS: Mapping[str, frozenset[str]] = {
     "onnx": frozenset({"int8", "base_model"}),
     "pt2": frozenset({"base_model"}),
     "gguf": frozenset({"dtype", "base_model"}),
+    "mlflow": frozenset({"merge", "dtype", "base_model"}),
 }
 """The options that fit each format; its module here, of the same name, has ``write(source, target, options)``."""
 
@@ -68,6 +69,7 @@ def export(
         merge=merge, dtype=dtype, int8=int8, base_model=base_model, trust_remote_code=trust_remote_code
     )  # fmt: skip
     options.check(format, FORMATS[format])
+    hub.check_code(run, trusted=trust_remote_code)
     source, target = saved.find_model(run), Path(output)
     if target.exists():
         raise ConfigError(f"{target} is there already and is left alone; choose another name with -o, or move it away")

@@ -33,6 +33,8 @@ class AudioModality(Modality):
     settings = AudioConfig
     columns = AudioColumnKeys
     content_specs = (AudioColumns,)
+    hub_noun = "audio"
+    extra = "audio"
     keys = frozenset({"data.cache_dir"})
     frames = True
 

@@ -84,6 +84,7 @@ class EventModality(Modality):
     inputs = ("features",)
     settings = TabularConfig
     content_specs = (EventFields,)
+    hub_noun = "tabular"
     types_vary = True
     by_row = False
     baselines = {"boosting": Boosting}  # noqa: RUF012 -- as `Modality` declares it

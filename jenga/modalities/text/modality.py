@@ -46,6 +46,7 @@ class TextModality(Modality):
     settings = ModelConfig
     columns = TextColumnKeys
     content_specs = (TextColumns, LanguageSpec)
+    hub_noun = "text"
     keys = frozenset({"data.max_length", "data.cache_dir", "tasks[].max_length"})
     words = True
     baselines = {"tfidf": Tfidf}  # noqa: RUF012 -- as `Modality` declares it

@@ -34,6 +34,8 @@ class VisionModality(Modality):
     settings = VisionConfig
     columns = VisionColumnKeys
     content_specs = (ImageColumns,)
+    hub_noun = "image"
+    extra = "vision"
 
     def checks(self, document: Document) -> Iterable[Finding]:
         """Return that adapters freeze a preset, whose weights would stay random."""
