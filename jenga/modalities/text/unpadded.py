@@ -32,7 +32,12 @@ LEAST_SPARED, LEAST_SHARE = 12, 0.1
 
 Measured on an encoder of 384 numbers a token, with batches of 2 to 32 rows (benchmarks/README.md)."""
 _ATTENTION = "jenga_unpadded"
-_EXACT = frozenset({"bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"})
+_EXACT = frozenset(
+    {
+        "bert", "camembert", "data2vec-text", "distilbert", "electra", "ernie", "eurobert", "gte", "modernbert",
+        "nomic_bert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+    }
+)  # fmt: skip
 """Kinds of models that are shown to give the same outputs (tests/modalities/text/test_unpadded.py): all their
 attention asks the registry, and a token's place is given to them."""
 _READ = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -109,9 +114,10 @@ def _tokens(encoder: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> Tok
 
 def _positions(encoder: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
     """Return each token's place, int64 ``(B, T)``, as the model would count it."""
-    count = getattr(encoder.embeddings, "create_position_ids_from_input_ids", None)
-    if count is not None:  # RoBERTa begins behind the number of its padding token
-        places: torch.Tensor = count(input_ids, encoder.embeddings.padding_idx)
+    embeddings = getattr(encoder, "embeddings", None)
+    count = getattr(embeddings, "create_position_ids_from_input_ids", None)
+    if embeddings is not None and count is not None:  # RoBERTa begins behind the number of its padding token
+        places: torch.Tensor = count(input_ids, embeddings.padding_idx)
         return places
     return torch.arange(input_ids.shape[1], device=input_ids.device).expand(input_ids.shape)
 

@@ -14,23 +14,30 @@ from jenga.modalities.text import unpadded
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.settings import ModelConfig
 
-KINDS = ("bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+KINDS = (
+    "bert", "camembert", "data2vec-text", "distilbert", "electra", "ernie", "eurobert", "gte", "modernbert",
+    "nomic_bert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+)  # fmt: skip
 CLOSE = 1e-5
 """Products of matrices of other sizes, which may sum in another order, of values about 1."""
 
 
-def make(kind: str, *, dropout: float = 0.0) -> PreTrainedModel:
+def make(kind: str) -> PreTrainedModel:
     sizes: dict[str, Any] = {"vocab_size": 60, "max_position_embeddings": 64, "pad_token_id": 1}
     if kind == "distilbert":
-        sizes |= {"dim": 32, "n_heads": 2, "n_layers": 2, "hidden_dim": 48, "dropout": dropout}
-        sizes |= {"attention_dropout": dropout}
+        sizes |= {"dim": 32, "n_heads": 2, "n_layers": 2, "hidden_dim": 48, "dropout": 0.0}
+        sizes |= {"attention_dropout": 0.0}
     else:
         sizes |= {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 48}
-        sizes |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        sizes |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    if kind in ("eurobert", "nomic_bert", "gte"):
+        sizes |= {"attention_dropout": 0.0, "num_key_value_heads": 2}
+    if kind == "eurobert":
+        sizes |= {"bos_token_id": 2, "eos_token_id": 3, "mask_token_id": 4}
     if kind == "modernbert":
         # Windows of two tokens to either side in every second layer.
         sizes |= {"num_hidden_layers": 3, "local_attention": 4, "global_attn_every_n_layers": 2}
-        sizes |= {"embedding_dropout": dropout, "mlp_dropout": dropout, "attention_dropout": dropout}
+        sizes |= {"embedding_dropout": 0.0, "mlp_dropout": 0.0, "attention_dropout": 0.0}
     elif kind != "distilbert":
         sizes |= {"type_vocab_size": 2}
     torch.manual_seed(0)
