@@ -47,7 +47,10 @@ class TextBackbone(TransformerBackbone):
             encoder, has_pooler = model.base_model, False
             self._own_language_model(model)
         else:
+            from jenga.modalities.text.unpadded import lay_tokens_end_to_end
+
             encoder, has_pooler = load_encoder(model_name, config)
+            lay_tokens_end_to_end(encoder)
         self.encoder = encoder
         self.pooling = _resolve_pooling(config.pooling, model_name, encoder, has_pooler)
         if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
@@ -116,6 +119,8 @@ class TextBackbone(TransformerBackbone):
         For pairs also ``token_type_ids (B, T)``, which only a model with embeddings for them reads; for packed texts
         ``position_ids (B, T)`` that begin anew with each of them.
         """
+        from jenga.modalities.text.unpadded import encoded_without_padding
+
         if getattr(self.encoder.config, "type_vocab_size", 0) < 2:
             inputs.pop("token_type_ids", None)
         mask = inputs["attention_mask"]
@@ -126,7 +131,9 @@ class TextBackbone(TransformerBackbone):
             read = {name: each for name, each in inputs.items() if name != "attention_mask"}
             output = self.encoder(**read, **wanted, use_cache=False)
         else:
-            output = self.encoder(**inputs, **wanted)
+            output = None if wanted else encoded_without_padding(self.encoder, inputs)
+            if output is None:
+                output = self.encoder(**inputs, **wanted)
         hidden = output.last_hidden_state
         if self.pooling == "pooler":
             pooled = output.pooler_output
