@@ -25,11 +25,7 @@ _MOST_TEXTS = 1_000_000
 
 
 class TinyTextConfig(PretrainedConfig):
-    """Sizes of a `TinyTextModel`.
-
-    token_dropout: share of tokens that training hides behind `mask_token_id`, unless `dropout` is 0: a word that was
-    seen once is then not all that a row is known by, and what a name is shows in what stands around it.
-    """
+    """Sizes of a `TinyTextModel`."""
 
     model_type = "jenga-tiny-text"
     default_pooling = "max"
@@ -41,16 +37,12 @@ class TinyTextConfig(PretrainedConfig):
         embedding_size: int = 128,
         hidden_size: int = 128,
         dropout: float = 0.2,
-        token_dropout: float = 0.05,
-        mask_token_id: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size
         self.dropout = dropout
-        self.token_dropout = token_dropout
-        self.mask_token_id = mask_token_id
         super().__init__(**kwargs)
 
 
@@ -85,7 +77,7 @@ class TinyTextModel(PreTrainedModel):
         directions and changes nothing. Packed sequences would say the same but miss the CPU's fused kernel: 2.4 times
         slower on one thread.
         """
-        embedded = self.dropout(self.embeddings(self._some_hidden(input_ids)))
+        embedded = self.dropout(self.embeddings(input_ids))
         length = attention_mask.sum(1, keepdim=True)
         place = torch.arange(input_ids.shape[1], device=input_ids.device)
         mirror = torch.where(place < length, length - 1 - place, place).unsqueeze(-1)
@@ -94,15 +86,6 @@ class TinyTextModel(PreTrainedModel):
         return BaseModelOutput(
             last_hidden_state=self.dropout(self.norm(torch.cat([there, _reorder(back, mirror)], -1)))
         )
-
-    def _some_hidden(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Return the ids as training shows them: some ordinary tokens are masked."""
-        config = self.config
-        if not self.training or not config.dropout or config.mask_token_id is None:
-            return input_ids
-        hidden = torch.rand(input_ids.shape, device=input_ids.device) < config.token_dropout
-        # The special ones come first in the vocabulary, the mask last of them.
-        return input_ids.masked_fill(hidden & (input_ids > config.mask_token_id), config.mask_token_id)
 
 
 def make_tiny_text(folder: Path, texts: Callable[[], Iterable[str]], *, seed: int) -> None:
@@ -116,9 +99,7 @@ def make_tiny_text(folder: Path, texts: Callable[[], Iterable[str]], *, seed: in
     vocabulary = _train_vocabulary(lambda: islice(texts(), _MOST_TEXTS))
     made = BertWordPieceTokenizer(vocabulary, lowercase=False, strip_accents=False)
     tokenizer = BertTokenizerFast(tokenizer_object=made._tokenizer, do_lower_case=False)
-    config = TinyTextConfig(
-        vocab_size=made.get_vocab_size(), pad_token_id=tokenizer.pad_token_id, mask_token_id=tokenizer.mask_token_id
-    )
+    config = TinyTextConfig(vocab_size=made.get_vocab_size(), pad_token_id=tokenizer.pad_token_id)
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         TinyTextModel(config).save_pretrained(folder)

@@ -100,33 +100,3 @@ def test_a_token_sees_what_stands_before_and_after_it() -> None:
         other = ids.clone()
         other[0, at] = 20
         assert not torch.allclose(model(input_ids=other, attention_mask=mask).last_hidden_state[0, 1], middle)
-
-
-def test_training_hides_some_ordinary_tokens_and_evaluation_none(preset: Path) -> None:
-    model = TinyTextModel.from_pretrained(preset)
-    assert model.config.mask_token_id == 4
-    seen: list[torch.Tensor] = []
-    model.embeddings.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    ids = torch.tensor([[2, 7, 8, 9, 3, 0]]).repeat(2000, 1)
-
-    def run() -> torch.Tensor:
-        model(input_ids=ids, attention_mask=(ids > 0).long())
-        return seen[-1]
-
-    torch.manual_seed(seeds.derived(1))
-    model.train()
-    changed = run()
-    hidden = changed != ids
-    assert (changed[hidden] == 4).all()
-    # Never [CLS], [SEP] or padding; of the others one in twenty, within four standard deviations of 6,000 draws.
-    assert hidden[:, [0, 4, 5]].sum() == 0
-    assert float(hidden[:, 1:4].float().mean()) == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / 6000) ** 0.5)
-    model.eval()
-    assert torch.equal(run(), ids)
-
-
-def test_without_dropout_no_token_is_hidden(preset: Path) -> None:
-    model = TinyTextModel.from_pretrained(preset, dropout=0.0).train()
-    ids = torch.tensor([[2, 7, 8, 9, 3]]).repeat(500, 1)
-    one, other = (model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state for _ in range(2))
-    assert torch.equal(one, other)
