@@ -44,8 +44,8 @@ WHOLE_PROJECT = {
     "tests/refinery/test_streaming_memory.py", "tests/report/test_browser.py", "tests/rows/test_dealt.py",
     "tests/test_architecture.py", "tests/test_bad_media.py",
     "tests/test_batches_ahead.py", "tests/test_joint_inputs.py", "tests/test_media_memory.py",
-    "tests/test_broken_inputs.py", "tests/test_clone.py", "tests/test_gpu_script.py", "tests/test_configs.py", "tests/test_docs.py",
-    "tests/test_reference.py",
+    "tests/test_broken_inputs.py", "tests/test_clone.py", "tests/test_gpu_script.py",
+    "tests/test_configs.py", "tests/test_docs.py", "tests/test_reference.py",
     "tests/test_extension_snippets.py", "tests/test_hostile_folders.py", "tests/test_mixed.py",
     "tests/test_parts.py", "tests/test_seed_forms.py",
 }  # fmt: skip
