@@ -89,6 +89,11 @@ class MultiTaskModel(nn.Module):
         """Whether two passes over the halves of a batch cost about what one does, in every encoder."""
         return all(each.cost_follows_tokens for each in self.encoders.values())
 
+    @property
+    def skips_padding(self) -> bool:
+        """Whether padding costs next to nothing on a CPU, in every encoder."""
+        return all(each.skips_padding for each in self.encoders.values())
+
     def frozen_base(self) -> set[str]:
         """Return the names of the parameters that adapters leave as they are in the checkpoint they came from."""
         return {

@@ -74,8 +74,8 @@ class Trainer:
         self.training, self.trainings = resolved(config.training), trainings_of(config)
         splits = {source.name: source.stream or source.splits["train"] for source in sources}
         self.feed = Feed(
-            splits, sizes=batch_rows(sources, config), halves=self.halves, seed=self.training.seed, workers=workers,
-            processes=self.processes, in_step=in_step(self.training, self.processes),
+            splits, sizes=batch_rows(sources, config), halves=self.halves and not model.skips_padding, workers=workers,
+            seed=self.training.seed, processes=self.processes, in_step=in_step(self.training, self.processes),
         )  # fmt: skip
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.

@@ -48,7 +48,9 @@ def make_sampler(
 
 
 def in_halves(model: MultiTaskModel, config: ExperimentConfig, device: torch.device) -> bool:
-    """Whether the rows of a step run as two batches, by length. On a GPU two small passes cost twice what one does.
+    """Whether steps are of rows of any length, whose padding is spared: by encoders that skip it, else in two batches.
+
+    On a GPU, where no encoder skips it, two small passes cost twice what one does.
 
     Raises ConfigError as `reads_losses_after` does.
     """

@@ -25,6 +25,7 @@ from jenga.errors import ConfigError, DataError, DivergedError, InterruptedRun
 from jenga.files import damage, link_folder
 from jenga.labels.metric import Metric
 from jenga.modalities import BaseBackbone
+from jenga.modalities.text.backbone import TextBackbone
 from jenga.run.build import Bundle
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
@@ -192,6 +193,20 @@ def test_on_a_cpu_a_step_takes_rows_of_any_length_unless_the_encoder_is_recurren
     spans = [np.ptp(lengths[turn.rows]) for turn in trainer.sampler.epoch(0)]
     assert min(spans) > np.ptp(lengths) / 3, "of eight rows; sorted together, most would span next to nothing"
     assert not make_trainer("mood", model={"base_model": "jenga/tiny-text"}).halves
+
+
+def test_an_encoder_that_skips_padding_runs_the_rows_of_a_step_in_one_pass(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {}
+    for skips in (False, True):
+        monkeypatch.setattr(TextBackbone, "skips_padding", skips)
+        trainer = make_trainer("mood")
+        assert trainer.halves
+        turns = list(trainer.sampler.epoch(0))
+        counts[skips] = [len(trainer.feed.batches(0, turn)) for turn in turns]
+    assert set(counts[True]) == {1}
+    assert 2 in counts[False]
 
 
 def test_dropout_is_on_in_every_step_and_off_in_every_evaluation(make_trainer: Callable[..., Any]) -> None:

@@ -98,6 +98,13 @@ class TextBackbone(TransformerBackbone):
         return positions
 
     @property
+    def skips_padding(self) -> bool:
+        """Whether the encoder computes the tokens of a batch alone."""
+        from jenga.modalities.text.unpadded import lays_tokens_end_to_end
+
+        return not self.wanted_states and lays_tokens_end_to_end(self.encoder)
+
+    @property
     def recipe(self) -> Recipe:
         """By what the weights were before the first step: trained, or random (of a preset)."""
         if self.config.starts_from_nothing:

@@ -75,6 +75,11 @@ def lay_tokens_end_to_end(encoder: PreTrainedModel) -> None:
         encoder.set_attn_implementation(_ATTENTION)
 
 
+def lays_tokens_end_to_end(encoder: PreTrainedModel) -> bool:
+    """Whether `encoder` computes tokens alone where `encoded_without_padding` asks it to."""
+    return bool(encoder.config._attn_implementation == _ATTENTION)
+
+
 def encoded_without_padding(
     encoder: PreTrainedModel, inputs: Mapping[str, torch.Tensor]
 ) -> BaseModelOutputWithPooling | None:
@@ -97,7 +102,7 @@ def encoded_without_padding(
 
 def _tokens(encoder: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> Tokens | None:
     mask = inputs["attention_mask"]
-    if encoder.config._attn_implementation != _ATTENTION or not _READ.issuperset(inputs):
+    if not lays_tokens_end_to_end(encoder) or not _READ.issuperset(inputs):
         return None
     # How many tokens there are is no shape of the inputs: a graph would hold one batch's, and a GPU be waited for.
     if mask.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from jenga.config.peft import BottleneckConfig, LoraConfig, PeftConfig
+from jenga.config.peft import BottleneckConfig, DoraConfig, LoraConfig, PeftConfig
 from jenga.modalities.text import unpadded
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.settings import ModelConfig
@@ -148,7 +148,7 @@ def test_a_backbone_pools_tokens_alone_as_it_does_padded_ones(checkpoint: Callab
     assert torch.equal(found.attention_mask, SOME["attention_mask"])
 
 
-@pytest.mark.parametrize("peft", [LoraConfig(type="lora"), BottleneckConfig(type="adapter")])
+@pytest.mark.parametrize("peft", [LoraConfig(type="lora"), DoraConfig(type="dora"), BottleneckConfig(type="adapter")])
 def test_adapters_learn_the_same_from_tokens_alone(checkpoint: Callable[[str], str], peft: PeftConfig) -> None:
     backbone = TextBackbone(checkpoint("bert"), ModelConfig(base_model="bert", pooling="mean", dropout=0.0)).train()
     backbone.adapt(peft)
