@@ -48,7 +48,7 @@ def write(source: Path, target: Path, options: Options) -> None:
             transformers.write(source, merged, options)
             source = merged
         write_model(source, staging)
-    _tell_of_bases(source)
+        _tell_of_bases(source)
 
 
 def _tell_of_bases(best: Path) -> None:

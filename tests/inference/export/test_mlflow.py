@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,22 @@ def test_the_requirements_pin_what_jenga_imports(exported: Path) -> None:
     named = {line.partition("==")[0] for line in lines}
     assert {"jenga", "torch", "transformers", "peft", "safetensors", "numpy", "mlflow"} <= named
     assert not {"soundfile", "timm", "onnx", "pytest"} & named
+
+
+def test_adapters_tell_of_their_base_and_merged_ones_need_none(
+    saved_model: Callable[[dict[str, Any]], Path],
+    settings: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    best = saved_model(settings("mood", peft={"type": "lora"}))
+    export(best, tmp_path / "apart", format="mlflow")
+    assert "which has to be there too; --merge needs no base" in caplog.text
+    caplog.clear()
+    merged = export(best, tmp_path / "merged", format="mlflow", merge=True)
+    assert "--merge" not in caplog.text
+    assert not list(merged.rglob("adapter_*"))
+    assert not list(tmp_path.glob(".mlflow-*"))
 
 
 def test_a_model_with_code_of_its_own_is_refused(run: Path, tmp_path: Path) -> None:
