@@ -96,7 +96,8 @@ class BackboneOutput:
     ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``, with T of the output: a
     backbone that shortens its input gives the mask of what it made. `features` ``(B, F)``: what the encoder read, where
     that is one vector a row; a head may reconstruct it. `states`: what every layer made, where a teacher's are to be
-    matched. Raises ConfigError for a mask of another shape.
+    matched. `members` ``(B, k, H)``: what each of an ensemble says,
+    of which `pooler_output` is the mean; each learns by itself. Raises ConfigError for a mask of another shape.
     """
 
     last_hidden_state: torch.Tensor
@@ -104,6 +105,7 @@ class BackboneOutput:
     attention_mask: torch.Tensor
     features: torch.Tensor | None = None
     states: States | None = None
+    members: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         expected, found = tuple(self.last_hidden_state.shape[:2]), tuple(self.attention_mask.shape)

@@ -141,20 +141,27 @@ class BaseTask(nn.Module):
         labels: a tensor for a one-head task, else by head; shapes as in `jenga.types.Batch`.
         """
         tokens = self.by_position
-        hidden = self.dropout(encoder_outputs.last_hidden_state if tokens else encoder_outputs.pooler_output)
+        members = encoder_outputs.members if self.training and labels is not None and not tokens else None
+        read = encoder_outputs.last_hidden_state if tokens else encoder_outputs.pooler_output
+        hidden = self.dropout(read if members is None else members)
         if labels is None:
             return TaskOutput(None, self.heads(hidden))
         targets = self._targets({next(iter(self.heads.sizes)): labels} if isinstance(labels, torch.Tensor) else labels)
+        # Of a member's own loss each, so that they stay different; a mean of k, so that a row counts as one.
+        k = 1 if members is None else members.shape[1]
         result = multi_head_loss(
-            hidden.flatten(0, 1) if tokens else hidden, self.heads.weight, self.heads.bias,
-            [target.flatten(0, 1) if tokens else target for target in targets], heads=self._specs(),
+            hidden.flatten(0, 1) if hidden.ndim == 3 else hidden, self.heads.weight, self.heads.bias,
+            [target.flatten(0, 1) if tokens else target.repeat_interleave(k, dim=0) for target in targets],
+            heads=self._specs(),
         )  # fmt: skip
         if self.training and not self.keeps_logits:
             # Those that the fused loss has made anyway.
             logits = self.heads.split(result.logits.view(*hidden.shape[:-1], -1))
         else:
             logits = self.heads(hidden)
-        return TaskOutput(result.mean(self.head_weight), logits, result.loss_sum, result.count)
+        if members is not None:
+            logits = {head: each.mean(1) for head, each in logits.items()}
+        return TaskOutput(result.mean(self.head_weight), logits, result.loss_sum / k, result.count / k)
 
     def predict(self, head: str, logits: torch.Tensor, threshold: np.ndarray | float = 0.5) -> np.ndarray:
         """Turn the logits ``(M, K)`` of `head` into predictions, as its kind of label lays them out.

@@ -774,6 +774,9 @@ PROBES: dict[str, Probe] = {
     "model[sequential].base_model": Probe(accepted, "mlp", EVENTS),
     "model[sequential].hidden_sizes": Probe(modules, [8], EVENTS),
     "model[sequential].residual": Probe(modules, True, EVENTS),
+    "model[sequential].clip": Probe(modules, 1.0, EVENTS),
+    "model[sequential].bins": Probe(modules, 8, EVENTS),
+    "model[sequential].members": Probe(modules, 3, EVENTS),
     "model[sequential].normalization": Probe(modules, "layer", EVENTS),
     "model[sequential].dropout": Probe(dropouts, 0.4, EVENTS),
     "model[sequential].activation": Probe(pooled, "tanh", EVENTS),
@@ -929,6 +932,7 @@ PROBES: dict[str, Probe] = {
     "tasks[anomaly_detection].gamma": Probe(loss, 5.0, {"tasks[].loss": "focal"}),
     "tasks[anomaly_detection].bottleneck": Probe(modules, 3, {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
     "tasks[anomaly_detection].decoder": Probe(modules, [5], {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
+    "tasks[anomaly_detection].memory": Probe(trained_weights, 5, {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
     "tasks[anomaly_detection].projection": Probe(
         modules, 5, {"tasks[].mode": "unsupervised", "tasks[].method": "deep_svdd"}
     ),

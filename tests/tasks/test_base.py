@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,20 @@ def test_logits_are_there_in_training_too_without_a_gradient() -> None:
     torch.testing.assert_close(trained.logits["label"], judged.logits["label"])
     task.keeps_logits = True
     assert output_of(task.train(), given, labels).logits["label"].requires_grad
+
+
+def test_each_member_of_an_ensemble_learns_by_its_own_loss_and_all_answer_by_their_mean() -> None:
+    task, labels = BaseTask(config(), WIDTH), torch.tensor([0, 1, 2, -100])
+    members = torch.randn(4, 5, WIDTH, generator=seeds.generator(1), requires_grad=True)
+    given = replace(encoded(), pooler_output=members.mean(1), members=members)
+    trained = output_of(task.train(), given, labels)
+    losses = [F.cross_entropy(task.heads(members[:, each])["label"], labels) for each in range(5)]
+    torch.testing.assert_close(trained.loss, torch.stack(losses).mean())
+    assert trained.count is not None
+    assert trained.count.tolist() == [3], "a row counts as one"
+    judged = output_of(task.eval(), given, labels)
+    torch.testing.assert_close(trained.logits["label"], judged.logits["label"])
+    torch.testing.assert_close(judged.loss, F.cross_entropy(task.heads(members.mean(1))["label"], labels))
 
 
 def test_dropout_falls_on_what_the_heads_read_and_only_in_training() -> None:

@@ -24,7 +24,7 @@ from jenga.trainer.calibrate import calibrate, observe, settle_norms
 from jenga.trainer.evaluate import Runner
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data" / "nsl-kdd"
-METHODS = ("autoencoder", "deep_svdd", "mahalanobis")
+METHODS = ("nearest", "autoencoder", "deep_svdd", "mahalanobis")
 
 
 def events(count: int, *, anomalies: float = 0.2, seed: int = 0) -> list[dict[str, Any]]:
@@ -200,7 +200,7 @@ def test_without_validation_rows_the_training_rows_stand_in_with_a_warning(
 # ----------------------------------------------------------------------------------------------------------- whole runs
 
 
-@pytest.mark.parametrize(("method", "stop_at"), [("autoencoder", 10), ("deep_svdd", 1), ("mahalanobis", 10)])
+@pytest.mark.parametrize(("method", "stop_at"), [("nearest", 10), ("deep_svdd", 1), ("mahalanobis", 10)])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
     of_events: Callable[..., Any], method: str, stop_at: int
 ) -> None:

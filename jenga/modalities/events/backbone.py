@@ -5,30 +5,29 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 from safetensors.torch import load_model
 from torch import nn
 
 from jenga.config.paths import PathMark
-from jenga.config.strict import Fraction, PositiveInt, Strict
-from jenga.dropout import Dropout
+from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.modalities.backbone import WEIGHTS_FILE, BackboneManager, BaseBackbone, Recipe
+from jenga.modalities.events.layers import Activation, Layer, Normalization, Pieces, PiecewiseLinear, SmoothClip
 from jenga.peft.base import read_object
 from jenga.types import BackboneOutput
 
 SHAPE_FILE = "jenga_backbone.json"
-Activation = Literal["relu", "gelu", "silu", "tanh"]
-Normalization = Literal["none", "layer", "batch"]
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "security_mlp_v1": {"hidden_sizes": [128, 64]},
+    "security_tab_v1": {"hidden_sizes": [128, 64], "clip": 1.0, "bins": 32, "dropout": 0.1},
     "mlp": {},
 }
 """What each `base_model` fills in where the configuration says nothing; the rest is as in `SequentialConfig`."""
@@ -99,12 +98,21 @@ class TabularConfig(Strict):
         copy._n_features = n_features
         return copy
 
+    def fitted(self, features: Callable[[], NDArray[np.float32]]) -> Self:
+        """Return a copy with what the network takes from the data before it is made; features: of training rows.
+
+        Default: itself, nothing.
+        """
+        return self
+
 
 class SequentialConfig(TabularConfig):
     """A multilayer perceptron over the features of events."""
 
     base_model: str = Field(
-        min_length=1, description="security_mlp_v1: layers of 128 and 64; mlp: layers as in hidden_sizes."
+        min_length=1,
+        description="security_mlp_v1: layers of 128 and 64; security_tab_v1: these with clip 1, "
+        "bins 32 and dropout 0.1; mlp: layers as in hidden_sizes.",
     )
     hidden_sizes: list[PositiveInt] | None = Field(
         None, min_length=1, description="Widths of the layers; the last one is what the heads read."
@@ -113,6 +121,24 @@ class SequentialConfig(TabularConfig):
     normalization: Normalization = Field("none", description="Normalisation in front of each activation.")
     dropout: Fraction = Field(0.0, description="Dropout behind each layer.")
     activation: Activation = Field("relu", description="Non-linearity of each layer.")
+    clip: PositiveFloat | None = Field(
+        None, description="Draw features smoothly within this many of their units; none: as the refinery makes them."
+    )
+    bins: PositiveInt | None = Field(
+        None,
+        description="Read each feature by up to this many intervals between its quantiles too; none: as a number only.",
+    )
+    members: PositiveInt | None = Field(
+        None, description="Networks that share their weights but for scales, and answer by their mean; none: one."
+    )
+
+    _pieces: Pieces | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_preset(cls, given: Any) -> Any:
+        preset = PRESETS.get(str(given.get("base_model")), {}) if isinstance(given, dict) else {}
+        return {**given, **{key: value for key, value in preset.items() if given.get(key) is None}} if preset else given
 
     @field_validator("base_model")
     @classmethod
@@ -123,7 +149,7 @@ class SequentialConfig(TabularConfig):
 
     @model_validator(mode="after")
     def _layers_are_given(self) -> Self:
-        if self.hidden_sizes is None and "hidden_sizes" not in PRESETS[self.base_model]:
+        if self.hidden_sizes is None:
             raise ValueError(
                 f"hidden_sizes: base_model '{self.base_model}' needs the widths of its layers, as [128, 64]"
             )
@@ -131,8 +157,25 @@ class SequentialConfig(TabularConfig):
 
     @property
     def widths(self) -> list[int]:
-        """Widths of the layers, the preset's where none are given."""
-        return list(self.hidden_sizes or PRESETS[self.base_model]["hidden_sizes"])
+        """Widths of the layers."""
+        assert self.hidden_sizes is not None
+        return list(self.hidden_sizes)
+
+    @property
+    def pieces(self) -> Pieces | None:
+        """The intervals of the features; None where each is read as a number only."""
+        assert self._pieces is not None or self.bins is None, "fitted() comes first"
+        return self._pieces
+
+    def with_pieces(self, pieces: Pieces) -> Self:
+        """Return a copy for features of these intervals."""
+        copy = self.with_features(self.n_features)
+        copy._pieces = pieces
+        return copy
+
+    def fitted(self, features: Callable[[], NDArray[np.float32]]) -> Self:
+        """Return a copy with the intervals of the features of training rows ``(M, F)``, where there are to be any."""
+        return self if self.bins is None else self.with_pieces(Pieces.of(features(), self.bins))
 
 
 LARGEST_FEATURE = 1e6
@@ -140,14 +183,26 @@ LARGEST_FEATURE = 1e6
 
 @BackboneManager.register("sequential", config=SequentialConfig, aliases=("events",))
 class SequentialBackbone(BaseBackbone):
-    """Layers of linear, normalisation, activation and dropout; each event is one token."""
+    """Layers of linear, normalisation, activation and dropout; each event is one token.
+
+    With several `members` it is an ensemble in one pass (TabM, Gorishniy et al. 2024): each learns by a loss of its own
+    and the mean of what they say is what all else reads. Heads are linear, so it gives the mean of the members' logits.
+    With `bins` it reads features by intervals too (Gorishniy et al. 2022); `clip` is of RealMLP (Holzmueller et al.
+    2024).
+    """
 
     modality = "events"
 
     def __init__(self, model_name: str, config: SequentialConfig) -> None:
         super().__init__(model_name, config)
-        widths = [config.n_features, *config.widths]
-        self.layers = nn.ModuleList(_Layer(before, after, config) for before, after in itertools.pairwise(widths))
+        self.clip = nn.Identity() if config.clip is None else SmoothClip(config.clip)
+        pieces = config.pieces
+        self.bins = None if pieces is None else PiecewiseLinear(pieces)
+        widths = [config.n_features + (0 if pieces is None else len(pieces.low)), *config.widths]
+        self.layers = nn.ModuleList(
+            Layer(before, after, config, first=place == 0)
+            for place, (before, after) in enumerate(itertools.pairwise(widths))
+        )
 
     @property
     def hidden_size(self) -> int:
@@ -165,20 +220,29 @@ class SequentialBackbone(BaseBackbone):
         return {name for name in super().hidden_matrices() if not name.startswith("layers.0.")}
 
     def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
-        """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)``, pooled ``(B, H)``, and hand `features` on."""
+        """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)`` and pooled ``(B, H)``.
+
+        The `features` that are handed on are clipped where the layers' are.
+        """
         # A single absurd number must end in an answer, not in infinities; what is scaled never comes near this.
         features = features.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
-        hidden = features
+        clipped, members = self.clip(features), None
+        hidden = clipped if self.bins is None else torch.cat([clipped, self.bins(features)], 1)
+        if (self.config.members or 1) > 1:
+            hidden = hidden.unsqueeze(1)
         for layer in self.layers:
             hidden = layer(hidden)
+        if hidden.ndim == 3:
+            members, hidden = hidden, hidden.mean(1)
         # Not len(): a traced graph would have this many rows for ever.
         mask = torch.ones(features.shape[0], 1, dtype=torch.int64, device=features.device)
-        return BackboneOutput(hidden.unsqueeze(1), hidden, mask, features)
+        return BackboneOutput(hidden.unsqueeze(1), hidden, mask, clipped, members=members)
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors, and the shape of the network as JSON."""
         super().save(folder)
-        (folder / SHAPE_FILE).write_text(json.dumps(_shape(self.config), indent=1) + "\n")
+        pieces = {} if self.config.pieces is None else {"pieces": len(self.config.pieces.low)}
+        (folder / SHAPE_FILE).write_text(json.dumps(_shape(self.config) | pieces, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path, model_name: str, config: SequentialConfig) -> SequentialBackbone:
@@ -198,6 +262,8 @@ class SequentialBackbone(BaseBackbone):
                     f"{folder / SHAPE_FILE}: {name} is {saved.get(name)!r}, but the model's settings say {value!r}; "
                     "restore the folder from a copy or train again"
                 )
+        if config.bins is not None:
+            config = config.with_pieces(Pieces.empty(_count_of_pieces(folder, saved)))
         backbone = cls(model_name, config)
         load_model(backbone, str(folder / WEIGHTS_FILE))
         return backbone
@@ -208,30 +274,10 @@ def _shape(config: SequentialConfig) -> dict[str, Any]:
     return {"n_features": config.n_features, **settings, "hidden_sizes": config.widths}
 
 
-class _Layer(nn.Module):
-    def __init__(self, before: int, after: int, config: SequentialConfig) -> None:
-        super().__init__()
-        self.linear = nn.Linear(before, after)
-        self.norm: nn.Module = nn.Identity()
-        if config.normalization != "none":
-            self.norm = nn.LayerNorm(after) if config.normalization == "layer" else _BatchNorm(after)
-        self.activation = _ACTIVATIONS[config.activation]()
-        self.dropout = Dropout(config.dropout)
-        self.shortcut: nn.Module | None = None
-        if config.residual:
-            self.shortcut = nn.Identity() if before == after else nn.Linear(before, after, bias=False)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.dropout(self.activation(self.norm(self.linear(hidden))))
-        return made if self.shortcut is None else made + self.shortcut(hidden)
-
-
-class _BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that takes the running statistics for a batch of one row, which has none of its own."""
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        if not self.training or len(hidden) > 1:
-            return super().forward(hidden)
-        return nn.functional.batch_norm(
-            hidden, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+def _count_of_pieces(folder: Path, saved: Mapping[str, Any]) -> int:
+    count = saved.get("pieces")
+    if not isinstance(count, int) or count < 0:
+        raise SetupError(
+            f"{folder / SHAPE_FILE}: pieces is {count!r}, no number of intervals; restore the folder from a copy"
         )
+    return count

@@ -120,7 +120,8 @@ class EventModality(Modality):
         events = {each.file: each for each in files}
         refinery, warnings = _fitted(config, [source.spec for source in loaded], loaded, events, workdir)
         encoder = EventEncoder(refinery, events, max_missing=config.model.refinery.max_missing)
-        return Prepared(encoder, encoder.model_config(config.model), warnings)
+        block = encoder.model_config(config.model).fitted(lambda: _sample(encoder, _training_events(loaded, events)))
+        return Prepared(encoder, block, warnings)
 
     def load(self, folder: Path, config: ExperimentConfig) -> EventEncoder:
         """Read the refinery's state in `folder`."""
@@ -170,6 +171,14 @@ def _fitted(
     with atomic_folder(folder) as staging:
         refinery.save(staging / REFINERY_FILE)
     return refinery, warnings
+
+
+def _sample(encoder: EventEncoder, events: Sequence[Any]) -> np.ndarray:
+    """Return features of training events: of some, where a row's features do not depend on the one before."""
+    step = 1 if encoder.ordered else -(-len(events) // _SAMPLE_ROWS)
+    with unwarned():
+        features: np.ndarray = encoder.refinery.transform(events[::step])
+    return features
 
 
 def _training_events(loaded: Sequence[LoadedSource], files: Mapping[str, Events]) -> list[Any]:

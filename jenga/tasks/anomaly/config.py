@@ -42,8 +42,10 @@ class AnomalyConfig(TaskConfig):
     mode: Literal["supervised", "unsupervised"] = Field(
         "supervised", description="supervised: learns the classes; unsupervised: learns normal rows, and none other."
     )
-    method: Literal["autoencoder", "deep_svdd", "mahalanobis"] | None = Field(
-        None, description="Of an unsupervised task: what a row's distance from normal is. Default: autoencoder."
+    method: Literal["nearest", "autoencoder", "deep_svdd", "mahalanobis"] | None = Field(
+        None,
+        description="Of an unsupervised task: what a row's distance from normal is. Default: nearest, the "
+        "autoencoder's error times the squared distance from the nearest normal row.",
     )
     loss: Literal["ce", "focal", "mse", "huber"] | None = Field(
         None, description="ce (default) or focal of a supervised task; mse (default) or huber of a reconstruction."
@@ -59,18 +61,23 @@ class AnomalyConfig(TaskConfig):
         description="Widths of a reconstruction's hidden layers. Default: none, a linear decoder; a deep one can "
         "reconstruct anomalies too, unless a bottleneck stands before it.",
     )
+    memory: PositiveInt | None = Field(
+        None, description="Normal training rows that nearest compares a row with. Default: 20000."
+    )
     projection: PositiveInt | None = Field(None, description="Width of deep_svdd's space. Default: 32.")
     heads: list[AnomalyHead] = Field(default_factory=lambda: [AnomalyHead(name="anomaly")], min_length=1)
 
     @model_validator(mode="after")
     def _settings_agree(self) -> AnomalyConfig:
         if self.mode == "supervised":
-            problems = [*self._strangers("method", "bottleneck", "decoder", "projection", to="a supervised task")]
+            problems = [
+                *self._strangers("method", "bottleneck", "decoder", "memory", "projection", to="a supervised task")
+            ]
             problems += self._wrong_loss(("ce", "focal"), "a supervised task")
             if self.loss == "focal" and any(head.label_smoothing for head in self.heads):
                 problems.append("label_smoothing: the focal loss has none; remove it, or set loss: ce")
         else:
-            problems = [*self._unsupervised_problems(self.method or "autoencoder")]
+            problems = [*self._unsupervised_problems(self.method or "nearest")]
         if self.gamma is not None and self.loss != "focal":
             problems.append("gamma: only the focal loss has it; set loss: focal, or remove gamma")
         if problems:
@@ -86,6 +93,8 @@ class AnomalyConfig(TaskConfig):
                 problems.append("class_weight, label_smoothing: an unsupervised task learns no classes; remove them")
             if head.calibration == "temperature":
                 problems.append("calibration: temperature scales the logits of classes; use platt or isotonic")
+        if method != "nearest":
+            problems += self._strangers("memory", to=method)
         if method == "deep_svdd":
             problems += self._strangers("bottleneck", "decoder", "loss", to="deep_svdd")
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -216,16 +215,3 @@ class DeepSvdd(Detector):
     def error(self, encoded: BackboneOutput) -> torch.Tensor:
         """Return ``|P z - c|^2``."""
         return self.loss(encoded, encoded.pooler_output)
-
-
-def make_detector(config: Any, hidden_size: int) -> Detector:
-    """Return the detector that the block of an unsupervised task asks for."""
-    head, where = config.heads[0].name, f"tasks[{config.name}]"
-    method = config.method or "autoencoder"
-    if method == "deep_svdd":
-        return DeepSvdd(head, where, hidden_size=hidden_size, width=config.projection or PROJECTION)
-    kind = Autoencoder if method == "autoencoder" else Mahalanobis
-    return kind(
-        head, where, hidden_size=hidden_size, bottleneck=config.bottleneck, widths=config.decoder or [],
-        loss=config.loss or "mse",
-    )  # fmt: skip

@@ -65,7 +65,7 @@ def contributions(
     ``lambda features: model.encode({"features": features}, [name])[name]``, which takes the fusion along; head: of a
     task with several, default the first. What a row's contributions add up to:
 
-    - autoencoder: its error, of which each feature has its own part.
+    - nearest, autoencoder: its error, of which each feature has its own part.
     - else, by integrated gradients (Sundararajan et al. 2017, equation 1; `steps` points by the midpoint rule): the
       log-odds of not being normal, or the distance of deep_svdd and mahalanobis, less that of the mean of the normal
       training rows, where the path to the row begins. Exact but for the rule's error: without `steps`, a row whose

@@ -21,12 +21,13 @@ from jenga.modalities import BaseBackbone
 from jenga.tasks.anomaly.calibration import Calibrator
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.detection import Detection, declared_detection_metrics, detection_details, detection_metrics
-from jenga.tasks.anomaly.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments, make_detector
+from jenga.tasks.anomaly.detectors import Autoencoder, DeepSvdd, Detector, Mahalanobis, Moments
+from jenga.tasks.anomaly.nearest import Kept, Nearest, make_detector
 from jenga.tasks.anomaly.normal import anomaly_log_odds, normal_class
 from jenga.tasks.base import TASK_REGISTRY, BaseTask, Labels, Observer, Stage, Tell
 from jenga.types import IGNORE_INDEX, BackboneOutput, HeadSpace, TaskOutput
 
-_Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Moments], None], Moments]
+_Wanted = tuple[Callable[[BackboneOutput], torch.Tensor], Callable[[Any], None], Moments | Kept]
 _LEAST_ERROR, _HIGHEST = 1e-30, 1e6
 
 
@@ -95,13 +96,15 @@ class AnomalyDetectionTask(BaseTask):
         return heads
 
     def observer(self, stage: Stage) -> Observer | None:
-        """Return what collects moments of normal training rows: of features and projections, or of a fitted network."""
+        """Return what collects normal training rows, or moments of them: of features, or of a fitted network."""
         wanted: list[_Wanted] = []
         if stage == "start" and hasattr(self, "feature_mean"):
             wanted.append((_features, lambda moments: _copy(self.feature_mean, moments.mean), Moments()))
         detector = None if self.supervised else self.detector
         if stage == "start" and isinstance(detector, DeepSvdd):
             wanted.append((detector.projected, detector.fit, Moments()))
+        if stage == "start" and isinstance(detector, Nearest):
+            wanted.append((_features, detector.remember, Kept(detector.most)))
         if stage == "evaluation" and isinstance(detector, Autoencoder):
             wanted.append((detector.squares, detector.fit, Moments()))
         if stage == "evaluation" and isinstance(detector, Mahalanobis):
@@ -356,7 +359,7 @@ class AnomalyDetectionTask(BaseTask):
 
 
 class _NormalRows:
-    """Moments of what is wanted of the normal training rows."""
+    """What is wanted of the normal training rows: some of them, or moments."""
 
     def __init__(self, task: AnomalyDetectionTask, wanted: Sequence[_Wanted]) -> None:
         self.task = task
@@ -364,17 +367,17 @@ class _NormalRows:
 
     def see(self, encoder_outputs: BackboneOutput, labels: Mapping[str, torch.Tensor]) -> None:
         kept = self.task.is_normal(labels)
-        for read, _, moments in self.wanted:
-            moments.add(read(encoder_outputs)[kept])
+        for read, _, seen in self.wanted:
+            seen.add(read(encoder_outputs)[kept])
 
     def finish(self) -> None:
-        for _, store, moments in self.wanted:
-            if not moments.n:
+        for _, store, seen in self.wanted:
+            if not seen.n:
                 raise DataError(
                     f"tasks[{self.task.config.name}]: no training row is normal, so there is nothing to tell anomalies "
                     "from; give such rows, or name the normal class (`normal` of the head)"
                 )
-            store(moments)
+            store(seen)
 
 
 def _where(kept: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

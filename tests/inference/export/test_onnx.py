@@ -95,15 +95,18 @@ def test_pairs_of_texts(settings: Callable[..., Any], saved_model: Saved, tmp_pa
         {"type": "anomaly_detection", "heads": [{"name": "threat", "normal": "0"}]},
         *({"type": "anomaly_detection", "mode": "unsupervised", "method": method,
            "heads": [{"name": "threat", "normal": "0"}]}
-          for method in ("autoencoder", "deep_svdd", "mahalanobis")),
+          for method in ("nearest", "autoencoder", "deep_svdd", "mahalanobis")),
     ],
-    ids=["classes", "supervised", "autoencoder", "deep_svdd", "mahalanobis"],
+    ids=["classes", "supervised", "nearest", "autoencoder", "deep_svdd", "mahalanobis"],
 )  # fmt: skip
 def test_events_of_every_task(
     event_settings: Callable[..., Any], flows: list[dict[str, Any]], saved_model: Saved, tmp_path: Path,
     task: dict[str, Any],
 ) -> None:  # fmt: skip
-    model = {"base_model": "mlp", "hidden_sizes": [16, 8], "residual": True, "normalization": "batch"}
+    model = {
+        "base_model": "mlp", "hidden_sizes": [16, 8], "residual": True, "normalization": "batch",
+        "clip": 3.0, "bins": 8, "members": 3,
+    }  # fmt: skip
     run = saved_model(event_settings(task=task, model=model))
     assert_same_logits(run, export(run, tmp_path / "onnx", format="onnx"), flows[:20])
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from torch import nn
 
 from jenga.errors import SetupError
 from jenga.modalities import BackboneManager
-from jenga.modalities.events.backbone import SequentialBackbone, SequentialConfig
+from jenga.modalities.events.backbone import PRESETS, SequentialBackbone, SequentialConfig
 from jenga.types import BackboneOutput
 
 N_FEATURES = 5
@@ -114,7 +115,74 @@ def test_a_single_row_leaves_running_statistics_alone() -> None:
     assert not torch.equal(backbone.layers[0].norm.running_mean, before)
 
 
+# ------------------------------------------------------------------------------------- members, intervals and clipping
+
+
+def training_features() -> Any:
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(400, N_FEATURES)).astype(np.float32)
+    features[:, 1] = np.where(np.arange(400) % 50 == 0, np.arange(400), 0)  # nearly always 0
+    features[:, 2] = features[:, 2] > 0
+    return features
+
+
+def fitted(**settings: Any) -> SequentialBackbone:
+    found = config("mlp", **{"hidden_sizes": [6, 4], **settings}).fitted(training_features)
+    backbone = BackboneManager.create("sequential", found.base_model, found)
+    assert isinstance(backbone, SequentialBackbone)
+    return backbone
+
+
+def test_members_are_one_network_with_scales_of_their_own() -> None:
+    backbone, features = fitted(members=3, activation="tanh").eval(), torch.randn(7, N_FEATURES)
+    for name, parameter in backbone.named_parameters():
+        if "scale" in name:
+            nn.init.normal_(parameter)
+    layers: list[Any] = list(backbone.layers)
+    output = backbone(features=features)
+    assert output.members is not None
+    for member in range(3):
+        hidden = features
+        for layer in layers:
+            shared = nn.functional.linear(hidden * layer.scale_in[member], layer.linear.weight)
+            hidden = torch.tanh(shared * layer.scale_out[member] + layer.shift[member])
+        torch.testing.assert_close(output.members[:, member], hidden)
+    torch.testing.assert_close(output.pooler_output, output.members.mean(1))
+    assert output.last_hidden_state.shape == (7, 1, 4)
+
+
+def test_members_differ_from_the_start() -> None:
+    members = fitted(members=4)(features=torch.randn(7, N_FEATURES)).members
+    assert members is not None
+    assert members.std(1).mean() > 0.1 * members.abs().mean()
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer", "batch"])
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_members_take_every_normalisation_and_shortcut(normalization: str, n_rows: int) -> None:
+    backbone = fitted(members=3, normalization=normalization, residual=True, dropout=0.2).train()
+    members = backbone(features=torch.randn(n_rows, N_FEATURES)).members
+    assert members is not None
+    assert members.shape == (n_rows, 3, 4)
+    members.sum().backward()
+    assert all(each.grad is not None and each.grad.isfinite().all() for each in backbone.parameters())
+
+
+def test_far_off_numbers_say_no_more_than_the_farthest_seen() -> None:
+    backbone = fitted(bins=8, clip=1.0).eval()
+    far, farther = torch.full((1, N_FEATURES), 1e4), torch.full((1, N_FEATURES), 1e6)
+    one, other = (backbone(features=each).pooler_output for each in (far, farther))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------------------ settings
+
+
+def test_a_preset_fills_what_is_not_given() -> None:
+    found = config("security_tab_v1", bins=5)
+    assert (found.bins, found.widths) == (5, PRESETS["security_tab_v1"]["hidden_sizes"])
+    assert found.dropout == PRESETS["security_tab_v1"]["dropout"]
+    assert (config().bins, config().clip, config().members) == (None, None, None)
 
 
 def test_mlp_needs_its_widths() -> None:
@@ -158,6 +226,35 @@ def test_it_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     shape = json.loads((tmp_path / "jenga_backbone.json").read_text())
     assert (shape["n_features"], shape["hidden_sizes"]) == (N_FEATURES, [128, 64])
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+def test_intervals_and_members_come_back_from_disk(tmp_path: Path) -> None:
+    backbone = fitted(bins=8, members=3, clip=2.0).eval()
+    backbone.save(tmp_path)
+    again = BackboneManager.load(
+        "sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], bins=8, members=3, clip=2.0)
+    ).eval()
+    features = torch.randn(3, N_FEATURES)
+    assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
+
+
+def test_a_model_of_before_there_were_members_is_read(tmp_path: Path) -> None:
+    backbone = made().eval()
+    backbone.save(tmp_path)
+    path = tmp_path / "jenga_backbone.json"
+    shape = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("bins", "clip", "members")}
+    path.write_text(json.dumps(shape))
+    again = BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config()).eval()
+    features = torch.randn(3, N_FEATURES)
+    assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
+
+
+def test_a_lost_number_of_intervals_is_refused(tmp_path: Path) -> None:
+    fitted(bins=8).save(tmp_path)
+    path = tmp_path / "jenga_backbone.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pieces": None}))
+    with pytest.raises(SetupError, match=r"jenga_backbone.json: pieces is None, no number of intervals; restore"):
+        BackboneManager.load("sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], bins=8))
 
 
 def test_features_of_another_width_are_refused(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from jenga.tasks.anomaly.detectors import (
     Detector,
     Mahalanobis,
     Moments,
-    make_detector,
 )
+from jenga.tasks.anomaly.nearest import Nearest, make_detector
 from jenga.types import BackboneOutput
 
 WIDTH, N_FEATURES = 6, 10
@@ -60,9 +60,10 @@ def moments_of(rows: torch.Tensor) -> Moments:
 @pytest.mark.parametrize(
     ("settings", "kind", "expected"),
     [
-        ({}, Autoencoder, [N_FEATURES]),
-        ({"bottleneck": 3, "decoder": [7, 9]}, Autoencoder, [3, 7, 9, N_FEATURES]),
-        ({"decoder": [7]}, Autoencoder, [7, N_FEATURES]),
+        ({}, Nearest, [N_FEATURES]),
+        ({"method": "autoencoder"}, Autoencoder, [N_FEATURES]),
+        ({"bottleneck": 3, "decoder": [7, 9]}, Nearest, [3, 7, 9, N_FEATURES]),
+        ({"decoder": [7]}, Nearest, [7, N_FEATURES]),
         ({"method": "mahalanobis"}, Mahalanobis, [N_FEATURES]),
         ({"method": "mahalanobis", "bottleneck": 2, "decoder": [4]}, Mahalanobis, [2, 4, N_FEATURES]),
         ({"method": "deep_svdd"}, DeepSvdd, [PROJECTION]),

@@ -238,7 +238,7 @@ def test_the_score_ranks_as_one_minus_the_probability_of_normal() -> None:
 # --------------------------------------------------------------------------------------------------------- unsupervised
 
 
-@pytest.mark.parametrize("method", ["autoencoder", "deep_svdd", "mahalanobis"])
+@pytest.mark.parametrize("method", ["nearest", "autoencoder", "deep_svdd", "mahalanobis"])
 def test_rows_of_another_class_are_masked_out_of_the_loss(method: str) -> None:
     task = task_of(**UNSUPERVISED, method=method)
     given = encoded()
