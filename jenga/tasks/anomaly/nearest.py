@@ -47,9 +47,9 @@ class Nearest(Autoencoder):
     """The error is that of the reconstruction times the mean squared distance from the nearest normal training row.
 
     ``e (mean_j (x_j - m_j)^2 + 0.000001)``, with the autoencoder's error e and m the nearest of the rows in `memory`. A
-    distance sees what a network reconstructs too well, and a reconstruction what lies near rare rows: on parts
-    held out of NSL-KDD's training file the product ranks better than either (docs/refinery.md). A model that was saved before there was a memory has none, and
-    its error is the autoencoder's alone, as it was.
+    distance sees what a network reconstructs too well, and a reconstruction what lies near rare rows: on parts held out
+    of NSL-KDD's training file the product ranks better than either (docs/refinery.md). A model that was saved before
+    there was a memory has none, and its error is the autoencoder's alone, as it was.
     """
 
     memory: torch.Tensor
