@@ -45,6 +45,8 @@ class AttentionFusion(nn.Module):
                 encoded,
                 last_hidden_state=hidden + update.unsqueeze(1),
                 pooler_output=encoded.pooler_output + update,
+                # Each of an ensemble learns with what the task sees in their mean.
+                members=None if encoded.members is None else encoded.members + update.unsqueeze(1),
             )
         return views
 

@@ -45,6 +45,16 @@ def test_what_the_encoder_read_passes_through(trained: AttentionFusion) -> None:
     assert trained(encoded(), ["a"])["a"].features is None
 
 
+def test_each_of_an_ensemble_sees_what_its_mean_sees(trained: AttentionFusion) -> None:
+    members = torch.randn(3, 4, WIDTH, generator=seeds.generator(2))
+    mean = members.mean(1)
+    given = BackboneOutput(mean.unsqueeze(1), mean, torch.ones(3, 1, dtype=torch.int64), members=members)
+    view = trained(given, ["a"])["a"]
+    assert view.members is not None
+    assert not torch.equal(view.members, members)
+    torch.testing.assert_close(view.members.mean(1), view.pooler_output)
+
+
 def test_the_identity_is_left_by_the_first_gradient() -> None:
     fusion = AttentionFusion(WIDTH, ["a"], dropout=0.0)
     fusion(encoded(), ["a"])["a"].pooler_output.square().sum().backward()
