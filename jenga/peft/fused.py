@@ -78,14 +78,37 @@ def is_fused(module: nn.Module) -> bool:
 
 
 def _by_size(of_peft: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The forward pass of a fused class: `of_peft` where the kernel would cost more, at next to no cost of its own."""
+    """The forward pass of a fused class: PEFT's where the kernel would cost more, without what that asks first."""
 
     def forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not kwargs and x.numel() < layer.__dict__.get("_jenga_least", 0) and x.is_cpu:
-            return of_peft(layer, x, *args)
+            output = None if args else _plain(layer, x)
+            return of_peft(layer, x, *args) if output is None else output
         return _forward(layer, x, *args, **kwargs)
 
     return forward
+
+
+def _plain(layer: Any, x: Tensor) -> Tensor | None:
+    """PEFT's result of one active LoRA adapter, by PEFT's own operations; None where there is more to a call.
+
+    What PEFT asks first shows where tokens are generated one by one: without it that takes .94 of the time.
+    """
+    active = layer._active_adapter
+    name = active if isinstance(active, str) else active[0] if len(active) == 1 else None
+    lora_a = layer.lora_A._modules.get(name)
+    if (
+        lora_a is None
+        or layer._disable_adapters
+        or layer.merged_adapters
+        or name in layer.lora_variant
+        or lora_a.weight.dtype is not x.dtype
+    ):
+        return None
+    result: Tensor = layer.base_layer(x)
+    update: Tensor = layer.lora_B._modules[name](lora_a(layer.lora_dropout._modules[name](x)))
+    scale: float = layer.scaling[name]
+    return result + update * scale
 
 
 def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -309,6 +309,48 @@ def test_the_kernel_is_called_only_where_it_pays(
         assert torch.equal(output, theirs(x)), "PEFT's own pass, to the bit"
 
 
+def changed_state(layer: Any, state: str) -> None:
+    if state == "second":
+        layer.update_layer("other", 4, lora_alpha=8, config=lora(r=4, lora_alpha=8))
+        for parameter in (layer.lora_A["other"].weight, layer.lora_B["other"].weight):
+            torch.nn.init.normal_(parameter.data, generator=seeds.generator(2))
+        layer.set_adapter(["default", "other"])
+    elif state == "unknown":
+        layer._active_adapter = "nobody"
+    elif state == "off":
+        layer.enable_adapters(False)
+    elif state == "merged":
+        layer.merge()
+    elif state == "scaled":
+        layer.scale_layer(3.0)
+    elif state == "hooked":
+        layer.lora_A["default"].register_forward_hook(lambda module, args, output: output * 2.0)
+
+
+@pytest.mark.parametrize("state", ["as made", "second", "unknown", "off", "merged", "scaled", "hooked"])
+def test_below_it_a_layer_is_pefts_to_the_bit_whatever_has_become_of_it(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "least_tokens", LEAST_TOKENS)
+    ours, theirs = twins(nn.Linear(64, 64), dtype=torch.float32, r=4)
+    for layer in (ours, theirs):
+        changed_state(layer, state)
+    x = inputs(1, 5, 64, dtype=torch.float32).detach()
+    assert torch.equal(ours(x), theirs(x))
+    if state != "unknown":
+        assert torch.equal(ours(x), ours.base_layer(x)) == (state in ("off", "merged"))
+
+
+def test_adapters_in_float32_on_a_half_precision_base_are_cast_below_it_as_peft_casts_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fused, "least_tokens", LEAST_TOKENS)
+    ours, theirs = twins(nn.Linear(64, 64), dtype=torch.bfloat16, r=4)
+    assert ours.lora_A["default"].weight.dtype == torch.float32
+    x = inputs(1, 5, 64, dtype=torch.bfloat16).detach()
+    assert torch.equal(ours(x), theirs(x))
+
+
 # ------------------------------------------------------------------------------------------------- what is left to PEFT
 
 
