@@ -90,8 +90,14 @@ def named(run: str) -> str:
 
 def foreign_files(model: Path) -> list[str]:
     """Return the files of a saved model that no hub gives or gets, by its manifest."""
-    named = json.loads((model / MANIFEST).read_text(encoding="utf-8"))
-    return [str(name) for name in named if not str(name).endswith(KINDS)]
+    path = model / MANIFEST
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SetupError(f"{path}: is no JSON ({error}); push the model again") from None
+    if not isinstance(named, dict):
+        raise SetupError(f"{path}: is no list of files with their checksums; push the model again")
+    return [name for name in named if not name.endswith(KINDS)]
 
 
 def check_code(run: str | Path, *, trusted: bool) -> None:

@@ -61,6 +61,13 @@ def test_a_pickle_or_code_of_a_hub_is_not_even_fetched(model: Hub) -> None:
         fetched("hf://asha/calls")
 
 
+@pytest.mark.parametrize(("content", "says"), [(b"5", "is no list of files"), (b"[1", "is no JSON")])
+def test_a_broken_list_of_files_ends_in_one_message(content: bytes, says: str, model: Hub) -> None:
+    model.commit("asha/calls", "main", {**FILES, "best/manifest.json": content})
+    with pytest.raises(SetupError, match=says):
+        fetched("hf://asha/calls")
+
+
 def test_code_is_allowed_to_no_model_of_a_hub() -> None:
     with pytest.raises(ConfigError, match="does not go with hf://asha/calls: no code is taken from a hub"):
         check_code("hf://asha/calls", trusted=True)

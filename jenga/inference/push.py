@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +14,11 @@ from jenga.errors import ConfigError, SetupError, redacted
 from jenga.files import link_folder
 from jenga.peft import base_of
 from jenga.report.card import card
+from jenga.tasks import TASK_REGISTRY
 
+logger = logging.getLogger(__name__)
 CARD = "README.md"
+_QUERY = re.compile(r"://[^\s\"?]+\?[^\s\"]")
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,14 @@ def _check(source: Path) -> None:
                 "writes"
             )
     text = (source / saved.FILE).read_text(encoding="utf-8")
-    if redacted(text) != text:
+    if redacted(text) != text or _QUERY.search(text):
         raise ConfigError(
-            f"{source / saved.FILE}: an address of its configuration holds a user or password, which all would see; "
-            "train with an address without one"
+            f"{source / saved.FILE}: an address of its configuration holds a user, a password or a query, which may be "
+            "a signature, and all would see it; train with an address without one"
         )
+    for task in said.config["tasks"]:
+        if (kept := TASK_REGISTRY[task["type"]].kept_rows(task)) is not None:
+            logger.warning("task '%s': the model holds %s, which all who can read it there see", task["name"], kept)
 
 
 def _card(source: Path, target: hub.Address) -> str:

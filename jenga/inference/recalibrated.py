@@ -39,7 +39,7 @@ class Recalibrated:
 
 
 def recalibrate(
-    run: str | os.PathLike[str],
+    run: str | Path,
     data: str,
     output: str | os.PathLike[str],
     *,
@@ -53,11 +53,14 @@ def recalibrate(
     No weight changes. The model goes to the new folder `output`, which `jenga.load` and every command read; `run` stays
     as it is. overrides: ``key=value`` of `evaluation.thresholds`, `.calibration`, `.conformal` and `.bootstrap`;
     else as in training. The scores after are of the rows that it was fitted to, and flatter it.
-    Raises ConfigError where `output` is there or lies in the model's folder, or a setting is another one; DataError
-    where no row has a label.
+    Raises ConfigError where `output` is there or lies in the model's folder, a setting is another one, or `run` holds
+    graphs; DataError where no row has a label.
     """
-    target = _new_folder(Path(output), saved.find_model(Path(run)))
-    predictor = load(Path(run), device=device, base_model=base_model, trust_remote_code=trust_remote_code)
+    source = saved.find_model(run)
+    if saved.is_graph(source):
+        raise ConfigError(f"{source}: holds graphs; recalibrate the run that they came from and export what that gives")
+    target = _new_folder(Path(output), source)
+    predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     bundle = predictor.bundle
     bundle.config = _with_settings(bundle.config, overrides)
     before = predictor.evaluate(data, split=_SPLIT)
@@ -96,14 +99,14 @@ def _refit(predictor: Predictor, sources: Sequence[Source]) -> tuple[list[str], 
     thresholds, certainty = bundle.thresholds, bundle.certainty
     bundle.thresholds, bundle.certainty = {}, {}
     runner = predictor.runs(evaluation_batch_sizes(bundle.config))
-    warnings = calibrate(runner, sources)
-    valid = runner.evaluate(sources, _SPLIT, logits=True)
     labels = [source.splits[_SPLIT].rows.labels for source in sources]
     spaces = {
         key: space
         for key, space in bundle.spaces.items()
         if any(key in each and labelled_rows(space, each[key]) for each in labels)
     }
+    warnings = calibrate(runner, sources, heads=spaces)
+    valid = runner.evaluate(sources, _SPLIT, logits=True)
     settled = settle(valid, bundle.model, spaces, bundle.config.evaluation)
     kept = [key for key in bundle.spaces if key not in spaces]
     bundle.thresholds = {key: value for key, value in thresholds.items() if key in kept} | settled.thresholds

@@ -86,6 +86,8 @@ def ratio(device: torch.device) -> float:
             _seconds(partial(_step, layer, x, reduced=False), device),
         )
 
+    if device.type == "cuda":
+        pair()  # loads libraries and kernels, which the first of the two would pay for
     found = [pair()]
     # The first of each makes what later ones use. Where bf16 is emulated, that it is many times slower shows at once.
     if found[0][0] < 3 * found[0][1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -82,10 +82,13 @@ def settle_norms(runner: Runner, sources: Iterable[Source]) -> None:
     runner.model.eval()
 
 
-def calibrate(runner: Runner, sources: Sequence[Source]) -> list[str]:
+def calibrate(
+    runner: Runner, sources: Sequence[Source], *, heads: Collection[tuple[str, str]] | None = None
+) -> list[str]:
     """Let every task that wants to fit its scores to the validation rows do so; return warnings.
 
-    Where a source has no validation rows, its training rows stand in for them, with a warning.
+    Where a source has no validation rows, its training rows stand in for them, with a warning. heads: (task, head), to
+    leave others as they are; default: all.
     """
     tasks = runner.model.tasks
     wanting = [source for source in sources if any(tasks[name].calibrated for name in source.tasks)]
@@ -94,7 +97,7 @@ def calibrate(runner: Runner, sources: Sequence[Source]) -> list[str]:
         there = [source for source in wanting if split == ("valid" if _rows(source, "valid") else "train")]
         found = runner.evaluate(there, split)
         for (name, head), scores in found.scores.items():
-            if not tasks[name].calibrated:
+            if not tasks[name].calibrated or (heads is not None and (name, head) not in heads):
                 continue
             if split == "train":
                 warnings.append(

@@ -16,6 +16,7 @@ from jenga.files import atomic_folder
 from jenga.hub import fetched
 from jenga.inference.predictor import Predictor
 from jenga.inference.push import push
+from jenga.tasks import TASK_REGISTRY
 
 ROWS = [{"id": "a", "text": "Agent: Hello. Caller: This is Otieno."}]
 
@@ -71,10 +72,30 @@ def test_code_a_base_of_this_machine_and_a_password_stay_here(hub: Hub, run: Pat
         push(own_model(run, tmp_path / "c", lambda own: (own / "backbone/own.py").write_text("x")), "hf://asha/calls")
     with pytest.raises(ConfigError, match="a folder of this machine; push what jenga export --merge writes"):
         push(own_model(run, tmp_path / "a", adapted), "hf://asha/calls")
-    with pytest.raises(ConfigError, match="holds a user or password") as caught:
+    with pytest.raises(ConfigError, match="holds a user, a password or a query") as caught:
         push(own_model(run, tmp_path / "s", secret), "hf://asha/calls")
     assert "asha:secret" not in str(caught.value)
+
+    def signed(own: Path) -> None:
+        said = json.loads((own / "jenga.json").read_text())
+        said["config"]["tasks"][0]["data_path"] = "https://host/rows.jsonl?sig=SECRET"
+        (own / "jenga.json").write_text(json.dumps(said))
+
+    with pytest.raises(ConfigError, match="holds a user, a password or a query"):
+        push(own_model(run, tmp_path / "q", signed), "hf://asha/calls")
     assert hub.asked == []
+
+
+def test_who_pushes_a_model_that_holds_rows_is_told(
+    hub: Hub, event_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(event_run, "hf://asha/flows", dry_run=True)
+    assert "holds" not in caplog.text
+    monkeypatch.setattr(
+        TASK_REGISTRY["classification"], "kept_rows", classmethod(lambda cls, settings: f"rows of {settings['name']}")
+    )
+    push(event_run, "hf://asha/flows", dry_run=True)
+    assert "task 'find': the model holds rows of find, which all who can read it there see" in caplog.text
 
 
 def test_a_public_model_is_not_taken_for_a_private_one(hub: Hub, run: Path) -> None:

@@ -44,9 +44,18 @@ def test_heads_with_labels_are_fitted_and_all_else_stays(
     assert all(torch.equal(old_state[name], new_state[name]) for name in old_state)
 
     closing = ("QA", "closing")
-    # A no costs next to nothing and a missed yes a fortune, so every score is a yes.
-    answers = [row["QA"]["closing"] for row in new.predict(generate(20, seed=6))]
-    assert all(item["value"] for row in answers for name, item in row.items() if name != "score")
+    # A no costs next to nothing and a missed yes a fortune, so none is missed.
+    labelled = [json.loads(line) for line in other_rows.read_text().splitlines()]
+    items = ("summarises_call", "says_goodbye_politely", "gives_reference")
+
+    def missed(model: Predictor) -> int:
+        answers = model.predict([{"text": row["text"]} for row in labelled])
+        pairs = [
+            (row["labels"]["closing"], found["QA"]["closing"]) for row, found in zip(labelled, answers, strict=True)
+        ]
+        return sum(truth[at] == 1 and not said[item]["value"] for truth, said in pairs for at, item in enumerate(items))
+
+    assert missed(new) == 0 < missed(predictor)
     assert new.bundle.certainty[closing].calibration is not None
     assert set(found.kept) == set(new.bundle.spaces) - {closing}
     for key in found.kept:
@@ -85,6 +94,32 @@ def test_rows_without_a_label_fit_nothing(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no row has a label"):
         recalibrate(run, str(tmp_path / "bare.jsonl"), tmp_path / "new", device="cpu")
     assert not (tmp_path / "new").exists()
+
+
+def test_graphs_are_refused(graphs: Path, other_rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds graphs; recalibrate the run"):
+        recalibrate(graphs, str(other_rows), tmp_path / "new", device="cpu")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_anomaly_head_without_a_label_stays_beside_one_with(tmp_path: Path) -> None:
+    rows = [{**flow, "a": flow["threat"], "b": flow["threat"]} for flow in generate_flows(200)]
+    (tmp_path / "both.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in rows:
+        del row["b"]
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config: dict[str, Any] = {
+        "model": {"base_model": "security_mlp_v1", "backbone_type": "sequential"},
+        "tasks": [{"name": "t", "type": "anomaly_detection", "data_path": str(tmp_path / "both.jsonl"),
+                   "heads": [{"name": name, "column": name, "num_labels": 2} for name in "ab"]}],
+        "training": {"max_steps": 5}, "tracking": {"enabled": False}, "evaluation": {"baselines": []},
+        "output_dir": str(tmp_path / "runs"),
+    }  # fmt: skip
+    run = jenga.train(config, device="cpu").run
+    found = recalibrate(run, str(tmp_path / "one.jsonl"), tmp_path / "new", device="cpu")
+    assert found.kept == [("t", "b")]
+    old, new = (dict(load(each, device="cpu").model.state_dict()) for each in (run, found.folder))
+    assert {name for name in old if not torch.equal(old[name], new[name])} != set()
 
 
 def test_alerts_begin_where_the_other_rows_say(tmp_path: Path) -> None:
