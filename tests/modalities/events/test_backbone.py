@@ -196,6 +196,14 @@ def test_an_unknown_network_is_suggested() -> None:
         SequentialConfig(base_model="security_mlp")
 
 
+def test_null_turns_off_what_a_preset_has_and_leaves_it_the_widths() -> None:
+    found = config("security_tab_v1", clip=None, bins=None, hidden_sizes=None)
+    assert (found.clip, found.bins) == (None, None)
+    assert found.widths == PRESETS["security_tab_v1"]["hidden_sizes"]
+    again = SequentialConfig.model_validate(found.model_dump(mode="json"))
+    assert (again.clip, again.bins) == (None, None), "as a run's config.yml has it"
+
+
 def test_fields_come_from_a_preset_or_a_schema() -> None:
     with pytest.raises(ValidationError, match="preset and schema both name the fields"):
         SequentialConfig(base_model="mlp", hidden_sizes=[3], refinery={"preset": "zeek", "schema": "x.yml"})  # type: ignore[arg-type]
