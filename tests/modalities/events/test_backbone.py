@@ -118,6 +118,15 @@ def test_a_single_row_leaves_running_statistics_alone() -> None:
 # ------------------------------------------------------------------------------------- members, intervals and clipping
 
 
+def test_batch_normalisation_sees_members_as_rows() -> None:
+    """What stands in place of its forward in several processes takes channels for the second dimension."""
+    backbone, seen = made(normalization="batch", members=3, hidden_sizes=[4]).train(), []
+    alone = backbone.layers[0].norm.forward
+    backbone.layers[0].norm.forward = lambda hidden: seen.append(hidden.shape) or alone(hidden)
+    assert backbone(features=torch.randn(2, N_FEATURES)).pooler_output.shape == (2, 4)
+    assert seen == [(6, 4)]
+
+
 def training_features() -> Any:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(400, N_FEATURES)).astype(np.float32)
