@@ -138,7 +138,9 @@ class SequentialConfig(TabularConfig):
     @classmethod
     def _as_the_preset(cls, given: Any) -> Any:
         preset = PRESETS.get(str(given.get("base_model")), {}) if isinstance(given, dict) else {}
-        return {**given, **{key: value for key, value in preset.items() if given.get(key) is None}} if preset else given
+        # `clip: null` is said: no clipping. Layers there have to be, and null leaves their widths to the preset.
+        said = {key for key in preset if key in given and (key != "hidden_sizes" or given[key] is not None)}
+        return {**given, **{key: value for key, value in preset.items() if key not in said}} if preset else given
 
     @field_validator("base_model")
     @classmethod

@@ -132,17 +132,18 @@ class Layer(nn.Module):
             found = self.linear(hidden)
         else:
             found = self.linear(hidden * self.scale_in) * self.scale_out + self.shift
-        made: torch.Tensor = self.dropout(self.activation(self.norm(found)))
+        # In two dimensions: what joins norms over processes stands in place of their forward and takes (B, C, ...).
+        normed = self.norm(found) if found.ndim == 2 else self.norm(found.flatten(0, -2)).view_as(found)
+        made: torch.Tensor = self.dropout(self.activation(normed))
         return made if self.shortcut is None else made + self.shortcut(hidden)
 
 
 class _BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation, of all members together, that takes the running statistics for a batch of one row."""
+    """Batch normalisation, of all members as rows, that takes the running statistics where there is one row."""
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        flat = hidden.flatten(0, -2)
         if not self.training or len(hidden) > 1:
-            return super().forward(flat).view_as(hidden)
+            return super().forward(hidden)
         return nn.functional.batch_norm(
-            flat, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-        ).view_as(hidden)
+            hidden, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )

@@ -44,8 +44,8 @@ class AnomalyConfig(TaskConfig):
     )
     method: Literal["nearest", "autoencoder", "deep_svdd", "mahalanobis"] | None = Field(
         None,
-        description="Of an unsupervised task: what a row's distance from normal is. Default: nearest, the "
-        "autoencoder's error times the squared distance from the nearest normal row.",
+        description="Of an unsupervised task: what a row's distance from normal is. Default: autoencoder; nearest: "
+        "its error times the squared distance from the nearest of normal training rows, which the model then holds.",
     )
     loss: Literal["ce", "focal", "mse", "huber"] | None = Field(
         None, description="ce (default) or focal of a supervised task; mse (default) or huber of a reconstruction."
@@ -77,7 +77,7 @@ class AnomalyConfig(TaskConfig):
             if self.loss == "focal" and any(head.label_smoothing for head in self.heads):
                 problems.append("label_smoothing: the focal loss has none; remove it, or set loss: ce")
         else:
-            problems = [*self._unsupervised_problems(self.method or "nearest")]
+            problems = [*self._unsupervised_problems(self.method or "autoencoder")]
         if self.gamma is not None and self.loss != "focal":
             problems.append("gamma: only the focal loss has it; set loss: focal, or remove gamma")
         if problems:

@@ -50,6 +50,7 @@ class Nearest(Autoencoder):
     distance sees what a network reconstructs too well, and a reconstruction what lies near rare rows: on parts held out
     of NSL-KDD's training file the product ranks better than either (docs/refinery.md). A model that was saved before
     there was a memory has none, and its error is the autoencoder's alone, as it was.
+    The memory is of training rows: where the model goes, they go.
     """
 
     memory: torch.Tensor
@@ -104,7 +105,7 @@ def _make_room(detector: Nearest, state: dict[str, Any], prefix: str, *_: Any) -
 def make_detector(config: Any, hidden_size: int) -> Detector:
     """Return the detector that the block of an unsupervised task asks for."""
     head, where = config.heads[0].name, f"tasks[{config.name}]"
-    method = config.method or "nearest"
+    method = config.method or "autoencoder"
     if method == "deep_svdd":
         return DeepSvdd(head, where, hidden_size=hidden_size, width=config.projection or PROJECTION)
     given: dict[str, Any] = {

@@ -118,6 +118,15 @@ def test_a_single_row_leaves_running_statistics_alone() -> None:
 # ------------------------------------------------------------------------------------- members, intervals and clipping
 
 
+def test_batch_normalisation_sees_members_as_rows() -> None:
+    """What stands in place of its forward in several processes takes channels for the second dimension."""
+    backbone, seen = made(normalization="batch", members=3, hidden_sizes=[4]).train(), []
+    alone = backbone.layers[0].norm.forward
+    backbone.layers[0].norm.forward = lambda hidden: seen.append(hidden.shape) or alone(hidden)
+    assert backbone(features=torch.randn(2, N_FEATURES)).pooler_output.shape == (2, 4)
+    assert seen == [(6, 4)]
+
+
 def training_features() -> Any:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(400, N_FEATURES)).astype(np.float32)
@@ -194,6 +203,14 @@ def test_mlp_needs_its_widths() -> None:
 def test_an_unknown_network_is_suggested() -> None:
     with pytest.raises(ValidationError, match=r"unknown 'security_mlp'; did you mean 'security_mlp_v1'\? Known: .*mlp"):
         SequentialConfig(base_model="security_mlp")
+
+
+def test_null_turns_off_what_a_preset_has_and_leaves_it_the_widths() -> None:
+    found = config("security_tab_v1", clip=None, bins=None, hidden_sizes=None)
+    assert (found.clip, found.bins) == (None, None)
+    assert found.widths == PRESETS["security_tab_v1"]["hidden_sizes"]
+    again = SequentialConfig.model_validate(found.model_dump(mode="json"))
+    assert (again.clip, again.bins) == (None, None), "as a run's config.yml has it"
 
 
 def test_fields_come_from_a_preset_or_a_schema() -> None:

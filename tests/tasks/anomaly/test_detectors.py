@@ -60,10 +60,10 @@ def moments_of(rows: torch.Tensor) -> Moments:
 @pytest.mark.parametrize(
     ("settings", "kind", "expected"),
     [
-        ({}, Nearest, [N_FEATURES]),
-        ({"method": "autoencoder"}, Autoencoder, [N_FEATURES]),
-        ({"bottleneck": 3, "decoder": [7, 9]}, Nearest, [3, 7, 9, N_FEATURES]),
-        ({"decoder": [7]}, Nearest, [7, N_FEATURES]),
+        ({}, Autoencoder, [N_FEATURES]),
+        ({"method": "nearest"}, Nearest, [N_FEATURES]),
+        ({"bottleneck": 3, "decoder": [7, 9]}, Autoencoder, [3, 7, 9, N_FEATURES]),
+        ({"decoder": [7]}, Autoencoder, [7, N_FEATURES]),
         ({"method": "mahalanobis"}, Mahalanobis, [N_FEATURES]),
         ({"method": "mahalanobis", "bottleneck": 2, "decoder": [4]}, Mahalanobis, [2, 4, N_FEATURES]),
         ({"method": "deep_svdd"}, DeepSvdd, [PROJECTION]),

@@ -17,9 +17,8 @@ WIDTH, N_FEATURES = 6, 10
 
 
 def detector(**settings: Any) -> Any:
-    config = AnomalyConfig.model_validate(
-        {"name": "t", "type": "anomaly_detection", "data_path": "x", "mode": "unsupervised", **settings}
-    )
+    task = {"name": "t", "type": "anomaly_detection", "data_path": "x", "mode": "unsupervised", "method": "nearest"}
+    config = AnomalyConfig.model_validate({**task, **settings})
     made = make_detector(config, WIDTH)
     made.attach(N_FEATURES)
     return made
@@ -73,6 +72,10 @@ def test_a_model_of_before_there_was_a_memory_scores_as_it_did() -> None:
     again.load_state_dict(older.state_dict())
     torch.testing.assert_close(again.error(given), older.error(given))
     torch.testing.assert_close(again.parts(given), older.parts(given))
+
+
+def test_no_training_row_goes_into_a_model_that_was_not_asked_to_hold_them() -> None:
+    assert type(detector(method=None)) is Autoencoder
 
 
 def test_the_memory_travels_in_the_state_dict() -> None:
