@@ -107,7 +107,7 @@ class Bundle:
         was trained with may run; what the folder says of itself allows nothing, and SetupError is raised where the code
         is needed.
         """
-        said, config = _read(folder)
+        said, config = read(folder)
         if saved.is_graph(folder):
             raise SetupError(
                 f"{folder}: holds graphs, and no weights that torch could load; give the run, or leave --runtime out"
@@ -136,7 +136,7 @@ class Bundle:
 
         Raises as `load` does.
         """
-        said, config = _read(folder)
+        said, config = read(folder)
         config = _with_permission(config, folder, dict.fromkeys(config.backbones), allowed=trust_remote_code)
         with saved.fitting(folder):
             encoders = {
@@ -278,8 +278,11 @@ def _with_permission(
     )
 
 
-def _read(folder: Path) -> tuple[saved.Description, ExperimentConfig]:
-    """Return what the model in `folder` says of itself, and its experiment."""
+def read(folder: Path) -> tuple[saved.Description, ExperimentConfig]:
+    """Return what the model in `folder` says of itself, and its experiment, without loading it.
+
+    Raises SetupError as `Bundle.load` does.
+    """
     said = saved.read(folder)
     with saved.fitting(folder / saved.FILE):
         config = _experiment(said, folder)

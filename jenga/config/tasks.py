@@ -117,6 +117,11 @@ class TaskConfig(Strict):
     dropout: Fraction = Field(0.1, description="Dropout on what the heads read.")
     heads: list[Any] = Field(default_factory=list)
 
+    @property
+    def kept_rows(self) -> str | None:
+        """What a saved model holds of the training rows themselves, in words; None: nothing."""
+        return None
+
     @field_validator("heads")
     @classmethod
     def _head_names_differ(cls, heads: list[Any]) -> list[Any]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jenga import hub, saved
+from jenga.bundle import read
 from jenga.errors import ConfigError, SetupError, redacted
 from jenga.files import link_folder
 from jenga.peft import base_of
 from jenga.report.card import card
-from jenga.tasks import TASK_REGISTRY
 
 logger = logging.getLogger(__name__)
 CARD = "README.md"
@@ -70,7 +70,7 @@ def _target(address: str, revision: str | None) -> hub.Address:
 
 def _check(source: Path) -> None:
     """Raise ConfigError where whoever loads the model from a hub could not, or would see what is not for them."""
-    said = saved.read(source)
+    said, config = read(source)
     if foreign := hub.foreign_files(source):
         raise ConfigError(
             f"{source}: holds {foreign[0]}, and of a hub no such file is loaded (allowed: {', '.join(hub.KINDS)}); "
@@ -92,9 +92,10 @@ def _check(source: Path) -> None:
             f"{source / saved.FILE}: an address of its configuration holds a user, a password or a query, which may be "
             "a signature, and all would see it; train with an address without one"
         )
-    for task in said.config["tasks"]:
-        if (kept := TASK_REGISTRY[task["type"]].kept_rows(task)) is not None:
-            logger.warning("task '%s': the model holds %s, which all who can read it there see", task["name"], kept)
+    for task in config.tasks:
+        if task.kept_rows is not None:
+            what = task.kept_rows
+            logger.warning("task '%s': the model holds %s, which all who can read it there see", task.name, what)
 
 
 def _card(source: Path, target: hub.Address) -> str:

@@ -230,8 +230,13 @@ def _resolve(task: Any, loaded: Sequence[LoadedSource]) -> Any:
 
 
 def _check_judged(config: ExperimentConfig, loaded: Sequence[LoadedSource]) -> None:
-    """Let tasks that generate answers refuse rows that have none to compare them with."""
+    """Let tasks refuse rows that they cannot be judged by, such as those that a model is to know by heart."""
     blocks = {task.name: task for task in config.tasks}
     for source in loaded:
         for name in dict.fromkeys(task for task, _ in source.spaces):
             TASK_REGISTRY[blocks[name].type].check_rows(blocks[name], source.splits[TRAIN])
+            if (kept := blocks[name].kept_rows) and not len(source.splits.get("valid", ())):
+                raise ConfigError(
+                    f"tasks[{name}]: the model holds {kept}, so they cannot show from where on a row is strange; give "
+                    "validation rows (data_path.valid or data.valid_fraction), or choose another method"
+                )

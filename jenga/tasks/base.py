@@ -106,14 +106,6 @@ class BaseTask(nn.Module):
         return True
 
     @classmethod
-    def kept_rows(cls, settings: Mapping[str, Any]) -> str | None:
-        """Return what a saved model holds of the training rows themselves, in words; None: nothing.
-
-        settings: the task's block as it was saved.
-        """
-        return None
-
-    @classmethod
     def check_rows(cls, config: Any, rows: Rows) -> None:
         """Raise ConfigError where the task's block asks more of training `rows` than they hold."""
 

@@ -11,12 +11,12 @@ import pytest
 from hub_server import Hub
 
 import jenga
+from jenga.config.tasks import TaskConfig
 from jenga.errors import ConfigError, SetupError
 from jenga.files import atomic_folder
 from jenga.hub import fetched
 from jenga.inference.predictor import Predictor
 from jenga.inference.push import push
-from jenga.tasks import TASK_REGISTRY
 
 ROWS = [{"id": "a", "text": "Agent: Hello. Caller: This is Otieno."}]
 
@@ -91,9 +91,8 @@ def test_who_pushes_a_model_that_holds_rows_is_told(
 ) -> None:
     push(event_run, "hf://asha/flows", dry_run=True)
     assert "holds" not in caplog.text
-    monkeypatch.setattr(
-        TASK_REGISTRY["classification"], "kept_rows", classmethod(lambda cls, settings: f"rows of {settings['name']}")
-    )
+    kept = property(lambda config: f"rows of {config.name}")
+    monkeypatch.setattr(TaskConfig, "kept_rows", kept)
     push(event_run, "hf://asha/flows", dry_run=True)
     assert "task 'find': the model holds rows of find, which all who can read it there see" in caplog.text
 

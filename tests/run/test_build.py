@@ -256,3 +256,17 @@ def test_other_processes_make_batches_of_pictures_for_a_gpu_and_none_unasked_for
     for given, device, expected in [(None, "cpu", 0), (None, "cuda", 2), (0, "cuda", 0), (1, "cpu", 1)]:
         config = load_config({**content, "data": {"workers": given}})
         assert build(config, tmp_path / "work", device=torch.device(device)).workers == expected
+
+
+@pytest.mark.parametrize(("method", "refused"), [("nearest", True), ("autoencoder", False)])
+def test_a_model_that_knows_its_rows_by_heart_needs_others_to_be_judged_by(
+    method: str, refused: bool, event_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    task = {"type": "anomaly_detection", "mode": "unsupervised", "method": method}
+    content = event_settings(task=task, data={"valid_fraction": 0, "test_fraction": 0})
+    content["tasks"][0]["heads"][0] = {"name": "threat", "num_labels": 2}
+    if refused:
+        with pytest.raises(ConfigError, match=r"tasks\[find\]: the model holds the features of normal training rows"):
+            build(load_config(content), tmp_path)
+    else:
+        build(load_config(content), tmp_path)

@@ -129,7 +129,10 @@ class SequentialConfig(TabularConfig):
         description="Read each feature by up to this many intervals between its quantiles too; none: as a number only.",
     )
     members: PositiveInt | None = Field(
-        None, description="Networks that share their weights but for scales, and answer by their mean; none: one."
+        None,
+        description="Networks that share their weights but for scales, and answer by their mean; none: one. For "
+        "supervised tasks each learns by a loss of its own; in unsupervised ones and joint inputs they learn by that "
+        "of their mean.",
     )
 
     _pieces: Pieces | None = PrivateAttr(default=None)

@@ -67,6 +67,11 @@ class AnomalyConfig(TaskConfig):
     projection: PositiveInt | None = Field(None, description="Width of deep_svdd's space. Default: 32.")
     heads: list[AnomalyHead] = Field(default_factory=lambda: [AnomalyHead(name="anomaly")], min_length=1)
 
+    @property
+    def kept_rows(self) -> str | None:
+        """Of nearest, what each row is compared with."""
+        return "the features of normal training rows" if self.method == "nearest" else None
+
     @model_validator(mode="after")
     def _settings_agree(self) -> AnomalyConfig:
         if self.mode == "supervised":

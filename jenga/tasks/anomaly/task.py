@@ -43,11 +43,6 @@ class AnomalyDetectionTask(BaseTask):
     calibrated = True
     feature_mean: torch.Tensor
 
-    @classmethod
-    def kept_rows(cls, settings: Mapping[str, Any]) -> str | None:
-        """Return that `nearest` keeps the features of normal rows."""
-        return "the features of normal training rows" if settings.get("method") == "nearest" else None
-
     def __init__(self, config: Any, hidden_size: int) -> None:
         super().__init__(config, hidden_size)
         self.normal = {head.name: normal_class(config.name, head) for head in config.heads}
