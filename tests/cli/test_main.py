@@ -36,7 +36,7 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "audit", "train", "watch", "runs", "quarantine", "tune", "evaluate", "predict", "serve", "alerts",
+    "init", "check", "audit", "train", "watch", "runs", "quarantine", "tune", "evaluate", "recalibrate", "predict", "serve", "alerts",
     "generate", "export", "push", "report", "refine", "schema", "doctor",
 ]  # fmt: skip
 
