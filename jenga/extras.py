@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from types import ModuleType
@@ -74,6 +75,8 @@ def required(module: str, *, extra: str, need: str) -> ModuleType:
     extra, need: as `missing` has them, such as "audio" and "sound needs soxr".
     """
     library = module.partition(".")[0]
+    if (known := _imported(module)) is not None and _imported(library) is not None:
+        return known  # asked for with every picture, and the collector's rest looks at all objects that there are
     try:
         with collector_at_rest():
             importlib.import_module(library)
@@ -84,6 +87,12 @@ def required(module: str, *, extra: str, need: str) -> ModuleType:
         raise missing(extra, need) from None
     except ImportError as error:
         raise _broken(error, extra, need) from error
+
+
+def _imported(module: str) -> ModuleType | None:
+    """Return a module that is there already, and whole: another thread may be importing it."""
+    found = sys.modules.get(module)
+    return None if found is None or getattr(found.__spec__, "_initializing", False) else found
 
 
 def _broken(error: ImportError, extra: str, need: str) -> SetupError:

@@ -253,3 +253,8 @@ def test_a_plain_installation_trains_answers_and_refines(tmp_path: Path) -> None
     assert not list(tmp_path.glob("mlflow.db"))
     versions = json.loads((run / "environment.json").read_text(encoding="utf-8"))["versions"]
     assert versions["mlflow"] == "not installed"
+
+
+def test_what_is_imported_already_is_handed_out_without_a_look_at_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jenga.extras.collector_at_rest", lambda: pytest.fail("it is there already"))
+    assert required("json.decoder", extra="hub", need="rows") is json.decoder

@@ -36,8 +36,8 @@ except SystemExit as exit:
 print("loaded:", sorted(set(sys.modules) & set({heavy!r})), file=sys.stderr)
 """
 COMMANDS = [
-    "init", "check", "audit", "train", "watch", "runs", "quarantine", "tune", "evaluate", "recalibrate", "predict", "serve", "alerts",
-    "generate", "export", "push", "report", "refine", "schema", "doctor",
+    "init", "check", "audit", "train", "watch", "runs", "quarantine", "tune", "evaluate", "recalibrate", "predict",
+    "serve", "alerts", "generate", "export", "push", "report", "refine", "schema", "doctor",
 ]  # fmt: skip
 
 
