@@ -92,7 +92,7 @@ def required(module: str, *, extra: str, need: str) -> ModuleType:
 def _imported(module: str) -> ModuleType | None:
     """Return a module that is there already, and whole: another thread may be importing it."""
     found = sys.modules.get(module)
-    return None if found is None or getattr(found.__spec__, "_initializing", False) else found
+    return None if found is None or getattr(getattr(found, "__spec__", None), "_initializing", False) else found
 
 
 def _broken(error: ImportError, extra: str, need: str) -> SetupError:

@@ -63,6 +63,8 @@ def _because(device: torch.device, chosen: str) -> str:
 
 def multiplies_bf16() -> tuple[bool, str]:
     """Return whether this processor has instructions for bf16, and which, or what it lacks."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # as in torch 2.11
+        return False, f"torch {torch.__version__} does not tell what the processor has for bf16"
     found = torch.cpu.get_capabilities()
     names = [
         name

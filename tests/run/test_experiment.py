@@ -607,3 +607,17 @@ def test_a_run_killed_at_many_random_moments_equals_one_that_was_not(
     assert set(found["codes"]) <= {0, 130, -signal.SIGKILL}
     assert found["codes"][:3] == [-signal.SIGKILL] * 3
     assert_equal_runs(Path(found["straight"]["run"]), Path(found["struck"]["run"]))
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_run_on_events_goes_on_with_more_rows_though_their_quantiles_are_others(
+    event_settings: Callable[..., dict[str, Any]], flows: list[dict[str, Any]]
+) -> None:
+    model = {"base_model": "security_tab_v1", "backbone_type": "sequential"}
+    content = event_settings(flows[:60], model=model)
+    with pytest.raises(InterruptedRun):
+        train(content, device="cpu", callbacks=[StopAt(3)])
+    more = [{**flow, "bytes_in": 7 * flow["bytes_in"] + at} for at, flow in enumerate(flows)]
+    Path(content["tasks"][0]["data_path"]).write_text(json.dumps(flows[:60] + more))
+    run = train(content, device="cpu", resume="auto", changed_rows=True).run
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"

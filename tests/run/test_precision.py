@@ -62,6 +62,11 @@ def test_what_a_processor_has_for_bf16_is_named(
     assert why in multiplies_bf16()[1]
 
 
+def test_a_torch_that_does_not_tell_what_a_processor_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert multiplies_bf16() == (False, f"torch {torch.__version__} does not tell what the processor has for bf16")
+
+
 @pytest.mark.usefixtures("without_report")
 def test_a_run_keeps_the_precision_that_it_began_with(
     settings: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ from jenga.peft.base import read_object
 from jenga.types import BackboneOutput
 
 SHAPE_FILE = "jenga_backbone.json"
+PIECES_FILE = "pieces.safetensors"
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "security_mlp_v1": {"hidden_sizes": [128, 64]},
     "security_tab_v1": {"hidden_sizes": [128, 64], "clip": 1.0, "bins": 32, "dropout": 0.1},
@@ -98,10 +99,11 @@ class TabularConfig(Strict):
         copy._n_features = n_features
         return copy
 
-    def fitted(self, features: Callable[[], NDArray[np.float32]]) -> Self:
-        """Return a copy with what the network takes from the data before it is made; features: of training rows.
+    def fitted(self, features: Callable[[], NDArray[np.float32]], folder: Path) -> Self:
+        """Return a copy with what the network takes from the data before it is made. Default: itself, nothing.
 
-        Default: itself, nothing.
+        features: of training rows, ``(M, F)``. folder: of the run, where what was taken is kept, and found again as it
+        goes on: its rows may be others then.
         """
         return self
 
@@ -178,9 +180,15 @@ class SequentialConfig(TabularConfig):
         copy._pieces = pieces
         return copy
 
-    def fitted(self, features: Callable[[], NDArray[np.float32]]) -> Self:
+    def fitted(self, features: Callable[[], NDArray[np.float32]], folder: Path) -> Self:
         """Return a copy with the intervals of the features of training rows ``(M, F)``, where there are to be any."""
-        return self if self.bins is None else self.with_pieces(Pieces.of(features(), self.bins))
+        if self.bins is None:
+            return self
+        path = folder / PIECES_FILE
+        pieces = Pieces.read(path) if path.exists() else Pieces.of(features(), self.bins)
+        if not path.exists():
+            pieces.save(path)
+        return self.with_pieces(pieces)
 
 
 LARGEST_FEATURE = 1e6

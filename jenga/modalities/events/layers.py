@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from jenga.dropout import Dropout
@@ -32,6 +34,15 @@ class Pieces(NamedTuple):
     def empty(cls, count: int) -> Self:
         """Return room for `count` intervals that are read from a file."""
         return cls(torch.zeros(count, dtype=torch.int64), torch.zeros(count), torch.ones(count))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return what `save` wrote."""
+        return cls(**load_file(path))
+
+    def save(self, path: Path) -> None:
+        """Write the intervals as safetensors."""
+        save_file(self._asdict(), path)
 
     @classmethod
     def of(cls, features: NDArray[np.float32], bins: int) -> Self:

@@ -116,11 +116,21 @@ class EventModality(Modality):
     def prepare(
         self, loaded: list[LoadedSource], files: Sequence[Any], config: ExperimentConfig, workdir: Path
     ) -> Prepared:
-        """Fit one refinery on the training rows of all sources; its state is kept under `workdir`."""
-        events = {each.file: each for each in files}
-        refinery, warnings = _fitted(config, [source.spec for source in loaded], loaded, events, workdir)
+        """Fit one refinery on the training rows of all sources, or take what this run was begun with from `workdir`."""
+        events, folder = {each.file: each for each in files}, workdir / "preset"
+        begun = folder.exists() and not damage(folder)
+        refinery, warnings = (_kept(folder), []) if begun else _fitted(config, loaded, events)
         encoder = EventEncoder(refinery, events, max_missing=config.model.refinery.max_missing)
-        block = encoder.model_config(config.model).fitted(lambda: _sample(encoder, _training_events(loaded, events)))
+        block = encoder.model_config(config.model)
+
+        def features() -> np.ndarray:
+            return _sample(encoder, _training_events(loaded, events))
+
+        if begun:
+            return Prepared(encoder, block.fitted(features, folder), warnings)
+        with atomic_folder(folder) as staging:
+            refinery.save(staging / REFINERY_FILE)
+            block = block.fitted(features, staging)
         return Prepared(encoder, block, warnings)
 
     def load(self, folder: Path, config: ExperimentConfig) -> EventEncoder:
@@ -151,26 +161,20 @@ def _refinery(config: Any, schema: Any = None) -> SecurityRefinery:
     )
 
 
-def _fitted(
-    config: Any,
-    specs: Sequence[SourceSpec],
-    loaded: Sequence[LoadedSource],
-    files: Mapping[str, Events],
-    workdir: Path,
-) -> tuple[SecurityRefinery, list[str]]:
-    """Return the refinery fitted on all training rows, or as it was fitted when this run began, and warnings."""
+def _kept(folder: Path) -> SecurityRefinery:
     from jenga.refinery import SecurityRefinery
 
-    folder = workdir / "preset"
-    if folder.exists() and not damage(folder):
-        return tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE)), []
+    return tolerant_of(SecurityRefinery.load(folder / REFINERY_FILE))
+
+
+def _fitted(
+    config: Any, loaded: Sequence[LoadedSource], files: Mapping[str, Events]
+) -> tuple[SecurityRefinery, list[str]]:
+    """Return the refinery fitted on all training rows, and warnings."""
     events = _training_events(loaded, files)
-    schema, warnings = _schema(config, specs, events, files)
+    schema, warnings = _schema(config, [source.spec for source in loaded], events, files)
     with unwarned():
-        refinery = _refinery(config, schema).fit(events)
-    with atomic_folder(folder) as staging:
-        refinery.save(staging / REFINERY_FILE)
-    return refinery, warnings
+        return _refinery(config, schema).fit(events), warnings
 
 
 def _sample(encoder: EventEncoder, events: Sequence[Any]) -> np.ndarray:

@@ -11,6 +11,7 @@ from jenga.tasks.anomaly.detectors import PROJECTION, Autoencoder, DeepSvdd, Det
 from jenga.types import BackboneOutput
 
 MEMORY = 20_000
+BLOCK = 2048
 LEAST_DISTANCE = 1e-6
 """Added to a squared distance, so that rows that were seen before still differ by their reconstruction."""
 
@@ -48,9 +49,8 @@ class Nearest(Autoencoder):
 
     ``e (mean_j (x_j - m_j)^2 + 0.000001)``, with the autoencoder's error e and m the nearest of the rows in `memory`. A
     distance sees what a network reconstructs too well, and a reconstruction what lies near rare rows: on parts held out
-    of NSL-KDD's training file the product ranks better than either (docs/refinery.md). A model that was saved before
-    there was a memory has none, and its error is the autoencoder's alone, as it was.
-    The memory is of training rows: where the model goes, they go.
+    of NSL-KDD's training file the product ranks better than either (docs/refinery.md). The memory is of training rows:
+    where the model goes, they go.
     """
 
     memory: torch.Tensor
@@ -90,16 +90,28 @@ class Nearest(Autoencoder):
         """Return what each feature adds to the squared distance from the nearest row, ``(B, F)`` float32."""
         assert encoded.features is not None
         features = encoded.features.float()
-        # |m|^2 - 2 m.x ranks as |x - m|^2 does. In float32 whatever the network runs in: rows differ by little.
+        # Products of float32 lose what parts two rows where a feature is large. An Apple GPU has no float64.
+        exact = features if features.device.type == "mps" else features.double()
+        least = nearest = None
         with torch.autocast(features.device.type, enabled=False):
-            ranks = self.memory.square().sum(1) - 2 * features @ self.memory.T
-        nearest = self.memory[ranks.argmin(1)]
-        return ((features - nearest).square() + LEAST_DISTANCE) / features.shape[1]
+            # Block by block: all at once would take 8 bytes for each row of the memory, of each row.
+            for block in self.memory.split(BLOCK):
+                wide = block.to(exact.dtype)
+                # |m|^2 - 2 m.x ranks as |x - m|^2 does.
+                rank, at = (wide.square().sum(1) - 2 * exact @ wide.T).min(1)
+                if least is None or nearest is None:
+                    least, nearest = rank, block[at]
+                else:
+                    nearest = torch.where((rank < least).unsqueeze(1), block[at], nearest)
+                    least = torch.minimum(rank, least)
+        assert nearest is not None
+        distances: torch.Tensor = ((features - nearest).square() + LEAST_DISTANCE) / features.shape[1]
+        return distances
 
 
 def _make_room(detector: Nearest, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    stored = state.setdefault(f"{prefix}memory", detector.memory[:0])
-    detector.memory = detector.memory.new_zeros(stored.shape)
+    if (stored := state.get(f"{prefix}memory")) is not None:
+        detector.memory = detector.memory.new_zeros(stored.shape)
 
 
 def make_detector(config: Any, hidden_size: int) -> Detector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,20 @@ def training_features() -> Any:
 
 
 def fitted(**settings: Any) -> SequentialBackbone:
-    found = config("mlp", **{"hidden_sizes": [6, 4], **settings}).fitted(training_features)
+    with tempfile.TemporaryDirectory() as folder:
+        found = config("mlp", **{"hidden_sizes": [6, 4], **settings}).fitted(training_features, Path(folder))
     backbone = BackboneManager.create("sequential", found.base_model, found)
     assert isinstance(backbone, SequentialBackbone)
     return backbone
+
+
+def test_intervals_are_those_that_a_run_began_with_whatever_rows_it_has_now(tmp_path: Path) -> None:
+    asked = config("mlp", hidden_sizes=[6, 4], bins=8)
+    begun = asked.fitted(training_features, tmp_path).pieces
+    later = asked.fitted(lambda: pytest.fail("they are kept"), tmp_path).pieces
+    assert begun is not None
+    assert later is not None
+    assert all(map(torch.equal, begun, later))
 
 
 def test_members_are_one_network_with_scales_of_their_own() -> None:

@@ -8,6 +8,7 @@ import pytest
 import seeds
 import torch
 
+from jenga.tasks.anomaly import nearest
 from jenga.tasks.anomaly.config import AnomalyConfig
 from jenga.tasks.anomaly.detectors import Autoencoder
 from jenga.tasks.anomaly.nearest import LEAST_DISTANCE, Kept, Nearest, make_detector
@@ -66,12 +67,14 @@ def test_half_precision_around_it_moves_no_neighbour() -> None:
     torch.testing.assert_close(distances, torch.full_like(distances, LEAST_DISTANCE / N_FEATURES), atol=1e-7, rtol=0)
 
 
-def test_a_model_of_before_there_was_a_memory_scores_as_it_did() -> None:
-    older, given = detector(method="autoencoder"), encoded()
-    again = remembering(torch.randn(30, N_FEATURES))
-    again.load_state_dict(older.state_dict())
-    torch.testing.assert_close(again.error(given), older.error(given))
-    torch.testing.assert_close(again.parts(given), older.parts(given))
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_each_row_of_the_memory_finds_itself_in_whichever_block(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "BLOCK", 64)
+    rows = torch.randn(300, N_FEATURES, generator=seeds.generator(3))
+    rows[:, 0] *= scale
+    made = remembering(rows, memory=300)
+    found = made._distances(BackboneOutput(rows.unsqueeze(1), rows, torch.ones(300, 1), rows))
+    assert float(found.max()) == pytest.approx(LEAST_DISTANCE / N_FEATURES)
 
 
 def test_no_training_row_goes_into_a_model_that_was_not_asked_to_hold_them() -> None:
