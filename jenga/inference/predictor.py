@@ -20,7 +20,7 @@ from jenga.inference.reading import Parsed, Plan, Reader, Reasons, carried, join
 from jenga.inference.routing import Router
 from jenga.modalities import Encoder
 from jenga.modalities.base import Generates, Tell
-from jenga.rows.batches import FEATURES, EncodedSplit, RowEncoder
+from jenga.rows.batches import FEATURES, EncodedSplit, RowEncoder, Source
 from jenga.rows.given import LineBatch, RowsLike, is_header
 from jenga.rows.parse import SourceSpec
 from jenga.rows.raw import RawRows
@@ -274,10 +274,14 @@ class Predictor:
         DataError where the rows have no text or no label that the model knows, where more of them than
         data.max_bad_fraction cannot be used, or their split does not exist.
         """
-        config = self.bundle.config
         bundle = self.bundle
         sources = configured_sources(bundle, split) if path is None else labelled_sources(bundle, path, split=split)
-        runner, judged = self.runs(evaluation_batch_sizes(config)), config.evaluation
+        return self.judge(sources, split)
+
+    def judge(self, sources: Sequence[Source], split: str) -> dict[str, Any]:
+        """Return what `evaluate` does, of rows that are read already: the `split` of `sources`."""
+        bundle = self.bundle
+        runner, judged = self.runs(evaluation_batch_sizes(bundle.config)), bundle.config.evaluation
         result = runner.evaluate(sources, split, report=True, logits=True)
         found = describe_split(result, self.model, sources, split, metric=judged.metric, slices=judged.slices)
         add_certainty(found, self.model, result, bundle.certainty, judged)

@@ -63,11 +63,11 @@ def recalibrate(
     predictor = load(run, device=device, base_model=base_model, trust_remote_code=trust_remote_code)
     bundle = predictor.bundle
     bundle.config = _with_settings(bundle.config, overrides)
-    before = predictor.evaluate(data, split=_SPLIT)
     sources = labelled_sources(bundle, data, split=_SPLIT)
+    before = predictor.judge(sources, _SPLIT)
     warnings, kept = _refit(predictor, sources)
     bundle.save(target)
-    return Recalibrated(target, before, predictor.evaluate(data, split=_SPLIT), kept, warnings)
+    return Recalibrated(target, before, predictor.judge(sources, _SPLIT), kept, warnings)
 
 
 def _new_folder(target: Path, source: Path) -> Path:
