@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from saved_models import needs_own_code, own_model
 
 import jenga
 from jenga.callbacks.mlflow_model import log_model
-from jenga.files import atomic_folder
 
 pytestmark = [
     # MLflow's own use of SQLAlchemy and sqlite
@@ -108,13 +107,7 @@ def test_a_logged_language_model_answers(form: str, tmp_path: Path, make_gpt2: C
 def test_a_model_with_code_of_its_own_is_left_out_with_the_reason(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with atomic_folder(tmp_path / "own") as own:
-        shutil.copytree(run / "best", own, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
-        said = json.loads((own / "jenga.json").read_text())
-        said["config"]["model"]["trust_remote_code"] = True
-        (own / "jenga.json").write_text(json.dumps(said))
-        config = own / "backbone" / "config.json"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "own.Model"}}))
+    own_model(run, tmp_path / "own", needs_own_code)
     client = Mock()
     log_model(client, tmp_path / "own", run_id="a", experiment_id="b", step=1)
     assert client.mock_calls == []

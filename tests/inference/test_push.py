@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hub_server import Hub
+from saved_models import own_model
 
 import jenga
 from jenga.config.tasks import TaskConfig
 from jenga.errors import ConfigError, SetupError
-from jenga.files import atomic_folder
 from jenga.hub import fetched
 from jenga.inference.predictor import Predictor
 from jenga.inference.push import push
 
 ROWS = [{"id": "a", "text": "Agent: Hello. Caller: This is Otieno."}]
-
-
-def own_model(run: Path, folder: Path, change: Callable[[Path], object]) -> Path:
-    with atomic_folder(folder) as own:
-        shutil.copytree(run / "best", own, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
-        change(own)
-    return folder
 
 
 def test_a_model_comes_back_from_the_hub_as_it_was(hub: Hub, run: Path, predictor: Predictor) -> None:

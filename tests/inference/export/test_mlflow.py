@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from saved_models import needs_own_code, own_model
 
 import jenga
 from jenga.errors import ConfigError, SetupError
-from jenga.files import atomic_folder, damage
+from jenga.files import damage
 from jenga.inference.export import export
 from jenga.inference.export import mlflow as format_mlflow
 from jenga.inference.predictor import Predictor
@@ -77,13 +77,7 @@ def test_adapters_tell_of_their_base_and_merged_ones_need_none(
 
 
 def test_a_model_with_code_of_its_own_is_refused(run: Path, tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "own") as own:
-        shutil.copytree(run / "best", own, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
-        said = json.loads((own / "jenga.json").read_text())
-        said["config"]["model"]["trust_remote_code"] = True
-        (own / "jenga.json").write_text(json.dumps(said))
-        config = own / "backbone" / "config.json"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "own.Model"}}))
+    own_model(run, tmp_path / "own", needs_own_code)
     with pytest.raises(ConfigError, match=r"needs code of its own \(auto_map in config.json\), which a pyfunc never"):
         export(tmp_path / "own", tmp_path / "new", format="mlflow", trust_remote_code=True)
     assert not (tmp_path / "new").exists()
