@@ -65,6 +65,18 @@ def test_heads_with_labels_are_fitted_and_all_else_stays(
     assert new.bundle.config.evaluation.thresholds.objective == "cost"
 
 
+def test_thresholds_of_heads_without_a_label_stay(run: Path, predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": row["text"], "sentiment": row["sentiment"]}) + "\n"
+                            for row in generate(120, seed=5)))  # fmt: skip
+    found = recalibrate(run, str(path), tmp_path / "new", device="cpu")
+    closing = ("QA", "closing")
+    assert closing in found.kept
+    thresholds = load(found.folder, device="cpu").bundle.thresholds
+    assert len(thresholds[closing]) == 3
+    assert np.array_equal(thresholds[closing], predictor.bundle.thresholds[closing])
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
