@@ -932,7 +932,9 @@ PROBES: dict[str, Probe] = {
     "tasks[anomaly_detection].gamma": Probe(loss, 5.0, {"tasks[].loss": "focal"}),
     "tasks[anomaly_detection].bottleneck": Probe(modules, 3, {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
     "tasks[anomaly_detection].decoder": Probe(modules, [5], {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
-    "tasks[anomaly_detection].memory": Probe(trained_weights, 5, {**OF_EVENTS, "tasks[].mode": "unsupervised"}),
+    "tasks[anomaly_detection].memory": Probe(
+        trained_weights, 5, {**OF_EVENTS, "tasks[].mode": "unsupervised", "tasks[].method": "nearest"}
+    ),
     "tasks[anomaly_detection].projection": Probe(
         modules, 5, {"tasks[].mode": "unsupervised", "tasks[].method": "deep_svdd"}
     ),
