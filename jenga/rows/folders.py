@@ -33,7 +33,7 @@ def saved_rows(folder: str, split: str) -> list[Any]:
     try:
         found = datasets.load_from_disk(folder)
         several = isinstance(found, datasets.DatasetDict)
-        return rows_of_split(folder, found, split) if several else with_class_names(found)
+        return rows_of_split(folder, found, split) if several else with_class_names(folder, found)
     except DataError:
         raise
     except Exception as error:  # arrow's, JSON's and the file system's own

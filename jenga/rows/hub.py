@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jenga.errors import DataError, SetupError
@@ -24,16 +26,29 @@ def hub_rows(path: str, split: str) -> list[Any]:
     Raises SetupError when the hub cannot be reached or has no such data set, DataError for a split or configuration
     that the data set lacks.
     """
-    return rows_of_split(path, _hub_splits(path), split)
+    return rows_of_split(path, _asked(path, library(path).load_dataset), split)
+
+
+def hub_files(path: str) -> list[str]:
+    """Return the addresses of the files that the training rows of ``hf://name`` or ``hf://name/configuration`` are in.
+
+    Raises as `hub_rows` does.
+    """
+    files = _asked(path, library(path).load_dataset_builder).config.data_files or {}
+    return list(map(str, _of_split(path, files, "train")))
 
 
 def rows_of_split(path: str, dataset: Any, split: str) -> list[Any]:
     """Return the rows of one split of a data set that has several. Raises DataError where it lacks the split."""
+    return with_class_names(path, _of_split(path, dataset, split))
+
+
+def _of_split(path: str, splits: Any, split: str) -> Any:
     names = _SPLITS.get(split, (split,))
-    found = next((name for name in names if name in dataset), None)
+    found = next((name for name in names if name in splits), None)
     if found is None:
-        raise DataError(f"{path}: no split {' or '.join(names)}; the data set has: {', '.join(map(str, dataset))}")
-    return with_class_names(dataset[found])
+        raise DataError(f"{path}: no split {' or '.join(names)}; the data set has: {', '.join(map(str, splits))}")
+    return splits[found]
 
 
 def library(path: str) -> Any:
@@ -42,8 +57,8 @@ def library(path: str) -> Any:
     return required("datasets", extra="hub", need=need)
 
 
-def _hub_splits(path: str) -> Any:
-    load_dataset = library(path).load_dataset
+def _asked(path: str, load: Callable[[str, str | None], Any]) -> Any:
+    """Return what the hub has under the name that `path` is, by `load` of name and configuration."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     parts = path.removeprefix(HUB).strip("/").split("/")
@@ -56,7 +71,7 @@ def _hub_splits(path: str) -> Any:
     failure: Exception | None = None
     for name, configuration in attempts.get(len(parts), []) if all(parts) else []:
         try:
-            return load_dataset(name, configuration)
+            return load(name, configuration)
         except DatasetNotFoundError:
             continue
         except ValueError as error:
@@ -75,23 +90,46 @@ def _hub_splits(path: str) -> Any:
     )
 
 
-def with_class_names(dataset: Any) -> list[Any]:
+def with_class_names(path: str, dataset: Any) -> list[Any]:
     """Return the rows of a data set, class ids as their names."""
     from datasets import ClassLabel
 
     rows: list[Any] = []
     for part in dataset.with_format("arrow").iter(batch_size=_AT_ONCE):
         rows += spooled(part.to_pylist())
-    for column, feature in dataset.features.items():
-        inner = getattr(feature, "feature", feature)
-        if isinstance(inner, ClassLabel):
-            for row in rows:
-                row[column] = _class_names(row[column], inner.names)
+    inner = {column: getattr(feature, "feature", feature) for column, feature in dataset.features.items()}
+    name_classes(path, rows, {column: each.names for column, each in inner.items() if isinstance(each, ClassLabel)})
     return rows
 
 
-def _class_names(value: Any, names: list[str]) -> Any:
+def classes_told(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Return the names of the classes by column that `datasets` has noted in the metadata of a Parquet file."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        found = {column: _inner(feature) for column, feature in features.items()}
+        return {column: list(map(str, each["names"])) for column, each in found.items() if each["names"]}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}  # the file is another program's, or tells of no features
+
+
+def _inner(feature: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = feature.get("feature", feature) if feature.get("_type") in ("List", "Sequence", "LargeList") else feature
+    return own if own.get("_type") == "ClassLabel" else {"names": None}
+
+
+def name_classes(path: str, rows: Iterable[dict[str, Any]], names: Mapping[str, list[str]]) -> None:
+    """Put names in place of the classes' numbers, by column. Raises DataError for one of `path` that has no name."""
+    for column, own in names.items():
+        for row in rows:
+            row[column] = _class_names(path, row[column], own)
+
+
+def _class_names(path: str, value: Any, names: list[str]) -> Any:
     if isinstance(value, list):
-        return [_class_names(each, names) for each in value]
+        return [_class_names(path, each, names) for each in value]
     # The hub's data sets write -1 where a label is withheld.
-    return None if value is None or value < 0 else names[value]
+    if value is None or (isinstance(value, int) and value < 0):
+        return None
+    if not isinstance(value, int) or value >= len(names):
+        raise DataError(f"{path}: {value!r} is the number of no class; there are {len(names)}, {names[0]} first")
+    return names[value]

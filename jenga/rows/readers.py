@@ -14,7 +14,7 @@ from jenga.packed import UnpackLimit
 from jenga.refinery.envelope import list_at
 from jenga.rows.conll import looks_like_conll, read_conll
 from jenga.rows.folders import checked, has_splits, is_saved, joined, parts_of, saved_rows
-from jenga.rows.hub import HUB, hub_rows, is_hub
+from jenga.rows.hub import HUB, classes_told, hub_files, hub_rows, is_hub, name_classes
 from jenga.rows.large import Reading, Watched, are_large, one_after_the_other, read_large
 from jenga.rows.raw import RawRows
 from jenga.rows.spooled import spooled
@@ -144,12 +144,14 @@ def local_files(path: str, form: FileForm) -> list[str]:
 def streamed_files(path: str, form: FileForm) -> list[str]:
     """Return the files, here or at an address, that `path` stands for, each of which is read row by row.
 
-    Raises DataError where it stands for something else.
+    Raises DataError where it stands for something else, SetupError where the hub cannot be reached.
     """
-    if path in _SAMPLES or is_hub(path) or is_saved(path):
+    if is_hub(path):
+        return hub_files(path)
+    if path in _SAMPLES or is_saved(path):
         raise DataError(
-            f"{path}: data.streaming reads files, folders and patterns, here or at addresses that fsspec knows; write "
-            "the rows to files, or take the key out"
+            f"{path}: data.streaming reads files, folders and patterns, here or at addresses that fsspec knows, and "
+            "data sets of the hub; write the rows to files, or take the key out"
         )
     return _files_of(path, form) or [path]
 
@@ -301,7 +303,7 @@ def _rows_at_once(metadata: Any) -> int:
 
 
 def _parquet_rows(path: str, *, held: bool = True) -> Iterator[Any]:
-    """Yield the rows of a Parquet file; of those that are held, long bytes are kept on disk."""
+    """Yield the rows of a Parquet file, classes by the names that it tells; of held ones long bytes are on disk."""
     import pyarrow
     from pyarrow import parquet
 
@@ -309,10 +311,12 @@ def _parquet_rows(path: str, *, held: bool = True) -> Iterator[Any]:
     limit = UnpackLimit(path, size)
     try:
         file = parquet.ParquetFile(found, memory_map=isinstance(found, str))
+        classes = classes_told(file.schema_arrow.metadata)
         # Few at a time: a column of equal values takes no room in the file, and a batch is unpacked at once.
         for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
             limit.add(batch.nbytes)
             rows = batch.to_pylist()
+            name_classes(path, rows, classes)
             yield from spooled(rows) if held else rows
             # What arrow has freed it would keep for itself.
             pyarrow.default_memory_pool().release_unused()

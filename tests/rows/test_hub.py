@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
+import pyarrow.parquet
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from jenga.errors import DataError, SetupError
-from jenga.rows.readers import read_rows
+from jenga.rows.readers import FileForm, read_rows, reading_of, streamed_files
 
 FEATURES = datasets.Features(
     {
@@ -109,3 +111,40 @@ def test_without_what_reads_data_sets_an_error_names_the_extra(
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SetupError, match=r"needs datasets, which is not installed here: pip install 'jenga\[hub\]'"):
         read_rows(str(tmp_path / "saved") if saved else "hf://snips", split="train")
+
+
+def test_parquet_files_that_tell_names_of_classes_are_read_with_them(tmp_path: Path) -> None:
+    part("hello", 1).to_parquet(tmp_path / "rows.parquet")
+    assert read_rows(str(tmp_path / "rows.parquet")).rows == [{"text": "hello", "label": "yes", "tags": ["O", "B-x"]}]
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b'{"info": null}', b'{"info": {"features": {"label": 3}}}'])
+def test_other_metadata_of_parquet_files_changes_nothing(tmp_path: Path, said: bytes) -> None:
+    rows = pyarrow.table({"label": [1, 0]}).replace_schema_metadata({b"huggingface": said})
+    pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet")
+    assert read_rows(str(tmp_path / "rows.parquet")).rows == [{"label": 1}, {"label": 0}]
+
+
+def test_a_class_without_a_name_is_a_data_error(tmp_path: Path) -> None:
+    rows = part("hello", 1).with_format("arrow")[:]
+    meant = datasets.Features({**FEATURES, "label": datasets.ClassLabel(names=["no"])}).arrow_schema.metadata
+    pyarrow.parquet.write_table(rows.replace_schema_metadata(meant), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows\.parquet: 1 is the number of no class; there are 1, no first"):
+        read_rows(str(tmp_path / "rows.parquet"))
+
+
+def test_a_data_set_of_the_hub_is_streamed_from_its_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{at}.parquet") for at in range(2)]
+    for at, file in enumerate(files):
+        part(f"row {at}", at).to_parquet(file)
+    builder = datasets.load_dataset_builder("parquet", data_files={"train": files, "test": files[:1]})
+
+    def load(name: str, configuration: str | None = None) -> Any:
+        return {("owner/name", "part"): builder}[name, configuration]
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", load)
+    found = streamed_files("hf://owner/name/part", FileForm())
+    assert [list(reading_of(file, FileForm())[1](lambda *_: None)) for file in found] == [
+        [(1, {"text": "row 0", "label": "no", "tags": ["O", "B-x"]})],
+        [(1, {"text": "row 1", "label": "yes", "tags": ["O", "B-x"]})],
+    ]
