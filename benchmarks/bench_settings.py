@@ -30,7 +30,10 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment, settings by the name of each variant, and which test metrics are told."""
+    """An experiment, blocks by the name of each variant (`training` is merged), and which test metrics are told.
+
+    A metric of a task that a variant does not have is left out of its line.
+    """
 
     experiment: Settings
     variants: Mapping[str, Settings]
@@ -48,11 +51,36 @@ _SNIPS: list[Settings] = [
     {"name": "slots", "type": "ner", "data_path": _files("snips", "train", "valid", "test"),
      "columns": {**_TOKENS, "ner_tags": "slots"}},
 ]  # fmt: skip
+_SENTIMENT: Settings = {
+    "name": "sentiment", "type": "classification", "data_path": _files("afrisenti_swa", "train", "valid", "test"),
+}  # fmt: skip
 _OTHERS: list[Settings] = [
     {"name": "request", "type": "classification", "data_path": _files("clinc150", "train", "test"),
      "columns": {"label": "intent"}},
-    {"name": "sentiment", "type": "classification", "data_path": _files("afrisenti_swa", "train", "valid", "test")},
+    _SENTIMENT,
 ]  # fmt: skip
+_GATES: dict[str, list[Settings]] = {
+    "snips": _SNIPS,
+    "clinc150": [
+        {
+            "name": "query",
+            "type": "classification",
+            "data_path": _files("clinc150", "train", "valid", "test"),
+            "heads": [{"name": "intent", "column": "intent"}, {"name": "domain", "column": "domain"}],
+        },
+    ],
+    "goemotions": [
+        {
+            "name": "emotions",
+            "type": "multi_label_classification",
+            "columns": {"label": "labels"},
+            "data_path": {**_files("goemotions", "valid", "test"), "train": "goemotions/train.jsonl.gz"},
+        },
+    ],
+    "wnut17": [{"name": "names", "type": "ner", "data_path": _files("wnut17", "train", "valid", "test")}],
+    "afrisenti": [_SENTIMENT],
+}
+_ALL = [task for tasks in _GATES.values() for task in tasks]
 _RATES = {
     "adamw": (3e-4, 1e-3, 3e-3),
     "muon": (1e-3, 3e-3, 1e-2),
@@ -71,11 +99,11 @@ STUDIES = {
         },
         {
             "none": {},
-            "uncertainty": {"loss_balance": "uncertainty"},
-            "famo": {"loss_balance": "famo"},
-            "upgrad": {"gradient_conflict": "upgrad"},
-            "pcgrad": {"gradient_conflict": "pcgrad"},
-            "in turn": {"sampler": "round_robin", "max_steps": 900},
+            "uncertainty": {"training": {"loss_balance": "uncertainty"}},
+            "famo": {"training": {"loss_balance": "famo"}},
+            "upgrad": {"training": {"gradient_conflict": "upgrad"}},
+            "pcgrad": {"training": {"gradient_conflict": "pcgrad"}},
+            "in turn": {"training": {"sampler": "round_robin", "max_steps": 900}},
         },
         (
             "intent_label_accuracy", "slots_entities_f1", "request_label_accuracy", "sentiment_label_weighted_f1",
@@ -84,11 +112,25 @@ STUDIES = {
     "optimizers": Study(
         {"tasks": _SNIPS, "data": {"max_rows": 1500}, "training": {"batch_size": 32, "epochs": 2}},
         {
-            f"{name} {rate:.0e}": {"optimizer": name, "learning_rate": {"backbone": rate}}
+            f"{name} {rate:.0e}": {"training": {"optimizer": name, "learning_rate": {"backbone": rate}}}
             for name, rates in _RATES.items()
             for rate in rates
         },
         ("intent_label_accuracy", "slots_entities_f1"),
+    ),
+    # What users get who name encoder and rows, each set alone and all in one run.
+    "gates": Study(
+        {"tasks": _ALL, "training": {"precision": "auto"}, "evaluation": {"thresholds": "tuned"}},
+        {
+            **{name: {"tasks": tasks} for name, tasks in _GATES.items()},
+            "all": {},
+            "all, temperature": {"training": {"sampler": "temperature", "temperature": 2}},
+            "all, uncertainty": {"training": {"loss_balance": "uncertainty"}},
+        },
+        (
+            "intent_label_accuracy", "slots_entities_f1", "query_intent_accuracy", "query_domain_accuracy",
+            "emotions_label_macro_f1", "names_entities_f1", "sentiment_label_weighted_f1",
+        ),
     ),
 }  # fmt: skip
 SMALL = Study(
@@ -100,19 +142,20 @@ SMALL = Study(
         ],
         "training": {"max_steps": 2},
     },
-    {"uncertainty": {"loss_balance": "uncertainty"}},
+    {"uncertainty": {"training": {"loss_balance": "uncertainty"}}},
     ("sentiment_label_accuracy",),
 )  # fmt: skip
 
 
 def run(study: Study, variant: str, seed: int, base_model: str, data_root: Path, workdir: Path) -> dict[str, Any]:
     """Train one variant in a process of its own, and return its scores, processor seconds and peak memory in MiB."""
-    training = {**study.experiment["training"], **study.variants[variant], "seed": seed}
+    changes = study.variants[variant]
     config = {
         "project_name": "variant",
         "model": {"base_model": base_model},
-        **{key: value for key, value in study.experiment.items() if key != "training"},
-        "training": training,
+        **study.experiment,
+        **changes,
+        "training": {**study.experiment["training"], **changes.get("training", {}), "seed": seed},
         "tracking": {"enabled": False},
         "data_root": str(data_root),
         "output_dir": str(workdir / "runs"),
@@ -133,7 +176,7 @@ def run(study: Study, variant: str, seed: int, base_model: str, data_root: Path,
     (folder,) = (workdir / "runs" / "variant").iterdir()
     metrics = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["splits"]["test"]["metrics"]
     return {
-        "scores": {name: metrics[name] for name in study.metrics},
+        "scores": {name: metrics[name] for name in study.metrics if name in metrics},
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "peak_mib": round(int(done.stdout.split()[-1]) / 1024),
     }
@@ -143,12 +186,18 @@ def table(study: Study, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
     """Return mean and standard deviation of each variant's scores, over its seeds, as lines of text."""
     lines = [" | ".join(["variant", "seeds", *study.metrics, "mean", "CPU s", "MiB"])]
     for variant, runs in found.items():
-        columns = [[each["scores"][name] for each in runs] for name in study.metrics]
+        columns = [[each["scores"][name] for each in runs if name in each["scores"]] for name in study.metrics]
         columns.append([mean(each["scores"].values()) for each in runs])
-        shown = [f"{mean(each):.3f}" + (f" ± {stdev(each):.3f}" if len(each) > 1 else "") for each in columns]
+        shown = [_spread(each) for each in columns]
         cost = [f"{mean(each[key] for each in runs):.0f}" for key in ("cpu_s", "peak_mib")]
         lines.append(" | ".join([variant, str(len(runs)), *shown, *cost]))
     return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 @pytest.mark.parametrize("name", CHOSEN.split(",") if CHOSEN else list(STUDIES))
