@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from jenga.errors import ConfigError
 from jenga.inference.serve.refusals import RefusedError
 
 JSON, LINES = "application/json", "application/x-ndjson"
+LINGER_S = 5.0
+"""How long what comes of a body that is too large is read and dropped: who has not sent all of it when the connection
+closes gets to see a reset in place of the refusal."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,11 @@ async def chunks(request: Request, limits: Limits, *, whole: bool) -> AsyncItera
     Raises RefusedError, and starlette's ClientDisconnect. Between two chunks of a stream no more time passes either.
     """
     told = request.headers.get("content-length", "")
-    if whole and told.isdecimal() and int(told) > limits.body_bytes:
-        raise _too_large(limits)
     stream = aiter(request.stream())
+    if whole and told.isdecimal() and int(told) > limits.body_bytes:
+        if "expect" not in request.headers:  # else it is sent only when it is asked for
+            await _dropped(stream)
+        raise _too_large(limits)
     loop = asyncio.get_running_loop()
     due, read = loop.time() + limits.timeout_s, 0
     while True:
@@ -59,6 +65,7 @@ async def chunks(request: Request, limits: Limits, *, whole: bool) -> AsyncItera
             return
         read += len(chunk)
         if whole and read > limits.body_bytes:
+            await _dropped(stream)
             raise _too_large(limits)
         if chunk:
             yield chunk
@@ -74,6 +81,13 @@ async def json_body(request: Request, limits: Limits) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, "the body", f"it is not JSON ({error})", 'send {"rows": [...]} as JSON') from None
+
+
+async def _dropped(stream: AsyncIterator[bytes]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            async for _ in stream:
+                pass
 
 
 def _too_large(limits: Limits) -> RefusedError:

@@ -42,12 +42,26 @@ def test_a_body_in_parts_is_one() -> None:
     assert asyncio.run(json_body(made, Limits())) == {"a": 1}
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes() -> None:
-    assert refusal(lambda: json_body(request(content_length="11"), Limits(body_bytes=10))).status == 413
+def test_a_body_that_says_it_is_too_large_is_dropped_as_it_comes_and_refused_when_it_is_sent() -> None:
+    """A connection that is closed before all of it has come is reset, and the refusal is lost."""
+    left = [part(b"x" * 6), part(b"x" * 6, more=False)]
+
+    async def receive() -> dict[str, Any]:
+        return left.pop(0)
+
+    made = request(content_length="12")
+    made._receive = receive
+    assert refusal(lambda: json_body(made, Limits(body_bytes=10))).status == 413
+    assert not left
+
+
+def test_a_body_that_is_not_sent_before_it_is_asked_for_is_refused_at_once() -> None:
+    made = request(content_length="11", expect="100-continue")
+    assert refusal(lambda: asyncio.wait_for(json_body(made, Limits(body_bytes=10)), 1)).status == 413
 
 
 def test_a_body_that_lies_about_its_size_is_refused_once_it_is_too_large() -> None:
-    made = request(part(b"x" * 6), part(b"x" * 6), content_length="5")
+    made = request(part(b"x" * 6), part(b"x" * 6), part(b"", more=False), content_length="5")
     assert refusal(lambda: json_body(made, Limits(body_bytes=10))).status == 413
 
 
