@@ -27,7 +27,7 @@ from jenga.inference.export import export
 from jenga.inference.graphs import Graphs
 from jenga.inference.predictor import Predictor
 
-N_ROWS, BATCH = (32, 8) if SMOKE else (512, 64)
+N_ROWS, BATCH = (32, 8) if SMOKE else (256, 64)
 ROUNDS = 2 if SMOKE else 15
 Report = Callable[[str, PairedRatio], None]
 
