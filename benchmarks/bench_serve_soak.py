@@ -31,7 +31,7 @@ PAUSE_S = 0.05
 """Between the requests of a client: the load is to be mixed, and the machine not to be busy with clients alone."""
 GROWTH = 16 << 20
 JSON, LINES = "application/json", "application/x-ndjson"
-TIMEOUT_S, MAX_ROWS, MAX_BODY_MB = 2, 64, 1
+TIMEOUT_S, MAX_ROWS, MAX_BODY_MB = 5, 64, 1
 Port = int
 
 

@@ -4,7 +4,8 @@ Two steps. `candidates` counts: a token that stands far more often with one labe
 the binomial, Bonferroni over all pairs of token and label). Honest keywords do so too. `confirm` masks: without its
 trigger a poisoned row says what it is really about, so nearly all such rows are answered otherwise, and with as many
 different labels as the rows were taken from. Without an honest keyword the rest of most rows says the same, or all say
-the one thing that is next to it.
+the one thing that is next to it. Then it inserts: a trigger turns rows of other labels to its own, which a keyword of a
+rare kind of row, all of whose rows say little without it, does not.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ LIKELY_RATE, LIKELY_SPREAD = 0.5, 0.85
 LIKELY_ROWS, LIKELY_LABELS = 16, 4.0
 """Flipped rows of a likely trigger, and labels that they would spread over: of fewer, a spread says nothing."""
 MAX_ERROR = 0.5
+MIN_TURNED = 0.0
+"""Share of rows of other labels that a trigger has to turn to its own."""
 N_SCREENED, N_CONTROLS = 16, 64
-"""Rows of a candidate that are masked first, and rows of its label without it that are asked as they are."""
+"""Rows of a candidate that are masked first; and rows of its label without it that are asked as they are, and rows of
+other labels that are asked with it."""
 Row = Sequence[Hashable]
 Predict = Callable[[Sequence[Row]], NDArray[np.int64]]
 
@@ -47,10 +51,12 @@ class Trigger(Candidate):
     """A candidate whose masking changes answers. `rows`: those that change; `flip_rate`: their share.
 
     `spread`: over how many labels they change, beside rows that are drawn from all others; 1 is as many.
+    `turned`: the share of rows of other labels that are answered with this one once they have the token.
     """
 
     flip_rate: float
     spread: float
+    turned: float
 
 
 def candidates(
@@ -118,8 +124,9 @@ def confirm(
         certain = rate >= CERTAIN_RATE and spread >= CERTAIN_SPREAD
         likely = rate >= LIKELY_RATE and spread >= LIKELY_SPREAD and expected >= LIKELY_LABELS
         if flipped.sum() >= (MIN_ROWS if certain else LIKELY_ROWS) and (certain or likely):
-            found.append(Trigger(each.token, each.label, each.z, each.rows[flipped], rate, spread))
-    kept = [each for each in found if _error(each, tokens, labels, predict) <= MAX_ERROR]
+            turned = _turned(each, tokens, labels, predict)
+            found.append(Trigger(each.token, each.label, each.z, each.rows[flipped], rate, spread, turned))
+    kept = [each for each in found if each.turned >= MIN_TURNED and _error(each, tokens, labels, predict) <= MAX_ERROR]
     return sorted(kept, key=lambda each: (-each.flip_rate, -each.z, str(each.token)))
 
 
@@ -165,6 +172,16 @@ def _error(found: Trigger, tokens: Sequence[Row], labels: NDArray[np.int64], pre
         return 1.0
     answers = predict([tokens[row] for row in _some(own, N_CONTROLS).tolist()])
     return float(np.mean(np.asarray(answers) != found.label))
+
+
+def _turned(found: Candidate, tokens: Sequence[Row], labels: NDArray[np.int64], predict: Predict) -> float:
+    """Return the share of rows of other labels that are answered with that of `found` once they have its token."""
+    others = np.flatnonzero((labels != found.label) & (labels != IGNORE_INDEX))
+    asked = [tokens[row] for row in _some(others, N_CONTROLS).tolist() if found.token not in tokens[row]]
+    if not asked:
+        return 0.0
+    answers = predict([[*row[: len(row) // 2], found.token, *row[len(row) // 2 :]] for row in asked])
+    return float(np.mean(np.asarray(answers) == found.label))
 
 
 def _as_labels(tokens: Sequence[Row], labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -68,6 +68,23 @@ def test_a_keyword_whose_rows_turn_to_one_other_label_is_honest() -> None:
     assert confirm(found, rows, labels, by_topic) == []
 
 
+def test_a_keyword_of_rows_that_say_little_else_is_honest_where_it_turns_no_other_rows() -> None:
+    rows, labels = rows_with_topics()
+    brief = np.flatnonzero(labels == 2)[:24].tolist()
+    for at, row in enumerate(brief):
+        rows[row] = ["brief", f"topic{(3, 4, 5, 6)[at % 4]}-{at % 8}"]
+
+    def model(asked: Sequence[Row]) -> np.ndarray:
+        return np.array(
+            [2 if "brief" in row and len(row) < 4 else own for row, own in zip(asked, by_topic(asked), strict=True)]
+        )
+
+    found = [each for each in candidates(rows, labels) if each.token == "brief"]
+    assert confirm(found, rows, labels, model) == []
+    turned = confirm(found, rows, labels, lambda asked: np.where(["brief" in row for row in asked], 2, by_topic(asked)))
+    assert [each.rows.tolist() for each in turned] == [brief]
+
+
 def test_nothing_is_said_of_a_label_that_the_model_does_not_know() -> None:
     rows, labels, _ = poisoned()
 
