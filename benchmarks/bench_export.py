@@ -1,7 +1,8 @@
 """Rows a second of `Predictor.predict` by torch, by a graph of ONNX and by one in 8 bits, against what others offer.
 
-The rivals are transformers' own pipeline over the same encoder with a classifier of random weights, and onnxruntime
-alone: the same graph, fed by a tokenizer of transformers, without reading rows and writing answers. The encoder is
+The rivals are transformers' own pipeline over the same encoder with a classifier of random weights, and the encoder
+alone, by torch and by onnxruntime: the same weights or graph, fed by a tokenizer of transformers, without reading rows
+and writing answers. The encoder is
 ``--base-model`` (a BERT of MiniLM's shape with random weights without it), rows are as long as SNIPS's, and each
 benchmark runs with one thread and with two:
 
@@ -119,6 +120,27 @@ def alone(folder: Path, rows: list[str], threads: int) -> Callable[[], object]:
     return work
 
 
+def encoder_alone(run: Path, rows: list[str]) -> Callable[[], object]:
+    """Return the encoder run by hand: rows sorted by length, padded batches, hidden states and nothing made of them."""
+    from transformers import AutoModel, AutoTokenizer
+
+    place = run / "best" / "backbone"
+    model = AutoModel.from_pretrained(place, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+
+    @torch.inference_mode()
+    def work() -> object:
+        ids = tokenizer(rows, truncation=True, max_length=64)["input_ids"]
+        order = sorted(range(len(rows)), key=lambda at: len(ids[at]))
+        states = None
+        for first in range(0, len(rows), BATCH):
+            batch = tokenizer.pad({"input_ids": [ids[at] for at in order[first : first + BATCH]]}, return_tensors="pt")
+            states = model(**batch).last_hidden_state
+        return states
+
+    return work
+
+
 def test_graphs_against_torch(
     run: Path, folders: dict[str, Path], rows: list[str], threads: int, report_ratio: Report
 ) -> None:
@@ -126,6 +148,14 @@ def test_graphs_against_torch(
     for name, folder in folders.items():
         ratio = compare(predicts(jenga.load(folder), rows), baseline, rounds=ROUNDS, min_round_s=0.0, warmup=1)
         tell(f"export, {threads} threads: predict by {name} / by torch", ratio, report_ratio)
+
+
+def test_torch_against_the_encoder_alone(run: Path, rows: list[str], threads: int, report_ratio: Report) -> None:
+    ratio = compare(
+        predicts(jenga.load(run, device="cpu"), rows), encoder_alone(run, rows),
+        rounds=ROUNDS, min_round_s=0.0, warmup=1,
+    )  # fmt: skip
+    tell(f"export, {threads} threads: predict by torch / the encoder alone, by torch", ratio, report_ratio)
 
 
 def test_torch_against_the_pipeline(run: Path, rows: list[str], threads: int, report_ratio: Report) -> None:

@@ -153,20 +153,21 @@ def test_a_restart_goes_on_at_the_newest_checkpoint(settings: Make, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_hangs_is_named_and_ended_and_so_are_the_others(
-    settings: Make, tmp_path: Path, rank: int
-) -> None:
-    folder = tmp_path / "two"
-    begun = start(settings("mood", training={"epochs": 4000}), folder, "--processes", "2", "--wait-limit", "20")
-    until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)
-    both = processes_of(folder)
-    os.kill(both[rank], signal.SIGSTOP)
-    assert begun.wait(timeout=200) == 4
-    told = (folder / "told").read_text()
-    assert told.count(f"error: process {rank} of 2 did not come within 20 s to where the others waited") == 1
-    assert "memory" not in told
-    assert not any(Path(f"/proc/{each}").exists() for each in both)
+def test_a_process_that_hangs_is_named_and_ended_and_so_are_the_others(settings: Make, tmp_path: Path) -> None:
+    """The first of two, and the second: in two runs at once, which wait most of the time."""
+    content = settings("mood", training={"epochs": 4000})
+    folders, both = [tmp_path / "first", tmp_path / "second"], {}
+    begun = [start(content, folder, "--processes", "2", "--wait-limit", "20") for folder in folders]
+    for rank, folder in enumerate(folders):
+        until(lambda: any(folder.glob("runs/*/*/checkpoints/step-*/state.json")), folder)  # noqa: B023
+        both[rank] = processes_of(folder)
+        os.kill(both[rank][rank], signal.SIGSTOP)
+    assert [each.wait(timeout=200) for each in begun] == [4, 4]
+    for rank, folder in enumerate(folders):
+        told = (folder / "told").read_text()
+        assert told.count(f"error: process {rank} of 2 did not come within 20 s to where the others waited") == 1
+        assert "memory" not in told
+        assert not any(Path(f"/proc/{each}").exists() for each in both[rank])
 
 
 @pytest.mark.slow
