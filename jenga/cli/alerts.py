@@ -1,9 +1,10 @@
-"""`jenga alerts`: prove that a log of alerts is as it was written, and look at it."""
+"""`jenga alerts`: prove that a log of alerts is as it was written, look at it, and hand its alerts to a SIEM."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from jenga.cli import options
 from jenga.cli.output import print_json, print_table
+from jenga.cli.predict import writer
 from jenga.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -19,10 +21,17 @@ _NONE = "-"
 
 @click.group()
 def alerts() -> None:
-    """Verify and list what `jenga predict --policy` wrote."""
+    """Verify, list and export what `jenga predict --policy` wrote."""
 
 
 log_argument = click.argument("log", metavar="FILE", type=click.Path(dir_okay=False))
+_rule_option = click.option("--rule", help="Only alerts of this rule.")
+_identity_option = click.option(
+    "--identity", metavar="[FIELD=]VALUE", help="Only alerts of this identity, such as src_ip=203.0.113.7."
+)
+_since_option = click.option(
+    "--since", metavar="TIME", help="Only records written since, such as 2027-01-31 or 2027-01-31T12:00:00Z."
+)
 
 
 @alerts.command(cls=options.Command)
@@ -77,9 +86,9 @@ def verify(
 
 @alerts.command(name="list", cls=options.Command)
 @log_argument
-@click.option("--rule", help="Only alerts of this rule.")
-@click.option("--identity", metavar="[FIELD=]VALUE", help="Only alerts of this identity, such as src_ip=203.0.113.7.")
-@click.option("--since", metavar="TIME", help="Only records written since, such as 2027-01-31 or 2027-01-31T12:00:00Z.")
+@_rule_option
+@_identity_option
+@_since_option
 @options.json_option
 def list_(log: str, rule: str | None, identity: str | None, since: str | None, as_json: bool) -> None:
     """List the records of FILE and its older files, as they are; `jenga alerts verify` tells whether to believe them.
@@ -87,13 +96,61 @@ def list_(log: str, rule: str | None, identity: str | None, since: str | None, a
     With --json each is written as it stands, one a line.
     """
     table = [["seq", "time", "decision", "severity", "rule", "identity", "row", "answer", "score", "suppressed"]]
-    for line, record in _wanted(log, rule, identity, since):
+    for line, record in _wanted(_lines_of(log), log, rule, identity, since):
         if as_json:
             click.echo(line.rstrip("\n"))
         else:
             table.append(_row(record))
     if not as_json:
         print_table(table)
+
+
+@alerts.command(cls=options.Command)
+@click.argument("log", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option(
+    "--format", "form", type=click.Choice(["ecs", "ocsf"]), required=True,
+    help="ecs: Elastic Common Schema 8.17; ocsf: Detection Findings of OCSF 1.4.0.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, allow_dash=True),
+    help="File for the alerts. Default, and -: standard output.",
+)  # fmt: skip
+@_rule_option
+@_identity_option
+@_since_option
+def export(log: str, form: str, output: str | None, rule: str | None, identity: str | None, since: str | None) -> None:
+    """Write the alerts of FILE and its older files as a SIEM takes them, one JSON object a line.
+
+    Where FILE is -, the records of a log come from standard input, and each alert goes out as soon as its record is
+    there: tail -n +1 -F alerts.jsonl | jenga alerts export - --format ecs. What was allowed, and records of hooks and
+    of the log itself, are no alerts and left out.
+    """
+    from jenga import __version__
+    from jenga.policy.chain import canonical
+    from jenga.policy.exported import FORMATS, is_alert, is_whole
+
+    piped = log == options.STANDARD
+    options.check_outputs({"--output": output}, [] if piped else [str(file) for file in _files(log)])
+    lines = iter(sys.stdin.buffer.readline, b"") if piped else _lines_of(log)
+    broken = 0
+    with writer(output) as out:
+        for _, record in _wanted(lines, log, rule, identity, since):
+            if not is_alert(record):
+                continue
+            if not is_whole(record):
+                broken += 1
+                continue
+            out.write(canonical(FORMATS[form](record, version=__version__)) + b"\n")
+            if piped:
+                out.flush()
+    if broken:
+        logger.warning("%d alerts lack what a SIEM needs and were left out; see jenga alerts verify %s", broken, log)
+
+
+def _lines_of(log: str) -> Iterator[bytes]:
+    from jenga.policy.chain import lines_of
+
+    return (line for _, _, line in lines_of(_files(log)))
 
 
 def _files(log: str) -> list[Path]:
@@ -105,16 +162,16 @@ def _files(log: str) -> list[Path]:
 
 
 def _wanted(
-    log: str, rule: str | None, identity: str | None, since: str | None
+    lines: Iterable[bytes], log: str, rule: str | None, identity: str | None, since: str | None
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    from jenga.policy.chain import lines_of, parsed
+    from jenga.policy.chain import parsed
     from jenga.policy.match import seconds_of
 
     least = None if since is None else seconds_of(since, "s")
     if since is not None and least is None:
         raise click.UsageError(f"--since: '{since}' is no time; write one such as 2027-01-31 or 2027-01-31T12:00:00Z")
     broken = 0
-    for _, _, line in lines_of(_files(log)):
+    for line in lines:
         record = parsed(line)
         if record is None:
             broken += 1

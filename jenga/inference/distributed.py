@@ -77,7 +77,7 @@ def score(
     rest as in `load`, `Predictor.session` and `Predictor.predict`.
 
     A folder that holds parts of the same model, files and settings already is gone on with: parts that are whole stay.
-    Raises ConfigError where it holds others, or for a model that reads the time since the row before; DataError where
+    Raises ConfigError where it holds others, or for a model that reads what came before a row; DataError where
     rows cannot be read or all of them are unusable; SetupError without Ray, or where workers keep dying.
     """
     if rows_per_part < 1 or rows_per_part % PIECE_ROWS:
@@ -95,7 +95,7 @@ def score(
     )
     if asked.predictor().inputs.ordered:
         raise ConfigError(
-            f"{model}: the model reads the time since the row before, which parts that are scored apart do not know; "
+            f"{model}: the model reads what came before a row, which parts that are scored apart do not know; "
             "use jenga predict --processes"
         )
     files, folder = files_of(paths), Path(output).absolute()

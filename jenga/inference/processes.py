@@ -87,7 +87,7 @@ def scored(
     predictor: a session of the model that `asked` names, which reads the rows. whole: whether each answer is to stand
     beside its row in `Written.seen`. The processes share the threads that torch has here. A process that dies has its
     piece done again by a new one; see `in_order`. Raises ConfigError for a model of several backbones that count the
-    time since the row before, and what `Predictor.predict` raises.
+    rows before one, and what `Predictor.predict` raises.
     """
     import torch
 
@@ -99,7 +99,7 @@ def scored(
         return
     if len(predictor.bundle.inputs) > 1 and predictor.inputs.ordered:
         raise ConfigError(
-            "--processes: a backbone of this model reads the time since the row before, of the rows that are its own; "
+            "--processes: a backbone of this model reads what came before a row, of the rows that are its own; "
             "this model of several backbones answers in one process"
         )
     raw = predictor.inputs.given(rows, predictor.bundle.specs)

@@ -28,7 +28,8 @@ class Decision:
     """What one rule says of an event.
 
     outcome: ``alert``; ``suppressed``, within the cooldown of an alert before; or ``allowed``. identity: the values of
-    its fields, None of one that the event lacks. id: the row's. score: the probability, score or value that was judged.
+    its fields, None of one that the event lacks. event: the same of the fields that the policy keeps; empty of what is
+    suppressed. id: the row's. score: the probability, score or value that was judged.
     at: seconds since 1970, of the event where `by_event`, else of the clock. suppressed: events since the alert before
     of this identity. actions: the hooks to run; none unless `outcome` is ``alert``. reason: why an alert has no
     actions, or an identity is allowed.
@@ -38,6 +39,7 @@ class Decision:
     rule: str
     severity: str
     identity: Mapping[str, Any]
+    event: Mapping[str, Any]
     id: str
     task: str
     head: str | None
@@ -119,9 +121,10 @@ class Policy:
                 f"rule '{rule.name}': an event has no '{lacking[0]}'; an alert without its whole identity is written "
                 "down and runs nothing",
             )
+        kept = {} if suppressed is None else {path: brief(value_at(event, path)) for path in self.config.keep}
         return Decision(
-            outcome, rule.name, rule.severity, identity, name, rule.when.task, match.head, match.label, match.number,
-            match.answer, at, by_event, suppressed or 0, actions, reason,
+            outcome, rule.name, rule.severity, identity, kept, name, rule.when.task, match.head, match.label,
+            match.number, match.answer, at, by_event, suppressed or 0, actions, reason,
         )  # fmt: skip
 
     def _time(self, event: Mapping[str, Any]) -> tuple[float, bool]:

@@ -199,6 +199,7 @@ def described(decision: Decision) -> dict[str, Any]:
         "rule": decision.rule,
         "severity": decision.severity,
         "identity": dict(decision.identity),
+        "event": dict(decision.event),
         "id": plain(decision.id),
         "task": decision.task,
         "head": decision.head,

@@ -104,6 +104,10 @@ def _contradictions(config: PolicyConfig, document: Document) -> Iterator[Proble
         yield _problem(document, ("key_env",), "key_file and key_env both name the secret; keep one of the two")
     if config.time is not None and is_set(config.time):
         yield _problem(document, ("time",), f"'{config.time}' leads to several values; name one, such as [0]")
+    for place, path in enumerate(config.keep):
+        if is_set(path):
+            message = f"'{path}' leads to several values; name one, such as [0], or the list without its brackets"
+            yield _problem(document, ("keep", place), message)
 
 
 def _rules(config: PolicyConfig, document: Document) -> Iterator[Problem]:

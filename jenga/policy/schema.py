@@ -98,6 +98,10 @@ class PolicyConfig(Strict):
     time_unit: Literal["s", "ms", "us", "ns"] = Field(
         "s", description="Unit of a time that is a number, counted from 1970; texts are ISO 8601."
     )
+    keep: list[Path] = Field(
+        default_factory=list,
+        description="Fields of the event that alerts carry beside the identity, into the log, to hooks and to a SIEM.",
+    )
     log: Annotated[str, Field(min_length=1)] = Field(
         "alerts.jsonl", description="File of the alerts, relative to the policy's folder."
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jenga.errors import printable
 from jenga.kernels.refinery import encode, extract, refine
 from jenga.refinery.chunks import Chunk, RowChunk, python_values
+from jenga.refinery.histories import Histories
 from jenga.refinery.plan import CompiledPlan
 from jenga.refinery.quarantine import QuarantineRecord, records_of
 from jenga.refinery.result import Counters
@@ -30,7 +31,8 @@ _RESULT_BYTES = 64 << 20
 class RefinedChunk:
     """A chunk as features (float32 ``(M, F)``); the rest as in `Refined`.
 
-    `n_filled`: rows among them that are in quarantine and stand there without a value.
+    `n_filled`: rows among them that are in quarantine and stand there without a value. `histories`: float64 ``(M, H)``,
+    what the H fields of kind history tell of the rows, NaN for nothing; None where there are none.
     """
 
     features: torch.Tensor
@@ -40,6 +42,7 @@ class RefinedChunk:
     quarantine: list[QuarantineRecord]
     n_blank: int
     n_filled: int = 0
+    histories: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,42 @@ class RawChunk:
 
 
 class Pace:
-    """The last moment of each timestamp field, or of its entities: what the time since the row before is counted from.
+    """What is known of the rows before: the last moment of each timestamp field, or of its entities, and histories.
 
-    `last`: as `jenga.kernels.refinery.RefineResult` has it.
+    `last`: as `jenga.kernels.refinery.RefineResult` has it. `histories`: None before the first row that has any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, histories: Histories | None = None) -> None:
         self.last: torch.Tensor | None = None
+        self.histories = histories
 
-    def crowded(self, schema: RefinerySchema) -> dict[str, str]:
-        """Return by its path a warning for each field that remembers as many entities as it may."""
+    def warnings(self, schema: RefinerySchema) -> dict[str, str]:
+        """Return by its path a warning for each field that remembers as many entities as it may, or is out of order."""
         timed = [field for field in schema.fields if field.kind == "timestamp" and field.inter_arrival]
+        told = {} if self.histories is None else _words_of(self.histories, schema)
         if self.last is None:
-            return {}
+            return told
         of_field = self.last[len(timed) :: 3].long().bincount(minlength=len(timed)).tolist()
-        return {
+        return told | {
             field.path: f"'{field.path}': as many '{printable(field.by)}' as are remembered (max_entities: "
             f"{field.max_entities:,}) were heard of; of those that are forgotten, the next row counts as the first one"
             for field, count in zip(timed, of_field, strict=True)
             if field.by is not None and count == field.max_entities
         }
+
+
+def _words_of(histories: Histories, schema: RefinerySchema) -> dict[str, str]:
+    crowded = [schema.fields[column.at] for column in histories.crowded()]
+    mixed_up = [schema.fields[column.at] for column in histories.mixed_up()]
+    return {
+        field.path: f"'{field.path}': as many '{printable(field.by)}' as are remembered (max_entities: "
+        f"{field.max_entities:,}) were heard of; those that are forgotten begin anew"
+        for field in crowded
+    } | {
+        field.path: f"'{field.path}': many rows are earlier than one before of the same '{printable(field.by)}', and "
+        "are told of part of what was before them; put the rows in the order of time"
+        for field in mixed_up
+    }
 
 
 class Engine:
@@ -91,6 +110,9 @@ class Engine:
         self._n_threads = n_threads or len(os.sched_getaffinity(0))
         self._redact = redact
         self.pace = Pace() if pace is None else pace
+        self._layout = compiled.histories
+        if self._layout is not None and self.pace.histories is None:
+            self.pace.histories = Histories(self._layout)
         row_bytes = 4 * compiled.n_features + compiled.n_fields + 16 * (compiled.n_numbers + compiled.n_texts)
         self.rows_at_once = max(1, _RESULT_BYTES // row_bytes)
         self.paths = tuple(field["path"] for field in self._described["fields"])
@@ -101,7 +123,7 @@ class Engine:
 
         `fill`: whether a bad row keeps its place, with every value missing.
         """
-        if fill or not isinstance(chunk, RowChunk):
+        if fill or self._layout is not None or not isinstance(chunk, RowChunk):
             return self._encode(chunk, out, fill)
         found = refine(
             torch.from_numpy(chunk.data), torch.from_numpy(chunk.row_offsets), self._encoded,
@@ -116,6 +138,17 @@ class Engine:
 
     def raw(self, chunk: Chunk) -> RawChunk:
         """Return the raw values of a chunk."""
+        found = self._extracted(chunk)
+        if self._layout is None:
+            return found
+        assert self.pace.histories is not None
+        block, counts = self.pace.histories.told(found.block), found.counters.counts.copy()
+        for column in self._layout.columns:
+            # Whatever an event has at the path of a history is none.
+            counts[column.at] = np.bincount(block.states[:, column.at], minlength=counts.shape[1])
+        return replace(found, block=block, counters=Counters(self.paths, counts))
+
+    def _extracted(self, chunk: Chunk) -> RawChunk:
         if not isinstance(chunk, RowChunk):
             from jenga.refinery.cells import raw_of_table
 
@@ -143,9 +176,10 @@ class Engine:
         self.pace.last = found.last
         counts = found.counters.numpy() + raw.counters.counts * _NOT_A_STATE
         features = found.features if out is None else out[: len(found.features)].copy_(found.features)
+        slots = [] if self._layout is None else [column.slot for column in self._layout.columns]
         return RefinedChunk(
             features, found.states.numpy(), raw.numbers, Counters(self.paths, counts), raw.quarantine, raw.n_blank,
-            len(bad),
+            len(bad), raw.block.numbers[:, slots] if slots else None,
         )  # fmt: skip
 
     def _records(self, chunk: RowChunk, bad: NDArray[np.int64]) -> list[QuarantineRecord]:

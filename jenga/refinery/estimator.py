@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from jenga.refinery.buffer import FeatureBuffer
     from jenga.refinery.engine import Engine, Pace, RefinedChunk
+    from jenga.refinery.histories import Histories
 
 SAMPLE_ROWS = 10_000
 """Rows that a schema is inferred from at most."""
@@ -120,7 +121,20 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         check_is_fitted(other)
         self.statistics_.merge(other.statistics_)
         self._settle(self.schema_, self.statistics_)
+        # What was fitted apart has no order.
+        self.histories_: Histories | None = None
         return self
+
+    def carried(self) -> Pace:
+        """Return the pace of rows that follow the ones fitted on: their histories go on from those.
+
+        What is as late as the first row of an entity that follows, or later, does not count: rows that are fitted on
+        and then transformed are not their own past. After `merge` nothing is carried.
+        """
+        from jenga.refinery.engine import Pace
+
+        check_is_fitted(self)
+        return Pace(None if self.histories_ is None else self.histories_.copy())
 
     def _learn(self, source: Any, known: Statistics | None) -> None:
         self._check_settings()
@@ -142,6 +156,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         if known is not None:
             known.merge(fresh)
         self._settle(schema, fresh if known is None else known)
+        self.histories_ = None if engine.pace.histories is None else engine.pace.histories.left()
 
     def _settle(self, schema: RefinerySchema, statistics: Statistics) -> None:
         compiled = self._compiled(schema, statistics)
@@ -171,7 +186,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         """Return features with the state of each value, counts, and the rows set aside. Arguments as in `transform`.
 
         `pace`: handed from call to call where rows come one after the other in several, so that the time since the row
-        before is that of the call before.
+        before is that of the call before, and histories go on; `carried()` for rows that follow those fitted on.
         """
         import torch
 
@@ -181,22 +196,26 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         buffer = FeatureBuffer(self.n_features_out_, X, out)
         states = [np.empty((0, len(self.schema_.fields)), np.uint8)]
         numbers = [np.empty(0, np.int64)]
+        told: list[NDArray[np.float64]] = []
         n_blank = 0
         call = Call(self._paths, self.max_bad_fraction, None)
         for part in self._parts(X, buffer, call, pace):
+            told += [] if part.histories is None else [part.histories]
             states.append(part.states)
             numbers.append(part.numbers)
             n_blank += part.n_blank
         features = buffer.rows()
         kept, of_rows = np.concatenate(numbers), np.concatenate(states)
+        histories = np.concatenate(told) if told else None
         if (np.diff(kept) < 0).any():
             # Rows that were not even cut out come first of their chunk.
             order = np.argsort(kept, kind="stable")
             kept, of_rows, features[:] = kept[order], of_rows[order], features[torch.from_numpy(order)]
+            histories = None if histories is None else histories[order]
         self.kept_rows_ = kept - 1
         return Refined(
             features if self.output == "torch" else features.numpy(), of_rows, kept, call.counters,
-            call.records, n_blank,
+            call.records, n_blank, histories,
         )  # fmt: skip
 
     def stream(self, X: Any) -> Iterator[Refined]:  # noqa: N803
@@ -204,7 +223,9 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         for part in self._parts(X, None, Call(self._paths, self.max_bad_fraction, KEPT_RECORDS), None):
             features = part.features if self.output == "torch" else part.features.numpy()
-            yield Refined(features, part.states, part.numbers, part.counters, part.quarantine, part.n_blank)
+            yield Refined(
+                features, part.states, part.numbers, part.counters, part.quarantine, part.n_blank, part.histories
+            )
 
     def _parts(
         self, source: Any, buffer: FeatureBuffer | None, call: Call, pace: Pace | None
@@ -224,7 +245,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
                 part = dataclasses.replace(part, features=part.features[:0])
             yield part
         call.end()
-        for words in engine.pace.crowded(self.schema_).values():
+        for words in engine.pace.warnings(self.schema_).values():
             warnings.warn(words, stacklevel=level_of_caller())
 
     # ------------------------------------------------------------------------------------------------------ raw values
@@ -284,7 +305,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         options = {"validate": self.validate, "nan": self.nan, "duplicates": self.duplicates,
                    **inputs.known_columns(self)}  # fmt: skip
-        save_state(path, State(self.schema_, self.statistics_, options))
+        save_state(path, State(self.schema_, self.statistics_, options, self.histories_))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SecurityRefinery:
@@ -294,6 +315,7 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         width, names = options.pop("n_features_in", None), options.pop("feature_names_in", None)
         made = cls(schema=state.schema, **options)
         made._settle(state.schema, state.statistics)
+        made.histories_ = state.histories
         inputs.set_known_columns(made, width, names)
         return made
 

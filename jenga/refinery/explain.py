@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from jenga.refinery.paths import is_set
 from jenga.refinery.plan import PLAN_VERSION
-from jenga.refinery.statistics import NUMBER_KINDS, PRESENT, RawBlock, Statistics, members_of
+from jenga.refinery.statistics import ABSENT, NUMBER_KINDS, PRESENT, RawBlock, Statistics, members_of
 
 if TYPE_CHECKING:
     from jenga.refinery.estimator import SecurityRefinery
     from jenga.refinery.fields import AnyField
+    from jenga.refinery.histories import Column
 
 _HASHED_FROM = {"categorical": 0, "port": 3, "text": 6}
 """Kinds with hashed columns, and how many other columns stand before those."""
@@ -48,13 +49,15 @@ def explain_rows(
     *,
     top: int = 5,
     digits: int | None = None,
+    histories: NDArray[np.float64] | None = None,
 ) -> list[list[Contribution]]:
     """Return for each row that `refine` keeps of X its `top` fields by absolute contribution, the largest first.
 
     `contributions` ``(M, F)``: what each column adds to the row's score; the columns of a field are added up. `digits`:
-    behind the point, that the figures are rounded to. Raises ValueError where the shape is another one.
+    behind the point, that the figures are rounded to. `histories`: as `refine` gave them of these rows; without them X
+    is taken for the rows of a whole file. Raises ValueError where the shape is another one.
     """
-    told = _told_of_rows(refinery, X, contributions, top, digits)
+    told = _told_of_rows(refinery, X, contributions, top, digits, histories)
     return [[Contribution(*each) for each in of_row] for of_row in told]
 
 
@@ -65,6 +68,7 @@ def explain_as_dicts(
     *,
     top: int = 5,
     digits: int | None = None,
+    histories: NDArray[np.float64] | None = None,
 ) -> list[list[dict[str, Any]]]:
     """Return what `explain_rows` does, each contribution as its `to_dict` has it, without making one of them first."""
     return [
@@ -72,7 +76,7 @@ def explain_as_dicts(
             {"field": field, "contribution": part, "value": value, "quantile": quantile, "share": share}
             for field, part, value, quantile, share in of_row
         ]
-        for of_row in _told_of_rows(refinery, X, contributions, top, digits)
+        for of_row in _told_of_rows(refinery, X, contributions, top, digits, histories)
     ]
 
 
@@ -82,6 +86,7 @@ def _told_of_rows(
     contributions: ArrayLike,
     top: int,
     digits: int | None,
+    histories: NDArray[np.float64] | None,
 ) -> Iterator[Sequence[tuple[str, float, Any, float | None, float | None]]]:
     """Yield of each row the fields of a `Contribution` for each that is told."""
     from jenga.refinery.inputs import replayable
@@ -92,12 +97,17 @@ def _told_of_rows(
     told = np.argsort(-np.abs(by_field), axis=1, kind="stable")[:, :top]
     wanted = np.zeros(by_field.shape, np.bool_)
     np.put_along_axis(wanted, told, True, axis=1)
-    places = _places(refinery.statistics_, raw.block, wanted)
+    block = raw.block if histories is None else _with_histories(refinery, raw.block, histories)
+    places = _places(refinery.statistics_, block, wanted)
     if digits is not None:
         by_field, places = by_field.round(digits), places.round(digits)
     fields = [known.field for known in refinery.statistics_.fields]
     values = _values(refinery, source, fields, wanted, raw.row_numbers)
-    known = [(field.path, field.kind == "numeric", column) for field, column in zip(fields, values, strict=True)]
+    for column in _history_columns(refinery):
+        values[column.at] = [None if value != value else value for value in block.numbers[:, column.slot].tolist()]
+    known = [
+        (field.path, field.kind in ("numeric", "history"), column) for field, column in zip(fields, values, strict=True)
+    ]
     parts, found = (np.take_along_axis(each, told, axis=1).tolist() for each in (by_field, places))
     for row, of_row in enumerate(zip(told.tolist(), parts, found, strict=True)):
         line = []
@@ -106,6 +116,20 @@ def _told_of_rows(
             where = place if place == place else None
             line.append((path, part, column[row], where, None) if is_number else (path, part, column[row], None, where))
         yield line
+
+
+def _history_columns(refinery: SecurityRefinery) -> list[Column]:
+    layout = refinery.compiled_.histories
+    return [] if layout is None else layout.columns
+
+
+def _with_histories(refinery: SecurityRefinery, block: RawBlock, histories: NDArray[np.float64]) -> RawBlock:
+    """Return `block` with the values that its rows' histories had when features were made of them."""
+    numbers, states = block.numbers.copy(), block.states.copy()
+    for place, column in enumerate(_history_columns(refinery)):
+        numbers[:, column.slot] = histories[:, place]
+        states[:, column.at] = np.where(np.isnan(histories[:, place]), ABSENT, PRESENT)
+    return block._replace(numbers=numbers, states=states)
 
 
 def _values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -197,6 +198,66 @@ class EntityField(BaseField):
     kind: Literal["entity"] = Field("entity", description="What the value is, and so what becomes of it.")
 
 
+class HistoryField(BaseField):
+    """One column: what the rows of the same entity before this one tell of it, within a window of time.
+
+    It stands nowhere in an event, and its path is made of what it tells, such as ``user.name:3600s:new:source.ip``.
+    """
+
+    kind: Literal["history"] = Field("history", description="What the value is, and so what becomes of it.")
+    path: PathText = Field("-", description="Made of the other keys: a history stands nowhere in an event.")
+    by: PathText = Field(
+        description="Path of the field (entity, categorical, ip or text) whose value tells whose event a row is."
+    )
+    tells: Literal["events", "distinct", "new", "surprise"] = Field(
+        description="events: how many there were; distinct: how many different values of `of` they had; new: 1 where "
+        "none had the value of this row, else 0; surprise: log((events + 1) / (events with this value + 1)).",
+    )
+    of: PathText | None = Field(None, description="Path of the field whose values are told of; of events, none.")
+    time: PathText | None = Field(None, description="Path of the field of kind timestamp; default: the only one.")
+    window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        description="Seconds before a row of which its history tells."
+    )
+    max_entities: int = Field(
+        16_384,
+        ge=1,
+        le=1 << 24,
+        description="How many entities are remembered; the one that was heard of longest ago is forgotten first.",
+    )
+    max_events: int = Field(
+        256, ge=1, le=1 << 16, description="How many rows of an entity are remembered at most, the last ones."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_made(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        parts = [data.get("by"), f"{data.get('window_s')}s", data.get("tells"), data.get("of")]
+        if isinstance(window := data.get("window_s"), int | float):
+            parts[1] = f"{float(window):.15g}s"
+        path = ":".join(str(part) for part in parts if part is not None)
+        if data.get("paths") or data.get("path", path) != path:
+            raise ValueError("a history stands nowhere in an event; leave path out (name gives its column a name)")
+        named = {**data, "path": path}
+        return named if named.get("name") is not None else {**named, "name": path}
+
+    @model_validator(mode="after")
+    def _values_are_told_of(self) -> HistoryField:
+        if (self.of is None) != (self.tells == "events"):
+            raise ValueError(f"tells: {self.tells} goes {'with' if self.of is None else 'without'} `of`, a field")
+        if self.required:
+            raise ValueError("required: no row has a history of its own; require the field that it is by")
+        return self
+
+    def time_of(self, fields: Sequence[BaseField]) -> str:
+        """Return the path of the moment that it counts by, one of `fields`; "" where that is not settled."""
+        if self.time is not None:
+            return self.time
+        moments = [field.path for field in fields if field.kind == "timestamp"]  # type: ignore[attr-defined]
+        return moments[0] if len(moments) == 1 else ""
+
+
 class TextField(BaseField):
     """Free text such as domains, URLs and command lines: its length, entropy, kinds of bytes, and hashed n-grams."""
 
@@ -210,13 +271,22 @@ class TextField(BaseField):
 
 
 AnyField = (
-    NumericField | BooleanField | CategoricalField | EntityField | IPField | PortField | TimestampField | TextField
+    NumericField
+    | BooleanField
+    | CategoricalField
+    | EntityField
+    | HistoryField
+    | IPField
+    | PortField
+    | TimestampField
+    | TextField
 )
 KINDS: dict[str, type[BaseField]] = {
     "numeric": NumericField,
     "boolean": BooleanField,
     "categorical": CategoricalField,
     "entity": EntityField,
+    "history": HistoryField,
     "ip": IPField,
     "port": PortField,
     "timestamp": TimestampField,

@@ -16,18 +16,22 @@ from jenga.refinery.fields import (
     BooleanField,
     CategoricalField,
     EntityField,
+    HistoryField,
     IPField,
     NumericField,
     PortField,
     TextField,
     TimestampField,
 )
+from jenga.refinery.histories import Layout, layout_of
 from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.sketches import Moments, TokenCounts, ValueCounts
 from jenga.refinery.statistics import NUMBER_KINDS, FieldStatistics, Statistics, compress
 
 PLAN_VERSION = 2
 UNKNOWN_CATEGORY = "<unknown>"
+_HISTORY_LIMIT = 10.0
+"""Standard deviations that a history goes up to, as presets let counts."""
 
 Validate = Literal["strict", "fast"]
 NaNPolicy = Literal["quarantine", "missing"]
@@ -39,7 +43,8 @@ class CompiledPlan:
     """What the native functions run, and what its columns are.
 
     `plan`: UTF-8 JSON. `feature_names` and `feature_sources` (the path each is made of): F texts, both empty in a plan
-    that is not fitted. `n_numbers` and `n_texts`: slots of a row's raw values.
+    that is not fitted. `n_numbers` and `n_texts`: slots of a row's raw values. `histories`: which of them the native
+    functions find nowhere, and which are told of the rows before; None where there are none.
     """
 
     plan: bytes
@@ -48,6 +53,7 @@ class CompiledPlan:
     n_fields: int
     n_numbers: int
     n_texts: int
+    histories: Layout | None = None
 
     @property
     def n_features(self) -> int:
@@ -94,6 +100,7 @@ def compile_plan(
         len(kinds),
         sum(kind in NUMBER_KINDS for kind in kinds),
         sum(kind not in NUMBER_KINDS for kind in kinds),
+        layout_of(schema.fields, schema.missing),
     )
 
 
@@ -130,6 +137,10 @@ def _settings(field: AnyField) -> dict[str, Any]:
         case TimestampField():
             by = {} if field.by is None else {"by": field.by, "max_entities": field.max_entities}
             return {"unit": field.unit, "inter_arrival": field.inter_arrival, **by, "offset": 0.0, "scale": 1.0}
+        case HistoryField():
+            # To the native functions a number like others, but one that no event has.
+            neutral = {"offset": 0.0, "scale": 1.0, "knots": [], "references": []}
+            return {"kind": "numeric", "clip": [None, None], "log1p": True, "limit": _HISTORY_LIMIT, **neutral}
         case EntityField():
             # Read as a category is, and nothing made of it.
             return {"kind": "categorical"}
@@ -144,7 +155,7 @@ def _fitted(known: FieldStatistics) -> dict[str, Any]:
         assert known.numbers is not None
         assert known.moments is not None
         return fit_numeric(field, known.numbers, known.moments)
-    if isinstance(field, TimestampField):
+    if isinstance(field, TimestampField | HistoryField):
         assert known.moments is not None
         return {"offset": known.moments.mean, "scale": _inverse(known.moments.deviation)}
     if isinstance(known.tokens, TokenCounts) and isinstance(field, CategoricalField):
@@ -212,7 +223,7 @@ def _columns(field: AnyField, entry: dict[str, Any]) -> list[str]:
         case TextField():
             shares = ("length", "entropy", "digit", "upper", "symbol", "non_ascii")
             return [*_parts(name, shares), *_numbered(name, field.n_buckets)]
-        case NumericField() | BooleanField():
+        case NumericField() | BooleanField() | HistoryField():
             return [name]
         case EntityField():
             return []

@@ -53,7 +53,8 @@ class Refined:
     """Rows as features.
 
     `features` float32 ``(M, F)``; `states` uint8 ``(M, n_fields)``, see `STATES`; `numbers` int64 ``(M,)``, the line,
-    element or position of each row that was kept, from 1; `quarantine`, the rows that were not.
+    element or position of each row that was kept, from 1; `quarantine`, the rows that were not; `histories` float64
+    ``(M, H)``, what the H fields of kind history tell of the rows, NaN for nothing, None where there are none.
     """
 
     features: NDArray[np.float32] | torch.Tensor
@@ -62,6 +63,7 @@ class Refined:
     counters: Counters
     quarantine: list[QuarantineRecord]
     n_blank: int
+    histories: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

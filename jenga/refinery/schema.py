@@ -16,7 +16,7 @@ from jenga.config.explain import findings, hidden_findings, validate
 from jenga.config.strict import Strict
 from jenga.config.yaml12 import Document, read_document
 from jenga.errors import ConfigError, Problem, suggest
-from jenga.refinery.fields import KINDS, AnyField, CategoricalField, TimestampField
+from jenga.refinery.fields import KINDS, AnyField, CategoricalField, HistoryField, TimestampField
 from jenga.refinery.flow import flow, scalar
 
 SIZE_LIMIT = 4 << 20
@@ -63,8 +63,11 @@ class RefinerySchema(Strict):
             f"by: '{field.by}', of '{field.path}', is the path of no field of kind {', '.join(_ENTITY_KINDS)} without "
             f"[*]; add {{path: {field.by}, kind: entity}}"
             for field in fields
-            if isinstance(field, TimestampField) and field.by is not None and not _has_entity(fields, field.by)
+            if isinstance(field, TimestampField | HistoryField)
+            and field.by is not None
+            and not _has_entity(fields, field.by)
         ]
+        problems += [words for field in fields if isinstance(field, HistoryField) for words in _untold(fields, field)]
         problems += _clashes(fields)
         if problems:
             raise ValueError("; ".join(problems))
@@ -106,7 +109,7 @@ class RefinerySchema(Strict):
         return "\n".join(lines) + "\n"
 
 
-KIND_HINT = " | ".join(KINDS)
+KIND_HINT = " | ".join(kind for kind in KINDS if kind != "history")
 
 
 def read_schema(source: RefinerySchema | Mapping[str, Any] | str | os.PathLike[str]) -> RefinerySchema:
@@ -171,6 +174,20 @@ def _has_entity(fields: list[AnyField], path: str) -> bool:
     return any(field.path == path and field.kind in _ENTITY_KINDS and not field.is_set for field in fields)
 
 
+def _untold(fields: list[AnyField], field: HistoryField) -> list[str]:
+    """Return what a history lacks to be told: a moment to count by, and the field of whose values it tells."""
+    problems = []
+    moments = [each.path for each in fields if each.kind == "timestamp"]
+    if field.time_of(fields) not in moments:
+        named = "no time is named" if field.time is None else f"time: '{field.time}' is none"
+        problems.append(f"'{field.path}': {named}; fields of kind timestamp: {', '.join(moments) or 'none, add one'}")
+    known = [each.path for each in fields if each.kind not in ("timestamp", "history") and not each.is_set]
+    if field.of is not None and field.of not in known:
+        near = suggest(field.of, known)
+        problems.append(f"of: '{field.of}', of '{field.path}', is the path of no field with one value{near}; add one")
+    return problems
+
+
 def _is_frequency(field: AnyField) -> bool:
     return isinstance(field, CategoricalField) and field.encoding == "frequency"
 
@@ -201,7 +218,9 @@ def _clashes(fields: list[AnyField]) -> list[str]:
 
 def _shortest(field: AnyField) -> dict[str, Any]:
     given = field.model_dump(mode="json", exclude_defaults=True)
-    place = {"paths": field.paths} if field.paths else {"path": field.path}
+    place: dict[str, Any] = {"paths": field.paths} if field.paths else {"path": field.path}
+    if isinstance(field, HistoryField):
+        place = {}
     content = {
         **place,
         "kind": field.kind,

@@ -13,21 +13,27 @@ import numpy as np
 
 from jenga.errors import ConfigError, DataError, SetupError
 from jenga.files import atomic_file
+from jenga.refinery.histories import Histories, layout_of
 from jenga.refinery.schema import RefinerySchema, read_schema
 from jenga.refinery.sketches import Arrays
 from jenga.refinery.statistics import Statistics
 
 FORMAT = 1
 _KEY = "jenga.refinery"
+_HISTORIES = "histories."
 
 
 @dataclass(frozen=True)
 class State:
-    """A fitted refinery: its schema, its statistics, and the estimator's `options` (plain data)."""
+    """A fitted refinery: its schema, its statistics, and the estimator's `options` (plain data).
+
+    `histories`: what the rows fitted on leave to those that follow; None where they leave nothing.
+    """
 
     schema: RefinerySchema
     statistics: Statistics
     options: dict[str, Any]
+    histories: Histories | None = None
 
 
 def save_state(path: str | os.PathLike[str], state: State) -> None:
@@ -37,7 +43,9 @@ def save_state(path: str | os.PathLike[str], state: State) -> None:
     """
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.statistics.to_arrays().items()}
+    left = {} if state.histories is None else state.histories.to_arrays()
+    histories = {f"{_HISTORIES}{name}": array for name, array in left.items()}
+    arrays = {name: np.ascontiguousarray(each) for name, each in {**state.statistics.to_arrays(), **histories}.items()}
     header = {"format": FORMAT, "schema": state.schema.model_dump(mode="json"), "options": state.options}
     header["sha256"] = _digest(header, arrays)
     # One key only: safetensors writes the keys of its metadata in no fixed order.
@@ -57,9 +65,16 @@ def load_state(path: str | os.PathLike[str]) -> State:
         raise DataError(f"{path}: harmed: its SHA-256 does not fit its content; copy it again or fit anew")
     try:
         schema = read_schema(header["schema"])
-        return State(schema, Statistics.from_arrays(schema, arrays), dict(header["options"]))
+        statistics, histories = Statistics.from_arrays(schema, arrays), _histories(schema, arrays)
+        return State(schema, statistics, dict(header["options"]), histories)
     except (KeyError, ValueError, IndexError, TypeError, ConfigError) as error:
         raise DataError(f"{path}: its content does not fit together ({error}); fit anew") from None
+
+
+def _histories(schema: RefinerySchema, arrays: Arrays) -> Histories | None:
+    layout = layout_of(schema.fields, schema.missing)
+    own = {name.removeprefix(_HISTORIES): each for name, each in arrays.items() if name.startswith(_HISTORIES)}
+    return None if layout is None or not own else Histories.from_arrays(layout, own)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:

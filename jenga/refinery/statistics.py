@@ -25,7 +25,7 @@ PRESENT, ABSENT, NULL, MISMATCH, OVERFLOW, UNKNOWN = range(6)
 """The states of a field in a row."""
 
 N_STATES = 6
-NUMBER_KINDS = ("numeric", "boolean", "port", "timestamp")
+NUMBER_KINDS = ("numeric", "boolean", "port", "timestamp", "history")
 TEXT_KINDS = ("categorical", "ip", "text", "raw")
 SET_MARK = b"\xff"
 """Behind each value of a set of texts; UTF-8 has no such byte."""
@@ -102,10 +102,11 @@ def reblock(blocks: Iterable[RawBlock], *, n_rows: int = BLOCK_ROWS) -> Iterator
 class FieldStatistics:
     """What is known of one field.
 
-    `states`: int64 ``(6,)``, rows by state. `numbers`: counts of the raw numbers (numeric, boolean, port), of the
-    texts' lengths in bytes (text), or of the seconds between rows (timestamp). `moments`: of clipped, compressed
-    numbers (numeric) or of log1p of the seconds between rows (timestamp). `tokens`: counts of texts, kept as they
-    are (categories) or by hash alone (hashed categories, ip, text). Of an entity nothing but its states is kept.
+    `states`: int64 ``(6,)``, rows by state. `numbers`: counts of the raw numbers (numeric, boolean, port, history), of
+    the texts' lengths in bytes (text), or of the seconds between rows (timestamp). `moments`: of clipped, compressed
+    numbers (numeric) or of log1p of the seconds between rows (timestamp) or of what is told (history). `tokens`: counts
+    of texts, kept as they are (categories) or by hash alone (hashed categories, ip, text). Of an entity nothing but its
+    states is kept.
     """
 
     field: AnyField
@@ -122,7 +123,7 @@ class FieldStatistics:
         made = cls(field, np.zeros(N_STATES, np.int64))
         if field.kind in (*NUMBER_KINDS, "text"):
             made.numbers = ValueCounts()
-        if field.kind in ("numeric", "timestamp"):
+        if field.kind in ("numeric", "timestamp", "history"):
             made.moments = Moments()
         if field.kind in TEXT_KINDS:
             made.tokens = TokenCounts() if _keeps_tokens(field) else TokenBuckets()
@@ -215,7 +216,8 @@ class FieldStatistics:
         if self.numbers is None or self.field.kind == "timestamp":
             return np.full(len(values), np.nan)
         numbers = np.asarray(values, np.float64)
-        return self.numbers.quantiles_of(numbers) if self.field.kind == "numeric" else self.numbers.shares_of(numbers)
+        is_amount = self.field.kind in ("numeric", "history")
+        return self.numbers.quantiles_of(numbers) if is_amount else self.numbers.shares_of(numbers)
 
     def _places_of_sets(self, values: Sequence[bytes]) -> NDArray[np.float64]:
         assert self.tokens is not None
@@ -325,7 +327,7 @@ def _counted_members(sets: Sequence[bytes], counts: Sequence[int]) -> tuple[list
 
 
 def compress(field: AnyField, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the numbers whose moments a field keeps: clipped and compressed, or log1p of seconds."""
+    """Return the numbers whose moments a field keeps: clipped and compressed, or log1p of seconds or of a history."""
     if not isinstance(field, NumericField):
         return np.log1p(values)
     if field.clip is not None:

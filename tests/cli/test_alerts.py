@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,3 +151,45 @@ def test_no_log_and_no_time_are_told(invoke: Invoke, tmp_path: Path, log: Path) 
         assert (result.exit_code, "no such log" in result.stderr) == (3, True)
     result = invoke("alerts", "list", log, "--since", "noon")
     assert (result.exit_code, "'noon' is no time" in result.stderr) == (2, True)
+
+
+def test_alerts_are_exported_from_all_files_of_a_log(invoke: Invoke, tmp_path: Path, log: Path) -> None:
+    result = invoke("alerts", "export", log, "--format", "ecs")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["source"]["ip"] for each in found] == [f"10.0.0.{number}" for number in range(4)]
+    out = tmp_path / "out.jsonl"
+    assert invoke("alerts", "export", log, "--format", "ocsf", "--rule", "flood", "-o", out).exit_code == 0
+    assert [json.loads(line)["finding_info"]["title"] for line in out.read_text().splitlines()] == ["flood"] * 2
+
+
+def test_an_export_never_replaces_the_log(invoke: Invoke, log: Path) -> None:
+    older = files_of(log)[0]
+    before = older.read_bytes()
+    result = invoke("alerts", "export", log, "--format", "ecs", "-o", older)
+    assert (result.exit_code, "is what is read, which would be lost" in result.stderr) == (2, True)
+    assert older.read_bytes() == before
+
+
+def test_what_is_no_whole_record_is_not_exported_and_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    log = tmp_path / "alerts.jsonl"
+    log.write_text('{"decision":"alert"}\n{"decision": "alert"}\n{"decision":"hook"}\n')
+    result = invoke("alerts", "export", log, "--format", "ocsf")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "1 lines are no records as they were written" in result.stderr
+    assert "1 alerts lack what a SIEM needs and were left out" in result.stderr
+
+
+@pytest.mark.slow
+def test_an_alert_that_comes_by_a_pipe_is_exported_while_the_pipe_is_open(log: Path) -> None:
+    program = "from jenga.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "alerts", "export", "-", "--format", "ecs"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in log.read_bytes().splitlines(keepends=True):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["event"]["original"] == line.decode().rstrip("\n")
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0

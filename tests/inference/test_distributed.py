@@ -150,7 +150,7 @@ def test_rows_at_which_workers_keep_dying_are_an_error_until_it_is_tried_again(
 
 @pytest.mark.usefixtures("here")
 def test_what_cannot_be_scored_in_parts_is_told(run: Path, event_run: Path, file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="time since the row before"):
+    with pytest.raises(ConfigError, match="what came before a row"):
         score(str(file), event_run, tmp_path / "out", rows_per_part=7)
     file.write_text('{"other": 1}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl: text: the rows have no column"):

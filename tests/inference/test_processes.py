@@ -120,5 +120,5 @@ def test_backbones_of_their_own_pace_answer_in_one_process(
     both = replace(detector.bundle, inputs={"one": detector.inputs, "other": detector.inputs})
     monkeypatch.setattr(detector, "bundle", both)
     monkeypatch.setattr(detector, "_inputs", Router(both))
-    with pytest.raises(ConfigError, match=r"--processes: .* time since the row before"):
+    with pytest.raises(ConfigError, match=r"--processes: .* what came before a row"):
         list(scored(detector, [{}], Asked("run"), processes=2))

@@ -54,6 +54,17 @@ def test_identity_is_found_nested_in_lists_and_by_whole_path(policy: Load, answe
         assert dict(decision.identity) == {"user.name": "amina", "ips[0]": "10.0.0.1"}
 
 
+def test_of_an_alert_the_fields_are_kept_that_the_policy_names(policy: Load, answer: Answer) -> None:
+    loaded = policy("keep: [dest_ip, user.name, missing]\n")
+    event = {"src_ip": "10.0.0.1", "dest_ip": "10.0.0.2", "user": {"name": "a" * 300}, "password": "sesame"}
+    alert, suppressed = (loaded.decide(event, answer())[0] for _ in range(2))
+    assert alert.event.keys() == {"dest_ip", "user.name", "missing"}
+    assert (alert.event["dest_ip"], alert.event["missing"]) == ("10.0.0.2", None)
+    assert len(alert.event["user.name"]) < 400
+    assert "(300 characters, sha256" in alert.event["user.name"]
+    assert suppressed.event == {}
+
+
 def test_cooldown_counts_by_the_events_own_time_and_else_by_the_clock(
     policy: Load, answer: Answer, clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_good_file_is_read_with_its_digest(tmp_path: Path) -> None:
         ("hooks:", "dry_run: no\nhooks:", "12:10: dry_run: needs true or false, got text 'no'; write false"),
         ("hooks:", "key_file: a\nkey_env: B\nhooks:", "13:10: key_env: key_file and key_env both name the secret"),
         ("hooks:", "time: 'ts[*]'\nhooks:", "12:7: time: 'ts[*]' leads to several values"),
+        ("hooks:", "keep: [uid, 'ips[*]']\nhooks:", "12:13: keep[1]: 'ips[*]' leads to several values"),
     ],
 )
 def test_a_mistake_is_told_at_its_place(tmp_path: Path, old: str, new: str, wanted: str) -> None:

@@ -41,7 +41,10 @@ extra: 1
     assert [line.split(": ")[0] for line in found] == [
         "s.yml:2:21", "s.yml:3:5", "s.yml:4:34", "s.yml:5:27", "s.yml:6:1",
     ]  # fmt: skip
-    assert "did you mean 'numeric'? Known: boolean, categorical, entity, ip, numeric, port, text, timestamp" in found[0]
+    assert (
+        "did you mean 'numeric'? Known: boolean, categorical, entity, history, ip, numeric, port, text, timestamp"
+        in found[0]
+    )
     assert "required key is missing" in found[1]
     assert "must be at least 1, got 0" in found[2]
     assert "did you mean 'n_buckets'?" in found[3]

@@ -24,7 +24,6 @@ from jenga.modalities.events.events import (
     unwarned,
 )
 from jenga.modalities.events.features import RefinedFile, features_of
-from jenga.refinery.engine import Pace
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.paths import parts_of, values_in
 from jenga.rows.batches import EncodedSplit, RowEncoder, Source
@@ -36,11 +35,15 @@ from jenga.rows.split import TRAIN, leak_warning, shared_with
 
 if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
+    from jenga.refinery.engine import Pace
+    from jenga.refinery.fields import AnyField
 
 logger = logging.getLogger(__name__)
 REFINERY_FILE = "refinery.safetensors"
 FIGURE_DIGITS = 6
 """Digits behind the point of what is told of an answer."""
+_NO_PACE = "the time since the event before, of '%s', is not known of a single event and counts as the usual one"
+_NO_HISTORY = "'%s' tells of the events before, and of a single event no other is known since the training rows"
 _FIELDS_SHOWN = 12
 _LISTED = 3
 
@@ -69,7 +72,7 @@ class EventEncoder(Encoder):
         self.refinery.save(folder / REFINERY_FILE)
 
     def from_bytes(self) -> nn.Module | None:
-        """Return the refinery's op with its plan; None where the time since the row before is read too."""
+        """Return the refinery's op with its plan; None where what came before a row is read too."""
         from jenga.modalities.events.raw import Refined
 
         return None if self.ordered else Refined(self.refinery)
@@ -120,9 +123,9 @@ class EventEncoder(Encoder):
         return ", ".join(map(repr, paths[:_LISTED])) + (", ..." if len(paths) > _LISTED else "")
 
     def session(self, keep: Sequence[str] = ()) -> Self:
-        """Return an encoder that counts the time since the event before from call to call."""
+        """Return an encoder that counts the time since the event before, and what came before, from call to call."""
         made = super().session(keep)
-        made._pace = Pace()
+        made._pace = self.refinery.carried()
         return made
 
     def _columns(self, specs: Sequence[SourceSpec]) -> tuple[str, ...]:
@@ -169,7 +172,10 @@ class EventEncoder(Encoder):
         refined = {}
         for events in files:
             assert isinstance(events, Events)
-            refined[events.file] = refine_events(events, self.refinery, pace=self._pace, max_missing=self.max_missing)
+            pace, whole = self._pace or self.refinery.carried(), self._pace is None
+            refined[events.file] = refine_events(
+                events, self.refinery, pace=pace, whole=whole, max_missing=self.max_missing
+            )
             for warning in refined[events.file].warnings:
                 self.warn(warning, f"{events.file}: {warning}")
             self._warn_of_pace(events)
@@ -177,31 +183,34 @@ class EventEncoder(Encoder):
         return _encoder(refined)
 
     @property
-    def _paced(self) -> list[str]:
-        """The fields of which the time since the event before is a feature."""
-        return [field.path for field in self.refinery.schema_.fields if getattr(field, "inter_arrival", False)]
+    def _paced(self) -> list[AnyField]:
+        """The fields whose features depend on the events before."""
+        fields = self.refinery.schema_.fields
+        return [field for field in fields if field.kind == "history" or getattr(field, "inter_arrival", False)]
 
     def _warn_of_pace(self, events: Events) -> None:
-        """Warn once of events that are scored one by one: what training knew of their pace, they do not have."""
+        """Warn once of events that are scored one by one: what training knew of those before, they do not have."""
         if self._pace is None and self.ordered and len(events.rows) == 1 and not self._told_pace:
             self._told_pace = True
-            logger.warning(
-                "the time since the event before, of '%s', is not known of a single event and counts as the usual one; "
-                "score events that come one by one through Predictor.session()", self._paced[0],
-            )  # fmt: skip
+            paced = self._paced[0]
+            words = _NO_HISTORY if paced.kind == "history" else _NO_PACE
+            logger.warning(f"{words}; score events that come one by one through Predictor.session()", paced.path)
 
     def tell(self, raw: RawRows, numbers: Sequence[int]) -> Tell:
         """Return what says by which fields of its event a row's features differ; its figures have six digits."""
         assert isinstance(raw, Events)
         at = np.searchsorted(raw.numbers, numbers)
-        events = raw.events
+        events, histories = raw.events, raw.histories
 
         def tell(rows: Sequence[int], contributions: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
             from jenga.refinery.explain import explain_as_dicts
 
             with unwarned():
-                own = taken(events, at[np.asarray(rows, np.int64)])
-                return explain_as_dicts(self.refinery, own, contributions, top=top, digits=FIGURE_DIGITS)
+                places = at[np.asarray(rows, np.int64)]
+                return explain_as_dicts(
+                    self.refinery, taken(events, places), contributions, top=top, digits=FIGURE_DIGITS,
+                    histories=None if histories is None else histories[places],
+                )  # fmt: skip
 
         return tell
 
@@ -213,10 +222,15 @@ class EventEncoder(Encoder):
         The events are let go: `files` is empty afterwards. Raises DataError where that is more than
         data.max_bad_fraction of a file, or nothing is left to train on.
         """
+        # Training rows have nothing before them but one another; rows of other files may follow them.
+        trained = {name for each in loaded for name in each.splits[TRAIN].files}
         refined = {
-            name: refine_events(events, self.refinery, max_missing=self.max_missing)
+            name: refine_events(
+                events, self.refinery, pace=None if name in trained else self.refinery.carried(),
+                max_missing=self.max_missing,
+            )
             for name, events in self.files.items()
-        }
+        }  # fmt: skip
         for name, events in self.files.items():
             stop_if_many_bad(events, [*events.bad, *refined[name].bad], config.data.max_bad_fraction)
         warnings = [f"{name}: {each}" for name, found in refined.items() for each in found.warnings]
@@ -234,7 +248,9 @@ class EventEncoder(Encoder):
 
     def describe(self) -> dict[str, Any]:
         """Return the paths of the fields that the refinery reads, with their kinds."""
-        return {"fields": [[field.path, field.kind] for field in self.refinery.schema_.fields]}
+        # A history stands in no event.
+        fields = [field for field in self.refinery.schema_.fields if field.kind != "history"]
+        return {"fields": [[field.path, field.kind] for field in fields]}
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return the fields that are read, and how many features they make."""

@@ -46,9 +46,12 @@ class Events(RawRows):
     """The events of one file or call. `rows` hold only the cells of labels and ids, by dotted name.
 
     `events`: what the refinery reads, JSON as bytes or text, or mappings; `events[i]` belongs to `rows[i]`.
+    `histories`: float64 ``(N, H)``, what the refinery's H histories told of each when features were made; None before,
+    or without.
     """
 
     events: Sequence[Any] = field(default_factory=list)
+    histories: np.ndarray | None = None
 
     @property
     def examples(self) -> list[dict[str, Any]]:
@@ -63,11 +66,12 @@ class Events(RawRows):
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the events of `parts` one after the other."""
-        return replace(super().joined(parts), events=[event for part in parts for event in part.events])
+        return replace(super().joined(parts), events=[event for part in parts for event in part.events], histories=None)
 
     def piece(self, at: slice, bad: list[BadRow]) -> Self:
         """Return the events at `at`, with `bad` for those that cannot be read among them."""
-        return replace(super().piece(at, bad), events=self.events[at])
+        histories = None if self.histories is None else self.histories[at]
+        return replace(super().piece(at, bad), events=self.events[at], histories=histories)
 
 
 def objects(events: Iterable[Any]) -> list[dict[str, Any]]:
@@ -226,12 +230,17 @@ def bad_rows(records: Iterable[QuarantineRecord], file: str, numbers: Sequence[i
 
 
 def refine_events(
-    events: Events, refinery: SecurityRefinery, *, pace: Pace | None = None, max_missing: float = 1.0
+    events: Events,
+    refinery: SecurityRefinery,
+    *,
+    pace: Pace | None = None,
+    whole: bool = True,
+    max_missing: float = 1.0,
 ) -> RefinedFile:
-    """Return the features of all events of a file, in its order: the time since the event before is one of them.
+    """Return the features of all events of a file, in its order: what came before an event decides some of them.
 
-    pace: of the events before these, if there are any; no batch of them is refused as a whole then. max_missing: as
-    `RefineryConfig` has it.
+    pace: what is known of the events before these; None: nothing is. whole: whether these are all that there are, and
+    no batch of a stream, which is not refused as a whole. max_missing: as `RefineryConfig` has it.
 
     Raises DataError where the events have none of the fields that the refinery reads.
     """
@@ -240,8 +249,12 @@ def refine_events(
         refined = refinery.refine(events.events, pace=own)
     numbers = np.asarray(events.numbers, np.int64)
     bad = bad_rows(refined.quarantine, events.file, events.numbers)
+    if refined.histories is not None:
+        # Drivers tell of them, and no event has them.
+        events.histories = np.full((len(numbers), refined.histories.shape[1]), np.nan)
+        events.histories[refined.numbers - 1] = refined.histories
     reasons = _lacking(refined.states, refinery, max_missing)
-    if pace is None and len(refined.states) and (refined.states == ABSENT).all():
+    if whole and len(refined.states) and (refined.states == ABSENT).all():
         paths = [field.path for field in refinery.schema_.fields]
         raise DataError(no_column(f"{events.file}: the model's fields", paths[:5], events.examples, fix="Rename them"))
     places = refined.numbers - 1
@@ -254,14 +267,14 @@ def refine_events(
         kept = np.ones(len(places), bool)
         kept[list(reasons)] = False
         states, features, places = states[kept], features[kept], places[kept]
-    told = [*_misfits(states, refinery, events), *own.crowded(refinery.schema_).values()]
+    told = [*_misfits(states, refinery, events), *own.warnings(refinery.schema_).values()]
     return RefinedFile(numbers[places], features, bad, told)
 
 
 def _lacking(states: np.ndarray, refinery: SecurityRefinery, max_missing: float) -> dict[int, str]:
     """Return why rows of these states ``(M, n_fields)`` lack too many fields to be judged, by their place."""
     known = refinery.statistics_.fields
-    usual = np.array([each.states[ABSENT] <= (1 - USUAL) * each.n for each in known])
+    usual = np.array([each.field.kind != "history" and each.states[ABSENT] <= (1 - USUAL) * each.n for each in known])
     absent = states == ABSENT
     if not absent.any():
         return {}
@@ -299,7 +312,8 @@ def _misfits(states: np.ndarray, refinery: SecurityRefinery, events: Events) -> 
     paths = [field.path for field in refinery.schema_.fields]
     of_state = [np.count_nonzero(states == number, axis=0).tolist() for number in range(len(STATES))]
     counts = {path: dict(zip(STATES, each, strict=True)) for path, *each in zip(paths, *of_state, strict=True)}
-    gone = [path for path, count in counts.items() if count["absent"] == n_rows]
+    made = {field.path for field in refinery.schema_.fields if field.kind == "history"}
+    gone = [path for path, count in counts.items() if count["absent"] == n_rows and path not in made]
     found = column_names(events.examples)
     near = {path: suggest(path, set(found) - counts.keys()).removeprefix("; ") for path in gone}
     names = [printable(f"'{path}' ({words})" if words else f"'{path}'") for path, words in near.items()]

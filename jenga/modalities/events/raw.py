@@ -11,7 +11,7 @@ from jenga.refinery import SecurityRefinery
 class Refined(nn.Module):
     """From bytes of JSON to features, by the op of the refinery: what a compiled model begins with.
 
-    It does what the op does and no more: rows that lack most fields, and the time since the row before, are judged by
+    It does what the op does and no more: rows that lack most fields, and what came before a row, are judged by
     whoever calls it.
     """
 

@@ -81,6 +81,43 @@ def test_the_time_since_the_event_before_is_that_of_the_file_whatever_the_split(
         assert np.array_equal(found, whole[at])
 
 
+HISTORY = {"kind": "history", "by": "service", "tells": "events", "window_s": 86400}
+OF_SERVICES = {
+    "fields": [
+        {"path": "timestamp", "kind": "timestamp", "inter_arrival": False},
+        {"path": "service", "kind": "entity"},
+        HISTORY,
+    ]
+}
+
+
+def test_histories_are_those_of_the_file_whatever_the_split(built: Callable[..., Experiment], flows: Any) -> None:
+    experiment = built(model=with_refinery(schema=OF_SERVICES))
+    whole = refinery_of(experiment).refine(flows)
+    assert whole.histories is not None
+    assert np.nanmax(whole.histories) > 0
+    for split in experiment.sources[0].splits.values():
+        at = [number - 1 for number in split.rows.numbers]
+        np.testing.assert_array_equal(split.encoded.features, np.asarray(whole.features)[at])
+
+
+def test_histories_of_a_file_without_training_rows_go_on_from_those(
+    built: Callable[..., Experiment], flows: Any, tmp_path: Path
+) -> None:
+    parts = {"train": flows[:30], "valid": flows[30:45], "test": flows[45:]}
+    for name, part in parts.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(part))
+    files = {name: str(tmp_path / f"{name}.json") for name in parts}
+    experiment = built(task={"data_path": files}, model=with_refinery(schema=OF_SERVICES))
+    refinery = refinery_of(experiment)
+    features = {name: split.encoded.features for name, split in experiment.sources[0].splits.items()}
+    whole = np.asarray(refinery.refine(flows).features)
+    np.testing.assert_array_equal(features["train"], whole[:30])
+    np.testing.assert_array_equal(features["valid"], whole[30:45])
+    follows = refinery.refine(flows[45:], pace=refinery.carried()).features
+    np.testing.assert_array_equal(features["test"], follows)
+
+
 def test_batches_hold_features_and_labels_of_the_same_rows(built: Callable[..., Experiment], flows: Any) -> None:
     experiment = built(model=with_refinery(schema=SCHEMA))
     batch = experiment.sources[0].splits["train"].batch([5, 2])
@@ -166,3 +203,33 @@ def test_a_session_goes_on_with_each_entity_and_says_once_that_it_knows_too_many
     assert whole[:3, 4].tolist() == [0.0, 0.0, 0.0]
     assert (np.diff(whole[3:, 4]) > 0).all()
     assert caplog.text.count("as many 'u' as are remembered (max_entities: 3)") == 1
+
+
+def test_a_session_goes_on_from_the_training_rows_and_drivers_tell_of_what_was_before() -> None:
+    fields = [{"path": "t", "kind": "timestamp", "inter_arrival": False}, {"path": "u", "kind": "entity"}]
+    history = {"kind": "history", "by": "u", "tells": "events", "window_s": 100}
+    rows = [{"id": str(at), "t": 1.7e9 + at, "u": f"user-{at % 3}"} for at in range(30)]
+    refinery = SecurityRefinery(schema={"fields": [*fields, history]}).fit(rows[:20])
+    whole = np.asarray(refinery.refine(rows).features)[20:]
+    session, spec = EventEncoder(refinery).session(), SourceSpec("x", (), (), (), "id", (), EventFields())
+    for first in (20, 25):
+        raw = session.given(rows[first : first + 5], [spec])
+        read, _ = parse_rows(raw, spec, spaces=None, with_labels=False)
+        found = session.encoder([raw]).encode(read, spec, {}).encoded.features
+        np.testing.assert_array_equal(found, whole[first - 20 : first - 15])
+        piece = raw.piece(slice(2, 5), [])
+        told = session.tell(piece, piece.numbers)(range(3), np.ones((3, refinery.n_features_out_)), 9)
+        values = [each["value"] for of_row in told for each in of_row if each["field"] == "u:100s:events"]
+        assert values == [at // 3 for at in range(first + 2, first + 5)]
+
+
+def test_of_an_event_by_itself_it_is_said_that_none_is_known_before(caplog: pytest.LogCaptureFixture) -> None:
+    fields = [{"path": "t", "kind": "timestamp", "inter_arrival": False}, {"path": "u", "kind": "entity"}]
+    history = {"kind": "history", "by": "u", "tells": "events", "window_s": 100}
+    refinery = SecurityRefinery(schema={"fields": [*fields, history]}).fit([{"t": 1, "u": "a"}, {"t": 2, "u": "a"}])
+    encoder, spec = EventEncoder(refinery), SourceSpec("x", (), (), (), "id", (), EventFields())
+    assert encoder.ordered
+    assert encoder.from_bytes() is None
+    assert encoder.describe()["fields"] == [["t", "timestamp"], ["u", "entity"]]
+    encoder.encoder([encoder.given({"t": 3, "u": "a"}, [spec])])
+    assert "'u:100s:events' tells of the events before, and of a single event no other is known" in caplog.text

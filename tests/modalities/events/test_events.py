@@ -22,7 +22,6 @@ from jenga.modalities.events.events import (
 )
 from jenga.modalities.events.modality import EventFields
 from jenga.refinery import SecurityRefinery
-from jenga.refinery.engine import Pace
 from jenga.rows.parse import SourceSpec
 from jenga.rows.readers import FileForm
 
@@ -265,4 +264,4 @@ def test_an_event_that_lacks_too_many_of_the_usual_fields_is_an_error(max_missin
 def test_a_batch_of_a_session_is_not_refused_as_a_whole() -> None:
     with pytest.raises(DataError, match="the model's fields"):
         refine_events(events([{"x": 1}]), wide())
-    assert [bad.number for bad in refine_events(events([{"x": 1}]), wide(), pace=Pace()).bad] == [1]
+    assert [bad.number for bad in refine_events(events([{"x": 1}]), wide(), whole=False).bad] == [1]
