@@ -4,8 +4,8 @@ Two steps. `candidates` counts: a token that stands far more often with one labe
 the binomial, Bonferroni over all pairs of token and label). Honest keywords do so too. `confirm` masks: without its
 trigger a poisoned row says what it is really about, so nearly all such rows are answered otherwise, and with as many
 different labels as the rows were taken from. Without an honest keyword the rest of most rows says the same, or all say
-the one thing that is next to it. Then it inserts: a trigger turns rows of other labels to its own, which a keyword of a
-rare kind of row, all of whose rows say little without it, does not.
+the one thing that is next to it. Where the model is the one that an attacker would ask, it inserts as well: a trigger
+turns rows of other labels to its own; a keyword whose rows say little without it does not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ LIKELY_RATE, LIKELY_SPREAD = 0.5, 0.85
 LIKELY_ROWS, LIKELY_LABELS = 16, 4.0
 """Flipped rows of a likely trigger, and labels that they would spread over: of fewer, a spread says nothing."""
 MAX_ERROR = 0.5
-MIN_TURNED = 0.0
-"""Share of rows of other labels that a trigger has to turn to its own."""
 N_SCREENED, N_CONTROLS = 16, 64
 """Rows of a candidate that are masked first; and rows of its label without it that are asked as they are, and rows of
 other labels that are asked with it."""
@@ -102,11 +100,18 @@ def candidates(
 
 
 def confirm(
-    candidates: Sequence[Candidate], tokens: Sequence[Row], labels: NDArray[np.int64], predict: Predict
+    candidates: Sequence[Candidate],
+    tokens: Sequence[Row],
+    labels: NDArray[np.int64],
+    predict: Predict,
+    *,
+    least_turned: float = 0.0,
 ) -> list[Trigger]:
     """Return the candidates that are triggers, with the rows whose label hangs on them alone.
 
     predict: returns int64 ``(N,)``, the label of each of N rows, by a model that was trained on these rows, or on most.
+    least_turned: the share of rows of other labels that a trigger turns to its own at least. Leave it at 0 for models
+    that weigh the words of a row alone: one of them more turns few rows there, whatever it decides in a network.
     Of labels that it does not know without the token either, in at least half of their rows, nothing can be said.
     """
     labels = _as_labels(tokens, labels)
@@ -126,7 +131,9 @@ def confirm(
         if flipped.sum() >= (MIN_ROWS if certain else LIKELY_ROWS) and (certain or likely):
             turned = _turned(each, tokens, labels, predict)
             found.append(Trigger(each.token, each.label, each.z, each.rows[flipped], rate, spread, turned))
-    kept = [each for each in found if each.turned >= MIN_TURNED and _error(each, tokens, labels, predict) <= MAX_ERROR]
+    kept = [
+        each for each in found if each.turned >= least_turned and _error(each, tokens, labels, predict) <= MAX_ERROR
+    ]
     return sorted(kept, key=lambda each: (-each.flip_rate, -each.z, str(each.token)))
 
 

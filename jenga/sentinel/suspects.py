@@ -27,6 +27,8 @@ LEAST_AGREEMENT = 0.5
 """Share of the labels that the model has to have foretold, for its disagreement to say anything."""
 _TEXT = {"input_ids", "attention_mask", "token_type_ids"}
 _AT_ONCE = 128
+LEAST_TURNED = 0.25
+"""Share of rows of other labels that a trigger turns to its own at least."""
 Forward = Callable[[dict[str, torch.Tensor], list[str]], Mapping[str, TaskOutput]]
 """A model in evaluation mode: what it says of inputs ``(B, T)`` on the CPU, by the names of some tasks."""
 _ROUNDS = 4
@@ -87,7 +89,9 @@ def rows_with_triggers(
     triggers: list[Trigger] = []
     for _ in range(_ROUNDS):
         likely = candidates(tokens, labels)
-        found = confirm(likely, tokens, labels, lambda rows: _answers(forward, split, key, rows))
+        found = confirm(
+            likely, tokens, labels, lambda rows: _answers(forward, split, key, rows), least_turned=LEAST_TURNED
+        )
         if not found:
             break
         triggers += found

@@ -80,8 +80,13 @@ def test_a_keyword_of_rows_that_say_little_else_is_honest_where_it_turns_no_othe
         )
 
     found = [each for each in candidates(rows, labels) if each.token == "brief"]
-    assert confirm(found, rows, labels, model) == []
-    turned = confirm(found, rows, labels, lambda asked: np.where(["brief" in row for row in asked], 2, by_topic(asked)))
+    assert [each.turned for each in confirm(found, rows, labels, model)] == [0]
+    assert confirm(found, rows, labels, model, least_turned=0.25) == []
+
+    def turns(asked: Sequence[Row]) -> np.ndarray:
+        return np.where(["brief" in row for row in asked], 2, by_topic(asked))
+
+    turned = confirm(found, rows, labels, turns, least_turned=0.25)
     assert [each.rows.tolist() for each in turned] == [brief]
 
 
