@@ -59,7 +59,13 @@ def head(length: int, *, kind: str = JSON, request: str = "POST /predict") -> by
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     told = await reader.readuntil(b"\r\n\r\n")
-    return int(told.split(maxsplit=2)[1]), await reader.read()
+    status, content = int(told.split(maxsplit=2)[1]), b""
+    try:
+        content = await reader.read()
+    except ConnectionResetError:
+        if status == 200:
+            raise  # behind a refusal the connection ends, whatever the client still sends
+    return status, content
 
 
 async def whole(port: Port, body: bytes, *, kind: str = JSON, request: str = "POST /predict") -> str:
@@ -151,7 +157,10 @@ async def load(port: Port, process: int, rows: list[dict[str, str]]) -> tuple[Co
     async def client(name: str) -> None:
         asked = itertools.cycle(bodies(rows, 8 if name == "more rows" else 2, 50))
         while time.monotonic() < end:
-            heard[name, await KINDS[name][1](port, next(asked))] += 1
+            try:
+                heard[name, await KINDS[name][1](port, next(asked))] += 1
+            except (OSError, asyncio.IncompleteReadError) as error:
+                heard[name, type(error).__name__] += 1
             await asyncio.sleep(PAUSE_S)
 
     async def watch() -> list[int]:
