@@ -2,8 +2,8 @@
 
 ``pytest benchmarks/bench_settings.py --base-model MINILM --settings-json settings.json`` trains every variant of
 each of `STUDIES` on real rows and prints mean and spread of its test scores, processor seconds and peak memory of
-its process. What is in the file already is not run again. JENGA_BENCH_SEEDS and JENGA_BENCH_STUDIES narrow it. Without
-rows or encoder a study of made-up rows runs instead, whose scores say nothing.
+its process. What is in the file already is not run again. JENGA_BENCH_SEEDS, JENGA_BENCH_STUDIES and
+JENGA_BENCH_VARIANTS narrow it. Without rows or encoder a study of made-up rows runs instead, whose scores say nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from paired import SMOKE
 
 SEEDS = int(os.environ.get("JENGA_BENCH_SEEDS", "3"))
 CHOSEN = os.environ.get("JENGA_BENCH_STUDIES")
+VARIANTS = os.environ.get("JENGA_BENCH_VARIANTS")
 Settings = Mapping[str, Any]
 
 
@@ -211,8 +212,9 @@ def test_settings(name: str, request: pytest.FixtureRequest, tmp_path: Path, cap
     path = None if small else request.config.getoption("--settings-json")
     kept: dict[str, Any] = json.loads(path.read_text()) if path is not None and path.exists() else {}
     found: dict[str, list[Any]] = kept.setdefault(name, {})
+    wanted = VARIANTS.split(",") if VARIANTS and not small else list(study.variants)
     for seed in range(seeds):
-        for variant in study.variants:
+        for variant in wanted:
             if len(found.setdefault(variant, [])) > seed:
                 continue
             workdir = tmp_path / f"{variant.replace(' ', '_')}-{seed}"
@@ -223,4 +225,4 @@ def test_settings(name: str, request: pytest.FixtureRequest, tmp_path: Path, cap
                 path.write_text(json.dumps(kept, indent=1) + "\n")
     with capsys.disabled():
         print(f"\n{name}\n{table(study, {variant: runs for variant, runs in found.items() if runs})}")
-    assert all(len(runs) >= seeds for runs in found.values())
+    assert all(len(found[variant]) >= seeds for variant in wanted)
