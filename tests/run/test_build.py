@@ -179,6 +179,7 @@ def test_cut_rows_and_lost_words_are_told(built: Callable[..., Experiment]) -> N
         "names, train:" in each and "words have no token of their own and count as untagged" in each
         for each in warnings
     )
+    assert all("data.max_length of up to 64, in windows (model.window_tokens) beyond it" in each for each in warnings)
 
 
 def test_a_preset_takes_no_other_tokenizer(built: Callable[..., Experiment], checkpoint: Callable[[str], str]) -> None:
