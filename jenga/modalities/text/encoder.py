@@ -270,8 +270,12 @@ def _cut(
     if encoded.word_token is not None:
         lost = f"; {int((encoded.word_token < 0).sum())} words have no token of their own and count as untagged"
     told = f"{spec.name}, {name}: {cut} of {rows} rows are longer than max_length {length} tokens and are cut{lost}"
-    if not isinstance(backbone, TextBackbone) or backbone.windows is not None:
-        return [told]
-    limit = backbone.max_positions
-    at_once = "" if limit is None else f" of up to {limit}"
-    return [f"{told}. To read more of them: data.max_length{at_once}, in windows (model.window_tokens) beyond it"]
+    return [f"{told}. To read more of them, {_more(length, backbone)}"]
+
+
+def _more(length: int, backbone: BaseBackbone) -> str:
+    """Return what lets a backbone read more of rows than `length` tokens."""
+    if not isinstance(backbone, TextBackbone) or backbone.windows is not None or backbone.max_positions is None:
+        return "raise data.max_length"
+    limit, windows = backbone.max_positions, "set model.window_tokens and raise data.max_length"
+    return f"raise data.max_length (to {limit} at most), or {windows} further" if length < limit else windows
