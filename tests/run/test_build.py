@@ -181,6 +181,28 @@ def test_cut_rows_and_lost_words_are_told(built: Callable[..., Experiment]) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("max_length", "window", "said"),
+    [
+        (
+            6,
+            None,
+            "raise data.max_length (to 64 at most), or set model.window_tokens and raise data.max_length further",
+        ),
+        (64, None, "set model.window_tokens and raise data.max_length"),
+        (64, 16, "raise data.max_length"),
+    ],
+)
+def test_who_reads_of_cut_rows_is_told_which_key_reads_more(
+    built: Callable[..., Experiment], max_length: int, window: int | None, said: str
+) -> None:
+    rows = [{"text": "the agent was kind " * 20, "mood": "ab"[at % 2], "topic": "ab"[at % 2]} for at in range(20)]
+    data, model = {"max_length": max_length}, {"window_tokens": window}
+    warnings = built("mood", rows=rows, data=data, model=model).warnings
+    told = {each.partition("To read more of them, ")[2] for each in warnings if "are cut" in each}
+    assert told == {said}
+
+
 def test_a_preset_takes_no_other_tokenizer(built: Callable[..., Experiment], checkpoint: Callable[[str], str]) -> None:
     with pytest.raises(ConfigError, match=r"model.tokenizer: jenga/tiny-text makes its own tokenizer"):
         built("mood", model={"base_model": "jenga/tiny-text", "tokenizer": checkpoint("bert")})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from jenga.errors import ConfigError, SetupError
 from jenga.modalities.backbone import BackboneManager, Recipe
@@ -24,9 +25,13 @@ from jenga.types import BackboneOutput, States
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from jenga.modalities.text.windows import Windows
+
 logger = logging.getLogger(__name__)
 _POOLING_FILE = "jenga_backbone.json"
 _POOLINGS = tuple(each for each in get_args(ModelConfig.model_fields["pooling"].annotation) if each != "auto")
+_OF_TOKENS = ("mean", "max")
+"""Poolings over all tokens of a row; by the others one token, or what is made of it, stands for all that is read."""
 
 
 @BackboneManager.register("text", config=ModelConfig)
@@ -42,6 +47,7 @@ class TextBackbone(TransformerBackbone):
     def __init__(self, model_name: str, config: ModelConfig) -> None:
         super().__init__(model_name, config)
         self._language: tuple[PreTrainedModel, ...] = ()
+        self.windows = config.windows
         if config.generates:
             model = load_language_model(model_name, config)
             encoder, has_pooler = model.base_model, False
@@ -82,7 +88,9 @@ class TextBackbone(TransformerBackbone):
 
     @property
     def embeddings(self) -> nn.Module | None:
-        """The embeddings of tokens."""
+        """The embeddings of tokens; None where rows are read in windows, whose tokens are no positions of rows."""
+        if self.windows is not None:
+            return None
         try:
             found: nn.Module = self.encoder.get_input_embeddings()
         except NotImplementedError:  # a model of somebody's own, which does not say where they are
@@ -124,38 +132,92 @@ class TextBackbone(TransformerBackbone):
         """Encode ``input_ids (B, T)`` with ``attention_mask (B, T)``.
 
         For pairs also ``token_type_ids (B, T)``, which only a model with embeddings for them reads; for packed texts
-        ``position_ids (B, T)`` that begin anew with each of them.
+        ``position_ids (B, T)`` that begin anew with each of them. Longer rows than a window are read in windows.
         """
-        from jenga.modalities.text.unpadded import encoded_without_padding
-
         if getattr(self.encoder.config, "type_vocab_size", 0) < 2:
             inputs.pop("token_type_ids", None)
         mask = inputs["attention_mask"]
+        if self.windows is not None:
+            if torch.compiler.is_exporting():
+                raise ConfigError(
+                    "model.window_tokens: how many windows there are is told by a batch's values, which no graph asks "
+                    "for; use --format transformers or mlflow"
+                )
+            if mask.shape[1] > self.windows.tokens:
+                return self._in_windows(inputs, self.windows)
+        output = self._read(inputs)
+        pooled = self._pooled(output.last_hidden_state, mask, output.get("pooler_output"))
+        wanted = bool(self.wanted_states) and self.training
+        states = States(output.get("hidden_states"), output.get("attentions")) if wanted else None
+        return BackboneOutput(output.last_hidden_state, pooled, mask, states=states)
+
+    def _read(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """Return what the encoder makes of its inputs ``(B, T)``."""
+        from jenga.modalities.text.unpadded import encoded_without_padding
+
         wanted = self.wanted_states if self.training else {}
         if self._language:
             # Padding stands behind the tokens, which do not see it; without a mask, attention takes its fast path, and
             # positions that begin anew part packed texts (transformers looks at them only where there is no cache).
             read = {name: each for name, each in inputs.items() if name != "attention_mask"}
-            output = self.encoder(**read, **wanted, use_cache=False)
-        else:
-            output = None if wanted else encoded_without_padding(self.encoder, inputs)
-            if output is None:
-                output = self.encoder(**inputs, **wanted)
-        hidden = output.last_hidden_state
+            return self.encoder(**read, **wanted, use_cache=False)
+        output = None if wanted else encoded_without_padding(self.encoder, inputs)
+        return self.encoder(**inputs, **wanted) if output is None else output
+
+    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
+        """Return one vector a row ``(B, H)`` of its states ``(B, T, H)``; own: what the model's pooler made of them."""
         if self.pooling == "pooler":
-            pooled = output.pooler_output
-        elif self.pooling == "cls":
-            pooled = hidden[:, 0]
-        elif self.pooling == "max":
-            pooled = hidden.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(hidden.dtype).min).amax(1)
-        elif self.pooling == "mean":
+            assert own is not None
+            return own
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if self.pooling == "max":
+            return hidden.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(hidden.dtype).min).amax(1)
+        if self.pooling == "mean":
             weights = mask.unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
-        else:
-            last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
-            pooled = hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
-        states = States(output.get("hidden_states"), output.get("attentions")) if wanted else None
-        return BackboneOutput(hidden, pooled, mask, states=states)
+            return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
+        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
+
+    def _in_windows(self, inputs: dict[str, torch.Tensor], windows: Windows) -> BackboneOutput:
+        """Encode rows of any length: each token's state is that of the window that answers for it.
+
+        The mean and the maximum are over all tokens of a row, each once. What stands for a window as a whole, its first
+        or last token or what the pooler makes of it, is averaged, by the tokens that the window answers for: heads are
+        linear, so that this is the mean of the windows' logits too, and a row has one loss, wherever its evidence is.
+        """
+        mask = inputs["attention_mask"]
+        parts = windows.parts(mask)
+        # Memory follows the states of a batch's tokens, and not the activations of all windows.
+        forget = self.training and torch.is_grad_enabled() and len(parts) > 1
+        found = []
+        for part in parts:
+            own = {name: each.flatten()[part.places] for name, each in inputs.items() if name != "attention_mask"}
+            own["attention_mask"] = part.mask
+            read = (own, part.kept)
+            found.append(checkpoint(self._window, *read, use_reentrant=False) if forget else self._window(*read))
+        kept, vectors = (torch.cat(each) for each in zip(*found, strict=True))
+        hidden = kept.new_zeros(mask.numel(), kept.shape[-1])
+        hidden = hidden.index_copy(0, torch.cat([part.where for part in parts]), kept).view(*mask.shape, -1)
+        if self.pooling in _OF_TOKENS:
+            return BackboneOutput(hidden, self._pooled(hidden, mask), mask)
+        shares = torch.cat([part.shares for part in parts], dim=1)
+        return BackboneOutput(hidden, shares.to(vectors.dtype) @ vectors, mask)
+
+    def _window(self, inputs: dict[str, torch.Tensor], kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the states of the tokens `kept` of some windows ``(M, H)``, and a vector each of these ``(N, H)``."""
+        output = self._read(inputs)
+        hidden = output.last_hidden_state
+        return hidden.flatten(0, 1)[kept], self._pooled(hidden, inputs["attention_mask"], output.get("pooler_output"))
+
+    def keep_states(self, *, hidden_states: bool, attentions: bool) -> None:
+        """Hand on what every layer makes, in training, for a teacher's sake. Raises ConfigError of windows."""
+        if self.windows is not None:
+            raise ConfigError(
+                "model.window_tokens: windows hand on no inner states to match; remove it, or hidden_states and "
+                "attentions of the teacher"
+            )
+        super().keep_states(hidden_states=hidden_states, attentions=attentions)
 
     def hidden_matrices(self) -> set[str]:
         """Return the names of the weights of hidden layers; what turns hidden states into tokens is none."""

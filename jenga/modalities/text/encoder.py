@@ -25,6 +25,7 @@ from jenga.modalities.text.language_model import check_packing
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
 from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, encode
+from jenga.modalities.text.windows import Windows, windows_of
 from jenga.rows.batches import Encoded, EncodedSplit, RowEncoder, Source
 from jenga.rows.content import Content, ContentSpec
 from jenga.rows.loaded import LoadedSource, stop_if_many
@@ -34,10 +35,26 @@ from jenga.rows.split import TRAIN
 
 
 class TextEncoder(Encoder):
-    """Tokens by a transformers tokenizer."""
+    """Tokens by a transformers tokenizer. `windows`: in which longer rows are read; None: they are not."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, windows: Windows | None = None, *, longest: int = 0) -> None:
+        """longest: tokens kept of a row."""
+        self._tokenizer, self.windows = tokenizer, windows
+        if windows is not None:
+            # As many tokens as of rows that are read at once.
+            self.rows_at_once = max(1, self.rows_at_once * windows.tokens // max(longest, windows.tokens))
+
+    @classmethod
+    def of(cls, tokenizer: Any, config: Any) -> Self:
+        """Return the encoder of an experiment. Raises ConfigError where a window has no room for special tokens."""
+        windows = windows_of(config.model, tokenizer)
+        if windows is None:
+            return cls(tokenizer)
+        return cls(tokenizer, windows, longest=max(task.max_length or config.data.max_length for task in config.tasks))
+
+    def model_config(self, model: Any) -> Any:
+        """Return the model's block with the windows as the tokenizer's special tokens lay them."""
+        return model if self.windows is None else model.with_windows(self.windows)
 
     @property
     def tokenizer(self) -> Any:
@@ -62,7 +79,7 @@ class TextEncoder(Encoder):
                 f"{folder}: the model's tokenizer has no padding token, which training gave it; restore the folder "
                 "from a copy or train again"
             )
-        return cls(tokenizer)
+        return cls.of(tokenizer, config)
 
     def encode(
         self, rows: Rows, spec: SourceSpec, *, cache_dir: Path | None = None, packed: bool = False
@@ -83,7 +100,7 @@ class TextEncoder(Encoder):
         self, loaded: list[LoadedSource], config: ExperimentConfig, backbone: BaseBackbone
     ) -> tuple[list[Source], list[str]]:
         """Tokenise every split. Raises ConfigError where the model lacks positions or embeddings for the tokens."""
-        _check_lengths(backbone, loaded)
+        self._check_lengths(backbone, loaded)
         cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else cache_folder("tokens")
         warnings: list[str] = []
         sources = []
@@ -98,7 +115,7 @@ class TextEncoder(Encoder):
                     rows, encoded = _set_aside(each, rows, encoded)
                     _stop_if_many(each, n_unread, config.data.max_bad_fraction)
                 splits[name] = EncodedSplit(each.spec.name, rows, encoded, each.spaces)
-                warnings += _cut(each.spec, name, encoded, len(rows))
+                warnings += _cut(each.spec, name, encoded, len(rows), backbone)
             sources.append(each.source(splits))
         self._check_vocabulary(backbone, sources)
         return sources, warnings
@@ -151,10 +168,31 @@ class TextEncoder(Encoder):
         for spec in specs:
             lengths.setdefault(str(_length(spec.content)), []).append(spec.name)
             limits.setdefault(_limit(spec.content), []).append(spec.name)
-        return Facts(
-            {f"tokens of a text{_of(names, lengths)}": length for length, names in lengths.items()},
-            [f"{limit}{_of(names, limits)}." for limit, names in limits.items()],
-        )
+        data = {f"tokens of a text{_of(names, lengths)}": length for length, names in lengths.items()}
+        if self.windows is not None:
+            data["tokens of a window"] = f"{self.windows.tokens}, one each {self.windows.stride}"
+        return Facts(data, [f"{limit}{_of(names, limits)}." for limit, names in limits.items()])
+
+    def _check_lengths(self, backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:
+        """Raise ConfigError where the backbone has no positions for rows, or reads some of them in no windows."""
+        limit = backbone.max_positions if isinstance(backbone, TextBackbone) else None
+        window = None if self.windows is None else self.windows.tokens
+        if window is not None and not isinstance(backbone, TextBackbone):
+            raise ConfigError(f"model.window_tokens: {type(backbone).__name__} reads its rows whole; remove the key")
+        if window is not None and limit is not None and window > limit:
+            raise ConfigError(f"model.window_tokens: {window}, but the model has positions for {limit}; lower it")
+        for source in loaded:
+            length, content = _length(source.spec.content), source.spec.content
+            if window is not None and length > window and isinstance(content, TextColumns) and content.pair:
+                raise ConfigError(
+                    f"model.window_tokens: {source.spec.name} has two texts a row, which are not read in windows; give "
+                    f"its tasks a max_length of {window} at most, or take columns.text_pair out"
+                )
+            if window is None and limit is not None and length > limit:
+                raise ConfigError(
+                    f"data.max_length: {length} tokens for {source.spec.name}, but the model has positions for "
+                    f"{limit}; lower it, or read longer texts in windows (model.window_tokens: {limit})"
+                )
 
     def _check_vocabulary(self, backbone: BaseBackbone, sources: Sequence[Source]) -> None:
         size = backbone.vocabulary_size if isinstance(backbone, TextBackbone) else None
@@ -191,16 +229,6 @@ def _stop_if_many(source: LoadedSource, n_unread: int, max_bad_fraction: float) 
         stop_if_many(file, [each for each in source.bad if each.file == file], total[file], max_bad_fraction)
 
 
-def _check_lengths(backbone: BaseBackbone, loaded: Sequence[LoadedSource]) -> None:
-    limit = backbone.max_positions if isinstance(backbone, TextBackbone) else None
-    for source in loaded:
-        length = _length(source.spec.content)
-        if limit is not None and length > limit:
-            raise ConfigError(
-                f"data.max_length: {length} tokens for {source.spec.name}, but the model has positions for {limit}"
-            )
-
-
 def _length(content: ContentSpec) -> int:
     assert isinstance(content, TextColumns | LanguageSpec)
     return content.max_length
@@ -227,7 +255,9 @@ def _of(names: Sequence[str], groups: Sized) -> str:
     return f" ({', '.join(names)})" if len(groups) > 1 else ""
 
 
-def _cut(spec: SourceSpec, name: str, encoded: EncodedText | EncodedLanguage, rows: int) -> list[str]:
+def _cut(
+    spec: SourceSpec, name: str, encoded: EncodedText | EncodedLanguage, rows: int, backbone: BaseBackbone
+) -> list[str]:
     length = _length(spec.content)
     if isinstance(encoded, EncodedLanguage):
         found = language_warnings(spec.name, name, encoded, rows=rows, max_length=length)
@@ -239,4 +269,13 @@ def _cut(spec: SourceSpec, name: str, encoded: EncodedText | EncodedLanguage, ro
     lost = ""
     if encoded.word_token is not None:
         lost = f"; {int((encoded.word_token < 0).sum())} words have no token of their own and count as untagged"
-    return [f"{spec.name}, {name}: {cut} of {rows} rows are longer than max_length {length} tokens and are cut{lost}"]
+    told = f"{spec.name}, {name}: {cut} of {rows} rows are longer than max_length {length} tokens and are cut{lost}"
+    return [f"{told}. To read more of them, {_more(length, backbone)}"]
+
+
+def _more(length: int, backbone: BaseBackbone) -> str:
+    """Return what lets a backbone read more of rows than `length` tokens."""
+    if not isinstance(backbone, TextBackbone) or backbone.windows is not None or backbone.max_positions is None:
+        return "raise data.max_length"
+    limit, windows = backbone.max_positions, "set model.window_tokens and raise data.max_length"
+    return f"raise data.max_length (to {limit} at most), or {windows} further" if length < limit else windows

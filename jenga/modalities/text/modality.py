@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jenga.config.checks import frozen_from_nothing
+from jenga.config.checks import finding, frozen_from_nothing
 from jenga.config.explain import Finding
-from jenga.config.schema import ExperimentConfig
+from jenga.config.schema import DataConfig, ExperimentConfig
 from jenga.config.tasks import TaskConfig
-from jenga.config.yaml12 import Document
+from jenga.config.yaml12 import Document, KeyPath
 from jenga.errors import ConfigError
 from jenga.files import atomic_folder, damage
 from jenga.modalities.base import MODALITIES, Encoder, Modality, Prepared
@@ -60,14 +60,20 @@ class TextModality(Modality):
             model["base_model"] = settings["teacher_model"]
 
     def checks(self, document: Document) -> Iterable[Finding]:
-        """Return that adapters freeze a preset, whose weights would stay random."""
+        """Return that adapters freeze a preset, whose weights would stay random, and windows that nothing fills."""
         if document.value_at(("model", "base_model")) == TINY_TEXT:
             yield from frozen_from_nothing(document, TINY_TEXT)
+        yield from _windows(document)
 
     def model_block(self, model: Any, *, generates: bool) -> Any:
         """Return the block, of a model with its output layer where some task generates."""
         if generates and not isinstance(model, ModelConfig):
             return super().model_block(model, generates=generates)
+        if generates and model.window_tokens is not None:
+            raise ConfigError(
+                "model.window_tokens: a task that predicts tokens learns long texts in pieces of max_length; remove "
+                "the key, or give the other tasks a backbone of their own"
+            )
         return model.for_language() if generates else model
 
     def group(self, task: TaskConfig, config: ExperimentConfig) -> Hashable:
@@ -103,7 +109,8 @@ class TextModality(Modality):
     ) -> Prepared:
         """Make the tokenizer of texts; a preset is made of the training rows, under `workdir`."""
         model_config = _materialise(config, loaded, workdir)
-        return Prepared(TextEncoder(load_tokenizer(model_config)), model_config, [])
+        encoder = TextEncoder.of(load_tokenizer(model_config), config)
+        return Prepared(encoder, encoder.model_config(model_config), [])
 
     def load(self, folder: Path, config: ExperimentConfig) -> TextEncoder:
         """Read the tokenizer in `folder`."""
@@ -123,6 +130,27 @@ class TextModality(Modality):
             found |= {name: _CHAT if chat else cell for name, cell in row.items()}
         pairs = [spec.pair for spec in specs if isinstance(spec, TextColumns) and spec.pair]
         return found | dict.fromkeys(pairs, "An example of a text.")
+
+
+def _windows(document: Document) -> Iterator[Finding]:
+    """Yield that no row is longer than a window, and that parted encoders would wait for one another's windows."""
+    path: KeyPath = ("model", "window_tokens")
+    window, usual = document.value_at(path), document.value_at(("data", "max_length"))
+    if not isinstance(window, int):
+        return
+    usual = DataConfig().max_length if usual is None else usual
+    tasks = document.value_at(("tasks",))
+    own = [task.get("max_length") for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
+    lengths = [usual if length is None else length for length in own]
+    if lengths and all(isinstance(length, int) and length <= window for length in lengths):
+        message = f"no row is longer than a window: of each, data.max_length ({usual}) tokens are kept; raise that"
+        yield finding(document, path, message)
+    if document.value_at(("training", "fsdp")) is True:
+        message = (
+            "processes have as many windows as their rows ask for, and those of training.fsdp run each layer "
+            "equally often; remove one of the two"
+        )
+        yield finding(document, path, message)
 
 
 def _language_spec(task: Any, max_length: int) -> LanguageSpec:

@@ -48,6 +48,12 @@ def test_a_backbone_that_asks_for_values_is_refused(
         list(traced(Bundle.load(folder), saved.read(folder)))
 
 
+def test_windows_are_refused(settings: Callable[..., Any], saved_model: Callable[..., Path]) -> None:
+    folder = saved_model(settings("mood", model={"window_tokens": 16}))
+    with pytest.raises(ConfigError, match=r"model\.window_tokens: how many windows there are .*--format transformers"):
+        list(traced(Bundle.load(folder), saved.read(folder)))
+
+
 def test_what_is_hushed_is_told_again_afterwards(caplog: pytest.LogCaptureFixture) -> None:
     with hushed():
         logging.getLogger("jenga").warning("inside")

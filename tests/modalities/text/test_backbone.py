@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from jenga.config.peft import BottleneckConfig, LoraConfig
 from jenga.errors import ConfigError, SetupError
+from jenga.modalities.text import windows
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.pretrained import load_tokenizer
 from jenga.modalities.text.settings import ModelConfig
+from jenga.modalities.text.windows import Windows
 
 IDS = torch.tensor([[7, 8, 9, 10], [11, 12, 13, 14], [15, 16, 17, 18]])
 RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
@@ -289,3 +291,95 @@ def test_a_merged_backbone_is_a_plain_one(checkpoint: Callable[[str], str], tmp_
     assert (backbone.adapted, backbone.base) == (False, None)
     backbone.save(tmp_path)
     assert TextBackbone.load(tmp_path, "", ModelConfig(base_model="x")).hidden_size == backbone.hidden_size
+
+
+# -------------------------------------------------------------------------------------------------------------- windows
+
+WINDOWS = Windows(8, 4, 1, 1)
+
+
+def in_windows(folder: str, **options: Any) -> TextBackbone:
+    config = ModelConfig(base_model=folder, window_tokens=WINDOWS.tokens, **options).with_windows(WINDOWS)
+    return TextBackbone(folder, config).eval()
+
+
+def long_rows(*lengths: int) -> dict[str, torch.Tensor]:
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)).long()
+    ids = torch.randint(5, 40, mask.shape, generator=torch.Generator().manual_seed(0))
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+def test_a_batch_without_a_longer_row_is_read_as_ever(checkpoint: Callable[[str], str]) -> None:
+    inputs = long_rows(8, 3)
+    with torch.inference_mode():
+        one, other = (make(checkpoint("bert"))(**inputs) for make in (backbone_of, in_windows))
+    assert torch.equal(one.last_hidden_state, other.last_hidden_state)
+    assert torch.equal(one.pooler_output, other.pooler_output)
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean", "max", "last"])
+def test_tokens_and_pooled_vectors_are_those_of_windows_read_alone(
+    checkpoint: Callable[[str], str], pooling: str
+) -> None:
+    inputs = long_rows(15, 5)
+    with torch.inference_mode():
+        output = in_windows(checkpoint("bert"), pooling=pooling)(**inputs)
+        alone = backbone_of(checkpoint("bert"), pooling=pooling)
+        ids = inputs["input_ids"][0]
+        # Of 13 tokens of text, windows of 6 begin at 0, 4 and 7: they answer for 5, 3 and 5 of them.
+        stretches = [torch.cat([ids[:1], ids[at : at + 6], ids[14:]])[None] for at in (1, 5, 8)]
+        read = [alone(input_ids=each, attention_mask=torch.ones(1, 8).long()) for each in stretches]
+        short = alone(input_ids=inputs["input_ids"][1:, :5], attention_mask=torch.ones(1, 5).long())
+    kept = [read[0].last_hidden_state[0, :6], read[1].last_hidden_state[0, 2:5]]
+    hidden = torch.cat([*kept, read[2].last_hidden_state[0, 2:]])
+    torch.testing.assert_close(output.last_hidden_state[0], hidden, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.last_hidden_state[1, :5], short.last_hidden_state[0], rtol=1e-4, atol=1e-5)
+    assert not output.last_hidden_state[1, 5:].any()
+    shares = torch.tensor([6, 3, 6]) / 15
+    pooled = shares @ torch.cat([each.pooler_output for each in read])
+    expected = {"mean": hidden.mean(0), "max": hidden.amax(0)}.get(pooling, pooled)
+    torch.testing.assert_close(output.pooler_output[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.pooler_output[1], short.pooler_output[0], rtol=1e-4, atol=1e-5)
+    assert torch.equal(output.attention_mask, inputs["attention_mask"])
+
+
+def test_gradients_are_the_same_however_many_windows_are_held_at_once(
+    checkpoint: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for at_once in (64, 2):
+        monkeypatch.setattr(windows, "WINDOWS_AT_ONCE", at_once)
+        backbone = in_windows(checkpoint("bert"), dropout=0.0, pooling="mean").train()
+        output = backbone(**long_rows(40, 20, 5))
+        (output.pooler_output.square().sum() + output.last_hidden_state[:, 7].sum()).backward()
+        found.append({name: each.grad for name, each in backbone.named_parameters()})
+    assert len(found[0]) > 10
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_windows_hold_the_activations_of_some_at_a_time(
+    checkpoint: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOWS_AT_ONCE", 4)
+    backbone = in_windows(checkpoint("bert"), pooling="mean").train()
+    held: list[int] = []
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        held.append(tensor.numel())
+        return tensor
+
+    sizes = []
+    for length in (12, 60):  # 4 windows and 28
+        held.clear()
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            backbone(**long_rows(*[length] * 2))
+        sizes.append(sum(held))
+    assert sizes[1] < sizes[0]
+
+
+def test_windows_hand_on_no_states_and_no_embeddings_of_positions(checkpoint: Callable[[str], str]) -> None:
+    backbone = in_windows(checkpoint("bert"))
+    assert backbone.embeddings is None
+    with pytest.raises(ConfigError, match=r"model\.window_tokens: windows hand on no inner states to match"):
+        backbone.keep_states(hidden_states=True, attentions=False)

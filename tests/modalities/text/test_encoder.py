@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from jenga.errors import DataError, SetupError
+from jenga.errors import ConfigError, DataError, SetupError
+from jenga.modalities import BackboneManager, BaseBackbone
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import Dialogue, Dialogues, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.messages import Turn
+from jenga.modalities.text.settings import ModelConfig
+from jenga.modalities.text.windows import Windows
 from jenga.rows.loaded import LoadedSource
 from jenga.rows.parse import Rows, SourceSpec, parse_rows
 from jenga.rows.raw import BadRow, RawRows
@@ -37,6 +40,47 @@ def test_new_rows_are_cut_with_a_warning(inputs: Any, caplog: pytest.LogCaptureF
     split = made.encoder([raw]).encode(rows, spec, {})
     assert split.lengths.tolist()[1] == 6
     assert "1 of 2 rows are longer than 6 tokens; only that much of them is read" in caplog.text
+
+
+def test_windows_decide_what_is_answered_at_once_and_what_a_card_says() -> None:
+    made = TextEncoder(None, Windows(100, 60, 1, 1), longest=800)
+    assert made.rows_at_once == TextEncoder(None).rows_at_once // 8
+    assert made.facts([spec_of("a", 800)]) == (
+        {"tokens of a text": "800", "tokens of a window": "100, one each 60"},
+        ["Of a longer text, only the first 800 tokens are read."],
+    )
+
+
+@pytest.mark.parametrize(
+    ("window", "task", "said"),
+    [
+        (65, {}, r"model\.window_tokens: 65, but the model has positions for 64; lower it"),
+        (16, {"columns": {"text_pair": "other"}}, r"mood has two texts a row, which are not read in windows; give its"),
+        (16, {"columns": {"text_pair": "other"}, "max_length": 16}, None),
+    ],
+)
+def test_windows_beyond_the_positions_and_of_two_texts_are_refused(
+    settings: Callable[..., Any], tmp_path: Path, window: int, task: dict[str, Any], said: str | None
+) -> None:
+    content = settings("mood", "names", model={"window_tokens": window}, data={"max_length": 80})
+    content["tasks"][0] |= task
+    if said is None:
+        assert build(load_config(content), tmp_path / "work").sources
+        return
+    with pytest.raises(ConfigError, match=said):
+        build(load_config(content), tmp_path / "work")
+
+
+@pytest.mark.usefixtures("registries_as_before")
+def test_a_backbone_that_knows_no_windows_is_refused_beside_them(settings: Callable[..., Any], tmp_path: Path) -> None:
+    @BackboneManager.register("whole", config=ModelConfig)
+    class Whole(BaseBackbone):
+        modality = "text"
+        hidden_size = 4
+
+    content = settings("mood", model={"backbone_type": "whole", "window_tokens": 8})
+    with pytest.raises(ConfigError, match=r"model\.window_tokens: Whole reads its rows whole; remove the key"):
+        build(load_config(content), tmp_path / "work")
 
 
 def test_a_file_is_read_whole(inputs: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import jenga
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError
 from jenga.modalities.base import Prepared
@@ -20,7 +21,7 @@ from jenga.modalities.text.modality import TextModality
 from jenga.modalities.text.settings import ModelConfig
 from jenga.rows.content import ContentSpec
 from jenga.run.build import source_specs
-from jenga.run.experiment import load_config
+from jenga.run.experiment import load_config, train
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -144,6 +145,27 @@ def test_adapters_on_a_preset_are_told_to_freeze_what_was_never_trained() -> Non
     assert told("jenga/tiny-text") == told("gpt2", peft={"type": "lora"}) == []
 
 
+def test_windows_that_no_row_fills_or_that_parted_encoders_would_wait_for_are_refused() -> None:
+    def told(**blocks: Any) -> list[str]:
+        model = {"base_model": "m", "window_tokens": 256}
+        document = Document("f.yml", {"model": model, "tasks": [{"name": "a"}, {"name": "b"}], **blocks})
+        return [finding.problem.message for finding in TextModality().checks(document)]
+
+    short, long = {"max_length": 200}, {"max_length": 2000}
+    usual: dict[str, Any] = {}
+    for blocks in (usual, {"data": short}, {"data": long, "tasks": [short]}):
+        (message,) = told(**blocks)
+        assert message.startswith("no row is longer than a window: of each, data.max_length (")
+    assert told(data=long) == told(data=short, tasks=[{}, long]) == told(tasks=[None]) == []
+    (message,) = told(data=long, training={"fsdp": True})
+    assert "training.fsdp" in message
+
+
+def test_texts_to_predict_are_learnt_in_no_windows() -> None:
+    with pytest.raises(ConfigError, match=r"model\.window_tokens: a task that predicts tokens learns long texts in"):
+        TextModality().model_block(ModelConfig(base_model="gpt2", window_tokens=9), generates=True)
+
+
 # --------------------------------------------------------------------------------------------------------------- preset
 
 
@@ -169,3 +191,48 @@ def test_a_checkpoint_is_taken_as_it_is(settings: Settings, prepared: Callable[.
     made = prepared(config, tmp_path / "work")
     assert made.model_config is config.model
     assert not (tmp_path / "work").exists()
+
+
+# -------------------------------------------------------------------------------------------------------------- windows
+
+
+def calls(count: int) -> list[dict[str, Any]]:
+    """Rows of 70 words, whose label and whose one name stand in one of the last 20."""
+    found = []
+    for at in range(count):
+        words = [("the", "agent", "was", "line", "music")[(at + place) % 5] for place in range(70)]
+        words[50 + at % 20], words[69 - at % 7] = ("Amina", "bad" if at % 2 else "good")
+        tags = ["B-NAME" if word == "Amina" else "O" for word in words]
+        found.append({"id": f"r{at}", "tokens": words, "ner_tags": tags, "mood": "bad" if "bad" in words else "good"})
+    return found
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("fusion", ["none", "attention"])
+def test_what_only_the_end_of_long_texts_tells_is_learnt_and_answered_in_windows(
+    settings: Settings, checkpoint: Callable[[str], str], fusion: str
+) -> None:
+    content = settings(
+        "mood", "names", rows=calls(80), data={"max_length": 48}, fusion={"type": fusion},
+        model={"base_model": checkpoint("distilbert"), "pooling": "max"},
+        training={"epochs": 12, "batch_size": 8, "learning_rate": 3e-3},
+    )  # fmt: skip
+    content["tasks"][0]["heads"] = [{"name": "mood"}]
+    beginning = train({**content, "training": {**content["training"], "epochs": 1}}, device="cpu")
+    assert beginning.metrics["test_names_names_recall"] == 0
+    content["model"] |= {"window_tokens": 24}
+    content["data"]["max_length"] = 100  # more than the model has positions for
+    result = train(content, device="cpu")
+    assert result.metrics["test_names_names_f1"] == 1
+    assert result.metrics["test_mood_mood_accuracy"] == 1
+    rows = [{"tokens": row["tokens"][: 70 - 50 * (at % 2)]} for at, row in enumerate(calls(4))]
+    predictor = jenga.load(result.run, device="cpu")
+    answers = predictor.predict(rows)
+    assert not any(answer.get("truncated") for answer in answers)
+    # A row is read alike whatever stands beside it.
+    for row, answer in zip(rows, answers, strict=True):
+        (alone,) = predictor.predict([row])
+        assert alone["names"] == answer["names"]
+        assert alone["mood"]["mood"]["probability"] == pytest.approx(answer["mood"]["mood"]["probability"], abs=1e-5)
+    (longer,) = predictor.predict([{"tokens": ["line"] * 101}])
+    assert longer["truncated"]

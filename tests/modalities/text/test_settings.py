@@ -33,5 +33,15 @@ def test_what_no_model_can_have_is_refused(wrong: dict[str, object]) -> None:
         ModelConfig.model_validate({"base_model": "gpt2", **wrong})
 
 
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [({"window_stride_tokens": 2}, "there are no windows; give window_tokens"),
+     ({"window_tokens": 2, "window_stride_tokens": 3}, r"3 is more than window_tokens \(2\)")],
+)  # fmt: skip
+def test_strides_without_windows_and_gaps_between_them_are_refused(windows: dict[str, int], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ModelConfig.model_validate({"base_model": "gpt2", **windows})
+
+
 def test_columns_are_left_open_unless_they_are_named() -> None:
     assert TextColumnKeys().model_dump() == {"text": None, "text_pair": None, "tokens": None}
