@@ -16,7 +16,7 @@ ATTENDED = 2
 """Places of a batch, for each of its tokens at most, where attention alone computes padding.
 
 Else one long row beside many short ones makes attention the most of a step: 32 rows of CLINC150 with calls among them
-take five times the memory and nearly three times the time (benchmarks/token_steps.py)."""
+take five times the memory and three times the time (benchmarks/token_steps.py)."""
 
 
 class Budgeted:
