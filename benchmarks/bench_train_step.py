@@ -189,7 +189,7 @@ def test_joint_step_costs_little_over_a_hand_written_loop(folder: Path, report_r
 def test_joint_run_against_two_hugging_face_runs(folder: Path, report_ratio: Report) -> None:
     """The same rows once, both tasks: ours over the sum of two Trainer runs. Bar: 0.42."""
     trainer, experiment = make_trainer(folder, [INTENT, SLOTS])
-    n_steps = len(trainer.sampler)
+    n_steps = trainer.sampler.turns_in(0)
     step = steps(trainer)
 
     def ours() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from jenga.config.schema import ExperimentConfig
+    from jenga.config.training import ResolvedTraining
     from jenga.rows.batches import Source
     from jenga.rows.parse import Rows
     from jenga.run.build import Experiment
@@ -63,9 +64,14 @@ def check(
     click.echo(f"{whole['trained']:,} of {whole['parameters']:,} parameters are trained")
     click.echo(found["training"])
     click.echo(
-        f"{config} is fine: {found['total_steps']:,} steps of up to {found['rows_per_step']} rows "
+        f"{config} is fine: {found['total_steps']:,} steps of up to {_size(found)} "
         f"on {found['device']}; peak memory {found['peak_mib']:,} MiB"
     )
+
+
+def _size(found: dict[str, Any]) -> str:
+    sizes = {"rows": found["rows_per_step"], "tokens": found["tokens_per_step"]}
+    return " or ".join(f"{count} {name}" for name, count in sizes.items() if count is not None)
 
 
 def _cell(value: Any) -> str:
@@ -113,6 +119,8 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         bad = experiment.bad
         unusable = [f"{len(bad)} rows cannot be used; the first: {bad[0]}"] if bad else []
         sizes = trainings_of(config)
+        tokens = [each.tokens_per_step for each in sizes.values() if each.tokens_per_step]
+        rows = [each.batch_size * training.gradient_accumulation_steps for each in sizes.values() if each.batch_size]
         total_steps = sum(planned_steps(make_sampler(experiment.sources, config), config))
         groups, names = all_groups(model, make_balance(training.loss_balance, list(model.tasks)), sizes)
         make = Maker(training, Chain(named_callbacks(config)))
@@ -120,14 +128,15 @@ def _try(config: ExperimentConfig, device: str) -> dict[str, Any]:
         return {
             "heads": _heads(experiment),
             "steps": [
-                _step(model, experiment.teacher, source, task, sizes[source.encoder].batch_size, accelerator)
+                _step(model, experiment.teacher, source, task, sizes[source.encoder], accelerator)
                 for source in experiment.sources
                 for task in source.tasks
             ],
             "parts": _parts(model, experiment.teacher, averaged=training.ema is not None),
             "training": "\n".join(told(given, config, total_steps)),
             "total_steps": total_steps,
-            "rows_per_step": max(each.batch_size for each in sizes.values()) * training.gradient_accumulation_steps,
+            "rows_per_step": max(rows, default=None),
+            "tokens_per_step": max(tokens, default=None),
             "device": str(accelerator.device),
             "peak_mib": _peak_mib(accelerator.device),
             "warnings": [*unusable, *experiment.warnings, *notes],
@@ -155,19 +164,20 @@ def _heads(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _step(
-    model: Any, teacher: Any, source: Source, task: str, batch_size: int, accelerator: Accelerator
+    model: Any, teacher: Any, source: Source, task: str, training: ResolvedTraining, accelerator: Accelerator
 ) -> dict[str, Any]:
     """Take the forward and backward pass of `task` on its longest rows, which need the most memory."""
     import numpy as np
 
     from jenga.errors import DivergedError
+    from jenga.trainer.recipe import rows_of_pass
 
     split = source.splits["train"]
     longest = np.argsort(-split.lengths, kind="stable")
     if not model.tasks[task].generates:
         labelled = _labelled([space for space in split.spaces.values() if space.task == task], split.rows)
         longest = longest[labelled[longest]]
-    index = longest[:batch_size].tolist()
+    index = longest[: rows_of_pass(training, int(split.lengths[longest].max(initial=1)))].tolist()
     batch = split.batch(index).to(accelerator.device)
     model.train()
     model.zero_grad()

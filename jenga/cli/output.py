@@ -108,7 +108,10 @@ def _message(error: BaseException) -> tuple[str, int]:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}", _ENVIRONMENT
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        fix = "lower training.batch_size (and raise training.gradient_accumulation_steps as much), or data.max_length"
+        fix = (
+            "lower training.batch_size (and raise training.gradient_accumulation_steps as much; where "
+            "training.tokens_per_step is set, raise that alone), or data.max_length"
+        )
         return f"out of memory: {fix}\n{error}".rstrip(), _ENVIRONMENT
     blame = "This is a mistake in Jenga, or in a part added to it; run with --debug to see where"
     return f"unexpected {type(error).__name__}: {error}\n{blame}", 1

@@ -16,6 +16,7 @@ _WHOLE: tuple[KeyPath, ...] = (
     ("stages",), ("continual", "replay"), ("continual", "agem"), ("continual", "ewc"), ("data", "max_rows"),
     ("data", "exclude"), ("callbacks", "sentinel"), ("model", "teacher_student_config"),
 )  # fmt: skip
+_ALL_ROWS = "needs all rows, of which data.streaming sees one after the other; remove one of the two"
 _PER_LABEL = ("class_weight", "pos_weight", "item_weights")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
@@ -27,6 +28,7 @@ def contradictions(document: Document, *, data_paths: Sequence[KeyPath] = ()) ->
     """
     return [
         *_warmup(document),
+        *_tokens(document),
         *_together(document),
         *_sharded(document),
         *_streaming(document),
@@ -52,6 +54,23 @@ def _warmup(document: Document) -> Iterator[Finding]:
     if warmup is not None and steps is not None and warmup >= steps:
         message = f"{warmup} steps of warmup leave none of training.max_steps ({steps}); lower it"
         yield finding(document, ("training", "warmup_steps"), message)
+
+
+def _tokens(document: Document) -> Iterator[Finding]:
+    """A step is planned by its rows or by its tokens, and by these of rows that are all there."""
+    backbones = document.value_at(("model", "backbones"))
+    names = backbones if isinstance(backbones, dict) else ()
+    blocks: list[KeyPath] = [("training",), *(("model", "backbones", name, "training") for name in names)]
+    for path in blocks:
+        place = (*path, "tokens_per_step")
+        if document.value_at(place) is None:
+            continue
+        for other in ("batch_size", *(("rows_per_step",) if path == ("training",) else ())):
+            if document.value_at((*path, other)):
+                message = f"a step has rows by tokens_per_step, or by {other}; remove one of the two"
+                yield finding(document, (*path, other), message)
+        if document.value_at(("data", "streaming")) is True:
+            yield finding(document, place, _ALL_ROWS)
 
 
 def _together(document: Document) -> Iterator[Finding]:
@@ -99,8 +118,7 @@ def _streaming(document: Document) -> Iterator[Finding]:
         yield finding(document, ("training", "sampler"), "data.streaming takes sources in turns; remove the key")
     for path in _WHOLE:
         if document.value_at(path) is not None:
-            message = "needs all rows, of which data.streaming sees one after the other; remove one of the two"
-            yield finding(document, path, message)
+            yield finding(document, path, _ALL_ROWS)
 
 
 def _fractions(document: Document) -> Iterator[Finding]:

@@ -58,7 +58,7 @@ class EvaluationConfig(Strict):
         None, description="Which way `metric` is better, where its task does not say: a metric of a task of your own."
     )
     batch_size: PositiveInt | None = Field(
-        None, description="Rows of a forward pass; default: twice training.batch_size."
+        None, description="Rows of a forward pass; default: twice training.batch_size, or twice its tokens_per_step."
     )
     calibration: CalibrationMethod = Field(
         "auto",

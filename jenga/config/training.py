@@ -41,7 +41,14 @@ class TrainingConfig(Strict):
         description="Rows of a step, or of each of gradient_accumulation_steps in one; on a CPU an encoder of tokens "
         "takes them in two passes, by length. Default: by the number of rows and the encoder.",
     )
-    gradient_accumulation_steps: PositiveInt = Field(1, description="Forward passes of an optimizer step.")
+    tokens_per_step: PositiveInt | None = Field(
+        None,
+        description="Tokens of a step at most, in place of batch_size: rows are taken in the shuffled order while they "
+        "fit, and a longer one is a step by itself. For texts.",
+    )
+    gradient_accumulation_steps: PositiveInt = Field(
+        1, description="Forward passes of an optimizer step; with tokens_per_step, of that share of its tokens each."
+    )
     learning_rate: PositiveFloat | LearningRates = Field(
         default_factory=LearningRates,
         description="One rate, or one for each of backbone, adapters, fusion, heads. Default: by the encoder.",
@@ -124,6 +131,10 @@ class OwnTraining(Strict):
         None, description="Passes over its rows. Where other backbones have fewer, its rows come more often a pass."
     )
     batch_size: PositiveInt | None = Field(None, description="Rows of a step, or of each accumulated part of one.")
+    tokens_per_step: PositiveInt | None = Field(
+        None,
+        description="Tokens of a step at most, in place of batch_size. One of them here stands for both in training.",
+    )
     learning_rate: PositiveFloat | LearningRates = Field(
         default_factory=LearningRates,
         description="One rate, or one for each of backbone, adapters, fusion, heads.",
@@ -132,10 +143,9 @@ class OwnTraining(Strict):
 
 
 class ResolvedTraining(TrainingConfig):
-    """The optimisation with every number that the loop needs."""
+    """The optimisation with every number that the loop needs; `batch_size` is None where tokens are counted instead."""
 
     epochs: PositiveInt
-    batch_size: PositiveInt
     learning_rate: LearningRates
     scheduler: str | SchedulerConfig = "linear"
 
@@ -143,8 +153,10 @@ class ResolvedTraining(TrainingConfig):
 def own_training(training: TrainingConfig, own: OwnTraining) -> TrainingConfig:
     """Return `training` with what one backbone has of its own."""
     update: dict[str, Any] = {
-        name: value for name in ("epochs", "batch_size", "layer_decay") if (value := getattr(own, name)) is not None
+        name: value for name in ("epochs", "layer_decay") if (value := getattr(own, name)) is not None
     }
+    if own.batch_size is not None or own.tokens_per_step is not None:
+        update |= {"batch_size": own.batch_size, "tokens_per_step": own.tokens_per_step}
     update["learning_rate"] = _rates(training.learning_rate, own.learning_rate)
     return training.model_copy(update=update)
 

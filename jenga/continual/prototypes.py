@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from jenga.continual.judging import Judged, Scores, scores_by_stage
 from jenga.labels import kind_named
 from jenga.rows.batches import EncodedSplit, Source
-from jenga.rows.order import longest_first
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Stage
 from jenga.trainer.evaluate import Runner
@@ -112,7 +111,7 @@ def encoded(runner: Runner, split: EncodedSplit, task: str) -> Float:
     runner.model.eval()
     found: Float | None = None
     with torch.no_grad():
-        for index in longest_first(split.lengths, runner.size_for(task)):
+        for index in runner.cut(split, task):
             batch = split.batch(index).to(runner.device)
             with runner.autocast():
                 pooled = runner.model.encode(batch.inputs, [task])[task].pooler_output

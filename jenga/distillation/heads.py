@@ -18,7 +18,7 @@ from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.split import TRAIN
 from jenga.tasks.distillation import HeadTeacher
 from jenga.trainer.evaluate import Runner
-from jenga.trainer.recipe import evaluation_batch_sizes
+from jenga.trainer.recipe import evaluation_batch_sizes, evaluation_batch_tokens
 from jenga.types import HeadSpace
 
 HeadKey = tuple[str, str]
@@ -35,6 +35,7 @@ def teach_heads(origin: Origin, sources: Sequence[Source], device: torch.device)
     taught: list[HeadKey] = []
     specs = {head.task: spec for spec in teacher.specs for head in spec.heads}
     size = evaluation_batch_sizes(student.config)[origin.encoder]
+    tokens = evaluation_batch_tokens(student.config).get(origin.encoder)
     for backbone in teacher.model.encoders.values():
         if settings.teacher_dtype == "int8" and backbone.transformer is not None:
             reduce_precision(backbone.transformer, "int8")
@@ -44,7 +45,8 @@ def teach_heads(origin: Origin, sources: Sequence[Source], device: torch.device)
         return torch.autocast(device.type, torch.bfloat16) if settings.teacher_dtype == "bf16" else nullcontext()
 
     sizes = dict.fromkeys(teacher.model.encoders, size)
-    runner = Runner(teacher.model.to(device), device, autocast, sizes, {})
+    budgets = {} if tokens is None else dict.fromkeys(teacher.model.encoders, tokens)
+    runner = Runner(teacher.model.to(device), device, autocast, sizes, {}, batch_tokens=budgets)
     for source in sources:
         part = source.splits[TRAIN]
         common = [key for key, space in part.spaces.items() if _teachable(student, teacher, key, space)]

@@ -27,7 +27,7 @@ from jenga.rows.raw import RawRows
 from jenga.trainer.answers import add_answers
 from jenga.trainer.certain import add_certainty
 from jenga.trainer.evaluate import Runner, choose_device, describe_split
-from jenga.trainer.recipe import evaluation_batch_sizes
+from jenga.trainer.recipe import evaluation_batch_sizes, evaluation_batch_tokens
 from jenga.trainer.worst import add_worst
 from jenga.types import BackboneOutput
 
@@ -281,7 +281,7 @@ class Predictor:
     def judge(self, sources: Sequence[Source], split: str) -> dict[str, Any]:
         """Return what `evaluate` does, of rows that are read already: the `split` of `sources`."""
         bundle = self.bundle
-        runner, judged = self.runs(evaluation_batch_sizes(bundle.config)), bundle.config.evaluation
+        runner, judged = self.judges(), bundle.config.evaluation
         result = runner.evaluate(sources, split, report=True, logits=True)
         found = describe_split(result, self.model, sources, split, metric=judged.metric, slices=judged.slices)
         add_certainty(found, self.model, result, bundle.certainty, judged)
@@ -370,12 +370,18 @@ class Predictor:
         sizes = dict.fromkeys(self.bundle.inputs, batch_size or self.inputs.rows_at_once)
         return self.runs(sizes)
 
-    def runs(self, batch_sizes: Mapping[str, int]) -> Runner:
-        """Return what runs the model over rows. batch_sizes: rows of a forward pass, by encoder."""
+    def judges(self) -> Runner:
+        """Return what runs the model over rows as evaluations in training do."""
+        config = self.bundle.config
+        return self.runs(evaluation_batch_sizes(config), evaluation_batch_tokens(config))
+
+    def runs(self, batch_sizes: Mapping[str, int], batch_tokens: Mapping[str, int] | None = None) -> Runner:
+        """Return what runs the model over rows. batch_sizes, batch_tokens: of a forward pass, by encoder."""
         bundle = self.bundle
         return Runner(
-            self.model, self.device, self._autocast, batch_sizes, bundle.thresholds, certainty=bundle.certainty
-        )
+            self.model, self.device, self._autocast, batch_sizes, bundle.thresholds, certainty=bundle.certainty,
+            batch_tokens=batch_tokens or {},
+        )  # fmt: skip
 
     def _autocast(self) -> AbstractContextManager[Any]:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.bundle.config.training.precision)

@@ -20,7 +20,6 @@ from jenga.labels.judge import labelled_rows
 from jenga.rows.batches import Source
 from jenga.trainer.calibrate import calibrate
 from jenga.trainer.certain import settle
-from jenga.trainer.recipe import evaluation_batch_sizes
 
 _SPLIT = "valid"
 _MAY_CHANGE = ("evaluation.thresholds", "evaluation.calibration", "evaluation.conformal", "evaluation.bootstrap")
@@ -98,7 +97,7 @@ def _refit(predictor: Predictor, sources: Sequence[Source]) -> tuple[list[str], 
     bundle = predictor.bundle
     thresholds, certainty = bundle.thresholds, bundle.certainty
     bundle.thresholds, bundle.certainty = {}, {}
-    runner = predictor.runs(evaluation_batch_sizes(bundle.config))
+    runner = predictor.judges()
     labels = [source.splits[_SPLIT].rows.labels for source in sources]
     spaces = {
         key: space

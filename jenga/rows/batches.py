@@ -27,12 +27,14 @@ _ENTRIES_AT_ONCE = 1 << 14
 class Encoded(ABC):
     """The rows of one split of one source as a backbone reads them, of which batches are made.
 
-    It may be lazy: what is large is decoded when a batch is made of it. `unit`: what an entry is made of. `features`:
-    float32 ``(M, F)``, where a row is read as that one vector; None elsewhere. `truncated`: which rows, bool ``(M,)``,
-    were not read to their end; None where all were.
+    It may be lazy: what is large is decoded when a batch is made of it. `unit`: what an entry is made of. `in_tokens`:
+    whether `lengths` are tokens, by which steps may be planned. `features`: float32 ``(M, F)``, where a row is read as
+    that one vector; None elsewhere. `truncated`: which rows, bool ``(M,)``, were not read to their end; None where all
+    were.
     """
 
     unit: ClassVar[str] = "values"
+    in_tokens: ClassVar[bool] = False
     features: np.ndarray | None = None
     truncated: np.ndarray | None = None
 

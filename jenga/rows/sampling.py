@@ -5,17 +5,21 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from jenga.rows.budget import Budgeted
 from jenga.rows.order import OnDemand, permutation, smallest
 
 BUCKET_TURNS = 8
 """Turns whose rows are sorted by length together. Wider groups pad less, but their batches are of one kind of row: with
 50, scores of short runs fall by one to three points (benchmarks/README.md, learning)."""
+_FINEST = 10_000
+"""Epochs at most in which a source may have a whole number of passes."""
 
 
 class Turn(NamedTuple):
@@ -57,6 +61,9 @@ class Sampler:
 
     Rows of similar length share a turn. With `halves` any rows do, sorted, so that the turn's shorter half and its
     longer one can be run as two batches: these pad less than one would, and a step still sees rows of every length.
+
+    Turns of a source in `tokens_per_turn` have as many rows as that many tokens allow, of any length, however the
+    others are dealt. Its passes differ in their number of turns, and so do epochs; see `Budgeted`.
     """
 
     def __init__(
@@ -69,31 +76,38 @@ class Sampler:
         seed: int,
         halves: bool = False,
         passes: Mapping[str, float] | None = None,
+        tokens_per_turn: Mapping[str, int] | None = None,
     ) -> None:
-        """rows_per_turn: of all sources, or by source. passes: over a source in an epoch; default: one."""
+        """rows_per_turn: of all sources, or by source. passes: over a source in an epoch; default: one.
+
+        tokens_per_turn: of the sources whose turns are planned by them.
+        """
         self.lengths = dict(lengths)
         self.halves = halves
         self.kind = kind
         per_turn = dict.fromkeys(lengths, rows_per_turn) if isinstance(rows_per_turn, int) else dict(rows_per_turn)
         self.rows_per_turn: dict[str, int] = per_turn
+        self.tokens_per_turn = dict(tokens_per_turn or {})
         self.seed = seed
-        self.full_turns = {name: -(-len(each) // per_turn[name]) for name, each in self.lengths.items()}
-        self.turns = {
-            name: max(1, round(turns * (passes or {}).get(name, 1.0))) for name, turns in self.full_turns.items()
+        given = {} if kind == "together" or passes is None else passes
+        self.passes = {name: Fraction(given.get(name, 1.0)).limit_denominator(_FINEST) for name in lengths}
+        self._budgeted = {
+            name: Budgeted(self.lengths[name], tokens, rng=partial(self._rng, name))
+            for name, tokens in self.tokens_per_turn.items()
         }
+        self._sources = self._dealt()
+        self.full_turns = {name: each.first(Fraction(1)) for name, each in self._sources.items()}
+        self.turns = {name: max(1, round(turns * self.passes[name])) for name, turns in self.full_turns.items()}
         if kind == "temperature":
             self.turns = _apportion(self.turns, temperature)
+        self._longest = max(self.full_turns, key=self.full_turns.__getitem__, default="")
         if kind == "together":
-            self.turns = dict.fromkeys(self.turns, max(self.full_turns.values()))
-        self._sources = self._dealt()
-
-    def __len__(self) -> int:
-        """Turns of an epoch."""
-        return max(self.turns.values()) if self.kind == "together" else sum(self.turns.values())
+            self.turns = dict.fromkeys(self.turns, self.full_turns[self._longest])
 
     def turns_in(self, epoch: int) -> int:
-        """Return the turns of `epoch`, of which all have as many here."""
-        return len(self)
+        """Return the turns of `epoch`."""
+        counts = self._counts(epoch)
+        return counts[0] if self.kind == "together" else sum(counts)
 
     def stage_of(self, epoch: int) -> int:
         """Return the stage that `epoch` is of: there is one."""
@@ -109,31 +123,53 @@ class Sampler:
 
     def epoch(self, epoch: int) -> Sequence[Turn]:
         """Return the turns of `epoch` (from 0), each of which is made when it is asked for."""
-        sources, counts = self._sources, list(self.turns.values())
+        sources, counts = list(self._sources.items()), self._counts(epoch)
+        firsts = [self._first(name, epoch) for name, _ in sources]
         if self.kind == "together":
 
             def step(number: int) -> Turn:
-                at = epoch * len(self) + number
-                first, *others = [each.turn(at) for each in sources]
-                return first._replace(beside=tuple(others))
+                parts = [Turn(name, each.rows(firsts[0] + number)) for name, each in sources]
+                return parts[0]._replace(beside=tuple(parts[1:]))
 
-            return OnDemand(step, range(len(self)))
-        order, ends = self._order(epoch), list(accumulate(counts))
+            return OnDemand(step, range(counts[0]))
+        order, ends = self._order(epoch, counts), list(accumulate(counts))
 
         def turn(number: int) -> Turn:
             place = int(order[number])
             which = bisect_right(ends, place)
-            return sources[which].turn((epoch + 1) * counts[which] + place - ends[which])
+            name, source = sources[which]
+            return Turn(name, source.rows(firsts[which] + counts[which] + place - ends[which]))
 
-        return OnDemand(turn, range(len(self)))
+        return OnDemand(turn, range(sum(counts)))
 
-    def one_of_each_size(self, epochs: int) -> list[Turn]:
-        """Return a turn of each source and number of rows that there is in the first `epochs` epochs."""
-        return [turn for each in self._sources for turn in each.one_of_each_size(epochs * self.turns[each.source])]
+    def one_of_each_size(self, epochs: int) -> list[Turn] | None:
+        """Return a turn of each source and number of rows that there is in the first `epochs` epochs.
 
-    def _order(self, epoch: int) -> np.ndarray | range:
+        None where turns are planned by tokens: how many rows they have, is told by no arithmetic.
+        """
+        if self._budgeted:
+            return None
+        return [
+            Turn(name, rows)
+            for name, each in self._sources.items()
+            if isinstance(each, _Passes)
+            for rows in each.one_of_each_size(epochs * self.turns[name])
+        ]
+
+    def _counts(self, epoch: int) -> list[int]:
+        """Return how many turns each source has in `epoch`."""
+        return [self._first(name, epoch + 1) - self._first(name, epoch) for name in self._sources]
+
+    def _first(self, name: str, epoch: int) -> int:
+        """Return the number of the first turn of a source in `epoch`, over all of its passes."""
+        if self.kind == "together":
+            name = self._longest
+        if name in self._budgeted and self.kind != "temperature":
+            return self._budgeted[name].first(epoch * self.passes[name])
+        return epoch * self.turns[name]
+
+    def _order(self, epoch: int, counts: Sequence[int]) -> np.ndarray | range:
         """Return the order of an epoch's turns, each by its number where sources follow one another."""
-        counts = list(self.turns.values())
         if len(counts) == 1:
             return range(counts[0])
         if self.kind == "round_robin":
@@ -145,11 +181,13 @@ class Sampler:
         order[np.argsort(sources, kind="stable")] = np.arange(len(sources), dtype=order.dtype)
         return order
 
-    def _dealt(self) -> list[_Passes]:
-        return [
-            _Passes(name, lengths, self.rows_per_turn[name], halves=self.halves, rng=partial(self._rng, name))
+    def _dealt(self) -> dict[str, _Passes | Budgeted]:
+        return {
+            name: self._budgeted[name]
+            if name in self._budgeted
+            else _Passes(lengths, self.rows_per_turn[name], halves=self.halves, rng=partial(self._rng, name))
             for name, lengths in self.lengths.items()
-        ]
+        }
 
     def _rng(self, name: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number])
@@ -162,30 +200,34 @@ class _Passes:
     """
 
     def __init__(
-        self, source: str, lengths: np.ndarray, rows_per_turn: int, *, halves: bool,
-        rng: Callable[[int], np.random.Generator],
-    ) -> None:  # fmt: skip
+        self, lengths: np.ndarray, rows_per_turn: int, *, halves: bool, rng: Callable[[int], np.random.Generator]
+    ) -> None:
         """rng: returns what a pass is drawn from, by its number."""
-        self.source, self.lengths, self.rows_per_turn, self.rng = source, lengths, rows_per_turn, rng
+        self.lengths, self.rows_per_turn, self.rng = lengths, rows_per_turn, rng
         self.turns_per_group = 1 if halves else BUCKET_TURNS
         self.count = -(-len(lengths) // rows_per_turn)
         self._permutations: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def turn(self, number: int) -> Turn:
-        """Return the turn `number`, from 0, over all passes."""
+    def first(self, passes: Fraction) -> int:
+        """Return the number of the turn behind `passes` passes."""
+        return round(passes * self.count)
+
+    def rows(self, number: int) -> list[int]:
+        """Return the rows of the turn `number`, from 0, over all passes."""
         which_pass, at = divmod(number, self.count)
         rows, turns = self._dealt(which_pass)
         group, part = self._place(int(turns[at]))
         own = rows[group]
         by_length = np.argsort(self.lengths[own], kind="stable")
-        return Turn(self.source, own[by_length[part]].tolist())
+        found: list[int] = own[by_length[part]].tolist()
+        return found
 
-    def one_of_each_size(self, count: int) -> list[Turn]:
-        """Return a turn of each number of rows that there is among the first `count`."""
+    def one_of_each_size(self, count: int) -> list[list[int]]:
+        """Return the rows of a turn of each number of rows that there is among the first `count`."""
         # All have as many but those of the last group.
         in_last_group = self._dealt(0)[1][:count] >= (self.count - 1) // self.turns_per_group * self.turns_per_group
         numbers = [*np.flatnonzero(~in_last_group)[:1].tolist(), *np.flatnonzero(in_last_group).tolist()]
-        return list({len(turn.rows): turn for turn in map(self.turn, numbers)}.values())
+        return list({len(rows): rows for rows in map(self.rows, numbers)}.values())
 
     def _place(self, turn: int) -> tuple[slice, slice]:
         """Return where the rows of a turn's group are in a pass, and where those of the turn are in the group."""

@@ -78,7 +78,7 @@ class StagedSampler:
 
     def turns_in(self, epoch: int) -> int:
         """Return the turns of `epoch`."""
-        return len(self.samplers[self.stage_of(epoch)])
+        return self.samplers[self.stage_of(epoch)].turns_in(self._own(epoch))
 
     def deal(self, *, halves: bool) -> None:
         """Deal as a run that goes on began to; see `Sampler.deal`."""
@@ -88,7 +88,7 @@ class StagedSampler:
     def epoch(self, epoch: int) -> Sequence[Turn]:
         """Return the turns of `epoch` (from 0), each of which is made when it is asked for."""
         at = self.stage_of(epoch)
-        dealt = self.samplers[at].epoch(epoch % self.ends[-1] - (self.ends[at - 1] if at else 0))
+        dealt = self.samplers[at].epoch(self._own(epoch))
 
         def turn(number: int) -> Turn:
             own = self._of_stage(dealt[number], self.stages[at])
@@ -99,15 +99,20 @@ class StagedSampler:
     def one_of_each_size(self, epochs: int) -> list[Turn] | None:
         """Return a turn of each source and number of rows that there is in the first `epochs` epochs of each stage.
 
-        None where rows of the memory join them: how many, is told by no arithmetic.
+        None where rows of the memory join them, or turns are planned by tokens: how many, is told by no arithmetic.
         """
-        if self.replay is not None:
-            return None
         found = []
         for stage, sampler, end in zip(self.stages, self.samplers, self.ends, strict=True):
-            own = min(stage.epochs, epochs - (end - stage.epochs))
-            found += [self._of_stage(turn, stage) for turn in sampler.one_of_each_size(max(0, own))]
+            own = sampler.one_of_each_size(max(0, min(stage.epochs, epochs - (end - stage.epochs))))
+            if own is None or self.replay is not None:
+                return None
+            found += [self._of_stage(turn, stage) for turn in own]
         return found
+
+    def _own(self, epoch: int) -> int:
+        """Return the number of `epoch` in its stage."""
+        at = self.stage_of(epoch)
+        return epoch % self.ends[-1] - (self.ends[at - 1] if at else 0)
 
     def _of_stage(self, turn: Turn, stage: Stage) -> Turn:
         """Return a turn of the rows of `stage` as one of all rows."""

@@ -200,7 +200,8 @@ class StreamSampler(Sampler):
         self.rows_per_turn = dict(rows_per_turn)
         self._names = list(rows_per_turn)
 
-    def __len__(self) -> int:
+    def turns_in(self, epoch: int) -> int:
+        """Return the turns of `epoch`, of which all have as many."""
         return _EPOCH_TURNS
 
     def deal(self, *, halves: bool) -> None:

@@ -52,7 +52,7 @@ from jenga.trainer.checkpoint import forget_harmed_best, newest_checkpoint
 from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import Runner, SplitResult, choose_device, describe_split
 from jenga.trainer.optim import Maker, all_groups
-from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
+from jenga.trainer.recipe import evaluation_batch_sizes, evaluation_batch_tokens, trainings_of
 from jenga.trainer.rehearse import rehearse
 from jenga.trainer.run import RunFolder, SeenRun
 from jenga.trainer.shards import check_layers
@@ -310,8 +310,9 @@ def _finish(experiment: Experiment, run: RunFolder, accelerator: Accelerator, co
     config = bundle.config
     sizes = evaluation_batch_sizes(config)
     runner = Runner(
-        bundle.model, accelerator.device, accelerator.autocast, sizes, bundle.thresholds, workers=experiment.workers
-    )
+        bundle.model, accelerator.device, accelerator.autocast, sizes, bundle.thresholds, workers=experiment.workers,
+        batch_tokens=evaluation_batch_tokens(config),
+    )  # fmt: skip
     warnings = calibrate(runner, experiment.sources)
     valid = runner.evaluate(experiment.sources, "valid", logits=True)
     settled = settle(valid, bundle.model, bundle.spaces, config.evaluation)

@@ -21,6 +21,7 @@ from jenga.labels.tables import stacked
 from jenga.model import MultiTaskModel
 from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit, Source
+from jenga.rows.budget import longest_within
 from jenga.rows.order import longest_first
 from jenga.tasks import BaseTask
 from jenga.trainer.slices import described, slices_of
@@ -57,8 +58,9 @@ class SplitResult:
 class Runner:
     """Runs a model over splits; shared by evaluation in training, at the end, and by the predictor.
 
-    `batch_sizes`: rows of a forward pass, by encoder. `workers`: processes that make batches ahead. `processes`: share
-    the batches, and have all answers in the end. `in_step`: whether each of them runs the model equally often.
+    `batch_sizes`: rows of a forward pass, by encoder; `batch_tokens`: its most tokens, which count instead where rows
+    are cut by length. `workers`: processes that make batches ahead. `processes`: share the batches, and have all
+    answers in the end. `in_step`: whether each of them runs the model equally often.
     """
 
     model: MultiTaskModel
@@ -71,10 +73,18 @@ class Runner:
     processes: Processes = field(default_factory=Processes)
     in_step: bool = False
     certainty: Mapping[HeadKey, Certainty] = field(default_factory=dict)
+    batch_tokens: Mapping[str, int] = field(default_factory=dict)
 
     def size_for(self, task: str) -> int:
         """Return the rows of a forward pass of what `task` reads."""
         return self.batch_sizes[self.model.reads[task]]
+
+    def cut(self, split: EncodedSplit, task: str) -> Sequence[list[int]]:
+        """Return the rows of each forward pass over `split`, which `task` reads, the longest first."""
+        tokens = self.batch_tokens.get(self.model.reads[task])
+        if tokens is None:
+            return longest_first(split.lengths, self.size_for(task))
+        return longest_within(split.lengths, tokens)
 
     def logits(
         self, split: EncodedSplit, tasks: Sequence[str], losses: dict[str, _LossSum] | None = None
@@ -84,7 +94,7 @@ class Runner:
         Those of all rows are one tensor ``(M, K)`` where they are equally large, else a list. A word without a token of
         its own (cut off, or merged into the one before) gets NaN.
         """
-        cut = longest_first(split.lengths, self.size_for(tasks[0]))
+        cut = self.cut(split, tasks[0])
         own = self.processes.share(cut)
         idle = -(-len(cut) // self.processes.size) - len(own) if self.in_step else 0
         said: Iterable[_Said] = self._said(split, tasks, own, losses, idle=list(cut[-1:]) * idle)

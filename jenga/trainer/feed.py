@@ -18,6 +18,7 @@ import torch
 from jenga.ahead import made_ahead
 from jenga.processes import Processes
 from jenga.rows.batches import EncodedSplit
+from jenga.rows.budget import batches_within
 from jenga.rows.sampling import Sampler, Turn, micro_batches
 from jenga.rows.stages import StagedSampler
 from jenga.types import Batch
@@ -35,8 +36,9 @@ class _Part(NamedTuple):
 class Feed:
     """Makes the micro-batches of turns in `workers` processes ahead of them; 0: as asked for.
 
-    `sizes`: the most rows of one, by source. Of each, this process has its share in `processes`. in_step: whether one
-    that has none gets an idle batch instead, so that all run the model equally often.
+    `sizes`: the most rows of one, by source; `tokens`: of the others, the most tokens of one, with those that pad it
+    where `padded`. Of each, this process has its share in `processes`. in_step: whether one that has none gets an idle
+    batch instead, so that all run the model equally often.
 
     A batch is the same whoever makes it: what is changed of its rows is drawn from `seed`, the epoch and the rows.
     Processes are there from `begin` to the end of the block that the feed is the context of.
@@ -52,8 +54,10 @@ class Feed:
         workers: int,
         processes: Processes | None = None,
         in_step: bool = False,
+        tokens: Mapping[str, int] | None = None,
+        padded: bool = True,
     ) -> None:
-        self.in_step = in_step
+        self.in_step, self.tokens, self.padded = in_step, dict(tokens or {}), padded
         self.splits, self.sizes, self.halves, self.seed, self.workers = splits, sizes, halves, seed, workers
         self.processes = processes or Processes()
         self._made: Iterator[Batch] | None = None
@@ -130,6 +134,8 @@ class Feed:
 
     def _cut(self, part: Turn) -> list[list[int]]:
         lengths = self.splits[part.source].lengths
+        if (tokens := self.tokens.get(part.source)) is not None:
+            return batches_within(part.rows, lengths, tokens, padded=self.padded)
         return micro_batches(part.rows, lengths, self.sizes[part.source], halves=self.halves)
 
     def _noted(self, coming: Iterator[tuple[int, Turn]]) -> Iterator[_Part]:

@@ -27,18 +27,17 @@ from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import judged, observe
 from jenga.trainer.directions import greater_is_better, metric_directions
 from jenga.trainer.evaluate import Runner, valid_metrics
-from jenga.trainer.feed import Feed
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
 from jenga.trainer.memory import packed_all, unpack
 from jenga.trainer.norms import join_norms
 from jenga.trainer.optim import learning_rates
-from jenga.trainer.recipe import evaluation_batch_sizes, trainings_of
+from jenga.trainer.recipe import evaluation_batch_sizes, evaluation_batch_tokens, trainings_of
 from jenga.trainer.run import MetricsLog, RunFolder
 from jenga.trainer.signals import interruptible
 from jenga.trainer.state import State
-from jenga.trainer.together import agree_to_end, agreed, check_chain, in_step, step_counts
-from jenga.trainer.turns import batch_rows, epochs_of, in_halves, make_sampler, planned_steps, warn_of_lone_tasks
+from jenga.trainer.together import agree_to_end, agreed, check_chain, step_counts
+from jenga.trainer.turns import epochs_of, in_halves, make_feed, make_sampler, planned_steps, warn_of_lone_tasks
 from jenga.trainer.undo import BeforeTurn, go_back_to
 from jenga.types import Batch
 
@@ -72,11 +71,9 @@ class Trainer:
         self.sampler = make_sampler(sources, config, halves=self.halves)
         warn_of_lone_tasks(sources, config)
         self.training, self.trainings = resolved(config.training), trainings_of(config)
-        splits = {source.name: source.stream or source.splits["train"] for source in sources}
-        self.feed = Feed(
-            splits, sizes=batch_rows(sources, config), halves=self.halves and not model.skips_padding, workers=workers,
-            seed=self.training.seed, processes=self.processes, in_step=in_step(self.training, self.processes),
-        )  # fmt: skip
+        self.feed = make_feed(
+            sources, config, model, accelerator.device, halves=self.halves, workers=workers, processes=self.processes
+        )
         self.left_out = LeftOut(run)
         # The schedule is that of the plan, whatever is left out: the steps before must not have had other rates.
         self.planned_steps = planned_steps(self.sampler, config)
@@ -182,7 +179,7 @@ class Trainer:
             self._finish_step()  # all of its turns are left out: no step ends it
 
     def step(self, turn: Turn, place: Place | None = None) -> Asked | None:
-        """Take one optimizer step on the rows of `turn`, in micro-batches of training.batch_size or half of it.
+        """Take one optimizer step on the rows of `turn`, in micro-batches as the feed cuts them.
 
         Returns what a callback asks for before or after it. A step before which it is asked for is not taken, and
         neither is one of whose rows none is left.
@@ -329,6 +326,7 @@ class Trainer:
             self.model, self.accelerator.device, self.accelerator.autocast, evaluation_batch_sizes(self.config), {},
             self._check_interrupt if self.processes.size == 1 else lambda: None,  # several end together, after a step
             self.feed.workers, self.processes, in_step=len(self.learner.shards) > 0,
+            batch_tokens=evaluation_batch_tokens(self.config),
         )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:

@@ -25,7 +25,7 @@ def join_norms(model: torch.nn.Module, processes: Processes, fewest: Callable[[]
     if (rows := fewest()) < processes.size:
         raise ConfigError(
             f"training.batch_size: one of the batches has {rows} rows, and batch normalisation in {processes.size} "
-            "processes needs one for each; choose another batch_size, or fewer processes"
+            "processes needs one for each; choose another batch_size or tokens_per_step, or fewer processes"
         )
     for each in norms.values():
         each.forward = partial(_normalised, each, each.forward)  # type: ignore[method-assign]

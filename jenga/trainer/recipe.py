@@ -10,7 +10,7 @@ from jenga.config.training import LearningRates, OwnTraining, ResolvedTraining, 
 from jenga.errors import ConfigError
 from jenga.modalities import Recipe
 from jenga.model import MultiTaskModel
-from jenga.rows.batches import Source
+from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.split import TRAIN
 from jenga.trainer.optim import has_no_layers, trained_groups, usual_schedule
 from jenga.types import SHARED
@@ -33,7 +33,7 @@ def resolve(training: TrainingConfig, recipe: Recipe, n_rows: Sequence[int], gro
     rates = {name: given if isinstance(given, float) else _rate(given, name, recipe) for name in groups}
     numbers = {
         "epochs": training.epochs or epochs(recipe, mean_rows),
-        "batch_size": training.batch_size or batch_size(recipe, mean_rows),
+        "batch_size": None if training.tokens_per_step else training.batch_size or batch_size(recipe, mean_rows),
         "learning_rate": LearningRates(**rates),
         "scheduler": training.scheduler or usual_schedule(training),
     }
@@ -72,9 +72,10 @@ def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Se
         name: block.model_copy(update={"training": OwnTraining(**{key: getattr(found[name], key) for key in _OWN})})
         for name, block in config.backbones.items()
     }
+    sizes = [] if config.training.tokens_per_step else [each.batch_size for each in found.values() if each.batch_size]
     numbers = {
         "epochs": min(each.epochs for each in found.values()),
-        "batch_size": max(each.batch_size for each in found.values()),
+        "batch_size": max(sizes, default=None),
         "learning_rate": LearningRates(),
         "scheduler": config.training.scheduler or usual_schedule(config.training),
     }
@@ -87,9 +88,17 @@ def _epochs_together(config: ExperimentConfig, found: Mapping[str, ResolvedTrain
     turns, wanted = [], []
     for source in sources:
         each = found[config.encoders[source.encoder][0]]
-        turns.append(math.ceil(len(source.splits[TRAIN]) / each.batch_size))
+        turns.append(_turns(source.splits[TRAIN], each))
         wanted.append(turns[-1] * each.epochs)
     return math.ceil(max(wanted) / max(turns))
+
+
+def _turns(part: EncodedSplit, training: ResolvedTraining) -> int:
+    """Return about how many turns a pass over `part` takes."""
+    if training.tokens_per_step is not None:
+        return -(-int(part.lengths.sum()) // training.tokens_per_step)
+    assert training.batch_size is not None
+    return -(-len(part) // training.batch_size)
 
 
 def _check_layer_decay(config: ExperimentConfig, model: MultiTaskModel) -> None:
@@ -114,9 +123,40 @@ def trainings_of(config: ExperimentConfig) -> dict[str, ResolvedTraining]:
     }
 
 
+def rows_of_pass(training: ResolvedTraining, longest: int) -> int:
+    """Return the rows of a forward pass where nobody counts tokens: as many as fit into their number at any rate.
+
+    longest: tokens of a row at most.
+    """
+    tokens = tokens_of_pass(training)
+    if tokens is not None:
+        return max(1, tokens // longest)
+    assert training.batch_size is not None
+    return training.batch_size
+
+
+def tokens_of_pass(training: ResolvedTraining) -> int | None:
+    """Return the most tokens of a forward pass; None where its rows are counted."""
+    if training.tokens_per_step is None:
+        return None
+    return max(1, training.tokens_per_step // training.gradient_accumulation_steps)
+
+
 def evaluation_batch_sizes(config: ExperimentConfig) -> dict[str, int]:
     """Return the rows of a forward pass without gradients by encoder, of a built experiment."""
-    return {name: config.evaluation.batch_size or 2 * each.batch_size for name, each in trainings_of(config).items()}
+    longest = config.data.max_length
+    return {
+        name: config.evaluation.batch_size or 2 * rows_of_pass(each, longest)
+        for name, each in trainings_of(config).items()
+    }
+
+
+def evaluation_batch_tokens(config: ExperimentConfig) -> dict[str, int]:
+    """Return the most tokens of a forward pass without gradients, by encoder; of those whose rows are counted: none."""
+    if config.evaluation.batch_size is not None:
+        return {}
+    found = {name: tokens_of_pass(each) for name, each in trainings_of(config).items()}
+    return {name: 2 * tokens for name, tokens in found.items() if tokens is not None}
 
 
 def epochs(recipe: Recipe, n_rows: int) -> int:
@@ -161,20 +201,25 @@ def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) 
     length = f"{resolved.epochs} epochs" if steps is None else f"{resolved.epochs} epochs ({steps} steps)"
     if resolved.max_steps:
         length = "steps" if steps is None else f"{steps} steps"
-    line = (
-        f"{'' if steps is None else 'training: '}{length} of "
-        f"{resolved.batch_size * resolved.gradient_accumulation_steps} rows; rates "
-        + ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+    line = f"{'' if steps is None else 'training: '}{length} of {size_of_step(resolved)}; rates " + ", ".join(
+        f"{name} {rate:g}" for name, rate in rates.items()
     )
     if resolved.layer_decay is not None and "backbone" in rates:
         line += f"; x {resolved.layer_decay:g} of backbone for each layer before the last"
     return f"{line}; by the rows and the encoder: {', '.join(chosen)}" if chosen else line
 
 
+def size_of_step(training: ResolvedTraining) -> str:
+    """Return in words what a step of a source has at most."""
+    if training.batch_size is None:
+        return f"{training.tokens_per_step:,} tokens at most"
+    return f"{training.batch_size * training.gradient_accumulation_steps} rows"
+
+
 def _chosen(given: TrainingConfig, rates: Mapping[str, float]) -> list[str]:
     """Return the keys whose numbers the configuration left open."""
     chosen = [] if given.epochs or given.max_steps else ["epochs"]
-    chosen += [] if given.batch_size else ["batch_size"]
+    chosen += [] if given.batch_size or given.tokens_per_step else ["batch_size"]
     by_group = given.learning_rate
     if isinstance(by_group, LearningRates):
         chosen += [f"learning_rate.{name}" for name in rates if getattr(by_group, name) is None]

@@ -15,14 +15,17 @@ from jenga.config.schema import ExperimentConfig
 from jenga.config.training import resolved
 from jenga.errors import ConfigError
 from jenga.model import MultiTaskModel
+from jenga.processes import Processes
 from jenga.rows.batches import Source
 from jenga.rows.memory import kept_rows
 from jenga.rows.sampling import Sampler
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Replay, Stage, StagedSampler
 from jenga.rows.stream import StreamSampler
-from jenga.trainer.recipe import trainings_of
+from jenga.trainer.feed import Feed
+from jenga.trainer.recipe import tokens_of_pass, trainings_of
 from jenga.trainer.stages import stages_of
+from jenga.trainer.together import in_step
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,8 @@ def make_sampler(
 ) -> Sampler | StagedSampler:
     """Return the sampler over the training rows of `sources`; halves: as `Sampler` has it.
 
-    Raises ConfigError for rows_per_step that gives tasks of the same rows different numbers, and as `stages_of`.
+    Raises ConfigError for rows_per_step that gives tasks of the same rows different numbers, for tokens_per_step where
+    no tokens can be counted or a step must be one batch, and as `stages_of`.
     """
     if config.data.streaming:
         return StreamSampler(_rows_per_turn(sources, config))
@@ -58,10 +62,37 @@ def in_halves(model: MultiTaskModel, config: ExperimentConfig, device: torch.dev
     return device.type == "cpu" and model.cost_follows_tokens and not whole and not config.data.streaming
 
 
+def make_feed(
+    sources: Sequence[Source], config: ExperimentConfig, model: MultiTaskModel, device: torch.device,
+    *, halves: bool, workers: int, processes: Processes,
+) -> Feed:  # fmt: skip
+    """Return what makes the batches of turns; halves: as these are dealt."""
+    training = resolved(config.training)
+    return Feed(
+        {source.name: source.stream or source.splits[TRAIN] for source in sources},
+        sizes=batch_rows(sources, config),
+        tokens=batch_tokens(sources, config),
+        halves=halves and not model.skips_padding,
+        padded=not model.skips_padding or device.type != "cpu",
+        seed=training.seed,
+        workers=workers,
+        processes=processes,
+        in_step=in_step(training, processes),
+    )
+
+
 def batch_rows(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
     """Return the most rows of a batch by source: all rows of a step where the balance needs them in one."""
     own, whole = trainings_of(config), reads_losses_after(config.training)
-    return {source.name: sys.maxsize if whole else own[source.encoder].batch_size for source in sources}
+    sizes = {source.name: own[source.encoder].batch_size for source in sources}
+    return {name: sys.maxsize if whole else size for name, size in sizes.items() if size is not None}
+
+
+def batch_tokens(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
+    """Return the most tokens of a batch by source, of those whose steps are planned by tokens."""
+    own = trainings_of(config)
+    found = {source.name: tokens_of_pass(own[source.encoder]) for source in sources}
+    return {name: tokens for name, tokens in found.items() if tokens is not None}
 
 
 def warn_of_lone_tasks(sources: Sequence[Source], config: ExperimentConfig) -> None:
@@ -97,8 +128,13 @@ def planned_steps(sampler: Sampler | StagedSampler, config: ExperimentConfig) ->
     """Return the optimizer steps of each stage of a built experiment; where it has none, of the whole."""
     training = resolved(config.training)
     if isinstance(sampler, Sampler):
-        return [training.max_steps or training.epochs * len(sampler)]
-    return [stage.epochs * len(each) for stage, each in zip(sampler.stages, sampler.samplers, strict=True)]
+        return [training.max_steps or _turns_of(sampler, training.epochs)]
+    return [_turns_of(each, stage.epochs) for stage, each in zip(sampler.stages, sampler.samplers, strict=True)]
+
+
+def _turns_of(sampler: Sampler, epochs: int) -> int:
+    """Return the turns of the first epochs, which may differ in how many they have."""
+    return sum(map(sampler.turns_in, range(epochs)))
 
 
 def _replay(stages: Sequence[Stage], config: ExperimentConfig) -> Replay | None:
@@ -117,6 +153,7 @@ def _sampler(
         lengths,
         kind=training.sampler,
         rows_per_turn=_rows_per_turn(sources, config),
+        tokens_per_turn=_tokens_per_turn(sources, config),
         temperature=training.temperature,
         seed=training.seed,
         halves=halves,
@@ -126,12 +163,39 @@ def _sampler(
 
 def _rows_per_turn(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
     training, own = resolved(config.training), trainings_of(config)
-    rows = {source.name: own[source.encoder].batch_size * training.gradient_accumulation_steps for source in sources}
+    sizes = {source.name: own[source.encoder].batch_size for source in sources}
+    rows = {name: size * training.gradient_accumulation_steps for name, size in sizes.items() if size is not None}
     for source in sources:
         given = {task: training.rows_per_step[task] for task in source.tasks if task in training.rows_per_step}
         if len(set(given.values())) > 1:
             told = ", ".join(f"{task} {number}" for task, number in given.items())
             raise ConfigError(f"training.rows_per_step: {told}: these tasks read the same rows; give them one number")
+        if given and source.name not in rows:
+            raise ConfigError(
+                f"training.rows_per_step: {', '.join(given)}: the steps of these rows are planned by the "
+                "tokens_per_step of their backbone; remove one of the two"
+            )
         if given:
             rows[source.name] = next(iter(given.values()))
     return rows
+
+
+def _tokens_per_turn(sources: Sequence[Source], config: ExperimentConfig) -> dict[str, int]:
+    own = trainings_of(config)
+    found = {}
+    for source in sources:
+        if (tokens := own[source.encoder].tokens_per_step) is None:
+            continue
+        if not source.splits[TRAIN].encoded.in_tokens:
+            raise ConfigError(
+                f"training.tokens_per_step: what {', '.join(source.tasks)} read is not counted in tokens, as text is; "
+                "set training.batch_size instead, or, of several backbones, that of their own"
+            )
+        if reads_losses_after(config.training):
+            name, _ = part_of(config.training.loss_balance)
+            raise ConfigError(
+                f"training.loss_balance: '{name}' needs the rows of a step in one batch, which tokens_per_step may "
+                "part; set training.batch_size instead"
+            )
+        found[source.name] = tokens
+    return found

@@ -62,6 +62,14 @@ def test_epochs_are_counted_in_steps(invoke: Invoke, config: Path) -> None:
     assert json.loads(invoke("check", config, *arguments).stdout)["total_steps"] == 12
 
 
+def test_steps_by_tokens_are_told(invoke: Invoke, config: Path) -> None:
+    arguments = ["--set", "training.batch_size=null", "--set", "training.tokens_per_step=24"]
+    found = json.loads(invoke("check", config, *arguments, "--json").stdout)
+    assert (found["rows_per_step"], found["tokens_per_step"]) == (None, 24)
+    assert all(step["rows"] * step["tokens"] <= 24 for step in found["steps"])
+    assert "steps of up to 24 tokens" in invoke("check", config, *arguments).stdout
+
+
 def test_unknown_metric_is_found(invoke: Invoke, config: Path) -> None:
     result = invoke("check", config, "--set", "evaluation.metric=eval_mood_feeling_f1")
     assert result.exit_code == 2

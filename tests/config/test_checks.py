@@ -41,6 +41,21 @@ def keys(text: str) -> list[str]:
         ("tasks: [{heads: [{num_labels: 2, pos_weight: [1]}]}]", "tasks[0].heads[0].pos_weight"),
         ("tasks: [{heads: [{num_labels: 2, item_weights: [1, 2, 3]}]}]", "tasks[0].heads[0].item_weights"),
         ("tasks: [{data_path: nowhere://bucket/a}]", "tasks[0].data_path"),
+        ("training: {tokens_per_step: 512, batch_size: 8}", "training.batch_size"),
+        (
+            "model: {backbones: {x: {training: {tokens_per_step: 512, batch_size: 8}}}}",
+            "model.backbones.x.training.batch_size",
+        ),
+        (
+            "{training: {tokens_per_step: 9, sampler: together, rows_per_step: {a: 4}}, tasks: [{name: a}]}",
+            "training.rows_per_step",
+        ),
+        ("data: {streaming: true}\ntraining: {max_steps: 3, tokens_per_step: 9}", "training.tokens_per_step"),
+        (
+            "{data: {streaming: true}, training: {max_steps: 3}, "
+            "model: {backbones: {x: {training: {tokens_per_step: 9}}}}}",
+            "model.backbones.x.training.tokens_per_step",
+        ),
         ("data: {streaming: true}", "data.streaming"),
         ("data: {streaming: true, max_rows: 5}\ntraining: {max_steps: 3}", "data.max_rows"),
         ("data: {streaming: true}\ntraining: {max_steps: 3, sampler: temperature}", "training.sampler"),
@@ -72,6 +87,8 @@ def test_names_whose_metrics_would_be_one_are_told_with_both_places() -> None:
         "{training: {fsdp: false, gradient_conflict: upgrad}}",
         "training: {warmup_steps: 9, max_steps: 10}",
         "training: {warmup_steps: 10}",
+        "{training: {tokens_per_step: 512, batch_size: null}}",
+        "{training: {tokens_per_step: 512}, model: {backbones: {x: {training: {batch_size: 8}}}}}",
         "training: {warmup_steps: true, max_steps: 1}",
         "data: {valid_fraction: 0.5, test_fraction: 0.4}",
         "{early_stopping: null, data: {valid_fraction: 0}, tasks: [{data_path: a}]}",

@@ -819,6 +819,7 @@ PROBES: dict[str, Probe] = {
     ),
     "model[several backbones].backbones{}.training.epochs": Probe(turns, 3, SEVERAL),
     "model[several backbones].backbones{}.training.batch_size": Probe(turns, 4, SEVERAL),
+    "model[several backbones].backbones{}.training.tokens_per_step": Probe(turns, 40, SEVERAL),
     "model[several backbones].backbones{}.training.learning_rate": Probe(groups, 0.5, SEVERAL),
     "model[several backbones].backbones{}.training.learning_rate.backbone": Probe(groups, 0.5, SEVERAL),
     "model[several backbones].backbones{}.training.learning_rate.adapters": Probe(
@@ -980,6 +981,7 @@ PROBES: dict[str, Probe] = {
     "training.epochs": Probe(last_step, 2),
     "training.max_steps": Probe(last_step, 2),
     "training.batch_size": Probe(turns, 4),
+    "training.tokens_per_step": Probe(turns, 40, {"training.batch_size": None}),
     "training.gradient_accumulation_steps": Probe(turns, 2),
     "training.learning_rate": Probe(groups, 0.5),
     "training.learning_rate.backbone": Probe(groups, 0.5, FUSED),

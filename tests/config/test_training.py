@@ -39,3 +39,19 @@ def test_what_a_backbone_has_of_its_own_wins_over_what_all_have(
     made = own_training(TrainingConfig(epochs=3, learning_rate=common), OwnTraining(learning_rate=own))
 
     assert (made.epochs, made.learning_rate) == (3, wanted)
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "wanted"),
+    [
+        ({"tokens_per_step": 512}, {}, (None, 512)),
+        ({"tokens_per_step": 512}, {"batch_size": 8}, (8, None)),
+        ({"batch_size": 8}, {"tokens_per_step": 512}, (None, 512)),
+    ],
+)
+def test_a_backbone_has_steps_by_rows_or_by_tokens_whatever_the_others_have(
+    common: dict[str, int], own: dict[str, int], wanted: tuple[int | None, int | None]
+) -> None:
+    made = own_training(TrainingConfig(**common), OwnTraining(**own))
+
+    assert (made.batch_size, made.tokens_per_step) == wanted

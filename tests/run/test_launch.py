@@ -31,6 +31,17 @@ def test_two_processes_make_the_run_of_one(settings: Make, tmp_path: Path) -> No
     assert told.count("run: ") == 1
 
 
+@pytest.mark.slow
+def test_two_processes_make_the_run_of_one_whose_steps_are_planned_by_tokens(settings: Make, tmp_path: Path) -> None:
+    training = {"epochs": 2, "batch_size": None, "tokens_per_step": 90, "gradient_accumulation_steps": 2}
+    content = without_dropout(settings("mood", "names", training=training, **NO_DROPOUT))
+    alone = train(content, device="cpu").run
+    assert start(content, tmp_path / "two", "--processes", "2").wait(timeout=300) == 0, (
+        tmp_path / "two" / "told"
+    ).read_text()
+    compared(alone, run_of(tmp_path / "two"))
+
+
 def test_a_configuration_that_is_wrong_is_told_once_and_starts_nothing(settings: Make, tmp_path: Path) -> None:
     content = settings("mood")
     content["training"]["epocs"] = 2

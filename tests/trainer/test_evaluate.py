@@ -67,6 +67,22 @@ def test_the_batch_size_changes_no_prediction_and_no_loss(
             np.testing.assert_allclose(mine, theirs, rtol=1e-4, err_msg=str(key))
 
 
+def test_a_budget_of_tokens_cuts_rows_by_their_lengths_and_changes_no_logits(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood")
+    (source,) = trainer.sources.values()
+    part = source.splits["train"]
+    widths: list[tuple[int, int]] = []
+    trainer.model.encoders["shared"].register_forward_hook(
+        lambda _, given, found: widths.append(tuple(found.last_hidden_state.shape[:2]))
+    )
+    by_rows = runner_of(trainer, 4).logits(part, ("mood",))["mood", "mood"]
+    widths.clear()
+    found = runner_of(trainer, 4, batch_tokens={"shared": 80}).logits(part, ("mood",))["mood", "mood"]
+    torch.testing.assert_close(found, by_rows)
+    assert all(rows * tokens <= 80 for rows, tokens in widths)
+    assert max(rows for rows, _ in widths) > 4
+
+
 def test_logits_are_those_of_each_row_alone(make_trainer: Callable[..., Any]) -> None:
     trainer = make_trainer("mood", "names")
     split = trainer.experiment.sources[0].splits["train"]

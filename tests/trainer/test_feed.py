@@ -197,6 +197,23 @@ def test_each_row_of_a_turn_is_of_one_process(kind: Any, size: int) -> None:
         assert len(found[0]) < turn.size or turn.size == 1
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_steps_by_tokens_are_run_in_batches_of_their_tokens_which_processes_share(padded: bool) -> None:
+    lengths = {"a": np.array([9, 2, 3, 30, 2, 4, 9, 2])}
+    splits: Any = {"a": SimpleNamespace(lengths=lengths["a"], left_out=frozenset())}
+    turn = Turn("a", [1, 4, 7, 2, 5, 0])
+
+    def parts(processes: Processes) -> list[tuple[int, ...]]:
+        made = Feed(
+            splits, sizes={}, tokens={"a": 16}, padded=padded, halves=True, seed=0, workers=0, processes=processes
+        )
+        return [part.rows for part in made._parts(0, turn)]
+
+    assert parts(Processes()) == ([(0,), (5, 2, 7, 4), (1,)] if padded else [(0, 5, 2), (7, 4, 1)])
+    one, other = (parts(Processes(rank, 2)) for rank in range(2))
+    assert (one, other) == (([(0,), (5, 7), (1,)], [(2, 4)]) if padded else ([(0, 2), (7, 1)], [(5,), (4,)]))
+
+
 def walked(feed: Feed, sampler: Sampler | StagedSampler, epochs: int) -> int:
     """Return the rows of the smallest batch, by a walk through all turns."""
     turns = [part for epoch in range(epochs) for turn in sampler.epoch(epoch) for part in turn.parts]

@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -606,7 +607,7 @@ def test_a_run_that_is_stopped_anywhere_leaves_its_last_model(
         "mood", training={"epochs": 3}, data={"valid_fraction": valid_fraction}, callbacks=[Do(event, stop)]
     )
     trainer.train()
-    assert trainer.state.step == {"on_train_begin": 0, "on_step_end": 1}.get(event, len(trainer.sampler))
+    assert trainer.state.step == {"on_train_begin": 0, "on_step_end": 1}.get(event, trainer.sampler.turns_in(0))
     assert trainer.state.best_step == trainer.state.step
     assert (trainer.state.best_value is None) == (valid_fraction == 0)
     assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
@@ -631,7 +632,7 @@ def test_a_run_interrupted_before_any_model_was_judged_leaves_its_last(
         "mood", training={"epochs": 3}, data={"valid_fraction": valid_fraction},
         callbacks=[Do("on_step_end", at_step(step, interrupt))],
     )  # fmt: skip
-    assert step in (2, len(trainer.sampler))
+    assert step in (2, trainer.sampler.turns_in(0))
     with pytest.raises(InterruptedRun):
         trainer.train()
     assert (trainer.state.step, trainer.state.best_step, trainer.state.best_value) == (step, step, None)
@@ -640,7 +641,7 @@ def test_a_run_interrupted_before_any_model_was_judged_leaves_its_last(
 
 def test_a_run_whose_steps_end_with_an_epoch_leaves_its_last_model(make_trainer: Callable[..., Any]) -> None:
     trainer = make_trainer("mood", data={"valid_fraction": 0.0}, training={"max_steps": 5})
-    assert trainer.total_steps == len(trainer.sampler)
+    assert trainer.total_steps == trainer.sampler.turns_in(0)
     trainer.train()
     assert (trainer.state.step, trainer.state.best_step) == (5, 5)
     assert same(Bundle.load(trainer.run.best).model.state_dict(), weights(trainer))
@@ -780,6 +781,54 @@ def test_an_interrupted_run_goes_on_bit_by_bit(rich: Callable[..., Any], stop_at
     assert result(resumed) == result(straight)
 
 
+def by_tokens(make: Callable[..., Any], **options: Any) -> Any:
+    training = {"batch_size": None, "tokens_per_step": 60, "sampler": "proportional", **options.pop("training", {})}
+    return make(training=training, **options)
+
+
+def test_an_interrupted_run_by_tokens_goes_on_bit_by_bit(rich: Callable[..., Any]) -> None:
+    straight = by_tokens(rich)
+    straight.train()
+    epochs = [straight.sampler.turns_in(epoch) for epoch in range(3)]
+    assert len(set(epochs)) > 1, "epochs differ"
+    assert straight.state.step == straight.total_steps == sum(epochs)
+    stop_at = epochs[0] + 2
+    resumed = go_on(
+        by_tokens(rich, callbacks=[Do("on_step_end", at_step(stop_at, interrupt))]), partial(by_tokens, rich)
+    )
+    assert result(resumed) == result(straight)
+
+
+def test_steps_by_tokens_show_each_row_once_an_epoch_within_the_budget(rich: Callable[..., Any]) -> None:
+    shown: dict[int, list[Any]] = {}
+    note = Do("on_batch_begin", lambda trainer, batch: shown.setdefault(trainer.state.step, []).append(batch))
+    trainer = by_tokens(rich, callbacks=[note], training={"epochs": 1, "gradient_accumulation_steps": 2})
+    trainer.train()
+    lengths = {name: source.splits["train"].lengths for name, source in trainer.sources.items()}
+    rows = Counter((batch.source, row) for batches in shown.values() for batch in batches for row in batch.rows)
+    assert rows == dict.fromkeys(((name, row) for name, each in lengths.items() for row in range(len(each))), 1)
+    for batches in shown.values():
+        tokens = [int(lengths[batch.source][batch.rows].sum()) for batch in batches]
+        assert sum(tokens) <= 60
+        assert all(each <= 30 or len(batch.rows) == 1 for each, batch in zip(tokens, batches, strict=True))
+    assert max(len(batches) for batches in shown.values()) > 1
+
+
+def test_padding_parts_a_step_by_tokens_where_it_is_computed_and_only_there(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {}
+    for skips in (False, True):
+        monkeypatch.setattr(TextBackbone, "skips_padding", skips)
+        trainer = by_tokens(partial(make_trainer, "mood"))
+        turns = list(trainer.sampler.epoch(0))
+        batches = [trainer.feed.batches(0, turn) for turn in turns]
+        assert all(each.inputs["input_ids"].numel() <= 60 for parts in batches for each in parts) != skips
+        counts[skips] = [len(each) for each in batches]
+    assert set(counts[True]) == {1}
+    assert 2 in counts[False]
+
+
 @pytest.mark.parametrize("began_in_halves", [True, False])
 @pytest.mark.parametrize("sampler", ["round_robin", "temperature"])
 def test_a_run_that_goes_on_where_turns_would_be_dealt_otherwise_shows_the_rows_of_its_own_deal(
@@ -804,7 +853,7 @@ def test_a_run_that_goes_on_where_turns_would_be_dealt_otherwise_shows_the_rows_
     with pytest.raises(InterruptedRun):
         first.train()
     resumed = make(not began_in_halves, run=first.folder)
-    assert 0 < resumed.state.turn < len(resumed.sampler)
+    assert 0 < resumed.state.turn < resumed.sampler.turns_in(0)
     resumed.train()
     assert shown == [(epoch, row) for epoch, order in enumerate(epochs) for row in order]
     assert Counter(row for _, row in shown) == Counter(dict.fromkeys(range(rows), 2))
@@ -1283,7 +1332,7 @@ def test_a_run_that_is_rolled_back_is_the_run_without_the_turn(
     """Over an evaluation with a new best model, with the memory of a callback, in the middle of a record's steps."""
     mean, reference_mean = Ema(), Ema()
     trainer = rich(callbacks=[mean, asking(event, step, Action.ROLLBACK)])
-    epoch, number = divmod(step, len(trainer.sampler))
+    epoch, number = divmod(step, trainer.sampler.turns_in(0))
     planned = trainer.total_steps
     trainer.train()
     assert "Do asked to go back; the run goes on from step 5 without turn" in caplog.text
@@ -1336,8 +1385,8 @@ def test_a_run_with_an_undone_turn_is_the_run_without_it(rich: Callable[..., Any
     assert not loaded
 
     reference = rich(callbacks=[theirs])
-    without(reference, *divmod(step, len(trainer.sampler)))
-    reference.left_out.turns = [{"epoch": step // len(trainer.sampler), "turn": -1}]
+    without(reference, *divmod(step, trainer.sampler.turns_in(0)))
+    reference.left_out.turns = [{"epoch": step // trainer.sampler.turns_in(0), "turn": -1}]
     reference.train()
     assert trainer.state.step == reference.state.step
     assert result(trainer)[2:] == result(reference)[2:]
@@ -1369,7 +1418,7 @@ def test_going_back_to_a_chosen_checkpoint_brings_its_best_model_back(rich: Call
     improve = trainer._keep_best
     trainer._keep_best = lambda value: None if trainer.run.info().get("left_out") else improve(-trainer.state.step)
     trainer.train()
-    turns = len(trainer.sampler)
+    turns = trainer.sampler.turns_in(0)
     assert trainer.run.info()["left_out"] == [
         {"epoch": 1, "turn": 0, "source": trainer.sampler.epoch(1)[0].name, "by": "Do", "step": 13, "back_to": 5}
     ]
@@ -1415,7 +1464,7 @@ def test_the_last_turn_of_an_epoch_may_be_left_out(make_trainer: Callable[..., A
     """The epoch ends with the step of the checkpoint then, and so does the run, with its last record."""
     options: dict[str, Any] = {"checkpoint": {"every_steps": 1}, "training": {"epochs": 2, "log_every_steps": 4}}
     trainer = make_trainer("mood", callbacks=[asking("on_step_end", step, Action.ROLLBACK)], **options)
-    assert len(trainer.sampler) == 4
+    assert trainer.sampler.turns_in(0) == 4
     trainer.train()
     reference = make_trainer("mood", **options)
     without(reference, *divmod(step, 4))
@@ -1496,7 +1545,7 @@ def test_an_epoch_whose_turns_are_all_left_out_ends_too(
         callbacks=[undo, begins, ends],
     )  # fmt: skip
     trainer.train()
-    turns = len(trainer.sampler)
+    turns = trainer.sampler.turns_in(0)
     assert [each["epoch"] for each in trainer.run.info()["left_out"]] == [empty] * turns
     assert (turns, trainer.state.step) == (2, 4)
     assert told == [(word, epoch) for epoch in range(3) for word in ("begins", "ends")]

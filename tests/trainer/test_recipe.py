@@ -16,7 +16,7 @@ from jenga.modalities import Recipe
 from jenga.modalities.text.settings import ModelConfig
 from jenga.run import experiment
 from jenga.run.build import build
-from jenga.trainer.recipe import batch_size, epochs, resolve, told
+from jenga.trainer.recipe import batch_size, epochs, resolve, rows_of_pass, told
 from jenga.trainer.run import RunFolder
 
 BASE = Recipe.pretrained(768)
@@ -110,6 +110,23 @@ def test_the_line_tells_what_was_chosen_and_only_that() -> None:
     )
     whole = TrainingConfig(max_steps=9, batch_size=4, learning_rate=0.1)
     assert lines(whole, resolve(whole, BASE, [9], ["heads"]), 9) == "training: 9 steps of 4 rows; rates heads 0.1"
+
+
+def test_steps_by_tokens_are_told_and_leave_no_number_of_rows_open() -> None:
+    given = TrainingConfig(epochs=2, tokens_per_step=1024, learning_rate=0.1)
+    found = resolve(given, BASE, [3_000], ["heads"])
+    assert found.batch_size is None
+    assert lines(given, found, 188) == "training: 2 epochs (188 steps) of 1,024 tokens at most; rates heads 0.1"
+
+
+def test_where_nobody_counts_tokens_a_pass_has_as_many_rows_as_fit_at_any_rate() -> None:
+    given = {"gradient_accumulation_steps": 2, "learning_rate": 0.1}
+    by_tokens, by_rows = (
+        resolve(TrainingConfig(**given, **each), BASE, [9], [])
+        for each in ({"tokens_per_step": 1024}, {"batch_size": 8})
+    )
+    assert [rows_of_pass(by_tokens, longest) for longest in (100, 512, 4096)] == [5, 1, 1]
+    assert rows_of_pass(by_rows, 4096) == 8
 
 
 def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..., Any]) -> None:

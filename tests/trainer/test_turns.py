@@ -12,14 +12,14 @@ import pytest
 from jenga.bundle import schema
 from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError
-from jenga.trainer.turns import make_sampler, warn_of_lone_tasks
+from jenga.trainer.turns import batch_rows, batch_tokens, make_sampler, planned_steps, warn_of_lone_tasks
+
+BY_ROWS = {"few": {"epochs": 2, "batch_size": 4}, "many": {"epochs": 6, "batch_size": 8}}
 
 
-def config(**training: Any) -> ExperimentConfig:
-    blocks = {
-        "few": {"base_model": "x", "training": {"epochs": 2, "batch_size": 4}},
-        "many": {"base_model": "x", "training": {"epochs": 6, "batch_size": 8}},
-    }
+def config(own: dict[str, dict[str, int]] | None = None, **training: Any) -> ExperimentConfig:
+    """own: the training of each backbone."""
+    blocks = {name: {"base_model": "x", "training": each} for name, each in (own or BY_ROWS).items()}
     tasks = [{"name": name, "type": "classification", "data_path": "x", "backbone": name} for name in ("few", "many")]
     given = {"epochs": 2, "batch_size": 8, "scheduler": "linear", **training}
     return schema().model_validate(
@@ -69,6 +69,51 @@ def test_tasks_of_the_same_rows_have_one_number_of_them_in_a_step() -> None:
     assert make_sampler([source], config(sampler="together", rows_per_step={"many": 5})).rows_per_turn == {"few": 5}
     with pytest.raises(ConfigError, match="few 4, many 5: these tasks read the same rows"):
         make_sampler([source], config(sampler="together", rows_per_step={"few": 4, "many": 5}))
+
+
+def of_texts(in_tokens: bool = True, **rows: int) -> list[Any]:
+    found = sources(**rows)
+    for source in found:
+        part = source.splits["train"]
+        part.lengths = np.random.default_rng(0).integers(2, 30, len(part.lengths))
+        part.encoded = SimpleNamespace(in_tokens=in_tokens)
+    return found
+
+
+BY_TOKENS = {"few": {"epochs": 2, "tokens_per_step": 90}, "many": {"epochs": 6, "batch_size": 8}}
+
+
+def test_one_backbone_has_steps_by_tokens_and_the_other_one_by_rows() -> None:
+    given = config(BY_TOKENS, gradient_accumulation_steps=3)
+    found = of_texts(few=100, many=16)
+    sampler = make_sampler(found, given)
+    lengths = found[0].splits["train"].lengths
+    turns = [turn for epoch in range(2) for turn in sampler.epoch(epoch)]
+    assert all(lengths[turn.rows].sum() <= 90 for turn in turns if turn.source == "few")
+    assert {len(turn.rows) for turn in turns if turn.source == "many"} == {16}, "accumulation adds to rows"
+    assert batch_tokens(found, given) == {"few": 30}, "and parts tokens"
+    assert batch_rows(found, given) == {"many": 8}
+
+
+def test_the_steps_that_are_planned_are_those_of_all_epochs() -> None:
+    found, given = of_texts(few=100), config({"few": {"epochs": 5, "tokens_per_step": 90}, "many": {}}, epochs=5)
+    sampler = make_sampler(found, given)
+    lengths = [len(sampler.epoch(epoch)) for epoch in range(5)]
+    assert len(set(lengths)) > 1, "epochs differ"
+    assert planned_steps(make_sampler(found, given), given) == [sum(lengths)]
+
+
+@pytest.mark.parametrize(
+    ("training", "source", "words"),
+    [
+        ({}, {"in_tokens": False}, "what few read is not counted in tokens"),
+        ({"loss_balance": "famo"}, {}, "training.loss_balance: 'famo' needs the rows of a step in one batch"),
+        ({"sampler": "together", "rows_per_step": {"few": 4}}, {}, "training.rows_per_step: few: .* tokens_per_step"),
+    ],
+)
+def test_what_has_no_steps_by_tokens_is_refused(training: dict[str, Any], source: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_sampler(of_texts(few=16, **source), config(BY_TOKENS, **training))
 
 
 @pytest.mark.parametrize(

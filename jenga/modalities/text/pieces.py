@@ -42,6 +42,7 @@ class EncodedLanguage(Encoded):
     """
 
     unit: ClassVar[str] = "tokens"
+    in_tokens: ClassVar[bool] = True
 
     text: EncodedText
     targets: np.ndarray

@@ -43,6 +43,7 @@ class EncodedText(Encoded):
     """
 
     unit: ClassVar[str] = "tokens"
+    in_tokens: ClassVar[bool] = True
 
     input_ids: np.ndarray
     offsets: np.ndarray
