@@ -70,7 +70,7 @@ def check(
 
 
 def _size(found: dict[str, Any]) -> str:
-    sizes = {"rows": found["rows_per_step"], "tokens": found["tokens_per_step"]}
+    sizes = {"rows": found["rows_per_step"], "tokens, or one longer row,": found["tokens_per_step"]}
     return " or ".join(f"{count} {name}" for name, count in sizes.items() if count is not None)
 
 

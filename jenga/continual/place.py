@@ -17,7 +17,7 @@ from jenga.rows.memory import Kept
 from jenga.rows.order import OnDemand
 from jenga.rows.split import TRAIN
 from jenga.rows.stages import Stage
-from jenga.trainer.recipe import rows_of_pass, trainings_of
+from jenga.trainer.recipe import longest_row, rows_of_pass, trainings_of
 from jenga.trainer.stages import stages_of
 
 
@@ -81,5 +81,5 @@ def place_of(config: ExperimentConfig, sources: Sequence[Source], accelerator: A
         accelerator.device,
         accelerator.autocast,
         scale,
-        {source.name: rows_of_pass(trainings[source.encoder], config.data.max_length) for source in sources},
+        {source.name: rows_of_pass(trainings[source.encoder], longest_row(config)) for source in sources},
     )

@@ -368,7 +368,8 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size: got {batch_size}; allowed: 1 or more")
         sizes = dict.fromkeys(self.bundle.inputs, batch_size or self.inputs.rows_at_once)
-        return self.runs(sizes)
+        tokens = {name: each.tokens_at_once for name, each in self.bundle.inputs.items() if each.tokens_at_once}
+        return self.runs(sizes, tokens if batch_size is None else None)
 
     def judges(self) -> Runner:
         """Return what runs the model over rows as evaluations in training do."""

@@ -87,7 +87,8 @@ class Generates(Protocol):
 class Encoder(ABC):
     """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights.
 
-    `rows_at_once`: rows of a forward pass where a caller does not say how many. `decodes`: whether making a batch is
+    `rows_at_once`: rows of a forward pass where a caller does not say how many; `tokens_at_once`: its most tokens then,
+    which count instead where they are given. `decodes`: whether making a batch is
     so much work that a GPU would wait for it, where `data.workers` does not say. `workers`: how many of
     them there are. `progress`: called with a line on how far long work is. `keep`: columns that rows keep beside
     what is read of them. `told`: what a session has warned of; None outside of one. `ordered`: whether what is
@@ -96,6 +97,7 @@ class Encoder(ABC):
     """
 
     rows_at_once: int = 64
+    tokens_at_once: int | None = None
     row_cost: ClassVar[int] = 256
     decodes: ClassVar[bool] = False
     workers: int = 0

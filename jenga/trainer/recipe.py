@@ -142,9 +142,14 @@ def tokens_of_pass(training: ResolvedTraining) -> int | None:
     return max(1, training.tokens_per_step // training.gradient_accumulation_steps)
 
 
+def longest_row(config: ExperimentConfig) -> int:
+    """Return the most tokens of a row of any task."""
+    return max(getattr(task, "max_length", None) or config.data.max_length for task in config.tasks)
+
+
 def evaluation_batch_sizes(config: ExperimentConfig) -> dict[str, int]:
     """Return the rows of a forward pass without gradients by encoder, of a built experiment."""
-    longest = config.data.max_length
+    longest = longest_row(config)
     return {
         name: config.evaluation.batch_size or 2 * rows_of_pass(each, longest)
         for name, each in trainings_of(config).items()
@@ -212,7 +217,7 @@ def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) 
 def size_of_step(training: ResolvedTraining) -> str:
     """Return in words what a step of a source has at most."""
     if training.batch_size is None:
-        return f"{training.tokens_per_step:,} tokens at most"
+        return f"{training.tokens_per_step:,} tokens, or one longer row"
     return f"{training.batch_size * training.gradient_accumulation_steps} rows"
 
 

@@ -16,7 +16,7 @@ from jenga.modalities import Recipe
 from jenga.modalities.text.settings import ModelConfig
 from jenga.run import experiment
 from jenga.run.build import build
-from jenga.trainer.recipe import batch_size, epochs, resolve, rows_of_pass, told
+from jenga.trainer.recipe import batch_size, epochs, evaluation_batch_sizes, resolve, rows_of_pass, told
 from jenga.trainer.run import RunFolder
 
 BASE = Recipe.pretrained(768)
@@ -116,7 +116,9 @@ def test_steps_by_tokens_are_told_and_leave_no_number_of_rows_open() -> None:
     given = TrainingConfig(epochs=2, tokens_per_step=1024, learning_rate=0.1)
     found = resolve(given, BASE, [3_000], ["heads"])
     assert found.batch_size is None
-    assert lines(given, found, 188) == "training: 2 epochs (188 steps) of 1,024 tokens at most; rates heads 0.1"
+    assert (
+        lines(given, found, 188) == "training: 2 epochs (188 steps) of 1,024 tokens, or one longer row; rates heads 0.1"
+    )
 
 
 def test_where_nobody_counts_tokens_a_pass_has_as_many_rows_as_fit_at_any_rate() -> None:
@@ -127,6 +129,16 @@ def test_where_nobody_counts_tokens_a_pass_has_as_many_rows_as_fit_at_any_rate()
     )
     assert [rows_of_pass(by_tokens, longest) for longest in (100, 512, 4096)] == [5, 1, 1]
     assert rows_of_pass(by_rows, 4096) == 8
+
+
+def test_the_longest_row_that_any_task_keeps_decides_how_many_fit(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    training = {"tokens_per_step": 64, "batch_size": None, "epochs": 1}
+    content = settings("mood", data={"max_length": 6}, training=training)
+    content["tasks"][0]["max_length"] = 32
+    built = build(experiment.load_config(content), tmp_path / "work")
+    assert evaluation_batch_sizes(built.config) == {"shared": 4}
 
 
 def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..., Any]) -> None:

@@ -41,7 +41,8 @@ class TextEncoder(Encoder):
         """longest: tokens kept of a row."""
         self._tokenizer, self.windows = tokenizer, windows
         if windows is not None:
-            # As many tokens as of rows that are read at once.
+            # As many tokens as of rows that are read at once: few long rows, or many short ones.
+            self.tokens_at_once = self.rows_at_once * windows.tokens
             self.rows_at_once = max(1, self.rows_at_once * windows.tokens // max(longest, windows.tokens))
 
     @classmethod

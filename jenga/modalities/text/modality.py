@@ -143,7 +143,8 @@ def _windows(document: Document) -> Iterator[Finding]:
     own = [task.get("max_length") for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
     lengths = [usual if length is None else length for length in own]
     if lengths and all(isinstance(length, int) and length <= window for length in lengths):
-        message = f"no row is longer than a window: of each, data.max_length ({usual}) tokens are kept; raise that"
+        key = "data.max_length" if None in own else "max_length of the tasks"
+        message = f"no row is longer than a window: of each, {key} ({max(lengths)}) tokens are kept; raise that"
         yield finding(document, path, message)
     if document.value_at(("training", "fsdp")) is True:
         message = (

@@ -45,6 +45,7 @@ def test_new_rows_are_cut_with_a_warning(inputs: Any, caplog: pytest.LogCaptureF
 def test_windows_decide_what_is_answered_at_once_and_what_a_card_says() -> None:
     made = TextEncoder(None, Windows(100, 60, 1, 1), longest=800)
     assert made.rows_at_once == TextEncoder(None).rows_at_once // 8
+    assert made.tokens_at_once == TextEncoder(None).rows_at_once * 100
     assert made.facts([spec_of("a", 800)]) == (
         {"tokens of a text": "800", "tokens of a window": "100, one each 60"},
         ["Of a longer text, only the first 800 tokens are read."],

@@ -153,9 +153,13 @@ def test_windows_that_no_row_fills_or_that_parted_encoders_would_wait_for_are_re
 
     short, long = {"max_length": 200}, {"max_length": 2000}
     usual: dict[str, Any] = {}
-    for blocks in (usual, {"data": short}, {"data": long, "tasks": [short]}):
+    for blocks, key in (
+        (usual, "data.max_length (256)"),
+        ({"data": short}, "data.max_length (200)"),
+        ({"data": long, "tasks": [short]}, "max_length of the tasks (200)"),
+    ):
         (message,) = told(**blocks)
-        assert message.startswith("no row is longer than a window: of each, data.max_length (")
+        assert message.startswith(f"no row is longer than a window: of each, {key} tokens are kept")
     assert told(data=long) == told(data=short, tasks=[{}, long]) == told(tasks=[None]) == []
     (message,) = told(data=long, training={"fsdp": True})
     assert "training.fsdp" in message
