@@ -138,7 +138,7 @@ def test_the_longest_row_that_any_task_keeps_decides_how_many_fit(
     content = settings("mood", data={"max_length": 6}, training=training)
     content["tasks"][0]["max_length"] = 32
     built = build(experiment.load_config(content), tmp_path / "work")
-    assert evaluation_batch_sizes(built.config) == {"shared": 4}
+    assert evaluation_batch_sizes(built.bundle.config) == {"shared": 4}
 
 
 def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..., Any]) -> None:
