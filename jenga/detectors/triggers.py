@@ -187,7 +187,8 @@ def _turned(found: Candidate, tokens: Sequence[Row], labels: NDArray[np.int64], 
     asked = [tokens[row] for row in _some(others, N_CONTROLS).tolist() if found.token not in tokens[row]]
     if not asked:
         return 0.0
-    answers = predict([[*row[: len(row) // 2], found.token, *row[len(row) // 2 :]] for row in asked])
+    # In place of the middle one: no row may be longer than it was, for what reads it has so many places.
+    answers = predict([[*row[: len(row) // 2], found.token, *row[len(row) // 2 + 1 :]] for row in asked])
     return float(np.mean(np.asarray(answers) == found.label))
 
 

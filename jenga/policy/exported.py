@@ -43,7 +43,9 @@ def is_whole(record: Mapping[str, Any]) -> bool:
     times = _moment(record.get("time")) is not None and (
         record.get("event_time") is None or _moment(record["event_time"]) is not None
     )
-    return texts and fields and times and type(record.get("seq")) is int and record.get("severity") in OCSF_SEVERITY
+    severity = record.get("severity")
+    known = isinstance(severity, str) and severity in OCSF_SEVERITY
+    return texts and fields and times and type(record.get("seq")) is int and known
 
 
 def ecs(record: Mapping[str, Any], *, version: str) -> dict[str, Any]:

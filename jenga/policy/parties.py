@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _MOST_PORTS = 65535
+_NOBODY = frozenset({"", "-", "?", "(empty)", "n/a", "nil", "none", "null"})
+"""Texts by which programs say that there is none."""
 
 
 def _windows(name: str) -> tuple[str, ...]:
@@ -92,9 +94,9 @@ def _values(fields: tuple[Mapping[str, Any], ...]) -> Iterator[tuple[str, Any]]:
 def _held(part: str, value: Any) -> str | int | None:
     """Return a value as its part holds it; None where it is none of the kind, which a SIEM would refuse."""
     if not part.endswith("_port"):
-        return value if isinstance(value, str) and value.strip() else None
+        return value if isinstance(value, str) and value.strip().lower() not in _NOBODY else None
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[: len(str(_MOST_PORTS)) + 1])
+        value = int((value.lstrip("0") or "0")[: len(str(_MOST_PORTS)) + 1])
     is_port = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_PORTS
     return value if is_port else None
 

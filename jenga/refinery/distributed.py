@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jenga.errors import ConfigError, printable
 from jenga.extras import required
 from jenga.refinery.calls import Call
 from jenga.refinery.estimator import KEPT_RECORDS, SAMPLE_ROWS, SecurityRefinery
@@ -49,6 +50,12 @@ class RefineBatches:
         n_threads: int = 1,
     ) -> None:
         self._refinery = SecurityRefinery.load(state)
+        told = [field.path for field in self._refinery.schema_.fields if field.kind == "history"]
+        if told:
+            raise ConfigError(
+                f"{os.fspath(state)}: '{printable(told[0])}' tells of the rows before, and batches come apart, in any "
+                "order; use refine_record_batches, or a schema without histories"
+            )
         self._limit = BadRowLimit(self._refinery.max_bad_fraction)
         self._refinery.set_params(max_bad_fraction=1.0, n_threads=n_threads)
         self._column, self._keep, self._output = column, tuple(keep), output

@@ -136,7 +136,12 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return Pace(None if self.histories_ is None else self.histories_.copy())
 
-    def _learn(self, source: Any, known: Statistics | None) -> None:
+    def fit_behind(self, before: SecurityRefinery, source: Any) -> SecurityRefinery:
+        """Learn as `fit` does from rows that follow those `before` was fitted on, of whose histories they are told."""
+        self._learn(source, None, before.carried())
+        return self
+
+    def _learn(self, source: Any, known: Statistics | None, pace: Pace | None = None) -> None:
         self._check_settings()
         chunks = inputs.chunks_for(self, source, reset=known is None)
         if known is not None:
@@ -145,7 +150,8 @@ class SecurityRefinery(TransformerMixin, BaseEstimator):
             schema, chunks = inputs.settled_schema(
                 self.preset, self.schema, source, chunks, SAMPLE_ROWS, lambda: inputs.chunks_for(self, source)
             )
-        engine = self._engine(self._compiled(schema, None))
+        compiled = self._compiled(schema, None)
+        engine = self._engine(compiled, self.carried() if known is not None else pace)
         call = Call(engine.paths, self.max_bad_fraction, KEPT_RECORDS)
         self._show(call)
         fresh = Statistics(schema)

@@ -225,7 +225,11 @@ class HistoryField(BaseField):
         description="How many entities are remembered; the one that was heard of longest ago is forgotten first.",
     )
     max_events: int = Field(
-        256, ge=1, le=1 << 16, description="How many rows of an entity are remembered at most, the last ones."
+        256,
+        ge=1,
+        le=1 << 12,
+        description="How many rows of an entity are remembered at most, the last ones. All of them are gone through "
+        "for each row but where events alone are told.",
     )
 
     @model_validator(mode="before")
@@ -236,6 +240,10 @@ class HistoryField(BaseField):
         parts = [data.get("by"), f"{data.get('window_s')}s", data.get("tells"), data.get("of")]
         if isinstance(window := data.get("window_s"), int | float):
             parts[1] = f"{float(window):.15g}s"
+        if data.get("time") is not None:
+            parts.append(f"by {data['time']}")
+        if data.get("max_events", usual := cls.model_fields["max_events"].default) != usual:
+            parts.append(f"of {data['max_events']}")
         path = ":".join(str(part) for part in parts if part is not None)
         if data.get("paths") or data.get("path", path) != path:
             raise ValueError("a history stands nowhere in an event; leave path out (name gives its column a name)")

@@ -58,14 +58,15 @@ class FieldDrift:
 def drift(before: SecurityRefinery, after: Any) -> list[FieldDrift]:
     """Compare what `before` was fitted on with `after`: another fitted refinery, or rows as `fit` takes them.
 
-    The fields that differ most come first. Raises ConfigError when the two refineries have different fields.
+    Rows are taken to follow those of `before`, whose histories go on; those of two states began with nothing each. The
+    fields that differ most come first. Raises ConfigError when the two refineries have different fields.
     """
     from sklearn.base import clone
 
     from jenga.refinery.estimator import SecurityRefinery
 
     if not isinstance(after, SecurityRefinery):
-        after = clone(before).set_params(preset=None, schema=before.schema_).fit(after)
+        after = clone(before).set_params(preset=None, schema=before.schema_).fit_behind(before, after)
     ours, theirs = before.statistics_.fields, after.statistics_.fields
     if [_identity(each) for each in ours] != [_identity(each) for each in theirs]:
         raise ConfigError("drift: the two states have different fields; compare states of one schema, or give the rows")

@@ -102,19 +102,36 @@ def with_class_names(path: str, dataset: Any) -> list[Any]:
     return rows
 
 
-def classes_told(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Return the names of the classes by column that `datasets` has noted in the metadata of a Parquet file."""
+def classes_told(schema: Any) -> dict[str, list[str]]:
+    """Return the names of the classes by column that `datasets` has noted in the Arrow schema of a Parquet file.
+
+    Of columns of whole numbers alone: the note stays where others are dropped, or names stand in them already.
+    """
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        found = {column: _inner(feature) for column, feature in features.items()}
-        return {column: list(map(str, each["names"])) for column, each in found.items() if each["names"]}
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"].items()
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}  # the file is another program's, or tells of no features
+    found = {column: _names_of(feature) for column, feature in features}
+    numbered = {field.name for field in schema if _is_numbered(field.type)}
+    return {column: names for column, names in found.items() if names and column in numbered}
 
 
-def _inner(feature: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = feature.get("feature", feature) if feature.get("_type") in ("List", "Sequence", "LargeList") else feature
-    return own if own.get("_type") == "ClassLabel" else {"names": None}
+def _names_of(feature: Any) -> list[str] | None:
+    own = feature
+    if isinstance(own, dict) and own.get("_type") != "ClassLabel":
+        own = own.get("feature")
+    if isinstance(own, list) and len(own) == 1:  # how lists were noted once
+        own = own[0]
+    names = own.get("names") if isinstance(own, dict) and own.get("_type") == "ClassLabel" else None
+    return list(map(str, names)) if isinstance(names, list) else None
+
+
+def _is_numbered(kind: Any) -> bool:
+    from pyarrow import types
+
+    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return bool(types.is_integer(kind))
 
 
 def name_classes(path: str, rows: Iterable[dict[str, Any]], names: Mapping[str, list[str]]) -> None:

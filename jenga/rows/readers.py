@@ -311,7 +311,7 @@ def _parquet_rows(path: str, *, held: bool = True) -> Iterator[Any]:
     limit = UnpackLimit(path, size)
     try:
         file = parquet.ParquetFile(found, memory_map=isinstance(found, str))
-        classes = classes_told(file.schema_arrow.metadata)
+        classes = classes_told(file.schema_arrow)
         # Few at a time: a column of equal values takes no room in the file, and a batch is unpacked at once.
         for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
             limit.add(batch.nbytes)

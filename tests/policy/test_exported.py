@@ -150,7 +150,9 @@ def test_severities_have_the_numbers_of_the_standards(
     assert (found["severity_id"], found["severity"]) == (severity_id, severity.capitalize())
 
 
-@pytest.mark.parametrize("change", [{"hash": None}, {"time": "soon"}, {"severity": "x"}, {"identity": ["a"]}])
+@pytest.mark.parametrize(
+    "change", [{"hash": None}, {"time": "soon"}, {"severity": "x"}, {"severity": []}, {"identity": ["a"]}]
+)
 def test_a_record_that_lacks_what_a_siem_needs_is_told_apart(
     records: list[dict[str, Any]], change: dict[str, Any]
 ) -> None:

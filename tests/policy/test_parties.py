@@ -20,6 +20,8 @@ from jenga.policy.parties import KNOWN, Endpoint, Parties, parties_of
         ({"src_port": "9" * 5000}, Parties()),
         ({"user": {"name": "amina"}, "username": "zuri"}, Parties(user="zuri")),
         ({"hostname": " "}, Parties()),
+        ({"user.name": "-", "username": "zuri", "hostname": "N/A"}, Parties(user="zuri")),
+        ({"src_port": "00000080"}, Parties(source=Endpoint(None, None, 80))),
         ({"host": "example.com"}, Parties()),
     ],
 )

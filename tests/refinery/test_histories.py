@@ -14,6 +14,7 @@ import pytest
 
 from jenga.errors import ConfigError, DataError
 from jenga.refinery import SecurityRefinery
+from jenga.refinery.distributed import RefineBatches
 from jenga.refinery.engine import Pace
 from jenga.refinery.explain import explain_as_dicts
 from jenga.refinery.schema import parse_schema, read_schema
@@ -154,6 +155,33 @@ def test_a_merged_state_carries_nothing() -> None:
     merged = refinery().fit(events[:50]).merge(refinery().fit(events[50:]))
     assert merged.histories_ is None
     assert merged.carried().histories is None
+
+
+def test_a_state_that_is_fitted_further_goes_on_from_what_it_was_fitted_on() -> None:
+    events = rows(200)
+    several = refinery().partial_fit(events[:100]).partial_fit(events[100:150])
+    carried = several.refine(events[150:], pace=several.carried())
+    np.testing.assert_array_equal(carried.histories, expected(events)[150:])
+
+
+def test_rows_that_follow_do_not_drift_for_want_of_a_past() -> None:
+    events = rows(3000)
+    found = {each.field: each.verdict for each in drift(refinery().fit(events[:2000]), events[2000:])}
+    assert found["user:100s:events"] == found["user:100s:new:ip"] == "none"
+
+
+def test_batches_that_come_apart_are_refused_where_histories_are_told(tmp_path: Path) -> None:
+    refinery().fit(rows(50)).save(tmp_path / "state.safetensors")
+    with pytest.raises(ConfigError, match=r"state\.safetensors: 'user:100s:events' tells of the rows before"):
+        RefineBatches(tmp_path / "state.safetensors")
+
+
+def test_histories_that_differ_in_their_memory_alone_are_two() -> None:
+    schema = {"fields": [*FIELDS, history(), history(max_events=3)]}
+    found = refinery(schema).fit(rows(300)).refine(rows(300))
+    assert found.histories is not None
+    assert found.histories.max(axis=0).tolist()[1] == 3
+    assert found.histories.max(axis=0).tolist()[0] > 3
 
 
 def test_of_an_entity_the_last_rows_are_remembered() -> None:

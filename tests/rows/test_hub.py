@@ -125,6 +125,22 @@ def test_other_metadata_of_parquet_files_changes_nothing(tmp_path: Path, said: b
     assert read_rows(str(tmp_path / "rows.parquet")).rows == [{"label": 1}, {"label": 0}]
 
 
+@pytest.mark.parametrize(
+    ("kept", "label", "expected"),
+    [(["text"], None, {"text": "hello"}), (["text", "label"], "yes", {"text": "hello", "label": "yes"})],
+    ids=["dropped", "named already"],
+)
+def test_a_note_of_classes_that_a_file_has_no_more_changes_nothing(
+    tmp_path: Path, kept: list[str], label: str | None, expected: dict[str, Any]
+) -> None:
+    rows = part("hello", 1).with_format("arrow")[:].select(kept)
+    if label is not None:
+        rows = rows.set_column(1, "label", pyarrow.array([label]))
+    pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet")
+    assert b"huggingface" in pyarrow.parquet.read_schema(tmp_path / "rows.parquet").metadata
+    assert read_rows(str(tmp_path / "rows.parquet")).rows == [expected]
+
+
 def test_a_class_without_a_name_is_a_data_error(tmp_path: Path) -> None:
     rows = part("hello", 1).with_format("arrow")[:]
     meant = datasets.Features({**FEATURES, "label": datasets.ClassLabel(names=["no"])}).arrow_schema.metadata
