@@ -87,13 +87,11 @@ class Generates(Protocol):
 class Encoder(ABC):
     """What turns parsed rows into what a backbone reads. It travels with the model, saved beside its weights.
 
-    `rows_at_once`: rows of a forward pass where a caller does not say how many; `tokens_at_once`: its most tokens then,
-    which count instead where they are given. `decodes`: whether making a batch is
-    so much work that a GPU would wait for it, where `data.workers` does not say. `workers`: how many of
-    them there are. `progress`: called with a line on how far long work is. `keep`: columns that rows keep beside
-    what is read of them. `told`: what a session has warned of; None outside of one. `ordered`: whether what is
-    made of a row follows from the rows before it too. `row_cost`: what a row counts for in batches that are bounded by
-    tokens, where it has none.
+    `rows_at_once`: rows of a forward pass where a caller does not say how many; `tokens_at_once`: its most tokens
+    then, which count instead. `decodes`: whether making a batch is so much work that a GPU would wait for it, where
+    `data.workers` does not say. `workers`: how many of them there are. `progress`: called with a line on how far long
+    work is. `keep`: columns kept beside what is read of rows. `told`: what a session has warned of, None outside it.
+    `ordered`: whether what is made of a row follows from those before it too. `row_cost`: its tokens where it has none.
     """
 
     rows_at_once: int = 64
