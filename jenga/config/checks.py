@@ -311,6 +311,16 @@ def frozen_from_nothing(document: Document, what: str) -> Iterator[Finding]:
         yield Finding("contradiction", ("peft",), place.problem("peft", message))
 
 
+def parted_windows(document: Document, path: KeyPath) -> Iterator[Finding]:
+    """Yield that parted encoders would wait for one another's windows, which the key at `path` makes of rows."""
+    if document.value_at(path) is not None and document.value_at(("training", "fsdp")) is True:
+        message = (
+            "processes have as many windows as their rows ask for, and those of training.fsdp run each layer "
+            "equally often; remove one of the two"
+        )
+        yield finding(document, path, message)
+
+
 def _texts(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:
     if isinstance(value, str):
         yield path, value

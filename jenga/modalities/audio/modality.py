@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jenga.config.checks import frozen_from_nothing
+from jenga.config.checks import frozen_from_nothing, parted_windows
 from jenga.config.explain import Finding
 from jenga.config.schema import ExperimentConfig
 from jenga.config.tasks import TaskConfig
@@ -39,9 +39,10 @@ class AudioModality(Modality):
     frames = True
 
     def checks(self, document: Document) -> Iterable[Finding]:
-        """Return that adapters freeze a preset, whose weights would stay random."""
+        """Return that adapters freeze a preset, whose weights would stay random, and windows of parted encoders."""
         if document.value_at(("model", "base_model")) == TINY_AUDIO:
             yield from frozen_from_nothing(document, TINY_AUDIO)
+        yield from parted_windows(document, ("model", "window_seconds"))
 
     def content(self, tasks: Sequence[TaskConfig], config: ExperimentConfig) -> AudioColumns:
         """Return where the recordings of tasks stand, and the columns of a clip's bounds."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jenga.config.checks import finding, frozen_from_nothing
+from jenga.config.checks import finding, frozen_from_nothing, parted_windows
 from jenga.config.explain import Finding
 from jenga.config.schema import DataConfig, ExperimentConfig
 from jenga.config.tasks import TaskConfig
@@ -146,12 +146,7 @@ def _windows(document: Document) -> Iterator[Finding]:
         key = "data.max_length" if None in own else "max_length of the tasks"
         message = f"no row is longer than a window: of each, {key} ({max(lengths)}) tokens are kept; raise that"
         yield finding(document, path, message)
-    if document.value_at(("training", "fsdp")) is True:
-        message = (
-            "processes have as many windows as their rows ask for, and those of training.fsdp run each layer "
-            "equally often; remove one of the two"
-        )
-        yield finding(document, path, message)
+    yield from parted_windows(document, path)
 
 
 def _language_spec(task: Any, max_length: int) -> LanguageSpec:

@@ -137,3 +137,13 @@ def test_tasks_that_label_moments_are_refused_where_windows_are_pooled(experimen
     experiment["tasks"][0]["type"] = kind
     with pytest.raises(ConfigError, match=r"labels moments, and the positions of .*leave window_seconds out"):
         train(experiment, device="cpu")
+
+
+def test_windows_of_parted_encoders_are_refused(experiment: dict[str, Any]) -> None:
+    """A process runs each layer once for eight windows, and would wait for one that has fewer."""
+    experiment["model"]["window_seconds"] = 1.0
+    experiment["training"]["fsdp"] = True
+    with pytest.raises(
+        ConfigError, match=r"model\.window_seconds: processes have as many windows as their rows ask for"
+    ):
+        load_config(experiment)
