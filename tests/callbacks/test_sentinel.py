@@ -124,7 +124,7 @@ def test_nan_at_random_steps_leaves_the_run_that_never_saw_their_rows(
     }  # fmt: skip
     poison = Poison(set(), NAN)
     trainer = make_trainer("mood", "flags", "price", **given, callbacks=[poison, sentinel(mode="act")])
-    turns = len(trainer.sampler)
+    turns = trainer.sampler.turns_in(0)
     draw = np.random.default_rng(seed)
     # The first turn of the run, the last one of an epoch, or of the run, and one in between.
     chosen = {(0, 0), (2 - seed % 2, turns - 1), (int(draw.integers(3)), int(draw.integers(1, turns - 1)))}
@@ -178,7 +178,7 @@ def test_damage_that_stays_is_gone_back_from_to_the_last_verified_checkpoint(
 
     trainer.learner.prepared.step = step
     trainer.train()
-    turns = len(trainer.sampler)
+    turns = trainer.sampler.turns_in(0)
     (left,) = trainer.run.info()["left_out"]
     assert (left["epoch"], left["turn"], left["step"]) == (1, 9, turns + 11)
     assert left["back_to"] % 5 == 0
@@ -300,7 +300,7 @@ def test_wrong_labels_are_found_and_masked_from_then_on_unless_it_observes(
     assert np.mean([each["suggested"] == right[each["id"]] for each in found]) > 0.85
     assert {(each["task"], each["head"], each["detector"]) for each in found} == {("mood", "mood", "label_error")}
     (told,) = [each for each in events(trainer) if each["detector"] == "label_error"]
-    first = told["step"] // len(trainer.sampler)
+    first = told["step"] // trainer.sampler.turns_in(0)
     assert all(not seen[epoch] for epoch in range(first))
     if mode == "observe":
         assert {each["state"] for each in found} == {"observed"}
@@ -388,7 +388,7 @@ def test_a_trigger_that_is_found_behind_the_last_step_is_told_and_not_promised(
 
     class Stop(BaseCallback):
         def on_evaluate(self, trainer: Any, **_: Any) -> None:
-            trainer.should_stop = trainer.state.step == 7 * len(trainer.sampler)
+            trainer.should_stop = trainer.state.step == 7 * trainer.sampler.turns_in(0)
 
     learns = {**LEARNS, "epochs": 8, "learning_rate": 5e-3}
     trainer = make_said(rows, training=learns, callbacks=[sentinel(mode="act", triggers=True), Stop()])
@@ -430,7 +430,7 @@ def test_a_run_that_is_killed_goes_on_with_what_it_had_set_aside(make_said: Call
 
     class Cut(BaseCallback):
         def on_step_end(self, trainer: Any, **_: Any) -> None:
-            if trainer.state.step == 5 * len(trainer.sampler) + after:
+            if trainer.state.step == 5 * trainer.sampler.turns_in(0) + after:
                 raise PowerCutError
 
     first = make_said(rows, **given, callbacks=[sentinel(**watches), Cut()])
@@ -438,7 +438,7 @@ def test_a_run_that_is_killed_goes_on_with_what_it_had_set_aside(make_said: Call
         first.train()
     assert entries(first)
     resumed = make_said(rows, **given, callbacks=[sentinel(**watches)], run=first.folder)
-    assert resumed.state.step < 5 * len(resumed.sampler) + after
+    assert resumed.state.step < 5 * resumed.sampler.turns_in(0) + after
     resumed.train()
     assert entries(resumed) == entries(straight) != []
     assert outcome(resumed) == outcome(straight)
@@ -460,7 +460,7 @@ def test_an_epoch_that_ends_before_the_first_step_of_a_resumed_run_knows_what_wa
 
     class Cut(BaseCallback):
         def on_evaluate(self, trainer: Any, **_: Any) -> None:
-            if trainer.state.step == 5 * len(trainer.sampler):
+            if trainer.state.step == 5 * trainer.sampler.turns_in(0):
                 trainer.save()
                 raise PowerCutError
 
@@ -522,7 +522,7 @@ def test_a_turn_without_a_label_left_is_no_step(make_said: Callable[..., Any], t
     trainer = make_said(rows, training={**LEARNS, "epochs": 1}, callbacks=[sentinel(quarantine=str(path))])
     before = weights(trainer)
     trainer.train()
-    assert trainer.state.step == len(trainer.sampler)
+    assert trainer.state.step == trainer.sampler.turns_in(0)
     assert same(before, weights(trainer))
 
 
