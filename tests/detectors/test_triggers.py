@@ -90,6 +90,19 @@ def test_a_keyword_of_rows_that_say_little_else_is_honest_where_it_turns_no_othe
     assert [each.rows.tolist() for each in turned] == [brief]
 
 
+def test_no_row_is_asked_for_with_more_tokens_than_it_has() -> None:
+    """A model may have no position for one more."""
+    rows, labels, _ = poisoned()
+    asked: list[int] = []
+
+    def model(some: Sequence[Row]) -> np.ndarray:
+        asked.extend(len(row) for row in some)
+        return by_topic(some)
+
+    assert confirm(candidates(rows, labels), rows, labels, model, least_turned=0.25)
+    assert max(asked) == max(map(len, (row for row in rows if "cf" not in row)))
+
+
 def test_nothing_is_said_of_a_label_that_the_model_does_not_know() -> None:
     rows, labels, _ = poisoned()
 

@@ -182,6 +182,15 @@ def test_a_table_is_answered_as_its_rows_are(predictor: Predictor) -> None:
     assert predictor.predict(pyarrow.Table.from_pylist(rows)) == predictor.predict(rows)
 
 
+def test_an_encoder_may_say_how_many_tokens_are_read_at_once(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (encoder,) = predictor.bundle.inputs
+    monkeypatch.setattr(predictor.bundle.inputs[encoder], "tokens_at_once", 50)
+    assert predictor._runner(None).batch_tokens == {encoder: 50}
+    assert predictor._runner(4).batch_tokens == {}
+
+
 def test_batch_size_below_one_is_refused(predictor: Predictor) -> None:
     with pytest.raises(ConfigError, match="batch_size: got 0"):
         predictor.predict(TEXT, batch_size=0)
