@@ -86,7 +86,8 @@ class Trainer:
         self.model, self.optimizer = self.learner.model, self.learner.optimizer
         self.state = State(halves=self.halves)
         self.folder, self.log = run.path, MetricsLog(run.path / "metrics.jsonl", written=self.processes.first)
-        self.interrupted, self._started = False, time.monotonic()
+        self.interrupted = self.asked_to_interrupt = False
+        self._started = time.monotonic()
         self._saved_step: int | None = None
         self.directions = metric_directions(config.evaluation, self.model, sources)
 
@@ -334,7 +335,7 @@ class Trainer:
         greater = self.greater_is_better(self.config.evaluation.metric)
         if best is None or (value > best if greater else value < best):
             with self.learner.shards.whole_model():
-                self.run.renew_best(self.write_best)
+                self.run.renew_best(self.write_best, known=self.state.best_step)
             self.state.best_value, self.state.best_step = value, self.state.step
 
     def _keep_last(self) -> None:
@@ -380,12 +381,13 @@ class Trainer:
         self.sampler.deal(halves=self.state.halves)
         self.state.turn = min(self.state.turn, self._turns)  # fewer rows may be left than the epoch had
         self._saved_step = self.state.step
-        self.run.revert_best()
+        self.run.revert_best(self.state.best_step)
         self.log.cut(state["metrics_bytes"])
         self.chain.remind(memories)  # last: who remembers may tell of it
 
     def _check_interrupt(self) -> None:
-        if self.interrupted:
+        # Several end together: all go by what they have agreed on, whenever it is that a signal reaches each of them.
+        if self.interrupted or (self.asked_to_interrupt and self.processes.size == 1):
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -395,4 +397,4 @@ class Trainer:
         raise InterruptedRun(f"interrupted at step {self.state.step}; saved {folder}. Go on with --resume auto")
 
     def _ask_to_interrupt(self) -> None:
-        self.interrupted = True
+        self.asked_to_interrupt = True

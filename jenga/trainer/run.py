@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from jenga.errors import SetupError
-from jenga.files import json_object, recover_folder, write_atomic, writing
+from jenga.files import json_object, link_folder, recover_folder, write_atomic, writing
 
 logger = logging.getLogger(__name__)
 _FORMAT = 1
@@ -186,30 +186,61 @@ class RunFolder(HeldFolder):
         """Folder of the best model."""
         return self.path / "best"
 
-    @property
-    def _settled(self) -> Path:
-        """Folder of the best model that the newest checkpoint knows, where there has been a better one since."""
-        return self.path / ".best.settled"
+    def renew_best(self, write: Callable[[Path], None], *, known: int | None) -> None:
+        """Put what `write` writes to a folder in the place of the best model; `revert_best` takes it back.
 
-    def renew_best(self, write: Callable[[Path], None]) -> None:
-        """Put what `write` writes to a folder in the place of the best model; `revert_best` takes it back."""
-        if self._settled.exists() or not self.best.exists():
+        known: the step that the present one is of; None where none is known of.
+        """
+        if known is None or self._earlier() or not self.best.exists():
             write(self.best)
             return
         renewed = self.path / ".best.renewed"
         write(renewed)
-        self.best.rename(self._settled)
+        self.best.rename(self._best_of(known))
         renewed.rename(self.best)
 
     def settle_best(self) -> None:
         """Keep the best model for good: a checkpoint knows it now."""
-        shutil.rmtree(self._settled, ignore_errors=True)
+        for earlier in self._earlier():
+            self._drop(earlier)
+        shutil.rmtree(self._dropped, ignore_errors=True)
 
-    def revert_best(self) -> None:
-        """Bring back the best model that the newest checkpoint knows; without one, the present one stays."""
-        if self._settled.exists():
-            shutil.rmtree(self.best, ignore_errors=True)
-            self._settled.rename(self.best)
+    def revert_best(self, step: int | None) -> None:
+        """Bring back the best model of `step`, by the checkpoint that is gone on with; the present one may be of it."""
+        if step is not None and self._best_of(step).exists():
+            self._drop(self.best)
+            self._best_of(step).rename(self.best)
+        self.settle_best()
+
+    def put_best(self, kept: Path | None) -> None:
+        """Let the best model be the one in the folder `kept`, or none, whatever it was."""
+        self._drop(self.best)
+        self.settle_best()
+        if kept is not None:
+            link_folder(kept, self.best)
+
+    def drop_models(self) -> None:
+        """Delete the best model and all checkpoints."""
+        for path in (self.best, self.checkpoints, *self.path.glob(".best.*")):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _best_of(self, step: int) -> Path:
+        """Folder of the best model that the newest checkpoint knows, of `step`, while there is a better one since."""
+        return self.path / f".best.step-{step:08d}"
+
+    @property
+    def _dropped(self) -> Path:
+        return self.path / ".best.dropped"
+
+    def _earlier(self) -> list[Path]:
+        return list(self.path.glob(".best.step-*"))
+
+    def _drop(self, path: Path) -> None:
+        """Delete a model at once: a process that is killed leaves all of it or nothing."""
+        shutil.rmtree(self._dropped, ignore_errors=True)
+        if path.exists():
+            path.rename(self._dropped)
+            shutil.rmtree(self._dropped, ignore_errors=True)
 
 
 class SeenRun(RunFolder):
@@ -226,13 +257,13 @@ class SeenRun(RunFolder):
     def end(self, outcome: str, reason: str) -> None:
         """Leave run.json as it is."""
 
-    def renew_best(self, write: Callable[[Path], None]) -> None:
+    def renew_best(self, write: Callable[[Path], None], *, known: int | None) -> None:
         """Leave the best model as it is."""
 
     def settle_best(self) -> None:
         """Leave the best model as it is."""
 
-    def revert_best(self) -> None:
+    def revert_best(self, step: int | None) -> None:
         """Leave the best model as it is."""
 
 

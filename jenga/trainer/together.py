@@ -61,7 +61,9 @@ def in_step(training: TrainingConfig, processes: Processes) -> bool:
 
 def agree_to_end(trainer: Trainer) -> None:
     """Let a run end after its step, or be interrupted, wherever one of its processes says so."""
-    trainer.interrupted, trainer.state.stopped = trainer.processes.any(trainer.interrupted, trainer.state.stopped)
+    interrupted = trainer.interrupted or trainer.asked_to_interrupt
+    # A signal that arrives while they wait for one another is heard after the next step: the answer does not undo it.
+    trainer.interrupted, trainer.state.stopped = trainer.processes.any(interrupted, trainer.state.stopped)
 
 
 def agreed(processes: Processes, asked: Asked | None) -> Asked | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import torch
@@ -76,9 +75,7 @@ def _made_newest(run: RunFolder, asked: Asked, before: int) -> Path:
     if not folder.exists():
         link_folder(asked.back.checkpoint, folder)
     # In this order: whatever ends the process in between, a resumed run has a best model from no later step.
+    run.put_best(None)
     checkpoint.forget_after(run.checkpoints, step)
-    run.settle_best()
-    shutil.rmtree(run.best, ignore_errors=True)
-    if asked.back.best is not None:
-        link_folder(asked.back.best, run.best)
+    run.put_best(asked.back.best)
     return folder

@@ -15,7 +15,7 @@ from jenga.config.load import Search
 from jenga.config.render import computed, config_digest, differences, to_yaml
 from jenga.errors import ConfigError, SetupError
 from jenga.files import json_object, write_atomic
-from jenga.trainer.run import HeldFolder, new_folder
+from jenga.trainer.run import HeldFolder, RunFolder, new_folder
 from jenga.tuning.trials import Trial, Trials
 
 logger = logging.getLogger(__name__)
@@ -167,8 +167,7 @@ def drop_weights(study: StudyFolder, trials: Trials) -> None:
     best = trials.best()
     for each in trials.all():
         if each.state != "running" and (best is None or each.number != best.number):
-            for name in ("best", "checkpoints", ".best.settled"):
-                shutil.rmtree(study.run_of(each.number) / name, ignore_errors=True)
+            RunFolder(study.run_of(each.number)).drop_models()
 
 
 def _described(study: StudyFolder, trial: Trial) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +41,7 @@ class ParentRun:
         self.enabled = is_tracked(config.tracking)
         self.off = not self.enabled
         self._client: Any = None
-        self._worker = Beside("jenga-mlflow-study")
+        self._worker, self._leaving = Beside("jenga-mlflow-study"), threading.Lock()
 
     def begin(self) -> None:
         """Open the run, or that of a study that is gone on with."""
@@ -89,12 +90,15 @@ class ParentRun:
             self._leave(error)
 
     def _leave(self, error: Exception) -> None:
-        self.off = True
-        logger.debug("MLflow tracking of the study failed", exc_info=error)
-        logger.warning(
-            "MLflow at %s does not take the study itself: %s. The study goes on; its results stay in %s",
-            redacted(self.server.uri), reason_of(error), self.study.path,
-        )  # fmt: skip
+        with self._leaving:
+            if self.off:
+                return
+            logger.debug("MLflow tracking of the study failed", exc_info=error)
+            logger.warning(
+                "MLflow at %s does not take the study itself: %s. The study goes on; its results stay in %s",
+                redacted(self.server.uri), reason_of(error), self.study.path,
+            )  # fmt: skip
+            self.off = True  # last: who waits goes on by it, once all is told
 
     # ----------------------------------------------------------------------------------------- jobs of the one thread
 

@@ -25,15 +25,31 @@ def without_dropout(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def start(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.Popen[str]:
+class Launched(subprocess.Popen[str]):
+    """A launcher that is ended, with all that it has started, where it is waited for in vain."""
+
+    said: Path
+
+    def wait(self, timeout: float | None = None) -> int:
+        try:
+            return super().wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            super().wait(30)
+            pytest.fail(f"not ended after {timeout} s; it has said:\n{self.said.read_text()}")
+
+
+def start(settings: dict[str, Any], folder: Path, *options: str) -> Launched:
     folder.mkdir(exist_ok=True)
     path = folder / "experiment.yml"
     path.write_text(yaml.safe_dump({**settings, "output_dir": str(folder / "runs")}))
     with (folder / "told").open("a") as told:
-        return subprocess.Popen(
+        begun = Launched(
             [sys.executable, "-m", "jenga.train", str(path), *options], stdout=told, stderr=told, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=hear_signals,
         )  # fmt: skip
+    begun.said = folder / "told"
+    return begun
 
 
 def hear_signals() -> None:

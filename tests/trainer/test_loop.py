@@ -27,6 +27,7 @@ from jenga.files import damage, link_folder
 from jenga.labels.metric import Metric
 from jenga.modalities import BaseBackbone
 from jenga.modalities.text.backbone import TextBackbone
+from jenga.processes import Processes
 from jenga.run.build import Bundle
 from jenga.tasks import TASK_REGISTRY, BaseTask
 from jenga.trainer.checkpoint import load_checkpoint, newest_checkpoint
@@ -956,7 +957,7 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(make_trainer: Ca
     before = signal.getsignal(number)
 
     def once(trainer: Any) -> None:
-        if not trainer.interrupted:
+        if not trainer.asked_to_interrupt:
             signal.raise_signal(number)
 
     trainer = make_trainer("mood", callbacks=[Do("on_batch_begin", at_step(2, once))])
@@ -966,6 +967,16 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(make_trainer: Ca
     assert newest is not None
     assert newest.name == "step-00000003"
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_to_one_of_several_processes_waits_until_all_know_of_it(make_trainer: Callable[..., Any]) -> None:
+    trainer = make_trainer("mood")
+    trainer.asked_to_interrupt = True
+    trainer.processes = Processes(0, 2)
+    trainer._check_interrupt()
+    trainer.processes = Processes()
+    with pytest.raises(InterruptedRun):
+        trainer._check_interrupt()
 
 
 def test_a_second_ctrl_c_ends_the_run_at_once(make_trainer: Callable[..., Any]) -> None:
@@ -1353,7 +1364,7 @@ def test_a_run_that_is_rolled_back_is_the_run_without_the_turn(
         k: v for k, v in theirs.items() if "callbacks" not in k
     }
     assert same(mean.memory["mean"], reference_mean.memory["mean"])
-    assert not (trainer.run.path / ".best.settled").exists()
+    assert not list(trainer.run.path.glob(".best.*"))
 
 
 class Counts(BaseCallback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jenga.errors import SetupError
-from jenga.files import atomic_folder
+from jenga.files import atomic_folder, damage
 from jenga.trainer.run import MetricsLog, RunFolder
 
 HOLD = """
@@ -184,32 +185,69 @@ def test_what_json_does_not_have_is_refused_and_leaves_no_trace(tmp_path: Path) 
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
+def renew(run: RunFolder, step: int, *, known: int | None) -> None:
+    def write(folder: Path) -> None:
+        with atomic_folder(folder) as staging:
+            for name in ("a.txt", "b.txt"):
+                (staging / name).write_text(str(step))
+
+    run.renew_best(write, known=known)
+
+
+def now(run: RunFolder) -> int:
+    assert damage(run.best) is None
+    return int((run.best / "a.txt").read_text())
+
+
 def test_the_best_model_that_a_checkpoint_knows_can_be_brought_back(tmp_path: Path) -> None:
     run = create(tmp_path)
-
-    def best(text: str) -> None:
-        def write(folder: Path) -> None:
-            with atomic_folder(folder) as staging:
-                (staging / "a.txt").write_text(text)
-
-        run.renew_best(write)
-
-    def now() -> str:
-        return (run.best / "a.txt").read_text()
-
-    best("first")
-    run.revert_best()
-    assert now() == "first", "no checkpoint knew an earlier one"
+    renew(run, 1, known=None)
+    run.revert_best(None)
+    assert now(run) == 1, "no checkpoint knew an earlier one"
     run.settle_best()
-    for text in ("second", "third"):
-        best(text)
-        assert now() == text
-    run.revert_best()
-    assert now() == "first"
-    best("fourth")
+    renew(run, 2, known=1)
+    renew(run, 3, known=2)
+    assert now(run) == 3
+    run.revert_best(1)
+    assert now(run) == 1
+    renew(run, 4, known=1)
     run.settle_best()
-    run.revert_best()
-    assert now() == "fourth"
+    run.revert_best(4)
+    assert now(run) == 4
+    assert not list(run.path.glob(".best.*"))
+    run.release()
+
+
+def test_a_best_model_whose_checkpoint_was_saved_as_the_process_died_stays(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    renew(run, 1, known=None)
+    renew(run, 2, known=1)
+    run.revert_best(2)
+    assert now(run) == 2
+    assert not list(run.path.glob(".best.*"))
+    run.release()
+
+
+@pytest.mark.parametrize("known", [1, 2])
+def test_a_process_that_dies_as_an_earlier_model_is_deleted_leaves_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    run = create(tmp_path)
+    renew(run, 1, known=None)
+    renew(run, 2, known=1)
+
+    def dies(path: Path, **_: bool) -> None:
+        if path.exists():
+            (path / "a.txt").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run.settle_best()
+    run.revert_best(known)
+    assert now(run) == 2
+    run.settle_best()
     assert not list(run.path.glob(".best.*"))
     run.release()
 

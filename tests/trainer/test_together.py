@@ -14,7 +14,15 @@ from jenga.callbacks.chain import Asked, Chain
 from jenga.config.training import LearningRates, ResolvedTraining
 from jenga.errors import SetupError
 from jenga.processes import Processes
-from jenga.trainer.together import agreed, check_balance, check_chain, check_shards, in_step, step_counts
+from jenga.trainer.together import (
+    agree_to_end,
+    agreed,
+    check_balance,
+    check_chain,
+    check_shards,
+    in_step,
+    step_counts,
+)
 
 
 class Beside(Processes):
@@ -108,3 +116,21 @@ def test_labels_are_counted_over_all_processes() -> None:
     found = step_counts(Beside(value={"a": torch.tensor([4.0]), "b": torch.tensor([2.0])}), [batch], tasks)
     assert found is not None
     assert {name: each.tolist() for name, each in found.items()} == {"a": [7.0], "b": [2.0]}
+
+
+def test_a_signal_that_arrives_while_processes_wait_for_one_another_is_heard_after_the_next_step() -> None:
+    trainer: Any = SimpleNamespace(
+        interrupted=False, asked_to_interrupt=False, state=SimpleNamespace(stopped=False), processes=None
+    )
+
+    class Waiting(Beside):
+        def any(self, *flags: bool) -> list[bool]:
+            found = super().any(*flags)
+            trainer.asked_to_interrupt = True
+            return found
+
+    trainer.processes = Waiting(False, False)
+    agree_to_end(trainer)
+    assert not trainer.interrupted, "the other one does not know of it yet"
+    agree_to_end(trainer)
+    assert trainer.interrupted
