@@ -85,21 +85,30 @@ def test_a_run_that_is_killed_ten_times_ends_as_one_that_is_not(content: dict[st
     (tmp_path / "c.yml").write_text(yaml.safe_dump(content))
     whole = train({**content, "output_dir": str(tmp_path / "whole")}, device="cpu").run
     driver = tmp_path / "driver.py"
+    # A fork for each run, so that torch is imported once.
     driver.write_text(
-        "import os, signal, sys\n"
+        "import json, os, signal, sys\n"
         "from jenga.callbacks import BaseCallback\n"
         "from jenga.run.experiment import load_config, train\n"
         "class Kill(BaseCallback):\n"
+        "    def __init__(self, step): self.step = step\n"
         "    def on_step_end(self, trainer, logs, **kwargs):\n"
-        "        if trainer.state.step == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "train(load_config(sys.argv[1]), device='cpu', callbacks=[Kill()], resume=sys.argv[3] or None)\n"
+        "        if trainer.state.step == self.step: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "codes = []\n"
+        "for number in range(10):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        kill, resume = Kill(7 + 5 * number), 'auto' if number else None\n"
+        "        try: train(load_config(sys.argv[1]), device='cpu', callbacks=[kill], resume=resume)\n"
+        "        finally: os._exit(1)\n"
+        "    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "print(json.dumps(codes))\n"
     )
-    for number in range(10):
-        done = subprocess.run(
-            [sys.executable, str(driver), str(tmp_path / "c.yml"), str(7 + 5 * number), "auto" if number else ""],
-            capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    done = subprocess.run(
+        [sys.executable, str(driver), str(tmp_path / "c.yml")], capture_output=True, text=True, check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1]) == [-signal.SIGKILL] * 10, done.stderr
     run = train(load_config(str(tmp_path / "c.yml")), device="cpu", resume="auto").run
     assert weights(run) == weights(whole)
 

@@ -43,7 +43,7 @@ def test_the_kernels_compile_for_a100_and_h100_without_spilling(tmp_path: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", ["80", "90"])
 @pytest.mark.parametrize(("dtype", "ranks"), [("bf16", "64"), ("fp16", "192"), ("fp32", "16")])
-def test_every_tile_that_is_tried_compiles(tmp_path: Path, capability: str, dtype: str, ranks: str) -> None:
-    run([str(COMPILE), capability, dtype, ranks, "all"], TRITON_CACHE_DIR=str(tmp_path), TRITON_DEFAULT_FP_FUSION="1")
+def test_every_tile_that_is_tried_compiles(tmp_path: Path, dtype: str, ranks: str) -> None:
+    """For an A100, which has less shared memory than an H100."""
+    run([str(COMPILE), "80", dtype, ranks, "all"], TRITON_CACHE_DIR=str(tmp_path), TRITON_DEFAULT_FP_FUSION="1")
