@@ -20,6 +20,8 @@ FEWEST = 100
 _FEWEST_ISOTONIC = 1000
 """Fewer rows, and a step function follows their noise (Niculescu-Mizil & Caruana 2005, section 5)."""
 _ROWS_OF_A_CLASS = 20
+_MOST_LOGITS = 1 << 24
+"""Of which a temperature, one number, is fitted: with 10,000 classes 1,677 rows, whose terms take 128 MiB each."""
 _KNOTS = 256
 
 
@@ -96,8 +98,9 @@ def fit(method: Method, evidence: Evidence) -> Calibration:
     Factors and shifts are held near 1 and 0 by a normal prior of deviation 1 on them (of factors: on their logarithm).
     It weighs as much as the log-likelihood of one row or so, and keeps a factor finite where no row is wrong.
     """
-    if len(evidence.rows) > MOST:
-        evidence = evidence.take(np.linspace(0, len(evidence.rows) - 1, MOST).astype(np.int64))
+    most = MOST if method != "temperature" else min(MOST, max(FEWEST, _MOST_LOGITS // evidence.logits.shape[1]))
+    if len(evidence.rows) > most:
+        evidence = evidence.take(np.linspace(0, len(evidence.rows) - 1, most).astype(np.int64))
     if method == "isotonic":
         return Calibration(method, evidence.independent, knots=_knots(evidence))
     scale, shift = _fit_lines(evidence, each=method == "vector")

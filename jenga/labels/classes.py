@@ -43,6 +43,8 @@ from jenga.labels.unseen import is_unseen, learnable
 from jenga.types import IGNORE_INDEX, HeadSpace
 
 _UNSEEN = "(a class of no training row)"
+_MATRIX_CLASSES, _MOST_CONFUSED = 200, 1000
+"""A matrix has as many cells as the square of its classes: of 10,000, gigabytes of JSON, nearly all of them 0."""
 _LEAST_SHARE = 1e-12
 
 
@@ -230,15 +232,16 @@ class Classes(LabelKind):
         }
 
     def details(self, space: HeadSpace, predictions: Any, targets: Any) -> dict[str, Any]:
-        """Return ``confusion`` (rows are targets, columns predictions), ``per_label`` and ``warnings``."""
+        """Return ``confusion`` (rows are targets, columns predictions), ``per_label`` and ``warnings``.
+
+        Of more than 200 classes it has ``confused`` instead: the most frequent wrong answers, with their rows.
+        """
         predicted, gold = known_classes(predictions, targets)
         known = ~is_unseen(gold)
-        pairs = gold[known] * space.size + predicted[known]
-        matrix = np.bincount(pairs, minlength=space.size**2).reshape(space.size, space.size)
-        hits = matrix.diagonal()
+        right = predicted[known & (predicted == gold)]
+        hits, support, answers = (np.bincount(each, minlength=space.size) for each in (right, gold[known], predicted))
         # An answer to a row of a class that no training row has is a false alarm, in no row of the confusion.
-        answers = np.bincount(predicted, minlength=space.size)
-        table = per_label(space.labels, hits, answers - hits, matrix.sum(axis=1) - hits)
+        table = per_label(space.labels, hits, answers - hits, support - hits)
         warnings = []
         seen, answered = np.unique(gold), np.unique(predicted)
         if unseen := int(is_unseen(gold).sum()):
@@ -247,7 +250,7 @@ class Classes(LabelKind):
             warnings.append(f"every labelled row is {space.labels[seen[0]]}")
         if len(answered) == 1 < len(seen):
             warnings.append(f"predicts one class only ({space.labels[answered[0]]})")
-        return {"confusion": matrix.tolist(), "per_label": table, "warnings": warnings}
+        return {**_confusion(space, predicted[known], gold[known]), "per_label": table, "warnings": warnings}
 
     def errors(self, space: HeadSpace, predictions: Any, targets: Any, logits: Sequence[torch.Tensor]) -> Errors:
         """Return the cross-entropy of wrong answers; of a class that no training row has, how certain the answer is."""
@@ -312,6 +315,23 @@ class Classes(LabelKind):
         if np.ptp(gold[known]) == 0:
             return np.full(test.shape[0], gold[known[0]])
         return estimators.classes(train[known], gold[known], test)
+
+
+def _confusion(space: HeadSpace, predicted: NDArray[np.int64], gold: NDArray[np.int64]) -> dict[str, Any]:
+    cells, rows = np.unique(gold * space.size + predicted, return_counts=True)
+    if space.size <= _MATRIX_CLASSES:
+        matrix = np.zeros(space.size**2, np.int64)
+        matrix[cells] = rows
+        return {"confusion": matrix.reshape(space.size, space.size).tolist()}
+    label, answer = np.divmod(cells, space.size)
+    wrong = np.flatnonzero(label != answer)
+    most = wrong[np.argsort(-rows[wrong], kind="stable")[:_MOST_CONFUSED]]
+    return {
+        "confused": [
+            {"label": space.labels[label[at]], "predicted": space.labels[answer[at]], "rows": int(rows[at])}
+            for at in most
+        ]
+    }
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> list[float]:

@@ -63,6 +63,10 @@ def _figures(head: Head) -> list[Element]:
         drawn += detection_plots.figures(details["detection"])
     if "confusion" in details:
         parts += plots.confusion(details["confusion"], head["labels"])
+    if "confused" in details:
+        pairs = [(each["label"], each["predicted"], each["rows"]) for each in details["confused"]]
+        lines = details["per_label"]
+        parts += plots.confused(pairs, [line["label"] for line in lines], [line["support"] for line in lines])
     curves = details.get("curves")
     if curves:
         if curves["ranked"]:

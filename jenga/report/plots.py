@@ -127,7 +127,11 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[El
     """
     counts = np.asarray(matrix, dtype=np.int64)
     if len(labels) > MAX_CONFUSION_CLASSES:
-        return [node("h4", "Most frequent confusions"), _confused_pairs(counts, labels)]
+        gold, found = np.nonzero(counts - np.diag(counts.diagonal()))
+        pairs = zip(gold.tolist(), found.tolist(), strict=True)
+        return confused(
+            [(labels[g], labels[p], int(counts[g, p])) for g, p in pairs], labels, counts.sum(axis=1).tolist()
+        )
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [_name(label) for label in labels]
     corner = node("th", "labelled \N{DOWNWARDS ARROW}, predicted \N{RIGHTWARDS ARROW}")
@@ -139,6 +143,17 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[El
     drawn = of_class("matrix", "table", head, node("tbody", *lines))
     title = node("h4", "Confusion matrix: rows, shaded by the share of the label")
     return [title, of_class("scroll", "div", drawn)]
+
+
+def confused(pairs: Sequence[tuple[str, str, int]], labels: Sequence[str], totals: Sequence[int]) -> list[Element]:
+    """Return a table of the most frequent of `pairs`: labelled, predicted, rows; totals: rows of each label."""
+    total = dict(zip(labels, totals, strict=True))
+    most = sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSED_PAIRS]
+    rows: list[list[Cell]] = [
+        [label, answer, f"{count:,}", f"{total[label]:,}", bar(count / total[label])] for label, answer, count in most
+    ]
+    drawn = table([["labelled", "predicted", "rows", "of all with that label", "share"], *rows])
+    return [node("h4", "Most frequent confusions"), drawn]
 
 
 def number_scatter(points: Sequence[Sequence[float]], label: str) -> Element:
@@ -191,18 +206,6 @@ def bar(value: float | None, *, most: float = 1.0) -> Element:
         attributes={"viewBox": "0 0 90 8", "class": "bar", "aria-hidden": "true"},
     )
     return node("td", f"{value:.3f}", drawn, attributes={"data-value": f"{value:.6g}"})
-
-
-def _confused_pairs(counts: NDArray[np.int64], labels: Sequence[str]) -> Element:
-    wrong = counts - np.diag(counts.diagonal())
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSED_PAIRS]
-    pairs = [divmod(int(place), len(labels)) for place in order if wrong.flat[place]]
-    totals = counts.sum(axis=1).tolist()
-    rows: list[list[Cell]] = [
-        [labels[gold], labels[found], f"{count:,}", f"{totals[gold]:,}", bar(count / totals[gold])]
-        for (gold, found), count in zip(pairs, (int(wrong[pair]) for pair in pairs), strict=True)
-    ]
-    return table([["labelled", "predicted", "rows", "of all with that label", "share"], *rows])
 
 
 def _shaded(count: int, part: float) -> Element:

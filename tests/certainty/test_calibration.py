@@ -10,6 +10,7 @@ import pytest
 import seeds
 import torch
 
+from jenga.certainty import calibration
 from jenga.certainty.calibration import Calibration, fit, too_few
 from jenga.certainty.scores import probabilities, quality
 from jenga.labels.certain import Evidence
@@ -45,6 +46,18 @@ def test_temperature_stays_finite_where_no_row_is_wrong() -> None:
     logits = np.eye(3)[np.arange(150) % 3] * 5
     (scale,) = fit("temperature", Evidence(logits, np.arange(150) % 3, np.arange(150))).scale
     assert 1 < scale < 3, "certain rows are made more certain, but not without end"
+
+
+def test_temperature_of_many_classes_is_fitted_to_as_many_logits_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = classes(4000, sharper=2.0)
+    monkeypatch.setattr(calibration, "_MOST_LOGITS", 3 * 500)
+    part = whole.take(np.linspace(0, 3999, 500).astype(np.int64))
+    assert fit("temperature", whole) == fit("temperature", part)
+    monkeypatch.setattr(calibration, "_MOST_LOGITS", 3)
+    fewest = whole.take(np.linspace(0, 3999, calibration.FEWEST).astype(np.int64))
+    assert fit("temperature", whole) == fit("temperature", fewest)
 
 
 def test_temperature_changes_no_answer() -> None:

@@ -96,6 +96,23 @@ def test_confusion_has_targets_in_rows() -> None:
     strict_json(details)
 
 
+def test_many_classes_have_their_most_frequent_confusions_in_place_of_a_matrix() -> None:
+    """By what there is of rows, not by the square of the classes."""
+    space = HeadSpace("task", "head", "class", 20_000, tuple(map(str, range(20_000))))
+    gold = np.array([7] * 5 + [9] * 3 + [11, unseen_code("g")])
+    predicted = np.array([8] * 3 + [7] * 2 + [2, 2, 9] + [12, 12])
+    details = head_details(space, predicted, gold)
+    assert "confusion" not in details
+    assert details["confused"] == [
+        {"label": "7", "predicted": "8", "rows": 3},
+        {"label": "9", "predicted": "2", "rows": 2},
+        {"label": "11", "predicted": "12", "rows": 1},
+    ]
+    assert details["per_label"][7] == {"label": "7", "precision": 1.0, "recall": 0.4, "f1": 4 / 7, "support": 5}
+    assert (details["per_label"][12]["precision"], details["per_label"][12]["support"]) == (0.0, 0)
+    assert len(json.dumps(details)) < 3_000_000
+
+
 def test_a_head_that_predicts_one_class_only_is_noticed() -> None:
     details = head_details(MOOD, np.array([1, 1, 1]), np.array([0, 1, 2]))
     assert details["warnings"] == ["predicts one class only (neutral)"]

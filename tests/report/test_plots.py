@@ -140,6 +140,12 @@ def test_many_classes_become_the_most_frequent_confusions() -> None:
     assert len(list(plots.confusion(np.eye(40, dtype=int).tolist(), ["l"] * 40)[1].iter("tr"))) == 1
 
 
+def test_confusions_that_are_given_as_pairs_are_listed_with_the_rows_of_each_label() -> None:
+    _, listed = plots.confused([("a", "b", 2), ("b", "a", 3)], ["a", "b"], [4, 6])
+    rows = [["".join(cell.itertext()) for cell in row] for row in listed.iter("tr")]
+    assert rows[1:] == [["b", "a", "3", "6", "0.500"], ["a", "b", "2", "4", "0.500"]]
+
+
 @pytest.mark.parametrize("label", NASTY)
 def test_labels_from_data_cannot_break_a_figure(label: str) -> None:
     curve = {"label": label, "roc_auc": 0.5, "average_precision": 0.5, "roc": [[0, 0]], "precision_recall": [[0, 1]]}

@@ -145,7 +145,7 @@ def detection_details(found: Detection) -> dict[str, Any]:
     details: dict[str, Any] = {"warnings": _warnings(found)}
     if found.supervised:
         classes = head_details(found.space, found.predictions, found.targets)
-        details |= {"confusion": classes["confusion"], "per_label": classes["per_label"]}
+        details |= {name: classes[name] for name in ("confusion", "confused", "per_label") if name in classes}
     else:
         details["per_label"] = [
             {"label": label, "support": int((found.targets == code).sum())}
