@@ -76,12 +76,13 @@ class Question(NamedTuple):
 class Reader(Protocol):
     """Reads the cells of one head. `notes` counts what it repaired, by the sentence that tells of it, with ``{}``.
 
-    `unseen` counts labels that no training row has, by their words in messages.
+    `unseen` counts labels that no training row has, by their words in messages; `unseen_do`: what they do to scores.
     """
 
     where: str
     notes: Counter[str]
     unseen: Counter[str]
+    unseen_do: str
 
     def read(self, value: Any, text: str, words: Sequence[Span]) -> Any:
         """Return the label in a cell, a missing one included; `words` of `text` are there where a head labels words.

@@ -208,6 +208,7 @@ class CellReader(ABC):
     where: str
     cells: CellReading
     missing: Any
+    unseen_do: str = "count as wrong"
 
     def __init__(self) -> None:
         self.notes: Counter[str] = Counter()

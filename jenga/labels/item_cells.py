@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jenga.errors import DataError
+from jenga.errors import DataError, suggest
 from jenga.labels.cells import MISSING, NO, PAIRS, WHOLE, YES, CellReader, CellReading, class_name, folded, parted
 from jenga.labels.column import HeadColumn, RowError, near, numbered_names, read_cell, show, some_of
 from jenga.labels.forms import readable, with_missing
@@ -21,6 +21,8 @@ from jenga.types import HeadSpace
 
 class ItemReader(CellReader):
     """K independent yes/no items: float32 ``(K,)``, NaN where missing."""
+
+    unseen_do = "no score counts them"
 
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         super().__init__()
@@ -94,9 +96,7 @@ class ItemReader(CellReader):
         found = []
         for name in map(str.strip, names):
             if name not in self.index and self.may_be_unseen and self.named and self._may_be_name(name):
-                # A sentence of notes is a format.
-                shown = show(name).replace("{", "{{").replace("}", "}}")
-                self.notes[f"{{}} cells name the item {shown}, which no training row has and no score counts"] += 1
+                self.unseen[f"{show(name)}{suggest(name, self.index)}"] += 1
                 continue
             found.append(self._item(name))
         return found

@@ -54,6 +54,8 @@ class SpanError(RowError):
 class TagReader:
     """Turns the label of a row into int64 tags ``(W,)``; counts what it repairs in `notes`."""
 
+    unseen_do: str = "count as wrong"
+
     def __init__(self, column: HeadColumn, space: HeadSpace) -> None:
         self.where = column.where
         self.cells = column.cells

@@ -47,13 +47,16 @@ def learnable(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(is_unseen(codes), IGNORE_INDEX, codes)
 
 
-def unseen_warnings(unseen: Mapping[tuple[str, str], int]) -> list[str]:
-    """Return a sentence for each head of the labels that no training row has, given by (head, label in words)."""
-    heads: dict[str, Counter[str]] = {}
-    for (where, label), count in unseen.items():
-        heads.setdefault(where, Counter())[label] += count
+def unseen_warnings(unseen: Mapping[tuple[str, str, str], int]) -> list[str]:
+    """Return a sentence for each head of the labels that no training row has.
+
+    Given by head, what such labels do to its scores, and the label in words.
+    """
+    heads: dict[tuple[str, str], Counter[str]] = {}
+    for (where, do, label), count in unseen.items():
+        heads.setdefault((where, do), Counter())[label] += count
     return [
-        f"{where}: {counts.total()} labels of rows to judge are none that a training row has, and count as wrong: "
+        f"{where}: {counts.total()} labels of rows to judge are none that a training row has, and {do}: "
         + some_of(f"{count} {label}" for label, count in counts.most_common())
-        for where, counts in sorted(heads.items())
+        for (where, do), counts in sorted(heads.items())
     ]

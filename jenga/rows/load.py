@@ -55,7 +55,7 @@ class _Parsed:
     given: dict[str, Rows]
     bad: list[BadRow]
     notes: Counter[tuple[str, str]]
-    unseen: Counter[tuple[str, str]]
+    unseen: Counter[tuple[str, str, str]]
     told: list[str]
 
 

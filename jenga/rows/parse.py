@@ -210,17 +210,13 @@ class Parser:
     @property
     def notes(self) -> Counter[tuple[str, str]]:
         """Repairs so far, by head and what is told of them."""
-        return self._counted("notes")
+        readers = self.readers.values()
+        return Counter({(reader.where, note): count for reader in readers for note, count in reader.notes.items()})
 
     @property
-    def unseen(self) -> Counter[tuple[str, str]]:
-        """Labels so far that no training row has, by head and label in words."""
-        return self._counted("unseen")
-
-    def _counted(self, what: str) -> Counter[tuple[str, str]]:
-        found = {
-            (reader.where, each): count
-            for reader in self.readers.values()
-            for each, count in getattr(reader, what).items()
-        }
-        return Counter(found)
+    def unseen(self) -> Counter[tuple[str, str, str]]:
+        """Labels so far that no training row has, by head, what they do to its scores, and label in words."""
+        found: Counter[tuple[str, str, str]] = Counter()
+        for reader in self.readers.values():
+            found.update({(reader.where, reader.unseen_do, label): count for label, count in reader.unseen.items()})
+        return found

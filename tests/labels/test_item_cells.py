@@ -81,8 +81,9 @@ def test_items_of_another_form_are_refused(labels: tuple[str, ...], value: Any, 
 def test_items_that_no_training_row_has_are_told_and_the_others_judged(value: Any, marks: list[float]) -> None:
     reader = encoder(("a", "b"))
     np.testing.assert_array_equal(reader.encode(value), np.array(marks, np.float32))
-    ((note, count),) = reader.notes.items()
-    assert note.format(count) == '1 cells name the item "d{}", which no training row has and no score counts'
+    assert dict(reader.unseen) == {'"d{}"': 1}
+    assert reader.unseen_do == "no score counts them"
+    assert not reader.notes
     for other in (["a", "N/A"], ["a", ""], "yes"):
         with pytest.raises(RowError):
             reader.encode(other)

@@ -41,8 +41,10 @@ def test_where_the_configuration_says_what_there_is_other_labels_are_mistakes(
 
 
 def test_they_are_told_by_head_the_most_frequent_first() -> None:
-    unseen = {("head 't.b'", '"x"'): 1, ("head 't.a'", '"y"'): 2, ("head 't.b'", '"z"'): 3}
+    wrong, none = "count as wrong", "no score counts them"
+    unseen = {("head 't.b'", wrong, '"x"'): 1, ("head 't.a'", none, '"y"'): 2, ("head 't.b'", wrong, '"z"'): 3}
     assert [words.partition(": ")[0] for words in unseen_warnings(unseen)] == ["head 't.a'", "head 't.b'"]
     assert unseen_warnings(unseen)[1].endswith('4 labels of rows to judge are none that a training row has, '
                                                'and count as wrong: 3 "z", 1 "x"')  # fmt: skip
+    assert unseen_warnings(unseen)[0].endswith('and no score counts them: 2 "y"')
     assert unseen_warnings({}) == []
