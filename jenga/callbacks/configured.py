@@ -24,7 +24,7 @@ def beside_callbacks(config: ExperimentConfig) -> list[BaseCallback]:
     """Return those that each process of a run has: all that `config` asks for but tracking and progress."""
     found = named_callbacks(config)
     if (stopping := config.early_stopping) is not None:
-        found.append(EarlyStopping(config.evaluation.metric, patience=stopping.patience, min_delta=stopping.min_delta))
+        found.append(EarlyStopping(patience=stopping.patience, min_delta=stopping.min_delta))
     return found
 
 

@@ -15,10 +15,13 @@ class StoppingMemory(TypedDict):
 
 
 class EarlyStopping(BaseCallback[StoppingMemory]):
-    """Stop after `patience` evaluations in a row without an improvement of `metric` by more than `min_delta`."""
+    """Stop after `patience` evaluations in a row without an improvement of `metric` by more than `min_delta`.
 
-    def __init__(self, metric: str, *, patience: int, min_delta: float) -> None:
-        self.metric = metric
+    metric: None is the one that picks the best model.
+    """
+
+    def __init__(self, metric: str | None = None, *, patience: int, min_delta: float) -> None:
+        self._given = metric
         self.patience = patience
         self.min_delta = min_delta
         self.best: float | None = None
@@ -26,6 +29,7 @@ class EarlyStopping(BaseCallback[StoppingMemory]):
 
     def on_train_begin(self, trainer: TrainerView, **kwargs: Any) -> None:
         """Learn which way the metric is better. Raises ConfigError where that is not known."""
+        self.metric = self._given or trainer.config.evaluation.metric
         self.greater_is_better = trainer.greater_is_better(self.metric)
 
     def on_evaluate(self, trainer: TrainerView, metrics: dict[str, float], **kwargs: Any) -> Action | None:

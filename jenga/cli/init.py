@@ -310,7 +310,7 @@ training:
   seed: 0
 
 evaluation:
-  metric: eval_loss                   # picks the best model; or eval_<task>_<head>_<metric>
+  metric: auto                        # picks the best model; or eval_loss, eval_<task>_<head>_<metric>
   baselines: [majority, tfidf]        # what the model must beat, printed beside its results
 
 # early_stopping:                     # end before the learning rate has come down

@@ -53,7 +53,11 @@ class EvaluationConfig(Strict):
     every_steps: PositiveInt | None = Field(
         None, description="Optimizer steps between evaluations; default: each epoch."
     )
-    metric: str = Field("eval_loss", description="Metric that picks the best checkpoint.")
+    metric: str = Field(
+        "auto",
+        description="Metric that picks the best checkpoint. eval_score: the mean of what each head is judged by first; "
+        "auto: eval_score where encoders of text answer with classes and entities alone, eval_loss everywhere else.",
+    )
     greater_is_better: bool | None = Field(
         None, description="Which way `metric` is better, where its task does not say: a metric of a task of your own."
     )

@@ -32,7 +32,9 @@ class Recipe:
     `rates`: AdamW's, of backbone, adapters, fusion and heads. `visits`: rows that a task shall see at least, each
     counted as often as it is seen; `most_epochs`: passes after which small data give no more; `usual_epochs`: passes
     over data that have more rows than that, up to `most_visits`: more are left to whoever asks for them.
-    `largest_batch`: rows of a step.
+    `largest_batch`: rows of a step. `by_answers`: the model with the best answers is kept where all are classes or
+    entities; else that of the lowest loss. An encoder that has all its words by heart is surer of its mistakes from the
+    third pass on, which the loss weighs by how sure it is, while its answers still get better.
     """
 
     rates: Mapping[str, float]
@@ -41,6 +43,7 @@ class Recipe:
     most_epochs: int = 20
     most_visits: int = 300_000
     largest_batch: int = 32
+    by_answers: bool = False
 
     @classmethod
     def pretrained(cls, hidden_size: int) -> Recipe:
@@ -51,7 +54,8 @@ class Recipe:
                 "adapters": _scaled(1e-3, hidden_size, highest=2e-3),
                 "fusion": _scaled(5e-4, hidden_size, highest=1e-3),
                 "heads": _scaled(5e-4, hidden_size, highest=1e-3),
-            }
+            },
+            by_answers=True,
         )
 
     @classmethod
@@ -59,8 +63,9 @@ class Recipe:
         """Return that of a small encoder whose weights are random at the start: one high rate, and more passes."""
         rate = _scaled(5e-4, hidden_size, highest=3e-3)
         return cls(
-            rates=dict.fromkeys(("backbone", "adapters", "fusion", "heads"), rate), visits=45_000, most_epochs=60
-        )
+            rates=dict.fromkeys(("backbone", "adapters", "fusion", "heads"), rate), visits=45_000, most_epochs=60,
+            by_answers=True,
+        )  # fmt: skip
 
 
 def _scaled(at_768: float, hidden_size: int, *, highest: float) -> float:

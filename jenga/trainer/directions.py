@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jenga.config.evaluation import EvaluationConfig
 from jenga.errors import ConfigError, suggest
 from jenga.labels.metric import Metric
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
+from jenga.types import HeadSpace
 
 LOSS = Metric("loss")
+SCORE = "eval_score"
+_AUTO, _LOSS = "auto", "eval_loss"
+_ANSWERS = ("class", "tags")
+"""Kinds of labels that a row has one of, or its words: no threshold is chosen for them behind the training."""
+
+
+def chosen_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) -> str:
+    """Return `evaluation.metric`, and of ``auto`` what it comes to for these heads and encoders."""
+    if metric != _AUTO:
+        return metric
+    heads = [(model.tasks[key[0]], space) for each in sources for key, space in each.splits["train"].spaces.items()]
+    answers = all(space.kind in _ANSWERS and not task.calibrated for task, space in heads)
+    rises = answers and all(task.declared_metrics(space)[0].greater_is_better for task, space in heads)
+    return SCORE if rises and all(each.recipe.by_answers for each in model.encoders.values()) else _LOSS
+
+
+def score_of(metrics: Mapping[str, float], heads: Iterable[HeadSpace], model: MultiTaskModel) -> float | None:
+    """Return the mean over `heads` of the metric that each is judged by first; None where no row judges any."""
+    names = (f"{each.task}_{each.head}_{model.tasks[each.task].declared_metrics(each)[0].name}" for each in heads)
+    found = [metrics[name] for name in names if name in metrics]
+    return sum(found) / len(found) if found else None
 
 
 def metric_directions(
@@ -22,19 +44,33 @@ def metric_directions(
     two metrics would have one name.
     """
     places: dict[str, str] = {}
-    directions: dict[str, bool | None] = {"eval_loss": LOSS.greater_is_better}
+    directions: dict[str, bool | None] = {_LOSS: LOSS.greater_is_better}
     for name, place, metric, in_evaluation in _metrics(model, sources):
         if places.setdefault(name, place) != place:
             raise ConfigError(f"{place}: its metric '{name}' would have the name of one of {places[name]}; rename one")
         if in_evaluation:
             directions[f"eval_{name}"] = metric.greater_is_better
-    chosen = evaluation.metric
+    chosen = chosen_metric(evaluation.metric, model, sources)
+    if chosen == SCORE:
+        _check_score(model, sources)
+        directions[SCORE] = True
     if chosen not in directions:
         raise ConfigError(
             f"evaluation.metric: unknown '{chosen}'{suggest(chosen, directions) or '.'} Known: {', '.join(directions)}"
         )
     directions[chosen] = _direction(chosen, directions[chosen], evaluation.greater_is_better)
     return directions
+
+
+def _check_score(model: MultiTaskModel, sources: Sequence[Source]) -> None:
+    for source in sources:
+        for (task, head), space in source.splits["train"].spaces.items():
+            first = model.tasks[task].declared_metrics(space)[0]
+            if first.greater_is_better is not True:
+                raise ConfigError(
+                    f"evaluation.metric: {SCORE} is a mean of what is better the greater it is, and tasks[{task}]."
+                    f"heads[{head}] is judged by {first.name}; choose eval_loss or a metric of one head"
+                )
 
 
 def greater_is_better(directions: Mapping[str, bool | None], metric: str) -> bool:

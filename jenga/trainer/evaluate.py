@@ -24,6 +24,7 @@ from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.budget import longest_within
 from jenga.rows.order import longest_first
 from jenga.tasks import BaseTask
+from jenga.trainer.directions import SCORE, score_of
 from jenga.trainer.slices import described, slices_of
 from jenga.types import HeadSpace
 
@@ -242,19 +243,24 @@ def _tells_certainty(result: SplitResult, task: BaseTask, key: HeadKey, raw: Seq
     return task.strangeness(space, result.predictions[key], raw, targets) is not None
 
 
-def valid_metrics(result: SplitResult, metric: str, *, step: int) -> dict[str, float]:
+def valid_metrics(result: SplitResult, model: MultiTaskModel, metric: str, *, step: int) -> dict[str, float]:
     """Return the metrics of the validation rows, as evaluations in training name them.
 
-    metric: that by which models are told apart. Raises DivergedError where one is not finite, DataError where `metric`
-    is undefined.
+    metric: that by which models are told apart; ``eval_score`` is there where it is that one. Raises DivergedError
+    where one is not finite, DataError where `metric` is undefined.
     """
-    metrics = {f"eval_{name}": value for name, value in result.metrics.items()}
+    metrics = {f"eval_{name}": value for name, value in _with_score(result, model, metric).items()}
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     if broken:
         raise DivergedError(f"step {step}: not finite: {', '.join(broken)}. The last checkpoint is unharmed")
     if metric not in metrics:
         raise DataError(f"evaluation.metric: '{metric}' is undefined on the validation rows (no labelled row)")
     return metrics
+
+
+def _with_score(result: SplitResult, model: MultiTaskModel, metric: str) -> dict[str, float]:
+    score = score_of(result.metrics, result.spaces.values(), model) if metric == SCORE else None
+    return result.metrics if score is None else {**result.metrics, "score": score}
 
 
 def describe_split(
@@ -293,7 +299,7 @@ def describe_split(
             shown = {"primary_metric": primary.name, "greater_is_better": primary.greater_is_better}
             directions = {each.name: each.greater_is_better for each in declared}
             heads.append({**head, **shown, "directions": directions, **judged, "baselines": {}})
-    return {"rows": result.rows, "metrics": result.metrics, "heads": heads}
+    return {"rows": result.rows, "metrics": _with_score(result, model, metric), "heads": heads}
 
 
 def choose_device(name: str) -> torch.device:

@@ -314,7 +314,7 @@ class Trainer:
                 self._keep_last()
                 self.state.evaluated_step = self.state.step
             return
-        metrics = valid_metrics(result, config.metric, step=self.state.step)
+        metrics = valid_metrics(result, self.model, config.metric, step=self.state.step)
         self.tell("eval", metrics=metrics)
         self.state.metrics = metrics
         if not self.config.stages:

@@ -12,6 +12,7 @@ from jenga.modalities import Recipe
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import EncodedSplit, Source
 from jenga.rows.split import TRAIN
+from jenga.trainer.directions import chosen_metric
 from jenga.trainer.optim import has_no_layers, trained_groups, usual_schedule
 from jenga.types import SHARED
 
@@ -50,10 +51,14 @@ def _rate(given: LearningRates, name: str, recipe: Recipe) -> float:
 def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Sequence[Source]) -> ExperimentConfig:
     """Return `config` with every number of its training, of each backbone by the rows that its tasks learn from.
 
+    And with the metric that picks the best model.
+
     Of several backbones each has its own; a pass of all is then one of the backbone with the fewest, and the rows of
     the others come more often in it. Raises ConfigError for a layer_decay that changes nothing.
     """
     _check_layer_decay(config, model)
+    metric = chosen_metric(config.evaluation.metric, model, sources)
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"metric": metric})})
     found = {}
     groups = trained_groups(model, config.training)
     for encoder, (first, *others) in config.encoders.items():

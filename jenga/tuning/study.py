@@ -56,11 +56,10 @@ def tune(
     imported()
     carrier = _carrier(ray, workers, device, console)
     search = load_search(config, schema=schema(), overrides=overrides)
-    metric = search.tune.metric or search.config.evaluation.metric
     with parallel.connected(ray) if ray is not None else nullcontext():
         study = find_study(search, resume)
         if study is None:
-            greater = _rehearsed(search.config, metric, device)
+            metric, greater = _rehearsed(search.config, search.tune.metric, device)
             study = new_study(search, metric=metric, greater_is_better=greater)
         with _Holding(study):
             return _Studying(study, search, carrier, console).carry_out()
@@ -78,8 +77,8 @@ def _carrier(ray: str | None, workers: int | None, device: str, console: Console
     return partial(parallel.Workers, count=workers, device=device)
 
 
-def _rehearsed(config: ExperimentConfig, metric: str, device: str) -> bool:
-    """Build the experiment of the file itself and return whether a greater `metric` is better.
+def _rehearsed(config: ExperimentConfig, metric: str | None, device: str) -> tuple[str, bool]:
+    """Build the experiment of the file itself; return `metric`, or that of its evaluations, and if greater is better.
 
     Raises what is wrong with it before there is a study, DataError where no rows could judge a trial.
     """
@@ -87,7 +86,9 @@ def _rehearsed(config: ExperimentConfig, metric: str, device: str) -> bool:
         built = build(config, Path(scratch), device=choose_device(device))
     if not any("valid" in source.splits and len(source.splits["valid"]) for source in built.sources):
         raise DataError("tune: there are no validation rows to judge trials by; give valid, or data.valid_fraction")
-    directions = metric_directions(config.evaluation, built.bundle.model, built.sources)
+    evaluation = built.bundle.config.evaluation
+    metric = metric or evaluation.metric
+    directions = metric_directions(evaluation, built.bundle.model, built.sources)
     if metric not in directions:
         known = ", ".join(directions)
         raise ConfigError(f"tune.metric: unknown '{metric}'{suggest(metric, directions) or '.'} Known: {known}")
@@ -97,7 +98,7 @@ def _rehearsed(config: ExperimentConfig, metric: str, device: str) -> bool:
             f"tune.metric: its task does not say whether a greater {metric} is better; name it in evaluation.metric "
             "with evaluation.greater_is_better, and leave tune.metric out"
         )
-    return greater
+    return metric, greater
 
 
 class _Holding:

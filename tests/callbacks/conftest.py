@@ -28,6 +28,7 @@ def make_view(tmp_path: Path) -> Callable[..., Any]:
                     }
                 ],
                 "output_dir": str(tmp_path),
+                "evaluation": {"metric": "eval_loss"},  # a trainer's view has no `auto` any more
                 **settings,
             }
         )

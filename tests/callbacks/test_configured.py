@@ -37,7 +37,7 @@ def test_each_key_of_the_configuration_is_one_callback_of_the_list(make_view: Ca
     assert names(found) == ["Mine", "EarlyStopping", "MlflowCallback", "ProgressCallback"]
     stopping, tracking = found[1:3]
     assert isinstance(stopping, EarlyStopping)
-    assert (stopping.metric, stopping.patience, stopping.min_delta) == ("eval_loss", 2, 0.5)
+    assert (stopping.patience, stopping.min_delta) == (2, 0.5)
     assert isinstance(tracking, MlflowCallback)
     assert tracking.server.experiment == "calls"
     tracking.on_close("failed")

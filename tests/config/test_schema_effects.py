@@ -1037,7 +1037,7 @@ PROBES: dict[str, Probe] = {
     "training.fsdp": Probe(refused_whole, True),
     # evaluation
     "evaluation.every_steps": Probe(evaluations, 1),
-    "evaluation.metric": Probe(best_value, "eval_task_first_accuracy"),
+    "evaluation.metric": Probe(best_value, "eval_task_first_accuracy", base="eval_loss"),
     "evaluation.greater_is_better": Probe(
         best_value,
         True,
@@ -1061,7 +1061,9 @@ PROBES: dict[str, Probe] = {
     "evaluation.worst_errors": Probe(worst_rows, 1, base=0),
     "evaluation.slices": Probe(slices, ["id"]),
     "early_stopping.patience": Probe(last_step, 2, {**FOUR_EPOCHS, "early_stopping.min_delta": 1000.0}, base=1),
-    "early_stopping.min_delta": Probe(last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1}, base=0.0),
+    "early_stopping.min_delta": Probe(
+        last_step, 1000.0, {**FOUR_EPOCHS, "early_stopping.patience": 1, "evaluation.metric": "eval_loss"}, base=0.0
+    ),
     "checkpoint.every_steps": Probe(checkpoints, 1, {"checkpoint.keep": 9}),
     "checkpoint.keep": Probe(checkpoints, 2, {"checkpoint.every_steps": 1}),
     # callbacks

@@ -11,7 +11,7 @@ from jenga.config.evaluation import EvaluationConfig
 from jenga.errors import ConfigError
 from jenga.labels import kind_named
 from jenga.labels.metric import Metric
-from jenga.trainer.directions import metric_directions
+from jenga.trainer.directions import chosen_metric, metric_directions, score_of
 from jenga.types import HeadSpace
 
 
@@ -32,7 +32,7 @@ def directions_of(tasks: dict[tuple[str, str], Task], **evaluation: Any) -> dict
         tasks=list(dict.fromkeys(task for task, _ in tasks)), splits={"train": SimpleNamespace(spaces=spaces)}
     )
     model: Any = SimpleNamespace(tasks={task: made for (task, _), made in tasks.items()})
-    return metric_directions(EvaluationConfig(**evaluation), model, [source])
+    return metric_directions(EvaluationConfig(**{"metric": "eval_loss", **evaluation}), model, [source])
 
 
 def test_losses_and_declared_metrics_are_known_with_their_directions() -> None:
@@ -110,3 +110,37 @@ def test_a_metric_named_by_a_label_may_not_be_that_of_another_head() -> None:
 def test_a_task_that_declares_no_metric_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"tasks\[t\].heads\[h\]: Task.declared_metrics names no metric"):
         directions_of({("t", "h"): Task()})
+
+
+def made(*heads: tuple[str, Task], by_answers: bool = True, calibrated: bool = False) -> tuple[Any, list[Any]]:
+    """Return a model and its source, with a head of each kind of labels."""
+    spaces = {(f"t{at}", "h"): HeadSpace(f"t{at}", "h", kind, 2, ("a", "b")) for at, (kind, _) in enumerate(heads)}
+    tasks = {f"t{at}": task for at, (_, task) in enumerate(heads)}
+    for task in tasks.values():
+        task.calibrated = calibrated  # type: ignore[attr-defined]
+    encoders = {"text": SimpleNamespace(recipe=SimpleNamespace(by_answers=by_answers))}
+    source = SimpleNamespace(tasks=list(tasks), splits={"train": SimpleNamespace(spaces=spaces)})
+    return SimpleNamespace(tasks=tasks, encoders=encoders), [source]
+
+
+F1, MAE = Metric("f1"), Metric("mae")
+
+
+def test_answers_pick_the_best_model_where_all_are_classes_or_entities_of_text() -> None:
+    heads = ("class", Task(F1)), ("tags", Task(F1))
+    assert chosen_metric("auto", *made(*heads)) == "eval_score"
+    assert chosen_metric("eval_loss", *made(*heads)) == "eval_loss"
+    assert chosen_metric("auto", *made(*heads, ("items", Task(F1)))) == "eval_loss", "its thresholds are chosen later"
+    assert chosen_metric("auto", *made(*heads, ("class", Task(MAE)))) == "eval_loss", "a user's own, of errors"
+    assert chosen_metric("auto", *made(*heads, by_answers=False)) == "eval_loss"
+    assert chosen_metric("auto", *made(*heads, calibrated=True)) == "eval_loss"
+
+
+def test_the_score_is_the_mean_of_what_each_head_is_judged_by_first() -> None:
+    model, (source,) = made(("class", Task(F1, MAE)), ("tags", Task(F1)), ("tags", Task(F1)))
+    spaces = source.splits["train"].spaces.values()
+    assert score_of({"t0_h_f1": 0.5, "t0_h_mae": 9.0, "t1_h_f1": 1.0}, spaces, model) == 0.75
+    assert score_of({}, spaces, model) is None
+    assert metric_directions(EvaluationConfig(metric="eval_score"), model, [source])["eval_score"] is True
+    with pytest.raises(ConfigError, match=r"eval_score is a mean .* tasks\[t0\].heads\[h\] is judged by mae"):
+        metric_directions(EvaluationConfig(metric="eval_score"), *made(("number", Task(MAE))))

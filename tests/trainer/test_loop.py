@@ -472,7 +472,7 @@ def test_the_best_model_is_that_of_the_best_evaluation(make_trainer: Callable[..
         seen[trainer.state.step] = weights(trainer)
 
     trainer = make_trainer(
-        "mood", training={"epochs": 3},
+        "mood", training={"epochs": 3}, evaluation={"metric": "eval_loss"},
         callbacks=[Do("on_epoch_begin", spoil), Do("on_evaluate", note)],
     )  # fmt: skip
     trainer.train()
@@ -481,6 +481,20 @@ def test_the_best_model_is_that_of_the_best_evaluation(make_trainer: Callable[..
     assert best == 4
     assert (trainer.state.best_step, trainer.state.best_value) == (best, losses[best])
     assert same(Bundle.load(trainer.run.best).model.state_dict(), seen[best])
+
+
+def test_without_a_metric_the_answers_of_classes_and_entities_pick_the_best_model(
+    make_trainer: Callable[..., Any],
+) -> None:
+    trainer = make_trainer("mood", "names", training={"epochs": 6, "learning_rate": 1e-2})
+    trainer.train()
+    found = {each["step"]: each["metrics"] for each in records(trainer, "eval")}
+    names = ("eval_mood_mood_macro_f1", "eval_mood_topic_macro_f1", "eval_names_names_f1")
+    assert all(each["eval_score"] == pytest.approx(sum(map(each.__getitem__, names)) / 3) for each in found.values())
+    reached = {step: each["eval_score"] for step, each in found.items()}
+    best = max(reached.values())
+    assert min(reached.values()) < best == trainer.state.best_value
+    assert trainer.state.best_step == min(step for step, score in reached.items() if score == best)
 
 
 def test_a_metric_that_should_rise_picks_its_maximum(make_trainer: Callable[..., Any]) -> None:
@@ -1450,7 +1464,8 @@ def test_a_rollback_takes_a_better_model_back_that_came_after_the_checkpoint(mak
         return Do(event, look)
 
     trainer = make_trainer(
-        "mood", training={"learning_rate": 1e-2}, evaluation={"every_steps": 1}, checkpoint={"every_steps": 4},
+        "mood", training={"learning_rate": 1e-2}, evaluation={"every_steps": 1, "metric": "eval_loss"},
+        checkpoint={"every_steps": 4},
         callbacks=[note("on_save"), note("on_evaluate"), note("on_batch_begin"),
                    asking("on_step_end", 6, Action.ROLLBACK)],
     )  # fmt: skip

@@ -22,7 +22,7 @@ def searched(settings: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
         return settings(
             "mood",
             training={"epochs": None, "max_steps": 4, "log_every_steps": 2},
-            evaluation={"every_steps": 1},
+            evaluation={"every_steps": 1, "metric": "eval_loss"},
             checkpoint={"every_steps": 1},
             tune={"space": SPACE, "trials": 3, **tune},
         )
