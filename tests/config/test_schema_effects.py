@@ -751,6 +751,7 @@ PROBES: dict[str, Probe] = {
     "model[text].base_model": Probe(modules, "{wider}"),
     "model[text].tokenizer": Probe(tokens, "{other_words}"),
     "model[text].pooling": Probe(pooled, "cls"),
+    "model[text].prefix": Probe(tokens, "query: "),
     "model[text].window_tokens": Probe(pooled, 5),
     "model[text].window_stride_tokens": Probe(pooled, 1, {"model.window_tokens": 5}),
     "model[text].dropout": Probe(dropouts, 0.4),
