@@ -1057,6 +1057,8 @@ PROBES: dict[str, Probe] = {
     "evaluation.thresholds.costs.false_negative": Probe(thresholds, 1e6, COSTS, base=1e-6),
     "evaluation.calibration": Probe(warned, "isotonic"),
     "evaluation.conformal.coverage": Probe(certainty, 0.6, MORE_VALID_ROWS, base=0.3),
+    "evaluation.out_of_scope.score": Probe(certainty, "probability", MORE_VALID_ROWS, base="energy"),
+    "evaluation.out_of_scope.keep": Probe(certainty, 0.1, MORE_VALID_ROWS, base="auto"),
     "evaluation.bootstrap": Probe(metric_intervals, 0),
     "evaluation.baselines": Probe(baselines, ["tfidf"]),
     "evaluation.worst_errors": Probe(worst_rows, 1, base=0),
