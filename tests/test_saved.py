@@ -13,6 +13,7 @@ from jenga import saved
 from jenga.certainty.calibration import Calibration
 from jenga.certainty.conformal import Conformal
 from jenga.certainty.head import Certainty
+from jenga.certainty.scope import Scope
 from jenga.errors import SetupError
 from jenga.files import atomic_folder
 from jenga.labels.cells import CellReading
@@ -72,6 +73,7 @@ def written(folder: Path, said: saved.Description, **changes: Any) -> Path:
         description(source("mood", EventFields(), MOOD), backbone="sequential", inputs=FIELDS),
         description(written_by="1.2.3", thresholds=None),
         description(certainty={("mood", "mood"): Certainty(Calibration("temperature", False, [1 / 3]))}),
+        description(certainty={("mood", "mood"): Certainty(scope=Scope("energy", -3.25))}),
         description(
             certainty={
                 ("mood", "mood"): Certainty(
@@ -81,7 +83,7 @@ def written(folder: Path, said: saved.Description, **changes: Any) -> Path:
         ),
         several(source("mood", TEXTS, MOOD, encoder="words"), source("odd", EventFields(), ITEMS, encoder="flows")),
     ],
-    ids=["texts", "events", "unfinished", "calibrated", "isotonic", "several"],
+    ids=["texts", "events", "unfinished", "calibrated", "scope", "isotonic", "several"],
 )
 def test_what_was_written_is_read_back_equal(tmp_path: Path, said: saved.Description) -> None:
     assert saved.read(written(tmp_path / "best", said)) == said

@@ -31,7 +31,8 @@ def recalibrate(
     """Fit calibrations and thresholds of RUN's best model to the labelled rows of --data, and no weight.
 
     The model goes to a folder of its own, which every command reads as a RUN; the run stays as it is. --set changes
-    evaluation.thresholds, .calibration, .conformal and .bootstrap. Heads without a label there stay as they were.
+    evaluation.thresholds, .calibration, .conformal, .out_of_scope and .bootstrap. Heads without a label there
+    stay as they were.
     """
     with collector_at_rest():
         from jenga.inference.recalibrated import recalibrate as fit

@@ -47,6 +47,21 @@ class ConformalConfig(Strict):
     coverage: Share = Field(0.9, description="Share of rows whose class is in the set, or number in the interval.")
 
 
+class OutOfScopeConfig(Strict):
+    """Answers of classes that say whether a row is none of what the head has learnt."""
+
+    score: Literal["energy", "probability"] = Field(
+        "energy",
+        description="How unlike its classes a row looks. energy: the logits altogether; probability: 1 - the likeliest "
+        "class's.",
+    )
+    keep: Share | Literal["auto"] = Field(
+        "auto",
+        description="Least share of validation rows of the learnt classes that stay in scope. auto: what tells them "
+        "best from validation rows of classes that no training row has, where there are ten of these, else 0.95.",
+    )
+
+
 class EvaluationConfig(Strict):
     """When and by what the model is judged."""
 
@@ -80,6 +95,11 @@ class EvaluationConfig(Strict):
         None,
         description="Answer with a set of classes, or an interval of numbers, too. Absent: with the likeliest alone. "
         "Calibration gets half of the validation rows then, so that auto begins at 200 labelled rows.",
+    )
+    out_of_scope: OutOfScopeConfig | None = Field(
+        None,
+        description="Tell with each class how unlike all learnt ones its row looks, and whether that is too much. "
+        "Absent: every row is of one of them.",
     )
     bootstrap: Annotated[int, Field(ge=0)] = Field(
         1000,

@@ -34,7 +34,8 @@ Without it: each graph takes the inputs below and gives the logits of each head.
 rows (a tokenizer, a feature extractor, or the refinery's state), `jenga.json` the labels of each head in the order of
 its logits (`spaces`), `graphs.json` this page for programs. Logits are as the model gives them: where `certainty` of
 jenga.json has a calibration of a head, its probabilities are those of `scale * logit + shift` (temperature, vector), or
-of its rising functions (isotonic), and `thresholds` are of these probabilities, not of the logits' own.
+of its rising functions (isotonic), and `thresholds` are of these probabilities, not of the logits' own. Where its
+`config` has a `prefix` in `model`, that stands before each text that the tokenizer reads.
 """
 _TABLE = "| | name | type | shape |\n|---|---|---|---|\n"
 

@@ -10,6 +10,7 @@ import torch
 from jenga.bundle import Bundle, HeadKey
 from jenga.errors import ConfigError
 from jenga.labels.base import Answers
+from jenga.labels.tables import all_rounded
 from jenga.rows.content import Content
 from jenga.rows.parse import SourceSpec
 
@@ -18,12 +19,16 @@ def head_answers(
     bundle: Bundle,
     name: str,
     predictions: Mapping[HeadKey, Any],
+    raw: Mapping[HeadKey, Sequence[torch.Tensor]],
     logits: Mapping[HeadKey, Sequence[torch.Tensor]],
     content: Content,
     *,
     probabilities: bool,
 ) -> dict[str, Answers]:
-    """Return by head each row's answer of the task `name`; logits: calibrated, as `Runner.calibrated` has them."""
+    """Return by head each row's answer of the task `name`.
+
+    raw: the model's logits; logits: calibrated, as `Runner.calibrated` has them.
+    """
     task, found = bundle.model.tasks[name], {}
     for head in task.heads.sizes:
         key = (name, head)
@@ -33,6 +38,12 @@ def head_answers(
         if own is not None and own.conformal is not None:
             for answer, more in zip(found[head], task.plausible(*said, own.conformal.limits).answers, strict=True):
                 answer |= more
+        if own is not None and own.scope is not None:
+            unlike = task.unlikeness(bundle.spaces[key], raw[key], own.scope.score)
+            assert unlike is not None, "it was when the scope was settled"
+            beyond = own.scope.beyond(unlike).tolist()
+            for answer, score, foreign in zip(found[head], all_rounded(unlike), beyond, strict=True):
+                answer |= {"unlikeness": score, "out_of_scope": foreign}
     return found
 
 

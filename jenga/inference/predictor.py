@@ -67,9 +67,10 @@ class Predictor:
         "end", "label", "text", "probability"}]}`` in characters of the text (words given as a list are joined by
         spaces), for a row given as words also ``"tags"`` by word. A number is ``{"value"}``, several are ``{"values":
         {name: ...}}``. With `evaluation.conformal` a class has a ``"set"`` and a number an ``"interval"`` (several:
-        ``"intervals"``). Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"`` where an item or a head
-        has that name). A language task gives ``{"text"}``, what it answers. An anomaly is ``{"score", "alert",
-        "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
+        ``"intervals"``); with `evaluation.out_of_scope` a class has its row's ``"unlikeness"`` of all learnt ones and
+        whether that makes it ``"out_of_scope"``. Scored heads and their task add ``"score"``, from 0 to 1 (``"score_"``
+        where an item or a head has that name). A language task gives ``{"text"}``, what it answers. An anomaly is
+        ``{"score", "alert", "threshold"}``, supervised with its class, and an alert has the ``"drivers"`` that
         `jenga.tasks.anomaly.explain.add_drivers` describes, unless `drivers` is False. A row that was cut has
         ``"truncated": True``. A row that cannot be used is ``{"id", "error"}``; one that only some tasks can use has an
         ``"error"`` beside their answers. Of several backbones each answers the rows that have something of what it
@@ -318,7 +319,8 @@ class Predictor:
         rows, numbers = encoded.rows, encoded.rows.numbers
         if not numbers:
             return {}
-        logits = runner.calibrated(runner.logits(encoded, parsed.reading.tasks))
+        said = runner.logits(encoded, parsed.reading.tasks)
+        logits = runner.calibrated(said)
         predictions = runner.predictions(logits)
         tell = self.inputs.tell(raw, numbers)
         cut = encoded.encoded.truncated
@@ -326,7 +328,9 @@ class Predictor:
         answered: list[dict[str, Any]] = [{"truncated": True} if each else {} for each in is_cut]
         for name in parsed.reading.tasks:
             task = self.model.tasks[name]
-            by_head = head_answers(self.bundle, name, predictions, logits, rows.content, probabilities=probabilities)
+            by_head = head_answers(
+                self.bundle, name, predictions, said, logits, rows.content, probabilities=probabilities
+            )
             answers = [dict(zip(by_head, each, strict=True)) for each in zip(*by_head.values(), strict=True)]
             if drivers:
                 self._explain(name, encoded, tell, answers)

@@ -22,7 +22,9 @@ from jenga.trainer.calibrate import calibrate
 from jenga.trainer.certain import settle
 
 _SPLIT = "valid"
-_MAY_CHANGE = ("evaluation.thresholds", "evaluation.calibration", "evaluation.conformal", "evaluation.bootstrap")
+_MAY_CHANGE = tuple(
+    f"evaluation.{key}" for key in ("thresholds", "calibration", "conformal", "out_of_scope", "bootstrap")
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ def recalibrate(
     """Fit how sure the best model of `run` is, and from where it says yes, to the labelled rows of `data`.
 
     No weight changes. The model goes to the new folder `output`, which `jenga.load` and every command read; `run` stays
-    as it is. overrides: ``key=value`` of `evaluation.thresholds`, `.calibration`, `.conformal` and `.bootstrap`;
-    else as in training. The scores after are of the rows that it was fitted to, and flatter it.
+    as it is. overrides: ``key=value`` of `evaluation.thresholds`, `.calibration`, `.conformal`, `.out_of_scope`
+    and `.bootstrap`; else as in training. The scores after are of the rows that it was fitted to, and flatter it.
     Raises ConfigError where `output` is there or lies in the model's folder, a setting is another one, or `run` holds
     graphs; DataError where no row has a label.
     """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jenga.config.tasks import HeadConfig
 from jenga.labels.cells import CellReader as CellReader  # handed on to kinds of others
-from jenga.labels.certain import Additive, Evidence
+from jenga.labels.certain import Additive, Evidence, Unlike
 from jenga.labels.metric import Metric
 from jenga.labels.shapes import ANYTHING, Shape
 from jenga.labels.thresholds import ThresholdRule
@@ -293,6 +293,13 @@ class LabelKind(ABC):
     ) -> Plausible:
         """Return what is no stranger for each row than `limits` ``(D,)``; of a kind that has `strangeness`."""
         raise TypeError(f"{type(self).__name__} has no sets of labels")
+
+    def unlikeness(self, space: HeadSpace, logits: Sequence[torch.Tensor], score: Unlike) -> NDArray[np.float64] | None:
+        """Return how little each row looks like what the head has learnt, ``(M,)``; None of a kind that cannot tell.
+
+        logits: those of the model, not calibrated. score: how it is told.
+        """
+        return None
 
     def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive | None:
         """Return the metrics of the labelled rows as functions of sums over them; default: None, none is one."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
+Unlike = Literal["energy", "probability"]
+"""How it is told that a row looks like no class of a head, see `LabelKind.unlikeness`."""
 
 
 class Evidence(NamedTuple):

@@ -29,7 +29,7 @@ from jenga.labels.base import (
     Texts,
 )
 from jenga.labels.cells import MISSING, class_name, counted, folded
-from jenga.labels.certain import Additive, Evidence
+from jenga.labels.certain import Additive, Evidence, Unlike
 from jenga.labels.class_cells import ClassReader, class_names
 from jenga.labels.class_sums import class_sums
 from jenga.labels.column import HeadColumn, show
@@ -37,7 +37,7 @@ from jenga.labels.curves import class_curves
 from jenga.labels.forms import times, with_missing
 from jenga.labels.metric import Metric
 from jenga.labels.separators import find_separator
-from jenga.labels.shapes import SHARE, Shape, list_of, one_of, record
+from jenga.labels.shapes import NUMBER, SHARE, TRUTH, Shape, list_of, one_of, record
 from jenga.labels.tables import all_rounded, kappa, per_label, stacked
 from jenga.labels.unseen import is_unseen, learnable
 from jenga.types import IGNORE_INDEX, HeadSpace
@@ -171,7 +171,8 @@ class Classes(LabelKind):
         """Return that of an answer."""
         shares = record(dict.fromkeys(space.labels, SHARE))
         label = one_of(space.labels)
-        return record({"label": label, "probability": SHARE}, {"probabilities": shares, "set": list_of(label)})
+        scope = {"unlikeness": NUMBER, "out_of_scope": TRUTH}
+        return record({"label": label, "probability": SHARE}, {"probabilities": shares, "set": list_of(label), **scope})
 
     def evidence(self, space: HeadSpace, logits: Sequence[torch.Tensor], targets: Any) -> Evidence | None:
         """Return the logits of the rows with a class that training rows have."""
@@ -208,6 +209,15 @@ class Classes(LabelKind):
             for ranked, own in zip(order, kept, strict=True)
         ]
         return Plausible(answers, kept.sum(1, keepdims=True).astype(np.float64))
+
+    def unlikeness(self, space: HeadSpace, logits: Sequence[torch.Tensor], score: Unlike) -> NDArray[np.float64]:
+        """Return of each row the energy of its logits (Liu et al. 2020), or 1 - p of the likeliest class.
+
+        The latter is the baseline of Hendrycks & Gimpel (2017).
+        """
+        exact = stacked(logits).double()
+        found = -exact.logsumexp(-1) if score == "energy" else 1 - exact.softmax(-1).amax(-1)
+        return found.numpy()
 
     def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive:
         """Return what `judge` does, and the kappa of `agreement`, by how often each class gets each answer."""

@@ -8,6 +8,7 @@ from typing import Any
 from jenga.tables import number
 
 Head = Mapping[str, Any]
+_SCOPE = ("kept", "refused", "auroc")
 
 
 def interval_words(head: Head, metric: str) -> str:
@@ -30,12 +31,16 @@ def certainty_table(evaluation: Mapping[str, Any], split: str) -> list[list[str]
         table[0] += ["calibration", "ece", "nll", "brier"]
     if any("conformal" in each for each in told):
         table[0] += ["coverage", "mean size"]
+    if any("scope" in each for each in told):
+        table[0] += ["in scope kept", "others refused", "auroc of others"]
     for head, each in zip(heads, told, strict=True):
         row = [head["task"], head["head"]]
         if "calibration" in table[0]:
             row += [_method(each), *(_change(each, name) for name in ("ece", "nll", "brier"))]
         if "coverage" in table[0]:
             row += _sets(each.get("conformal"))
+        if "in scope kept" in table[0]:
+            row += [number(value) if (value := each.get("scope", {}).get(name)) is not None else "-" for name in _SCOPE]
         table.append(row)
     return table
 

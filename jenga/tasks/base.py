@@ -15,7 +15,7 @@ from jenga.dropout import Dropout
 from jenga.kernels import HeadSpec, multi_head_loss
 from jenga.labels import LabelKind, kind_named
 from jenga.labels.base import Answers, Errors, Plausible, Texts
-from jenga.labels.certain import Additive, Evidence
+from jenga.labels.certain import Additive, Evidence, Unlike
 from jenga.labels.classes import ClassHead
 from jenga.labels.judge import head_details, head_metrics
 from jenga.labels.metric import Metric
@@ -310,6 +310,13 @@ class BaseTask(nn.Module):
     ) -> Plausible:
         """Return the sets, or intervals, that are plausible for each row, see `LabelKind.plausible`."""
         return kind_named(space.kind).plausible(space, predictions, logits, limits)
+
+    def unlikeness(self, space: HeadSpace, logits: Sequence[torch.Tensor], score: Unlike) -> np.ndarray | None:
+        """Return how little each row looks like what the head has learnt, see `LabelKind.unlikeness`.
+
+        None where the task's own score tells what is unusual.
+        """
+        return None if self.calibrated else kind_named(space.kind).unlikeness(space, logits, score)
 
     def additive(self, space: HeadSpace, predictions: Any, targets: Any) -> Additive | None:
         """Return metrics of the labelled rows as functions of sums over them, of which intervals are made quickly.

@@ -11,10 +11,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from jenga.certainty import calibration, conformal
+from jenga.certainty import calibration, conformal, scope
 from jenga.certainty.calibration import Calibration, Method
 from jenga.certainty.head import Certainty
 from jenga.certainty.intervals import Interval, intervals
+from jenga.certainty.scope import Scope
 from jenga.certainty.scores import quality
 from jenga.config.evaluation import EvaluationConfig, ThresholdsConfig
 from jenga.labels import kind_named
@@ -59,6 +60,7 @@ def settle(
             found.warnings += _unused(task, space, settings)
             continue
         certainty = _certainty(task, space, valid, settings, found.warnings)
+        certainty = replace(certainty, scope=_scope(task, space, valid, settings, found.warnings))
         if not task.by_position:
             certainty = replace(certainty, objective=_choose(task, space, certainty, valid, settings, found))
         if certainty != Certainty():
@@ -71,6 +73,8 @@ def _unused(task: BaseTask, space: HeadSpace, settings: EvaluationConfig) -> lis
     kind, found = kind_named(space.kind), []
     if settings.conformal is not None and not kind.from_text:
         found.append(f"{_where(space)}: no validation row has a label, so its answers have no sets")
+    if settings.out_of_scope is not None and not kind.from_text:
+        found.append(f"{_where(space)}: no validation row has a label, so its answers tell no scope")
     items = not task.by_position and kind.untuned(space, 0.5) is not None
     if isinstance(settings.thresholds, ThresholdsConfig) and (items or task.calibrated):
         kept = "stay at 0.5" if items else "keep the head's target_fpr"
@@ -115,6 +119,32 @@ def _certainty(
             "validation rows are of classes that no training row has, which are in no set; its sets hold all classes"
         )
     return Certainty(fitted, limits)
+
+
+def _scope(
+    task: BaseTask, space: HeadSpace, valid: SplitResult, settings: EvaluationConfig, told: list[str]
+) -> Scope | None:
+    key, wanted = (space.task, space.head), settings.out_of_scope
+    if wanted is None:
+        return None
+    unlike = task.unlikeness(space, valid.raw[key], wanted.score)
+    if unlike is None:
+        told.append(f"{_where(space)}: scopes are of classes; its answers tell none")
+        return None
+    keep = None if wanted.keep == "auto" else wanted.keep
+    found = scope.settled(unlike, *_sides(space, valid.targets[key]), score=wanted.score, keep=keep)
+    if found is None:
+        told.append(
+            f"{_where(space)}: no validation row is of a class that it has learnt, so its answers tell no scope"
+        )
+    return found
+
+
+def _sides(space: HeadSpace, targets: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows are of a class that training rows have, and which are of another one."""
+    kind = kind_named(space.kind)
+    known = kind.known(space, targets)
+    return known, kind.labelled(space, targets) & ~known
 
 
 def _calibration(
@@ -176,7 +206,8 @@ def add_certainty(
     """Add to each head of a split's description its ``certainty`` and the ``intervals`` of its metrics.
 
     ``certainty``: how good its probabilities are ``before`` and ``after`` the ``calibration``, and how often and how
-    widely its ``conformal`` sets hold the truth. description: what `describe_split` gave; `result` has logits.
+    widely its ``conformal`` sets hold the truth, and what its ``scope`` tells apart. description: what `describe_split`
+    gave; `result` has logits.
     """
     for head in description["heads"]:
         key = (head["task"], head["head"])
@@ -213,6 +244,10 @@ def _told(task: BaseTask, space: HeadSpace, result: SplitResult, own: Certainty)
                 "coverage": own.conformal.covered(strange),
                 "mean_size": float(sizes[~np.isnan(strange)].mean()),
             }
+    if own.scope is not None:
+        unlike = task.unlikeness(space, result.raw[key], own.scope.score)
+        assert unlike is not None, "it was when the scope was settled"
+        found["scope"] = scope.quality(own.scope, unlike, *_sides(space, targets))
     return found
 
 

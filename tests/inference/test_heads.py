@@ -29,7 +29,13 @@ def made(settings: Callable[..., dict[str, Any]], rows: list[dict[str, Any]], wi
         rows=rows,
         data={"valid_fraction": 0.5, "test_fraction": 0.3, "max_length": 16},
         training={"epochs": None, "max_steps": 3, "batch_size": 32},
-        evaluation={"baselines": [], "conformal": {"coverage": 0.8}, "bootstrap": 50, "worst_errors": 0},
+        evaluation={
+            "baselines": [],
+            "conformal": {"coverage": 0.8},
+            "bootstrap": 50,
+            "worst_errors": 0,
+            "out_of_scope": {"keep": 0.7},
+        },
     )
     return train(content, device="cpu")
 
@@ -57,8 +63,15 @@ def test_a_saved_model_judges_and_answers_as_its_run_did(made: Any, rows: list[d
         assert list(own["probabilities"].values()) == pytest.approx(shares, abs=1e-6)
         assert own["probability"] == pytest.approx(max(shares), abs=1e-6)
         assert own["label"] == own["set"][0]
+        scope = mood.scope
+        assert scope is not None
+        assert own["unlikeness"] == pytest.approx(-raw.logsumexp(-1).item(), abs=1e-5)
+        if abs(own["unlikeness"] - scope.limit) > 1e-5:  # answers are rounded
+            assert own["out_of_scope"] == (own["unlikeness"] > scope.limit)
+        assert "out_of_scope" not in answer["names"]["names"]
         low, high = answer["price"]["price"]["interval"]
         assert low < answer["price"]["price"]["value"] < high
+    assert {answer["mood"]["mood"]["out_of_scope"] for answer in answers} == {True, False}
     for name in predictor.model.tasks:
         shape = predictor.model.tasks[name].shape(
             [space for (owner, _), space in predictor.bundle.spaces.items() if owner == name]

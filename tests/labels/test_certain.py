@@ -126,6 +126,17 @@ def test_a_set_holds_the_answer_and_what_is_no_stranger_than_the_limit() -> None
     assert missing[:, 0] == pytest.approx([0.0, np.nan], nan_ok=True)
 
 
+def test_rows_are_the_less_like_classes_the_lower_their_logits_or_the_likeliest_probability() -> None:
+    logits: Any = torch.tensor([[4.0, 4.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    energy, unsure = (kind_named("class").unlikeness(CLASSES, logits, score) for score in ("energy", "probability"))
+    assert energy is not None
+    assert unsure is not None
+    assert energy == pytest.approx([-np.log(2 * np.exp(4) + 2), -np.log(np.e + 3)])
+    assert unsure == pytest.approx([1 - np.exp(4) / (2 * np.exp(4) + 2), 1 - np.e / (np.e + 3)])
+    # Energy minds how much there is of any class, 1 - p how sure it is of one.
+    assert energy[0] < energy[1]
+
+
 def test_intervals_lie_around_the_number_by_name_where_there_are_several() -> None:
     kind, numbers = kind_named("number"), np.array([[1.0, 10.0]])
     found = kind.plausible(NUMBERS, numbers, [], [0.5, 2.0])
@@ -142,6 +153,7 @@ def test_a_kind_that_knows_nothing_of_certainty_has_none() -> None:
     kind = Mine()
     assert kind.evidence(CLASSES, [], []) is None
     assert kind.strangeness(CLASSES, [], [], []) is None
+    assert kind.unlikeness(CLASSES, [], "energy") is None
     assert kind.additive(CLASSES, [], []) is None
     with pytest.raises(TypeError, match="Mine has no sets of labels"):
         kind.plausible(CLASSES, [], [], [])

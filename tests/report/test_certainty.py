@@ -32,6 +32,15 @@ def test_sets_are_shown_where_some_head_has_them() -> None:
     ]
 
 
+def test_scopes_are_shown_with_what_they_tell_apart_where_other_rows_are_there() -> None:
+    both = {"kept": 0.95, "outside": 100, "refused": 0.7, "auroc": 0.93, "fpr_at_95_tpr": 0.3}
+    assert certainty_table(evaluation({"scope": both}, {"scope": {"kept": 0.9}}, {"before": BEFORE}), "test")[1:] == [
+        ["t", "h0", "-", "-", "-", "-", "0.950", "0.700", "0.930"],
+        ["t", "h1", "-", "-", "-", "-", "0.900", "-", "-"],
+        ["t", "h2", "-", "0.120", "0.900", "0.400", "-", "-", "-"],
+    ]
+
+
 def test_a_run_without_any_has_no_table() -> None:
     assert certainty_table(evaluation({}), "test") == []
 

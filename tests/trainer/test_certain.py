@@ -109,6 +109,32 @@ def test_a_coverage_that_unseen_classes_make_impossible_is_told_and_not_claimed(
     assert heads[0]["certainty"]["conformal"]["coverage"] == 0.8
 
 
+def test_a_scope_is_of_the_models_own_logits_and_tells_classes_that_no_training_row_has_apart() -> None:
+    valid, model = judged(400)
+    outside = np.arange(400) % 5 == 0
+    valid.targets["c", "h"][outside] = -2000
+    settings = EvaluationConfig.model_validate({"out_of_scope": {"keep": 0.9}, "calibration": "isotonic"})
+    found = settle(valid, model, SPACES, settings)
+    energy = -np.logaddexp.reduce(torch.stack(list(valid.raw["c", "h"])).double().numpy(), axis=1)
+    scope = found.certainty["c", "h"].scope
+    assert scope is not None
+    assert scope.limit == pytest.approx(np.sort(energy[~outside])[287])  # the 288th of 320
+    assert found.warnings[2:] == [
+        "head 'i.h': scopes are of classes; its answers tell none",
+        "head 'n.h': scopes are of classes; its answers tell none",
+    ]
+    heads: list[dict[str, Any]] = [{"task": "c", "head": "h", "metrics": {}, "details": {}}]
+    add_certainty({"heads": heads}, model, valid, found.certainty, settings)
+    told = heads[0]["certainty"]["scope"]
+    assert (told["kept"], told["outside"]) == (pytest.approx(0.9), 80)
+    assert {"refused", "auroc", "fpr_at_95_tpr"} <= told.keys()
+    valid.targets["c", "h"][:] = -2000
+    none = settle(valid, model, {("c", "h"): CLASSES}, settings)
+    assert "no validation row is of a class that it has learnt, so its answers tell no scope" in none.warnings[-1]
+    nothing = settle(SplitResult(), model, {("c", "h"): CLASSES}, settings)
+    assert nothing.warnings == ["head 'c.h': no validation row has a label, so its answers tell no scope"]
+
+
 def test_a_head_may_be_calibrated_otherwise_than_the_others() -> None:
     valid, model = judged(1200)
     head = model.tasks["c"].config.heads[0].model_copy(update={"calibration": "isotonic"})

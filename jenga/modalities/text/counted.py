@@ -16,11 +16,11 @@ _CHARACTERS = 16
 
 
 class TokenCounter:
-    """Tells the tokens of the texts in `columns` of rows, of each row at most `longest`."""
+    """Tells the tokens of the texts in `columns` of rows, of each row at most `longest`; prefix: of each row."""
 
-    def __init__(self, tokenizer: Any, columns: Sequence[str], *, longest: int) -> None:
+    def __init__(self, tokenizer: Any, columns: Sequence[str], *, longest: int, prefix: str = "") -> None:
         self._count = _of_fast(tokenizer) if tokenizer.is_fast else _of_slow(tokenizer)
-        self._columns, self._longest = tuple(columns), longest
+        self._columns, self._longest, self._prefix = tuple(columns), longest, prefix
         self._rows, self._tokens, self._characters = 0, 0, 0
 
     def __call__(self, raws: Sequence[RawRows]) -> list[int]:
@@ -31,7 +31,7 @@ class TokenCounter:
 
     def _text(self, row: Mapping[str, Any]) -> str:
         words = [each for name in self._columns for each in _texts(lookup(row, name))]
-        return " ".join(words)[: self._longest * _CHARACTERS]
+        return (self._prefix + " ".join(words))[: self._longest * _CHARACTERS]
 
     def _told(self, texts: list[str]) -> list[int]:
         if self._rows >= SAMPLE_ROWS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import replace
@@ -23,6 +24,7 @@ from jenga.modalities.text.dialogue import Dialogues, LanguageSpec
 from jenga.modalities.text.generation import Generator, readable
 from jenga.modalities.text.language_model import check_packing
 from jenga.modalities.text.pieces import EncodedLanguage, encode_language, language_warnings
+from jenga.modalities.text.prefix import prefix_of, prefixed, without
 from jenga.modalities.text.pretrained import read_tokenizer
 from jenga.modalities.text.tokens import EncodedText, encode
 from jenga.modalities.text.windows import Windows, windows_of
@@ -35,11 +37,14 @@ from jenga.rows.split import TRAIN
 
 
 class TextEncoder(Encoder):
-    """Tokens by a transformers tokenizer. `windows`: in which longer rows are read; None: they are not."""
+    """Tokens by a transformers tokenizer.
 
-    def __init__(self, tokenizer: Any, windows: Windows | None = None, *, longest: int = 0) -> None:
+    `windows`: in which longer rows are read; None: they are not. `prefix`: what is put before every text.
+    """
+
+    def __init__(self, tokenizer: Any, windows: Windows | None = None, *, longest: int = 0, prefix: str = "") -> None:
         """longest: tokens kept of a row."""
-        self._tokenizer, self.windows = tokenizer, windows
+        self._tokenizer, self.windows, self.prefix = tokenizer, windows, prefix
         if windows is not None:
             # As many tokens as of rows that are read at once: few long rows, or many short ones.
             self.tokens_at_once = self.rows_at_once * windows.tokens
@@ -48,10 +53,9 @@ class TextEncoder(Encoder):
     @classmethod
     def of(cls, tokenizer: Any, config: Any) -> Self:
         """Return the encoder of an experiment. Raises ConfigError where a window has no room for special tokens."""
-        windows = windows_of(config.model, tokenizer)
-        if windows is None:
-            return cls(tokenizer)
-        return cls(tokenizer, windows, longest=max(task.max_length or config.data.max_length for task in config.tasks))
+        windows, prefix = windows_of(config.model, tokenizer), prefix_of(config.model)
+        longest = max(task.max_length or config.data.max_length for task in config.tasks) if windows else 0
+        return cls(tokenizer, windows, longest=longest, prefix=prefix)
 
     def model_config(self, model: Any) -> Any:
         """Return the model's block with the windows as the tokenizer's special tokens lay them."""
@@ -94,7 +98,7 @@ class TextEncoder(Encoder):
         assert isinstance(found, Texts)
         return encode(
             found.texts, self.tokenizer, max_length=read.max_length, pairs=found.pairs, words=found.words,
-            cache_dir=cache_dir,
+            prefix=self.prefix, cache_dir=cache_dir,
         )  # fmt: skip
 
     def sources(
@@ -124,7 +128,8 @@ class TextEncoder(Encoder):
     def counter(self, specs: Sequence[SourceSpec]) -> Callable[[Sequence[RawRows]], list[int]]:
         """Return what tells about how many tokens are read of the texts of rows."""
         columns = tuple(dict.fromkeys(name for spec in specs for name in spec.content.readable))
-        return TokenCounter(self.tokenizer, columns, longest=max(_length(spec.content) for spec in specs))
+        longest = max(_length(spec.content) for spec in specs)
+        return TokenCounter(self.tokenizer, columns, longest=longest, prefix=self.prefix)
 
     def encoder(self, files: Sequence[RawRows]) -> RowEncoder:
         """Return the tokeniser of rows, which warns where it cuts some; it takes all that have a text."""
@@ -159,8 +164,9 @@ class TextEncoder(Encoder):
         found = super().shown(content, row)
         if not isinstance(content, Texts) or content.pairs is not None or not self.tokenizer.is_fast:
             return found
-        read = self.tokenizer(found.text, return_offsets_mapping=True, truncation=False, padding=False, verbose=False)
-        return found._replace(places=tuple(read["offset_mapping"]))
+        (text,) = prefixed([found.text], self.prefix)
+        read = self.tokenizer(text, return_offsets_mapping=True, truncation=False, padding=False, verbose=False)
+        return found._replace(places=without(read["offset_mapping"], self.prefix))
 
     def facts(self, specs: Sequence[SourceSpec]) -> Facts:
         """Return the lengths at which texts are cut, and what becomes of longer ones, by task where they differ."""
@@ -170,6 +176,8 @@ class TextEncoder(Encoder):
             lengths.setdefault(str(_length(spec.content)), []).append(spec.name)
             limits.setdefault(_limit(spec.content), []).append(spec.name)
         data = {f"tokens of a text{_of(names, lengths)}": length for length, names in lengths.items()}
+        if self.prefix:
+            data["before each text"] = json.dumps(self.prefix, ensure_ascii=False)
         if self.windows is not None:
             data["tokens of a window"] = f"{self.windows.tokens}, one each {self.windows.stride}"
         return Facts(data, [f"{limit}{_of(names, limits)}." for limit, names in limits.items()])

@@ -20,6 +20,7 @@ from jenga.modalities.text.baseline import Tfidf
 from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import CONTEXT, INSTRUCTION, LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
+from jenga.modalities.text.prefix import missing_prefix, prefix_of
 from jenga.modalities.text.pretrained import TINY_TEXT, load_tokenizer
 from jenga.modalities.text.quick import latent_topics
 from jenga.modalities.text.settings import ModelConfig, TextColumnKeys
@@ -69,6 +70,11 @@ class TextModality(Modality):
         """Return the block, of a model with its output layer where some task generates."""
         if generates and not isinstance(model, ModelConfig):
             return super().model_block(model, generates=generates)
+        if generates and model.prefix:
+            raise ConfigError(
+                "model.prefix: a task that predicts tokens learns its rows as they are written; remove the key and put "
+                "it into the prompts, or give the other tasks a backbone of their own"
+            )
         if generates and model.window_tokens is not None:
             raise ConfigError(
                 "model.window_tokens: a task that predicts tokens learns long texts in pieces of max_length; remove "
@@ -110,7 +116,9 @@ class TextModality(Modality):
         """Make the tokenizer of texts; a preset is made of the training rows, under `workdir`."""
         model_config = _materialise(config, loaded, workdir)
         encoder = TextEncoder.of(load_tokenizer(model_config), config)
-        return Prepared(encoder, encoder.model_config(model_config), [])
+        # Of the block as it was written: a preset has a folder for its name by now.
+        told = missing_prefix(config.model)
+        return Prepared(encoder, encoder.model_config(model_config), [] if told is None else [told])
 
     def load(self, folder: Path, config: ExperimentConfig) -> TextEncoder:
         """Read the tokenizer in `folder`."""
@@ -184,11 +192,13 @@ def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workd
     folder = workdir / "preset"
     if not folder.exists() or damage(folder):
         with atomic_folder(folder) as staging:
-            make_tiny_text(staging, partial(_texts, loaded), seed=config.training.seed)
+            texts = partial(_texts, loaded, prefix_of(config.model))
+            make_tiny_text(staging, texts, seed=config.training.seed)
     return config.model.with_preset(str(folder))
 
 
-def _texts(loaded: Sequence[LoadedSource]) -> Iterator[str]:
+def _texts(loaded: Sequence[LoadedSource], prefix: str) -> Iterator[str]:
+    """Yield all texts to learn, as the tokenizer is to read them."""
     contents = [source.splits[TRAIN].content for source in loaded]
-    yield from (text for content in contents for text in content.texts)
-    yield from (pair for content in contents if isinstance(content, Texts) for pair in content.pairs or [])
+    yield from (prefix + text for content in contents for text in content.texts)
+    yield from (prefix + pair for content in contents if isinstance(content, Texts) for pair in content.pairs or [])

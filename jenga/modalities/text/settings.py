@@ -28,6 +28,11 @@ class ModelConfig(Strict):
         description="How tokens become one vector. auto: as a sentence encoder's checkpoint says, the last real token "
         "for a causal model, the model's own pooler where its checkpoint has one, else the mean.",
     )
+    prefix: str | None = Field(
+        None,
+        description="Put before every text, as 'query: ' of an E5 model, each of a pair and in each window. Absent or "
+        "empty: texts are read as they are.",
+    )
     window_tokens: PositiveInt | None = Field(
         None,
         description="Read texts of more tokens than that, up to max_length, in windows of so many that overlap. "

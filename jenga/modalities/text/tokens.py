@@ -18,6 +18,7 @@ from jenga.arrays import ArrayWriter, mapped_arrays
 from jenga.digests import DIGESTS, KnownDigests
 from jenga.errors import ConfigError, SetupError
 from jenga.files import MANIFEST, atomic_folder, damage
+from jenga.modalities.text.prefix import moved, prefix_tokens, prefixed
 from jenga.rows.batches import Encoded
 from jenga.rows.strings import Strings
 
@@ -112,13 +113,14 @@ def encode(
     max_length: int,
     pairs: Sequence[str] | None = None,
     words: WordSpans | None = None,
+    prefix: str = "",
     cache_dir: Path | None = None,
 ) -> EncodedText:
     """Tokenise `texts` (with `pairs`), cut to `max_length` tokens, and align the character spans of `words`.
 
-    With `cache_dir`, the result is kept there under a hash of everything that it depends on. Raises SetupError when
-    words are wanted of a tokenizer that cannot say where its tokens come from, ConfigError when nothing but special
-    tokens fits.
+    `prefix` is put before each text; the spans are those of the texts without it. With `cache_dir`, the result is kept
+    there under a hash of everything that it depends on. Raises SetupError when words are wanted of a tokenizer that
+    cannot say where its tokens come from, ConfigError when nothing but special tokens and prefixes fits.
     """
     if words is not None and not tokenizer.is_fast:
         raise SetupError(
@@ -126,12 +128,14 @@ def encode(
             "choose a fast one"
         )
     added = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
-    if max_length <= added:
-        raise ConfigError(f"max_length: {max_length} leaves no room for text beside {added} special tokens; raise it")
-    parts = partial(_all_parts, texts, tokenizer, max_length=max_length, pairs=pairs, words=words)
+    of_prefix = prefix_tokens(tokenizer, prefix) * (1 if pairs is None else 2)
+    if max_length <= added + of_prefix:
+        beside = f"{added} special tokens" + (f" and {of_prefix} of model.prefix" if of_prefix else "")
+        raise ConfigError(f"max_length: {max_length} leaves no room for text beside {beside}; raise it")
+    parts = partial(_all_parts, texts, tokenizer, max_length=max_length, pairs=pairs, words=words, prefix=prefix)
     encoded = None
     if cache_dir is not None:
-        encoded = _kept(cache_dir / _key(texts, pairs, words, tokenizer, max_length), parts)
+        encoded = _kept(cache_dir / _key(texts, pairs, words, tokenizer, max_length, prefix), parts)
     if encoded is None:
         encoded = _laid(parts())
     encoded.pad_token_id = tokenizer.pad_token_id or 0
@@ -148,16 +152,17 @@ def _all_parts(texts: Sequence[str], tokenizer: Any, **options: Any) -> Iterator
 
 
 def _parts(
-    texts: Sequence[str], tokenizer: Any, *, max_length: int, pairs: Sequence[str] | None, words: WordSpans | None
-) -> Iterator[dict[str, np.ndarray]]:
+    texts: Sequence[str], tokenizer: Any, *, max_length: int, pairs: Sequence[str] | None, words: WordSpans | None,
+    prefix: str,
+) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
     """Yield the arrays of `EncodedText`, of some rows after the other, with lengths in place of offsets."""
     for start in range(0, len(texts), _CHUNK_ROWS):
         part = slice(start, start + _CHUNK_ROWS)
-        own, others = list(texts[part]), None if pairs is None else list(pairs[part])
+        own, others = prefixed(texts[part], prefix), None if pairs is None else prefixed(pairs[part], prefix)
         if tokenizer.is_fast and words is None:
             yield _tokenised(own, others, tokenizer, max_length)
         else:
-            yield _aligned(own, others, tokenizer, max_length, None if words is None else words[part])
+            yield _aligned(own, others, tokenizer, max_length, None if words is None else moved(words[part], prefix))
 
 
 def _tokenised(texts: list[str], pairs: list[str] | None, tokenizer: Any, max_length: int) -> dict[str, np.ndarray]:
@@ -263,9 +268,11 @@ def _with_offsets(arrays: Mapping[str, np.ndarray]) -> EncodedText:
 
 
 def _key(
-    texts: Sequence[str], pairs: Sequence[str] | None, words: WordSpans | None, tokenizer: Any, max_length: int
-) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, max_length, type(tokenizer).__name__]).encode())
+    texts: Sequence[str], pairs: Sequence[str] | None, words: WordSpans | None, tokenizer: Any, max_length: int,
+    prefix: str,
+) -> str:  # fmt: skip
+    said_first = [_FORMAT, max_length, type(tokenizer).__name__, *([prefix] if prefix else [])]
+    digest = hashlib.sha256(json.dumps(said_first).encode())
     digest.update(json.dumps(tokenizer_identity(tokenizer), sort_keys=True).encode(errors="surrogatepass"))
     for part in (texts, pairs, words):
         said = ["kept", part.digest] if isinstance(part, Strings) else part

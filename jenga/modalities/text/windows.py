@@ -1,8 +1,8 @@
 """Texts that are longer than an encoder reads at once: in windows that overlap, and put together again behind it.
 
-A window is a row of its own to the encoder: the special tokens that its row begins and ends with, and a stretch of the
-text between them. Behind the encoder each token has the state of one window, that in which it stands furthest from
-where the text is cut, so that heads, fusion and labels by word see a row's tokens as they would without windows.
+A window is a row of its own to the encoder: the special tokens that its row begins and ends with, the model's prefix,
+and a stretch of the text. Behind the encoder each token has the state of one window, that in which it stands furthest
+from where the text is cut, so that heads, fusion and labels by word see a row's tokens as they would without windows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jenga.errors import ConfigError
+from jenga.modalities.text.prefix import prefix_of, prefix_tokens
 
 WINDOWS_AT_ONCE = 32
 """Windows whose activations are held at a time, however many a batch has: as many as rows of a usual batch."""
@@ -48,7 +49,7 @@ class _Window(NamedTuple):
 class Windows:
     """How long texts are cut. `tokens`: of a window, special ones included; `stride`: from one's first to the next's.
 
-    `before`, `behind`: special tokens at the beginning and the end of a row.
+    `before`, `behind`: tokens at the beginning and the end of a row that each window has: special ones, a prefix's.
     """
 
     tokens: int
@@ -104,11 +105,13 @@ def windows_of(model: Any, tokenizer: Any) -> Windows | None:
     if tokens is None:
         return None
     before, behind = special_tokens(tokenizer)
+    of_prefix = prefix_tokens(tokenizer, prefix_of(model))
+    before += of_prefix
     room, stride = tokens - before - behind, model.window_stride_tokens
     if room < 1:
-        raise ConfigError(
-            f"model.window_tokens: {tokens} leaves no room for text beside {before + behind} special tokens; raise it"
-        )
+        beside = f"{before + behind - of_prefix} special tokens"
+        beside += f" and {of_prefix} of model.prefix" if of_prefix else ""
+        raise ConfigError(f"model.window_tokens: {tokens} leaves no room for text beside {beside}; raise it")
     if stride is not None and stride > room:
         raise ConfigError(
             f"model.window_stride_tokens: {stride} is more than the {room} tokens of a text that a window of {tokens} "

@@ -35,6 +35,12 @@ def test_tokens_are_those_of_the_tokenizer_special_ones_included(count: Callable
     assert count({"text": text}, {"text": "no"}) == 6 + 3
 
 
+def test_a_prefix_counts_with_each_row(tokenizer: Any) -> None:
+    counted = TokenCounter(tokenizer, ("text",), longest=8, prefix="hello ")
+    [tokens] = counted([RawRows("rows").add_all([{"text": "this is"}, {"text": "no"}])])
+    assert tokens == 5 + 4
+
+
 def test_texts_are_found_in_words_and_turns_and_no_more_than_is_read_counts(count: Callable[..., int]) -> None:
     assert count({"words": ["hello", "this"]}) == 4
     assert count({"turns": {"said": [{"speaker": "a", "text": "good song"}]}}) == 5

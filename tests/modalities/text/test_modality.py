@@ -190,6 +190,26 @@ def test_a_preset_is_made_of_the_training_rows_with_their_second_texts(
     assert made.encoder.tokenizer.tokenize("zzzz") != ["zzzz"]
 
 
+def test_a_preset_knows_the_words_of_its_prefix(
+    settings: Settings, prepared: Callable[..., Prepared], tmp_path: Path
+) -> None:
+    rows = [{"text": "habari", "mood": "ab"[at % 2]} for at in range(40)]
+    content = settings("mood", rows=rows, model={"base_model": "jenga/tiny-text", "prefix": "swali "})
+    content["tasks"][0]["heads"] = [{"name": "mood"}]
+    made = prepared(load_config(content), tmp_path / "work")
+    assert isinstance(made.encoder, TextEncoder)
+    assert len(made.encoder.tokenizer.tokenize("swali habari")) == 2
+    assert made.warnings == []
+
+
+def test_a_model_of_e5_without_a_prefix_is_told_of_once_before_training(
+    settings: Settings, prepared: Callable[..., Prepared], checkpoint: Callable[[str], str], tmp_path: Path
+) -> None:
+    (folder := tmp_path / "e5-tiny").symlink_to(checkpoint("bert"))
+    (told,) = prepared(load_config(settings("mood", model={"base_model": str(folder)})), tmp_path / "work").warnings
+    assert told.startswith("model.prefix: ")
+
+
 def test_a_checkpoint_is_taken_as_it_is(settings: Settings, prepared: Callable[..., Prepared], tmp_path: Path) -> None:
     config = load_config(settings("mood"))
     made = prepared(config, tmp_path / "work")

@@ -165,6 +165,7 @@ def test_scores_are_calibrated_by_the_task_alone_and_classes_have_sets() -> None
     logits = torch.zeros(2, 3)
     assert task_of().evidence(SPACE, logits, np.array([0, 1])) is None
     assert task_of().strangeness(SPACE, np.array([0, 0]), logits, np.array([0, 1])) is not None
+    assert task_of().unlikeness(SPACE, logits, "energy") is None, "the task's own score is that"
     assert task_of(**UNSUPERVISED).strangeness(SPACE, np.array([0, 0]), logits[:, :1], np.array([0, 1])) is None
 
 
