@@ -132,8 +132,8 @@ class SequentialConfig(TabularConfig):
     )
     values_shared_by: PositiveInt | None = Field(
         None,
-        description="End intervals also at values that this many training rows share, up to 4 x bins of a feature; "
-        "none: at quantiles alone. For amounts that come again and again and mean something each.",
+        description="End intervals also at values that this many rows share, of the up to 10,000 training rows by "
+        "which intervals are found, at up to 4 x bins of a feature; none: at quantiles alone.",
     )
     members: PositiveInt | None = Field(
         None,
