@@ -779,6 +779,7 @@ PROBES: dict[str, Probe] = {
     "model[sequential].residual": Probe(modules, True, EVENTS),
     "model[sequential].clip": Probe(modules, 1.0, EVENTS),
     "model[sequential].bins": Probe(modules, 8, EVENTS),
+    "model[sequential].values_shared_by": Probe(modules, 1, {**EVENTS, "model.bins": 4}),
     "model[sequential].members": Probe(modules, 3, EVENTS),
     "model[sequential].normalization": Probe(modules, "layer", EVENTS),
     "model[sequential].dropout": Probe(dropouts, 0.4, EVENTS),

@@ -130,6 +130,11 @@ class SequentialConfig(TabularConfig):
         None,
         description="Read each feature by up to this many intervals between its quantiles too; none: as a number only.",
     )
+    values_shared_by: PositiveInt | None = Field(
+        None,
+        description="End intervals also at values that this many rows share, of the up to 10,000 training rows by "
+        "which intervals are found, at up to 4 x bins of a feature; none: at quantiles alone.",
+    )
     members: PositiveInt | None = Field(
         None,
         description="Networks that share their weights but for scales, and answer by their mean; none: one. For "
@@ -162,6 +167,12 @@ class SequentialConfig(TabularConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _shared_values_end_intervals(self) -> Self:
+        if self.values_shared_by is not None and self.bins is None:
+            raise ValueError("values_shared_by: there are no intervals to end; give bins, as 32, or leave it out")
+        return self
+
     @property
     def widths(self) -> list[int]:
         """Widths of the layers."""
@@ -185,9 +196,10 @@ class SequentialConfig(TabularConfig):
         if self.bins is None:
             return self
         path = folder / PIECES_FILE
-        pieces = Pieces.read(path) if path.exists() else Pieces.of(features(), self.bins)
-        if not path.exists():
-            pieces.save(path)
+        if path.exists():
+            return self.with_pieces(Pieces.read(path))
+        pieces = Pieces.of(features(), self.bins, shared_by=self.values_shared_by)
+        pieces.save(path)
         return self.with_pieces(pieces)
 
 

@@ -22,6 +22,9 @@ Normalization = Literal["none", "layer", "batch"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
+SHARED_VALUES = 4
+"""Values of a feature that may end an interval because rows share them, for each of its `bins`."""
+
 
 class Pieces(NamedTuple):
     """Intervals of features: `feature` int64 ``(P,)`` where each belongs, `low` and `width` float32 ``(P,)``."""
@@ -45,17 +48,23 @@ class Pieces(NamedTuple):
         save_file(self._asdict(), path)
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], bins: int) -> Self:
-        """Return the intervals between quantiles of the features ``(M, F)`` of training rows, up to `bins` of each.
+    def of(cls, features: NDArray[np.float32], bins: int, *, shared_by: int | None = None) -> Self:
+        """Return the intervals of the features ``(M, F)`` of training rows: of each, up to `bins` between quantiles.
 
         Half of the quantiles are those of the rows, half those of the distinct values: of a feature that is nearly
-        always 0, such as a number of bytes or of failures, the rows' own quantiles would tell all the rest as one. A
-        feature of one or two values, such as a flag, has none: it says all as a number.
+        always 0, such as a number of bytes or of failures, the rows' own quantiles would tell all the rest as one.
+        With `shared_by`, each value that this many rows or more have ends an interval too, the most frequent first,
+        up to `SHARED_VALUES` times `bins`: a sum that comes again and again may mean what the next one does not. A
+        feature of one or two values, such as a flag, has no intervals: it says all as a number.
         """
         found: list[tuple[int, float, float]] = []
+        at = np.linspace(0, 1, max(1, bins // 2) + 1)
         for place, values in enumerate(features.T):
-            at = np.linspace(0, 1, max(1, bins // 2) + 1)
-            edges = [np.quantile(each, at, method="nearest") for each in (values, np.unique(values))]
+            distinct, counts = np.unique(values, return_counts=True)
+            edges = [np.quantile(each, at, method="nearest") for each in (values, distinct)]
+            if shared_by is not None:
+                most = np.argsort(-counts, kind="stable")[: SHARED_VALUES * bins]
+                edges.append(distinct[most[counts[most] >= shared_by]])
             unique = np.unique(np.concatenate(edges))
             if len(unique) <= 2:
                 continue

@@ -105,7 +105,7 @@ def test_events_of_every_task(
 ) -> None:  # fmt: skip
     model = {
         "base_model": "mlp", "hidden_sizes": [16, 8], "residual": True, "normalization": "batch",
-        "clip": 3.0, "bins": 8, "members": 3,
+        "clip": 3.0, "bins": 8, "values_shared_by": 2, "members": 3,
     }  # fmt: skip
     run = saved_model(event_settings(task=task, model=model))
     assert_same_logits(run, export(run, tmp_path / "onnx", format="onnx"), flows[:20])

@@ -224,6 +224,11 @@ def test_null_turns_off_what_a_preset_has_and_leaves_it_the_widths() -> None:
     assert (again.clip, again.bins) == (None, None), "as a run's config.yml has it"
 
 
+def test_shared_values_without_intervals_are_refused() -> None:
+    with pytest.raises(ValidationError, match="values_shared_by: there are no intervals to end; give bins"):
+        config("mlp", hidden_sizes=[3], values_shared_by=10)
+
+
 def test_fields_come_from_a_preset_or_a_schema() -> None:
     with pytest.raises(ValidationError, match="preset and schema both name the fields"):
         SequentialConfig(base_model="mlp", hidden_sizes=[3], refinery={"preset": "zeek", "schema": "x.yml"})  # type: ignore[arg-type]
@@ -257,11 +262,10 @@ def test_it_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
 
 
 def test_intervals_and_members_come_back_from_disk(tmp_path: Path) -> None:
-    backbone = fitted(bins=8, members=3, clip=2.0).eval()
+    settings: dict[str, Any] = {"bins": 8, "values_shared_by": 1, "members": 3, "clip": 2.0}
+    backbone = fitted(**settings).eval()
     backbone.save(tmp_path)
-    again = BackboneManager.load(
-        "sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], bins=8, members=3, clip=2.0)
-    ).eval()
+    again = BackboneManager.load("sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], **settings)).eval()
     features = torch.randn(3, N_FEATURES)
     assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
 
@@ -270,7 +274,11 @@ def test_a_model_of_before_there_were_members_is_read(tmp_path: Path) -> None:
     backbone = made().eval()
     backbone.save(tmp_path)
     path = tmp_path / "jenga_backbone.json"
-    shape = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("bins", "clip", "members")}
+    shape = {
+        k: v
+        for k, v in json.loads(path.read_text()).items()
+        if k not in ("bins", "clip", "members", "values_shared_by")
+    }
     path.write_text(json.dumps(shape))
     again = BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config()).eval()
     features = torch.randn(3, N_FEATURES)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jenga.modalities.events.layers import Pieces, PiecewiseLinear, SmoothClip
+from jenga.modalities.events.layers import SHARED_VALUES, Pieces, PiecewiseLinear, SmoothClip
 
 
 def training_features() -> NDArray[np.float32]:
@@ -35,6 +35,21 @@ def test_a_feature_goes_through_its_intervals_one_by_one() -> None:
 def test_a_feature_that_is_nearly_always_zero_is_told_apart_where_it_is_not() -> None:
     pieces = Pieces.of(training_features(), 8)
     assert (pieces.low[pieces.feature == 1] > 0).sum() >= 2
+
+
+def test_a_value_that_many_rows_share_ends_an_interval_where_asked() -> None:
+    numbers = np.linspace(0, 1, 4000, dtype=np.float32)
+    numbers[:20], numbers[20:39] = 0.4321, 0.8765
+    asked, unasked = (
+        {round(float(low), 4) for low in Pieces.of(numbers[:, None], 4, shared_by=by).low} for by in (20, None)
+    )
+    assert asked - unasked == {0.4321}, "and not what 19 rows share"
+
+
+def test_values_that_rows_share_end_a_bounded_number_of_intervals() -> None:
+    numbers = np.repeat(np.arange(100, dtype=np.float32), 20)[:, None]
+    quantiles = len(Pieces.of(numbers, 4).low)
+    assert quantiles < len(Pieces.of(numbers, 4, shared_by=20).low) <= quantiles + 4 * SHARED_VALUES
 
 
 def test_a_number_is_drawn_within_the_limit() -> None:
