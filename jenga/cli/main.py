@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from jenga.cli import options
 from jenga.cli.alerts import alerts
 from jenga.cli.audit import audit
 from jenga.cli.check import check
@@ -43,7 +44,7 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_InOrder, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_InOrder, epilog=_EPILOG, context_settings={"help_option_names": options.HELP})
 @click.version_option(package_name="jenga")
 def jenga() -> None:
     """Train many tasks over one shared encoder, from one YAML file."""
@@ -54,7 +55,7 @@ _COMMANDS = (
     export, push, report, refine, schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
-    _command.context_settings.update(jenga.context_settings)  # jenga-train has no group above it to take them from.
+    _command.context_settings.update(jenga.context_settings)
     jenga.add_command(_command)
 
 

@@ -26,11 +26,15 @@ def _keep(context: click.Context, parameter: click.Parameter, value: bool) -> No
     context.meta[f"jenga.{parameter.name}"] = value
 
 
+HELP = ["-h", "--help"]
+
+
 class Command(click.Command):
     """A command with --quiet and --debug, whose errors end as one block on standard error and an exit code."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # click's own signature
         super().__init__(*args, **kwargs)
+        self.context_settings["help_option_names"] = HELP  # jenga-train has no group above it to take them from
         self.params += [
             click.Option(
                 ["--quiet", "-q"], is_flag=True, expose_value=False, callback=_keep, help="Only results and errors."

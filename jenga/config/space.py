@@ -90,6 +90,7 @@ def searched(document: Document, judge: Judge) -> Space:
         return space
     usual = {(each.key, each.message) for each in judge(with_values(document, {}))}
     metric = config.metric or document.value_at(("evaluation", "metric")) or "auto"
+    metric = "eval_loss" if metric == "auto" else metric  # which it may come to
     for key, entry in config.space.items():
         found = list(_wrong_shape(document, key, entry, str(metric)))
         dimension, wrong = (None, []) if found else _dimension(document, key, entry, judge, usual)

@@ -54,8 +54,7 @@ class Recipe:
                 "adapters": _scaled(1e-3, hidden_size, highest=2e-3),
                 "fusion": _scaled(5e-4, hidden_size, highest=1e-3),
                 "heads": _scaled(5e-4, hidden_size, highest=1e-3),
-            },
-            by_answers=True,
+            }
         )
 
     @classmethod
@@ -63,9 +62,8 @@ class Recipe:
         """Return that of a small encoder whose weights are random at the start: one high rate, and more passes."""
         rate = _scaled(5e-4, hidden_size, highest=3e-3)
         return cls(
-            rates=dict.fromkeys(("backbone", "adapters", "fusion", "heads"), rate), visits=45_000, most_epochs=60,
-            by_answers=True,
-        )  # fmt: skip
+            rates=dict.fromkeys(("backbone", "adapters", "fusion", "heads"), rate), visits=45_000, most_epochs=60
+        )
 
 
 def _scaled(at_768: float, hidden_size: int, *, highest: float) -> float:

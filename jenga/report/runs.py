@@ -75,7 +75,7 @@ def run_line(run: Path, *, within: Path) -> RunLine:
 def _told(run: Path, name: str, info: Mapping[str, Any]) -> RunLine:
     last = last_records(run)
     newest = last.get("train") or last.get("eval") or {}
-    metric = _metric(info, last)
+    metric = _metric(info)
     seconds = info.get("seconds") or newest.get("time_s")
     return RunLine(
         name, str(run), _text(info.get("created")), _status(run, info), newest.get("step"), metric,
@@ -144,12 +144,9 @@ def last_records(run: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _metric(info: Mapping[str, Any], last: Mapping[str, Mapping[str, Any]]) -> str | None:
-    given = _text(((info.get("given") or {}).get("evaluation") or {}).get("metric", "auto"))
-    if given != "auto":
-        return given
-    # An evaluation has the score where models are told apart by it.
-    return "eval_score" if "eval_score" in (last.get("eval") or {}).get("metrics", {}) else "eval_loss"
+def _metric(info: Mapping[str, Any]) -> str | None:
+    given = (info.get("given") or {}).get("evaluation") or {}
+    return _text(info.get("metric", given.get("metric", "eval_loss")))
 
 
 def _value(run: Path, last: Mapping[str, Mapping[str, Any]], metric: str | None) -> float | None:

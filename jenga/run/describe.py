@@ -74,13 +74,14 @@ def describe(
 
 
 def resolved_of(config: ExperimentConfig, experiment: Experiment) -> ExperimentConfig:
-    """Return `config` with the numbers of the training that its rows and its encoder decided."""
+    """Return `config` with what its rows and its encoder decided: the numbers of the training, and the metric."""
     found = experiment.bundle.config
     own = {
         name: block.model_copy(update={"training": found.backbones[name].training})
         for name, block in (config.backbones.items() if config.several else ())
     }
-    return config.with_blocks(own).model_copy(update={"training": found.training})
+    evaluation = config.evaluation.model_copy(update={"metric": found.evaluation.metric})
+    return config.with_blocks(own).model_copy(update={"training": found.training, "evaluation": evaluation})
 
 
 def steps_of(experiment: Experiment) -> int:

@@ -173,7 +173,7 @@ def _open(
 
     if run is not None:
         experiment = build(config, run.path, device=device, tell=tell)
-        run.update(resolved_digest=config_digest(resolved_of(config, experiment)))
+        run.update(**_resolved(config, experiment))
         processes.from_first(str(run.path))
         return experiment, run
     with tempfile.TemporaryDirectory(prefix="jenga-") as scratch:
@@ -193,7 +193,7 @@ def _open(
         run = _new_run(given, folder)
         try:
             run.update(precision=precision)
-            run.update(resolved_digest=config_digest(resolved_of(config, experiment)))
+            run.update(**_resolved(config, experiment))
             for made in Path(scratch).rglob("preset"):
                 copy_folder(made, run.path / made.relative_to(scratch))
         except BaseException:
@@ -201,6 +201,11 @@ def _open(
             raise
     processes.from_first(str(run.path))
     return experiment, run
+
+
+def _resolved(config: ExperimentConfig, experiment: Experiment) -> dict[str, str]:
+    resolved = resolved_of(config, experiment)
+    return {"resolved_digest": config_digest(resolved), "metric": resolved.evaluation.metric}
 
 
 def _new_run(config: ExperimentConfig, folder: str | os.PathLike[str] | None) -> RunFolder:

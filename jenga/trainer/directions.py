@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jenga.config.evaluation import EvaluationConfig
 from jenga.errors import ConfigError, suggest
+from jenga.labels import kind_named
 from jenga.labels.metric import Metric
 from jenga.model import MultiTaskModel
 from jenga.rows.batches import Source
@@ -14,24 +15,35 @@ from jenga.types import HeadSpace
 LOSS = Metric("loss")
 SCORE = "eval_score"
 _AUTO, _LOSS = "auto", "eval_loss"
-_ANSWERS = ("class", "tags")
-"""Kinds of labels that a row has one of, or its words: no threshold is chosen for them behind the training."""
 
 
 def chosen_metric(metric: str, model: MultiTaskModel, sources: Sequence[Source]) -> str:
-    """Return `evaluation.metric`, and of ``auto`` what it comes to for these heads and encoders."""
+    """Return `evaluation.metric`, and of ``auto`` what it comes to for these heads and encoders.
+
+    The score is of answers as they are, so that heads whose thresholds are chosen behind the training have none.
+    """
     if metric != _AUTO:
         return metric
     heads = [(model.tasks[key[0]], space) for each in sources for key, space in each.splits["train"].spaces.items()]
-    answers = all(space.kind in _ANSWERS and not task.calibrated for task, space in heads)
-    rises = answers and all(task.declared_metrics(space)[0].greater_is_better for task, space in heads)
-    return SCORE if rises and all(each.recipe.by_answers for each in model.encoders.values()) else _LOSS
+    rises = all(
+        [each.greater_is_better for each in task.declared_metrics(space)[:1]] == [True] for task, space in heads
+    )
+    final = all(not task.calibrated and kind_named(space.kind).untuned(space, 0.5) is None for task, space in heads)
+    by_answers = all(each.recipe.by_answers for each in model.encoders.values())
+    return SCORE if heads and rises and final and by_answers else _LOSS
 
 
 def score_of(metrics: Mapping[str, float], heads: Iterable[HeadSpace], model: MultiTaskModel) -> float | None:
-    """Return the mean over `heads` of the metric that each is judged by first; None where no row judges any."""
-    names = (f"{each.task}_{each.head}_{model.tasks[each.task].declared_metrics(each)[0].name}" for each in heads)
-    found = [metrics[name] for name in names if name in metrics]
+    """Return the mean over `heads` of the metric that each is judged by first; None where no row judges any.
+
+    It counts as 1 where it alone is undefined, as F1 is where there is no entity and none is found: the mean is to be
+    of the same heads at each evaluation.
+    """
+    found = []
+    for each in heads:
+        names = [f"{each.task}_{each.head}_{metric.name}" for metric in model.tasks[each.task].declared_metrics(each)]
+        if any(name in metrics for name in names):
+            found.append(metrics.get(names[0], 1.0))
     return sum(found) / len(found) if found else None
 
 

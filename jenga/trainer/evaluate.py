@@ -238,7 +238,7 @@ def _add_figures(result: SplitResult, task: BaseTask, key: HeadKey, logits: Sequ
 def _tells_certainty(result: SplitResult, task: BaseTask, key: HeadKey, raw: Sequence[torch.Tensor]) -> bool:
     """Whether `raw` logits are of use beyond the answers; those of each frame of hours of sound are large."""
     space, targets = result.spaces[key], result.targets[key]
-    if task.evidence(space, raw, targets) is not None:
+    if task.evidence(space, raw, targets) is not None or task.unlikeness(space, raw, "energy") is not None:
         return True
     return task.strangeness(space, result.predictions[key], raw, targets) is not None
 

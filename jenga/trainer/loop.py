@@ -25,7 +25,7 @@ from jenga.rows.sampling import Turn
 from jenga.saved import fitting
 from jenga.trainer import checkpoint
 from jenga.trainer.calibrate import judged, observe
-from jenga.trainer.directions import greater_is_better, metric_directions
+from jenga.trainer.directions import SCORE, greater_is_better, metric_directions
 from jenga.trainer.evaluate import Runner, valid_metrics
 from jenga.trainer.learner import Learner, Teacher
 from jenga.trainer.left_out import LeftOut, Place
@@ -331,12 +331,12 @@ class Trainer:
         )  # fmt: skip
 
     def _keep_best(self, value: float) -> None:
-        best = self.state.best_value
-        greater = self.greater_is_better(self.config.evaluation.metric)
-        if best is None or (value > best if greater else value < best):
+        metric = self.config.evaluation.metric
+        loss = self.state.metrics["eval_loss"] if metric == SCORE else None  # few rows have few scores
+        if self.state.is_surpassed(value, loss, greater=self.greater_is_better(metric)):
             with self.learner.shards.whole_model():
                 self.run.renew_best(self.write_best, known=self.state.best_step)
-            self.state.best_value, self.state.best_step = value, self.state.step
+            self.state.best_value, self.state.best_step, self.state.best_loss = value, self.state.step, loss
 
     def _keep_last(self) -> None:
         """Where no validation rows tell which model is the best, or those of one stage would, it is the last one."""

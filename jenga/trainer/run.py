@@ -194,16 +194,16 @@ class RunFolder(HeldFolder):
         if known is None or self._earlier() or not self.best.exists():
             write(self.best)
             return
-        renewed = self.path / ".best.renewed"
-        write(renewed)
+        write(self._renewed)
         self.best.rename(self._best_of(known))
-        renewed.rename(self.best)
+        self._renewed.rename(self.best)
 
     def settle_best(self) -> None:
         """Keep the best model for good: a checkpoint knows it now."""
         for earlier in self._earlier():
             self._drop(earlier)
-        shutil.rmtree(self._dropped, ignore_errors=True)
+        for left in (self._dropped, self._renewed):
+            shutil.rmtree(left, ignore_errors=True)
 
     def revert_best(self, step: int | None) -> None:
         """Bring back the best model of `step`, by the checkpoint that is gone on with; the present one may be of it."""
@@ -231,6 +231,10 @@ class RunFolder(HeldFolder):
     @property
     def _dropped(self) -> Path:
         return self.path / ".best.dropped"
+
+    @property
+    def _renewed(self) -> Path:
+        return self.path / ".best.renewed"
 
     def _earlier(self) -> list[Path]:
         return list(self.path.glob(".best.step-*"))

@@ -7,12 +7,14 @@ import io
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jenga.config.load import Search
 from jenga.config.render import computed, config_digest, differences, to_yaml
+from jenga.config.schema import ExperimentConfig
 from jenga.errors import ConfigError, SetupError
 from jenga.files import json_object, write_atomic
 from jenga.trainer.run import HeldFolder, RunFolder, new_folder
@@ -56,7 +58,7 @@ class StudyFolder(HeldFolder):
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def new_study(search: Search, *, metric: str, greater_is_better: bool) -> StudyFolder:
+def new_study(search: Search, *, metric: str, evaluation_metric: str, greater_is_better: bool) -> StudyFolder:
     """Return a new folder for a study of `search`, held by this process."""
     study = StudyFolder(new_folder(Path(search.config.output_dir) / str(search.config.project_name), _PREFIX))
     try:
@@ -64,12 +66,22 @@ def new_study(search: Search, *, metric: str, greater_is_better: bool) -> StudyF
         write_atomic(study.path / "config.yml", to_yaml(search.config))
         study.update(
             format=_FORMAT, status="running", created=datetime.now(UTC).isoformat(), **_record(search),
-            metric=metric, greater_is_better=greater_is_better,
+            metric=metric, evaluation_metric=evaluation_metric, greater_is_better=greater_is_better,
         )  # fmt: skip
     except BaseException:
         study.discard()
         raise
     return study
+
+
+def experiment(study: StudyFolder, search: Search, values: Mapping[str, Any]) -> ExperimentConfig:
+    """Return the experiment of a trial. What `evaluation.metric: auto` came to for the file's own values holds for all.
+
+    Raises ConfigError where `values` do not agree.
+    """
+    config = search.experiment(values)
+    metric = study.info().get("evaluation_metric", config.evaluation.metric)
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"metric": metric})})
 
 
 def find_study(search: Search, resume: str | None) -> StudyFolder | None:
@@ -158,7 +170,7 @@ def write_results(study: StudyFolder, search: Search, trials: Trials) -> dict[st
     if best is not None:
         words = f"trial {best.number} of {len(all_)}: {info['metric']} {best.score!r} on the validation rows"
         head = f"# The best of a search by jenga tune, {words}.\n"
-        write_atomic(study.path / "best.yml", head + to_yaml(search.experiment(best.values)))
+        write_atomic(study.path / "best.yml", head + to_yaml(experiment(study, search, best.values)))
     return info
 
 

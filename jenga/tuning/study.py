@@ -24,7 +24,7 @@ from jenga.trainer.directions import metric_directions
 from jenga.trainer.evaluate import choose_device
 from jenga.tuning import parallel
 from jenga.tuning.attempt import Carrier, Here, Judged, TrialReport
-from jenga.tuning.folder import StudyFolder, drop_weights, find_study, new_study, shown, write_results
+from jenga.tuning.folder import StudyFolder, drop_weights, experiment, find_study, new_study, shown, write_results
 from jenga.tuning.tracking import ParentRun
 from jenga.tuning.trials import Trial, Trials, imported
 
@@ -59,8 +59,8 @@ def tune(
     with parallel.connected(ray) if ray is not None else nullcontext():
         study = find_study(search, resume)
         if study is None:
-            metric, greater = _rehearsed(search.config, search.tune.metric, device)
-            study = new_study(search, metric=metric, greater_is_better=greater)
+            metric, own, greater = _rehearsed(search.config, search.tune.metric, device)
+            study = new_study(search, metric=metric, evaluation_metric=own, greater_is_better=greater)
         with _Holding(study):
             return _Studying(study, search, carrier, console).carry_out()
 
@@ -77,8 +77,10 @@ def _carrier(ray: str | None, workers: int | None, device: str, console: Console
     return partial(parallel.Workers, count=workers, device=device)
 
 
-def _rehearsed(config: ExperimentConfig, metric: str | None, device: str) -> tuple[str, bool]:
-    """Build the experiment of the file itself; return `metric`, or that of its evaluations, and if greater is better.
+def _rehearsed(config: ExperimentConfig, metric: str | None, device: str) -> tuple[str, str, bool]:
+    """Build the experiment of the file itself; return `metric`, that of its evaluations, and if greater is better.
+
+    Of no `metric` it is the latter.
 
     Raises what is wrong with it before there is a study, DataError where no rows could judge a trial.
     """
@@ -98,7 +100,7 @@ def _rehearsed(config: ExperimentConfig, metric: str | None, device: str) -> tup
             f"tune.metric: its task does not say whether a greater {metric} is better; name it in evaluation.metric "
             "with evaluation.greater_is_better, and leave tune.metric out"
         )
-    return metric, greater
+    return metric, evaluation.metric, greater
 
 
 class _Holding:
@@ -186,7 +188,7 @@ class _Studying:
     def _begin(self, trial: Trial) -> None:
         self._tell(f"trial {trial.number} of {self.search.tune.trials}: {_drawn(trial)}")
         try:
-            config = self.search.experiment(trial.values)
+            config = experiment(self.study, self.search, trial.values)
         except ConfigError as error:
             raise ConfigError(f"trial {trial.number} ({_drawn(trial)}): {error}") from error
         self.carrier.begin(trial.number, self.parent.tracked(config), self.study.run_of(trial.number))

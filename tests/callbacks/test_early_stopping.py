@@ -34,6 +34,11 @@ def test_stops_when_patience_evaluations_brought_nothing_better(
     assert stops_after(make_view(directions={metric: greater}), callback, metric, values) == stop
 
 
+def test_without_a_metric_it_follows_the_one_that_picks_the_model(make_view: Callable[..., Any]) -> None:
+    view = make_view({"eval_score": True}, evaluation={"metric": "eval_score"})
+    assert stops_after(view, EarlyStopping(patience=1, min_delta=0.0), "eval_score", [0.1, 0.2, 0.2]) == 3
+
+
 def test_gain_within_min_delta_is_no_gain(make_view: Callable[..., Any]) -> None:
     callback = EarlyStopping("eval_loss", patience=2, min_delta=0.1)
     assert stops_after(make_view(), callback, "eval_loss", [1.0, 0.95, 0.91]) == 3

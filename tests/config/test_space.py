@@ -74,6 +74,7 @@ def test_what_a_loss_is_measured_by_is_searched_by_another_score_alone(
 ) -> None:
     for metric in ("eval_loss", "eval_intent_loss"):
         assert f"changes how {metric} is measured" in problems(schema, key, "[0.1, 0.2]", metric=metric)
+    assert "changes how eval_loss is measured" in problems(schema, key, "[0.1, 0.2]", metric="auto")
     text = TEXT % ("eval_loss", "tpe", key, "[0.1, 0.2]")
     judged = text.replace("tune:\n", "tune:\n  metric: eval_intent_label_accuracy\n")
     assert load_text(judged, file="cfg.yml", schema=schema).tune is not None

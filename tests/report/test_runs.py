@@ -47,6 +47,9 @@ def test_a_line_tells_of_the_best_model_once_it_is_judged_and_of_the_newest_eval
     (run / "evaluation.json").write_text(json.dumps({"splits": splits}))
     assert run_line(run, within=tmp_path).value == 0.75
     json.dumps(line.as_json(), allow_nan=False)
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "metric": "eval_score"}))
+    assert run_line(run, within=tmp_path).metric == "eval_score"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"given": 3}', '{"rows": [], "given": {"evaluation": 7}}'])

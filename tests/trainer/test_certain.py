@@ -306,7 +306,7 @@ def test_a_report_keeps_the_logits_of_heads_whose_certainty_they_tell(
     make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer("mood", "flags", data={"valid_fraction": 0.3})
-    for silent in ("evidence", "strangeness"):
+    for silent in ("evidence", "strangeness", "unlikeness"):
         monkeypatch.setattr(trainer.model.tasks["mood"], silent, lambda *_: None)
     sources = trainer.experiment.sources
     runner = Runner(trainer.model, torch.device("cpu"), contextlib.nullcontext, {"shared": 8}, {})
@@ -317,3 +317,6 @@ def test_a_report_keeps_the_logits_of_heads_whose_certainty_they_tell(
     add_certainty(description, trainer.model, result, {}, EvaluationConfig(bootstrap=10))
     assert all(head["intervals"] for head in description["heads"])
     assert [head["task"] for head in description["heads"] if "certainty" in head] == ["flags"]
+    monkeypatch.setattr(trainer.model.tasks["mood"], "unlikeness", lambda *_: np.zeros(1))
+    kept = runner.evaluate(sources, "valid", report=True, logits=True).raw
+    assert len(kept) == 3, "which rows are of none of the classes is told by them too"

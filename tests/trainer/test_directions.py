@@ -134,12 +134,14 @@ def test_answers_pick_the_best_model_where_all_are_classes_or_entities_of_text()
     assert chosen_metric("auto", *made(*heads, ("class", Task(MAE)))) == "eval_loss", "a user's own, of errors"
     assert chosen_metric("auto", *made(*heads, by_answers=False)) == "eval_loss"
     assert chosen_metric("auto", *made(*heads, calibrated=True)) == "eval_loss"
+    assert chosen_metric("auto", *made(*heads, ("class", Task()))) == "eval_loss", "it is refused by name later"
 
 
 def test_the_score_is_the_mean_of_what_each_head_is_judged_by_first() -> None:
     model, (source,) = made(("class", Task(F1, MAE)), ("tags", Task(F1)), ("tags", Task(F1)))
     spaces = source.splits["train"].spaces.values()
     assert score_of({"t0_h_f1": 0.5, "t0_h_mae": 9.0, "t1_h_f1": 1.0}, spaces, model) == 0.75
+    assert score_of({"t0_h_mae": 0.1, "t1_h_f1": 0.5}, spaces, model) == 0.75, "no entity, and none found"
     assert score_of({}, spaces, model) is None
     assert metric_directions(EvaluationConfig(metric="eval_score"), model, [source])["eval_score"] is True
     with pytest.raises(ConfigError, match=r"eval_score is a mean .* tasks\[t0\].heads\[h\] is judged by mae"):

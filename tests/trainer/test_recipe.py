@@ -46,6 +46,7 @@ def test_what_starts_from_nothing_learns_faster_and_longer() -> None:
     new, trained = Recipe.from_nothing(128), Recipe.pretrained(128)
     assert min(new.rates.values()) > max(trained.rates.values())
     assert epochs(new, 240) > epochs(trained, 240)
+    assert [new.by_answers, trained.by_answers] == [False, False], "that of text alone is measured"
 
 
 def test_given_numbers_stay() -> None:

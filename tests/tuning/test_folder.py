@@ -14,6 +14,7 @@ from jenga.errors import ConfigError, SetupError
 from jenga.tuning.folder import (
     StudyFolder,
     drop_weights,
+    experiment,
     find_study,
     importance_table,
     new_study,
@@ -34,7 +35,7 @@ def search(searched: Callable[..., dict[str, Any]]) -> Callable[..., Search]:
 
 
 def made(search: Search, **fields: Any) -> StudyFolder:
-    study = new_study(search, metric="eval_loss", greater_is_better=False)
+    study = new_study(search, metric="eval_loss", evaluation_metric="eval_loss", greater_is_better=False)
     study.update(**fields)
     study.release()
     return study
@@ -46,6 +47,13 @@ def found(search: Search, resume: str = "auto") -> Path | None:
         return None
     study.release()
     return study.path
+
+
+def test_all_trials_keep_their_models_by_what_the_metric_of_the_file_came_to(search: Callable[..., Search]) -> None:
+    of_file = search({"evaluation": {"metric": "auto"}})
+    study = new_study(of_file, metric="eval_mood_mood_accuracy", evaluation_metric="eval_score", greater_is_better=True)
+    study.release()
+    assert experiment(study, of_file, {"training.batch_size": 4}).evaluation.metric == "eval_score"
 
 
 def test_auto_takes_the_newest_study_of_the_same_search_with_trials_left(search: Callable[..., Search]) -> None:
@@ -77,7 +85,7 @@ def test_another_search_is_named_in_the_refusal(search: Callable[..., Search]) -
 
 
 def test_one_process_at_a_time_holds_a_study(search: Callable[..., Search]) -> None:
-    study = new_study(search(), metric="eval_loss", greater_is_better=False)
+    study = new_study(search(), metric="eval_loss", evaluation_metric="eval_loss", greater_is_better=False)
     with pytest.raises(SetupError, match="in use by another process"):
         find_study(search(), "auto")
     study.release()

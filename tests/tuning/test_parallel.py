@@ -303,10 +303,11 @@ def test_trials_at_once_that_are_killed_and_interrupted_are_those_of_one_after_a
             killed.kill()
         before = {run: step_of(run) + 1 for run in runs}
         with driver(config, log, scratch, "--resume", "auto") as stopped:
-            advanced(stopped, 2)
+            runs = advanced(stopped, 2)  # of three trials, whose workers do not begin together
             stopped.send_signal(signal.SIGINT)
             assert stopped.wait(PATIENCE_S) == 130, log.read_text()
-        assert "error: interrupted; trials under way: 0, 1. Go on with --resume auto" in log.read_text()
+        under_way = ", ".join(str(number) for number in sorted(int(run.name[-3:]) for run in runs))
+        assert f"error: interrupted; trials under way: {under_way}. Go on with --resume auto" in log.read_text()
         (folder,) = tmp_path.glob("runs/test/study_*")
         assert StudyFolder(folder).info()["status"] == "interrupted"
         assert [RunFolder(run).info()["status"] for run in runs] == ["interrupted"] * 2

@@ -50,7 +50,7 @@ def test_runs_of_trials_are_children_of_the_run_of_the_study(tracked: Callable[.
 
 def parent_of(config: dict[str, Any]) -> tuple[ParentRun, StudyFolder]:
     search = load_search(config, schema=schema())
-    folder = new_study(search, metric="eval_loss", greater_is_better=False)
+    folder = new_study(search, metric="eval_loss", evaluation_metric="eval_loss", greater_is_better=False)
     folder.release()
     block = search.tune.model_dump(mode="json")
     return ParentRun(search.config, folder, keeps_all=block["keep"] == "all", search=block), folder

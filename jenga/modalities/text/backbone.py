@@ -116,8 +116,8 @@ class TextBackbone(TransformerBackbone):
     def recipe(self) -> Recipe:
         """By what the weights were before the first step: trained, or random (of a preset)."""
         if self.config.starts_from_nothing:
-            return Recipe.from_nothing(self.hidden_size)
-        recipe = Recipe.pretrained(self.hidden_size)
+            return replace(Recipe.from_nothing(self.hidden_size), by_answers=True)
+        recipe = replace(Recipe.pretrained(self.hidden_size), by_answers=True)
         if self._language:
             return replace(recipe, visits=10_000, most_epochs=3, largest_batch=8)
         return recipe
