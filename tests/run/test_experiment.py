@@ -83,7 +83,9 @@ def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str,
     assert (info["status"], info["rows"]) == ("finished", {"train": 24, "valid": 8, "test": 8})
     assert {"eval_loss", "test_loss", "eval_mood_mood_accuracy", "test_price_price_mae"} <= set(result.metrics)
     assert json.loads((result.run / "evaluation.json").read_text()) == json.loads(json.dumps(result.evaluation))
-    written, open_ones = load_config(str(result.run / "config.yml")), {"training": {"learning_rate", "scheduler"}}
+    written = load_config(str(result.run / "config.yml"))
+    assert (written.evaluation.metric, info["metric"]) == ("eval_loss", "eval_loss"), "what `auto` comes to here"
+    open_ones = {"training": {"learning_rate", "scheduler"}, "evaluation": {"metric"}}
     assert written.model_dump(exclude=open_ones) == load_config(content).model_dump(exclude=open_ones)
     best = next(
         each["metrics"] for each in lines(result.run) if each["event"] == "eval" and each["step"] == info["best_step"]
