@@ -54,6 +54,14 @@ def test_rows_that_are_told_apart_at_every_limit_between_keep_all_of_scope() -> 
     }  # fmt: skip
 
 
+def test_a_row_outside_that_looks_just_like_one_inside_is_kept_with_it() -> None:
+    """So that a limit between them, at which 1 of 2 inside and all outside are told rightly, beats one at the tie."""
+    unlike = np.array([1.0, 3.0, *[3.0] * 10])
+    inside = np.arange(12) < 2
+    scope = settled(unlike, inside, ~inside, score="energy", keep=None)
+    assert scope == Scope("energy", 1.0)
+
+
 def test_there_is_no_limit_without_rows_inside() -> None:
     nobody = np.zeros(3, bool)
     assert settled(np.arange(3.0), nobody, ~nobody, score="energy", keep=None) is None

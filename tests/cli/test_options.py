@@ -70,3 +70,7 @@ def test_no_file_is_an_output_twice_or_also_an_input(tmp_path: Path) -> None:
     for given, words in (((one, other), "is what is read"), ((other, other), "is also the file of --output")):
         with pytest.raises(ConfigError, match=rf"--quarantine: {other} {words}, which would be lost; name another"):
             check_outputs({"--output": given[0], "--quarantine": given[1]}, [other if given[0] == one else None])
+
+
+def test_a_command_by_itself_knows_the_short_name_of_help() -> None:
+    assert CliRunner().invoke(Command("alone"), ["-h"]).exit_code == 0

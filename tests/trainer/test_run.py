@@ -222,6 +222,7 @@ def test_a_best_model_whose_checkpoint_was_saved_as_the_process_died_stays(tmp_p
     run = create(tmp_path)
     renew(run, 1, known=None)
     renew(run, 2, known=1)
+    (run.path / ".best.renewed").mkdir()  # one that was written as another process died
     run.revert_best(2)
     assert now(run) == 2
     assert not list(run.path.glob(".best.*"))

@@ -14,7 +14,9 @@ import torch
 from jenga.callbacks import Action, BaseCallback, GoBack
 from jenga.callbacks.chain import Asked, Chain
 from jenga.errors import DivergedError
+from jenga.files import atomic_folder
 from jenga.processes import Processes
+from jenga.trainer import checkpoint
 from jenga.trainer.undo import BeforeTurn, go_back_to
 
 
@@ -53,3 +55,23 @@ def test_a_checkpoint_of_a_later_step_is_none_to_go_back_to(make_trainer: Callab
     asked = Asked(Action.ROLLBACK, "Someone", GoBack(tmp_path / "step-00000009", None, None))
     with pytest.raises(DivergedError, match="step 9: Someone asked to go back to step 9, which is no earlier one"):
         go_back_to(make_trainer("mood").run, asked, 8, Processes())
+
+
+def test_a_process_that_dies_as_it_goes_back_leaves_no_best_model_of_a_later_step(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_trainer("mood").run
+    folders = [checkpoint.checkpoint_folder(run.checkpoints, step) for step in (2, 4)]
+    for folder in (*folders, run.best):
+        with atomic_folder(folder) as staging:
+            (staging / "a.txt").write_text(folder.name)
+
+    def dies(_: Path, step: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "forget_after", dies)
+    with pytest.raises(KeyboardInterrupt):
+        go_back_to(run, Asked(Action.ROLLBACK, "Someone", GoBack(folders[0], None, None)), 4, Processes())
+    assert all(folder.exists() for folder in folders)
+    assert not run.best.exists(), "that of a later step, which the next evaluation makes anew"

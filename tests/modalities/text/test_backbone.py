@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -383,3 +384,12 @@ def test_windows_hand_on_no_states_and_no_embeddings_of_positions(checkpoint: Ca
     assert backbone.embeddings is None
     with pytest.raises(ConfigError, match=r"model\.window_tokens: windows hand on no inner states to match"):
         backbone.keep_states(hidden_states=True, attentions=False)
+
+
+@pytest.mark.parametrize("from_nothing", [True, False])
+def test_the_answers_pick_the_model_of_a_text_encoder_whatever_it_starts_from(from_nothing: bool) -> None:
+    asked: Any = SimpleNamespace(
+        config=SimpleNamespace(starts_from_nothing=from_nothing), hidden_size=32, _language=False
+    )
+    recipe = TextBackbone.recipe.fget  # type: ignore[attr-defined]
+    assert recipe(asked).by_answers
