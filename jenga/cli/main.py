@@ -55,7 +55,6 @@ _COMMANDS = (
     export, push, report, refine, schema, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
-    _command.context_settings.update(jenga.context_settings)
     jenga.add_command(_command)
 
 
