@@ -52,6 +52,14 @@ def check_shards(training: TrainingConfig, processes: Processes) -> None:
             "training.fsdp: one process has nobody to share its encoders with; start several (--processes N), or set "
             "training.fsdp=false, with which a run goes on too"
         )
+    if training.fsdp:
+        from torch.distributed.fsdp import FSDPModule
+
+        if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
+            raise SetupError(
+                f"training.fsdp: torch {torch.__version__} adds up no gradients of weights that a process has no rows "
+                "for; install torch 2.13 or later, or set training.fsdp=false, with which a run goes on too"
+            )
 
 
 def in_step(training: TrainingConfig, processes: Processes) -> bool:

@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
     def dense(self, weights: Sequence[Tensor | None]) -> Sequence[Tensor]:
         """The weights, those that are no tensors made now."""
-        if not any(self.frozen):
+        if all(function is None for function in self.frozen):
             return weights  # type: ignore[return-value]
         made = zip(weights, self.frozen, strict=True)
         return [weight if function is None else function() for weight, function in made]  # type: ignore[misc]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from jenga.balance import make_balance
 from jenga.callbacks import Action, BaseCallback
@@ -100,6 +101,13 @@ def test_parts_of_one_process_are_refused() -> None:
     check_shards(training_of(), Processes())
     with pytest.raises(SetupError, match=r"training\.fsdp: one process has nobody to share its encoders with"):
         check_shards(training_of(fsdp=True), Processes())
+
+
+def test_parts_need_a_torch_that_adds_up_what_some_processes_do_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(FSDPModule, "set_reduce_scatter_unused_params")
+    check_shards(training_of(), Beside())
+    with pytest.raises(SetupError, match=r"training\.fsdp: torch .* install torch 2\.13 or later"):
+        check_shards(training_of(fsdp=True), Beside())
 
 
 def test_processes_keep_in_step_where_they_meet_in_the_model() -> None:
