@@ -35,6 +35,7 @@ from jenga.rows.readers import read_rows
 from jenga.rows.split import TRAIN
 
 _PROMPTS, _COMPLETIONS = ("prompt", "question", INSTRUCTION), ("completion", "answer", "output")
+_VOCABULARY_TEXTS = 200_000
 _CHAT = '[{"role": "user", "content": "An example of a text."}]'
 
 
@@ -192,13 +193,14 @@ def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workd
     folder = workdir / "preset"
     if not folder.exists() or damage(folder):
         with atomic_folder(folder) as staging:
-            texts = partial(_texts, loaded, prefix_of(config.model))
-            make_tiny_text(staging, texts, seed=config.training.seed)
+            make_tiny_text(staging, _texts(loaded, prefix_of(config.model)), seed=config.training.seed)
     return config.model.with_preset(str(folder))
 
 
-def _texts(loaded: Sequence[LoadedSource], prefix: str) -> Iterator[str]:
-    """Yield all texts to learn, as the tokenizer is to read them."""
+def _texts(loaded: Sequence[LoadedSource], prefix: str) -> list[str]:
+    """Return texts to learn, as the tokenizer is to read them: all, or as many as a vocabulary needs, evenly spaced."""
     contents = [source.splits[TRAIN].content for source in loaded]
-    yield from (prefix + text for content in contents for text in content.texts)
-    yield from (prefix + pair for content in contents if isinstance(content, Texts) for pair in content.pairs or [])
+    columns = [content.texts for content in contents]
+    columns += [content.pairs for content in contents if isinstance(content, Texts) and content.pairs]
+    step = max(1, -(-sum(map(len, columns)) // _VOCABULARY_TEXTS))
+    return [prefix + text for column in columns for text in column[::step]]

@@ -7,8 +7,7 @@ is speaking from the first epochs. It is an ordinary transformers model, so that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from jenga.dropout import Dropout
 from jenga.modalities.text.pretrained import quiet
 
 _ALPHABET = 1000
-_MOST_TEXTS = 1_000_000
 
 
 class TinyTextConfig(PretrainedConfig):
@@ -88,15 +86,12 @@ class TinyTextModel(PreTrainedModel):
         )
 
 
-def make_tiny_text(folder: Path, texts: Callable[[], Iterable[str]], *, seed: int) -> None:
-    """Write the preset to `folder` as a checkpoint: a WordPiece tokenizer of the training texts, random weights.
-
-    texts: gives them, from the first on each time; of more than a million, the vocabulary is of those.
-    """
+def make_tiny_text(folder: Path, texts: Sequence[str], *, seed: int) -> None:
+    """Write the preset to `folder` as a checkpoint: a WordPiece tokenizer of the training texts, random weights."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizerFast
 
-    vocabulary = _train_vocabulary(lambda: islice(texts(), _MOST_TEXTS))
+    vocabulary = _train_vocabulary(texts)
     made = BertWordPieceTokenizer(vocabulary, lowercase=False, strip_accents=False)
     tokenizer = BertTokenizerFast(tokenizer_object=made._tokenizer, do_lower_case=False)
     config = TinyTextConfig(vocab_size=made.get_vocab_size(), pad_token_id=tokenizer.pad_token_id)
@@ -106,7 +101,7 @@ def make_tiny_text(folder: Path, texts: Callable[[], Iterable[str]], *, seed: in
     tokenizer.save_pretrained(folder)
 
 
-def _train_vocabulary(texts: Callable[[], Iterable[str]]) -> dict[str, int]:
+def _train_vocabulary(texts: Sequence[str]) -> dict[str, int]:
     """Return WordPiece's vocabulary of `texts`, the same in every process.
 
     The trainer numbers the pieces that continue a word in the random order of its hash maps, and breaks ties by number:
@@ -116,11 +111,11 @@ def _train_vocabulary(texts: Callable[[], Iterable[str]]) -> dict[str, int]:
 
     trained = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
     normalize = trained._tokenizer.normalizer.normalize_str
-    counts = Counter(char for text in texts() for char in normalize(text) if not char.isspace())
+    counts = Counter(char for text in texts for char in normalize(text) if not char.isspace())
     alphabet = sorted(counts, key=lambda char: (-counts[char], char))[:_ALPHABET]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trained.train_from_iterator(
-        texts(), vocab_size=4096, min_frequency=2, show_progress=False, initial_alphabet=alphabet,
+        texts, vocab_size=4096, min_frequency=2, show_progress=False, initial_alphabet=alphabet,
         limit_alphabet=len(alphabet), special_tokens=special + [f"##{char}" for char in alphabet],
     )  # fmt: skip
     return dict(trained.get_vocab())

@@ -13,7 +13,8 @@ import jenga
 from jenga.config.yaml12 import Document
 from jenga.errors import ConfigError
 from jenga.modalities.base import Prepared
-from jenga.modalities.text.columns import TextColumns
+from jenga.modalities.text import modality
+from jenga.modalities.text.columns import TextColumns, Texts
 from jenga.modalities.text.dialogue import LanguageSpec
 from jenga.modalities.text.encoder import TextEncoder
 from jenga.modalities.text.messages import Turn
@@ -188,6 +189,15 @@ def test_a_preset_is_made_of_the_training_rows_with_their_second_texts(
     tokens = made.encoder.tokenizer.tokenize("habari njema")
     assert len(tokens) == 2, tokens
     assert made.encoder.tokenizer.tokenize("zzzz") != ["zzzz"]
+
+
+def test_a_vocabulary_is_learnt_from_texts_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows may be sorted by language."""
+    content = Texts(texts=[f"row {at}" for at in range(6)], pairs=[f"pair {at}" for at in range(6)])
+    source: Any = SimpleNamespace(splits={"train": SimpleNamespace(content=content)})
+    assert len(modality._texts([source], "")) == 12
+    monkeypatch.setattr(modality, "_VOCABULARY_TEXTS", 4)
+    assert modality._texts([source], "say: ") == ["say: row 0", "say: row 3", "say: pair 0", "say: pair 3"]
 
 
 def test_a_preset_knows_the_words_of_its_prefix(

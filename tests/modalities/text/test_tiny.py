@@ -22,7 +22,7 @@ MAKE = """
 import json, sys
 from pathlib import Path
 from jenga.modalities.text.tiny import make_tiny_text
-make_tiny_text(Path(sys.argv[1]), lambda: json.loads(Path(sys.argv[2]).read_text()), seed=3)
+make_tiny_text(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), seed=3)
 """
 
 
@@ -32,7 +32,7 @@ def test_the_preset_is_the_same_to_the_byte_in_every_process(tmp_path: Path) -> 
     words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyzé中"), rng.integers(1, 9))) for _ in range(300)]
     texts = [" ".join(rng.choice(words, 8)) for _ in range(300)]
     (tmp_path / "texts.json").write_text(json.dumps(texts))
-    make_tiny_text(tmp_path / "here", lambda: texts, seed=3)
+    make_tiny_text(tmp_path / "here", texts, seed=3)
     command = [sys.executable, "-c", MAKE, str(tmp_path / "there"), str(tmp_path / "texts.json")]
     subprocess.run(command, check=True, timeout=120)
     digests = []
@@ -47,7 +47,7 @@ def test_the_preset_is_the_same_to_the_byte_in_every_process(tmp_path: Path) -> 
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preset")
     texts = ["Habari ya asubuhi, nahitaji msaada", "the café's line ## dropped [SEP] again"] * 3
-    make_tiny_text(folder, lambda: texts, seed=0)
+    make_tiny_text(folder, texts, seed=0)
     return folder
 
 
@@ -61,9 +61,9 @@ def test_the_preset_loads_as_any_checkpoint_does(preset: Path) -> None:
 
 def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(preset: Path, tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    make_tiny_text(tmp_path, lambda: ["a b c"], seed=1)
+    make_tiny_text(tmp_path, ["a b c"], seed=1)
     assert torch.equal(torch.get_rng_state(), before)
-    make_tiny_text(tmp_path / "again", lambda: ["a b c"], seed=2)
+    make_tiny_text(tmp_path / "again", ["a b c"], seed=2)
     read = [(folder / "model.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "again")]
     assert read[0] != read[1]
 
