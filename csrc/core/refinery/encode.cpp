@@ -265,7 +265,7 @@ void Encoder::text_field(const Field& field, std::string_view value, uint8_t& st
 void Encoder::lanes(const Lanes& lanes, bool with_log, const double* numbers, int64_t n_rows, float* rows) {
   double* values = lane_values_.data();
   for (int64_t r = 0; r < n_rows; ++r, numbers += plan_->n_numbers) {
-    for (int32_t i = 0; i < lanes.n; ++i) *values++ = lanes.column[i] < 0 ? 0 : numbers[lanes.slot[i]];
+    for (const int32_t slot : lanes.slot) *values++ = numbers[slot];
   }
   const int64_t n = n_rows * lanes.n;
   if (with_log) {
@@ -279,9 +279,7 @@ void Encoder::lanes(const Lanes& lanes, bool with_log, const double* numbers, in
   const float* results = lane_results_.data();
   for (int64_t r = 0; r < n_rows; ++r, rows += plan_->n_features) {
     // A missing value is NaN, which the lanes turn into 0.
-    for (int32_t i = 0; i < lanes.n; ++i, ++results) {
-      if (lanes.column[i] >= 0) rows[lanes.column[i]] = *results;
-    }
+    for (const int32_t column : lanes.column) rows[column] = *results++;
   }
 }
 
