@@ -10,10 +10,17 @@ namespace jenga::refinery {
 
 static_assert(std::endian::native == std::endian::little, "hashes and short numbers read words, lowest byte first");
 
+// The `size` (1 to 7) bytes as the lowest of a word. Parts of a fixed size, which may overlap: a copy of any size is a
+// call.
 inline uint64_t load_word(const char* bytes, size_t size) {
-  uint64_t word = 0;
-  std::memcpy(&word, bytes, size);
-  return word;
+  if (size >= 4) {
+    uint32_t first, last;
+    std::memcpy(&first, bytes, 4);
+    std::memcpy(&last, bytes + size - 4, 4);
+    return first | static_cast<uint64_t>(last) << (8 * (size - 4));
+  }
+  const auto byte = [&](size_t at) { return uint64_t{static_cast<unsigned char>(bytes[at])} << (8 * at); };
+  return byte(0) | byte(size / 2) | byte(size - 1);
 }
 
 // Jenga's own 64-bit hash: a multiply and a shift for each eight bytes. Fitted states rest on the one with seed 0.

@@ -154,9 +154,11 @@ void BlockParser::forget_field(int32_t index, int32_t level) {
 }
 
 inline bool BlockParser::matches(const Key& key, const char* bytes) {
-  Half halves[2];
-  std::memcpy(halves, bytes, sizeof(halves));
-  const Half difference = ((halves[0] ^ key.halves[0]) & key.masks[0]) | ((halves[1] ^ key.halves[1]) & key.masks[1]);
+  // Two variables: an array would be put on the stack and read from there.
+  Half first, second;
+  std::memcpy(&first, bytes, sizeof(Half));
+  std::memcpy(&second, bytes + sizeof(Half), sizeof(Half));
+  const Half difference = ((first ^ key.halves[0]) & key.masks[0]) | ((second ^ key.halves[1]) & key.masks[1]);
   return (difference[0] | difference[1]) == 0;
 }
 

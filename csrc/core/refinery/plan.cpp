@@ -294,7 +294,6 @@ Lanes make_lanes(const Plan& plan, bool with_log) {
     const bool plain = (field.kind == Kind::numeric && field.knots.empty()) || field.kind == Kind::boolean;
     if (plain && field.column >= 0 && field.log1p == with_log) add_lane(lanes, field);
   }
-  while (lanes.n % Lanes::lane_group != 0) add_lane(lanes, Field());
   for (std::vector<double>* values : {&lanes.low, &lanes.high, &lanes.offset, &lanes.scale, &lanes.limit}) {
     const std::vector<double> row = *values;
     for (int32_t i = 1; i < Lanes::row_group; ++i) values->insert(values->end(), row.begin(), row.end());

@@ -120,14 +120,13 @@ struct Node {
   }
 };
 
-// Numeric columns laid out for vectors: `n` lanes, padded to `lane_group`, once for each row of a group.
+// Numeric columns laid out for vectors: `n` lanes, once for each row of a group.
 struct Lanes {
-  static constexpr int32_t lane_group = 8;
   // Rows that go through the lanes together: one row would wait for its own divisions, and for its own stores.
   static constexpr int32_t row_group = 8;
   int32_t n = 0;
   std::vector<double> low, high, offset, scale, limit;
-  // Number slot and output column of each lane; a column of -1 is padding.
+  // Number slot and output column of each lane.
   std::vector<int32_t> slot, column;
 };
 

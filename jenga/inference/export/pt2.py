@@ -22,6 +22,9 @@ from jenga.inference.graphs import Graph, Graphs, Port, output_name
 from jenga.rows.batches import FEATURES
 from jenga.types import SHARED
 
+_CONFIG = {"freezing": True}
+"""Weights as constants: they are laid out once as the products read them, and activations join the products."""
+
 
 def write(source: Path, target: Path, options: Options) -> None:
     """Write the model in `source` to the new folder `target`: a package an encoder, from features to float32 logits.
@@ -91,7 +94,7 @@ def _package(program: ExportedProgram, path: Path, encoder: str) -> None:
     """Compile a program. Raises SetupError where that cannot be done here."""
     try:
         with hushed():
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=_CONFIG)
     except Exception as error:  # whatever a compiler that is not there, or a model, makes it raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SetupError(

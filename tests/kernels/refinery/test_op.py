@@ -234,6 +234,11 @@ def test_long_rows_and_long_values_come_out_as_in_the_reference(make_plan: MakeP
     assert raw.quarantine[:, 0].tolist() == [6, 7]
 
 
+def test_states_of_more_rows_than_a_byte_counts_are_all_counted(make_plan: MakePlan, agree: Agree) -> None:
+    raw = agree([*[b'{"n":1}'] * 256, *[b"{}"] * 512, b'{"n":[]}'], make_plan(*FIELDS))
+    assert raw.counters[0, :4].tolist() == [256, 512, 0, 1]
+
+
 def test_a_row_is_the_same_whatever_stands_around_it(make_plan: MakePlan, agree: Agree) -> None:
     """Rows of one block share an index; quotes and backslashes between rows must not reach into them."""
     chance = random.Random(seeds.derived(3))
