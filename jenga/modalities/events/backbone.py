@@ -6,6 +6,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -50,8 +51,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """What each `base_model` fills in where the configuration says nothing; the rest is as in `SequentialConfig`."""
 
 
-WEIGHT_DECAY: Mapping[str, float] = {"tabular_v1": 0.3}
-"""What a `base_model` is trained with where `training.weight_decay` says nothing; others: as all encoders."""
+RATE, TABULAR_RATE = 1e-3, 3e-3
+"""Values that few rows hold are learned in the passes that there are by the higher one only."""
 
 SAMPLE_ROWS, MANY_SAMPLE_ROWS = 10_000, 50_000
 
@@ -142,7 +143,8 @@ class SequentialConfig(TabularConfig):
         min_length=1,
         description="security_mlp_v1: layers of 128 and 64; security_tab_v1: these with clip 1, "
         "bins 32 and dropout 0.1; tabular_v1, where later rows are like the training rows: with log_scale 10, bins 32, "
-        "values_shared_by 20, members 8, dropout 0.1 and a weight_decay of 0.3; mlp: layers as in hidden_sizes.",
+        "values_shared_by 20, members 8, dropout 0.1, a weight_decay of 0.3 and a rate of 3e-3; mlp: layers as in "
+        "hidden_sizes.",
     )
     hidden_sizes: list[PositiveInt] | None = Field(
         None, min_length=1, description="Widths of the layers; the last one is what the heads read."
@@ -282,16 +284,13 @@ class SequentialBackbone(BaseBackbone):
     @property
     def recipe(self) -> Recipe:
         """Many cheap passes over large batches."""
-        rates = dict.fromkeys(("backbone", "fusion", "heads"), 1e-3)
-        return Recipe(
-            rates,
-            visits=200_000,
-            usual_epochs=20,
-            most_epochs=100,
-            most_visits=3_000_000,
-            largest_batch=128,
-            weight_decay=WEIGHT_DECAY.get(self.model_name, Recipe.weight_decay),
+        rates = dict.fromkeys(("backbone", "fusion", "heads"), RATE)
+        usual = Recipe(
+            rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128
         )
+        if self.model_name != "tabular_v1":
+            return usual
+        return replace(usual, rates=dict.fromkeys(rates, TABULAR_RATE), weight_decay=0.3)
 
     def hidden_matrices(self) -> set[str]:
         """Return the names of the weights of hidden layers; the first layer reads the features, and is none."""

@@ -235,9 +235,10 @@ def test_two_ways_to_draw_numbers_together_are_refused_at_once() -> None:
     assert config("tabular_v1", clip=1.0, log_scale=None).clip == 1.0
 
 
-def test_the_network_for_tables_is_trained_with_a_decay_of_its_own() -> None:
-    decays = {name: recipe_of(name).weight_decay for name in ("security_mlp_v1", "tabular_v1")}
-    assert decays == {"security_mlp_v1": 0.01, "tabular_v1": 0.3}
+def test_the_network_for_tables_is_trained_with_a_decay_and_a_rate_of_its_own() -> None:
+    found = {name: recipe_of(name) for name in ("security_mlp_v1", "tabular_v1")}
+    assert {name: each.weight_decay for name, each in found.items()} == {"security_mlp_v1": 0.01, "tabular_v1": 0.3}
+    assert {name: each.rates["heads"] for name, each in found.items()} == {"security_mlp_v1": 1e-3, "tabular_v1": 3e-3}
 
 
 def recipe_of(base_model: str) -> Recipe:
