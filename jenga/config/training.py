@@ -10,6 +10,7 @@ from jenga.config.optimization import USUAL_OPTIMIZER, LossBalanceConfig, Optimi
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Seed, Strict
 
 LayerDecay = Annotated[float, Field(gt=0, le=1)]
+WeightDecay = Annotated[float, Field(ge=0)]
 
 
 class LearningRates(Strict):
@@ -68,8 +69,9 @@ class TrainingConfig(Strict):
     )
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warmup; wins over warmup_ratio.")
     warmup_ratio: Fraction = Field(0.1, description="Share of all steps spent on warmup.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.01, description="Decoupled decay of weights, not of biases or norms."
+    weight_decay: WeightDecay | None = Field(
+        None,
+        description="Decoupled decay of weights, not of biases or norms. Default: by the encoder, 0.01 of nearly all.",
     )
     max_grad_norm: PositiveFloat | None = Field(
         1.0, description="Gradient norm above which it is scaled down; null: off."
@@ -140,6 +142,7 @@ class OwnTraining(Strict):
         description="One rate, or one for each of backbone, adapters, fusion, heads.",
     )
     layer_decay: LayerDecay | None = Field(None, description="As training.layer_decay; 1: all layers alike.")
+    weight_decay: WeightDecay | None = Field(None, description="Decoupled decay of its weights, and of its tasks'.")
 
 
 class ResolvedTraining(TrainingConfig):
@@ -147,14 +150,17 @@ class ResolvedTraining(TrainingConfig):
 
     epochs: PositiveInt
     learning_rate: LearningRates
+    weight_decay: WeightDecay = 0.01
     scheduler: str | SchedulerConfig = "linear"
+
+
+_ALONE = ("epochs", "layer_decay", "weight_decay")
+"""Keys of a backbone's own training that stand alone: each replaces the common one."""
 
 
 def own_training(training: TrainingConfig, own: OwnTraining) -> TrainingConfig:
     """Return `training` with what one backbone has of its own."""
-    update: dict[str, Any] = {
-        name: value for name in ("epochs", "layer_decay") if (value := getattr(own, name)) is not None
-    }
+    update: dict[str, Any] = {name: value for name in _ALONE if (value := getattr(own, name)) is not None}
     if own.batch_size is not None or own.tokens_per_step is not None:
         update |= {"batch_size": own.batch_size, "tokens_per_step": own.tokens_per_step}
     update["learning_rate"] = _rates(training.learning_rate, own.learning_rate)

@@ -36,6 +36,7 @@ def resolve(training: TrainingConfig, recipe: Recipe, n_rows: Sequence[int], gro
         "epochs": training.epochs or epochs(recipe, mean_rows),
         "batch_size": None if training.tokens_per_step else training.batch_size or batch_size(recipe, mean_rows),
         "learning_rate": LearningRates(**rates),
+        "weight_decay": recipe.weight_decay if training.weight_decay is None else training.weight_decay,
         "scheduler": training.scheduler or usual_schedule(training),
     }
     return ResolvedTraining(**{**dict(training), **numbers})
@@ -82,6 +83,7 @@ def resolved_config(config: ExperimentConfig, model: MultiTaskModel, sources: Se
         "epochs": min(each.epochs for each in found.values()),
         "batch_size": max(sizes, default=None),
         "learning_rate": LearningRates(),
+        "weight_decay": max(each.weight_decay for each in found.values()),
         "scheduler": config.training.scheduler or usual_schedule(config.training),
     }
     training = ResolvedTraining(**{**dict(config.training), **numbers})
@@ -216,6 +218,9 @@ def _told(given: TrainingConfig, resolved: ResolvedTraining, steps: int | None) 
     )
     if resolved.layer_decay is not None and "backbone" in rates:
         line += f"; x {resolved.layer_decay:g} of backbone for each layer before the last"
+    if given.weight_decay is None and resolved.weight_decay != Recipe.weight_decay:
+        line += f"; weight decay {resolved.weight_decay:g}"
+        chosen.append("weight_decay")
     return f"{line}; by the rows and the encoder: {', '.join(chosen)}" if chosen else line
 
 

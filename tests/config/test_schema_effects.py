@@ -778,6 +778,7 @@ PROBES: dict[str, Probe] = {
     "model[sequential].hidden_sizes": Probe(modules, [8], EVENTS),
     "model[sequential].residual": Probe(modules, True, EVENTS),
     "model[sequential].clip": Probe(modules, 1.0, EVENTS),
+    "model[sequential].log_scale": Probe(modules, 10.0, EVENTS),
     "model[sequential].bins": Probe(modules, 8, EVENTS),
     "model[sequential].values_shared_by": Probe(modules, 1, {**EVENTS, "model.bins": 4}),
     "model[sequential].members": Probe(modules, 3, EVENTS),
@@ -833,6 +834,7 @@ PROBES: dict[str, Probe] = {
         groups, 0.5, {**SEVERAL, "training.optimizer": "muon"}
     ),
     "model[several backbones].backbones{}.training.layer_decay": Probe(groups, 0.5, SEVERAL),
+    "model[several backbones].backbones{}.training.weight_decay": Probe(groups, 0.5, SEVERAL),
     "model[several backbones].backbones{}.peft[lora].target": Probe(modules, ["c_attn"], SEVERAL),
     "model[several backbones].backbones{}.peft[dora].target": Probe(modules, ["c_attn"], SEVERAL),
     # tasks

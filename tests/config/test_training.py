@@ -14,7 +14,9 @@ def test_a_training_without_all_numbers_is_not_taken_for_one_that_has_them() -> 
 
 
 def test_a_training_with_all_numbers_keeps_them() -> None:
-    whole = ResolvedTraining(epochs=3, batch_size=8, learning_rate=LearningRates(heads=0.1), scheduler="cosine")
+    whole = ResolvedTraining(
+        epochs=3, batch_size=8, learning_rate=LearningRates(heads=0.1), weight_decay=0.0, scheduler="cosine"
+    )
 
     assert resolved(TrainingConfig(**dict(whole))) == whole
     assert resolved(whole) is whole
@@ -39,6 +41,13 @@ def test_what_a_backbone_has_of_its_own_wins_over_what_all_have(
     made = own_training(TrainingConfig(epochs=3, learning_rate=common), OwnTraining(learning_rate=own))
 
     assert (made.epochs, made.learning_rate) == (3, wanted)
+
+
+def test_a_backbone_has_a_decay_of_its_own_where_one_is_given() -> None:
+    common = TrainingConfig(weight_decay=0.1)
+    assert [own_training(common, OwnTraining(weight_decay=own)).weight_decay for own in (None, 0.0, 0.3)] == [
+        0.1, 0.0, 0.3,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,20 @@ def test_given_numbers_stay() -> None:
 def test_one_rate_is_for_all_groups() -> None:
     found = resolve(TrainingConfig(learning_rate=0.25), BASE, [100], ["adapters", "fusion", "heads"])
     assert found.learning_rate == LearningRates(adapters=0.25, fusion=0.25, heads=0.25)
+
+
+def test_weights_decay_as_the_encoder_has_it_where_nothing_is_said() -> None:
+    recipe = replace(BASE, weight_decay=0.3)
+    for given, wanted in ((None, 0.3), (0.0, 0.0), (0.1, 0.1)):
+        assert resolve(TrainingConfig(weight_decay=given), recipe, [100], ["heads"]).weight_decay == wanted
+    assert resolve(TrainingConfig(), BASE, [100], ["heads"]).weight_decay == 0.01
+
+
+def test_a_decay_of_the_encoders_own_is_told() -> None:
+    recipe, given = replace(BASE, weight_decay=0.3), TrainingConfig(max_steps=9, batch_size=4, learning_rate=0.1)
+    assert lines(given, resolve(given, recipe, [9], ["heads"]), 9) == (
+        "training: 9 steps of 4 rows; rates heads 0.1; weight decay 0.3; by the rows and the encoder: weight_decay"
+    )
 
 
 def test_two_sources_are_seen_as_often_as_one() -> None:
@@ -155,7 +170,7 @@ def test_a_runs_config_has_the_numbers_and_is_the_same_run(settings: Callable[..
 
 
 def test_the_epochs_of_each_stage_are_told() -> None:
-    block = {"epochs": 3, "batch_size": 4, "scheduler": "linear"}
+    block = {"epochs": 3, "batch_size": 4, "scheduler": "linear", "weight_decay": 0.01}
     tasks = [{"name": "t", "type": "classification", "data_path": "x"}]
     given = {"model": {"base_model": "x"}, "tasks": tasks, "training": block}
     stages = [{"name": "one"}, {"name": "two", "epochs": 5}]

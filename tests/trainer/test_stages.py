@@ -43,7 +43,7 @@ def found(*stages: dict[str, Any], sources: Any = (TEXTS, CALLS)) -> Any:
     given = {
         "model": {"base_model": "x"},
         "tasks": TASKS,
-        "training": {"epochs": 7, "batch_size": 2, "scheduler": "linear"},
+        "training": {"epochs": 7, "batch_size": 2, "scheduler": "linear", "weight_decay": 0.01},
     }
     named = [{"name": f"s{at}", **stage} for at, stage in enumerate(stages)]
     if {task for stage in stages for task in stage.get("tasks", [])} != {"mood", "topic", "call"}:

@@ -21,7 +21,7 @@ def config(own: dict[str, dict[str, int]] | None = None, **training: Any) -> Exp
     """own: the training of each backbone."""
     blocks = {name: {"base_model": "x", "training": each} for name, each in (own or BY_ROWS).items()}
     tasks = [{"name": name, "type": "classification", "data_path": "x", "backbone": name} for name in ("few", "many")]
-    given = {"epochs": 2, "batch_size": 8, "scheduler": "linear", **training}
+    given = {"epochs": 2, "batch_size": 8, "scheduler": "linear", "weight_decay": 0.01, **training}
     return schema().model_validate(
         {
             "model": {"backbones": {name: {"backbone_type": "text", **block} for name, block in blocks.items()}},

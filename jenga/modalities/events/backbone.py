@@ -6,6 +6,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +21,15 @@ from jenga.config.paths import PathMark
 from jenga.config.strict import Fraction, PositiveFloat, PositiveInt, Strict
 from jenga.errors import ConfigError, SetupError, suggest
 from jenga.modalities.backbone import WEIGHTS_FILE, BackboneManager, BaseBackbone, Recipe
-from jenga.modalities.events.layers import Activation, Layer, Normalization, Pieces, PiecewiseLinear, SmoothClip
+from jenga.modalities.events.layers import (
+    Activation,
+    Layer,
+    Normalization,
+    Pieces,
+    PiecewiseLinear,
+    SignedLog,
+    SmoothClip,
+)
 from jenga.peft.base import read_object
 from jenga.types import BackboneOutput
 
@@ -29,9 +38,23 @@ PIECES_FILE = "pieces.safetensors"
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "security_mlp_v1": {"hidden_sizes": [128, 64]},
     "security_tab_v1": {"hidden_sizes": [128, 64], "clip": 1.0, "bins": 32, "dropout": 0.1},
+    "tabular_v1": {
+        "hidden_sizes": [128, 64],
+        "log_scale": 10.0,
+        "bins": 32,
+        "values_shared_by": 20,
+        "members": 8,
+        "dropout": 0.1,
+    },
     "mlp": {},
 }
 """What each `base_model` fills in where the configuration says nothing; the rest is as in `SequentialConfig`."""
+
+
+RATE, TABULAR_RATE = 1e-3, 3e-3
+"""Values that few rows hold are learned in the passes that there are by the higher one only."""
+
+SAMPLE_ROWS, MANY_SAMPLE_ROWS = 10_000, 50_000
 
 
 with warnings.catch_warnings():
@@ -93,6 +116,11 @@ class TabularConfig(Strict):
         assert self._n_features is not None, "with_features() comes first"
         return self._n_features
 
+    @property
+    def sample_rows(self) -> int:
+        """How many training rows `fitted` gets the features of, at most where they do not depend on one another."""
+        return SAMPLE_ROWS
+
     def with_features(self, n_features: int) -> Self:
         """Return a copy for features of width `n_features`."""
         copy = self.model_copy()
@@ -114,7 +142,9 @@ class SequentialConfig(TabularConfig):
     base_model: str = Field(
         min_length=1,
         description="security_mlp_v1: layers of 128 and 64; security_tab_v1: these with clip 1, "
-        "bins 32 and dropout 0.1; mlp: layers as in hidden_sizes.",
+        "bins 32 and dropout 0.1; tabular_v1, where later rows are like the training rows: with log_scale 10, bins 32, "
+        "values_shared_by 20, members 8, dropout 0.1, a weight_decay of 0.3 and a rate of 3e-3; mlp: layers as in "
+        "hidden_sizes.",
     )
     hidden_sizes: list[PositiveInt] | None = Field(
         None, min_length=1, description="Widths of the layers; the last one is what the heads read."
@@ -126,14 +156,20 @@ class SequentialConfig(TabularConfig):
     clip: PositiveFloat | None = Field(
         None, description="Draw features smoothly within this many of their units; none: as the refinery makes them."
     )
+    log_scale: PositiveFloat | None = Field(
+        None,
+        description="Read the logarithm of 1 + this many times a feature, with its sign, in place of the feature; "
+        "none: the feature.",
+    )
     bins: PositiveInt | None = Field(
         None,
         description="Read each feature by up to this many intervals between its quantiles too; none: as a number only.",
     )
     values_shared_by: PositiveInt | None = Field(
         None,
-        description="End intervals also at values that this many rows share, of the up to 10,000 training rows by "
-        "which intervals are found, at up to 4 x bins of a feature; none: at quantiles alone.",
+        description="End intervals also at values that this many rows share and at those that follow them, of the up "
+        "to 50,000 training rows by which intervals are found then, of up to 4 x bins values of a feature; none: at "
+        "quantiles alone, of up to 10,000 rows.",
     )
     members: PositiveInt | None = Field(
         None,
@@ -172,6 +208,17 @@ class SequentialConfig(TabularConfig):
         if self.values_shared_by is not None and self.bins is None:
             raise ValueError("values_shared_by: there are no intervals to end; give bins, as 32, or leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _drawn_together_once(self) -> Self:
+        if self.log_scale is not None and self.clip is not None:
+            raise ValueError("log_scale and clip both draw features together; keep one of the two, the other null")
+        return self
+
+    @property
+    def sample_rows(self) -> int:
+        """Values that ten rows in all share are few in a sample of a third."""
+        return SAMPLE_ROWS if self.values_shared_by is None else MANY_SAMPLE_ROWS
 
     @property
     def widths(self) -> list[int]:
@@ -220,7 +267,7 @@ class SequentialBackbone(BaseBackbone):
 
     def __init__(self, model_name: str, config: SequentialConfig) -> None:
         super().__init__(model_name, config)
-        self.clip = nn.Identity() if config.clip is None else SmoothClip(config.clip)
+        self.clip = _drawn_together(config)
         pieces = config.pieces
         self.bins = None if pieces is None else PiecewiseLinear(pieces)
         widths = [config.n_features + (0 if pieces is None else len(pieces.low)), *config.widths]
@@ -237,8 +284,13 @@ class SequentialBackbone(BaseBackbone):
     @property
     def recipe(self) -> Recipe:
         """Many cheap passes over large batches."""
-        rates = dict.fromkeys(("backbone", "fusion", "heads"), 1e-3)
-        return Recipe(rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128)
+        rates = dict.fromkeys(("backbone", "fusion", "heads"), RATE)
+        usual = Recipe(
+            rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128
+        )
+        if self.model_name != "tabular_v1":
+            return usual
+        return replace(usual, rates=dict.fromkeys(rates, TABULAR_RATE), weight_decay=0.3)
 
     def hidden_matrices(self) -> set[str]:
         """Return the names of the weights of hidden layers; the first layer reads the features, and is none."""
@@ -247,7 +299,7 @@ class SequentialBackbone(BaseBackbone):
     def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
         """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)`` and pooled ``(B, H)``.
 
-        The `features` that are handed on are clipped where the layers' are.
+        The `features` that are handed on are drawn together where the layers' are.
         """
         # A single absurd number must end in an answer, not in infinities; what is scaled never comes near this.
         features = features.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
@@ -292,6 +344,12 @@ class SequentialBackbone(BaseBackbone):
         backbone = cls(model_name, config)
         load_model(backbone, str(folder / WEIGHTS_FILE))
         return backbone
+
+
+def _drawn_together(config: SequentialConfig) -> nn.Module:
+    if config.log_scale is not None:
+        return SignedLog(config.log_scale)
+    return nn.Identity() if config.clip is None else SmoothClip(config.clip)
 
 
 def _shape(config: SequentialConfig) -> dict[str, Any]:

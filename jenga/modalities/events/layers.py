@@ -53,9 +53,10 @@ class Pieces(NamedTuple):
 
         Half of the quantiles are those of the rows, half those of the distinct values: of a feature that is nearly
         always 0, such as a number of bytes or of failures, the rows' own quantiles would tell all the rest as one.
-        With `shared_by`, each value that this many rows or more have ends an interval too, the most frequent first,
-        up to `SHARED_VALUES` times `bins`: a sum that comes again and again may mean what the next one does not. A
-        feature of one or two values, such as a flag, has no intervals: it says all as a number.
+        With `shared_by`, each value that this many rows or more have ends an interval too, and so does the value that
+        follows it, the most frequent first, of up to `SHARED_VALUES` times `bins`: a sum that comes again and again may
+        mean what the next one does not. A feature of one or two values, such as a flag, has no intervals: it says all
+        as a number.
         """
         found: list[tuple[int, float, float]] = []
         at = np.linspace(0, 1, max(1, bins // 2) + 1)
@@ -64,7 +65,8 @@ class Pieces(NamedTuple):
             edges = [np.quantile(each, at, method="nearest") for each in (values, distinct)]
             if shared_by is not None:
                 most = np.argsort(-counts, kind="stable")[: SHARED_VALUES * bins]
-                edges.append(distinct[most[counts[most] >= shared_by]])
+                shared = most[counts[most] >= shared_by]
+                edges.append(distinct[np.minimum(np.concatenate([shared, shared + 1]), len(distinct) - 1)])
             unique = np.unique(np.concatenate(edges))
             if len(unique) <= 2:
                 continue
@@ -110,6 +112,18 @@ class SmoothClip(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return numbers within +-c."""
         return features * (1 + (features / self.limit).square()).rsqrt()
+
+
+class SignedLog(nn.Module):
+    """``sign(x) log(1 + s |x|)``: what matters is by how many times a number is greater, not by how much."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return numbers that grow like the logarithm of `features`, and near 0 like `features` times s."""
+        return features.sign() * (self.scale * features.abs()).log1p()
 
 
 class Layer(nn.Module):

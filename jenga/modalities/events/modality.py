@@ -124,7 +124,7 @@ class EventModality(Modality):
         block = encoder.model_config(config.model)
 
         def features() -> np.ndarray:
-            return _sample(encoder, _training_events(loaded, events))
+            return _sample(encoder, _training_events(loaded, events), config.model.sample_rows)
 
         if begun:
             return Prepared(encoder, block.fitted(features, folder), warnings)
@@ -177,9 +177,9 @@ def _fitted(
         return _refinery(config, schema).fit(events), warnings
 
 
-def _sample(encoder: EventEncoder, events: Sequence[Any]) -> np.ndarray:
-    """Return features of training events: of some, where a row's features do not depend on the one before."""
-    step = 1 if encoder.ordered else -(-len(events) // _SAMPLE_ROWS)
+def _sample(encoder: EventEncoder, events: Sequence[Any], n_rows: int) -> np.ndarray:
+    """Return features of training events: of up to `n_rows`, where those of a row do not depend on the one before."""
+    step = 1 if encoder.ordered else -(-len(events) // n_rows)
     with unwarned():
         features: np.ndarray = encoder.refinery.transform(events[::step])
     return features

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from jenga.errors import SetupError
-from jenga.modalities import BackboneManager
+from jenga.modalities import BackboneManager, Recipe
 from jenga.modalities.events.backbone import PRESETS, SequentialBackbone, SequentialConfig
 from jenga.types import BackboneOutput
 
@@ -229,6 +229,27 @@ def test_shared_values_without_intervals_are_refused() -> None:
         config("mlp", hidden_sizes=[3], values_shared_by=10)
 
 
+def test_two_ways_to_draw_numbers_together_are_refused_at_once() -> None:
+    with pytest.raises(ValidationError, match="log_scale and clip both draw features together; keep one of the two"):
+        config("tabular_v1", clip=1.0)
+    assert config("tabular_v1", clip=1.0, log_scale=None).clip == 1.0
+
+
+def test_the_network_for_tables_is_trained_with_a_decay_and_a_rate_of_its_own() -> None:
+    found = {name: recipe_of(name) for name in ("security_mlp_v1", "tabular_v1")}
+    assert {name: each.weight_decay for name, each in found.items()} == {"security_mlp_v1": 0.01, "tabular_v1": 0.3}
+    assert {name: each.rates["heads"] for name, each in found.items()} == {"security_mlp_v1": 1e-3, "tabular_v1": 3e-3}
+
+
+def recipe_of(base_model: str) -> Recipe:
+    backbone = BackboneManager.create("sequential", base_model, config(base_model, bins=None, values_shared_by=None))
+    return backbone.recipe
+
+
+def test_values_that_rows_share_are_counted_in_more_rows() -> None:
+    assert config("security_tab_v1").sample_rows < config("security_tab_v1", values_shared_by=10).sample_rows
+
+
 def test_fields_come_from_a_preset_or_a_schema() -> None:
     with pytest.raises(ValidationError, match="preset and schema both name the fields"):
         SequentialConfig(base_model="mlp", hidden_sizes=[3], refinery={"preset": "zeek", "schema": "x.yml"})  # type: ignore[arg-type]
@@ -262,7 +283,7 @@ def test_it_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
 
 
 def test_intervals_and_members_come_back_from_disk(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"bins": 8, "values_shared_by": 1, "members": 3, "clip": 2.0}
+    settings: dict[str, Any] = {"bins": 8, "values_shared_by": 1, "members": 3, "log_scale": 2.0}
     backbone = fitted(**settings).eval()
     backbone.save(tmp_path)
     again = BackboneManager.load("sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], **settings)).eval()
@@ -277,7 +298,7 @@ def test_a_model_of_before_there_were_members_is_read(tmp_path: Path) -> None:
     shape = {
         k: v
         for k, v in json.loads(path.read_text()).items()
-        if k not in ("bins", "clip", "members", "values_shared_by")
+        if k not in ("bins", "clip", "log_scale", "members", "values_shared_by")
     }
     path.write_text(json.dumps(shape))
     again = BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config()).eval()

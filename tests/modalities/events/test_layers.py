@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jenga.modalities.events.layers import SHARED_VALUES, Pieces, PiecewiseLinear, SmoothClip
+from jenga.modalities.events.layers import SHARED_VALUES, Pieces, PiecewiseLinear, SignedLog, SmoothClip
 
 
 def training_features() -> NDArray[np.float32]:
@@ -43,13 +43,14 @@ def test_a_value_that_many_rows_share_ends_an_interval_where_asked() -> None:
     asked, unasked = (
         {round(float(low), 4) for low in Pieces.of(numbers[:, None], 4, shared_by=by).low} for by in (20, None)
     )
-    assert asked - unasked == {0.4321}, "and not what 19 rows share"
+    following = round(float(numbers[numbers > np.float32(0.4321)].min()), 4)
+    assert asked - unasked == {0.4321, following}, "and not what 19 rows share"
 
 
 def test_values_that_rows_share_end_a_bounded_number_of_intervals() -> None:
     numbers = np.repeat(np.arange(100, dtype=np.float32), 20)[:, None]
     quantiles = len(Pieces.of(numbers, 4).low)
-    assert quantiles < len(Pieces.of(numbers, 4, shared_by=20).low) <= quantiles + 4 * SHARED_VALUES
+    assert quantiles < len(Pieces.of(numbers, 4, shared_by=20).low) <= quantiles + 2 * 4 * SHARED_VALUES
 
 
 def test_a_number_is_drawn_within_the_limit() -> None:
@@ -57,3 +58,10 @@ def test_a_number_is_drawn_within_the_limit() -> None:
     clipped = SmoothClip(3.0)(numbers)
     torch.testing.assert_close(clipped, numbers / (1 + (numbers / 3) ** 2) ** 0.5)
     assert clipped.abs().max() <= 3
+
+
+def test_a_logarithm_keeps_sign_and_order_and_shows_small_numbers_largest() -> None:
+    drawn = SignedLog(10.0)(torch.tensor([-1e5, -0.5, 0.0, 0.5, 1e5]))
+    assert drawn[2] == 0
+    assert torch.equal(drawn, -drawn.flip(0))
+    torch.testing.assert_close(drawn[3:], torch.tensor([6.0, 1e6 + 1]).log())
