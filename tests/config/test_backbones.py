@@ -264,7 +264,7 @@ UNREAD = "no task reads it; name it as the backbone of a task, or remove it"
             changed("{batch_size: 3}", "{max_steps: 3}"),
             [
                 "cfg.yml:5:87: model.backbones.flows.training.max_steps: unknown key; it belongs under training. "
-                "Known: epochs, batch_size, tokens_per_step, learning_rate, layer_decay"
+                "Known: epochs, batch_size, tokens_per_step, learning_rate, layer_decay, weight_decay"
             ],
             id="a setting of all",
         ),
