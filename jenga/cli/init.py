@@ -102,7 +102,7 @@ _EVENT_HEAD = """\
 
 model:
   backbone_type: sequential           # an MLP over the features of events
-  base_model: security_tab_v1         # tabular_v1: a table whose later rows are like these; or hidden_sizes ...
+  base_model: tabular_v1              # security_tab_v1: one network in place of 8 members; or hidden_sizes ...
   # refinery:                         # how events become features; default: found in the training rows
   #   preset: zeek                    # or nsl_kdd, unsw_nb15, cicflowmeter, suricata, sysmon, cloudtrail, ecs
   #   schema: schema.yml              # or fields of your own

@@ -142,7 +142,7 @@ class SequentialConfig(TabularConfig):
     base_model: str = Field(
         min_length=1,
         description="security_mlp_v1: layers of 128 and 64; security_tab_v1: these with clip 1, "
-        "bins 32 and dropout 0.1; tabular_v1, where later rows are like the training rows: with log_scale 10, bins 32, "
+        "bins 32 and dropout 0.1; tabular_v1, the best of them on what was measured: with log_scale 10, bins 32, "
         "values_shared_by 20, members 8, dropout 0.1, a weight_decay of 0.3 and a rate of 3e-3; mlp: layers as in "
         "hidden_sizes.",
     )
