@@ -95,9 +95,11 @@ class BackboneOutput:
 
     ``last_hidden_state (B, T, H)``, ``pooler_output (B, H)`` and ``attention_mask (B, T)``, with T of the output: a
     backbone that shortens its input gives the mask of what it made. `features` ``(B, F)``: what the encoder read, where
-    that is one vector a row; a head may reconstruct it. `states`: what every layer made, where a teacher's are to be
-    matched. `members` ``(B, k, H)``: what each of an ensemble says,
-    of which `pooler_output` is the mean; each learns by itself. Raises ConfigError for a mask of another shape.
+    that is one vector a row; a head may reconstruct it. `given` ``(B, F)``: the same as it came, where the encoder
+    draws it together. `states`: what every layer made, where a teacher's are to be matched. `members` ``(B, k, H)``:
+    what each of an ensemble says, of which `pooler_output` is the mean; each learns by itself.
+
+    Raises ConfigError for a mask of another shape.
     """
 
     last_hidden_state: torch.Tensor
@@ -106,6 +108,7 @@ class BackboneOutput:
     features: torch.Tensor | None = None
     states: States | None = None
     members: torch.Tensor | None = None
+    given: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         expected, found = tuple(self.last_hidden_state.shape[:2]), tuple(self.attention_mask.shape)

@@ -87,7 +87,8 @@ _EVENT_TASKS = {
   - name: ThreatDetection
     type: anomaly_detection           # or classification, regression ...: tasks share one encoder
     data_path: jenga/network          # or a .json (a list of objects), .jsonl (.gz, .zst), .csv or .parquet file
-    mode: supervised                  # unsupervised: learns normal rows alone, and needs no label
+    mode: supervised                  # unsupervised: learns normal rows alone, and needs no label;
+                                      #   measured with base_model: security_mlp_v1
     heads:
       - name: threat                  # labels: column threat, or label; other names: column: ...
         num_labels: 2
@@ -121,7 +122,7 @@ data:
 training:
   # epochs: 20                        # these follow from the rows where nothing is said; the run's first lines tell
   # batch_size: 128                   #   them, and its config.yml keeps them
-  # learning_rate: 1.0e-3
+  # learning_rate: 3.0e-3
   seed: 0
 
 evaluation:

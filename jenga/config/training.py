@@ -71,7 +71,8 @@ class TrainingConfig(Strict):
     warmup_ratio: Fraction = Field(0.1, description="Share of all steps spent on warmup.")
     weight_decay: WeightDecay | None = Field(
         None,
-        description="Decoupled decay of weights, not of biases or norms. Default: by the encoder, 0.01 of nearly all.",
+        description="Decoupled decay of weights (scales and shifts of members too), not of biases or norms. "
+        "Default: by the encoder, 0.01 of nearly all.",
     )
     max_grad_norm: PositiveFloat | None = Field(
         1.0, description="Gradient norm above which it is scaled down; null: off."

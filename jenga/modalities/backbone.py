@@ -32,10 +32,10 @@ class Recipe:
     `rates`: AdamW's, of backbone, adapters, fusion and heads. `visits`: rows that a task shall see at least, each
     counted as often as it is seen; `most_epochs`: passes after which small data give no more; `usual_epochs`: passes
     over data that have more rows than that, up to `most_visits`: more are left to whoever asks for them.
-    `largest_batch`: rows of a step. `weight_decay`: of weights, not of biases or norms. `by_answers`: the model with
-    the best answers is kept where all are classes or entities; else that of the lowest loss. An encoder that has all
-    its words by heart is surer of its mistakes from the third pass on, which the loss weighs by how sure it is, while
-    its answers still get better.
+    `largest_batch`: rows of a step. `weight_decay`: of weights (scales and shifts of members too), not of biases or
+    norms. `by_answers`: the model with the best answers is kept where all are classes or entities; else that of the
+    lowest loss. An encoder that has all its words by heart is surer of its mistakes from the third pass on, which the
+    loss weighs by how sure it is, while its answers still get better.
     """
 
     rates: Mapping[str, float]

@@ -85,6 +85,7 @@ void count_row(const uint8_t* __restrict states, size_t n_fields, uint64_t* __re
 // Rows by field and state.
 void count_states(const uint8_t* states, int64_t n_rows, size_t n_fields, std::vector<int64_t>& counts) {
   constexpr size_t n_states = static_cast<size_t>(State::unknown) + 1;
+  static_assert(n_states <= sizeof(uint64_t), "a state's count is a byte of a word");
   constexpr int64_t most = std::numeric_limits<uint8_t>::max();
   std::vector<uint64_t> seen(n_fields);
   for (int64_t row = 0; row < n_rows;) {

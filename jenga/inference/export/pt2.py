@@ -93,7 +93,8 @@ def _with_bytes(one: Pass, refined: nn.Module) -> ExportedProgram:
 def _package(program: ExportedProgram, path: Path, encoder: str) -> None:
     """Compile a program. Raises SetupError where that cannot be done here."""
     try:
-        with hushed():
+        # Nothing is frozen where gradients are on.
+        with hushed(), torch.no_grad():
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=_CONFIG)
     except Exception as error:  # whatever a compiler that is not there, or a model, makes it raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

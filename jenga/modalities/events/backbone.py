@@ -206,7 +206,7 @@ class SequentialConfig(TabularConfig):
     @model_validator(mode="after")
     def _shared_values_end_intervals(self) -> Self:
         if self.values_shared_by is not None and self.bins is None:
-            raise ValueError("values_shared_by: there are no intervals to end; give bins, as 32, or leave it out")
+            raise ValueError("values_shared_by: there are no intervals to end; give bins, as 32, or set it to null")
         return self
 
     @model_validator(mode="after")
@@ -299,7 +299,7 @@ class SequentialBackbone(BaseBackbone):
     def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
         """Encode float32 ``(B, F)`` to hidden states ``(B, 1, H)`` and pooled ``(B, H)``.
 
-        The `features` that are handed on are drawn together where the layers' are.
+        The `features` that are handed on are drawn together where the layers' are, `given` are not.
         """
         # A single absurd number must end in an answer, not in infinities; what is scaled never comes near this.
         features = features.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
@@ -313,7 +313,7 @@ class SequentialBackbone(BaseBackbone):
             members, hidden = hidden, hidden.mean(1)
         # Not len(): a traced graph would have this many rows for ever.
         mask = torch.ones(features.shape[0], 1, dtype=torch.int64, device=features.device)
-        return BackboneOutput(hidden.unsqueeze(1), hidden, mask, clipped, members=members)
+        return BackboneOutput(hidden.unsqueeze(1), hidden, mask, clipped, members=members, given=features)
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors, and the shape of the network as JSON."""

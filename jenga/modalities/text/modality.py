@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jenga.config.checks import finding, frozen_from_nothing, parted_windows
 from jenga.config.explain import Finding
 from jenga.config.schema import DataConfig, ExperimentConfig
@@ -198,9 +200,19 @@ def _materialise(config: ExperimentConfig, loaded: Sequence[LoadedSource], workd
 
 
 def _texts(loaded: Sequence[LoadedSource], prefix: str) -> list[str]:
-    """Return texts to learn, as the tokenizer is to read them: all, or as many as a vocabulary needs, evenly spaced."""
+    """Return texts to learn, as the tokenizer is to read them: all, or as many as a vocabulary needs, drawn by chance.
+
+    Rows may be sorted by language, and they may take turns by it.
+    """
     contents = [source.splits[TRAIN].content for source in loaded]
     columns = [content.texts for content in contents]
     columns += [content.pairs for content in contents if isinstance(content, Texts) and content.pairs]
-    step = max(1, -(-sum(map(len, columns)) // _VOCABULARY_TEXTS))
-    return [prefix + text for column in columns for text in column[::step]]
+    count = sum(map(len, columns))
+    if count <= _VOCABULARY_TEXTS:
+        return [prefix + text for column in columns for text in column]
+    places, texts = np.sort(np.random.default_rng(0).choice(count, _VOCABULARY_TEXTS, replace=False)), []
+    for column in columns:
+        here = np.searchsorted(places, len(column))
+        texts += [prefix + column[at] for at in places[:here].tolist()]
+        places = places[here:] - len(column)
+    return texts

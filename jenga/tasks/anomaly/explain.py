@@ -68,7 +68,7 @@ def contributions(
     - nearest, autoencoder: its error, of which each feature has its own part.
     - else, by integrated gradients (Sundararajan et al. 2017, equation 1; `steps` points by the midpoint rule): the
       log-odds of not being normal, or the distance of deep_svdd and mahalanobis, less that of the mean of the normal
-      training rows (after the encoder's `clip`), where the path to the row begins. Exact but for the rule's error:
+      training rows, where the path to the row begins. Exact but for the rule's error:
       without `steps`, a row whose `FEW_STEPS` points miss by more than `TOLERANCE` gets `STEPS`.
 
     Raises TypeError for a task whose encoder reads no features.

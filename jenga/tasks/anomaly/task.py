@@ -99,7 +99,7 @@ class AnomalyDetectionTask(BaseTask):
         """Return what collects normal training rows, or moments of them: of features, or of a fitted network."""
         wanted: list[_Wanted] = []
         if stage == "start" and hasattr(self, "feature_mean"):
-            wanted.append((_features, lambda moments: _copy(self.feature_mean, moments.mean), Moments()))
+            wanted.append((_given, lambda moments: _copy(self.feature_mean, moments.mean), Moments()))
         detector = None if self.supervised else self.detector
         if stage == "start" and isinstance(detector, DeepSvdd):
             wanted.append((detector.projected, detector.fit, Moments()))
@@ -388,6 +388,11 @@ def _features(encoded: BackboneOutput) -> torch.Tensor:
     if encoded.features is None:
         raise TypeError("the backbone reads features, but does not hand them on in its output")
     return encoded.features
+
+
+def _given(encoded: BackboneOutput) -> torch.Tensor:
+    """What the encoder is given: where a path of contributions begins, it reads it again."""
+    return _features(encoded) if encoded.given is None else encoded.given
 
 
 def _hidden(encoded: BackboneOutput) -> torch.Tensor:

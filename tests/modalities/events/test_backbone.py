@@ -72,6 +72,14 @@ def test_an_output_is_one_token_a_row_and_hands_the_features_on() -> None:
     assert torch.equal(output.features, features)
 
 
+@pytest.mark.parametrize("drawn", [{"clip": 1.0}, {"log_scale": 10.0}])
+def test_features_that_are_drawn_together_are_handed_on_as_they_came_too(drawn: dict[str, float]) -> None:
+    features = torch.randn(3, N_FEATURES)
+    output = made(**drawn)(features=features)
+    assert torch.equal(output.given, features)
+    assert not torch.allclose(output.features, features)
+
+
 def test_an_absurd_number_ends_in_finite_states() -> None:
     features = torch.zeros(2, N_FEATURES)
     features[0, 0], features[1, 1] = torch.finfo(torch.float32).max, -torch.finfo(torch.float32).max

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jenga
@@ -192,12 +193,20 @@ def test_a_preset_is_made_of_the_training_rows_with_their_second_texts(
 
 
 def test_a_vocabulary_is_learnt_from_texts_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows may be sorted by language."""
-    content = Texts(texts=[f"row {at}" for at in range(6)], pairs=[f"pair {at}" for at in range(6)])
+    """Rows may be sorted by language, or take turns by it."""
+    content = Texts(texts=[f"row {at}" for at in range(60)], pairs=[f"pair {at}" for at in range(60)])
     source: Any = SimpleNamespace(splits={"train": SimpleNamespace(content=content)})
-    assert len(modality._texts([source], "")) == 12
-    monkeypatch.setattr(modality, "_VOCABULARY_TEXTS", 4)
-    assert modality._texts([source], "say: ") == ["say: row 0", "say: row 3", "say: pair 0", "say: pair 3"]
+    everything = modality._texts([source], "")
+    assert everything == [*content.texts, *(content.pairs or [])]
+    monkeypatch.setattr(modality, "_VOCABULARY_TEXTS", 40)
+    found = modality._texts([source], "")
+    assert len(set(found)) == 40
+    assert found == [each for each in everything if each in found]
+    for kind in ("row", "pair"):
+        places = np.array([int(each.split()[1]) for each in found if each.startswith(kind)])
+        for part in (places % 2 == 0, places % 2 == 1, places < 30, places >= 30):
+            assert part.sum() >= 5
+    assert modality._texts([source], "say: ") == ["say: " + each for each in found]
 
 
 def test_a_preset_knows_the_words_of_its_prefix(

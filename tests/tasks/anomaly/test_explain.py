@@ -23,12 +23,13 @@ N_FEATURES, WIDTH = 7, 8
 
 
 class Layers(BaseBackbone):
-    """Stands in for a backbone that reads features."""
+    """Stands in for a backbone that reads features; `drawn`: after it has drawn them together."""
 
     modality = "events"
 
-    def __init__(self, activation: nn.Module | None = None) -> None:
+    def __init__(self, activation: nn.Module | None = None, *, drawn: bool = False) -> None:
         super().__init__("layers", type("Config", (), {"n_features": N_FEATURES}))
+        self.drawn = drawn
         self.layers = nn.Sequential(nn.Linear(N_FEATURES, WIDTH), activation or nn.GELU(), nn.Linear(WIDTH, WIDTH))
 
     @property
@@ -36,18 +37,22 @@ class Layers(BaseBackbone):
         return WIDTH
 
     def forward(self, *, features: torch.Tensor) -> BackboneOutput:  # type: ignore[override]
-        hidden = self.layers(features)
-        return BackboneOutput(hidden.unsqueeze(1), hidden, torch.ones(len(hidden), 1).long(), features)
+        read = features.tanh() if self.drawn else features
+        hidden = self.layers(read)
+        mask = torch.ones(len(hidden), 1).long()
+        return BackboneOutput(hidden.unsqueeze(1), hidden, mask, read, given=features if self.drawn else None)
 
 
-def model_of(*, activation: nn.Module | None = None, fusion: bool = False, **settings: Any) -> Any:
+def model_of(*, activation: nn.Module | None = None, drawn: bool = False, fusion: bool = False, **settings: Any) -> Any:
     torch.manual_seed(seeds.derived(0))
     heads = settings.pop("heads", [{"name": "threat", "num_labels": 3, "labels": ["normal", "dos", "probe"]}])
     config = AnomalyConfig.model_validate(
         {"name": "t", "type": "anomaly_detection", "data_path": "x", "heads": heads, **settings}
     )
     fused = {"shared": AttentionFusion(WIDTH, ["t"], dropout=0.0)} if fusion else {}
-    model = MultiTaskModel({"shared": Layers(activation)}, fused, {"t": AnomalyDetectionTask(config, WIDTH)})
+    model = MultiTaskModel(
+        {"shared": Layers(activation, drawn=drawn)}, fused, {"t": AnomalyDetectionTask(config, WIDTH)}
+    )
     for each in fused.values():
         nn.init.normal_(each.update_weight)
     task, batch = model.tasks["t"], {"features": rows(64, seed=1) + 0.5}
@@ -94,6 +99,16 @@ def test_integrated_gradients_add_up_to_the_score_less_that_of_the_mean(
     np.testing.assert_allclose(found.sum(1), wanted, atol=0.03 * np.abs(wanted).max(), rtol=0.01)
     finer = contributions(task, model.encoders["shared"], features, steps=2000)
     np.testing.assert_allclose(finer.sum(1), wanted, atol=1e-3 * np.abs(wanted).max(), rtol=1e-3)
+
+
+def test_a_path_begins_at_the_mean_of_what_an_encoder_is_given_and_not_of_what_it_makes_of_it() -> None:
+    model, given = model_of(drawn=True), rows(64, seed=1) + 0.5
+    torch.testing.assert_close(model.tasks["t"].feature_mean, given.mean(0))
+    features = rows(20)
+    features[:, 0] = given[:, 0].mean()
+    found = contributions(model.tasks["t"], model.encoders["shared"], features)
+    np.testing.assert_allclose(found[:, 0], 0, atol=1e-6)
+    assert np.abs(found[:, 1:]).min(0).max() > 0
 
 
 def test_only_rows_whose_few_points_miss_their_score_get_more_of_them() -> None:
