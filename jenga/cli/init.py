@@ -87,8 +87,7 @@ _EVENT_TASKS = {
   - name: ThreatDetection
     type: anomaly_detection           # or classification, regression ...: tasks share one encoder
     data_path: jenga/network          # or a .json (a list of objects), .jsonl (.gz, .zst), .csv or .parquet file
-    mode: supervised                  # unsupervised: learns normal rows alone, and needs no label;
-                                      #   measured with base_model: security_mlp_v1
+    mode: supervised                  # unsupervised: normal rows alone, no label; measured with security_mlp_v1
     heads:
       - name: threat                  # labels: column threat, or label; other names: column: ...
         num_labels: 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class AnomalyDetectionTask(BaseTask):
         if stage == "evaluation" and isinstance(detector, Autoencoder):
             wanted.append((detector.squares, detector.fit, Moments()))
         if stage == "evaluation" and isinstance(detector, Mahalanobis):
-            wanted.append((_hidden, detector.fit, Moments(covariance=True)))
+            wanted.append((attrgetter("pooler_output"), detector.fit, Moments(covariance=True)))
         return _NormalRows(self, wanted) if wanted else None
 
     def get_forward_output(
@@ -393,10 +394,6 @@ def _features(encoded: BackboneOutput) -> torch.Tensor:
 def _given(encoded: BackboneOutput) -> torch.Tensor:
     """What the encoder is given: where a path of contributions begins, it reads it again."""
     return _features(encoded) if encoded.given is None else encoded.given
-
-
-def _hidden(encoded: BackboneOutput) -> torch.Tensor:
-    return encoded.pooler_output
 
 
 def _copy(buffer: torch.Tensor, values: torch.Tensor) -> None:
