@@ -111,6 +111,15 @@ def test_events_of_every_task(
     assert_same_logits(run, export(run, tmp_path / "onnx", format="onnx"), flows[:20])
 
 
+@pytest.mark.parametrize("mode", ["supervised", "unsupervised"])
+def test_events_by_the_preset_for_tables(
+    event_settings: Callable[..., Any], flows: list[dict[str, Any]], saved_model: Saved, tmp_path: Path, mode: str
+) -> None:
+    task = {"type": "anomaly_detection", "mode": mode, "heads": [{"name": "threat", "normal": "0"}]}
+    run = saved_model(event_settings(task=task, model={"base_model": "tabular_v1"}))
+    assert_same_logits(run, export(run, tmp_path / "onnx", format="onnx"), flows[:20])
+
+
 def sound(task: dict[str, Any], rows: list[dict[str, Any]], base: str, folder: Path) -> dict[str, Any]:
     """Return an experiment on recordings, with the rows in a file."""
     path = folder / "clips.jsonl"
