@@ -85,7 +85,7 @@ def test_a_run_leaves_what_the_design_promises(settings: Callable[..., dict[str,
     assert json.loads((result.run / "evaluation.json").read_text()) == json.loads(json.dumps(result.evaluation))
     written = load_config(str(result.run / "config.yml"))
     assert (written.evaluation.metric, info["metric"]) == ("eval_loss", "eval_loss"), "what `auto` comes to here"
-    open_ones = {"training": {"learning_rate", "scheduler"}, "evaluation": {"metric"}}
+    open_ones = {"training": {"learning_rate", "scheduler", "weight_decay"}, "evaluation": {"metric"}}
     assert written.model_dump(exclude=open_ones) == load_config(content).model_dump(exclude=open_ones)
     best = next(
         each["metrics"] for each in lines(result.run) if each["event"] == "eval" and each["step"] == info["best_step"]
