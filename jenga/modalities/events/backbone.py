@@ -51,8 +51,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """What each `base_model` fills in where the configuration says nothing; the rest is as in `SequentialConfig`."""
 
 
-RATE, TABULAR_RATE = 1e-3, 3e-3
-"""Values that few rows hold are learned in the passes that there are by the higher one only."""
+RECIPE = Recipe(
+    dict.fromkeys(("backbone", "fusion", "heads"), 1e-3), visits=200_000, usual_epochs=20, most_epochs=100,
+    most_visits=3_000_000, largest_batch=128,
+)  # fmt: skip
+"""Many cheap passes over large batches."""
+RECIPES: Mapping[str, Recipe] = {
+    # Values that few rows hold are learned in the passes that there are by a higher rate only.
+    "tabular_v1": replace(RECIPE, rates=dict.fromkeys(RECIPE.rates, 3e-3), weight_decay=0.3),
+}
+"""What a `base_model` is trained by that is not trained as the others."""
 
 SAMPLE_ROWS, MANY_SAMPLE_ROWS = 10_000, 50_000
 
@@ -283,14 +291,8 @@ class SequentialBackbone(BaseBackbone):
 
     @property
     def recipe(self) -> Recipe:
-        """Many cheap passes over large batches."""
-        rates = dict.fromkeys(("backbone", "fusion", "heads"), RATE)
-        usual = Recipe(
-            rates, visits=200_000, usual_epochs=20, most_epochs=100, most_visits=3_000_000, largest_batch=128
-        )
-        if self.model_name != "tabular_v1":
-            return usual
-        return replace(usual, rates=dict.fromkeys(rates, TABULAR_RATE), weight_decay=0.3)
+        """That of the preset."""
+        return RECIPES.get(self.model_name, RECIPE)
 
     def hidden_matrices(self) -> set[str]:
         """Return the names of the weights of hidden layers; the first layer reads the features, and is none."""

@@ -18,7 +18,7 @@ from jenga.detectors.out_of_sample import Trees
 from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
 from jenga.modalities.base import MODALITIES, Encoder, Modality, Prepared
-from jenga.modalities.events.backbone import TabularConfig
+from jenga.modalities.events.backbone import SAMPLE_ROWS, TabularConfig
 from jenga.modalities.events.baseline import Boosting
 from jenga.modalities.events.encoder import REFINERY_FILE, EventEncoder, tolerant_of
 from jenga.modalities.events.events import Events, label_columns, objects, read_events, unwarned
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from jenga.refinery import SecurityRefinery
     from jenga.refinery.schema import RefinerySchema
 
-_SAMPLE_ROWS = 10_000
 _EXAMPLES = {
     "categorical": "example",
     "entity": "example",
@@ -210,7 +209,7 @@ def _schema(
 
     settings = config.model.refinery
     if settings.preset is None and settings.schema is None:
-        step = -(-len(events) // _SAMPLE_ROWS) or 1
+        step = -(-len(events) // SAMPLE_ROWS) or 1
         return _without(infer_schema(objects(events[::step])), specs)
     schema = load_preset(settings.preset) if settings.preset else read_schema(settings.schema)
     _check_answers(schema, specs, files)
