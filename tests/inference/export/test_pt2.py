@@ -13,7 +13,7 @@ import torch
 
 import jenga
 from jenga.errors import ConfigError, SetupError
-from jenga.inference.export import export
+from jenga.inference.export import export, pt2
 from jenga.inference.graphs import Graphs
 from jenga.samples.network import generate_flows
 
@@ -22,6 +22,20 @@ def test_only_models_of_events_are_compiled(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is for models of events, .* encoder 'shared' reads something else"):
         export(run, tmp_path / "pt2", format="pt2")
     assert not (tmp_path / "pt2").exists()
+
+
+def test_weights_are_laid_out_once_whoever_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch freezes nothing while gradients are on, and says nothing of it."""
+    seen: list[tuple[bool, bool]] = []
+
+    def compiled(*_: Any, inductor_configs: dict[str, Any], **__: Any) -> None:
+        seen.append((inductor_configs["freezing"], torch.is_grad_enabled()))
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiled)
+    program: Any = None
+    with torch.enable_grad():
+        pt2._package(program, tmp_path / "model.pt2", "shared")
+    assert seen == [(True, False)]
 
 
 def test_without_a_compiler_nothing_is_written(

@@ -40,11 +40,10 @@ def test_a_feature_that_is_nearly_always_zero_is_told_apart_where_it_is_not() ->
 def test_a_value_that_many_rows_share_ends_an_interval_where_asked() -> None:
     numbers = np.linspace(0, 1, 4000, dtype=np.float32)
     numbers[:20], numbers[20:39] = 0.4321, 0.8765
-    asked, unasked = (
-        {round(float(low), 4) for low in Pieces.of(numbers[:, None], 4, shared_by=by).low} for by in (20, None)
-    )
-    following = round(float(numbers[numbers > np.float32(0.4321)].min()), 4)
-    assert asked - unasked == {0.4321, following}, "and not what 19 rows share"
+    asked, unasked = (set(Pieces.of(numbers[:, None], 4, shared_by=by).low.tolist()) for by in (20, None))
+    shared = numbers[0]
+    following = numbers[numbers > shared].min()
+    assert asked - unasked == {shared.item(), following.item()}, "and not what 19 rows share"
 
 
 def test_values_that_rows_share_end_a_bounded_number_of_intervals() -> None:

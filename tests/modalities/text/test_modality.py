@@ -198,9 +198,9 @@ def test_a_vocabulary_is_learnt_from_texts_of_all_places(monkeypatch: pytest.Mon
     source: Any = SimpleNamespace(splits={"train": SimpleNamespace(content=content)})
     everything = modality._texts([source], "")
     assert everything == [*content.texts, *(content.pairs or [])]
-    monkeypatch.setattr(modality, "_VOCABULARY_TEXTS", 40)
+    monkeypatch.setattr(modality, "_VOCABULARY_TEXTS", 60)
     found = modality._texts([source], "")
-    assert len(set(found)) == 40
+    assert len(set(found)) == 60
     assert found == [each for each in everything if each in found]
     for kind in ("row", "pair"):
         places = np.array([int(each.split()[1]) for each in found if each.startswith(kind)])
