@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +43,7 @@ from jenga.modalities import BackboneManager
 from jenga.modalities.audio.backbone import AudioBackbone
 from jenga.modalities.audio.settings import AudioConfig
 from jenga.modalities.events.backbone import SequentialBackbone, SequentialConfig
+from jenga.modalities.events.ft_transformer import FTTransformer, FTTransformerConfig
 from jenga.modalities.text.backbone import TextBackbone
 from jenga.modalities.text.columns import Texts
 from jenga.modalities.text.dialogue import Dialogues
@@ -67,7 +68,8 @@ from jenga.tuning import study
 from jenga.tuning.trials import FIRST_TRIALS, Trials
 from jenga.types import HeadSpace
 
-OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_TASK = "other_text", "other_sequential", "other_task"
+OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_FIELDS = "other_text", "other_sequential", "other_fields"
+OTHER_TASK = "other_task"
 OTHER_VISION, OTHER_AUDIO = "other_vision", "other_audio"
 
 
@@ -311,6 +313,10 @@ def input_dropouts(built: Built) -> Any:
 
 def dropouts(built: Built) -> Any:
     return [(name, part.p) for name, part in built.model.named_modules() if isinstance(part, nn.Dropout)]
+
+
+def attention_dropouts(built: Built) -> Any:
+    return [layer.attention_dropout for layer in built.model.encoders["shared"].layers]
 
 
 def encoder_dropout(built: Built) -> Any:
@@ -709,6 +715,10 @@ SEARCHED = "training.weight_decay"
 INTERVAL = {"tune.space": {SEARCHED: {"low": 0.1, "high": 0.9}}}
 SHORT_SEARCH = {**INTERVAL, "tune.trials": 1, "training.max_steps": 1}
 EVENTS = {"model": {"base_model": "security_mlp_v1", "backbone_type": "sequential"}, "data": {"max_bad_fraction": 0.5}}
+FIELDS = {
+    "model": {"base_model": "ft_transformer_small", "backbone_type": "ft_transformer"},
+    "data": {"max_bad_fraction": 0.5},
+}
 ODD_EVENTS = {
     **EVENTS, "tasks[].data_path": "odd.jsonl",
     "model.refinery": {"schema": {"fields": [{"path": "text", "kind": "text"}, {"path": "n", "kind": "numeric"}]}},
@@ -785,6 +795,17 @@ PROBES: dict[str, Probe] = {
     "model[sequential].normalization": Probe(modules, "layer", EVENTS),
     "model[sequential].dropout": Probe(dropouts, 0.4, EVENTS),
     "model[sequential].activation": Probe(pooled, "tanh", EVENTS),
+    "model[ft_transformer].backbone_type": Probe(backbone_class, OTHER_FIELDS, FIELDS, base="ft_transformer"),
+    "model[ft_transformer].base_model": Probe(modules, "ft_transformer", FIELDS),
+    "model[ft_transformer].hidden_size": Probe(modules, 8, FIELDS),
+    "model[ft_transformer].num_hidden_layers": Probe(modules, 1, FIELDS),
+    "model[ft_transformer].num_attention_heads": Probe(pooled, 2, FIELDS),
+    "model[ft_transformer].attention_dropout": Probe(attention_dropouts, 0.4, FIELDS),
+    "model[ft_transformer].dropout": Probe(dropouts, 0.4, FIELDS),
+    "model[ft_transformer].clip": Probe(modules, 1.0, {**FIELDS, "model.log_scale": None}),
+    "model[ft_transformer].log_scale": Probe(pooled, 1.0, FIELDS),
+    "model[ft_transformer].bins": Probe(modules, 8, FIELDS),
+    "model[ft_transformer].values_shared_by": Probe(modules, 1, {**FIELDS, "model.bins": 4}),
     "model[sequential].refinery.preset": Probe(features, "nsl_kdd", {**EVENTS, "tasks[].data_path": "odd.jsonl"}),
     "model[sequential].refinery.schema": Probe(features, {"fields": [{"path": "text", "kind": "text"}]}, EVENTS),
     "model[sequential].refinery.validate": Probe(kept_rows, "fast", ODD_EVENTS),
@@ -1110,6 +1131,14 @@ PROBES: dict[str, Probe] = {
     "tune.keep": Probe(kept_weights, "all", {**SHORT_SEARCH, "tune.trials": 2}),
 }
 
+PROBES |= {
+    name.replace("model[sequential].", "model[ft_transformer]."): replace(
+        probe, given={**probe.given, "model": FIELDS["model"]}
+    )
+    for name, probe in PROBES.items()
+    if name.startswith("model[sequential].refinery.")
+}
+
 
 IN_SEVERAL = "model[several backbones].backbones{}."
 """Where the blocks beside `model` stand of one backbone of several."""
@@ -1249,6 +1278,9 @@ def laboratory(
     class OtherSequential(SequentialBackbone):
         pass
 
+    class OtherFields(FTTransformer):
+        pass
+
     class OtherVision(VisionBackbone):
         pass
 
@@ -1270,6 +1302,7 @@ def laboratory(
     TASK_REGISTRY.register(OTHER_TASK)(OtherTask)
     BackboneManager.register(OTHER_BACKBONE, config=ModelConfig)(OtherBackbone)
     BackboneManager.register(OTHER_SEQUENTIAL, config=SequentialConfig)(OtherSequential)
+    BackboneManager.register(OTHER_FIELDS, config=FTTransformerConfig)(OtherFields)
     BackboneManager.register(OTHER_VISION, config=VisionConfig)(OtherVision)
     BackboneManager.register(OTHER_AUDIO, config=AudioConfig)(OtherAudio)
     words = " ".join(WORDS)
@@ -1289,7 +1322,7 @@ def laboratory(
     shutil.copy(laboratory.folder / "classification.jsonl", laboratory.folder / f"{OTHER_TASK}.jsonl")
     yield laboratory
     del TASK_REGISTRY[OTHER_TASK]
-    for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_VISION, OTHER_AUDIO):
+    for name in (OTHER_BACKBONE, OTHER_SEQUENTIAL, OTHER_FIELDS, OTHER_VISION, OTHER_AUDIO):
         del BackboneManager._REGISTRY[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -89,8 +90,9 @@ class EventEncoder(Encoder):
             raise SetupError(f"{error}; restore the model's folder from a copy or train again") from error
 
     def model_config(self, model: Any) -> Any:
-        """Return the model's block for features of the refinery's width."""
-        return model.with_features(self.refinery.n_features_out_)
+        """Return the model's block for features of the refinery's width, field by field."""
+        fields = [len(list(columns)) for _, columns in itertools.groupby(self.refinery.feature_sources_)]
+        return model.with_features(self.refinery.n_features_out_, fields)
 
     def read(self, source: str | bytes, specs: Sequence[SourceSpec], *, split: str) -> Events:
         """Return the events of a file, or of bytes of JSON, with the cells of labels and ids that `specs` name."""

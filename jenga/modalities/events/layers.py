@@ -34,11 +34,6 @@ class Pieces(NamedTuple):
     width: torch.Tensor
 
     @classmethod
-    def empty(cls, count: int) -> Self:
-        """Return room for `count` intervals that are read from a file."""
-        return cls(torch.zeros(count, dtype=torch.int64), torch.zeros(count), torch.ones(count))
-
-    @classmethod
     def read(cls, path: Path) -> Self:
         """Return what `save` wrote."""
         return cls(**load_file(path))

@@ -18,10 +18,11 @@ from jenga.detectors.out_of_sample import Trees
 from jenga.errors import ConfigError, DataError
 from jenga.files import atomic_folder, damage
 from jenga.modalities.base import MODALITIES, Encoder, Modality, Prepared
-from jenga.modalities.events.backbone import SAMPLE_ROWS, TabularConfig
+from jenga.modalities.events import backbone, ft_transformer  # noqa: F401 -- registered by being imported
 from jenga.modalities.events.baseline import Boosting
 from jenga.modalities.events.encoder import REFINERY_FILE, EventEncoder, tolerant_of
 from jenga.modalities.events.events import Events, label_columns, objects, read_events, unwarned
+from jenga.modalities.events.settings import SAMPLE_ROWS, TabularConfig
 from jenga.modalities.quick import Quick
 from jenga.refinery.paths import put
 from jenga.rows.batches import EncodedSplit
@@ -102,7 +103,7 @@ class EventModality(Modality):
             kind = config.model.backbone_type
             raise ConfigError(
                 f"model.backbone_type: '{kind}' reads features, but is registered without settings for them; register "
-                "it with a config derived from jenga.modalities.events.backbone.TabularConfig"
+                "it with a config derived from jenga.modalities.events.settings.TabularConfig"
             )
         reader = _refinery(config)
         # Rows are told apart by a slice, which is no reason to make no feature of its column.

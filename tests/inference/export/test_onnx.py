@@ -29,6 +29,7 @@ TOLERANCE = 1e-5
 TEXTS = ["the agent was kind", "line dropped after two minutes of music", "please", "thank you never again café refund"]
 NSL = Path(__file__).parents[3].parent / "shared" / "data" / "nsl-kdd"
 HEAD = {"heads": [{"name": "label"}]}
+FIELDS = {"backbone_type": "ft_transformer", "base_model": "ft_transformer_small"}
 
 
 def assert_same_logits(run: Path, graphs: Path, rows: Any, sizes: Sequence[int | None] = (1, 3, None)) -> None:
@@ -112,11 +113,13 @@ def test_events_of_every_task(
 
 
 @pytest.mark.parametrize("mode", ["supervised", "unsupervised"])
-def test_events_by_the_preset_for_tables(
-    event_settings: Callable[..., Any], flows: list[dict[str, Any]], saved_model: Saved, tmp_path: Path, mode: str
-) -> None:
+@pytest.mark.parametrize("model", [{"base_model": "tabular_v1"}, {**FIELDS, "bins": 4}])
+def test_events_by_the_networks_for_tables(
+    event_settings: Callable[..., Any], flows: list[dict[str, Any]], saved_model: Saved, tmp_path: Path, mode: str,
+    model: dict[str, Any],
+) -> None:  # fmt: skip
     task = {"type": "anomaly_detection", "mode": mode, "heads": [{"name": "threat", "normal": "0"}]}
-    run = saved_model(event_settings(task=task, model={"base_model": "tabular_v1"}))
+    run = saved_model(event_settings(task=task, model=model))
     assert_same_logits(run, export(run, tmp_path / "onnx", format="onnx"), flows[:20])
 
 

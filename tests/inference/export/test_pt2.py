@@ -51,12 +51,14 @@ def test_without_a_compiler_nothing_is_written(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("base_model", ["security_mlp_v1", "ft_transformer_small"])
 def test_a_package_gives_what_torch_gives_of_features_and_of_bytes(
-    event_settings: Callable[..., Any], saved_model: Callable[..., Path], tmp_path: Path
+    event_settings: Callable[..., Any], saved_model: Callable[..., Path], tmp_path: Path, base_model: str
 ) -> None:
     # Without a time, by which a row follows from the one before it.
     flows = [{key: value for key, value in flow.items() if key != "timestamp"} for flow in generate_flows(80)]
-    run = saved_model(event_settings(rows=flows))
+    kind = "sequential" if base_model == "security_mlp_v1" else "ft_transformer"
+    run = saved_model(event_settings(rows=flows, model={"backbone_type": kind, "base_model": base_model}))
     made = export(run, tmp_path / "pt2", format="pt2")
     with pytest.raises(SetupError, match="holds compiled code, which can do all that you can"):
         jenga.load(made)

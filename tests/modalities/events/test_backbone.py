@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from feature_networks import N_FEATURES, config, fitted, made, training_features
 from pydantic import ValidationError
 from torch import nn
 
-from jenga.errors import SetupError
 from jenga.modalities import BackboneManager, Recipe
 from jenga.modalities.events.backbone import PRESETS, SequentialBackbone, SequentialConfig
 from jenga.types import BackboneOutput
-
-N_FEATURES = 5
-
-
-def config(base_model: str = "security_mlp_v1", n_features: int = N_FEATURES, **settings: Any) -> SequentialConfig:
-    return SequentialConfig(base_model=base_model, **settings).with_features(n_features)
-
-
-def made(*names: str, **settings: Any) -> SequentialBackbone:
-    found = config(*names, **settings)
-    backbone = BackboneManager.create("sequential", found.base_model, found)
-    assert isinstance(backbone, SequentialBackbone)
-    return backbone
 
 
 def linears(backbone: SequentialBackbone) -> list[tuple[int, int]]:
@@ -80,15 +64,6 @@ def test_features_that_are_drawn_together_are_handed_on_as_they_came_too(drawn: 
     assert not torch.allclose(output.features, features)
 
 
-def test_an_absurd_number_ends_in_finite_states() -> None:
-    features = torch.zeros(2, N_FEATURES)
-    features[0, 0], features[1, 1] = torch.finfo(torch.float32).max, -torch.finfo(torch.float32).max
-    output = BackboneOutput.of(made()(features=features), {"features": features})
-    assert output.pooler_output.isfinite().all()
-    assert output.features is not None
-    assert output.features.square().isfinite().all()
-
-
 def test_a_layer_is_activation_of_norm_of_linear() -> None:
     backbone = made(hidden_sizes=[4], normalization="layer", activation="silu").eval()
     features = torch.randn(6, N_FEATURES)
@@ -134,22 +109,6 @@ def test_batch_normalisation_sees_members_as_rows() -> None:
     backbone.layers[0].norm.forward = lambda hidden: seen.append(hidden.shape) or alone(hidden)
     assert backbone(features=torch.randn(2, N_FEATURES)).pooler_output.shape == (2, 4)
     assert seen == [(6, 4)]
-
-
-def training_features() -> Any:
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(400, N_FEATURES)).astype(np.float32)
-    features[:, 1] = np.where(np.arange(400) % 50 == 0, np.arange(400), 0)  # nearly always 0
-    features[:, 2] = features[:, 2] > 0
-    return features
-
-
-def fitted(**settings: Any) -> SequentialBackbone:
-    with tempfile.TemporaryDirectory() as folder:
-        found = config("mlp", **{"hidden_sizes": [6, 4], **settings}).fitted(training_features, Path(folder))
-    backbone = BackboneManager.create("sequential", found.base_model, found)
-    assert isinstance(backbone, SequentialBackbone)
-    return backbone
 
 
 def test_intervals_are_those_that_a_run_began_with_whatever_rows_it_has_now(tmp_path: Path) -> None:
@@ -232,17 +191,6 @@ def test_null_turns_off_what_a_preset_has_and_leaves_it_the_widths() -> None:
     assert (again.clip, again.bins) == (None, None), "as a run's config.yml has it"
 
 
-def test_shared_values_without_intervals_are_refused() -> None:
-    with pytest.raises(ValidationError, match="values_shared_by: there are no intervals to end; give bins"):
-        config("mlp", hidden_sizes=[3], values_shared_by=10)
-
-
-def test_two_ways_to_draw_numbers_together_are_refused_at_once() -> None:
-    with pytest.raises(ValidationError, match="log_scale and clip both draw features together; keep one of the two"):
-        config("tabular_v1", clip=1.0)
-    assert config("tabular_v1", clip=1.0, log_scale=None).clip == 1.0
-
-
 def test_the_network_for_tables_is_trained_with_a_decay_and_a_rate_of_its_own() -> None:
     found = {name: recipe_of(name) for name in ("security_mlp_v1", "tabular_v1")}
     assert {name: each.weight_decay for name, each in found.items()} == {"security_mlp_v1": 0.01, "tabular_v1": 0.3}
@@ -252,92 +200,3 @@ def test_the_network_for_tables_is_trained_with_a_decay_and_a_rate_of_its_own() 
 def recipe_of(base_model: str) -> Recipe:
     backbone = BackboneManager.create("sequential", base_model, config(base_model, bins=None, values_shared_by=None))
     return backbone.recipe
-
-
-def test_values_that_rows_share_are_counted_in_more_rows() -> None:
-    assert config("security_tab_v1").sample_rows < config("security_tab_v1", values_shared_by=10).sample_rows
-
-
-def test_fields_come_from_a_preset_or_a_schema() -> None:
-    with pytest.raises(ValidationError, match="preset and schema both name the fields"):
-        SequentialConfig(base_model="mlp", hidden_sizes=[3], refinery={"preset": "zeek", "schema": "x.yml"})  # type: ignore[arg-type]
-
-
-def test_an_inline_schema_is_checked_with_the_configuration() -> None:
-    schema = {"fields": [{"path": "a", "kind": "numerik"}]}
-    with pytest.raises(ValidationError, match="numerik"):
-        SequentialConfig(base_model="security_mlp_v1", refinery={"schema": schema})  # type: ignore[arg-type]
-
-
-def test_the_width_is_no_setting() -> None:
-    assert "n_features" not in config().model_dump()
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        SequentialConfig(base_model="security_mlp_v1", n_features=3)  # type: ignore[call-arg]
-
-
-# ---------------------------------------------------------------------------------------------------------------- disk
-
-
-def test_it_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    backbone = made(residual=True, normalization="batch")
-    backbone.train()(features=torch.randn(8, N_FEATURES))
-    backbone.eval().save(tmp_path)
-    again = BackboneManager.load("sequential", tmp_path, "security_mlp_v1", backbone.config).eval()
-    features = torch.randn(3, N_FEATURES)
-    assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
-    shape = json.loads((tmp_path / "jenga_backbone.json").read_text())
-    assert (shape["n_features"], shape["hidden_sizes"]) == (N_FEATURES, [128, 64])
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
-
-
-def test_intervals_and_members_come_back_from_disk(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"bins": 8, "values_shared_by": 1, "members": 3, "log_scale": 2.0}
-    backbone = fitted(**settings).eval()
-    backbone.save(tmp_path)
-    again = BackboneManager.load("sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], **settings)).eval()
-    features = torch.randn(3, N_FEATURES)
-    assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
-
-
-def test_a_model_of_before_there_were_members_is_read(tmp_path: Path) -> None:
-    backbone = made().eval()
-    backbone.save(tmp_path)
-    path = tmp_path / "jenga_backbone.json"
-    shape = {
-        k: v
-        for k, v in json.loads(path.read_text()).items()
-        if k not in ("bins", "clip", "log_scale", "members", "values_shared_by")
-    }
-    path.write_text(json.dumps(shape))
-    again = BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config()).eval()
-    features = torch.randn(3, N_FEATURES)
-    assert torch.equal(again(features=features).pooler_output, backbone(features=features).pooler_output)
-
-
-def test_a_lost_number_of_intervals_is_refused(tmp_path: Path) -> None:
-    fitted(bins=8).save(tmp_path)
-    path = tmp_path / "jenga_backbone.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "pieces": None}))
-    with pytest.raises(SetupError, match=r"jenga_backbone.json: pieces is None, no number of intervals; restore"):
-        BackboneManager.load("sequential", tmp_path, "mlp", config("mlp", hidden_sizes=[6, 4], bins=8))
-
-
-def test_features_of_another_width_are_refused(tmp_path: Path) -> None:
-    made().save(tmp_path)
-    with pytest.raises(SetupError, match="reads 5 features, but the refinery beside it makes 6"):
-        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config(n_features=6))
-
-
-@pytest.mark.parametrize("content", ["[]", "{", "null", '{"n_features": 5}'])
-def test_a_shape_that_cannot_be_read_is_refused_with_its_file(tmp_path: Path, content: str) -> None:
-    made().save(tmp_path)
-    (tmp_path / "jenga_backbone.json").write_text(content)
-    with pytest.raises(SetupError, match=r"jenga_backbone.json: (holds|cannot be read|base_model is None).*restore"):
-        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config())
-
-
-@pytest.mark.parametrize("other", [{"activation": "gelu"}, {"residual": True}, {"hidden_sizes": [64, 64]}])
-def test_settings_of_another_network_than_was_saved_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
-    made().save(tmp_path)
-    with pytest.raises(SetupError, match=rf"jenga_backbone.json: {next(iter(other))} is .*, but the model's settings"):
-        BackboneManager.load("sequential", tmp_path, "security_mlp_v1", config(**other))

@@ -129,6 +129,16 @@ def test_batches_hold_features_and_labels_of_the_same_rows(built: Callable[..., 
     assert np.array_equal(batch.inputs["features"], wanted)
 
 
+def test_a_network_is_told_which_features_are_of_one_field(built: Callable[..., Experiment]) -> None:
+    experiment = built(model=with_refinery(schema=SCHEMA))
+    refinery = refinery_of(experiment)
+    fields = experiment.bundle.model.encoders["shared"].config.fields
+    assert [name for name, width in zip(["bytes_out", "service"], fields, strict=True) for _ in range(width)] == (
+        refinery.feature_sources_
+    )
+    assert max(fields) > 1
+
+
 def test_a_card_is_told_the_fields(built: Callable[..., Experiment]) -> None:
     few = built(model=with_refinery(schema=SCHEMA)).bundle.inputs["shared"].facts([])
     assert few.data["fields of an event"] == "2: bytes_out, service"

@@ -14,7 +14,7 @@ from jenga.config.strict import Strict
 from jenga.errors import ConfigError, DataError
 from jenga.modalities import BackboneManager, BaseBackbone
 from jenga.modalities.base import Prepared
-from jenga.modalities.events import backbone
+from jenga.modalities.events import settings
 from jenga.modalities.events.encoder import EventEncoder
 from jenga.modalities.events.modality import EventFields, EventModality
 from jenga.rows.content import Cells
@@ -60,16 +60,16 @@ def test_no_feature_is_made_of_labels_and_ids(built: Callable[..., Experiment], 
 def test_intervals_are_found_by_more_rows_where_rows_that_share_a_value_are_counted(
     built: Callable[..., Experiment], flows: Any, monkeypatch: pytest.MonkeyPatch, shared: int | None, n_rows: int
 ) -> None:
-    monkeypatch.setattr(backbone, "SAMPLE_ROWS", 5)
-    monkeypatch.setattr(backbone, "MANY_SAMPLE_ROWS", 30)
+    monkeypatch.setattr(settings, "SAMPLE_ROWS", 5)
+    monkeypatch.setattr(settings, "MANY_SAMPLE_ROWS", 30)
     seen: list[int] = []
-    of = backbone.Pieces.of
+    of = settings.Pieces.of
 
     def counted(features: np.ndarray, *given: Any, **more: Any) -> Any:
         seen.append(len(features))
         return of(features, *given, **more)
 
-    monkeypatch.setattr(backbone.Pieces, "of", counted)
+    monkeypatch.setattr(settings.Pieces, "of", counted)
     built(flows, model=with_refinery(schema=SCHEMA) | {"bins": 4, "values_shared_by": shared})
     assert n_rows / 2 < seen[0] <= n_rows < len(flows)
 
