@@ -211,7 +211,6 @@ print(len(killed), found.rows, found.unusable, len(found.parts))
 
 
 @pytest.mark.slow
-@pytest.mark.serial
 @pytest.mark.skipif(not NSL.is_dir(), reason="the real rows (../shared/data) are not beside this checkout")
 def test_two_workers_of_ray_write_what_one_process_does_though_one_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray")

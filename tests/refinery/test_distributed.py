@@ -175,7 +175,6 @@ finally:
 
 
 @pytest.mark.slow
-@pytest.mark.serial
 def test_ray_fits_shards_and_maps_batches_as_one_process_does(
     event_schema: dict[str, Any], rows: Rows, tmp_path: Path
 ) -> None:

@@ -14,7 +14,6 @@ import seeds
 from jenga.refinery import SecurityRefinery
 
 pytestmark = [
-    pytest.mark.serial,
     pytest.mark.skipif(
         "RssAnon" not in (Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else ""),
         reason="the kernel tells no anonymous memory of a process",
