@@ -54,7 +54,8 @@ def generate(n_rows: int = 3000, *, seed: int = 0, label_noise: float = 0.02) ->
     Each row: ``id``; ``language`` "en" or "sw"; ``text``, one turn a line, "Agent: ..." or "Caller: ...", 60 to 150
     words; ``labels``, for each head of `HEADS` a list of 1 (met), 0 (not met) or None (does not apply), one an item;
     ``sentiment``, the caller's feeling at the end; ``entities``, dicts of ``start``, ``end`` (characters of ``text``,
-    end exclusive) and ``label``, one of `ENTITY_TYPES`, in text order.
+    end exclusive) and ``label``, one of `ENTITY_TYPES`, in text order; ``code_switched``: whether a sentence of the
+    other language is among them; ``typos``: how many words are mistyped. `evaluation.slices` judges by the last two.
 
     `label_noise` is the share of item labels and sentiments that an inattentive annotator got wrong; the texts do not
     depend on it, so ``label_noise=0`` gives the true labels of the same calls.
@@ -83,6 +84,8 @@ def _row(seed: int, index: int, label_noise: float) -> dict[str, Any]:
         "labels": labels,
         "sentiment": sentiment,
         "entities": entities,
+        "code_switched": call.code_switched,
+        "typos": call.typos,
     }
 
 
@@ -101,6 +104,7 @@ class _Call:
         self.mixed = dice.chance(0.08)
         self.lower_case = dice.chance(0.1)
         self.unpunctuated = dice.chance(0.1)
+        self.code_switched, self.typos = False, 0
         self.topic, self.other_topic = _two(dice, sorted(TOPICS))
         self.turns: list[tuple[str, list[Piece]]] = []
         self.items: dict[str, int | None] = {item: None for items in HEADS.values() for item in items}
@@ -250,6 +254,7 @@ class _Call:
         language = self.language
         if self.mixed and self.dice.chance(0.3):
             language = "sw" if language == "en" else "en"
+            self.code_switched = True
         self._say_text(speaker, self.dice.pick(PHRASES[language][key]), language, topic)
 
     def _say_text(self, speaker: str, template: str, language: str | None = None, topic: str | None = None) -> None:
@@ -287,6 +292,7 @@ class _Call:
         word = found[0]
         if not self.dice.chance(0.015):
             return word
+        self.typos += 1
         at = self.dice.number(1, len(word) - 2)
         swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
         return self.dice.pick((swapped, word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]))

@@ -62,8 +62,32 @@ def topic_of(row: Row) -> str | None:
     return None
 
 
+OFTEN = {"en": {"the", "you", "to", "is", "my", "and"}, "sw": {"ya", "na", "kwa", "wa", "ni", "la", "yako"}}
+
+
+@pytest.mark.parametrize(("language", "other"), [("en", "sw"), ("sw", "en")])
+def test_calls_that_switch_the_language_have_words_of_the_other(rows: list[Row], language: str, other: str) -> None:
+    found: dict[bool, list[bool]] = {False: [], True: []}
+    for row in rows:
+        if row["language"] == language:
+            words = set(re.findall(r"[a-z]+", row["text"].lower()))
+            found[row["code_switched"]].append(bool(words & OFTEN[other]))
+    assert sum(found[False]) == 0
+    assert sum(found[True]) > 0.8 * len(found[True]) > 80
+
+
+def test_calls_with_typos_have_words_that_others_have_not(rows: list[Row]) -> None:
+    words = [set(re.findall(r"[a-z]{4,}", row["text"].lower())) for row in rows]
+    known = set().union(*(each for each, row in zip(words, rows, strict=True) if not row["typos"]))
+    strange = [not each <= known for each, row in zip(words, rows, strict=True) if row["typos"]]
+    assert sum(strange) > 0.9 * len(strange) > 900
+    assert {row["typos"] for row in rows} >= {0, 1, 2, 3}
+
+
 def test_rows_are_the_same_on_every_machine() -> None:
-    written = json.dumps(generate(300), ensure_ascii=False, sort_keys=True)
+    told = ("code_switched", "typos")
+    rows = [{name: value for name, value in row.items() if name not in told} for row in generate(300)]
+    written = json.dumps(rows, ensure_ascii=False, sort_keys=True)
     # A new digest means new data: figures measured on the old rows no longer hold.
     assert (
         hashlib.sha256(written.encode()).hexdigest()
