@@ -82,6 +82,10 @@ _GATES: dict[str, list[Settings]] = {
     "afrisenti": [_SENTIMENT],
 }
 _ALL = [task for tasks in _GATES.values() for task in tasks]
+_GATE_METRICS = (
+    "intent_label_accuracy", "slots_entities_f1", "query_intent_accuracy", "query_domain_accuracy",
+    "emotions_labels_macro_f1", "names_entities_f1", "sentiment_label_weighted_f1",
+)  # fmt: skip
 _RATES = {
     "adamw": (3e-4, 1e-3, 3e-3),
     "muon": (1e-3, 3e-3, 1e-2),
@@ -128,10 +132,14 @@ STUDIES = {
             "all, temperature": {"training": {"sampler": "temperature", "temperature": 2}},
             "all, uncertainty": {"training": {"loss_balance": "uncertainty"}},
         },
-        (
-            "intent_label_accuracy", "slots_entities_f1", "query_intent_accuracy", "query_domain_accuracy",
-            "emotions_label_macro_f1", "names_entities_f1", "sentiment_label_weighted_f1",
-        ),
+        _GATE_METRICS,
+    ),
+    # What the other tasks of a run do to each: few rows of all sets, as many passes over them alone and together.
+    "together": Study(
+        {"tasks": _ALL, "data": {"max_rows": 3000}, "training": {"precision": "auto", "epochs": 3},
+         "evaluation": {"thresholds": "tuned"}},
+        {**{name: {"tasks": tasks} for name, tasks in _GATES.items()}, "all": {}},
+        _GATE_METRICS,
     ),
 }  # fmt: skip
 SMALL = Study(
@@ -176,8 +184,9 @@ def run(study: Study, variant: str, seed: int, base_model: str, data_root: Path,
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     (folder,) = (workdir / "runs" / "variant").iterdir()
     metrics = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["splits"]["test"]["metrics"]
+    wanted = [name for name in study.metrics if name.startswith(tuple(f"{each['name']}_" for each in config["tasks"]))]
     return {
-        "scores": {name: metrics[name] for name in study.metrics if name in metrics},
+        "scores": {name: metrics[name] for name in wanted},
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "peak_mib": round(int(done.stdout.split()[-1]) / 1024),
     }
