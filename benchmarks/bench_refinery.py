@@ -163,7 +163,7 @@ class Ours:
         """Bytes to features by the native functions: split, then refine into a tensor that is there already."""
 
         def run() -> torch.Tensor:
-            rows = split_rows(self.bytes, final=True).row_offsets
+            rows = split_rows(self.bytes, final=True, n_threads=n_threads).row_offsets
             return refine(self.bytes, rows, self.plan, n_threads=n_threads, out=self.out).features
 
         return run

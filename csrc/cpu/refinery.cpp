@@ -19,8 +19,6 @@ using jenga::ScalarType;
 using jenga::Tensor;
 namespace refinery = jenga::refinery;
 
-constexpr int64_t max_threads = 1024;
-
 Tensor typed(const Tensor& tensor, ScalarType dtype, int64_t n_dims, const char* name) {
   jenga::check_dtype(tensor, dtype, name);
   jenga::check_dims(tensor, n_dims, name);
@@ -104,7 +102,7 @@ Tensor first_rows(Tensor tensor, int64_t n_rows) {
 std::tuple<Tensor, Tensor, Tensor, Tensor> refine_into(const RowTensors& input,
                                                        const std::shared_ptr<const refinery::Plan>& plan,
                                                        const Tensor& previous, int64_t n_threads, Tensor& features) {
-  jenga::check_range(n_threads, 1, max_threads, "n_threads");
+  jenga::check_range(n_threads, 1, refinery::max_threads, "n_threads");
   const std::vector<double> times = previous_times(previous, *plan);
   Tensor states = jenga::empty_like_device<2>(input.data, {input.rows.n_rows, plan->n_fields()}, ScalarType::Byte);
   const refinery::Summary summary = refinery::refine(plan, input.rows, times, static_cast<int>(n_threads),
@@ -143,7 +141,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> refine_out(const Tensor& data, const 
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> extract(const Tensor& data, const Tensor& row_offsets,
                                                                    const Tensor& plan_bytes, int64_t n_threads) {
-  jenga::check_range(n_threads, 1, max_threads, "n_threads");
+  jenga::check_range(n_threads, 1, refinery::max_threads, "n_threads");
   const auto plan = plan_of(plan_bytes, false);
   const RowTensors input(data, row_offsets);
   Tensor numbers = jenga::empty_like_device<2>(input.data, {input.rows.n_rows, plan->n_numbers}, ScalarType::Double);
@@ -178,7 +176,7 @@ void check_columns(const Tensor& numbers, const Tensor& text, const Tensor& offs
 std::tuple<Tensor, Tensor, Tensor, Tensor> encode(const Tensor& given_numbers, const Tensor& given_text,
                                                   const Tensor& given_offsets, const Tensor& given_states,
                                                   const Tensor& plan_bytes, const Tensor& previous, int64_t n_threads) {
-  jenga::check_range(n_threads, 1, max_threads, "n_threads");
+  jenga::check_range(n_threads, 1, refinery::max_threads, "n_threads");
   const auto plan = plan_of(plan_bytes, true);
   const Tensor numbers = typed(given_numbers, ScalarType::Double, 2, "numbers");
   const Tensor text = typed(given_text, ScalarType::Byte, 1, "text");

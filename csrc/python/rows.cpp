@@ -89,8 +89,11 @@ py::bytes json_lines(const py::list& rows) {
   return out;
 }
 
-py::tuple split_rows(const py::buffer& data, bool array, bool opened, bool final, int64_t max_row_bytes) {
+py::tuple split_rows(const py::buffer& data, bool array, bool opened, bool final, int64_t max_row_bytes,
+                     int64_t n_threads) {
   check_count(max_row_bytes, "max_row_bytes");
+  jenga::check(n_threads >= 1 && n_threads <= refinery::max_threads, "n_threads: got ", n_threads, "; allowed: 1 to ",
+               refinery::max_threads);
   const py::buffer_info info = data.request();
   if (info.ndim != 1 || info.itemsize != 1 || (info.size > 1 && info.strides[0] != 1)) {
     throw py::value_error("data: must be bytes that lie side by side (uint8, one dimension, contiguous)");
@@ -100,7 +103,7 @@ py::tuple split_rows(const py::buffer& data, bool array, bool opened, bool final
   {
     const py::gil_scoped_release release;
     split = array ? refinery::split_array(bytes, opened, final, max_row_bytes)
-                  : refinery::split_lines(bytes, final, max_row_bytes);
+                  : refinery::split_lines(bytes, final, max_row_bytes, static_cast<int>(n_threads));
   }
   return py::make_tuple(bytes_of(split.offsets), bytes_of(split.too_long), split.consumed, split.n_blank, split.closed,
                         split.broken_at);
@@ -129,7 +132,8 @@ void bind_rows(py::module_& m) {
         "(bytearray, int64 pairs [begin, end) as bytearray) of an iterable of bytes, str or objects written as JSON.");
   m.def("json_lines", &json_lines, py::arg("rows"), "bytes: the rows of a list as JSON, each with a line break.");
   m.def("split_rows", &split_rows, py::arg("data"), py::arg("array"), py::arg("opened"), py::arg("final"),
-        py::arg("max_row_bytes"), "(row pairs, too long pairs, consumed, n_blank, closed, broken_at) of a buffer.");
+        py::arg("max_row_bytes"), py::arg("n_threads"),
+        "(row pairs, too long pairs, consumed, n_blank, closed, broken_at) of a buffer.");
   m.def("locate", &locate, py::arg("row"), py::arg("plan"),
         "(code, position, JSON pointer) of a bad row; code 0: good.");
   m.def("refinery_errors", &error_codes, "{code: (name, words)} of what can be wrong with a row.");

@@ -26,18 +26,19 @@ Form: TypeAlias = Literal["lines", "array"]
 
 
 def window_chunks(
-    windows: Windows, file: str, chunk_bytes: int, max_row_bytes: int, *, records: str | None = None
+    windows: Windows, file: str, chunk_bytes: int, max_row_bytes: int, *, records: str | None = None, n_threads: int = 1
 ) -> Iterator[RowChunk]:
     """Cut whole rows out of each window; what is left of it begins the next one. Lines of Zeek's logs become JSON.
 
-    records: where the list of rows stands in the object that the bytes are.
+    records: where the list of rows stands in the object that the bytes are. n_threads: those that find lines.
     """
     data, final, form, used = _begin(windows, chunk_bytes)
     if records is not None:
         yield _listed(windows, data, used, final, records, file)
         return
+    cutter = _Cutter(form, file, max_row_bytes, n_threads)
     if is_log(data[used : used + HEAD_BYTES].tobytes()):
-        yield from log_chunks(_cut(_Cutter(form, file, max_row_bytes), windows, data, used, final, chunk_bytes))
+        yield from log_chunks(_cut(cutter, windows, data, used, final, chunk_bytes))
         return
     if form == "lines":
         data, final = _envelope(windows, data, used, final)
@@ -45,7 +46,7 @@ def window_chunks(
             numbers = np.arange(1, len(rows) + 1)
             yield RowChunk(rows.data, rows.row_offsets, numbers, None, file)
             return
-    yield from _cut(_Cutter(form, file, max_row_bytes), windows, data, used, final, chunk_bytes)
+    yield from _cut(cutter, windows, data, used, final, chunk_bytes)
 
 
 def _listed(windows: Windows, data: NDArray[np.uint8], used: int, final: bool, records: str, file: str) -> RowChunk:
@@ -97,8 +98,8 @@ def _envelope(windows: Windows, data: NDArray[np.uint8], used: int, final: bool)
 class _Cutter:
     """Cuts rows out of windows that follow one another. `position`: where the next window begins in the file."""
 
-    def __init__(self, form: Form, file: str, max_row_bytes: int) -> None:
-        self._form, self._file, self._limit = form, file, max_row_bytes
+    def __init__(self, form: Form, file: str, max_row_bytes: int, n_threads: int) -> None:
+        self._form, self._file, self._limit, self._n_threads = form, file, max_row_bytes, n_threads
         self._number = 1
         self._skip: _Skip | None = None
         self._is_closed = False
@@ -140,8 +141,9 @@ class _Cutter:
         from jenga.kernels.refinery import split_rows
 
         found = split_rows(
-            torch.from_numpy(data), form=self._form, final=final, opened=self._number > 1, max_row_bytes=self._limit
-        )
+            torch.from_numpy(data), form=self._form, final=final, opened=self._number > 1, max_row_bytes=self._limit,
+            n_threads=self._n_threads,
+        )  # fmt: skip
         offsets, too_long = found.row_offsets.numpy(), found.too_long.numpy()
         begins = np.concatenate([offsets[:, 0], too_long[:, 0]])
         if found.n_blank:

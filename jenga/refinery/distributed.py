@@ -20,6 +20,7 @@ from jenga.extras import required
 from jenga.refinery.calls import Call
 from jenga.refinery.estimator import KEPT_RECORDS, SAMPLE_ROWS, SecurityRefinery
 from jenga.refinery.quarantine import BadRowLimit
+from jenga.refinery.threads import thread_count
 from jenga.workers import in_order
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def fit_files(refinery: SecurityRefinery, files: Sequence[str], *, processes: in
     first = _with_schema(refinery, files[0])
     if processes == 1:
         return _merged(refinery, (_fit_one(first, file) for file in files))
-    threads = max(1, (refinery.n_threads or len(os.sched_getaffinity(0))) // processes)
+    threads = max(1, thread_count(refinery.n_threads) // processes)
     first.set_params(n_threads=threads)
     begin = functools.partial(functools.partial, _fit_one, first)
     fitted = in_order(begin, files, processes=processes, threads=threads, place=str)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +21,7 @@ from jenga.refinery.quarantine import QuarantineRecord, records_of
 from jenga.refinery.result import Counters
 from jenga.refinery.schema import RefinerySchema
 from jenga.refinery.statistics import ABSENT, RawBlock
+from jenga.refinery.threads import thread_count
 
 _RESULT_BYTES = 64 << 20
 """Features and raw values that are made of a chunk at once."""
@@ -107,7 +107,7 @@ class Engine:
         self._plan = compiled.plan
         self._described: dict[str, Any] = json.loads(compiled.plan)
         self._encoded = torch.frombuffer(bytearray(compiled.plan), dtype=torch.uint8)
-        self._n_threads = n_threads or len(os.sched_getaffinity(0))
+        self._n_threads = thread_count(n_threads)
         self._redact = redact
         self.pace = Pace() if pace is None else pace
         self._layout = compiled.histories

@@ -42,7 +42,9 @@ def chunks_for(estimator: Any, source: Any, *, reset: bool | None = None) -> Ite
         names = getattr(estimator, "feature_names_in_", None)
     elif reset and hasattr(source, "iloc") and source.ndim == 2:
         set_known_columns(estimator, source.shape[1], list(source.columns))
-    return chunks_of(source, chunk_bytes=estimator.chunk_bytes, names=names, records=estimator.records)
+    return chunks_of(
+        source, chunk_bytes=estimator.chunk_bytes, names=names, records=estimator.records, n_threads=estimator.n_threads
+    )
 
 
 def _is_array(source: Any) -> bool:

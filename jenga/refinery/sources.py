@@ -18,6 +18,7 @@ from jenga.refinery.chunks import HEAD_BYTES, Chunk, Refused, RowChunk
 from jenga.refinery.cutting import BLANKS, window_chunks
 from jenga.refinery.packed import PackedRows
 from jenga.refinery.streams import STDIN, memory_windows, open_windows
+from jenga.refinery.threads import thread_count
 
 MAX_ROW_BYTES = 16 << 20
 ROW_BATCH = 8192
@@ -33,13 +34,15 @@ def chunks_of(
     names: Sequence[str] | None = None,
     max_row_bytes: int = MAX_ROW_BYTES,
     records: str | None = None,
+    n_threads: int | None = 1,
 ) -> Iterator[Chunk]:
     """Yield the rows of `source` in order, in memory that does not grow with it.
 
     `source`: path of JSON, JSON Lines (plain, gzip or zstd), CSV, TSV or Parquet; ``-`` for standard input; bytes; list
     or iterator of bytes, str or dict; pandas or other data frame; pyarrow Table, RecordBatch or an iterable of them;
     2-D array, whose columns are called `names` (x0, x1, ... without). `records`: where the list of rows stands in an
-    object, of files and bytes of JSON; None: where services have it, if anywhere.
+    object, of files and bytes of JSON; None: where services have it, if anywhere. `n_threads`: those that find lines of
+    JSON; None: one for each core.
 
     Raises DataError for what cannot be read, TypeError for another type.
     """
@@ -51,9 +54,12 @@ def chunks_of(
         path = os.fspath(source)
         if table_suffix(path):
             return arrow.file_chunks(path)
-        return _file_chunks(path, chunk_bytes, max_row_bytes, records)
+        return _file_chunks(path, chunk_bytes, max_row_bytes, records, thread_count(n_threads))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return window_chunks(memory_windows(source), "", chunk_bytes, max_row_bytes, records=records)
+        windows = memory_windows(source)
+        return window_chunks(
+            windows, "", chunk_bytes, max_row_bytes, records=records, n_threads=thread_count(n_threads)
+        )
     if arrow.has_columns(source):
         return arrow.table_chunks(source, names=names)
     if isinstance(source, Mapping):
@@ -74,10 +80,12 @@ def table_suffix(path: str) -> str:
     return next((suffix for suffix in _TABLE_SUFFIXES if name.endswith(suffix)), "")
 
 
-def _file_chunks(path: str, chunk_bytes: int, max_row_bytes: int, records: str | None) -> Iterator[RowChunk]:
+def _file_chunks(
+    path: str, chunk_bytes: int, max_row_bytes: int, records: str | None, n_threads: int
+) -> Iterator[RowChunk]:
     file = "standard input" if path == STDIN else path
     with open_windows(path) as windows:
-        yield from window_chunks(windows, file, chunk_bytes, max_row_bytes, records=records)
+        yield from window_chunks(windows, file, chunk_bytes, max_row_bytes, records=records, n_threads=n_threads)
 
 
 def _iterable_chunks(rows: Iterator[Any], chunk_bytes: int, max_row_bytes: int) -> Iterator[Chunk]:

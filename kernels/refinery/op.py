@@ -133,14 +133,16 @@ def split_rows(
     final: bool,
     opened: bool = False,
     max_row_bytes: int = MAX_ROW_BYTES,
+    n_threads: int = 1,
 ) -> SplitResult:
     """Find the rows in a piece of a stream, uint8 (bytes,): lines, or elements of one JSON array.
 
     What was not consumed is given again, with more behind it. `final`: nothing comes behind. `opened`: rows of the
-    array were found before, so its bracket is not expected again.
+    array were found before, so its bracket is not expected again. `n_threads`: threads that find lines, some MiB or
+    more of them; the result is the same for every number.
     """
     rows, long, consumed, n_blank, closed, broken_at = _native().split_rows(
-        data.numpy(), form == "array", opened, final, max_row_bytes
+        data.numpy(), form == "array", opened, final, max_row_bytes, n_threads
     )
     return SplitResult(_pairs(rows), _pairs(long), consumed, n_blank, closed, broken_at)
 

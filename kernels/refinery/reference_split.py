@@ -28,8 +28,12 @@ def split_rows(
     final: bool,
     opened: bool = False,
     max_row_bytes: int = 16 << 20,
+    n_threads: int = 1,
 ) -> SplitResult:
-    """Cut a buffer into rows; what follows `consumed` has to come again, with more after it."""
+    """Cut a buffer into rows; what follows `consumed` has to come again, with more after it.
+
+    `n_threads` is taken as the op takes it, and changes nothing.
+    """
     content = bytes_of(data)
     pieces = _Pieces()
     if form == "lines":

@@ -329,6 +329,10 @@ refinery::Split split(std::string_view data, bool array, bool opened, bool final
   require(result.consumed >= 0 && result.consumed <= static_cast<int64_t>(data.size()), "consumed lies in the data");
   check_places(result.offsets, data);
   check_places(result.too_long, data);
+  for (const int64_t part_size : {1, 7, 40}) {
+    require(array || result == refinery::split_lines(data, final, max_row_size, 2, part_size),
+            "two threads find the rows that one finds");
+  }
   for (const auto row : texts_of(data, result.offsets)) {
     require(static_cast<int64_t>(row.size()) <= max_row_size, "rows that are kept are not too long");
   }

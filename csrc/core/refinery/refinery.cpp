@@ -1,20 +1,16 @@
 #include "core/refinery/refinery.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
-#include <exception>
 #include <limits>
 #include <mutex>
-#include <stdexcept>
 #include <string>
-#include <system_error>
-#include <thread>
 
 #include "core/refinery/clones.h"
 #include "core/refinery/encode.h"
 #include "core/refinery/entities.h"
+#include "core/refinery/threads.h"
 #include "jenga/check.h"
 
 namespace jenga::refinery {
@@ -43,36 +39,6 @@ std::vector<Unit> units_of(const Rows& rows) {
     units.push_back({.first = first, .last = row, .span = {}});
   }
   return units;
-}
-
-// Runs `make_worker()(unit)` for every unit; each thread has a worker of its own. The first exception comes out.
-template <typename MakeWorker>
-void for_each_unit(std::vector<Unit>& units, int n_threads, const MakeWorker& make_worker) {
-  std::atomic<size_t> next = 0;
-  std::exception_ptr error;
-  std::mutex mutex;
-  const auto run = [&] {
-    try {
-      auto worker = make_worker();
-      for (size_t i = next++; i < units.size(); i = next++) worker(units[i], i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::current_exception();
-      next = units.size();
-    }
-  };
-  const size_t n_helpers = std::min<size_t>(static_cast<size_t>(std::max(n_threads, 1)), units.size());
-  std::vector<std::jthread> helpers;
-  try {
-    for (size_t i = 1; i < n_helpers; ++i) helpers.emplace_back(run);
-  } catch (const std::system_error& refusal) {
-    next = units.size();
-    throw std::runtime_error("n_threads: the system started " + std::to_string(helpers.size()) + " of the " +
-                             std::to_string(n_helpers - 1) + " threads that were to help: " + refusal.what());
-  }
-  run();
-  helpers.clear();
-  if (error) std::rethrow_exception(error);
 }
 
 // Adds a row to the counts of its fields' states: those of a field are the bytes of a word, so that a vector of words
@@ -244,7 +210,7 @@ Summary refine(const std::shared_ptr<const Plan>& plan, const Rows& rows, std::s
                int n_threads, float* features, uint8_t* states) {
   std::vector<Unit> units = units_of(rows);
   Tally tally(*plan);
-  for_each_unit(units, n_threads, [&] {
+  for_each_item(units, n_threads, [&] {
     return [&, parser = BlockParser(plan), encoder = Encoder(plan), block = RawBlock()](Unit& unit, size_t) mutable {
       parser.parse(rows.data, rows.size, rows.offsets, unit.first, unit.last, block);
       unit.n_good = block.n_rows;
@@ -272,7 +238,7 @@ Summary extract(const std::shared_ptr<const Plan>& plan, const Rows& rows, int n
   std::vector<std::string> texts(units.size());
   std::vector<std::vector<int64_t>> ends(units.size());
   Tally tally(*plan);
-  for_each_unit(units, n_threads, [&] {
+  for_each_item(units, n_threads, [&] {
     return [&, parser = BlockParser(plan), block = RawBlock()](Unit& unit, size_t index) mutable {
       parser.parse(rows.data, rows.size, rows.offsets, unit.first, unit.last, block);
       check_addresses(*plan, block.texts.data(), block.states.data(), block.n_rows);
@@ -309,7 +275,7 @@ Summary encode(const std::shared_ptr<const Plan>& plan, const Columns& columns, 
     units.push_back({.first = first, .last = last, .n_good = last - first, .span = {}});
   }
   Tally tally(*plan);
-  for_each_unit(units, n_threads, [&] {
+  for_each_item(units, n_threads, [&] {
     return [&, encoder = Encoder(plan), texts = std::vector<std::string_view>(), numbers = std::vector<double>()](
                Unit& unit, size_t) mutable {
       const int64_t first_text = unit.first * plan->n_texts;

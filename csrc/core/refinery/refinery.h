@@ -13,6 +13,8 @@
 
 namespace jenga::refinery {
 
+constexpr int64_t max_threads = 1024;
+
 // Bytes and where rows lie in them: `n_rows` pairs [begin, end), ascending, not overlapping.
 struct Rows {
   const char* data;
@@ -66,10 +68,17 @@ struct Split {
   // Of an array: whether its end was seen, and where it is broken (-1: nowhere).
   bool closed = false;
   int64_t broken_at = -1;
+
+  bool operator==(const Split&) const = default;
 };
 
+// The bytes that another thread of `split_lines` is worth starting for.
+constexpr int64_t split_part_size = 1 << 20;
+
 // Lines up to the last line break, or to the end where `final`. A line longer than `max_row_size` goes to `too_long`.
-Split split_lines(std::string_view data, bool final, int64_t max_row_size);
+// `n_threads` share out parts of about `part_size` bytes; the result does not depend on either.
+Split split_lines(std::string_view data, bool final, int64_t max_row_size, int n_threads = 1,
+                  int64_t part_size = split_part_size);
 
 // Elements of a JSON array, from its bracket (not yet `opened`) or from behind an element.
 Split split_array(std::string_view data, bool opened, bool final, int64_t max_row_size);

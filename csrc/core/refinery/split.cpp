@@ -1,9 +1,11 @@
 // Where rows begin and end, and where in a bad row the trouble lies.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/refinery/refinery.h"
 #include "core/refinery/structure.h"
+#include "core/refinery/threads.h"
 
 namespace jenga::refinery {
 
@@ -134,27 +136,80 @@ std::string pointer_at(std::string_view row, int64_t position) {
   return pointer;
 }
 
-}  // namespace
+// The end of the line that `at` lies in: behind its line break; -1 where it has none.
+int64_t behind_line(std::string_view data, int64_t at) {
+  const auto rest = data.substr(static_cast<size_t>(at));
+  const void* found = rest.empty() ? nullptr : std::memchr(rest.data(), '\n', rest.size());
+  return found == nullptr ? -1 : static_cast<const char*>(found) + 1 - data.data();
+}
 
-Split split_lines(std::string_view data, bool final, int64_t max_row_size) {
+// The lines in [begin, end), places as in `data`.
+Split split_part(std::string_view data, int64_t begin, int64_t end, bool final, int64_t max_row_size) {
   Split split;
-  const auto size = static_cast<int64_t>(data.size());
-  for (int64_t begin = 0; begin < size;) {
-    const void* found = std::memchr(data.data() + begin, '\n', static_cast<size_t>(size - begin));
-    if (found == nullptr && !final) break;
-    const int64_t line_end = found == nullptr ? size : static_cast<const char*>(found) - data.data();
-    int64_t end = line_end;
+  split.consumed = begin;
+  const auto part = data.substr(0, static_cast<size_t>(end));
+  while (begin < end) {
+    const int64_t behind = behind_line(part, begin);
+    if (behind < 0 && !final) break;
+    int64_t last = behind < 0 ? end : behind - 1;
     int64_t first = begin;
-    while (first < end && is_space(data[static_cast<size_t>(first)])) ++first;
-    while (end > first && is_space(data[static_cast<size_t>(end - 1)])) --end;
-    if (first == end) {
+    while (first < last && is_space(data[static_cast<size_t>(first)])) ++first;
+    while (last > first && is_space(data[static_cast<size_t>(last - 1)])) --last;
+    if (first == last) {
       ++split.n_blank;
     } else {
-      add_row(split, first, end, max_row_size);
+      add_row(split, first, last, max_row_size);
     }
-    begin = std::min(line_end + 1, size);
-    split.consumed = begin;
+    split.consumed = begin = behind < 0 ? end : behind;
   }
+  return split;
+}
+
+struct Part {
+  int64_t begin, end;
+  Split split;
+};
+
+// Parts of about `part_size` bytes that begin where lines do, so that a thread that is held up has the less to do; one
+// part where one thread works.
+std::vector<Part> parts_of(std::string_view data, int n_threads, int64_t part_size) {
+  const auto size = static_cast<int64_t>(data.size());
+  std::vector<Part> parts;
+  int64_t begin = 0;
+  while (n_threads > 1 && size - begin > part_size) {
+    const int64_t end = behind_line(data, begin + part_size);
+    if (end < 0) break;
+    parts.push_back({.begin = begin, .end = end, .split = {}});
+    begin = end;
+  }
+  if (begin < size || parts.empty()) parts.push_back({.begin = begin, .end = size, .split = {}});
+  return parts;
+}
+
+// The pairs of all parts, in order.
+std::vector<int64_t> joined(const std::vector<Part>& parts, std::vector<int64_t> Split::* pairs) {
+  size_t size = 0;
+  for (const Part& part : parts) size += (part.split.*pairs).size();
+  std::vector<int64_t> all;
+  all.reserve(size);
+  for (const Part& part : parts) all.insert(all.end(), (part.split.*pairs).begin(), (part.split.*pairs).end());
+  return all;
+}
+
+}  // namespace
+
+Split split_lines(std::string_view data, bool final, int64_t max_row_size, int n_threads, int64_t part_size) {
+  std::vector<Part> parts = parts_of(data, n_threads, part_size);
+  for_each_item(parts, n_threads, [&] {
+    return [&](Part& part, size_t) { part.split = split_part(data, part.begin, part.end, final, max_row_size); };
+  });
+  if (parts.size() == 1) return std::move(parts.front().split);
+  // All but the last end with a line break.
+  Split split;
+  split.consumed = parts.back().split.consumed;
+  split.offsets = joined(parts, &Split::offsets);
+  split.too_long = joined(parts, &Split::too_long);
+  for (const Part& part : parts) split.n_blank += part.split.n_blank;
   return split;
 }
 

@@ -336,7 +336,7 @@ def _json_rows(source: str | bytes, file: str, records: str | None) -> tuple[Pac
     limit = UnpackLimit(file, n_bytes)
 
     def chunks() -> Iterator[RowChunk]:
-        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES, records=records):
+        for chunk in chunks_of(source, chunk_bytes=_CHUNK_BYTES, records=records, n_threads=None):
             assert isinstance(chunk, RowChunk)
             limit.add(int(np.diff(chunk.row_offsets).sum()))
             numbers.extend(chunk.numbers.tolist())

@@ -251,7 +251,8 @@ def _split_rows(rng: random.Random) -> list[Any]:
     rows = [_row(rng) for _ in range(rng.choice((0, 1, 3, 40)))]
     as_array = rng.random() < 0.5
     data = f"[{','.join(rows)}]" if as_array else "\n".join(rows)
-    return [data.encode(), as_array, rng.random() < 0.2, rng.random() < 0.5, rng.choice((0, 1, 20, 1 << 24))]
+    limit, n_threads = rng.choice((0, 1, 20, 1 << 24)), rng.choice((1, 3))
+    return [data.encode(), as_array, rng.random() < 0.2, rng.random() < 0.5, limit, n_threads]
 
 
 def _pack_rows(rng: random.Random) -> list[Any]:

@@ -109,6 +109,9 @@ def test_counts_that_cannot_be_are_refused() -> None:
     data, offsets = pack_rows([{"t": "a"}])
     with pytest.raises(ValueError, match="n_threads: got 1025; allowed: 1 to 1024"):
         refine(data, offsets, plan_of(38, TEXT), n_threads=1025)
+    for n_threads in (0, 1025):
+        with pytest.raises(ValueError, match=f"n_threads: got {n_threads}; allowed: 1 to 1024"):
+            split_rows(data, final=True, n_threads=n_threads)
     with pytest.raises(ValueError, match="max_row_bytes: got -1; allowed: 0 to"):
         split_rows(data, final=True, max_row_bytes=-1)
     for first in (-1, 2**63 - 1):

@@ -262,6 +262,29 @@ def test_rows_are_split_as_in_the_reference(
     assert native[2:] == truth[2:]
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 4), st.booleans(), st.sampled_from([b"", b"\n", b" \r\n\n"]),
+    st.sampled_from([20, 600, 1 << 22]),
+)  # fmt: skip
+def test_lines_found_by_several_threads_are_those_found_by_one(
+    as_tensor: Callable[[bytes], Tensor], seed: int, n_threads: int, final: bool, end: bytes, max_row_bytes: int
+) -> None:
+    """Lines of up to 2.5 MiB: parts of 1 MiB end in the midst of them, and some have no line break at all."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for size, kind in zip(rng.geometric(1 / rng.choice([300, 900]), 9000).tolist(), rng.random(9000), strict=True):
+        lines.append(b"" if kind < 0.03 else b" \t\r" if kind < 0.06 else b" " * int(kind < 0.1) + b"x" * size)
+    lines.insert(int(rng.integers(len(lines))), b"y" * int(rng.integers(5 << 19)))
+    data = as_tensor(b"\r\n".join(lines[:4500]) + b"\n" + b"\n".join(lines[4500:]) + end)
+    assert len(data) > 2 << 20
+    one = refinery.split_rows(data, final=final, max_row_bytes=max_row_bytes)
+    several = refinery.split_rows(data, final=final, max_row_bytes=max_row_bytes, n_threads=n_threads)
+    assert torch.equal(several.row_offsets, one.row_offsets)
+    assert torch.equal(several.too_long, one.too_long)
+    assert several[2:] == one[2:]
+
+
 def test_a_stream_cut_anywhere_gives_the_same_lines(as_tensor: Callable[[bytes], Tensor]) -> None:
     rows = good_rows(40, seed=4)
     data = b"\r\n".join(rows[:20]) + b"\n\n \n" + b"\n".join(rows[20:])
