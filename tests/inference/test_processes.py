@@ -96,6 +96,7 @@ def test_processes_know_the_time_since_the_event_before_as_one_does(
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_no_row_is_lost_or_answered_twice_where_a_process_is_killed(
     detector: Predictor, event_run: Path, flows: Rows, tmp_path: Path
 ) -> None:

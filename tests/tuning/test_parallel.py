@@ -271,6 +271,7 @@ def holder_of(run: Path) -> int | None:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="who holds a run is read from /proc/locks")
 def test_trials_at_once_that_are_killed_and_interrupted_are_those_of_one_after_another(
     searched: Callable[..., dict[str, Any]], outcome: Callable[..., Any], tmp_path: Path
