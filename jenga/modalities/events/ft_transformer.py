@@ -16,13 +16,6 @@ from jenga.modalities.events.network import FeatureBackbone, one_token
 from jenga.modalities.events.settings import NumbersConfig
 from jenga.types import BackboneOutput
 
-RECIPE = Recipe(
-    dict.fromkeys(("backbone", "fusion", "heads"), 1e-3), visits=200_000, usual_epochs=10, most_epochs=100,
-    most_visits=1_000_000, largest_batch=128,
-)  # fmt: skip
-"""Fewer passes than a multilayer perceptron has: each costs many times as much."""
-
-
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ft_transformer": {"hidden_size": 192, "num_hidden_layers": 3, "num_attention_heads": 8, "log_scale": 10.0},
     "ft_transformer_small": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "log_scale": 10.0},
@@ -88,8 +81,12 @@ class FTTransformer(FeatureBackbone):
 
     @property
     def recipe(self) -> Recipe:
-        """Fewer passes than those of a multilayer perceptron."""
-        return RECIPE
+        """Fewer passes than a multilayer perceptron has, which are cheap, and the lower a rate the wider it is."""
+        rate = float(f"{min(1e-3, 1e-3 * 64 / self.hidden_size):.1e}")
+        return Recipe(
+            dict.fromkeys(("backbone", "fusion", "heads"), rate), visits=200_000, usual_epochs=10, most_epochs=100,
+            most_visits=1_000_000, largest_batch=128,
+        )  # fmt: skip
 
     def hidden_matrices(self) -> set[str]:
         """Return the names of the weights of hidden layers; tokens read the features, and are none."""

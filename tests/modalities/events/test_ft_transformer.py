@@ -85,6 +85,22 @@ def test_an_output_is_one_token_a_row_and_hands_the_features_on(tmp_path: Path) 
     assert torch.equal(output.features, features.sign() * (10 * features.abs()).log1p())
 
 
+def test_what_heads_read_is_the_first_token_normalised_and_cut_at_nothing(tmp_path: Path) -> None:
+    backbone = made(tmp_path).eval()
+    features = torch.randn(3, N_FEATURES)
+    hidden = backbone.tokens(backbone.shown(features)[0])
+    for layer in backbone.layers:
+        hidden = layer(hidden)
+    assert torch.equal(backbone(features=features).pooler_output, backbone.norm(hidden[:, 0]).clamp(min=0))
+
+
+@pytest.mark.parametrize(("width", "rate"), [(32, 1e-3), (64, 1e-3), (192, 3.3e-4)])
+def test_the_wider_it_is_the_lower_its_rate(width: int, rate: float) -> None:
+    found = FTTransformerConfig(base_model=BASE, hidden_size=width).with_features(N_FEATURES, WIDTHS)
+    recipe = BackboneManager.create("ft_transformer", BASE, found).recipe
+    assert set(recipe.rates.values()) == {rate}
+
+
 def test_intervals_belong_to_the_field_of_their_feature(tmp_path: Path) -> None:
     backbone = made(tmp_path, bins=4)
     assert backbone.bins is not None
