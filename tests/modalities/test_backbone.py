@@ -46,7 +46,8 @@ def test_a_backbone_is_added_by_assignment(registered: None) -> None:
 
 def test_an_unknown_type_names_the_known_ones(registered: None) -> None:
     with pytest.raises(
-        ConfigError, match=r"model.backbone_type: unknown 'txt'.*Known: audio, plain, sequential, text, vision"
+        ConfigError,
+        match=r"model.backbone_type: unknown 'txt'.*Known: audio, ft_transformer, plain, sequential, text, vision",
     ):
         BackboneManager.create("txt", "x", None)
     with pytest.raises(ConfigError, match="unknown 'txt'"):
