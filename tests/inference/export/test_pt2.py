@@ -17,6 +17,8 @@ from jenga.inference.export import export, pt2
 from jenga.inference.graphs import Graphs
 from jenga.samples.network import generate_flows
 
+FIELDS = {"backbone_type": "ft_transformer", "base_model": "ft_transformer_small"}
+
 
 def test_only_models_of_events_are_compiled(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is for models of events, .* encoder 'shared' reads something else"):
@@ -51,14 +53,17 @@ def test_without_a_compiler_nothing_is_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("base_model", ["security_mlp_v1", "ft_transformer_small"])
+@pytest.mark.parametrize(
+    "model",
+    [{"base_model": "security_mlp_v1"}, {**FIELDS, "hidden_size": 8, "num_hidden_layers": 1}],
+    ids=["sequential", "ft_transformer"],
+)
 def test_a_package_gives_what_torch_gives_of_features_and_of_bytes(
-    event_settings: Callable[..., Any], saved_model: Callable[..., Path], tmp_path: Path, base_model: str
+    event_settings: Callable[..., Any], saved_model: Callable[..., Path], tmp_path: Path, model: dict[str, Any]
 ) -> None:
     # Without a time, by which a row follows from the one before it.
     flows = [{key: value for key, value in flow.items() if key != "timestamp"} for flow in generate_flows(80)]
-    kind = "sequential" if base_model == "security_mlp_v1" else "ft_transformer"
-    run = saved_model(event_settings(rows=flows, model={"backbone_type": kind, "base_model": base_model}))
+    run = saved_model(event_settings(rows=flows, model=model))
     made = export(run, tmp_path / "pt2", format="pt2")
     with pytest.raises(SetupError, match="holds compiled code, which can do all that you can"):
         jenga.load(made)
