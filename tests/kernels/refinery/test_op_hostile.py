@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +122,34 @@ def test_counts_that_cannot_be_are_refused() -> None:
             pack_rows([{"t": "a"}], first=first)
 
 
+@contextmanager
+def stacks_of(size: int) -> Iterator[None]:
+    """Give stacks of `size` bytes to threads that are started now."""
+    libc, before, other = ctypes.CDLL(None), ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    assert libc.pthread_getattr_default_np(before) == 0
+    assert libc.pthread_getattr_default_np(other) == 0
+    assert libc.pthread_attr_setstacksize(other, ctypes.c_size_t(size)) == 0
+    assert libc.pthread_setattr_default_np(other) == 0
+    try:
+        yield
+    finally:
+        assert libc.pthread_setattr_default_np(before) == 0
+
+
 def test_threads_that_the_system_refuses_to_start_are_told_of() -> None:
     data, offsets = pack_rows([{"t": "a" * 40_000}] * 200)
     plan = plan_of(38, TEXT)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
-    # Room for the stacks of a few threads.
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20), before[1]))
-    try:
-        with pytest.raises(RuntimeError, match=r"n_threads: the system started \d+ of the 199 threads"):
-            refine(data, offsets, plan, n_threads=200)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+    # Room for the stacks of two threads, and enough beside them: without any, it is glibc that gives up.
+    limit = pages * resource.getpagesize() + (5 << 29)
+    with stacks_of(1 << 30):
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+        try:
+            with pytest.raises(RuntimeError, match=r"n_threads: the system started \d of the 199 threads"):
+                refine(data, offsets, plan, n_threads=200)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
     assert len(refine(data, offsets, plan, n_threads=3).features) == 200
 
 
